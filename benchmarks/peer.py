@@ -1,0 +1,94 @@
+"""The PyTorch original as something to measure against, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import IO, Any, cast
+
+import jax
+from ml_collections import ConfigDict
+
+from benchmarks.timing import Timing
+from configs.schema import flatten
+
+PEER_CONFIGS = {
+    "vp": "vp/cifar10_ddpmpp_continuous",
+    "subvp": "subvp/cifar10_ddpmpp_continuous",
+    "ve": "ve/cifar10_ncsnpp_continuous",
+}
+PEER_SAMPLERS = {"ancestral": "ancestral_sampling"}
+PEER_SDE_SETTINGS = "beta_min", "beta_max", "sigma_min", "sigma_max", "num_scales"
+"""What the original keeps among the settings of the model."""
+
+
+def peer_spec(config: ConfigDict, steps: int) -> dict[str, Any]:
+    """The same experiment in the terms of `peer_driver.py`."""
+    if config.sde.name not in PEER_CONFIGS:
+        known = ", ".join(PEER_CONFIGS)
+        raise ValueError(f"sde.name must be one of {known} with --peer, got {config.sde.name!r}")
+    predictor = config.sampling.predictor
+    renamed = {"sampling.predictor": PEER_SAMPLERS.get(predictor, predictor)}
+    for name in PEER_SDE_SETTINGS:
+        renamed[f"model.{name}"] = config.sde[name]
+    return {
+        "config": PEER_CONFIGS[config.sde.name],
+        "overrides": {**flatten(config), **renamed},
+        "batch_size": config.training.batch_size,
+        "sample_batch_size": config.sampling.batch_size,
+        "sample_steps": steps,
+        "device": "cpu" if jax.default_backend() == "cpu" else "cuda",
+        "threads": len(os.sched_getaffinity(0)),
+    }
+
+
+class PeerError(RuntimeError):
+    """The peer's process ended before it was told to."""
+
+
+class Peer:
+    """The PyTorch original, waiting in a process of its own for `peer_driver.py`'s commands."""
+
+    def __init__(self, checkout: Path, python: str, spec: dict[str, Any]) -> None:
+        if not (checkout / "losses.py").is_file():
+            raise ValueError(f"--peer must be a checkout of score_sde_pytorch, got {checkout}")
+        driver = Path(__file__).with_name("peer_driver.py")
+        command = [python, str(driver), str(checkout.resolve()), json.dumps(spec)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        self._input = cast(IO[str], self._process.stdin)
+        self._output = cast(IO[str], self._process.stdout)
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """The answer to one command."""
+        # Where it has ended already, that shows in its answer, which is empty.
+        with contextlib.suppress(BrokenPipeError):
+            self._input.write(command + "\n")
+            self._input.flush()
+        answer = self._output.readline()
+        if not answer:
+            raise PeerError(f"the peer ended instead of answering {command!r}; see its message")
+        return json.loads(answer)
+
+    def step(self) -> Timing:
+        """One training step."""
+        return Timing(**self.ask("step"))
+
+    def evaluation(self) -> Timing:
+        """One batch of samples; seconds per network evaluation."""
+        return Timing(**self.ask("eval"))
+
+    def stats(self) -> dict[str, Any]:
+        """Parameters, peak memory in bytes, version."""
+        return self.ask("stats")
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the process."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate("quit\n")

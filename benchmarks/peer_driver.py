@@ -1,0 +1,158 @@
+"""Times a checkout of score_sde_pytorch on demand, for `speed.py` to measure against.
+
+    python peer_driver.py CHECKOUT SPEC
+
+Runs in an interpreter with torch, apart from this project. `SPEC` is JSON: `config`, the name of
+one of the checkout's configurations ("vp/cifar10_ddpmpp_continuous"); `overrides`,
+{"section.key": value}, of which those that the checkout knows are laid over it; `batch_size`,
+`sample_batch_size`, `sample_steps`, `device` ("cpu" or "cuda") and `threads`. Commands come on
+standard input, one a line, and each is answered with one line of JSON on standard output:
+
+    step   one training step: loss, gradients, clipping, Adam with warm-up, moving average
+    eval   `sample_steps` steps of the configured predictor-corrector sampler
+    stats  parameters, peak memory in bytes and the torch version
+    quit   ends the program
+
+`step` and `eval` answer {"wall": s, "cpu": s}: seconds per training step or per evaluation of the
+network; `cpu` is the process's time summed over its threads. Everything that is measured is the
+checkout's own code.
+"""
+
+import contextlib
+import importlib
+import json
+import resource
+import sys
+import time
+
+import torch
+import torch.utils.cpp_extension
+
+
+def load_checkout(path, on_cpu):
+    """The checkout's modules by name; on a CPU its operators take their own uncompiled path."""
+    if on_cpu:
+        # The checkout compiles CUDA operators when imported, whether they will be used or not.
+        torch.utils.cpp_extension.load = lambda *args, **kwargs: None
+    sys.path.insert(0, path)
+    importlib.import_module("models.ddpm")
+    importlib.import_module("models.ncsnv2")
+    importlib.import_module("models.ncsnpp")
+    names = ("losses", "sampling", "sde_lib", "models.utils", "models.ema")
+    return {name.split(".")[-1]: importlib.import_module(name) for name in names}
+
+
+def read_config(spec):
+    """The checkout's configuration with the overrides that it has a key for."""
+    config = importlib.import_module("configs." + spec["config"].replace("/", ".")).get_config()
+    config.device = torch.device(spec["device"])
+    with config.ignore_type():
+        for name, value in spec["overrides"].items():
+            section, _, key = name.partition(".")
+            if key and section in config and key in config[section]:
+                config[section][key] = tuple(value) if isinstance(value, list) else value
+    return config
+
+
+def build_sde(sde_lib, config, steps):
+    """The SDE in `steps` steps and the time at which its sampling ends."""
+    name, model = config.training.sde.lower(), config.model
+    if name == "vesde":
+        return sde_lib.VESDE(model.sigma_min, model.sigma_max, steps), 1e-5
+    family = {"vpsde": sde_lib.VPSDE, "subvpsde": sde_lib.subVPSDE}[name]
+    return family(model.beta_min, model.beta_max, steps), 1e-3
+
+
+def build_step(peer, config, model, batch_size):
+    """A function that takes one training step on a fixed batch and returns 1, the steps taken."""
+    sde, _ = build_sde(peer["sde_lib"], config, config.model.num_scales)
+    state = {
+        "model": model,
+        "optimizer": peer["losses"].get_optimizer(config, model.parameters()),
+        "ema": peer["ema"].ExponentialMovingAverage(model.parameters(), config.model.ema_rate),
+        "step": 0,
+    }
+    step = peer["losses"].get_step_fn(
+        sde,
+        train=True,
+        optimize_fn=peer["losses"].optimization_manager(config),
+        reduce_mean=config.training.reduce_mean,
+        continuous=config.training.continuous,
+        likelihood_weighting=config.training.likelihood_weighting,
+    )
+    size, channels = config.data.image_size, config.data.num_channels
+    batch = torch.rand(batch_size, channels, size, size, device=config.device)
+    batch = 2 * batch - 1 if config.data.centered else batch
+
+    def run():
+        step(state, batch).item()
+        return 1
+
+    return run
+
+
+def build_sampler(peer, config, model, batch_size, steps):
+    """A function that samples in `steps` steps and returns the number of network calls."""
+    sde, eps = build_sde(peer["sde_lib"], config, steps)
+    size, channels = config.data.image_size, config.data.num_channels
+    shape = (batch_size, channels, size, size)
+    sample = peer["sampling"].get_sampling_fn(config, sde, shape, lambda x: x, eps)
+    calls = []
+    # The sampler's own count assumes a corrector, so the calls are counted where they happen.
+    model.register_forward_hook(lambda *_: calls.append(1))
+
+    def run():
+        calls.clear()
+        sample(model)[0].cpu()
+        return len(calls)
+
+    return run
+
+
+def timed(work, device):
+    """Wall and CPU seconds of `work()`, per unit of the number that it returns."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    units = work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return {"wall": wall / units, "cpu": cpu / units}
+
+
+def stats(model, device):
+    """What does not depend on a command: size, memory, version."""
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if device == "cuda":
+        memory = torch.cuda.max_memory_allocated()
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"parameters": parameters, "peak_bytes": memory, "version": torch.__version__}
+
+
+def build(checkout, spec):
+    """The commands, each a function of no arguments that returns its answer."""
+    torch.set_num_threads(spec["threads"])
+    peer = load_checkout(checkout, spec["device"] == "cpu")
+    config = read_config(spec)
+    model = peer["utils"].create_model(config)
+    step = build_step(peer, config, model, spec["batch_size"])
+    sample = build_sampler(peer, config, model, spec["sample_batch_size"], spec["sample_steps"])
+    return {
+        "step": lambda: timed(step, spec["device"]),
+        "eval": lambda: timed(sample, spec["device"]),
+        "stats": lambda: stats(model, spec["device"]),
+    }
+
+
+def main():
+    answers = sys.stdout
+    # What the checkout prints must not be taken for an answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        commands = build(sys.argv[1], json.loads(sys.argv[2]))
+        for line in iter(sys.stdin.readline, ""):
+            if line.strip() == "quit":
+                return
+            print(json.dumps(commands[line.strip()]()), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Timings of units of work, taken in turns and summarized."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+KINDS = "wall", "cpu"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per unit of work (a training step, a network evaluation), and how many were done."""
+
+    wall: float
+    cpu: float
+    units: int = 1
+
+
+Work = Callable[[], Timing]
+
+
+def timed(work: Callable[[], Any], units: int) -> Timing:
+    """The timing of `work()`, which does `units` units; CPU time is summed over threads."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Timing(wall / units, cpu / units, units)
+
+
+def take_turns(works: dict[str, Work], rounds: int) -> dict[str, list[Timing]]:
+    """The timings of each of `works`, called one after the other, `rounds` times over."""
+    taken = [{name: work() for name, work in works.items()} for _ in range(rounds)]
+    return {name: [timings[name] for timings in taken] for name in works}
+
+
+def summary(timings: list[Timing]) -> dict[str, Any]:
+    """Medians per unit of the warm calls, and what the first one, which compiles, took beyond."""
+    first, *warm = timings
+    medians = {kind: statistics.median(getattr(t, kind) for t in warm) for kind in KINDS}
+    beyond = (first.wall - medians["wall"]) * first.units
+    return {**medians, "first_call_beyond": max(beyond, 0.0), "calls": [asdict(t) for t in warm]}

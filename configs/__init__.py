@@ -1,0 +1,1 @@
+"""Configs: one parametrized file per family of experiments; `schema` has every setting."""

@@ -1,0 +1,187 @@
+"""Every setting of a config: its default, its rule, and what it does.
+
+A setting is one line below. `check` compares a config with this table before anything is built:
+unknown keys (with the nearest known name), types and ranges. What only the library can judge,
+such as names in its tables and combinations, is checked where the object is built.
+"""
+
+import difflib
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+
+class Rule(NamedTuple):
+    """A condition on a value and the words that state it."""
+
+    holds: Any
+    words: str
+
+
+ANY = Rule(lambda v: True, "")
+POSITIVE = Rule(lambda v: v > 0, "positive")
+NOT_NEGATIVE = Rule(lambda v: v >= 0, "zero or positive")
+FRACTION = Rule(lambda v: 0 <= v < 1, "in [0, 1)")
+RATES = Rule(lambda v: all(0 <= r < 1 for r in v), "a tuple of rates in [0, 1)")
+BOUNDARY = Rule(lambda v: 0 <= v < 1, "in [0, 1), where 0 stands for the SDE's own")
+
+
+class Setting(NamedTuple):
+    """A default value (its type is the setting's type), a rule, and what the setting does."""
+
+    default: Any
+    rule: Rule
+    meaning: str
+
+
+SETTINGS: dict[str, Setting] = {
+    "seed": Setting(42, NOT_NEGATIVE, "of everything random: data order, training, sampling"),
+    # sde
+    "sde.name": Setting("vp", ANY, "vp, subvp, ve"),
+    "sde.beta_min": Setting(0.1, POSITIVE, "VP, sub-VP: beta(0)"),
+    "sde.beta_max": Setting(20.0, POSITIVE, "VP, sub-VP: beta(1)"),
+    "sde.sigma_min": Setting(0.01, POSITIVE, "VE: sigma(0)"),
+    "sde.sigma_max": Setting(50.0, POSITIVE, "VE: sigma(1)"),
+    "sde.num_scales": Setting(1000, Rule(lambda v: v >= 2, "at least 2"), "levels of the model"),
+    # model
+    "model.name": Setting("ncsnpp", ANY, "the network"),
+    "model.nf": Setting(128, POSITIVE, "channels at full resolution"),
+    "model.ch_mult": Setting((1, 2, 2, 2), ANY, "channels per resolution, as multiples of nf"),
+    "model.num_res_blocks": Setting(4, POSITIVE, "residual blocks per resolution"),
+    "model.attn_resolutions": Setting((16,), ANY, "image sizes at which there is attention"),
+    "model.dropout": Setting(0.1, FRACTION, "dropout rate in residual blocks"),
+    "model.resamp_with_conv": Setting(True, ANY, "plain resampling followed by a convolution"),
+    "model.conditional": Setting(True, ANY, "whether the network sees the noise level"),
+    "model.fir": Setting(False, ANY, "anti-aliased resampling"),
+    "model.fir_kernel": Setting((1, 3, 3, 1), ANY, "its kernel"),
+    "model.skip_rescale": Setting(True, ANY, "sums of two paths divided by sqrt(2)"),
+    "model.resblock_type": Setting("biggan", ANY, "ddpm or biggan"),
+    "model.progressive": Setting("none", ANY, "output pyramid: none, output_skip, residual"),
+    "model.progressive_input": Setting("none", ANY, "input pyramid: none, input_skip, residual"),
+    "model.progressive_combine": Setting("sum", ANY, "sum or cat"),
+    "model.embedding_type": Setting("positional", ANY, "positional or fourier"),
+    "model.fourier_scale": Setting(16.0, POSITIVE, "deviation of the Fourier frequencies"),
+    "model.init_scale": Setting(0.0, NOT_NEGATIVE, "scale of the last layers at the start"),
+    "model.nonlinearity": Setting("swish", ANY, "swish, elu, relu, lrelu"),
+    "model.num_classes": Setting(0, NOT_NEGATIVE, "class labels the network is given; 0 for none"),
+    "model.dtype": Setting("float32", ANY, "of the computation; parameters stay float32"),
+    "model.scale_by_sigma": Setting(False, ANY, "VE: the raw output is sigma times the score"),
+    "model.prediction": Setting("published", ANY, "what the raw output means"),
+    "model.conditioning": Setting("published", ANY, "how the noise level is told to the network"),
+    "model.sigma_data": Setting(0.5, POSITIVE, "EDM: standard deviation of the data"),
+    "model.ema_rate": Setting(0.9999, FRACTION, "of the averaged weights"),
+    "model.extra_ema_rates": Setting((), RATES, "of further averages kept beside it"),
+    # data
+    "data.dataset": Setting("CIFAR10", ANY, "digits, CIFAR10, tfds, folder, array"),
+    "data.tfds_name": Setting("", ANY, "with dataset='tfds': its name there"),
+    "data.data_dir": Setting("", ANY, "where the data is, or is kept; empty for the default"),
+    "data.image_size": Setting(32, POSITIVE, "pixels per side"),
+    "data.num_channels": Setting(3, POSITIVE, "1 for grey, 3 for colour"),
+    "data.random_flip": Setting(True, ANY, "flip training images left to right at random"),
+    "data.centered": Setting(False, ANY, "scale to [-1, 1] instead of [0, 1]"),
+    "data.uniform_dequantization": Setting(False, ANY, "spread integer levels over their bins"),
+    "data.test_fraction": Setting(0.1, Rule(lambda v: 0 < v < 1, "in (0, 1)"),
+                                  "held out where a dataset has no test split"),
+    "data.cache": Setting(True, ANY, "keep decoded images beside the data"),
+    # training
+    "training.batch_size": Setting(128, POSITIVE, "images per update, over all devices"),
+    "training.n_iters": Setting(1_300_001, POSITIVE, "updates"),
+    "training.n_jitted_steps": Setting(1, POSITIVE, "updates per call of the compiled step"),
+    "training.accumulate": Setting(1, POSITIVE, "micro-batches per update"),
+    "training.continuous": Setting(True, ANY, "continuous times, or the model's levels"),
+    "training.reduce_mean": Setting(True, ANY, "mean over pixels, or half the sum"),
+    "training.likelihood_weighting": Setting(False, ANY, "weight the loss by g(t)^2"),
+    "training.eps": Setting(1e-5, Rule(lambda v: 0 <= v < 1, "in [0, 1)"), "smallest time"),
+    "training.time_law": Setting("uniform", ANY, "uniform or lognormal_sigma"),
+    "training.sigma_mean": Setting(-1.2, ANY, "lognormal_sigma: mean of log sigma"),
+    "training.sigma_std": Setting(1.2, POSITIVE, "lognormal_sigma: deviation of log sigma"),
+    "training.stratified_times": Setting(False, ANY, "spread a batch's times evenly"),
+    "training.weighting": Setting("noise", ANY, "noise, likelihood or edm"),
+    "training.ema_warmup": Setting(False, ANY, "let the average forget its start sooner"),
+    "training.log_freq": Setting(50, POSITIVE, "updates between lines of the log"),
+    "training.eval_freq": Setting(5000, NOT_NEGATIVE, "updates between held-out losses; 0: never"),
+    "training.snapshot_freq": Setting(50_000, POSITIVE, "updates between permanent checkpoints"),
+    "training.snapshot_freq_for_preemption": Setting(10_000, POSITIVE,
+                                                     "updates between checkpoints to resume from"),
+    "training.keep": Setting(3, POSITIVE, "checkpoints to resume from that are kept"),
+    "training.snapshot_sampling": Setting(True, ANY, "draw a sample grid at every snapshot"),
+    # optim
+    "optim.optimizer": Setting("Adam", ANY, "Adam or AdamW"),
+    "optim.lr": Setting(2e-4, POSITIVE, "learning rate"),
+    "optim.beta1": Setting(0.9, FRACTION, "decay of the first moment"),
+    "optim.beta2": Setting(0.999, FRACTION, "decay of the second moment"),
+    "optim.eps": Setting(1e-8, POSITIVE, "outside the square root"),
+    "optim.weight_decay": Setting(0.0, NOT_NEGATIVE, "AdamW: decoupled decay"),
+    "optim.warmup": Setting(5000, NOT_NEGATIVE, "updates of linear warm-up from 0"),
+    "optim.schedule": Setting("constant", ANY, "after warm-up: constant, cosine, linear to 0"),
+    "optim.grad_clip": Setting(1.0, ANY, "largest global norm; not above 0: no clipping"),
+    # sampling
+    "sampling.predictor": Setting("euler_maruyama", ANY, "the predictor"),
+    "sampling.corrector": Setting("none", ANY, "the corrector"),
+    "sampling.pc_order": Setting("corrector_first", ANY, "corrector_first or predictor_first"),
+    "sampling.probability_flow": Setting(False, ANY, "the predictor's deterministic form"),
+    "sampling.ancestral_variance": Setting("posterior", ANY, "posterior or kernel"),
+    "sampling.snr": Setting(0.16, POSITIVE, "of the corrector's steps"),
+    "sampling.n_steps_each": Setting(1, POSITIVE, "corrector steps per predictor step"),
+    "sampling.norm": Setting("noise_level", ANY, "langevin's norms: noise_level, sample, batch"),
+    "sampling.noise_removal": Setting(True, ANY, "return the denoised last state"),
+    "sampling.num_steps": Setting(0, NOT_NEGATIVE, "of the time grid; 0: sde.num_scales"),
+    "sampling.grid": Setting("uniform", ANY, "uniform, quadratic, log_snr, karras"),
+    "sampling.rho": Setting(7.0, POSITIVE, "of the karras grid"),
+    "sampling.eps": Setting(0.0, BOUNDARY, "last time"),
+    "sampling.num_samples": Setting(64, POSITIVE, "how many"),
+    "sampling.batch_size": Setting(64, POSITIVE, "at a time; changes no sample"),
+    "sampling.frames": Setting(0, NOT_NEGATIVE, "of an animated trajectory; 0: none"),
+    "sampling.step": Setting(0, NOT_NEGATIVE, "the checkpoint; 0: the newest"),
+    "sampling.ema": Setting(True, ANY, "averaged weights (the first rate) or raw ones"),
+    # eval
+    "eval.batch_size": Setting(256, POSITIVE, "images at a time on held-out data"),
+}  # fmt: skip
+
+
+def get_default() -> ConfigDict:
+    """A config of all defaults; score_sde's CIFAR-10 values where it has them."""
+    config = ConfigDict()
+    for name, setting in SETTINGS.items():
+        section, _, key = name.rpartition(".")
+        if section and section not in config:
+            config[section] = ConfigDict()
+        (config[section] if section else config)[key] = setting.default
+    return config.lock()
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """{'section.key': value} of a config."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        inner = flatten(value) if isinstance(value, ConfigDict) else {"": value}
+        flat.update({f"{key}.{k}" if k else key: v for k, v in inner.items()})
+    return flat
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, SETTINGS, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _check_one(name: str, value: Any) -> None:
+    if name not in SETTINGS:
+        raise ValueError(f"unknown setting {name}{_nearest(name)}")
+    setting = SETTINGS[name]
+    wanted, given = type(setting.default), type(value)
+    if given is not wanted and (wanted, given) != (float, int):
+        raise ValueError(f"{name} must be {wanted.__name__}, got {value!r} ({given.__name__})")
+    numbers = value if isinstance(value, tuple) else (value,)
+    finite = all(v == v and abs(v) != float("inf") for v in numbers if isinstance(v, float))
+    if not finite or not setting.rule.holds(value):
+        raise ValueError(f"{name} must be {setting.rule.words or 'finite'}, got {value!r}")
+
+
+def check(config: ConfigDict) -> None:
+    """Raise ValueError, in the user's terms, for the first setting that breaks its rule."""
+    flat = flatten(config)
+    for name, value in flat.items():
+        _check_one(name, value)
+    missing = [name for name in SETTINGS if name not in flat]
+    if missing:
+        raise ValueError(f"the config lacks {missing[0]}: start from configs.schema.get_default()")

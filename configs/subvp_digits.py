@@ -1,0 +1,15 @@
+"""Handwritten 8x8 digits (scikit-learn), sub-VP SDE.
+
+    python main.py --config configs/subvp_digits.py --mode train --workdir runs/subvp_digits
+    python main.py --config configs/subvp_digits.py:smoke ...   seconds, to see that it runs
+"""
+
+from ml_collections import ConfigDict
+
+from configs import digits, variants
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    config = digits.base()
+    config.sde.name = "subvp"
+    return variants.apply(config, argument, digits.VARIANTS)

@@ -1,0 +1,36 @@
+"""Arguments of a config file: `--config configs/vp_cifar.py:deep,smoke`."""
+
+from collections.abc import Callable, Mapping
+
+from ml_collections import ConfigDict
+
+Variant = Callable[[ConfigDict], None]
+
+
+def apply(config: ConfigDict, argument: str, variants: Mapping[str, Variant]) -> ConfigDict:
+    """Apply the comma-separated variants named by `argument`, in order.
+
+    Raises ValueError that lists the known ones for any other name.
+    """
+    for name in filter(None, argument.split(",")):
+        if name not in variants:
+            known = ", ".join(sorted(variants))
+            raise ValueError(f"the config's argument must be among {known}, got {name!r}")
+        variants[name](config)
+    return config
+
+
+def smoke(config: ConfigDict) -> None:
+    """Tiny sizes: the whole path, training and sampling, in seconds."""
+    config.model.nf = 16
+    config.model.num_res_blocks = 1
+    config.training.batch_size = 8
+    config.training.n_iters = 8
+    config.training.log_freq = 2
+    config.training.eval_freq = 4
+    config.training.snapshot_freq = 8
+    config.training.snapshot_freq_for_preemption = 4
+    config.sampling.num_samples = 4
+    config.sampling.batch_size = 4
+    config.sampling.num_steps = 4
+    config.eval.batch_size = 8

@@ -1,0 +1,15 @@
+"""Handwritten 8x8 digits (scikit-learn), VE SDE.
+
+    python main.py --config configs/ve_digits.py --mode train --workdir runs/ve_digits
+    python main.py --config configs/ve_digits.py:smoke ...   seconds, to see that it runs
+"""
+
+from ml_collections import ConfigDict
+
+from configs import digits, variants
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    config = digits.base()
+    config.sde.name = "ve"
+    return variants.apply(config, argument, digits.VARIANTS)

@@ -1,0 +1,93 @@
+"""The `data` section of a config, read once and checked."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What the sources need of the `data` section; keys as the user writes them.
+
+    dataset: 'digits', 'tfds', 'folder', 'array', or a score_sde name such as 'CIFAR10'.
+    image_size: height and width in pixels; pictures are cropped and resized to it.
+    num_channels: 1 (grey) or 3 (RGB).
+    uniform_dequantization: only checked here (continuous data cannot be dequantized).
+    data_dir: directory of tensorflow-datasets ('' for its own default), folder of pictures, or
+        .npy/.npz file.
+    tfds_name: name, with /config if any, for dataset='tfds'.
+    test_fraction: share of the images that is held out where the data has no split of its own.
+    cache: keep decoded pictures beside the data, so that the next start is quick.
+    """
+
+    dataset: str
+    image_size: int
+    num_channels: int
+    uniform_dequantization: bool = False
+    data_dir: str = ""
+    tfds_name: str = ""
+    test_fraction: float = 0.1
+    cache: bool = True
+
+    @classmethod
+    def from_section(cls, section: Any) -> "DataConfig":
+        """Reads attributes of `section`; ValueError for a missing, mistyped or bad one."""
+        fields = dataclasses.fields(cls)
+        for field in fields:
+            if field.default is dataclasses.MISSING and not hasattr(section, field.name):
+                raise ValueError(f"data.{field.name} must be set")
+        values: dict[str, Any] = {f.name: getattr(section, f.name, f.default) for f in fields}
+        for key, value in values.items():
+            _check_type(key, value, _TYPES[key])
+        config = cls(**values)
+        _check_range(config)
+        return config
+
+    @property
+    def path(self) -> Path:
+        """`data_dir` with the home directory filled in."""
+        return Path(self.data_dir).expanduser()
+
+    def require_path(self) -> Path:
+        """`path`, with a ValueError where data_dir is empty or is not there."""
+        if not self.data_dir:
+            raise ValueError(f"data.data_dir must be set for data.dataset={self.dataset!r}")
+        if not self.path.exists():
+            raise ValueError(f"data.data_dir must exist, got {self.data_dir!r}")
+        return self.path
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "dataset": (str,),
+    "image_size": (int,),
+    "num_channels": (int,),
+    "uniform_dequantization": (bool,),
+    "data_dir": (str,),
+    "tfds_name": (str,),
+    "test_fraction": (float, int),
+    "cache": (bool,),
+}
+
+
+def _check_type(key: str, value: Any, types: tuple[type, ...]) -> None:
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        raise ValueError(f"data.{key} must be of type {types[0].__name__}, got {value!r}")
+
+
+def _check_range(config: DataConfig) -> None:
+    if config.image_size < 1:
+        raise ValueError(f"data.image_size must be positive, got {config.image_size}")
+    if config.num_channels not in (1, 3):
+        raise ValueError(f"data.num_channels must be 1 or 3, got {config.num_channels}")
+    if not 0 < config.test_fraction < 1:
+        raise ValueError(f"data.test_fraction must lie between 0 and 1, got {config.test_fraction}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """' (nearest: x)' for the known name most like `name` in any case, else nothing."""
+    by_lower = {other.lower(): other for other in known}
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" (nearest: {by_lower[matches[0]]})" if matches else ""

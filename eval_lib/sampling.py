@@ -1,0 +1,56 @@
+"""`--mode sample`: a trained workdir to pictures and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from eval_lib.generate import generate
+from sde_lib import ModelScore
+from train_lib import workdir
+from train_lib.checkpoint import Checkpoints
+from train_lib.experiment import Experiment
+from train_lib.loop import make_generator
+
+def load_score(
+    experiment: Experiment, folder: Path, log: Callable[[str], None] = print
+) -> tuple[ModelScore, int]:
+    """(score, step) of a workdir's newest sound checkpoint, or of `sampling.step`.
+
+    Raises WorkdirError for an empty workdir or one of another config, CheckpointError for
+    checkpoints that are missing or all damaged.
+    """
+    sampling = experiment.config.sampling
+    workdir.check_model(folder, experiment.config)
+    state = experiment.abstract_state()
+    with Checkpoints(folder / "checkpoints", read_only=True, log=log) as checkpoints:
+        part: dict[str, Any] = {"ema": state.ema} if sampling.ema else {"params": state.params}
+        restored = checkpoints.restore_part(part, step=sampling.step or None)
+    params = restored.state["ema"][0] if sampling.ema else restored.state["params"]
+    return replace(experiment.score, params=params), restored.step
+
+
+def sample(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
+    """Draw `sampling.num_samples` into FOLDER/samples; returns 0."""
+    config = experiment.config
+    score, step = load_score(experiment, folder, log)
+    generator = make_generator(experiment, score)
+    sampling = config.sampling
+    identity = {
+        "step": step,
+        "seed": config.seed,
+        "sampling": {k: v for k, v in sampling.to_dict().items() if k != "num_samples"},
+    }
+    log(f"sampling from step {step}: {sampling.num_samples} images, "
+        f"{generator.evaluations} evaluations each, {jax.device_count()} device(s)")  # fmt: skip
+    target = folder / "samples"
+    report = generate(generator, sampling.num_samples, sampling.batch_size, target, identity,
+                      log=log)  # fmt: skip
+    note = " (compilation included)" if report["images_per_second_includes_compilation"] else ""
+    log(f"NFE {report['nfe']}, {report['images_per_second']:.3g} images/s{note}")
+    log(f"wrote {target / 'samples.npz'} and {target / 'samples.png'}")
+    return 0

@@ -1,0 +1,62 @@
+"""Score networks: `build` one from a config, `init` its parameters, `count` them.
+
+A network is called as `network.apply({"params": params}, x, label, condition, train=...)` and
+returns its raw output, shaped like x. Neither the label's meaning nor the output's is its
+business: both belong to the parametrization in `sde_lib`.
+
+A new network is a file with a `build(config)` and a row in `NETWORKS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from models import ddpm, ncsnpp
+from models.checks import choice
+
+NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
+    "ncsnpp": ncsnpp.build,
+    "ddpm": ddpm.build,
+}
+
+
+def build(config: ConfigDict) -> nn.Module:
+    """The network that `config.model` and `config.data` describe; nothing is computed yet.
+
+    Raises:
+      ValueError: what `check` raises.
+    """
+    return choice(config.model, "model.name", NETWORKS)(config)
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses a config from which no network can be built, before anything is compiled.
+
+    Raises:
+      ValueError: a key of `model` or `data` is missing, of the wrong type, unknown (the known
+        values are listed), or does not fit the others: an image size that cannot be halved
+        often enough, attention at a resolution that does not occur, channels that group
+        normalization cannot split.
+    """
+    build(config)
+
+
+def init(network: nn.Module, key: Array, config: ConfigDict) -> Mapping[str, Any]:
+    """Fresh float32 parameters, drawn from `key`; the network itself is only traced, not run."""
+    size, channels = config.data.image_size, config.data.num_channels
+    x = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+    label = jax.ShapeDtypeStruct((1,), jnp.float32)
+    return network.lazy_init(key, x, label)["params"]
+
+
+def count(params: Any) -> int:
+    """How many numbers a tree of arrays, or of their shapes, holds."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

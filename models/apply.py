@@ -1,0 +1,29 @@
+"""A network as the pure function that a ModelScore evaluates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+@dataclass(frozen=True)
+class Apply:
+    """apply(params, x, label, condition, dropout_key); equal networks share compiled programs."""
+
+    network: nn.Module
+
+    def __call__(
+        self,
+        params: Any,
+        x: Float[Array, "b h w c"],
+        label: Float[Array, " b"],
+        condition: Any = None,
+        dropout_key: PRNGKeyArray | None = None,
+    ) -> Float[Array, "b h w c"]:
+        """The raw output; dropout is active when it has a key."""
+        train = dropout_key is not None
+        rngs = {"dropout": dropout_key} if train else {}
+        return self.network.apply({"params": params}, x, label, condition, train=train, rngs=rngs)

@@ -1,0 +1,73 @@
+"""Checks of a network's configuration, worded for whoever wrote it. All raise ValueError."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+T = TypeVar("T")
+
+
+def value(section: ConfigDict, key: str) -> Any:
+    """The value of "section.key", the section being `model` or `data`."""
+    name = key.split(".")[-1]
+    if name not in section:
+        raise ValueError(f"{key} is missing: this network needs it")
+    return section[name]
+
+
+def choice(section: ConfigDict, key: str, table: Mapping[str, T]) -> T:
+    """The entry of `table` that the config names, whatever the case of its letters."""
+    name = value(section, key)
+    entries = {known.lower(): entry for known, entry in table.items()}
+    if not isinstance(name, str) or name.lower() not in entries:
+        known = ", ".join(table)
+        raise ValueError(f"{key} must be one of {known}, got {name!r}{nearest(name, table)}")
+    return entries[name.lower()]
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """': did you mean ...?', or nothing where no known name is near."""
+    close = difflib.get_close_matches(str(name).lower(), list(known), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def number(
+    section: ConfigDict, key: str, rule: str, accept: Callable[[float], bool]
+) -> float:
+    """A real number that `accept` takes; `rule` says in words which those are."""
+    found = value(section, key)
+    if isinstance(found, bool) or not isinstance(found, Real) or not accept(float(found)):
+        raise ValueError(f"{key} must be {rule}, got {found!r}")
+    return float(found)
+
+
+def integer(section: ConfigDict, key: str, *, least: int) -> int:
+    """An integer of at least `least`."""
+    found = value(section, key)
+    if isinstance(found, bool) or not isinstance(found, Integral) or found < least:
+        raise ValueError(f"{key} must be an integer of at least {least}, got {found!r}")
+    return int(found)
+
+
+def flag(section: ConfigDict, key: str) -> bool:
+    """True or False."""
+    found = value(section, key)
+    if not isinstance(found, bool):
+        raise ValueError(f"{key} must be True or False, got {found!r}")
+    return found
+
+
+def numbers(
+    section: ConfigDict, key: str, rule: str, kind: type, accept: Callable[[Any], bool]
+) -> tuple[Any, ...]:
+    """A sequence whose every entry is a `kind` that `accept` takes."""
+    found = value(section, key)
+    entries = tuple(found) if isinstance(found, list | tuple) else (None,)
+    if not all(isinstance(n, kind) and not isinstance(n, bool) and accept(n) for n in entries):
+        raise ValueError(f"{key} must be {rule}, got {found!r}")
+    return entries

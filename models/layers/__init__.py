@@ -1,0 +1,1 @@
+"""Small linen modules that the networks are made of."""

@@ -1,0 +1,109 @@
+"""Embeddings of the conditioning label, and of class labels.
+
+The label is what the parametrization says it is. `Fourier` takes the logarithm of the noise
+level, log sigma; `Positional` a time or an index between 0 and about 1000.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from models.layers.style import Style
+
+LONGEST_PERIOD = 10000.0
+
+
+class Fourier(nn.Module):
+    """[sin(2 pi w label), cos(2 pi w label)] with fixed random frequencies w ~ N(0, scale^2).
+
+    Tancik et al., 2020, "Fourier Features Let Networks Learn High Frequency Functions in Low
+    Dimensional Domains", arXiv:2006.10739. The frequencies are stored with the parameters,
+    since a trained network is useless without them, but no gradient reaches them.
+    """
+
+    features: int
+    scale: float
+
+    @nn.compact
+    def __call__(self, label: Float[Array, "b"]) -> Float[Array, "b d"]:
+        init = nn.initializers.normal(self.scale)
+        frequencies = lax.stop_gradient(self.param("frequencies", init, (self.features,)))
+        angle = label[:, None] * frequencies[None] * (2 * math.pi)
+        return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+
+
+class Positional(nn.Module):
+    """[sin(w_i label), cos(w_i label)], w_i = 10000^(-i / (n - 1)), i < n = features // 2.
+
+    Vaswani et al., 2017, arXiv:1706.03762, section 3.5, with sines and cosines apart and the
+    slowest frequency included. An odd number of features ends in a zero.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, label: Float[Array, "b"]) -> Float[Array, "b d"]:
+        half = self.features // 2
+        steps = jnp.arange(half, dtype=jnp.float32)
+        angle = label[:, None] * jnp.exp(steps * (-math.log(LONGEST_PERIOD) / (half - 1)))[None]
+        waves = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+        return jnp.pad(waves, ((0, 0), (0, self.features % 2)))
+
+
+def one_hot(
+    condition: Int[Array, "b"] | Float[Array, "b k"] | None, batch: int, classes: int
+) -> Float[Array, "b k"]:
+    """Class labels as rows; None, and an index outside of 0..classes-1, is the null class: zeros."""
+    if condition is None:
+        return jnp.zeros((batch, classes), jnp.float32)
+    if condition.ndim == 2:
+        return condition.astype(jnp.float32)
+    return jax.nn.one_hot(condition, classes, dtype=jnp.float32)
+
+
+class Conditioning(nn.Module):
+    """The vector that every residual block sees: of the noise label, of a class, or of both.
+
+    Attributes:
+      style: shared choices; the result has passed its activation.
+      features: length of the vector.
+      embedding: of the noise label; None leaves the network unaware of the noise level.
+      classes: number of classes; 0 for none. They enter by a linear map without bias, so that
+        the null class adds nothing.
+
+    Raises:
+      ValueError: a condition was given to a network without classes.
+    """
+
+    style: Style
+    features: int
+    embedding: nn.Module | None
+    classes: int = 0
+
+    @nn.compact
+    def __call__(
+        self,
+        label: Float[Array, "b"],
+        condition: Int[Array, "b"] | Float[Array, "b k"] | None = None,
+    ) -> Float[Array, "b d"] | None:
+        if condition is not None and not self.classes:
+            raise ValueError(
+                "model.num_classes is 0, so this network takes no class labels: "
+                "set it to the number of classes, or leave the condition out"
+            )
+        activation = self.style.activation
+        parts = []
+        if self.embedding is not None:
+            waves = self.embedding(label.astype(jnp.float32))
+            hidden = activation(self.style.dense(self.features, name="time_0")(waves))
+            parts.append(self.style.dense(self.features, name="time_1")(hidden))
+        if self.classes:
+            rows = one_hot(condition, label.shape[0], self.classes)
+            parts.append(self.style.dense(self.features, use_bias=False, name="classes")(rows))
+        return activation(sum(parts[1:], parts[0])) if parts else None

@@ -1,0 +1,78 @@
+"""What every layer of one network has in common, decided when the network is built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from models.layers.resampling import Resampling
+
+Activation = Callable[[Array], Array]
+
+
+def default_init(scale: float = 1.0) -> Callable[..., Array]:
+    """Uniform variance scaling by the mean of fan-in and fan-out (Glorot and Bengio, 2010).
+
+    Draws from U(-a, a), a^2 = 3 scale / mean(fan-in, fan-out), for a kernel [..., in, out].
+    Scale zero means 1e-10: the layer starts out silent, so that a residual block is the
+    identity and the network's output is zero, yet its gradient flows.
+    """
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        size = math.prod(shape)
+        fan = size * (1 / shape[-1] + 1 / shape[-2]) / 2
+        # A generator is slow to compile. Lengths of powers of two make a few do for all shapes.
+        draws = jax.random.uniform(key, (1 << (size - 1).bit_length(),), dtype, -1.0, 1.0)
+        return draws[:size].reshape(shape) * math.sqrt(3 * (scale or 1e-10) / fan)
+
+    return init
+
+
+@dataclass(frozen=True)
+class Style:
+    """Choices shared by all blocks of a network.
+
+    Attributes:
+      activation: the nonlinearity, elementwise.
+      groups: number of groups of a GroupNorm over the given number of channels.
+      resample: how images are doubled and halved.
+      resample_with_conv: whether resampling layers outside of residual blocks own a convolution.
+      dropout: probability of dropping an activation while training, in [0, 1).
+      rescale: divide every residual sum by sqrt(2), so that its variance stays that of one branch.
+      init_scale: variance scale of the last layer of each residual branch and of the output.
+      dtype: of the computation; parameters, statistics and softmax are float32 in any case.
+    """
+
+    activation: Activation
+    groups: Callable[[int], int]
+    resample: Resampling
+    resample_with_conv: bool
+    dropout: float
+    rescale: bool
+    init_scale: float
+    dtype: Any = jnp.float32
+
+    def residual(
+        self, x: Float[Array, "b h w c"], h: Float[Array, "b h w c"]
+    ) -> Float[Array, "b h w c"]:
+        """x + h, over sqrt(2) where sums are rescaled."""
+        return (x + h) / math.sqrt(2.0) if self.rescale else x + h
+
+    def dense(
+        self, features: int, *, scale: float = 1.0, use_bias: bool = True, name: str | None = None
+    ) -> nn.Dense:
+        """Linear map of the last axis; on an image, a convolution by a 1x1 kernel."""
+        return nn.Dense(
+            features,
+            use_bias=use_bias,
+            kernel_init=default_init(scale),
+            dtype=self.dtype,
+            name=name,
+        )

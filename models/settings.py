@@ -1,0 +1,130 @@
+"""The part of a configuration that all U-Nets share, read and checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from models.checks import choice, flag, integer, number, numbers
+from models.layers.embeddings import Conditioning
+from models.layers.style import Activation, Style
+from models.unet import normalized_widths
+
+
+def leaky_relu(x: Array) -> Array:
+    """max(x, 0.2 x)."""
+    return jax.nn.leaky_relu(x, 0.2)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "swish": jax.nn.silu,
+    "elu": jax.nn.elu,
+    "relu": jax.nn.relu,
+    "lrelu": leaky_relu,
+}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+NORMALIZATIONS = {"GroupNorm": None}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every U-Net needs to know; the names of the keys are score_sde's.
+
+    Attributes:
+      nf: base number of channels.
+      widths: channels at each resolution, finest first: nf times model.ch_mult.
+      blocks: model.num_res_blocks.
+      attention: whether each resolution is among model.attn_resolutions.
+      channels: data.num_channels.
+      centered: data.centered.
+      activation: model.nonlinearity.
+      dropout: model.dropout.
+      resamp_with_conv: model.resamp_with_conv.
+      conditional: model.conditional, whether the network sees the noise label.
+      classes: model.num_classes; 0, for none, where the key is absent.
+      dtype: model.dtype, of the computation; float32 where the key is absent.
+    """
+
+    nf: int
+    widths: tuple[int, ...]
+    blocks: int
+    attention: tuple[bool, ...]
+    channels: int
+    centered: bool
+    activation: Activation
+    dropout: float
+    resamp_with_conv: bool
+    conditional: bool
+    classes: int
+    dtype: Any
+
+    def conditioning(self, style: Style, embedding: nn.Module) -> Conditioning:
+        """The embedding of label and class, without the label in an unconditional network."""
+        shown = embedding if self.conditional else None
+        return Conditioning(style, 4 * self.nf, shown, self.classes)
+
+    def check_norms(self, groups: Callable[[int], int], doubled: bool = False) -> None:
+        """Raises ValueError where a GroupNorm would not divide its channels evenly."""
+        for channels in normalized_widths(self.widths, self.blocks, doubled):
+            if groups(channels) < 1 or channels % groups(channels):
+                raise ValueError(
+                    f"model.nf must let group normalization split all layers evenly, got "
+                    f"{self.nf}: {channels} channels do not fall into {groups(channels)} groups; "
+                    f"a multiple of 32 always fits"
+                )
+
+
+def read(config: ConfigDict) -> Settings:
+    """Reads `config.model` and `config.data`.
+
+    Raises:
+      ValueError: a key is missing or has a value that no U-Net can have.
+    """
+    model, data = config.model, config.data
+    if "normalization" in model:
+        choice(model, "model.normalization", NORMALIZATIONS)
+    nf = integer(model, "model.nf", least=1)
+    multiples = numbers(
+        model, "model.ch_mult", "a list of positive integers", int, lambda n: n > 0
+    )
+    return Settings(
+        nf=nf,
+        widths=tuple(nf * multiple for multiple in multiples),
+        blocks=integer(model, "model.num_res_blocks", least=1),
+        attention=_attention(config, len(multiples)),
+        channels=integer(data, "data.num_channels", least=1),
+        centered=flag(data, "data.centered"),
+        activation=choice(model, "model.nonlinearity", ACTIVATIONS),
+        dropout=number(model, "model.dropout", "at least 0 and below 1", lambda p: 0 <= p < 1),
+        resamp_with_conv=flag(model, "model.resamp_with_conv"),
+        conditional=flag(model, "model.conditional"),
+        classes=integer(model, "model.num_classes", least=0) if "num_classes" in model else 0,
+        dtype=choice(model, "model.dtype", DTYPES) if "dtype" in model else jnp.float32,
+    )
+
+
+def _attention(config: ConfigDict, levels: int) -> tuple[bool, ...]:
+    size = integer(config.data, "data.image_size", least=1)
+    factor = 2 ** (levels - 1)
+    if size % factor:
+        raise ValueError(
+            f"data.image_size must be a multiple of {factor}, since model.ch_mult has {levels} "
+            f"entries and the network halves images {levels - 1} times, got {size}"
+        )
+    sizes = [size // 2**level for level in range(levels)]
+    chosen = numbers(
+        config.model, "model.attn_resolutions", "a list of positive integers", int, lambda n: n > 0
+    )
+    if absent := set(chosen) - set(sizes):
+        raise ValueError(
+            f"model.attn_resolutions must be among the resolutions of the network, "
+            f"{', '.join(map(str, sizes))}, got {', '.join(map(str, sorted(absent)))}"
+        )
+    return tuple(size in chosen for size in sizes)

@@ -1,0 +1,139 @@
+"""The U-Net that NCSN++, DDPM++ and DDPM are: down, across, up, with a stack of skips.
+
+Ronneberger et al., 2015, arXiv:1505.04597; Ho et al., 2020, arXiv:2006.11239; Song et al.,
+2021, arXiv:2011.13456, appendix H. What its parts are is decided by whoever builds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from models.layers.attention import Attention
+from models.layers.blocks import Layers
+from models.layers.conv import Conv
+from models.layers.pyramids import Output
+from models.layers.style import Style, default_init
+
+Image = Float[Array, "b h w c"]
+Embedding = Float[Array, "b d"] | None
+
+
+class UNet(nn.Module):
+    """A score network; the parts and their names in the order in which they are called.
+
+    Attributes:
+      style: choices shared by all layers.
+      widths: channels at each resolution, finest first.
+      blocks: residual blocks per resolution on the way down; one more on the way up.
+      attention: whether there is attention at each resolution: after every block on the way
+        down, once after all blocks on the way up.
+      channels: of the output, as many as of the input.
+      centered: images are in [-1, 1]; if not, they are in [0, 1] and are mapped to [-1, 1].
+      layers: constructors of blocks and resampling layers.
+      input_step: constructor of the input pyramid's step.
+      combine: how that step joins the image branch to h.
+      output: constructors of the output pyramid's step and head.
+      conditioning: makes the embedding that all blocks see of the label and the class; or None.
+    """
+
+    style: Style
+    widths: tuple[int, ...]
+    blocks: int
+    attention: tuple[bool, ...]
+    channels: int
+    centered: bool
+    layers: Layers
+    input_step: Callable[..., nn.Module]
+    combine: Callable[[Image, Image], Image]
+    output: Output
+    conditioning: nn.Module
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Image,
+        label: Float[Array, "b"],
+        condition: Int[Array, "b"] | Float[Array, "b k"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Image:
+        """Raw output of the network: what it means is up to the parametrization.
+
+        Args:
+          x: noisy images.
+          label: of the noise level, as the embedding wants it: log sigma for Fourier features,
+            a time or index of up to about 1000 for positional ones.
+          condition: class indices or one-hot rows; None or index -1 is the null class.
+          train: drop activations, which needs a key named "dropout".
+        """
+        embedding = self.conditioning(label, condition)
+        image = (x if self.centered else 2 * x - 1).astype(self.style.dtype)
+        skips = self._down(image, embedding, train)
+        h = self._across(skips[-1], embedding, train)
+        return self._up(h, skips, embedding, train).astype(x.dtype)
+
+    def _down(self, image: Image, embedding: Embedding, train: bool) -> list[Image]:
+        stem = Conv(
+            self.widths[0], kernel_init=default_init(), dtype=self.style.dtype, name="stem"
+        )
+        skips = [stem(image)]
+        for level, width in enumerate(self.widths):
+            if level:
+                halve = self.layers.down(self.style, skips[-1].shape[-1], f"down_{level}_halve")
+                step = self.input_step(self.style, self.combine, name=f"down_{level}_input")
+                image, h = step(image, halve(skips[-1], embedding, train))
+                skips.append(h)
+            for i in range(self.blocks):
+                block = self.layers.block(self.style, width, f"down_{level}_block_{i}")
+                h = block(skips[-1], embedding, train)
+                if self.attention[level]:
+                    h = Attention(self.style, name=f"down_{level}_attention_{i}")(h)
+                skips.append(h)
+        return skips
+
+    def _across(self, h: Image, embedding: Embedding, train: bool) -> Image:
+        width = h.shape[-1]
+        h = self.layers.block(self.style, width, "middle_block_0")(h, embedding, train)
+        h = Attention(self.style, name="middle_attention")(h)
+        return self.layers.block(self.style, width, "middle_block_1")(h, embedding, train)
+
+    def _up(self, h: Image, skips: list[Image], embedding: Embedding, train: bool) -> Image:
+        pyramid = None
+        for level in reversed(range(len(self.widths))):
+            for i in range(self.blocks + 1):
+                joined = jnp.concatenate([h, skips.pop()], axis=-1)
+                block = self.layers.block(self.style, self.widths[level], f"up_{level}_block_{i}")
+                h = block(joined, embedding, train)
+            if self.attention[level]:
+                h = Attention(self.style, name=f"up_{level}_attention")(h)
+            step = self.output.step(self.style, self.channels, name=f"up_{level}_output")
+            pyramid, h = step(pyramid, h)
+            if level:
+                double = self.layers.up(self.style, h.shape[-1], f"up_{level}_double")
+                h = double(h, embedding, train)
+        return self.output.head(self.style, self.channels, name="output")(pyramid, h)
+
+
+def normalized_widths(widths: tuple[int, ...], blocks: int, doubled: bool) -> Iterator[int]:
+    """Numbers of channels that the U-Net's GroupNorms will see, each once or more.
+
+    `doubled` says that the input pyramid doubles the channels after every halving.
+    """
+    h, skips = widths[0], [widths[0]]
+    for level, width in enumerate(widths):
+        if level:
+            yield h
+            h *= 2 if doubled else 1
+            skips.append(h)
+        for _ in range(blocks):
+            yield from (h, width)
+            h = width
+            skips.append(h)
+    for width in reversed(widths):
+        for _ in range(blocks + 1):
+            yield from (h + skips.pop(), width)
+            h = width

@@ -1,0 +1,118 @@
+"""SDEs, parametrizations, scores and exact oracles; and how a config names them.
+
+A new SDE, prediction, conditioning or rounding is one class and one line in a table below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sde_lib.base import SDE, Reverse, expand
+from sde_lib.oracles import Gaussian, Mixture, empirical
+from sde_lib.parametrization import (
+    EDM,
+    V,
+    Conditioning,
+    Continuous,
+    Data,
+    DescendingLevelLabel,
+    LevelBelow,
+    LogSigmaLabel,
+    NearestLevel,
+    Noise,
+    Parametrization,
+    Prediction,
+    RawScore,
+    Rounding,
+    ScaledScore,
+    TimeLabel,
+    Velocity,
+)
+from sde_lib.score import Conditional, ModelScore, Score
+from sde_lib.subvp import SubVP
+from sde_lib.tabulated import Tabulated
+from sde_lib.tables import choose
+from sde_lib.ve import VE
+from sde_lib.vp import VP
+
+__all__ = [
+    "EDM", "SDE", "VE", "VP", "Conditional", "Data", "Gaussian", "LogSigmaLabel", "Mixture",
+    "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse", "ScaledScore", "Score",
+    "SubVP", "Tabulated", "TimeLabel", "V", "Velocity", "build", "build_parametrization",
+    "choose", "empirical", "expand",
+]  # fmt: skip
+
+Section = Any
+"""A section of an ml_collections ConfigDict."""
+
+SDES: dict[str, Callable[[Section], SDE]] = {
+    "vp": lambda c: VP(c.beta_min, c.beta_max),
+    "subvp": lambda c: SubVP(c.beta_min, c.beta_max),
+    "ve": lambda c: VE(c.sigma_min, c.sigma_max),
+}
+PUBLISHED_NAMES = {"vpsde": "vp", "subvpsde": "subvp", "vesde": "ve"}
+"""score_sde's names for the same SDEs."""
+
+PREDICTIONS: dict[str, Callable[[Section], Prediction]] = {
+    "noise": lambda c: Noise(),
+    "scaled_score": lambda c: ScaledScore(),
+    "score": lambda c: RawScore(),
+    "data": lambda c: Data(),
+    "v": lambda c: V(),
+    "velocity": lambda c: Velocity(),
+    "edm": lambda c: EDM(c.sigma_data),
+}
+CONDITIONINGS: dict[str, Callable[[int], Conditioning]] = {
+    "time": lambda n: TimeLabel(999.0),
+    "log_sigma": lambda n: LogSigmaLabel(1.0),
+    "quarter_log_sigma": lambda n: LogSigmaLabel(0.25),
+    "level": lambda n: TimeLabel(n - 1.0),
+    "descending_level": lambda n: DescendingLevelLabel(n),
+}
+ROUNDINGS: dict[str, Callable[[int], Rounding]] = {
+    "none": lambda n: Continuous(),
+    "below": lambda n: LevelBelow(n),
+    "nearest": lambda n: NearestLevel(n),
+}
+
+PUBLISHED: dict[tuple[str, bool], tuple[str, str]] = {
+    ("vp", True): ("time", "none"),
+    ("vp", False): ("level", "below"),
+    ("subvp", True): ("time", "none"),
+    ("ve", True): ("log_sigma", "none"),
+    ("ve", False): ("descending_level", "nearest"),
+}
+"""(SDE, training.continuous) -> score_sde's (conditioning, rounding)."""
+
+
+def build(config: Section) -> SDE:
+    """The SDE of a config; in discrete training, the one that runs through the model's levels."""
+    name = PUBLISHED_NAMES.get(config.sde.name, config.sde.name)
+    sde = choose("sde.name", name, SDES)(config.sde)
+    if config.training.continuous:
+        return sde
+    if (name, False) not in PUBLISHED:
+        raise ValueError(
+            f"training.continuous=False is not defined for sde.name={name!r}, which has no "
+            "discrete form: use training.continuous=True"
+        )
+    return sde.discrete(config.sde.num_scales)
+
+
+def build_parametrization(config: Section) -> Parametrization:
+    """The parametrization of a config; 'published' means score_sde's for that SDE."""
+    name = PUBLISHED_NAMES.get(config.sde.name, config.sde.name)
+    label, rounding = PUBLISHED[name, bool(config.training.continuous)]
+    prediction = config.model.prediction
+    if prediction == "published":
+        scaled = "scaled_score" if config.model.scale_by_sigma else "score"
+        prediction = scaled if name == "ve" else "noise"
+    if config.model.conditioning != "published":
+        label = config.model.conditioning
+    n = config.sde.num_scales
+    return Parametrization(
+        choose("model.prediction", prediction, PREDICTIONS)(config.model),
+        choose("model.conditioning", label, CONDITIONINGS)(n),
+        choose("the rounding of times", rounding, ROUNDINGS)(n),
+    )

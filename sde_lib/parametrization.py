@@ -1,0 +1,247 @@
+"""What a network's raw output means, and what it is fed.
+
+One hub: raw output F -> (x_0, eps) -> any other view. Every prediction is linear in (x_t, F), so
+each class states two pairs of coefficients in a form that is sound at both ends of time:
+
+    x_0 = data_skip x_t + data_out F,        eps = noise_skip x_t + noise_out F,
+
+with x_t = alpha x_0 + sigma eps. A new prediction, conditioning or rounding is one class here and
+one line in a table of `sde_lib/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Float
+
+from sde_lib.base import SDE, Time, expand
+
+ROUNDING_SLACK = 5e-4
+"""Added before truncating t (N - 1): float32 keeps an integer level to 1.2e-4 at N = 1000."""
+
+
+class Coefficients(NamedTuple):
+    """x_0 = data_skip x + data_out F and eps = noise_skip x + noise_out F, each like t."""
+
+    data_skip: Time
+    data_out: Time
+    noise_skip: Time
+    noise_out: Time
+
+
+class Prediction(Protocol):
+    """The meaning of the raw output F at noise level (alpha, sigma)."""
+
+    def coefficients(self, alpha: Time, sigma: Time) -> Coefficients:
+        """The map from (x_t, F) to (x_0, eps)."""
+
+    def input_scale(self, alpha: Time, sigma: Time) -> Time:
+        """The factor on x_t before it enters the network."""
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Noise:
+    """F = eps (Ho et al. 2020): score = -F / sigma."""
+
+    def coefficients(self, alpha: Time, sigma: Time) -> Coefficients:
+        return Coefficients(1 / alpha, -sigma / alpha, jnp.zeros_like(alpha), jnp.ones_like(alpha))
+
+    def input_scale(self, alpha: Time, sigma: Time) -> Time:
+        return jnp.ones_like(alpha)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class ScaledScore:
+    """F = sigma score = -eps: NCSN++'s `scale_by_sigma`, score = F / sigma."""
+
+    def coefficients(self, alpha: Time, sigma: Time) -> Coefficients:
+        return Coefficients(1 / alpha, sigma / alpha, jnp.zeros_like(alpha), -jnp.ones_like(alpha))
+
+    def input_scale(self, alpha: Time, sigma: Time) -> Time:
+        return jnp.ones_like(alpha)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class RawScore:
+    """F = score."""
+
+    def coefficients(self, alpha: Time, sigma: Time) -> Coefficients:
+        return Coefficients(1 / alpha, sigma**2 / alpha, jnp.zeros_like(alpha), -sigma)
+
+    def input_scale(self, alpha: Time, sigma: Time) -> Time:
+        return jnp.ones_like(alpha)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Data:
+    """F = x_0."""
+
+    def coefficients(self, alpha: Time, sigma: Time) -> Coefficients:
+        return Coefficients(jnp.zeros_like(alpha), jnp.ones_like(alpha), 1 / sigma, -alpha / sigma)
+
+    def input_scale(self, alpha: Time, sigma: Time) -> Time:
+        return jnp.ones_like(alpha)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class V:
+    """F = alpha eps - sigma x_0 (Salimans & Ho 2022, arXiv:2202.00512), for any alpha, sigma."""
+
+    def coefficients(self, alpha: Time, sigma: Time) -> Coefficients:
+        power = alpha**2 + sigma**2
+        return Coefficients(alpha / power, -sigma / power, sigma / power, alpha / power)
+
+    def input_scale(self, alpha: Time, sigma: Time) -> Time:
+        return jnp.ones_like(alpha)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Velocity:
+    """F = eps - x_0, the velocity of the straight path (Liu et al. 2023, arXiv:2209.03003)."""
+
+    def coefficients(self, alpha: Time, sigma: Time) -> Coefficients:
+        total = alpha + sigma
+        return Coefficients(1 / total, -sigma / total, 1 / total, alpha / total)
+
+    def input_scale(self, alpha: Time, sigma: Time) -> Time:
+        return jnp.ones_like(alpha)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class EDM:
+    """EDM's preconditioning (Karras et al. 2022, arXiv:2206.00364, eq. 7 and table 1).
+
+    With r = sqrt(sigma^2 + alpha^2 d^2), d = sigma_data, the standard deviation of x_t:
+    network input x_t / r, x_0 = alpha d^2 / r^2 x_t + sigma d / r F. Input, output and target
+    have unit variance at every noise level.
+    """
+
+    sigma_data: float | Float[Array, ""] = 0.5
+
+    def _scale(self, alpha: Time, sigma: Time) -> Time:
+        return jnp.sqrt(sigma**2 + (alpha * self.sigma_data) ** 2)
+
+    def coefficients(self, alpha: Time, sigma: Time) -> Coefficients:
+        d, r = self.sigma_data, self._scale(alpha, sigma)
+        return Coefficients(alpha * d**2 / r**2, sigma * d / r, sigma / r**2, -alpha * d / r)
+
+    def input_scale(self, alpha: Time, sigma: Time) -> Time:
+        return 1 / self._scale(alpha, sigma)
+
+
+class Conditioning(Protocol):
+    """The number that tells the network how noisy its input is."""
+
+    def label(self, sde: SDE, t: Time) -> Time:
+        """The network's second input at time t."""
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class TimeLabel:
+    """scale * t: 999 for the published continuous VP models, N - 1 for the discrete ones."""
+
+    scale: float | Float[Array, ""] = 999.0
+
+    def label(self, sde: SDE, t: Time) -> Time:
+        return self.scale * t
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class LogSigmaLabel:
+    """scale * log(sigma / alpha): 1 for NCSN++ (alpha = 1), 1/4 for EDM."""
+
+    scale: float | Float[Array, ""] = 1.0
+
+    def label(self, sde: SDE, t: Time) -> Time:
+        return -0.5 * self.scale * sde.log_snr(t)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class DescendingLevelLabel:
+    """The level's number counted from the noisiest, as NCSN's discrete models expect it."""
+
+    num_scales: int = field(metadata={"static": True})
+
+    def label(self, sde: SDE, t: Time) -> Time:
+        return jnp.round((sde.T - t) * (self.num_scales - 1))
+
+
+class Rounding(Protocol):
+    """The time at which the network was trained that stands for t."""
+
+    def snap(self, t: Time) -> Time:
+        """That time."""
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Continuous:
+    """Every t was trained on."""
+
+    def snap(self, t: Time) -> Time:
+        return t
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class LevelBelow:
+    """The level i <= t (N - 1): how the published code looks up DDPM's standard deviation."""
+
+    num_scales: int = field(metadata={"static": True})
+
+    def snap(self, t: Time) -> Time:
+        last = self.num_scales - 1
+        return jnp.floor(t * last + ROUNDING_SLACK) / last
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class NearestLevel:
+    """The level nearest to t (N - 1), as the published code does for NCSN's levels."""
+
+    num_scales: int = field(metadata={"static": True})
+
+    def snap(self, t: Time) -> Time:
+        last = self.num_scales - 1
+        return 1 - jnp.round((1 - t) * last) / last
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Parametrization:
+    """Prediction, conditioning and rounding together: raw output <-> (x_0, eps)."""
+
+    prediction: Prediction
+    conditioning: Conditioning
+    rounding: Rounding = Continuous()
+
+    def marginal(self, sde: SDE, t: Time) -> tuple[Time, Time]:
+        """(alpha, sigma) of the level that the network knows t by."""
+        return sde.marginal(self.rounding.snap(t))
+
+    def inputs(self, sde: SDE, x: Float[Array, "b *d"], t: Time) -> tuple[Array, Time]:
+        """What the network is given for (x_t, t): the scaled image and the label."""
+        scale = self.prediction.input_scale(*self.marginal(sde, t))
+        return expand(scale, x) * x, self.conditioning.label(sde, t)
+
+    def interpret(
+        self, sde: SDE, x: Float[Array, "b *d"], t: Time, raw: Float[Array, "b *d"]
+    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+        """(x_0, eps) that the raw output at (x_t, t) stands for."""
+        c = self.prediction.coefficients(*self.marginal(sde, t))
+        x0 = expand(c.data_skip, x) * x + expand(c.data_out, x) * raw
+        return x0, expand(c.noise_skip, x) * x + expand(c.noise_out, x) * raw

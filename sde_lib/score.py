@@ -1,0 +1,122 @@
+"""Score: the only thing that samplers, likelihood and guidance ever see of a model.
+
+One evaluation gives the pair (x_0, eps) = (E[x_0 | x_t], E[eps | x_t]); the rest are views:
+
+    score = -eps / sigma,     denoiser = x_0,     velocity = f(x, t) - g(t)^2 score / 2.
+
+Everything here is a frozen pytree, so a Score is an ordinary argument of a jitted function.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from sde_lib.base import SDE, Time, expand
+from sde_lib.parametrization import Parametrization
+
+Condition = Any
+"""Whatever the network takes beside (x, label): class labels, an image, nothing (None)."""
+
+Apply = Callable[..., Float[Array, "b *d"]]
+"""apply(params, x, label, condition, dropout_key) -> raw output; a None key means evaluation."""
+
+
+class Score(abc.ABC):
+    """Protocol of a score; guidance and conditioning are maps Score -> Score."""
+
+    sde: SDE
+
+    @abc.abstractmethod
+    def predict(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+        """(E[x_0 | x_t = x], E[eps | x_t = x]) from one evaluation."""
+
+    def marginal(self, t: Time) -> tuple[Time, Time]:
+        """(alpha, sigma) of the noise level that stands for t."""
+        return self.sde.marginal(t)
+
+    def __call__(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> Float[Array, "b *d"]:
+        """The score, the gradient of log p_t at x."""
+        sigma = self.marginal(t)[1]
+        return -self.noise(x, t, condition) / expand(sigma, x)
+
+    def denoise(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> Float[Array, "b *d"]:
+        """The denoiser E[x_0 | x_t = x] (Tweedie's formula)."""
+        return self.predict(x, t, condition)[0]
+
+    def noise(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> Float[Array, "b *d"]:
+        """The expected noise E[eps | x_t = x]."""
+        return self.predict(x, t, condition)[1]
+
+    def velocity(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> Float[Array, "b *d"]:
+        """dx/dt of the probability-flow ODE."""
+        half_g2 = 0.5 * self.sde.diffusion(t) ** 2
+        return self.sde.drift(x, t) - expand(half_g2, x) * self(x, t, condition)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class ModelScore(Score):
+    """The score of a network: apply function, parameters, SDE and parametrization.
+
+    `dropout_key` is set by the training objective only; None evaluates without dropout.
+    """
+
+    apply: Apply = field(metadata={"static": True})
+    params: Any
+    sde: SDE
+    parametrization: Parametrization
+    dropout_key: PRNGKeyArray | None = None
+
+    def marginal(self, t: Time) -> tuple[Time, Time]:
+        """(alpha, sigma) as the parametrization rounds t."""
+        return self.parametrization.marginal(self.sde, t)
+
+    def predict(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+        """(x_0, eps) from one evaluation of the network; computed in float32 or above."""
+        scaled, label = self.parametrization.inputs(self.sde, x, t)
+        label = jnp.broadcast_to(label, x.shape[:1])
+        raw = self.apply(self.params, scaled, label, condition, self.dropout_key)
+        return self.parametrization.interpret(self.sde, x, t, raw.astype(x.dtype))
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Conditional(Score):
+    """`score` with its condition fixed, so that a sampler need not know of it."""
+
+    score: Score
+    condition: Condition
+
+    @property
+    def sde(self) -> SDE:  # type: ignore[override]
+        """The SDE of the wrapped score."""
+        return self.score.sde
+
+    def marginal(self, t: Time) -> tuple[Time, Time]:
+        """As the wrapped score's."""
+        return self.score.marginal(t)
+
+    def predict(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+        """The wrapped score's prediction under the fixed condition."""
+        return self.score.predict(x, t, self.condition)

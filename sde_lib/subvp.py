@@ -1,0 +1,57 @@
+"""Sub-variance-preserving SDE (Song et al. 2021, arXiv:2011.13456, eq. 12 and appendix B)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Float
+
+from sde_lib.base import SDE, Time
+from sde_lib.vp import linear_beta_log_alpha, linear_beta_time
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class SubVP(SDE):
+    """The VP drift with less noise: sigma(t) = 1 - alpha(t)^2, never above VP's.
+
+    g(t)^2 = beta(t) (1 - alpha(t)^4). Published constants and times as for VP.
+    """
+
+    beta_min: float | Float[Array, ""] = 0.1
+    beta_max: float | Float[Array, ""] = 20.0
+
+    t_min_sampling: ClassVar[float] = 1e-3
+
+    def beta(self, t: Time) -> Time:
+        """beta(t), the rate at which the mean decays (twice)."""
+        return self.beta_min + t * (self.beta_max - self.beta_min)
+
+    def log_alpha(self, t: Time) -> Time:
+        """As for VP."""
+        return linear_beta_log_alpha(self.beta_min, self.beta_max, t)
+
+    def sigma(self, t: Time) -> Time:
+        """1 - alpha^2."""
+        return -jnp.expm1(2 * self.log_alpha(t))
+
+    @property
+    def prior_std(self) -> Float[Array, ""]:
+        """1, as published; sigma(T) differs from it by 4e-5."""
+        return jnp.ones(())
+
+    def drift_rate(self, t: Time) -> Time:
+        """-beta(t) / 2."""
+        return -0.5 * self.beta(t)
+
+    def diffusion(self, t: Time) -> Time:
+        """sqrt(beta(t) (1 - alpha(t)^4))."""
+        return jnp.sqrt(-self.beta(t) * jnp.expm1(4 * self.log_alpha(t)))
+
+    def time_of_log_snr(self, log_snr: Time) -> Time:
+        """Closed form: alpha = sqrt(1 + u^2) - u with u = sigma / (2 alpha), so log alpha = -asinh u."""
+        log_alpha = -jnp.arcsinh(jnp.exp(-log_snr / 2) / 2)
+        return linear_beta_time(self.beta_min, self.beta_max, log_alpha)

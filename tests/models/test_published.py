@@ -1,0 +1,95 @@
+"""Published networks: their sizes to the unit, their outputs to round-off."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import models
+from tests import pth
+from tests.models.published import CONFIGS, NCSNPP, make, published
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES = ("ve_ncsnpp_continuous", "vp_ddpmpp_continuous", "vp_ddpm_continuous")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_parameter_count_is_the_published_one(name):
+    config = published(name)
+    network = models.build(config)
+    shapes = jax.eval_shape(lambda key: models.init(network, key, config), jax.random.key(0))
+    assert models.count(shapes) == CONFIGS[name][0]
+
+
+def vp_score(network, params, x, t):
+    """-output / std, for a label of 999 t and beta from 0.1 to 20."""
+    std = jnp.sqrt(-jnp.expm1(-0.5 * t**2 * 19.9 - t * 0.1))
+    return -network.apply({"params": params}, x, t * 999) / std[:, None, None, None]
+
+
+def ve_score(network, params, x, t):
+    """output / sigma, for a label of log sigma and sigma from 0.01 to 50."""
+    log_sigma = jnp.log(0.01) + t * jnp.log(5000.0)
+    raw = network.apply({"params": params}, x, log_sigma)
+    return raw / jnp.exp(log_sigma)[:, None, None, None]
+
+
+@functools.cache
+def golden(case):
+    """Network, score function, checkpoint and arrays of one case."""
+    facts = json.loads((GOLDEN / f"{case}.json").read_text())
+    overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["overrides"].items()}
+    network = models.build(published(facts["source_config"], overrides))
+    score = functools.partial(vp_score if case.startswith("vp") else ve_score, network)
+    return network, jax.jit(score), pth.read(GOLDEN / f"{case}.pth"), np.load(GOLDEN / f"{case}.npz")
+
+
+@pytest.mark.parametrize("weights", ["raw", "ema"])
+@pytest.mark.parametrize("case", CASES)
+def test_score_equals_the_original(case, weights):
+    network, score, checkpoint, arrays = golden(case)
+    x, t = jnp.asarray(arrays["x"]), jnp.asarray(arrays["t"])
+    chosen = {"raw": pth.raw_weights, "ema": pth.ema_weights}[weights](checkpoint)
+    params = pth.as_params(chosen, network, x, t)
+    with jax.default_matmul_precision("highest"):
+        found = np.asarray(score(params, x, t))
+    expected = arrays[f"score_{weights}"]
+    # Two float32 implementations of some 40 layers differ by a few 1e-6 (norm over norm).
+    assert np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+def test_parameters_and_outputs_of_the_golden_networks_are_told_apart():
+    """Raw and averaged weights differ, so neither test above can pass with the other's."""
+    arrays = golden(CASES[0])[-1]
+    difference = np.linalg.norm(arrays["score_raw"] - arrays["score_ema"])
+    assert difference > 0.01 * np.linalg.norm(arrays["score_raw"])
+
+
+def test_checkpoint_reader_refuses_code(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    path = tmp_path / "attack.pth"
+    buffer = io.BytesIO()
+    pickle.dump({"model": Attack()}, buffer)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("attack/data.pkl", buffer.getvalue())
+    with pytest.raises(pickle.UnpicklingError, match="refused"):
+        pth.read(path)
+
+
+def test_weights_of_another_network_are_refused():
+    network, _, checkpoint, arrays = golden("vp_ddpmpp_continuous")
+    other = models.build(make(NCSNPP, {"nf": 8}))
+    with pytest.raises(ValueError, match="shape"):
+        pth.as_params(pth.raw_weights(checkpoint), other, arrays["x"], arrays["t"])

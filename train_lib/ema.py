@@ -1,0 +1,44 @@
+"""Exponential moving averages of the parameters, several rates at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+Params = Any
+
+
+@dataclass(frozen=True)
+class EMA:
+    """ema <- r ema + (1 - r) params after every update.
+
+    warmup=True takes r = min(rate, (1 + n) / (10 + n)) after n updates, as score_sde's PyTorch
+    code does; its JAX code uses the constant rate.
+    """
+
+    rates: tuple[float, ...] = (0.9999,)
+    warmup: bool = field(default=False)
+
+    def init(self, params: Params) -> tuple[Params, ...]:
+        """One copy per rate, in buffers of their own (the state is donated)."""
+        return tuple(jax.tree.map(jnp.copy, params) for _ in self.rates)
+
+    def rate(self, rate: float, step: Int[Array, ""]) -> Float[Array, ""]:
+        """The rate at the update that makes `step` updates."""
+        n = step.astype(jnp.float32)
+        return jnp.minimum(rate, (1 + n) / (10 + n)) if self.warmup else jnp.float32(rate)
+
+    def update(
+        self, averages: tuple[Params, ...], params: Params, step: Int[Array, ""]
+    ) -> tuple[Params, ...]:
+        """The averages after an update that made `step` updates."""
+
+        def blend(rate: float, average: Params) -> Params:
+            r = self.rate(rate, step)
+            return jax.tree.map(lambda a, p: r * a + (1 - r) * p, average, params)
+
+        return tuple(map(blend, self.rates, averages))

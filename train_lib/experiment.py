@@ -1,0 +1,93 @@
+"""From a config to the typed objects of a run. Everything is checked here, before any compilation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+import models
+import samplers
+import sde_lib
+from configs import schema
+from models.apply import Apply
+from sde_lib import SDE, ModelScore
+from train_lib import objective, optimizer
+from train_lib.ema import EMA
+from train_lib.state import TrainState
+from train_lib.step import Recipe
+
+PARAMS_STREAM, TRAIN_STREAM, SAMPLE_STREAM = 0, 1, 2
+"""Folded into the seed's key: parameters, training noise and samples never share bits."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A checked config and what it builds."""
+
+    config: Any
+    sde: SDE
+    score: ModelScore
+    """A template: its parameters are None."""
+    recipe: Recipe
+    sampler: samplers.Sampler
+    times: Any
+
+    @classmethod
+    def of(cls, config: Any) -> Experiment:
+        """Build every object of `config`; ValueError, in the user's terms, for a bad setting."""
+        schema.check(config)
+        sde = sde_lib.build(config)
+        parametrization = sde_lib.build_parametrization(config)
+        score = ModelScore(Apply(models.build(config)), None, sde, parametrization)
+        training, model = config.training, config.model
+        _check_division(config)
+        recipe = Recipe(
+            score,
+            objective.build(config),
+            optimizer.build(config.optim, training.n_iters),
+            EMA((model.ema_rate, *model.extra_ema_rates), training.ema_warmup),
+            training.accumulate,
+            labelled=model.num_classes > 0,
+        )
+        sampler = samplers.build(config.sampling)
+        times = samplers.build_times(config.sampling, sde, config.sde.num_scales)
+        return cls(config, sde, score, recipe, sampler, times)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """[H, W, C] of one image."""
+        data = self.config.data
+        return data.image_size, data.image_size, data.num_channels
+
+    def key(self, stream: int) -> PRNGKeyArray:
+        """The key of one of the seed's streams."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), stream)
+
+    def _fresh_state(self) -> TrainState:
+        network = self.score.apply.network  # type: ignore[attr-defined]
+        params = models.init(network, self.key(PARAMS_STREAM), self.config)
+        key = self.key(TRAIN_STREAM)
+        return TrainState.create(params, self.recipe.optimizer, self.recipe.ema, key)
+
+    def init_state(self) -> TrainState:
+        """The state before the first update."""
+        # Run once: optimizing this program would take several times as long as running it.
+        quick = {"xla_backend_optimization_level": 0}
+        return jax.jit(self._fresh_state, compiler_options=quick)()
+
+    def abstract_state(self) -> Any:
+        """Shapes and types of the state, without computing it."""
+        return jax.eval_shape(self._fresh_state)
+
+
+def _check_division(config: Any) -> None:
+    training, devices = config.training, jax.device_count()
+    share = training.accumulate * devices
+    if training.batch_size % share:
+        raise ValueError(
+            f"training.batch_size must be a multiple of training.accumulate x devices = "
+            f"{training.accumulate} x {devices} = {share}, got {training.batch_size}"
+        )

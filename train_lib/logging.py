@@ -1,0 +1,103 @@
+"""What a run says: one line per interval, TensorBoard, JSON lines, and the loss curve."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from train_lib.files import atomic_write
+
+
+def duration(seconds: float) -> str:
+    """1h02m, 2m05s or 7s."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{m:02d}m"
+    return f"{m}m{s:02d}s" if m else f"{s}s"
+
+
+class RunLog:
+    """Metrics of one run by step, appended to those of the runs it resumes.
+
+    JSON lines beyond the step at which a run resumes are dropped first: they were made by
+    updates that were lost, and will be made again.
+    """
+
+    def __init__(self, folder: Path, start: int, total: int, *, active: bool = True) -> None:
+        self._active, self._total = active, total
+        self._records: list[dict[str, Any]] = []
+        if not active:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "metrics.jsonl"
+        self._records = [r for r in _read_records(self._path) if r["step"] <= start]
+        atomic_write(self._path, "".join(json.dumps(r) + "\n" for r in self._records))
+        self._file = self._path.open("a")
+        self._board = SummaryWriter(str(folder), purge_step=start + 1)
+        self._bar = tqdm(initial=start, total=total, unit="step", desc="training", smoothing=0.1)
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._active:
+            self._bar.close()
+            self._file.close()
+            self._board.close()
+
+    def advance(self, steps: int) -> None:
+        """Move the progress bar."""
+        if self._active:
+            self._bar.update(steps)
+
+    def say(self, text: str) -> None:
+        """One line to the user, clear of the progress bar."""
+        if self._active:
+            self._bar.write(text)
+
+    def write(self, step: int, **metrics: float) -> None:
+        """Record metrics at a step."""
+        if not self._active:
+            return
+        record = {"step": step, "time": round(time.time(), 3), **metrics}
+        self._records.append(record)
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+
+    def curves(self) -> dict[str, tuple[list[float], list[float]]]:
+        """The losses so far, by name, as (steps, values)."""
+        found: dict[str, tuple[list[float], list[float]]] = {}
+        for record in self._records:
+            for name in ("train_loss", "eval_loss"):
+                if name in record:
+                    steps, values = found.setdefault(name, ([], []))
+                    steps.append(record["step"])
+                    values.append(record[name])
+        return found
+
+
+def _read_records(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; a line that a kill cut short is left out."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return [r for r in records if isinstance(r, dict) and "step" in r]

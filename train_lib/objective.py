@@ -1,0 +1,205 @@
+"""Denoising score matching: law of t x weighting lambda(t) -> one loss per example.
+
+Every published loss is a weighted error of the noise prediction eps_hat = -sigma score,
+
+    loss = w(t) reduce(|eps_hat(x_t, t) - eps|^2),   x_t = alpha x_0 + sigma eps,
+
+    weight     w(t)                  published as
+    noise      1                     score_sde's lambda = sigma^2; DDPM's L_simple; SMLD (Song & Ermon 2019)
+    likelihood g^2 / sigma^2         lambda = g^2 (Song et al. 2021, arXiv:2101.09258, thm. 1)
+    edm        1 + snr_d             Karras et al. 2022, arXiv:2206.00364, table 1
+
+so SDEs, parametrizations, discrete and continuous training all share one expression.
+A new law or weighting is one class and one line in a table below.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from sde_lib import SDE, ModelScore, choose
+from sde_lib.base import Time
+from sde_lib.score import Condition
+
+
+class TimeLaw(Protocol):
+    """The distribution of t, given by its quantile function."""
+
+    def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
+        """t such that P(time <= t) = u, for u in [0, 1)."""
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class UniformTime:
+    """t ~ U(eps, T); score_sde trains with eps = 1e-5."""
+
+    eps: float | Float[Array, ""] = 1e-5
+
+    def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
+        return self.eps + u * (sde.T - self.eps)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class UniformLevel:
+    """t uniform on the N levels i / (N - 1): discrete training (DDPM, SMLD)."""
+
+    num_scales: int = field(metadata={"static": True})
+
+    def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
+        last = self.num_scales - 1
+        return jnp.clip(jnp.floor(u * self.num_scales), 0, last) / last
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class LogNormalSigma:
+    """log(sigma / alpha) ~ N(mean, std^2), kept within the SDE's times (Karras et al. 2022)."""
+
+    mean: float | Float[Array, ""] = -1.2
+    std: float | Float[Array, ""] = 1.2
+
+    def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
+        tiny = jnp.finfo(u.dtype).eps
+        z = jax.scipy.special.ndtri(jnp.clip(u, tiny, 1 - tiny))
+        t = sde.time_of_log_snr(-2 * (self.mean + self.std * z))
+        return jnp.clip(t, sde.t_min, sde.T)
+
+
+class Weighting(Protocol):
+    """w(t) on the squared error of the noise prediction."""
+
+    def __call__(self, sde: SDE, t: Time) -> Time:
+        """The weight, like t."""
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class NoiseWeight:
+    """w = 1."""
+
+    def __call__(self, sde: SDE, t: Time) -> Time:
+        return jnp.ones_like(t)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class LikelihoodWeight:
+    """w = g^2 / sigma^2: the loss bounds the negative log-likelihood."""
+
+    def __call__(self, sde: SDE, t: Time) -> Time:
+        return (sde.diffusion(t) / sde.sigma(t)) ** 2
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class EDMWeight:
+    """w = 1 + sigma^2 / (alpha sigma_data)^2: EDM's raw output has unit loss at every level."""
+
+    sigma_data: float | Float[Array, ""] = 0.5
+
+    def __call__(self, sde: SDE, t: Time) -> Time:
+        return 1 + jnp.exp(-sde.log_snr(t)) / self.sigma_data**2
+
+
+def _mean(x: Array) -> Array:
+    return jnp.mean(x.reshape(x.shape[0], -1), axis=1)
+
+
+def _half_sum(x: Array) -> Array:
+    return 0.5 * jnp.sum(x.reshape(x.shape[0], -1), axis=1)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Objective:
+    """Law of t, weighting, and how squared errors are reduced over an example's axes.
+
+    `reduce_mean` averages, else half the sum, as published. `stratified` spreads a batch's times
+    evenly over the law (Kingma et al. 2021, arXiv:2107.00630, appendix I.1): the same
+    expectation with less variance.
+    """
+
+    law: TimeLaw
+    weighting: Weighting
+    reduce_mean: bool = field(default=True, metadata={"static": True})
+    stratified: bool = field(default=False, metadata={"static": True})
+
+    def times(self, sde: SDE, key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
+        """n times from the law."""
+        if self.stratified:
+            u = (jax.random.uniform(key) + jnp.arange(n) / n) % 1.0
+        else:
+            u = jax.random.uniform(key, (n,))
+        return self.law.quantile(sde, u)
+
+    def at(
+        self,
+        score: ModelScore,
+        x0: Float[Array, "b *d"],
+        noise: Float[Array, "b *d"],
+        t: Float[Array, " b"],
+        condition: Condition = None,
+    ) -> Float[Array, " b"]:
+        """The losses for given noise and times."""
+        predicted = score.noise(score.sde.perturb(x0, noise, t), t, condition)
+        reduce = _mean if self.reduce_mean else _half_sum
+        return self.weighting(score.sde, t) * reduce((predicted - noise) ** 2)
+
+    def __call__(
+        self,
+        score: ModelScore,
+        key: PRNGKeyArray,
+        x0: Float[Array, "b *d"],
+        condition: Condition = None,
+        *,
+        train: bool,
+    ) -> Float[Array, " b"]:
+        """Losses of a batch at random times and noises; with dropout if `train`."""
+        key_t, key_z, key_dropout = jax.random.split(key, 3)
+        t = self.times(score.sde, key_t, x0.shape[0])
+        noise = jax.random.normal(key_z, x0.shape, x0.dtype)
+        score = replace(score, dropout_key=key_dropout if train else None)
+        return self.at(score, x0, noise, t, condition)
+
+
+LAWS: dict[str, Callable[[Any], TimeLaw]] = {
+    "uniform": lambda c: UniformTime(c.training.eps),
+    "level": lambda c: UniformLevel(c.sde.num_scales),
+    "lognormal_sigma": lambda c: LogNormalSigma(c.training.sigma_mean, c.training.sigma_std),
+}
+WEIGHTINGS: dict[str, Callable[[Any], Weighting]] = {
+    "noise": lambda c: NoiseWeight(),
+    "likelihood": lambda c: LikelihoodWeight(),
+    "edm": lambda c: EDMWeight(c.model.sigma_data),
+}
+
+
+def build(config: Any) -> Objective:
+    """The objective of a config.
+
+    `training.continuous=False` takes the levels as the law of t, `training.likelihood_weighting`
+    the likelihood weight, as in score_sde; ValueError where score_sde would be undefined too.
+    """
+    training = config.training
+    if training.likelihood_weighting and not training.continuous:
+        raise ValueError(
+            "training.likelihood_weighting=True needs training.continuous=True: g(t) is not "
+            "defined for discrete levels"
+        )
+    law = training.time_law if training.continuous else "level"
+    weighting = "likelihood" if training.likelihood_weighting else training.weighting
+    return Objective(
+        choose("training.time_law", law, LAWS)(config),
+        choose("training.weighting", weighting, WEIGHTINGS)(config),
+        reduce_mean=training.reduce_mean,
+        stratified=training.stratified_times,
+    )

@@ -1,0 +1,51 @@
+"""The published optimizer: Adam, linear warm-up from zero, clipping by global norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+from sde_lib import choose
+
+Section = Any
+"""The `optim` section of an ml_collections ConfigDict."""
+
+DECAYS: dict[str, Callable[[int], optax.Schedule]] = {
+    "constant": lambda steps: optax.constant_schedule(1.0),
+    "cosine": lambda steps: optax.cosine_decay_schedule(1.0, steps),
+    "linear": lambda steps: optax.linear_schedule(1.0, 0.0, steps),
+}
+OPTIMIZERS: dict[str, Callable[[Section, optax.Schedule], optax.GradientTransformation]] = {
+    "Adam": lambda c, lr: optax.adam(lr, b1=c.beta1, b2=c.beta2, eps=c.eps),
+    "AdamW": lambda c, lr: optax.adamw(
+        lr, b1=c.beta1, b2=c.beta2, eps=c.eps, weight_decay=c.weight_decay
+    ),
+}
+
+
+def learning_rate(config: Section, n_iters: int) -> optax.Schedule:
+    """lr min(step / warmup, 1) decay(step), the step counted from 0 as published.
+
+    The first update therefore has rate 0 when there is a warm-up.
+    """
+    decay = choose("optim.schedule", config.schedule, DECAYS)(n_iters)
+
+    def rate(step: Any) -> Any:
+        ramp = jnp.minimum(step / config.warmup, 1.0) if config.warmup > 0 else 1.0
+        return config.lr * ramp * decay(step)
+
+    return rate
+
+
+def build(config: Section, n_iters: int) -> optax.GradientTransformation:
+    """Clipping (off when `grad_clip` is negative or zero), then the optimizer."""
+    name, decay = config.optimizer, config.weight_decay
+    if decay and name == "Adam":
+        raise ValueError("optim.weight_decay needs optim.optimizer='AdamW', got 'Adam'")
+    optimizer = choose("optim.optimizer", name, OPTIMIZERS)(config, learning_rate(config, n_iters))
+    if config.grad_clip <= 0:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(config.grad_clip), optimizer)

@@ -1,0 +1,41 @@
+"""TrainState: everything that the next training step depends on, besides the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from train_lib.ema import EMA
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """step: updates made, also the position in the data; ema: one tree per rate; key: the run's."""
+
+    step: Int[Array, ""]
+    params: Any
+    ema: tuple[Any, ...]
+    opt_state: Any
+    key: PRNGKeyArray
+
+    @classmethod
+    def create(
+        cls, params: Any, optimizer: optax.GradientTransformation, ema: EMA, key: PRNGKeyArray
+    ) -> TrainState:
+        """The state before the first update."""
+        return cls(jnp.zeros((), jnp.int32), params, ema.init(params), optimizer.init(params), key)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, as checkpoints store them."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> TrainState:
+        """The inverse of `as_dict`."""
+        return cls(**stored)

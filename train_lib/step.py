@@ -1,0 +1,86 @@
+"""The training step: one jitted, donated, data-parallel program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from sde_lib import ModelScore
+from train_lib.ema import EMA
+from train_lib.objective import Objective
+from train_lib.state import TrainState
+
+Batch = dict[str, Array]
+Metrics = dict[str, Float[Array, "..."]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run does to a batch; `score` is a template whose parameters are replaced."""
+
+    score: ModelScore
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    ema: EMA
+    accumulate: int = 1
+    """Micro-batches whose gradients are averaged before one update."""
+    labelled: bool = False
+    """Whether the network is given the labels."""
+
+    def condition(self, batch: Batch) -> Array | None:
+        """What the network is told of a batch beside its noise level."""
+        return batch["label"] if self.labelled else None
+
+    def loss(self, params: Any, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
+        """The mean training loss of a batch."""
+        score = replace(self.score, params=params)
+        losses = self.objective(score, key, batch["image"], self.condition(batch), train=True)
+        return jnp.mean(losses)
+
+
+def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Batch) -> Any:
+    gradient = jax.value_and_grad(recipe.loss)
+    if recipe.accumulate == 1:
+        return gradient(params, key, batch)
+    n = recipe.accumulate
+    # Every n-th example forms a micro-batch, so that each device keeps working on its own.
+    parts = jax.tree.map(lambda x: x.reshape(-1, n, *x.shape[1:]).swapaxes(0, 1), batch)
+
+    def add(total: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, gradient(params, *part)), None
+
+    zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+    total, _ = jax.lax.scan(add, zero, (jax.random.split(key, n), parts))
+    return jax.tree.map(lambda x: x / n, total)
+
+
+def update(recipe: Recipe, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """One update of parameters, optimizer state and averages."""
+    key = jax.random.fold_in(state.key, state.step)
+    loss, gradient = _loss_and_gradient(recipe, state.params, key, batch)
+    change, opt_state = recipe.optimizer.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, change)
+    step = state.step + 1
+    ema = recipe.ema.update(state.ema, params, step)
+    state = replace(state, step=step, params=params, opt_state=opt_state, ema=ema)
+    return state, {"loss": loss, "grad_norm": optax.global_norm(gradient)}
+
+
+def make_step(recipe: Recipe) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """step(state, batches [k, b, ...]) -> (state, metrics [k]): k updates in one call.
+
+    The state given is donated. k is `training.n_jitted_steps`.
+    """
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(partial(update, recipe), state, batches)
+
+    return step
