@@ -4,40 +4,59 @@
     python main.py --config configs/vp_digits.py --mode sample --workdir runs/digits
 
 Every setting can be given as --config.section.key=value; configs/schema.py lists them all.
+Exit codes: 0 done, 2 bad input (one line says what; with SCORE_SDE_TRACEBACK=1 in the
+environment, a traceback says where), 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
-from absl import flags
-from ml_collections import config_flags
-
-FLAGS = flags.FLAGS
-CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, e.g. configs/vp_digits.py")
-flags.DEFINE_string("workdir", None, "The directory of one run: checkpoints, logs, samples")
-flags.DEFINE_string("mode", None, "train or sample")
-flags.mark_flags_as_required(["config", "workdir", "mode"])
+from configs import command_line
 
 
-def _train() -> int:
+def _train(config: Any, workdir: Path) -> int:
     from train_lib.experiment import Experiment
     from train_lib.loop import train
 
-    return train(Experiment.of(FLAGS.config), Path(FLAGS.workdir))
+    return train(Experiment.of(config), workdir)
 
 
-def _sample() -> int:
+def _sample(config: Any, workdir: Path) -> int:
     from eval_lib.sampling import sample
     from train_lib.experiment import Experiment
 
-    return sample(Experiment.of(FLAGS.config), Path(FLAGS.workdir))
+    return sample(Experiment.of(config), workdir)
 
 
-MODES: dict[str, Callable[[], int]] = {"train": _train, "sample": _sample}
+MODES: dict[str, Callable[[Any, Path], int]] = {"train": _train, "sample": _sample}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _parse(arguments: Sequence[str]) -> tuple[Callable[[Any, Path], int], Any, Path]:
+    """(mode, config, workdir); ValueError for anything that cannot be understood."""
+    arguments, settings = command_line.split(arguments)
+    parser = _Parser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", required=True, help="config file, as configs/vp_digits.py")
+    parser.add_argument("--mode", required=True, help=" or ".join(MODES))
+    parser.add_argument("--workdir", required=True, help="of one run: checkpoints, logs, samples")
+    given = parser.parse_args(arguments)
+    if given.mode not in MODES:
+        raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
+    if not given.workdir:
+        raise ValueError("--workdir must be a folder, got ''")
+    return MODES[given.mode], command_line.load(given.config, settings), Path(given.workdir)
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
@@ -49,34 +68,35 @@ def _user_errors() -> tuple[type[Exception], ...]:
     return ValueError, OSError, CheckpointError, WorkdirLockedError, WorkdirError, Diverged
 
 
-def _one_line(error: BaseException) -> str:
-    # KeyError quotes its message; everything after the first line is for developers.
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    lines = text.strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _one_line(error: Exception) -> str:
+    from train_lib.files import plain_reason
+
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return where + plain_reason(error)
+    # Everything after the first line is for developers.
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def main(argv: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Parse, dispatch, and turn errors of the user's making into one line and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    expected: tuple[type[Exception], ...] = (ValueError, OSError)
     try:
-        FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        return 2
-    if FLAGS.mode not in MODES:
-        print(f"error: --mode must be one of {', '.join(MODES)}, got {FLAGS.mode!r}",
-              file=sys.stderr)  # fmt: skip
-        return 2
-    expected = _user_errors()
-    try:
-        return MODES[FLAGS.mode]()
+        run, config, workdir = _parse(arguments)
+        expected = _user_errors()
+        return run(config, workdir)
     except expected as error:
         if os.environ.get("SCORE_SDE_TRACEBACK"):
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    # Into a file or a pipe, too, a line is there as soon as it is said.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.exit(main(sys.argv[1:]))

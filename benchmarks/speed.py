@@ -178,12 +178,11 @@ def main(argv: list[str]) -> int:
     """Parse, run, and turn errors of the user's making into one line and exit code 2."""
     try:
         FLAGS(argv)
-        run()
-    except (flags.Error, AttributeError, KeyError, TypeError) as error:
-        if FLAGS.is_parsed():
-            raise
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    try:
+        run()
     except (ValueError, OSError, PeerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

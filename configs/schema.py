@@ -164,9 +164,14 @@ def _nearest(name: str) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _check_one(name: str, value: Any) -> None:
+def check_name(name: str) -> None:
+    """Raise ValueError, with the nearest known name, if there is no such setting."""
     if name not in SETTINGS:
         raise ValueError(f"unknown setting {name}{_nearest(name)}")
+
+
+def _check_one(name: str, value: Any) -> None:
+    check_name(name)
     setting = SETTINGS[name]
     wanted, given = type(setting.default), type(value)
     if given is not wanted and (wanted, given) != (float, int):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
+from types import UnionType
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
@@ -36,9 +37,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f": did you mean {close[0]!r}?" if close else ""
 
 
-def number(
-    section: ConfigDict, key: str, rule: str, accept: Callable[[float], bool]
-) -> float:
+def number(section: ConfigDict, key: str, rule: str, accept: Callable[[float], bool]) -> float:
     """A real number that `accept` takes; `rule` says in words which those are."""
     found = value(section, key)
     if isinstance(found, bool) or not isinstance(found, Real) or not accept(float(found)):
@@ -63,7 +62,7 @@ def flag(section: ConfigDict, key: str) -> bool:
 
 
 def numbers(
-    section: ConfigDict, key: str, rule: str, kind: type, accept: Callable[[Any], bool]
+    section: ConfigDict, key: str, rule: str, kind: type | UnionType, accept: Callable[[Any], bool]
 ) -> tuple[Any, ...]:
     """A sequence whose every entry is a `kind` that `accept` takes."""
     found = value(section, key)

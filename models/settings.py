@@ -91,9 +91,10 @@ def read(config: ConfigDict) -> Settings:
     if "normalization" in model:
         choice(model, "model.normalization", NORMALIZATIONS)
     nf = integer(model, "model.nf", least=1)
-    multiples = numbers(
-        model, "model.ch_mult", "a list of positive integers", int, lambda n: n > 0
-    )
+    rule = "a list of positive integers, one for each resolution"
+    multiples = numbers(model, "model.ch_mult", rule, int, lambda n: n > 0)
+    if not multiples:
+        raise ValueError(f"model.ch_mult must be {rule}, got {model.ch_mult!r}")
     return Settings(
         nf=nf,
         widths=tuple(nf * multiple for multiple in multiples),

@@ -77,9 +77,7 @@ class UNet(nn.Module):
         return self._up(h, skips, embedding, train).astype(x.dtype)
 
     def _down(self, image: Image, embedding: Embedding, train: bool) -> list[Image]:
-        stem = Conv(
-            self.widths[0], kernel_init=default_init(), dtype=self.style.dtype, name="stem"
-        )
+        stem = Conv(self.widths[0], kernel_init=default_init(), dtype=self.style.dtype, name="stem")
         skips = [stem(image)]
         for level, width in enumerate(self.widths):
             if level:

@@ -45,6 +45,22 @@ class Recipe:
         return jnp.mean(losses)
 
 
+def sequentially(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> Any:
+    """`jax.lax.scan(step, carry, xs)`, unrolled where that is much faster.
+
+    XLA lays out convolutions well only outside of loops on a CPU: gradients in a loop's body take
+    seven times as long (3.4 s instead of 0.5 s, digits network, batch 128, jax 0.10.2).
+    """
+    n = jax.tree.leaves(xs)[0].shape[0]
+    if n > 1 and jax.default_backend() != "cpu":
+        return jax.lax.scan(step, carry, xs)
+    outputs = []
+    for i in range(n):
+        carry, y = step(carry, jax.tree.map(lambda x, i=i: x[i], xs))
+        outputs.append(y)
+    return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *outputs)
+
+
 def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Batch) -> Any:
     gradient = jax.value_and_grad(recipe.loss)
     if recipe.accumulate == 1:
@@ -53,11 +69,11 @@ def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Ba
     # Every n-th example forms a micro-batch, so that each device keeps working on its own.
     parts = jax.tree.map(lambda x: x.reshape(-1, n, *x.shape[1:]).swapaxes(0, 1), batch)
 
-    def add(total: Any, part: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, gradient(params, *part)), None
+    def add(total: Any, part: Any) -> tuple[Any, tuple[()]]:
+        return jax.tree.map(jnp.add, total, gradient(params, *part)), ()
 
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
-    total, _ = jax.lax.scan(add, zero, (jax.random.split(key, n), parts))
+    total, _ = sequentially(add, zero, (jax.random.split(key, n), parts))
     return jax.tree.map(lambda x: x / n, total)
 
 
@@ -81,6 +97,6 @@ def make_step(recipe: Recipe) -> Callable[[TrainState, Batch], tuple[TrainState,
 
     @partial(jax.jit, donate_argnums=0)
     def step(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
-        return jax.lax.scan(partial(update, recipe), state, batches)
+        return sequentially(partial(update, recipe), state, batches)
 
     return step

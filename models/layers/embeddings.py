@@ -59,7 +59,7 @@ class Positional(nn.Module):
 def one_hot(
     condition: Int[Array, "b"] | Float[Array, "b k"] | None, batch: int, classes: int
 ) -> Float[Array, "b k"]:
-    """Class labels as rows; None, and an index outside of 0..classes-1, is the null class: zeros."""
+    """Class labels as rows; None and indices outside of 0..classes-1 are the null class: zeros."""
     if condition is None:
         return jnp.zeros((batch, classes), jnp.float32)
     if condition.ndim == 2:

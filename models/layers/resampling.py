@@ -76,8 +76,8 @@ def fir_along(
         y[j] = sum_k taps[k] u[down * j + k - offset],   j < length,
 
     where u[up * i] = x[i] and u is zero elsewhere. `length` must be a multiple of `up`; one of
-    `up` and `down` must be 1 and there must be at least `up` taps. Each of the `up` phases of y sees its own subset of the taps, so
-    the zeros in u are never touched.
+    `up` and `down` must be 1, and there must be at least `up` taps. Each of the `up` phases of
+    y sees its own subset of the taps, so the zeros in u are never touched.
     """
     steps = length // up
     reach = [(k - offset) // up for k in range(len(taps) + up - 1)]

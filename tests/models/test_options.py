@@ -71,13 +71,19 @@ def relative(found, expected):
     return float(jnp.linalg.norm((found - expected).ravel()) / jnp.linalg.norm(expected.ravel()))
 
 
+@pytest.fixture(autouse=True)
+def _full_precision():
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_output_equals_the_original(case):
     _, network, params, x, label, raw = golden(case)
     # Not jitted: the cases share their shapes, so operations compiled for one serve the others.
-    with jax.default_matmul_precision("highest"):
-        found = network.apply({"params": params}, x, label)
-    assert found.shape == x.shape and found.dtype == jnp.float32
+    found = network.apply({"params": params}, x, label)
+    assert found.shape == x.shape
+    assert found.dtype == jnp.float32
     # float32 round-off; wider groups of one channel in DDPM amplify it to some 5e-6.
     assert relative(found, raw) < 1e-5
 
@@ -115,26 +121,20 @@ def del_key(section, name):
     section.unlock()
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        BASE,
-        "both skips, three levels, two blocks",
-        "both residual, sums not rescaled, three levels",
-        "output residual, input cat, ddpm blocks, three levels",
-    ],
-)
+# Between them: all blocks, both resamplings, both residual pyramids, both skip pyramids.
+@pytest.mark.parametrize("case", ["two taps", "output residual, input cat, ddpm blocks"])
 def test_gradient_reaches_every_parameter_but_the_frequencies(case):
     _, network, params, x, label, _ = golden(case)
 
     def loss(p):
         return jnp.square(network.apply({"params": p}, x, label)).mean()
 
-    for path, gradient in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
+    # Run once on little data, so most of the time would go into optimizing it.
+    quick = {"xla_backend_optimization_level": 0}
+    gradients = jax.jit(jax.grad(loss), compiler_options=quick)(params)
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
         assert np.isfinite(gradient).all(), name
         # softmax does not see a shift of all its logits, which is all a bias of the keys can do.
-        silent = "frequencies" in name or ("key" in name and "bias" in name)
-        assert silent or np.abs(gradient).max() > 0, name
-    frequencies = jax.grad(loss)(params)["conditioning"]["embedding"]["frequencies"]
-    assert not np.any(frequencies)
+        silent = "key" in name and "bias" in name
+        assert silent or (np.abs(gradient).max() > 0) != ("frequencies" in name), name

@@ -1,0 +1,206 @@
+"""Parametrizations and exact scores."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sde_lib import (
+    CONDITIONINGS,
+    PREDICTIONS,
+    PUBLISHED,
+    SDE,
+    VE,
+    VP,
+    Conditional,
+    LogSigmaLabel,
+    ModelScore,
+    Noise,
+    Parametrization,
+    RawScore,
+    ScaledScore,
+    Score,
+    TimeLabel,
+    build,
+    build_parametrization,
+    empirical,
+)
+from sde_lib.parametrization import DescendingLevelLabel, LevelBelow, NearestLevel
+from tests import oracles
+from tests.oracles import SDES
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+class SigmaData:
+    sigma_data = 0.5
+
+
+def predictions() -> dict:
+    return {name: make(SigmaData) for name, make in PREDICTIONS.items()}
+
+
+ORACLES = {
+    "isotropic": oracles.isotropic,
+    "correlated": oracles.correlated,
+    "mixture_1d": oracles.mixture_1d,
+    "mixture_2d": oracles.mixture_2d,
+}
+
+
+@pytest.mark.parametrize("oracle", ORACLES.values(), ids=ORACLES)
+@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+def test_oracle_score_is_the_gradient_of_its_log_density(sde: SDE, oracle) -> None:
+    score = oracle(sde)
+    d = score.mean.size if hasattr(score, "mean") else score.means.shape[1]
+    x = jax.random.normal(jax.random.key(0), (5, d))
+    t = jnp.asarray([1e-3, 0.05, 0.3, 0.7, 1.0])
+    gradient = jax.grad(lambda x: score.log_prob(x, t).sum())(x)
+    np.testing.assert_allclose(score(x, t), gradient, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("oracle", ORACLES.values(), ids=ORACLES)
+@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+def test_prediction_pair_recomposes_x(sde: SDE, oracle) -> None:
+    """alpha E[x_0 | x] + sigma E[eps | x] = x, which ties the denoiser to the score."""
+    score = oracle(sde)
+    d = score.mean.size if hasattr(score, "mean") else score.means.shape[1]
+    x, t = jax.random.normal(jax.random.key(1), (4, d)), jnp.asarray([1e-3, 0.1, 0.6, 1.0])
+    x0, noise = score.predict(x, t)
+    alpha, sigma = (c[:, None] for c in sde.marginal(t))
+    np.testing.assert_allclose(alpha * x0 + sigma * noise, x, rtol=1e-9, atol=1e-12)
+
+
+def test_empirical_score_denoises_to_the_nearest_point_as_noise_vanishes() -> None:
+    points = jax.random.normal(jax.random.key(0), (7, 2, 2))
+    score = empirical(VP(), points)
+    x = points + 1e-3 * jax.random.normal(jax.random.key(1), points.shape)
+    np.testing.assert_allclose(score.denoise(x, jnp.asarray(1e-4)), points, atol=1e-6)
+
+
+def test_gaussian_refuses_an_indefinite_covariance() -> None:
+    with pytest.raises(ValueError, match="negative eigenvalue"):
+        oracles.Gaussian.of(VP(), jnp.zeros(2), jnp.asarray([[1.0, 2.0], [2.0, 1.0]]))
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+def test_every_prediction_is_inverted_exactly_at_both_ends_of_time(sde: SDE, name: str) -> None:
+    """F is solved from (x_0, eps) by least squares on its two stated equations; both must hold."""
+    prediction = predictions()[name]
+    t = jnp.asarray([1e-5, 0.02, 0.5, 1.0])
+    alpha, sigma = sde.marginal(t)
+    x0, noise = 0.37, -1.4
+    x = alpha * x0 + sigma * noise
+    c = prediction.coefficients(alpha, sigma)
+    by_noise = jnp.abs(c.noise_out) > jnp.abs(c.data_out)
+    raw = jnp.where(
+        by_noise, (noise - c.noise_skip * x) / c.noise_out, (x0 - c.data_skip * x) / c.data_out
+    )
+    # At t = 1 the mean coefficient of VP is 7e-3, at t = 1e-5 sub-VP's sigma is 1e-6: errors of
+    # 1e-16 grow by at most their inverses.
+    np.testing.assert_allclose(c.data_skip * x + c.data_out * raw, x0, rtol=1e-8)
+    np.testing.assert_allclose(c.noise_skip * x + c.noise_out * raw, noise, rtol=1e-8)
+
+
+def test_edm_is_the_published_preconditioning() -> None:
+    sigma = jnp.asarray([0.002, 0.5, 80.0])
+    d = 0.5
+    edm = predictions()["edm"]
+    c = edm.coefficients(jnp.ones_like(sigma), sigma)
+    np.testing.assert_allclose(c.data_skip, d**2 / (sigma**2 + d**2), rtol=1e-12)
+    np.testing.assert_allclose(c.data_out, sigma * d / np.sqrt(sigma**2 + d**2), rtol=1e-12)
+    scale = edm.input_scale(jnp.ones_like(sigma), sigma)
+    np.testing.assert_allclose(scale, 1 / np.sqrt(sigma**2 + d**2), rtol=1e-12)
+
+
+def test_edm_with_unit_data_is_minus_v() -> None:
+    class Unit:
+        sigma_data = 1.0
+
+    alpha, sigma = VP().marginal(jnp.asarray([0.01, 0.4, 1.0]))
+    edm = PREDICTIONS["edm"](Unit).coefficients(alpha, sigma)
+    v = predictions()["v"].coefficients(alpha, sigma)
+    np.testing.assert_allclose(edm.data_skip, v.data_skip, rtol=1e-12)
+    np.testing.assert_allclose(edm.data_out, -v.data_out, rtol=1e-12)
+
+
+def linear(params, x, label, condition, key):
+    """A stand-in for a network: everything it is given leaves a trace in its output."""
+    return params * x + label.reshape(-1, 1) / 1000 + (0.0 if condition is None else condition)
+
+
+def model(sde: SDE, parametrization: Parametrization) -> ModelScore:
+    return ModelScore(linear, jnp.asarray(0.5), sde, parametrization)
+
+
+def test_published_scores_of_continuous_models() -> None:
+    x, t = jnp.ones((3, 2)) * 0.4, jnp.asarray([0.01, 0.5, 1.0])
+    vp = model(VP(), Parametrization(Noise(), TimeLabel(999.0)))
+    raw = 0.5 * x + (999 * t / 1000)[:, None]
+    np.testing.assert_allclose(vp(x, t), -raw / VP().sigma(t)[:, None], rtol=1e-10)
+    sigma = VE().sigma(t)[:, None]
+    raw = 0.5 * x + jnp.log(sigma) / 1000
+    divided = model(VE(), Parametrization(ScaledScore(), LogSigmaLabel()))
+    np.testing.assert_allclose(divided(x, t), raw / sigma, rtol=1e-10)
+    plain = model(VE(), Parametrization(RawScore(), LogSigmaLabel()))
+    np.testing.assert_allclose(plain(x, t), raw, rtol=1e-10)
+
+
+def test_published_scores_of_discrete_models_between_levels() -> None:
+    """score_sde feeds t (N - 1) and divides by the level below (VP), or rounds from above (VE)."""
+    n = 1000
+    x, t = jnp.ones((4, 2)) * 0.4, jnp.asarray([0.0, 0.1234, 0.777, 1.0])
+    ddpm = model(VP().discrete(n), Parametrization(Noise(), TimeLabel(n - 1.0), LevelBelow(n)))
+    alphas_bar = np.cumprod(1 - np.linspace(0.1 / n, 20 / n, n))
+    std = np.sqrt(1 - alphas_bar)[np.floor(np.asarray(t) * (n - 1)).astype(int)]
+    raw = 0.5 * x + ((n - 1) * t / 1000)[:, None]
+    np.testing.assert_allclose(ddpm(x, t), -raw / std[:, None], rtol=1e-9)
+
+    parametrization = Parametrization(ScaledScore(), DescendingLevelLabel(n), NearestLevel(n))
+    labels = np.round((1 - np.asarray(t)) * (n - 1))
+    sigmas = np.exp(np.linspace(np.log(50), np.log(0.01), n))[labels.astype(int)][:, None]
+    raw = 0.5 * x + labels[:, None] / 1000
+    np.testing.assert_allclose(model(VE(), parametrization)(x, t), raw / sigmas, rtol=1e-9)
+
+
+def test_levels_are_found_exactly_in_float32() -> None:
+    n = 1000
+    t = (jnp.arange(n, dtype=jnp.float32) / (n - 1)).astype(jnp.float32)
+    for rounding in (LevelBelow(n), NearestLevel(n)):
+        levels = np.round(np.asarray(rounding.snap(t)) * (n - 1))
+        np.testing.assert_array_equal(levels, np.arange(n))
+
+
+def test_condition_can_be_fixed_ahead() -> None:
+    score = model(VP(), Parametrization(Noise(), TimeLabel()))
+    x, t = jnp.ones((2, 2)), jnp.asarray([0.3, 0.6])
+    fixed: Score = Conditional(score, jnp.asarray(2.0))
+    np.testing.assert_array_equal(fixed(x, t), score(x, t, jnp.asarray(2.0)))
+    np.testing.assert_array_equal(fixed.sde.sigma(t), score.sde.sigma(t))
+    assert not np.allclose(fixed(x, t), score(x, t))
+
+
+def test_every_published_model_has_a_parametrization() -> None:
+    from configs.schema import get_default
+
+    config = get_default()
+    for name, continuous in PUBLISHED:
+        config.sde.name, config.training.continuous = name, continuous
+        assert build(config).t_min >= 0
+        assert isinstance(build_parametrization(config), Parametrization)
+    config.sde.name, config.training.continuous = "vesde", True
+    assert isinstance(build(config), VE)
+    assert set(dict(PUBLISHED.values())) <= set(CONDITIONINGS)
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    from configs.schema import get_default
+
+    config = get_default()
+    config.sde.name = "subvvp"
+    with pytest.raises(ValueError, match=r"sde\.name must be one of .* \(did you mean 'subvp'\?\)"):
+        build(config)
+    config.sde.name, config.training.continuous = "subvp", False
+    with pytest.raises(ValueError, match=r"use training\.continuous=True"):
+        build(config)
