@@ -45,9 +45,8 @@ class _Parser(argparse.ArgumentParser):
 def _parse(arguments: Sequence[str]) -> tuple[Callable[[Any, Path], int], Any, Path]:
     """(mode, config, workdir); ValueError for anything that cannot be understood."""
     arguments, settings = command_line.split(arguments)
-    parser = _Parser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="config file, as configs/vp_digits.py")
     parser.add_argument("--mode", required=True, help=" or ".join(MODES))
     parser.add_argument("--workdir", required=True, help="of one run: checkpoints, logs, samples")

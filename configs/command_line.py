@@ -1,6 +1,8 @@
 """From the command line to a config: a config file, its argument, and single settings.
 
     --config configs/vp_cifar.py:deep --config.training.batch_size=64 --config.model.ch_mult=1,2,2
+
+Settings are read by the types of their defaults in `schema`.
 """
 
 import ast

@@ -1,14 +1,16 @@
-"""Any number of samples in batches that fit: compiled once, resumable, the same for any batch size."""
+"""Any number of samples in batches that fit: compiled once, resumable, whatever the batch size."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from tqdm import tqdm
 
 import samplers
 from data_lib import Scaler
+from data_lib.base import patient
 from eval_lib import pictures
 from sde_lib import Conditional, Score
 from train_lib import sharding
@@ -27,6 +30,7 @@ LABEL_STREAM = 2
 """Folded into a sample's key for its class; the sampler uses streams 0 and 1."""
 GRID_LIMIT = 256
 """Most images that one grid shows."""
+REPORT = "samples.json"
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,7 @@ class Generator:
         keys = samplers.sample_keys(self.key, indices)
         labels = self._condition(keys)
         drawn = samplers.sample(
-            sharding.replicate(Conditional(self.score, labels), mesh)
-            if labels is None
-            else Conditional(self.score, labels),
+            Conditional(sharding.replicate(self.score, mesh), labels),
             self.sampler,
             self.times,
             keys,
@@ -86,6 +88,14 @@ class Generator:
         return result
 
 
+@dataclass(frozen=True)
+class Part:
+    """One batch of samples, and the seconds it took to draw; None if it was read back."""
+
+    arrays: dict[str, np.ndarray]
+    seconds: float | None
+
+
 def _load_part(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as part:
@@ -94,17 +104,44 @@ def _load_part(path: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-def _parts(generator: Generator, total: int, batch: int, folder: Path) -> Iterator[dict[str, Any]]:
-    """One dict of arrays per batch: read back if an earlier run finished it, else drawn and kept."""
-    for first in range(0, total, batch):
-        path = folder / f"{first:08d}.npz"
-        part = _load_part(path)
-        if part is None:
-            # The last batch is drawn whole, for the compiled program, and cut.
-            part = generator.draw(first, batch)
-            atomic_write(path, lambda file, part=part: np.savez(file, **part))
-        keep = min(batch, total - first)
-        yield {k: v[:, :keep] if k == "frames" else v[:keep] for k, v in part.items()}
+def _part(generator: Generator, first: int, batch: int, path: Path) -> Part:
+    """Read back if an earlier run finished it, else drawn and kept."""
+    found = _load_part(path)
+    if found is not None:
+        return Part(found, None)
+    start = time.perf_counter()
+    drawn = generator.draw(first, batch)
+    seconds = time.perf_counter() - start
+    atomic_write(path, _npz(drawn))
+    return Part(drawn, seconds)
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> Callable[[BinaryIO], None]:
+    return lambda file: np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _merge(parts: list[Part], total: int) -> dict[str, np.ndarray]:
+    """Samples 0 .. total - 1: the last batch is drawn whole, for the compiled program, and cut."""
+
+    def join(name: str) -> np.ndarray:
+        axis = 1 if name == "frames" else 0
+        joined = np.concatenate([part.arrays[name] for part in parts], axis)
+        return joined.take(np.arange(total), axis)
+
+    return {name: join(name) for name in parts[0].arrays}
+
+
+def _speed(parts: list[Part], batch: int) -> dict[str, Any]:
+    """Images per second, without the first batch that was drawn: it compiles.
+
+    Without a second one its time is all there is to report; None if none was drawn.
+    """
+    seconds = [part.seconds for part in parts if part.seconds is not None]
+    steady = seconds[1:] or seconds
+    return {
+        "images_per_second": round(batch * len(steady) / sum(steady), 3) if steady else None,
+        "images_per_second_includes_compilation": len(seconds) == 1,
+    }
 
 
 def generate(
@@ -115,60 +152,87 @@ def generate(
     identity: dict[str, Any],
     *,
     log: Callable[[str], None] = print,
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Draw `total` samples into `folder`; returns the report that is also written there.
 
     Leaves `samples.npz` (samples [n, h, w, c] in [0, 1], labels if any), `samples.png` (a grid),
     `trajectory.gif` if frames were asked for, and `samples.json` (`identity`, NFE, images/s).
     Finished batches are kept in `parts/` until all are there: the same command after a kill goes
-    on where it was; `identity` says what "the same" is.
+    on where it was; `identity` says what "the same" is. Finished samples of another identity, or
+    more of them, are moved aside to FOLDER_1, FOLDER_2, ...
     """
+    _set_aside(folder, identity, total, log)
     parts_folder = folder / "parts"
     _claim_parts(parts_folder, {**identity, "batch_size": batch_size})
-    done = len(list(parts_folder.glob("*.npz")))
-    if done:
-        log(f"{done} finished batches found, going on from there")
-    batches = _parts(generator, total, batch_size, parts_folder)
-    count = -(-total // batch_size)
-    bar = tqdm(batches, total=count, unit="batch", desc="sampling", disable=not progress)
-    parts, seconds, clock = [], [], time.perf_counter()
-    for part in bar:
-        parts.append(part)
-        seconds.append(time.perf_counter() - clock)
-        clock = time.perf_counter()
-    merged = {k: np.concatenate([p[k] for p in parts], axis=int(k == "frames")) for k in parts[0]}
-    frames = merged.pop("frames", None)
-    # The first batch compiles; without a second one its time is all there is to report.
-    steady = seconds[max(done, 1) :] or seconds[done:]
-    speed = batch_size * len(steady) / sum(steady) if sum(steady) > 0 else 0.0
+    starts = range(0, total, batch_size)
+    paths = {first: parts_folder / f"{first:08d}.npz" for first in starts}
+    if done := sum(path.exists() for path in paths.values()):
+        log(f"{done} of {len(starts)} batches were drawn before: going on from there")
+    bar = tqdm(starts, unit="batch", desc="sampling", disable=None)
+    tell = patient(log)
+    parts = []
+    for first in bar:
+        parts.append(_part(generator, first, batch_size, paths[first]))
+        if bar.disable:
+            tell(f"{min(first + batch_size, total)} of {total} images")
+    arrays = _merge(parts, total)
     report = {
         **identity,
         "num_samples": total,
         "nfe": generator.evaluations,
-        "images_per_second": round(speed, 3),
-        "images_per_second_includes_compilation": len(seconds) - done < 2,
+        **_speed(parts, batch_size),
     }
-    atomic_write(folder / "samples.npz", lambda file: np.savez(file, **merged))
-    atomic_write(folder / "samples.png", pictures.grid_png(merged["samples"][:GRID_LIMIT]))
-    if frames is not None:
-        gif = pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
-        atomic_write(folder / "trajectory.gif", gif)
-    atomic_write_json(folder / "samples.json", report)
+    _write(folder, arrays, report)
     shutil.rmtree(parts_folder)
     return report
 
 
+def _write(folder: Path, arrays: dict[str, np.ndarray], report: dict[str, Any]) -> None:
+    """The files of finished samples, the report last: where it is, the others belong to it."""
+    (folder / REPORT).unlink(missing_ok=True)
+    (folder / "trajectory.gif").unlink(missing_ok=True)
+    frames = arrays.pop("frames", None)
+    atomic_write(folder / "samples.npz", _npz(arrays))
+    atomic_write(folder / "samples.png", pictures.grid_png(arrays["samples"][:GRID_LIMIT]))
+    if frames is not None:
+        gif = pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
+        atomic_write(folder / "trajectory.gif", gif)
+    atomic_write_json(folder / REPORT, report)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back (tuples become lists)."""
+    return json.loads(json.dumps(value))
+
+
+def _set_aside(
+    folder: Path, identity: dict[str, Any], total: int, log: Callable[[str], None]
+) -> None:
+    """Move finished samples away that those to be drawn would not replace one for one."""
+    report = _read_json(folder / REPORT)
+    if report is None:
+        return
+    same = {**report, **_plain(identity)} == report
+    if same and report["num_samples"] <= total:
+        return
+    names = (folder.with_name(f"{folder.name}_{n}") for n in itertools.count(1))
+    target = next(name for name in names if not name.exists())
+    folder.rename(target)
+    what = "more samples" if same else "samples of other settings"
+    log(f"{folder} holds {what}: they are now in {target}")
+
+
 def _claim_parts(folder: Path, identity: dict[str, Any]) -> None:
     """Keep the parts of an interrupted run of the same samples; remove those of any other."""
-    import json
-
     marker = folder / "identity.json"
-    try:
-        same = json.loads(marker.read_text()) == json.loads(json.dumps(identity))
-    except (OSError, ValueError):
-        same = False
-    if not same:
+    if _read_json(marker) != _plain(identity):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         atomic_write_json(marker, identity)

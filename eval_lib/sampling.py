@@ -14,7 +14,18 @@ from sde_lib import ModelScore
 from train_lib import workdir
 from train_lib.checkpoint import Checkpoints
 from train_lib.experiment import Experiment
+from train_lib.files import plain_reason
+from train_lib.logging import speed
 from train_lib.loop import make_generator
+
+
+def _pace(report: dict[str, Any]) -> str:
+    rate = report["images_per_second"]
+    if rate is None:
+        return ""
+    note = " (compilation included)" if report["images_per_second_includes_compilation"] else ""
+    return f", {speed(rate)} images/s{note}"
+
 
 def load_score(
     experiment: Experiment, folder: Path, log: Callable[[str], None] = print
@@ -45,12 +56,17 @@ def sample(experiment: Experiment, folder: Path, log: Callable[[str], None] = pr
         "seed": config.seed,
         "sampling": {k: v for k, v in sampling.to_dict().items() if k != "num_samples"},
     }
-    log(f"sampling from step {step}: {sampling.num_samples} images, "
-        f"{generator.evaluations} evaluations each, {jax.device_count()} device(s)")  # fmt: skip
+    log(f"sampling from step {step}: {sampling.num_samples} images, {generator.evaluations} "
+        f"evaluations each, {jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
     target = folder / "samples"
-    report = generate(generator, sampling.num_samples, sampling.batch_size, target, identity,
-                      log=log)  # fmt: skip
-    note = " (compilation included)" if report["images_per_second_includes_compilation"] else ""
-    log(f"NFE {report['nfe']}, {report['images_per_second']:.3g} images/s{note}")
+    try:
+        report = generate(
+            generator, sampling.num_samples, sampling.batch_size, target, identity, log=log
+        )
+    except OSError as error:
+        raise workdir.WorkdirError(
+            f"cannot write to {target}, {plain_reason(error)} (finished batches are kept)"
+        ) from error
+    log(f"{report['nfe']} evaluations per image{_pace(report)}")
     log(f"wrote {target / 'samples.npz'} and {target / 'samples.png'}")
     return 0

@@ -67,7 +67,7 @@ class Gaussian(Score):
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n d"]:
         """n draws of x_0."""
         z = jax.random.normal(key, (n, self.mean.size), self.mean.dtype)
-        return self.mean + (z * jnp.sqrt(self.variances)) @ self.basis.T
+        return self.mean[None] + (z * jnp.sqrt(self.variances)[None]) @ self.basis.T
 
     def log_prob(self, x: Float[Array, "b *d"], t: Time) -> Float[Array, " b"]:
         """Log-density of x_t in nats."""

@@ -1,4 +1,4 @@
-"""From a config to the typed objects of a run. Everything is checked here, before any compilation."""
+"""From a config to the typed objects of a run; everything is checked here, before compilation."""
 
 from __future__ import annotations
 

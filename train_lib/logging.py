@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from train_lib.files import atomic_write
@@ -22,6 +24,11 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{m:02d}m"
     return f"{m}m{s:02d}s" if m else f"{s}s"
+
+
+def speed(rate: float) -> str:
+    """1234 or 0.35: digits enough for any network."""
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 class RunLog:
@@ -41,8 +48,13 @@ class RunLog:
         self._records = [r for r in _read_records(self._path) if r["step"] <= start]
         atomic_write(self._path, "".join(json.dumps(r) + "\n" for r in self._records))
         self._file = self._path.open("a")
-        self._board = SummaryWriter(str(folder), purge_step=start + 1)
-        self._bar = tqdm(initial=start, total=total, unit="step", desc="training", smoothing=0.1)
+        # Written in this thread: SummaryWriter's own would print a traceback on a full disk.
+        self._board = EventsWriter(str(folder / "events"))
+        self._event(start + 1, session_log=SessionLog(status=SessionLog.START))
+        # disable=None: a bar on a terminal, none in a file.
+        self._bar = tqdm(
+            initial=start, total=total, unit="step", desc="training", smoothing=0.1, disable=None
+        )
 
     def __enter__(self) -> RunLog:
         return self
@@ -78,7 +90,11 @@ class RunLog:
         self._file.flush()
         os.fsync(self._file.fileno())
         for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+            self._event(step, summary=scalar(name, value))
+        self._board.flush()
+
+    def _event(self, step: int, **content: Any) -> None:
+        self._board.write_event(Event(wall_time=time.time(), step=step, **content))
 
     def curves(self) -> dict[str, tuple[list[float], list[float]]]:
         """The losses so far, by name, as (steps, values)."""

@@ -25,7 +25,7 @@ from train_lib import sharding, workdir
 from train_lib.checkpoint import Checkpoints
 from train_lib.experiment import SAMPLE_STREAM, Experiment
 from train_lib.files import WorkdirLock, atomic_write
-from train_lib.logging import RunLog, duration
+from train_lib.logging import RunLog, duration, speed
 from train_lib.state import TrainState
 from train_lib.step import Batch, Recipe, make_step
 
@@ -57,7 +57,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
     def ask(signum: int, frame: FrameType | None) -> None:
         request.signum = signum
-        signal.signal(signum, previous[signum])
+        signal.signal(signum, previous[signal.Signals(signum)])
 
     signals = signal.SIGTERM, signal.SIGINT
     previous = {s: signal.signal(s, ask) for s in signals}
@@ -171,17 +171,32 @@ def is_due(step: int, period: int, total: int) -> bool:
 
 
 class Throughput:
-    """Images per second and time left, measured between calls."""
+    """Updates per second, measured between calls."""
 
-    def __init__(self, batch_size: int, step: int) -> None:
-        self._batch_size, self._step, self._time = batch_size, step, time.perf_counter()
+    def __init__(self, step: int) -> None:
+        self.start(step)
 
-    def lap(self, step: int, total: int) -> tuple[float, float]:
-        """(images/s since the last lap, seconds left at that speed)."""
-        now = time.perf_counter()
-        rate = (step - self._step) / max(now - self._time, 1e-9)
-        self._step, self._time = step, now
-        return rate * self._batch_size, (total - step) / max(rate, 1e-9)
+    def start(self, step: int) -> None:
+        """Begin to measure here: what lies before, such as compilation, does not count."""
+        self._step, self._time = step, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start or the last lap."""
+        return time.perf_counter() - self._time
+
+    def lap(self, step: int) -> float | None:
+        """Updates/s since the start or the last lap; None if there were none."""
+        done, seconds = step - self._step, self.seconds
+        self.start(step)
+        return done / seconds if done else None
+
+
+@jax.jit
+def all_finite(tree: Any) -> Array:
+    """Whether no number in the tree is infinite or NaN."""
+    numbers = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
 
 
 # The loop ----------------------------------------------------------------------------------------
@@ -191,12 +206,15 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     """Train to `training.n_iters`, resuming whatever `folder` holds.
 
     Returns 0 when done, or 128 + the signal that asked to leave, after saving.
+    Nothing is written before the data is there; a state that is not finite is never saved.
     Raises ValueError, WorkdirError, WorkdirLockedError, CheckpointError or Diverged.
     """
     config = experiment.config
+    workdir.check_same(folder, config)
     splits = data_lib.load(config.data, log=log)
-    workdir.claim(folder, config)
+    workdir.create(folder)
     with WorkdirLock(folder), stop_on_signals() as stop:
+        workdir.claim(folder, config)
         keep, permanent = config.training.keep, config.training.snapshot_freq
         with Checkpoints(
             folder / "checkpoints", keep=keep, snapshot_every=permanent, log=log
@@ -225,51 +243,66 @@ def _run(
     log(f"{start}: {size:,} parameters, {len(splits.train):,} training images of {splits.name}, "
         f"{mesh.size} {jax.default_backend()} device(s), to step {total}")  # fmt: skip
     update, evaluate = make_step(experiment.recipe), make_eval(experiment.recipe)
-    recent: list[Float[Array, " k"]] = []
+    recent: list[dict[str, Float[Array, " k"]]] = []
+
+    def diverged() -> Diverged:
+        checkpoints.wait()
+        saved = checkpoints.latest()
+        kept = "nothing was saved yet" if saved is None else f"checkpoint {saved} is kept"
+        return Diverged(
+            f"the training diverged before step {step} of {total}, {kept}: train in another "
+            "--workdir with a smaller optim.lr or optim.grad_clip"
+        )
 
     def save(wait: bool = False) -> None:
-        if not all(bool(jnp.all(jnp.isfinite(m["loss"]))) for m in recent):
-            raise Diverged(
-                f"the loss is not a number before step {step}; checkpoints up to "
-                f"{checkpoints.latest()} are kept: lower optim.lr or optim.grad_clip and run again"
-            )
+        if not all_finite(state.as_dict()):
+            raise diverged()
         meta = {"config": workdir.read_config(folder), "data_step": step}
         checkpoints.save(step, state.as_dict(), meta, wait=wait)
 
     with RunLog(folder / "logs", step, total, active=lead) as run_log:
-        speed = Throughput(training.batch_size, step)
+        periods = (training.log_freq, training.eval_freq, training.snapshot_freq,
+                   training.snapshot_freq_for_preemption)  # fmt: skip
+        clock, compiled = Throughput(step), False
         while step < total and not stop:
             # Up to n_jitted_steps updates in one call, never past something that is due
-            due = next_stop(step, total, training.log_freq, training.eval_freq,
-                            training.snapshot_freq, training.snapshot_freq_for_preemption)  # fmt: skip
+            due = next_stop(step, total, *periods)
             k = min(training.n_jitted_steps, due - step)
             state, metrics = update(state, stack_batches(batches, k, mesh))
             step += k
             recent.append(metrics)
             run_log.advance(k)
+            if not compiled:
+                compiled = True
+                run_log.say(f"compiled in {duration(clock.seconds)}")
+                clock.start(step)
 
             if is_due(step, training.log_freq, total):
                 values = jax.device_get(recent)
                 loss = float(np.mean(np.concatenate([m["loss"] for m in values])))
                 norm = float(np.mean(np.concatenate([m["grad_norm"] for m in values])))
-                rate, left = speed.lap(step, total)
-                run_log.write(step, train_loss=loss, grad_norm=norm, images_per_second=rate)
-                run_log.say(f"step {step}/{total}  loss {loss:.4g}  {rate:.0f} images/s  "
-                            f"{duration(left)} left")  # fmt: skip
-                if not math.isfinite(loss):
-                    save()
+                if not math.isfinite(loss + norm):
+                    raise diverged()
+                pace, speeds = "", {}
+                if rate := clock.lap(step):
+                    speeds = {"images_per_second": rate * training.batch_size}
+                    pace = (f"  {speed(speeds['images_per_second'])} images/s"
+                            f"  {duration((total - step) / rate)} left")  # fmt: skip
+                run_log.write(step, train_loss=loss, grad_norm=norm, **speeds)
+                run_log.say(f"step {step}/{total}  loss {loss:.4g}{pace}")
                 recent = []
             if is_due(step, training.eval_freq, total):
                 loss = held_out_loss(evaluate, state.ema[0], splits.test, config, mesh)
                 run_log.write(step, eval_loss=loss)
                 run_log.say(f"step {step}/{total}  held-out loss {loss:.4g}")
+                clock.start(step)
             if is_due(step, training.snapshot_freq_for_preemption, total) or is_due(
                 step, training.snapshot_freq, total
             ):
                 save()
             if is_due(step, training.snapshot_freq, total):
                 _snapshot(experiment, folder, state, step, run_log)
-                speed.lap(step, total)
+                clock.start(step)
         save(wait=True)
     if stop and step < total:
         log(f"asked to stop: saved step {step} of {total}; the same command goes on from there")

@@ -17,7 +17,9 @@ FREE = (
     "training.snapshot_sampling", "data.data_dir", "data.cache",
 )  # fmt: skip
 FREE_SECTIONS = ("sampling.", "eval.")
-"""Settings that may differ between runs in one workdir: they do not change what is trained."""
+"""Settings that may differ between runs in one workdir: the updates made so far stay what they are.
+
+(With an `optim.schedule` that falls to 0 at the end, another n_iters moves that end.)"""
 MODEL_SECTIONS = ("sde.", "model.", "data.", "training.continuous")
 """Settings that a trained model depends on when it is used."""
 
@@ -39,30 +41,50 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
     """The flat config of a workdir, or None if it has none."""
     path = workdir / CONFIG_FILE
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+        return dict(json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise WorkdirError(f"{path} cannot be read ({error}): restore it, or use another workdir")
+    except (OSError, TypeError, ValueError) as error:
+        raise WorkdirError(
+            f"{path} cannot be read ({error}): restore it, or use another --workdir"
+        ) from error
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any], names: list[str]) -> str:
-    changed = [n for n in names if old.get(n, None) != new.get(n, None)]
+    changed = [n for n in names if old.get(n) != new.get(n)]
     return ", ".join(f"{n}: {old.get(n)!r} there, {new.get(n)!r} here" for n in changed)
 
 
-def claim(workdir: Path, config: Any) -> None:
-    """Make `workdir` a workdir of `config`, or check that it is one already.
+def check_same(workdir: Path, config: Any) -> None:
+    """Check that `workdir`, if it is one, is a workdir of `config`.
 
-    Raises WorkdirError with the difference if it belongs to another config, or cannot be written.
+    Raises WorkdirError with the difference if it belongs to another config.
     """
     new, old = _plain(config), read_config(workdir)
     if old is not None:
         names = sorted(n for n in {*old, *new} if not _is_free(n))
         _refuse(workdir, _difference(old, new, names))
+
+
+def create(workdir: Path) -> None:
+    """Make the directory unless it is there. Raises WorkdirError if it cannot be made."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(workdir / CONFIG_FILE, new)
+    except FileExistsError as error:
+        raise WorkdirError(f"--workdir must be a directory, {workdir} is a file") from error
+    except OSError as error:
+        raise WorkdirError(f"cannot write to {workdir}: {error.strerror or error}") from error
+
+
+def claim(workdir: Path, config: Any) -> None:
+    """Make `workdir` a workdir of `config`, or check that it is one already.
+
+    Raises WorkdirError as `check_same` and `create`, or if it cannot be written.
+    """
+    check_same(workdir, config)
+    create(workdir)
+    try:
+        atomic_write_json(workdir / CONFIG_FILE, _plain(config))
     except OSError as error:
         raise WorkdirError(f"cannot write to {workdir}: {error.strerror or error}") from error
 

@@ -1,0 +1,465 @@
+"""Every SDE x predictor x corrector on exact scores: moments, orders, stationarity, independence."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import samplers
+from samplers import (
+    Ancestral,
+    BatchMean,
+    EulerMaruyama,
+    Karras,
+    Langevin,
+    LogSNR,
+    NoCorrector,
+    NoiseLevel,
+    NoPredictor,
+    PerSample,
+    Power,
+    PredictorCorrector,
+    ReverseDiffusion,
+    Sampler,
+    State,
+    Uniform,
+)
+from sde_lib import SDE, VE, VP, Gaussian, Score
+from tests.oracles import DIMS, MEAN, SDES, VARIANCE, isotropic, mixture_1d
+
+PREDICTORS: dict[str, Sampler] = {
+    "euler_maruyama": EulerMaruyama(),
+    "reverse_diffusion": ReverseDiffusion(),
+    "ancestral": Ancestral(),
+    "ancestral_large": Ancestral(1.0),
+    "euler_flow": EulerMaruyama(probability_flow=True),
+    "reverse_diffusion_flow": ReverseDiffusion(probability_flow=True),
+}
+CORRECTORS: dict[str, Sampler] = {
+    "none": NoCorrector(),
+    "langevin": Langevin(0.05),
+    "langevin_sample": Langevin(0.05, 1, PerSample()),
+    "langevin_batch": Langevin(0.05, 1, BatchMean()),
+}
+GRIDS = {
+    "uniform": Uniform(),
+    "quadratic": Power(2.0),
+    "log_snr": LogSNR(),
+    "karras": Karras(7.0),
+}
+
+
+def draw(score: Score, sampler: Sampler, times: jax.Array, n: int, shape=(DIMS,), **options):
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(n))
+    return samplers.sample(score, sampler, times, keys, shape=shape, **options)
+
+
+# Moments on the Gaussian --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("corrector", CORRECTORS)
+@pytest.mark.parametrize("predictor", PREDICTORS)
+@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+def test_samples_of_a_gaussian_have_its_mean_and_variance(
+    sde: SDE, predictor: str, corrector: str
+) -> None:
+    n, steps = 1500, 300
+    score = isotropic(sde)
+    times = Uniform()(sde, steps, 1.0, sde.t_min_sampling)
+    sampler = PredictorCorrector(PREDICTORS[predictor], CORRECTORS[corrector])
+    x = draw(score, sampler, times, n).x
+    count = n * DIMS
+    # Five standard errors; the prior of VP and sub-VP leaves out a mean of alpha(T) = 0.7% of it,
+    # and first-order predictors with 300 steps miss 2% of it.
+    assert float(x.mean()) == pytest.approx(MEAN, abs=5 * (VARIANCE / count) ** 0.5 + 0.02)
+    # Bias of the variance: the step is first order in a grid whose largest log-SNR step is 0.6 for
+    # the flow's crudest form (measured 0.15 there, 0.14 for VE's Euler), 4% for the others;
+    # the norms of single samples add 2 / d = 12%. Five standard errors are 5 sqrt(2 / count) = 4.6%.
+    bias = 0.16 if "flow" in predictor and corrector == "none" else 0.05
+    bias += 2 / DIMS if corrector == "langevin_sample" else 0.01
+    assert float(x.var()) == pytest.approx(VARIANCE, rel=bias + 5 * (2 / count) ** 0.5)
+
+
+# Orders of convergence ----------------------------------------------------------------------------
+
+
+class Unit:
+    """The variance of a linear sampler's result, exactly, without Monte Carlo.
+
+    On N(0, v) every step is x -> c x + s z, so var -> c^2 var + s^2; c and s are read off the
+    sampler itself with x and z set to unit vectors.
+    """
+
+    def __init__(self, sampler: Sampler, score: Gaussian) -> None:
+        self.sampler, self.score = sampler, score
+
+    def variance(self, times: jax.Array) -> float:
+        def step(var: jax.Array, pair: jax.Array):
+            gain = self._apply(1.0, 0.0, pair)
+            noise = self._apply(0.0, 1.0, pair)
+            return gain**2 * var + noise**2, None
+
+        start = self.score.sde.prior_std.astype(times.dtype) ** 2
+        pairs = jnp.stack([times[:-1], times[1:]], axis=1)
+        return float(jax.jit(lambda: jax.lax.scan(step, start, pairs)[0])())
+
+    def _apply(self, x: float, z: float, pair: jax.Array) -> jax.Array:
+        state = _Scripted(jnp.full((1, 1), x, pair.dtype), jnp.full((1, 1), z, pair.dtype))
+        return self.sampler.step(self.score, state, pair[0], pair[1]).x[0, 0]
+
+
+@jax.tree_util.register_dataclass
+@__import__("dataclasses").dataclass(frozen=True)
+class _Scripted:
+    """A state whose noise is given."""
+
+    x: jax.Array
+    z: jax.Array
+
+    def normal(self):
+        return self, self.z
+
+
+ORDER_ONE = {k: v for k, v in PREDICTORS.items() if k != "ancestral_large"}
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("predictor", ORDER_ONE)
+@pytest.mark.parametrize("sde", ["vp", "subvp", "ve"])
+def test_predictors_are_of_weak_order_one(sde: str, predictor: str) -> None:
+    """The error of the final variance falls as 1 / N on the karras grid (facts: the log-SNR grid
+    makes Euler-Maruyama look second order by an accidental cancellation)."""
+    equation = SDES[sde]
+    score = Gaussian.isotropic(equation, jnp.zeros(1), 0.25)
+    method = Unit(PREDICTORS[predictor], score)
+    end = float(equation.time_of_log_snr(jnp.asarray(-2 * jnp.log(0.05))))
+    steps = np.array([160, 320, 640, 1280])
+    alpha, sigma = equation.marginal(jnp.asarray(end))
+    start = float(equation.prior_std) ** 2
+    errors = []
+    for n in steps:
+        times = jnp.asarray(Karras()(equation, int(n), 1.0, end))
+        fine = _exact_variance(equation, PREDICTORS[predictor].stochastic, times, start)
+        errors.append(abs(method.variance(times) - fine))
+    order = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert 0.85 <= order <= 1.6, (order, errors, float(alpha), float(sigma))
+
+
+def _exact_variance(sde: SDE, stochastic: bool, times: jax.Array, start: float) -> float:
+    """Of the exact reverse SDE or flow of N(0, 0.25), begun with variance `start` at T.
+
+    With P = alpha^2 v + sigma^2 the flow scales x by sqrt(P_s / P_t); the SDE's kernel has gain
+    a P_s / P_t and variance b P_s / P_t (a, b of the forward kernel from s to t).
+    """
+    s, t = times[-1], times[0]
+
+    def power(u: jax.Array) -> jax.Array:
+        alpha, sigma = sde.marginal(u)
+        return alpha**2 * 0.25 + sigma**2
+
+    ratio = power(s) / power(t)
+    if not stochastic:
+        return float(start * ratio)
+    a, b = sde.transition(s, t)
+    return float((a * ratio) ** 2 * start + b * ratio)
+
+
+@pytest.mark.usefixtures("float64")
+def test_golden_variances_without_monte_carlo() -> None:
+    """Values of an independent implementation: data N(0, 0.25), sigma from 50 to 0.01, 10 steps."""
+    ve = VE(0.01, 50.0)
+    score = Gaussian.isotropic(ve, jnp.zeros(1), 0.25)
+    times = jnp.asarray(Karras(7.0)(ve, 10, 1.0, 0.0))
+    golden = {
+        Ancestral(): 0.109625583270258,
+        ReverseDiffusion(): 0.664222980311047,
+        ReverseDiffusion(probability_flow=True): 3.373024778775505,
+    }
+    for sampler, expected in golden.items():
+        assert Unit(sampler, score).variance(times) == pytest.approx(expected, rel=1e-9)
+    assert _exact_variance(ve, True, times, 2500.0) == pytest.approx(0.250099997498500, rel=1e-12)
+    assert _exact_variance(ve, False, times, 2500.0) == pytest.approx(0.250074992500750, rel=1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+def test_published_rules_on_ddpm_and_ncsn_levels() -> None:
+    """One step of each predictor equals score_sde's formula for its level."""
+    n, i = 1000, 400
+    t, s = jnp.asarray(i / (n - 1.0)), jnp.asarray((i - 1) / (n - 1.0))
+    x, z = 0.8, -0.3
+    state = _Scripted(jnp.full((1, 1), x), jnp.full((1, 1), z))
+
+    vp = VP().discrete(n)
+    score = Gaussian.isotropic(vp, jnp.ones(1), 0.25)
+    beta, g = 0.1 / n + i * 19.9 / n / (n - 1), float(score(state.x, t)[0, 0])
+    ours = {k: float(p.step(score, state, t, s).x[0, 0]) for k, p in PREDICTORS.items()}
+    root = (1 - beta) ** 0.5
+    assert ours["ancestral_large"] == pytest.approx((x + beta * g) / root + beta**0.5 * z, rel=1e-8)
+    expected = (2 - root) * x + beta * g + beta**0.5 * z
+    assert ours["reverse_diffusion"] == pytest.approx(expected, rel=1e-8)
+    expected = (2 - root) * x + 0.5 * beta * g
+    assert ours["reverse_diffusion_flow"] == pytest.approx(expected, rel=1e-8)
+
+    ve = VE()
+    score = Gaussian.isotropic(ve, jnp.ones(1), 0.25)
+    g, hi, lo = float(score(state.x, t)[0, 0]), float(ve.sigma(t)), float(ve.sigma(s))
+    ours = {k: float(p.step(score, state, t, s).x[0, 0]) for k, p in PREDICTORS.items()}
+    gap = hi**2 - lo**2
+    expected = x + gap * g + (lo**2 * gap / hi**2) ** 0.5 * z
+    assert ours["ancestral"] == pytest.approx(expected, rel=1e-8)
+    assert ours["reverse_diffusion"] == pytest.approx(x + gap * g + gap**0.5 * z, rel=1e-8)
+
+
+# Correctors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+@pytest.mark.parametrize("t", [0.05, 0.5, 1.0])
+def test_langevin_corrector_leaves_marginal_unchanged(sde: SDE, t: float) -> None:
+    """400 steps at a fixed time; ULA's own closed-form bias is the only one allowed."""
+    n, steps, snr = 2000, 400, 0.2
+    score = isotropic(sde)
+    now = jnp.asarray(t)
+    alpha, sigma = (float(c) for c in sde.marginal(now))
+    mean, var = alpha * MEAN, alpha**2 * VARIANCE + sigma**2
+    x = mean + var**0.5 * jax.random.normal(jax.random.key(7), (n, DIMS))
+    keys = samplers.sample_keys(jax.random.key(3), jnp.arange(n))
+    corrector = Langevin(snr, steps)
+    state = jax.jit(corrector.step)(score, State(x, keys, jnp.zeros((), jnp.int32)), now, now)
+    epsilon = 2 * (snr * sigma) ** 2
+    stationary = var / (1 - epsilon / (2 * var))
+    # The chain has had 400 epsilon / var > 3 relaxation times where sigma dominates; where it has
+    # not, it is still between the two variances, which differ by snr^2 = 4% at most.
+    count = n * DIMS
+    low, high = sorted((var, stationary))
+    slack = 5 * (2 / count) ** 0.5
+    assert low * (1 - slack) <= float(state.x.var()) <= high * (1 + slack)
+    assert float(state.x.mean()) == pytest.approx(mean, abs=5 * (high / count) ** 0.5)
+
+
+def test_published_langevin_step_uses_batch_norms_and_alpha() -> None:
+    n, i = 1000, 600
+    vp = VP().discrete(n)
+    score = isotropic(vp)
+    t, s = jnp.asarray(i / (n - 1.0)), jnp.asarray((i - 1) / (n - 1.0))
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(8))
+    x = jax.random.normal(jax.random.key(1), (8, DIMS))
+    state = State(x, keys, jnp.zeros((), jnp.int32))
+    z, g = state.normal()[1], score(x, t)
+    alpha = 1 - (0.1 / n + i * 19.9 / n / (n - 1))
+    norm = lambda v: jnp.mean(jnp.linalg.norm(v, axis=1))
+    step = 2 * alpha * (0.16 * norm(z) / norm(g)) ** 2
+    got = Langevin(0.16, 1, BatchMean()).step(score, state, t, s).x
+    # float32: exp and log of the mean ratio keep 1e-6.
+    np.testing.assert_allclose(got, x + step * g + jnp.sqrt(2 * step) * z, rtol=2e-5, atol=2e-6)
+    step = 2 * alpha * (0.16 * vp.sigma(t)) ** 2
+    got = Langevin(0.16, 1, NoiseLevel()).step(score, state, t, s).x
+    np.testing.assert_allclose(got, x + step * g + jnp.sqrt(2 * step) * z, rtol=2e-5, atol=2e-6)
+
+
+def test_corrector_alone_reaches_the_data_with_enough_steps() -> None:
+    """Annealed Langevin without a predictor, as NCSN samples."""
+    sde = VE(0.05, 5.0)
+    sampler = PredictorCorrector(NoPredictor(), Langevin(0.3, 20))
+    x = draw(isotropic(sde), sampler, Uniform()(sde, 60, 1.0, 0.0), 500).x
+    # ULA inflates the variance by up to snr^2 = 9%; the chain must have forgotten N(0, 25).
+    assert float(x.mean()) == pytest.approx(MEAN, abs=0.03)
+    assert float(x.var()) == pytest.approx(VARIANCE, rel=0.15)
+
+
+# Grids --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_grids_fall_from_start_to_end(sde: SDE, grid: str) -> None:
+    end = sde.t_min_sampling
+    if grid == "quadratic" and end == 0.0:
+        end = 0.0
+    times = np.asarray(GRIDS[grid](sde, 20, 1.0, end))
+    assert times.shape == (21,)
+    assert times[0] == 1.0
+    assert times[-1] == end
+    assert np.all(np.diff(times) < 0)
+
+
+@pytest.mark.usefixtures("float64")
+def test_grids_are_even_in_their_variable() -> None:
+    sde = VP()
+    sb = lambda t: np.exp(-0.5 * np.asarray(sde.log_snr(jnp.asarray(t))))
+    even = {
+        "quadratic": lambda t: np.sqrt(t),
+        "log_snr": lambda t: np.log(sb(t)),
+        "karras": lambda t: sb(t) ** (1 / 7),
+    }
+    for name, variable in even.items():
+        gaps = np.diff(variable(np.asarray(GRIDS[name](sde, 12, 1.0, 1e-3))))
+        np.testing.assert_allclose(gaps, gaps[0], rtol=1e-6)
+
+
+def test_karras_grid_is_edms() -> None:
+    sde = VE(0.002, 80.0)
+    times = Karras(7.0)(sde, 17, 1.0, 0.0)
+    i = np.arange(18) / 17
+    expected = (80 ** (1 / 7) + i * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    np.testing.assert_allclose(sde.sigma(times), expected, rtol=2e-4)
+
+
+# The loop -----------------------------------------------------------------------------------------
+
+
+PC = PredictorCorrector(EulerMaruyama(), Langevin(0.1))
+
+
+def test_sample_k_does_not_depend_on_the_batch() -> None:
+    sde = VP()
+    times = Uniform()(sde, 30, 1.0, 1e-3)
+    score = isotropic(sde)
+    whole = draw(score, PC, times, 12).x
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(5, 9))
+    part = samplers.sample(score, PC, times, keys, shape=(DIMS,)).x
+    # Equal to round-off: the batched matrix products of the oracle may be blocked differently.
+    np.testing.assert_allclose(part, whole[5:9], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(whole[0], whole[1])
+
+
+def test_both_orders_of_predictor_and_corrector() -> None:
+    """With one step each the two orders are the two compositions."""
+    sde = VP()
+    score, times = isotropic(sde), jnp.asarray([0.6, 0.4])
+    predictor = EulerMaruyama(probability_flow=True)
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(3))
+    start = jax.random.normal(jax.random.key(1), (3, DIMS))
+    run = lambda first: samplers.sample(
+        score, PredictorCorrector(predictor, Langevin(0.1), first), times, keys,
+        shape=(DIMS,), start=start, denoise=False,
+    ).x  # fmt: skip
+    state = State(start, samplers.base._stream(keys, 1), jnp.zeros((), jnp.int32))
+    t, s = times
+    first = predictor.step(score, Langevin(0.1).step(score, state, t, s), t, s).x
+    last = Langevin(0.1).step(score, predictor.step(score, state, t, s), s, t).x
+    np.testing.assert_allclose(run(True), first, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(run(False), last, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(first, last)
+
+
+def test_denoising_returns_the_posterior_mean_of_the_last_state() -> None:
+    sde = VP()
+    score, times = isotropic(sde), Uniform()(sde, 10, 1.0, 0.2)
+    noisy = draw(score, PC, times, 4, denoise=False).x
+    clean = draw(score, PC, times, 4, denoise=True).x
+    np.testing.assert_allclose(clean, score.denoise(noisy, times[-1]), rtol=1e-5, atol=1e-6)
+
+
+def test_frames_are_states_along_the_way() -> None:
+    sde = VP()
+    score, times = isotropic(sde), Uniform()(sde, 10, 1.0, 1e-3)
+    result = draw(score, PC, times, 4, denoise=False, frames=5)
+    assert result.frames is not None
+    assert result.frames.shape == (5, 4, DIMS)
+    np.testing.assert_array_equal(result.frames[-1], result.x)
+    shorter = draw(score, PC, times[:3], 4, denoise=False).x
+    np.testing.assert_allclose(result.frames[0], shorter, rtol=1e-6)
+
+
+def test_start_replaces_the_prior() -> None:
+    sde = VP()
+    start = jnp.full((2, DIMS), 3.0)
+    flow = PredictorCorrector(EulerMaruyama(probability_flow=True), NoCorrector())
+    x = draw(isotropic(sde), flow, jnp.asarray([0.5, 0.49]), 2, start=start, denoise=False).x
+    assert float(jnp.abs(x - start).max()) < 0.2
+
+
+def test_numbers_of_samplers_and_scores_recompile_nothing() -> None:
+    sde, times = VP(), Uniform()(VP(), 8, 1.0, 1e-3)
+    before = samplers.sample._cache_size()
+    for snr, large, variance in itertools.product((0.1, 0.2), (0.0, 0.5), (0.1, 0.3)):
+        score = Gaussian.isotropic(sde, jnp.zeros(DIMS), variance)
+        draw(score, PredictorCorrector(Ancestral(large), Langevin(snr)), times * 0.9, 2)
+    assert samplers.sample._cache_size() == before + 1
+
+
+def test_evaluations_are_those_made() -> None:
+    class Counting(Score):
+        sde = VP()
+        calls = 0
+
+        def predict(self, x, t, condition=None):
+            Counting.calls += 1
+            return isotropic(self.sde).predict(x, t)
+
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(2))
+    for predictor, corrector in itertools.product(PREDICTORS.values(), CORRECTORS.values()):
+        sampler = PredictorCorrector(predictor, corrector)
+        state = State(jnp.ones((2, DIMS)), keys, jnp.zeros((), jnp.int32))
+        Counting.calls = 0
+        sampler.step(Counting(), state, jnp.asarray(0.5), jnp.asarray(0.4))
+        assert Counting.calls == sampler.evaluations
+    assert samplers.count_evaluations(PC, 1000, True) == 2001
+    assert PredictorCorrector(EulerMaruyama(), Langevin(0.1, 3)).evaluations == 4
+
+
+def test_stochastic_says_whether_noise_is_drawn() -> None:
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(2))
+    state = State(jnp.ones((2, DIMS)), keys, jnp.zeros((), jnp.int32))
+    for part in (*PREDICTORS.values(), *CORRECTORS.values(), NoPredictor()):
+        after = part.step(isotropic(VP()), state, jnp.asarray(0.5), jnp.asarray(0.4))
+        assert bool(after.draws > 0) == part.stochastic
+
+
+# Nonlinear problem --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("predictor", ["euler_maruyama", "ancestral", "reverse_diffusion"])
+def test_samples_of_a_mixture_have_its_weights_and_moments(predictor: str) -> None:
+    sde, n = VP(), 4000
+    score = mixture_1d(sde)
+    times = LogSNR()(sde, 200, 1.0, 1e-3)
+    sampler = PredictorCorrector(PREDICTORS[predictor], NoCorrector())
+    x = np.asarray(draw(score, sampler, times, n, shape=(1,)).x)[:, 0]
+    weights, means = np.asarray(score.weights), np.asarray(score.means)[:, 0]
+    mean = weights @ means
+    var = weights @ (np.asarray(score.variances) + means**2) - mean**2
+    # Five standard errors, and 2% for 200 first-order steps.
+    assert x.mean() == pytest.approx(mean, abs=5 * (var / n) ** 0.5 + 0.01)
+    assert x.var() == pytest.approx(var, rel=5 * (2 / n) ** 0.5 + 0.02)
+    left = (x < -0.3).mean()
+    assert left == pytest.approx(0.3, abs=5 * (0.21 / n) ** 0.5 + 0.01)
+
+
+# Configs ------------------------------------------------------------------------------------------
+
+
+def test_every_named_sampler_is_built() -> None:
+    from configs.schema import get_default
+
+    c = get_default().sampling
+    for predictor, corrector in itertools.product(
+        samplers.STOCHASTIC_PREDICTORS, samplers.CORRECTORS
+    ):
+        c.predictor, c.corrector = predictor, corrector
+        if predictor == corrector == "none":
+            with pytest.raises(ValueError, match="choose at least one"):
+                samplers.build(c)
+        else:
+            assert samplers.build(c).evaluations >= 1
+    c.predictor, c.corrector, c.probability_flow = "ancestral", "none", True
+    with pytest.raises(ValueError, match=r"probability_flow=True must be one of .*euler_maruyama"):
+        samplers.build(c)
+
+
+def test_time_grid_of_a_config() -> None:
+    from configs.schema import get_default
+
+    c = get_default().sampling
+    assert samplers.build_times(c, VP(), 1000).shape == (1001,)
+    c.num_steps, c.eps = 10, 0.1
+    times = samplers.build_times(c, VE(), 1000)
+    assert times.shape == (11,)
+    assert float(times[-1]) == pytest.approx(0.1)
+    c.grid = "log_snrr"
+    with pytest.raises(ValueError, match="did you mean 'log_snr'"):
+        samplers.build_times(c, VP(), 1000)

@@ -1,0 +1,226 @@
+"""Runs of main.py in processes of their own that may be killed, forked from one that has imported.
+
+    python tests/zygote.py < list of Runs as JSON > list of Results as JSON
+
+Importing takes several times as long as a tiny run; a fork has it done. No child is forked after
+jax has started its threads: the parent never runs a computation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Arguments of main.py; `event` at `step` (see `EVENTS`) cuts the run short."""
+
+    arguments: list[str]
+    event: str = ""
+    step: int = 0
+    devices: int = 1
+
+
+class Result(NamedTuple):
+    """returncode: -9 for a kill."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill_disk() -> None:
+    """From now on no file may grow beyond 100 bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+
+
+def _at_save(step: int, before: Any = None, after: Any = None) -> None:
+    from train_lib.checkpoint import Checkpoints
+
+    save = Checkpoints.save
+
+    def wrapped(self: Any, at: int, *args: Any, **kwargs: Any) -> None:
+        if at == step and before:
+            before()
+        save(self, at, *args, **kwargs)
+        if at == step and after:
+            after()
+
+    Checkpoints.save = wrapped  # type: ignore[method-assign]
+
+
+def _at_update(step: int, act: Any) -> None:
+    from train_lib import loop
+
+    stack = loop.stack_batches
+    made = [0]
+
+    def wrapped(*args: Any) -> Any:
+        made[0] += 1
+        if made[0] == step:
+            act()
+        return stack(*args)
+
+    loop.stack_batches = wrapped
+
+
+def _when_half_written(step: int) -> None:
+    # The folder of an unfinished checkpoint has a longer name than its step's.
+    def watch() -> None:
+        folder = Path(sys.argv[-1]) / "checkpoints"
+        while not list(folder.glob(f"{step}.*")):
+            time.sleep(1e-4)
+        kill()
+
+    _at_save(step, before=threading.Thread(target=watch, daemon=True).start)
+
+
+def _when_removing(step: int) -> None:
+    rmtree = shutil.rmtree
+
+    def wrapped(path: Any, *args: Any, **kwargs: Any) -> None:
+        if Path(path).name.startswith(f"{step}."):
+            next(p for p in Path(path).rglob("*") if p.is_file()).unlink()
+            kill()
+        rmtree(path, *args, **kwargs)
+
+    shutil.rmtree = wrapped  # type: ignore[assignment]
+
+
+def _when_part_is_kept(step: int) -> None:
+    from eval_lib import generate
+
+    write = generate.atomic_write
+
+    def wrapped(path: Path, content: Any) -> None:
+        write(path, content)
+        if path.name == f"{step:08d}.npz":
+            kill()
+
+    generate.atomic_write = wrapped
+
+
+def _full_disk_for_samples(step: int) -> None:
+    from eval_lib import generate
+
+    draw = generate.Generator.draw
+
+    def wrapped(self: Any, first: int, count: int) -> Any:
+        drawn = draw(self, first, count)
+        if first == step:
+            fill_disk()
+        return drawn
+
+    generate.Generator.draw = wrapped  # type: ignore[method-assign]
+
+
+EVENTS = {
+    "": lambda step: None,
+    "kill before save": lambda step: _at_save(step, before=kill),
+    "kill after save returned": lambda step: _at_save(step, after=kill),
+    "kill half-written": _when_half_written,
+    "kill while removing": _when_removing,
+    "kill before update": lambda step: _at_update(step, kill),
+    "SIGTERM": lambda step: _at_update(step, lambda: os.kill(os.getpid(), signal.SIGTERM)),
+    "SIGINT": lambda step: _at_update(step, lambda: os.kill(os.getpid(), signal.SIGINT)),
+    "full disk": lambda step: _at_save(step, before=fill_disk),
+    "kill after part": _when_part_is_kept,
+    "full disk for samples": _full_disk_for_samples,
+}
+
+
+def _child(run: Run, stdout: int, stderr: int) -> NoReturn:
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={run.devices}"
+    code = 70
+    try:
+        import main
+
+        sys.argv = [*run.arguments, run.arguments[run.arguments.index("--workdir") + 1]]
+        EVENTS[run.event](run.step)
+        code = main.main(run.arguments)
+    except SystemExit as left:
+        code = left.code  # type: ignore[assignment]
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def fork(run: Run) -> Result:
+    """What became of one run."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        pid = os.fork()
+        if pid == 0:
+            _child(run, out.fileno(), err.fileno())
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode())
+    return Result(code, *texts)
+
+
+def _serve() -> None:
+    os.chdir(ROOT)
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", os.environ["COMPILED"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+    import matplotlib.pyplot  # noqa: F401
+
+    import eval_lib.sampling
+    import main  # noqa: F401
+    import tiny
+    import train_lib.loop  # noqa: F401
+
+    tiny.register()
+    for line in sys.stdin:
+        t = time.time()
+        result = fork(Run(**json.loads(line)))
+        if os.environ.get("ZYGOTE_TIMES"):
+            print(f"{time.time() - t:.1f} s: {line.strip()[:150]}", file=sys.stderr)
+        print(json.dumps(result), flush=True)
+
+
+def run_all(runs: list[Run], compiled: Path) -> list[Result]:
+    """The results of runs, one after the other."""
+    import subprocess
+
+    text = "".join(json.dumps(asdict(run)) + "\n" for run in runs)
+    environment = {**os.environ, "COMPILED": str(compiled)}
+    done = subprocess.run(
+        [sys.executable, __file__], input=text, text=True, env=environment, check=True,
+        stdout=subprocess.PIPE, timeout=280,
+    )  # fmt: skip
+    return [Result(*json.loads(line)) for line in done.stdout.splitlines()]
+
+
+if __name__ == "__main__":
+    _serve()
