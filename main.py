@@ -47,14 +47,17 @@ def _parse(arguments: Sequence[str]) -> tuple[Callable[[Any, Path], int], Any, P
     arguments, settings = command_line.split(arguments)
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
-    parser.add_argument("--config", required=True, help="config file, as configs/vp_digits.py")
-    parser.add_argument("--mode", required=True, help=" or ".join(MODES))
-    parser.add_argument("--workdir", required=True, help="of one run: checkpoints, logs, samples")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--config", help="config file, as configs/vp_digits.py")
+    parser.add_argument("--mode", help=" or ".join(MODES))
+    parser.add_argument("--workdir", help="of one run: checkpoints, logs, samples")
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise ValueError(f"unknown argument {unknown[0]!r}: see --help")
+    for name, value in vars(given).items():
+        if not value:
+            raise ValueError(f"--{name} must be given: see --help")
     if given.mode not in MODES:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
-    if not given.workdir:
-        raise ValueError("--workdir must be a folder, got ''")
     return MODES[given.mode], command_line.load(given.config, settings), Path(given.workdir)
 
 
@@ -70,7 +73,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
 def _one_line(error: Exception) -> str:
     from train_lib.files import plain_reason
 
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno:
         where = f"{error.filename}: " if error.filename else ""
         return where + plain_reason(error)
     # Everything after the first line is for developers.

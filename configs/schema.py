@@ -116,8 +116,9 @@ SETTINGS: dict[str, Setting] = {
     "optim.schedule": Setting("constant", ANY, "after warm-up: constant, cosine, linear to 0"),
     "optim.grad_clip": Setting(1.0, ANY, "largest global norm; not above 0: no clipping"),
     # sampling
-    "sampling.predictor": Setting("euler_maruyama", ANY, "the predictor"),
-    "sampling.corrector": Setting("none", ANY, "the corrector"),
+    "sampling.predictor": Setting("euler_maruyama", ANY,
+                                  "euler_maruyama, reverse_diffusion, ancestral, heun, none"),
+    "sampling.corrector": Setting("none", ANY, "langevin, ald, none"),
     "sampling.pc_order": Setting("corrector_first", ANY, "corrector_first or predictor_first"),
     "sampling.probability_flow": Setting(False, ANY, "the predictor's deterministic form"),
     "sampling.ancestral_variance": Setting("posterior", ANY, "posterior or kernel"),

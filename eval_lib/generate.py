@@ -98,7 +98,8 @@ class Part:
 
 def _load_part(path: Path) -> dict[str, np.ndarray] | None:
     try:
-        with np.load(path, allow_pickle=False) as part:
+        # Opened here, because np.load leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
             return dict(part)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None

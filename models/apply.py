@@ -25,5 +25,6 @@ class Apply:
     ) -> Float[Array, "b h w c"]:
         """The raw output; dropout is active when it has a key."""
         train = dropout_key is not None
-        rngs = {"dropout": dropout_key} if train else {}
-        return self.network.apply({"params": params}, x, label, condition, train=train, rngs=rngs)
+        rngs = {} if dropout_key is None else {"dropout": dropout_key}
+        apply: Any = self.network.apply
+        return apply({"params": params}, x, label, condition, train=train, rngs=rngs)

@@ -15,11 +15,17 @@ from samplers.base import Sampler, Samples, State, count_evaluations, sample, sa
 from samplers.correctors import BatchMean, Langevin, NoCorrector, NoiseLevel, NormRatio, PerSample
 from samplers.grids import Grid, Karras, LogSNR, Power, Uniform
 from samplers.pc import PredictorCorrector
-from samplers.predictors import Ancestral, EulerMaruyama, NoPredictor, ReverseDiffusion
+from samplers.predictors import (
+    Ancestral,
+    EulerMaruyama,
+    Heun,
+    NoPredictor,
+    ReverseDiffusion,
+)
 from sde_lib import SDE, choose
 
 __all__ = [
-    "Ancestral", "BatchMean", "EulerMaruyama", "Karras", "Langevin", "LogSNR", "NoCorrector",
+    "Ancestral", "BatchMean", "EulerMaruyama", "Heun", "Karras", "Langevin", "LogSNR", "NoCorrector",
     "NoPredictor", "NoiseLevel", "PerSample", "Power", "PredictorCorrector", "ReverseDiffusion",
     "Sampler", "Samples", "State", "Uniform", "build", "build_times", "count_evaluations",
     "sample", "sample_keys",
@@ -36,23 +42,23 @@ NORMS: dict[str, Callable[[], NormRatio]] = {
 }
 PC_ORDERS = {"corrector_first": True, "predictor_first": False}
 
-STOCHASTIC_PREDICTORS: dict[str, Callable[[Section], Sampler]] = {
+PREDICTORS: dict[str, Callable[[Section], Sampler]] = {
     "euler_maruyama": lambda c: EulerMaruyama(),
     "reverse_diffusion": lambda c: ReverseDiffusion(),
     "ancestral": lambda c: Ancestral(
         choose("sampling.ancestral_variance", c.ancestral_variance, VARIANCES)
     ),
+    "heun": lambda c: Heun(),
     "none": lambda c: NoPredictor(),
 }
-PROBABILITY_FLOW_PREDICTORS: dict[str, Callable[[Section], Sampler]] = {
+PROBABILITY_FLOW: dict[str, Callable[[Section], Sampler]] = {
     "euler_maruyama": lambda c: EulerMaruyama(probability_flow=True),
     "reverse_diffusion": lambda c: ReverseDiffusion(probability_flow=True),
+    "heun": lambda c: Heun(),
     "none": lambda c: NoPredictor(),
 }
 CORRECTORS: dict[str, Callable[[Section], Sampler]] = {
-    "langevin": lambda c: Langevin(
-        c.snr, c.n_steps_each, choose("sampling.norm", c.norm, NORMS)()
-    ),
+    "langevin": lambda c: Langevin(c.snr, c.n_steps_each, choose("sampling.norm", c.norm, NORMS)()),
     "ald": lambda c: Langevin(c.snr, c.n_steps_each, NoiseLevel()),
     "none": lambda c: NoCorrector(),
 }
@@ -68,11 +74,11 @@ PUBLISHED_NAMES = {"ancestral_sampling": "ancestral"}
 
 def _predictor(config: Section) -> Sampler:
     name = PUBLISHED_NAMES.get(config.predictor, config.predictor)
-    stochastic = choose("sampling.predictor", name, STOCHASTIC_PREDICTORS)
+    stochastic = choose("sampling.predictor", name, PREDICTORS)
     if not config.probability_flow:
         return stochastic(config)
     key = "sampling.predictor with sampling.probability_flow=True"
-    return choose(key, name, PROBABILITY_FLOW_PREDICTORS)(config)
+    return choose(key, name, PROBABILITY_FLOW)(config)
 
 
 def build(config: Section) -> Sampler:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from samplers.base import State
 from sde_lib import Score, expand
-from sde_lib.base import Time
+from sde_lib.base import Number, Time
 
 
 def squared_mean_ratio(score: Score, t: Time, s: Time) -> Time:
@@ -92,7 +92,7 @@ class Langevin:
     variance v the chain settles at v / (1 - epsilon / (2 v)): snr^2 above v at most.
     """
 
-    snr: float | Float[Array, ""] = 0.16
+    snr: Number = 0.16
     steps: int = field(default=1, metadata={"static": True})
     ratio: NormRatio = NoiseLevel()
     order, stochastic = 0, True

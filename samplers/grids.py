@@ -14,6 +14,7 @@ from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
 from sde_lib import SDE
+from sde_lib.base import Number
 
 
 class Grid(Protocol):
@@ -42,7 +43,7 @@ class Uniform:
 class Power:
     """t^(1/rho) evenly spaced: rho = 2 is the quadratic grid of DDIM (Song et al. 2021)."""
 
-    rho: float | Float[Array, ""] = 2.0
+    rho: Number = 2.0
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         root = jnp.linspace(start ** (1 / self.rho), end ** (1 / self.rho), n + 1)
@@ -65,7 +66,7 @@ class LogSNR:
 class Karras:
     """(sigma / alpha)^(1/rho) evenly spaced (Karras et al. 2022, arXiv:2206.00364, eq. 5)."""
 
-    rho: float | Float[Array, ""] = 7.0
+    rho: Number = 7.0
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         ends = -0.5 * sde.log_snr(jnp.asarray([start, end])) / self.rho

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
-from jaxtyping import Array, Float
 
 from samplers.base import State
 from sde_lib import Score
-from sde_lib.base import Time
+from sde_lib.base import Number, Time
 
 
 @register_dataclass
@@ -89,7 +88,7 @@ class Ancestral:
     takes the kernel's, DDPM's beta, published for VP. Weak order 1.
     """
 
-    large: float | Float[Array, ""] = 0.0
+    large: Number = 0.0
     order, evaluations, stochastic = 1, 1, True
 
     def init(self, state: State) -> State:
@@ -105,6 +104,32 @@ class Ancestral:
 
 @register_dataclass
 @dataclass(frozen=True)
+class Heun:
+    """Heun's method on the probability flow, in the variable sigma / alpha.
+
+    Karras et al. 2022, arXiv:2206.00364, algorithm 1: with x-bar = x / alpha and A, B the values of
+    sigma / alpha at t and s, d x-bar / d (sigma / alpha) = eps, so
+
+        x' = x-bar + (B - A) eps(x-bar, t),   x-bar_s = x-bar + (B - A) (eps + eps(x', s)) / 2.
+
+    The same for every SDE on the same sigma / alpha. Order 2.
+    """
+
+    order, evaluations, stochastic = 2, 2, False
+
+    def init(self, state: State) -> State:
+        return state
+
+    def step(self, score: Score, state: State, t: Time, s: Time) -> State:
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = score.marginal(t), score.marginal(s)
+        gap = sigma_s / alpha_s - sigma_t / alpha_t
+        x_bar, slope = state.x / alpha_t, score.noise(state.x, t)
+        end_slope = score.noise(alpha_s * (x_bar + gap * slope), s)
+        return replace(state, x=alpha_s * (x_bar + gap * (slope + end_slope) / 2))
+
+
+@register_dataclass
+@dataclass(frozen=True)
 class NoPredictor:
     """x_s = x: corrector-only (annealed Langevin) sampling, as NCSN does."""
 
@@ -115,4 +140,3 @@ class NoPredictor:
 
     def step(self, score: Score, state: State, t: Time, s: Time) -> State:
         return state
-

@@ -12,7 +12,6 @@ from sde_lib.base import SDE, Reverse, expand
 from sde_lib.oracles import Gaussian, Mixture, empirical
 from sde_lib.parametrization import (
     EDM,
-    V,
     Conditioning,
     Continuous,
     Data,
@@ -27,12 +26,13 @@ from sde_lib.parametrization import (
     Rounding,
     ScaledScore,
     TimeLabel,
+    V,
     Velocity,
 )
 from sde_lib.score import Conditional, ModelScore, Score
 from sde_lib.subvp import SubVP
-from sde_lib.tabulated import Tabulated
 from sde_lib.tables import choose
+from sde_lib.tabulated import Tabulated
 from sde_lib.ve import VE
 from sde_lib.vp import VP
 

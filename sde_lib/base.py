@@ -30,6 +30,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 Time = Float[Array, "*b"]
 """Times in (0, T]: a scalar, or one per example."""
 
+Number = float | Float[Array, ""]
+"""A constant of an SDE or a method: a Python number, or a traced one under jit."""
+
 ScoreFunction = Callable[[Float[Array, "b *d"], Time], Float[Array, "b *d"]]
 
 BISECTIONS = 60

@@ -134,6 +134,4 @@ def empirical(sde: SDE, points: Float[Array, "n *d"]) -> Mixture:
     """
     flat = points.reshape(points.shape[0], -1)
     n = flat.shape[0]
-    return Mixture(
-        sde, jnp.full((n,), 1 / n, flat.dtype), flat, jnp.zeros((n,), flat.dtype)
-    )
+    return Mixture(sde, jnp.full((n,), 1 / n, flat.dtype), flat, jnp.zeros((n,), flat.dtype))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
-from sde_lib.base import SDE, Time, expand
+from sde_lib.base import SDE, Number, Time, expand
 
 ROUNDING_SLACK = 5e-4
 """Added before truncating t (N - 1): float32 keeps an integer level to 1.2e-4 at N = 1000."""
@@ -127,7 +127,7 @@ class EDM:
     have unit variance at every noise level.
     """
 
-    sigma_data: float | Float[Array, ""] = 0.5
+    sigma_data: Number = 0.5
 
     def _scale(self, alpha: Time, sigma: Time) -> Time:
         return jnp.sqrt(sigma**2 + (alpha * self.sigma_data) ** 2)
@@ -152,7 +152,7 @@ class Conditioning(Protocol):
 class TimeLabel:
     """scale * t: 999 for the published continuous VP models, N - 1 for the discrete ones."""
 
-    scale: float | Float[Array, ""] = 999.0
+    scale: Number = 999.0
 
     def label(self, sde: SDE, t: Time) -> Time:
         return self.scale * t
@@ -163,7 +163,7 @@ class TimeLabel:
 class LogSigmaLabel:
     """scale * log(sigma / alpha): 1 for NCSN++ (alpha = 1), 1/4 for EDM."""
 
-    scale: float | Float[Array, ""] = 1.0
+    scale: Number = 1.0
 
     def label(self, sde: SDE, t: Time) -> Time:
         return -0.5 * self.scale * sde.log_snr(t)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
-from sde_lib.base import SDE, Time
+from sde_lib.base import SDE, Number, Time
 from sde_lib.vp import linear_beta_log_alpha, linear_beta_time
 
 
@@ -21,8 +21,8 @@ class SubVP(SDE):
     g(t)^2 = beta(t) (1 - alpha(t)^4). Published constants and times as for VP.
     """
 
-    beta_min: float | Float[Array, ""] = 0.1
-    beta_max: float | Float[Array, ""] = 20.0
+    beta_min: Number = 0.1
+    beta_max: Number = 20.0
 
     t_min_sampling: ClassVar[float] = 1e-3
 
@@ -52,6 +52,6 @@ class SubVP(SDE):
         return jnp.sqrt(-self.beta(t) * jnp.expm1(4 * self.log_alpha(t)))
 
     def time_of_log_snr(self, log_snr: Time) -> Time:
-        """Closed form: alpha = sqrt(1 + u^2) - u with u = sigma / (2 alpha), so log alpha = -asinh u."""
+        """Closed form: u = sigma / (2 alpha) gives alpha = sqrt(1 + u^2) - u, its log -asinh(u)."""
         log_alpha = -jnp.arcsinh(jnp.exp(-log_snr / 2) / 2)
         return linear_beta_time(self.beta_min, self.beta_max, log_alpha)

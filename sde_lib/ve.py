@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
-from sde_lib.base import SDE, Time
+from sde_lib.base import SDE, Number, Time
 
 
 @register_dataclass
@@ -22,8 +22,8 @@ class VE(SDE):
     levels are exactly sigma(i / (N - 1)), so the discrete model shares this SDE.
     """
 
-    sigma_min: float | Float[Array, ""] = 0.01
-    sigma_max: float | Float[Array, ""] = 50.0
+    sigma_min: Number = 0.01
+    sigma_max: Number = 50.0
 
     t_min_sampling: ClassVar[float] = 1e-5
 

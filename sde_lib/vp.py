@@ -10,16 +10,16 @@ import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
-from sde_lib.base import SDE, Time
+from sde_lib.base import SDE, Number, Time
 from sde_lib.tabulated import Tabulated
 
 
-def linear_beta_log_alpha(beta_min: Array, beta_max: Array, t: Time) -> Time:
+def linear_beta_log_alpha(beta_min: Number, beta_max: Number, t: Time) -> Time:
     """log alpha of beta(t) = beta_min + t (beta_max - beta_min): -1/2 of its integral."""
     return -0.25 * t**2 * (beta_max - beta_min) - 0.5 * t * beta_min
 
 
-def linear_beta_time(beta_min: Array, beta_max: Array, log_alpha: Time) -> Time:
+def linear_beta_time(beta_min: Number, beta_max: Number, log_alpha: Time) -> Time:
     """The inverse of `linear_beta_log_alpha`, free of cancellation near t = 0."""
     half = 0.5 * beta_min
     return -2 * log_alpha / (half + jnp.sqrt(half**2 - (beta_max - beta_min) * log_alpha))
@@ -34,8 +34,8 @@ class VP(SDE):
     likelihood from t = 1e-5, sampling down to t = 1e-3.
     """
 
-    beta_min: float | Float[Array, ""] = 0.1
-    beta_max: float | Float[Array, ""] = 20.0
+    beta_min: Number = 0.1
+    beta_max: Number = 20.0
 
     t_min_sampling: ClassVar[float] = 1e-3
 

@@ -1,6 +1,10 @@
 """Strictness for every test: no silent broadcasting across ranks, no silent promotion of types."""
 
+import os
 from collections.abc import Iterator
+
+# Most of the suite's time is compilation; light optimization halves it and changes round-off only.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=1"
 
 import jax
 import pytest

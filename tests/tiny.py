@@ -1,7 +1,9 @@
 """The smallest network that has all that matters for training: a noise level, weights, dropout.
 
-`configs()` gives the settings, as on the command line, of a run of digits that takes seconds.
+`arguments` gives the command line of a run on digits that takes seconds.
 """
+
+from pathlib import Path
 
 import jax
 from flax import linen as nn
@@ -18,6 +20,9 @@ class Tiny(nn.Module):
         h = jax.nn.silu(nn.Conv(4, (3, 3))(x) + shift[:, None, None, :])
         h = nn.Dropout(0.1, deterministic=not train)(h)
         return nn.Conv(x.shape[-1], (3, 3))(h)
+
+
+CONFIG = Path(__file__).parents[1] / "configs" / "vp_digits.py"
 
 
 def register() -> None:
@@ -46,5 +51,5 @@ SETTINGS = {
 def arguments(mode: str, workdir: object, **settings: object) -> list[str]:
     """The command line of a tiny run; settings as training__n_iters=12."""
     given = SETTINGS | {name.replace("__", "."): value for name, value in settings.items()}
-    run = ["--config", "configs/vp_digits.py:smoke", "--mode", mode, "--workdir", str(workdir)]
+    run = ["--config", f"{CONFIG}:smoke", "--mode", mode, "--workdir", str(workdir)]
     return run + [f"--config.{name}={value}" for name, value in given.items()]

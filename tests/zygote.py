@@ -1,6 +1,6 @@
 """Runs of main.py in processes of their own that may be killed, forked from one that has imported.
 
-    python tests/zygote.py < list of Runs as JSON > list of Results as JSON
+    python tests/zygote.py FOLDER < Runs, one JSON object a line > Results, likewise
 
 Importing takes several times as long as a tiny run; a fork has it done. No child is forked after
 jax has started its threads: the parent never runs a computation.
@@ -13,10 +13,11 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
-import tempfile
 import threading
 import time
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -131,6 +132,18 @@ def _full_disk_for_samples(step: int) -> None:
     generate.Generator.draw = wrapped  # type: ignore[method-assign]
 
 
+def _damaged_copy(keep: int) -> None:
+    """The workdir `five`, with a flipped byte in every data file but of the oldest `keep` steps."""
+    folder = Path(sys.argv[-1])
+    shutil.copytree(folder.with_name("five"), folder)
+    steps = (folder / "checkpoints").iterdir()
+    for step in sorted(steps, key=lambda path: int(path.name))[keep:]:
+        for file in (step / "state").rglob("d/*"):
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 1
+            file.write_bytes(content)
+
+
 EVENTS = {
     "": lambda step: None,
     "kill before save": lambda step: _at_save(step, before=kill),
@@ -143,6 +156,7 @@ EVENTS = {
     "full disk": lambda step: _at_save(step, before=fill_disk),
     "kill after part": _when_part_is_kept,
     "full disk for samples": _full_disk_for_samples,
+    "damaged copy": _damaged_copy,
 }
 
 
@@ -151,7 +165,10 @@ def _child(run: Run, stdout: int, stderr: int) -> NoReturn:
     os.dup2(stderr, 2)
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={run.devices}"
+    # Unoptimized: compiling takes a fifth of the time, and all children do the same.
+    os.environ["XLA_FLAGS"] = (
+        f"--xla_force_host_platform_device_count={run.devices} --xla_backend_optimization_level=0"
+    )
     code = 70
     try:
         import main
@@ -159,11 +176,7 @@ def _child(run: Run, stdout: int, stderr: int) -> NoReturn:
         sys.argv = [*run.arguments, run.arguments[run.arguments.index("--workdir") + 1]]
         EVENTS[run.event](run.step)
         code = main.main(run.arguments)
-    except SystemExit as left:
-        code = left.code  # type: ignore[assignment]
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -171,54 +184,53 @@ def _child(run: Run, stdout: int, stderr: int) -> NoReturn:
         os._exit(code)
 
 
-def fork(run: Run) -> Result:
-    """What became of one run."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        pid = os.fork()
-        if pid == 0:
-            _child(run, out.fileno(), err.fileno())
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read().decode())
-    return Result(code, *texts)
+def _fork(run: Run) -> Result:
+    # Pipes hold 64 KiB, which is more than a run says; a file could not grow on a full disk.
+    pipes = [os.pipe(), os.pipe()]
+    pid = os.fork()
+    if pid == 0:
+        _child(run, pipes[0][1], pipes[1][1])
+    texts = []
+    for reading, writing in pipes:
+        os.close(writing)
+        with os.fdopen(reading) as file:
+            texts.append(file.read())
+    return Result(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), *texts)
 
 
 def _serve() -> None:
     os.chdir(ROOT)
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    sys.path.insert(0, str(ROOT))
+    # Whatever a run will need, so that no child has to import it again.
     import jax
-
-    jax.config.update("jax_compilation_cache_dir", os.environ["COMPILED"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-
     import matplotlib.pyplot  # noqa: F401
 
-    import eval_lib.sampling
+    import eval_lib.sampling  # noqa: F401
     import main  # noqa: F401
-    import tiny
     import train_lib.loop  # noqa: F401
+    from tests import tiny
 
+    jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     tiny.register()
     for line in sys.stdin:
-        t = time.time()
-        result = fork(Run(**json.loads(line)))
+        start = time.perf_counter()
+        run = Run(**json.loads(line))
+        print(json.dumps(_fork(run)), flush=True)
         if os.environ.get("ZYGOTE_TIMES"):
-            print(f"{time.time() - t:.1f} s: {line.strip()[:150]}", file=sys.stderr)
-        print(json.dumps(result), flush=True)
+            print(f"{time.perf_counter() - start:.1f} s {run.event or 'run'}", file=sys.stderr)
 
 
 def run_all(runs: list[Run], compiled: Path) -> list[Result]:
-    """The results of runs, one after the other."""
-    import subprocess
-
-    text = "".join(json.dumps(asdict(run)) + "\n" for run in runs)
-    environment = {**os.environ, "COMPILED": str(compiled)}
+    """The results of runs, one after the other; programs are kept in `compiled` between them."""
     done = subprocess.run(
-        [sys.executable, __file__], input=text, text=True, env=environment, check=True,
-        stdout=subprocess.PIPE, timeout=280,
-    )  # fmt: skip
+        [sys.executable, __file__, str(compiled)],
+        input="".join(json.dumps(asdict(run)) + "\n" for run in runs),
+        text=True,
+        check=True,
+        stdout=subprocess.PIPE,
+        timeout=280,
+    )
     return [Result(*json.loads(line)) for line in done.stdout.splitlines()]
 
 

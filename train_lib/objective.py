@@ -25,7 +25,7 @@ from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib import SDE, ModelScore, choose
-from sde_lib.base import Time
+from sde_lib.base import Number, Time
 from sde_lib.score import Condition
 
 
@@ -41,7 +41,7 @@ class TimeLaw(Protocol):
 class UniformTime:
     """t ~ U(eps, T); score_sde trains with eps = 1e-5."""
 
-    eps: float | Float[Array, ""] = 1e-5
+    eps: Number = 1e-5
 
     def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
         return self.eps + u * (sde.T - self.eps)
@@ -64,8 +64,8 @@ class UniformLevel:
 class LogNormalSigma:
     """log(sigma / alpha) ~ N(mean, std^2), kept within the SDE's times (Karras et al. 2022)."""
 
-    mean: float | Float[Array, ""] = -1.2
-    std: float | Float[Array, ""] = 1.2
+    mean: Number = -1.2
+    std: Number = 1.2
 
     def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
         tiny = jnp.finfo(u.dtype).eps
@@ -104,7 +104,7 @@ class LikelihoodWeight:
 class EDMWeight:
     """w = 1 + sigma^2 / (alpha sigma_data)^2: EDM's raw output has unit loss at every level."""
 
-    sigma_data: float | Float[Array, ""] = 0.5
+    sigma_data: Number = 0.5
 
     def __call__(self, sde: SDE, t: Time) -> Time:
         return 1 + jnp.exp(-sde.log_snr(t)) / self.sigma_data**2

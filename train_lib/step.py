@@ -86,7 +86,7 @@ def update(recipe: Recipe, state: TrainState, batch: Batch) -> tuple[TrainState,
     step = state.step + 1
     ema = recipe.ema.update(state.ema, params, step)
     state = replace(state, step=step, params=params, opt_state=opt_state, ema=ema)
-    return state, {"loss": loss, "grad_norm": optax.global_norm(gradient)}
+    return state, {"loss": loss, "grad_norm": optax.tree.norm(gradient)}
 
 
 def make_step(recipe: Recipe) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:

@@ -28,7 +28,7 @@ def keep_mask(key: Array, shape: tuple[int, ...], keep: float) -> Array:
     """
     low, high = jax.random.bits(key, (2,), jnp.uint32)
     position = jnp.zeros(shape, jnp.uint32)
-    for axis, size in enumerate(shape):
+    for axis in range(len(shape)):
         stride = math.prod(shape[axis + 1 :]) % 2**32
         position = position + jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
     word = mix(mix(position * jnp.uint32(GOLDEN) + low) ^ high)

@@ -1,6 +1,7 @@
-"""Every SDE x predictor x corrector on exact scores: moments, orders, stationarity, independence."""
+"""Every SDE x predictor x corrector on exact scores: moments, orders, stationarity."""
 
 import itertools
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from samplers import (
     Ancestral,
     BatchMean,
     EulerMaruyama,
+    Heun,
     Karras,
     Langevin,
     LogSNR,
@@ -36,6 +38,7 @@ PREDICTORS: dict[str, Sampler] = {
     "ancestral_large": Ancestral(1.0),
     "euler_flow": EulerMaruyama(probability_flow=True),
     "reverse_diffusion_flow": ReverseDiffusion(probability_flow=True),
+    "heun": Heun(),
 }
 CORRECTORS: dict[str, Sampler] = {
     "none": NoCorrector(),
@@ -59,12 +62,19 @@ def draw(score: Score, sampler: Sampler, times: jax.Array, n: int, shape=(DIMS,)
 # Moments on the Gaussian --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("corrector", CORRECTORS)
-@pytest.mark.parametrize("predictor", PREDICTORS)
-@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+# Every SDE with every predictor with and without a corrector; the other norms, being a matter of
+# the corrector alone, with one predictor.
+COMBINATIONS = [
+    *itertools.product(SDES, PREDICTORS, ["none", "langevin"]),
+    *itertools.product(SDES, ["euler_maruyama"], ["langevin_sample", "langevin_batch"]),
+]
+
+
+@pytest.mark.parametrize("name, predictor, corrector", COMBINATIONS)
 def test_samples_of_a_gaussian_have_its_mean_and_variance(
-    sde: SDE, predictor: str, corrector: str
+    name: str, predictor: str, corrector: str
 ) -> None:
+    sde = SDES[name]
     n, steps = 1500, 300
     score = isotropic(sde)
     times = Uniform()(sde, steps, 1.0, sde.t_min_sampling)
@@ -76,7 +86,7 @@ def test_samples_of_a_gaussian_have_its_mean_and_variance(
     assert float(x.mean()) == pytest.approx(MEAN, abs=5 * (VARIANCE / count) ** 0.5 + 0.02)
     # Bias of the variance: the step is first order in a grid whose largest log-SNR step is 0.6 for
     # the flow's crudest form (measured 0.15 there, 0.14 for VE's Euler), 4% for the others;
-    # the norms of single samples add 2 / d = 12%. Five standard errors are 5 sqrt(2 / count) = 4.6%.
+    # the norms of single samples add 2 / d = 12%. Five standard errors: 5 sqrt(2 / count) = 4.6%.
     bias = 0.16 if "flow" in predictor and corrector == "none" else 0.05
     bias += 2 / DIMS if corrector == "langevin_sample" else 0.01
     assert float(x.var()) == pytest.approx(VARIANCE, rel=bias + 5 * (2 / count) ** 0.5)
@@ -111,7 +121,7 @@ class Unit:
 
 
 @jax.tree_util.register_dataclass
-@__import__("dataclasses").dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Scripted:
     """A state whose noise is given."""
 
@@ -122,21 +132,23 @@ class _Scripted:
         return self, self.z
 
 
-ORDER_ONE = {k: v for k, v in PREDICTORS.items() if k != "ancestral_large"}
+ORDERED = {k: v for k, v in PREDICTORS.items() if k != "ancestral_large"}
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("predictor", ORDER_ONE)
+@pytest.mark.parametrize("predictor", ORDERED)
 @pytest.mark.parametrize("sde", ["vp", "subvp", "ve"])
-def test_predictors_are_of_weak_order_one(sde: str, predictor: str) -> None:
-    """The error of the final variance falls as 1 / N on the karras grid (facts: the log-SNR grid
-    makes Euler-Maruyama look second order by an accidental cancellation)."""
+def test_predictors_have_their_stated_order(sde: str, predictor: str) -> None:
+    """The error of the final variance falls as N^-order on the karras grid.
+
+    (Not on the log-SNR grid, where Euler-Maruyama under VE looks second order on a Gaussian by an
+    accidental cancellation; a trace of that cancellation remains on this grid.)
+    """
     equation = SDES[sde]
     score = Gaussian.isotropic(equation, jnp.zeros(1), 0.25)
     method = Unit(PREDICTORS[predictor], score)
     end = float(equation.time_of_log_snr(jnp.asarray(-2 * jnp.log(0.05))))
-    steps = np.array([160, 320, 640, 1280])
-    alpha, sigma = equation.marginal(jnp.asarray(end))
+    steps = np.array([320, 640, 1280, 2560])
     start = float(equation.prior_std) ** 2
     errors = []
     for n in steps:
@@ -144,7 +156,8 @@ def test_predictors_are_of_weak_order_one(sde: str, predictor: str) -> None:
         fine = _exact_variance(equation, PREDICTORS[predictor].stochastic, times, start)
         errors.append(abs(method.variance(times) - fine))
     order = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
-    assert 0.85 <= order <= 1.6, (order, errors, float(alpha), float(sigma))
+    stated = PREDICTORS[predictor].order
+    assert stated - 0.15 <= order <= stated + 0.6, (order, errors)
 
 
 def _exact_variance(sde: SDE, stochastic: bool, times: jax.Array, start: float) -> float:
@@ -176,6 +189,7 @@ def test_golden_variances_without_monte_carlo() -> None:
         Ancestral(): 0.109625583270258,
         ReverseDiffusion(): 0.664222980311047,
         ReverseDiffusion(probability_flow=True): 3.373024778775505,
+        Heun(): 0.313723054557466,
     }
     for sampler, expected in golden.items():
         assert Unit(sampler, score).variance(times) == pytest.approx(expected, rel=1e-9)
@@ -277,8 +291,6 @@ def test_corrector_alone_reaches_the_data_with_enough_steps() -> None:
 @pytest.mark.parametrize("grid", GRIDS)
 def test_grids_fall_from_start_to_end(sde: SDE, grid: str) -> None:
     end = sde.t_min_sampling
-    if grid == "quadratic" and end == 0.0:
-        end = 0.0
     times = np.asarray(GRIDS[grid](sde, 20, 1.0, end))
     assert times.shape == (21,)
     assert times[0] == 1.0
@@ -421,8 +433,8 @@ def test_samples_of_a_mixture_have_its_weights_and_moments(predictor: str) -> No
     sampler = PredictorCorrector(PREDICTORS[predictor], NoCorrector())
     x = np.asarray(draw(score, sampler, times, n, shape=(1,)).x)[:, 0]
     weights, means = np.asarray(score.weights), np.asarray(score.means)[:, 0]
-    mean = weights @ means
-    var = weights @ (np.asarray(score.variances) + means**2) - mean**2
+    mean = float(weights @ means)
+    var = float(weights @ (np.asarray(score.variances) + means**2)) - mean**2
     # Five standard errors, and 2% for 200 first-order steps.
     assert x.mean() == pytest.approx(mean, abs=5 * (var / n) ** 0.5 + 0.01)
     assert x.var() == pytest.approx(var, rel=5 * (2 / n) ** 0.5 + 0.02)
@@ -437,9 +449,7 @@ def test_every_named_sampler_is_built() -> None:
     from configs.schema import get_default
 
     c = get_default().sampling
-    for predictor, corrector in itertools.product(
-        samplers.STOCHASTIC_PREDICTORS, samplers.CORRECTORS
-    ):
+    for predictor, corrector in itertools.product(samplers.PREDICTORS, samplers.CORRECTORS):
         c.predictor, c.corrector = predictor, corrector
         if predictor == corrector == "none":
             with pytest.raises(ValueError, match="choose at least one"):

@@ -104,7 +104,7 @@ def test_transition_kernel_composes_to_the_marginal(sde: SDE) -> None:
 
 @pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=["vp", "subvp", "ve"])
 def test_marginal_solves_the_moment_equations_of_drift_and_diffusion(sde: SDE) -> None:
-    """d m/dt = f m and d v/dt = 2 f v + g^2, integrated from (1, 0) at t ~ 0, give (alpha, sigma^2)."""
+    """m' = f m and v' = 2 f v + g^2, integrated from t ~ 0, give alpha and sigma^2."""
 
     def rates(t: float, y: np.ndarray) -> list[float]:
         now = jnp.asarray(t)
@@ -151,7 +151,7 @@ def test_perturbed_data_has_the_marginal_of_the_oracle(sde: SDE) -> None:
     x = np.asarray(sde.perturb(x0, jax.random.normal(key_z, x0.shape), t))
     alpha, sigma = (float(c) for c in sde.marginal(jnp.asarray(0.4)))
     expected = alpha**2 * np.cov(np.asarray(x0), rowvar=False) + sigma**2 * np.eye(3)
-    # Entries of a sample covariance have relative error sqrt(2/n) = 0.7% of the scale: five of them.
+    # Entries of a sample covariance err by sqrt(2/n) = 0.7% of the scale: five of them.
     np.testing.assert_allclose(np.cov(x, rowvar=False), expected, atol=0.035 * expected.max())
 
 

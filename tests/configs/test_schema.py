@@ -1,0 +1,84 @@
+"""Every config of the repository builds, and every setting is checked by one table."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import models
+from configs import command_line, schema
+from train_lib.experiment import Experiment
+from train_lib.step import make_step
+
+FOLDER = Path(schema.__file__).parent
+FILES = sorted(p.stem for p in FOLDER.glob("*.py") if "def get_config(" in p.read_text())
+PUBLISHED_SIZES = {
+    "vp_cifar": 61_804_419,
+    "subvp_cifar": 61_804_419,
+    "ve_cifar": 62_758_915,
+    "vp_cifar:deep": 106_632_579,
+    "subvp_cifar:deep": 106_632_579,
+    "ve_cifar:deep": 107_587_075,
+}
+
+
+def experiment(name: str, **settings: str) -> Experiment:
+    stem, colon, argument = name.partition(":")
+    return Experiment.of(command_line.load(f"{FOLDER / stem}.py{colon}{argument}", settings))
+
+
+def test_the_configs_of_the_readme_are_there():
+    named = {f"{sde}_{data}" for sde in ("vp", "ve", "subvp") for data in ("digits", "cifar")}
+    assert named <= set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_smoke_variant_of_a_config_makes_an_update(name):
+    e = experiment(f"{name}:smoke")
+    state = e.abstract_state()
+    batch = {"image": jax.ShapeDtypeStruct((1, 8, *e.image_shape), jnp.float32)}
+    with jax.numpy_dtype_promotion("standard"):  # optax takes powers of Python and int32 numbers
+        after, metrics = jax.eval_shape(make_step(e.recipe), state, batch)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == (
+        jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    )
+    assert metrics["loss"].shape == (1,)
+
+
+@pytest.mark.parametrize("name", PUBLISHED_SIZES)
+def test_the_cifar_networks_have_the_published_number_of_parameters(name):
+    assert models.count(experiment(name).abstract_state().params) == PUBLISHED_SIZES[name]
+
+
+def test_variants_are_applied_in_order():
+    config = command_line.load(f"{FOLDER / 'vp_cifar.py'}:deep,smoke", {})
+    assert (config.model.num_res_blocks, config.training.n_iters) == (1, 8)
+    config = command_line.load(f"{FOLDER / 'vp_cifar.py'}:smoke,deep", {})
+    assert (config.model.num_res_blocks, config.training.n_iters) == (8, 950_001)
+
+
+def test_the_defaults_pass_their_own_rules():
+    schema.check(schema.get_default())
+
+
+@pytest.mark.parametrize("name", sorted(schema.SETTINGS))
+def test_every_setting_refuses_another_type_and_says_what_it_is_for(name):
+    config = schema.get_default().unlock()
+    section, _, key = name.rpartition(".")
+    with config.ignore_type():
+        (config[section] if section else config)[key] = None
+    with pytest.raises(ValueError, match=f"^{name} must be "):
+        schema.check(config)
+    assert schema.SETTINGS[name].meaning
+
+
+def test_a_setting_of_ones_own_is_refused_with_the_nearest_known():
+    config = schema.get_default().unlock()
+    config.optim.learning_rate_warmup = 3
+    config.optim.warmups = 3
+    with pytest.raises(ValueError, match=r"unknown setting optim\."):
+        schema.check(config)
+    with pytest.raises(ValueError, match=r"did you mean optim\.warmup\?"):
+        schema.check_name("optim.warmups")

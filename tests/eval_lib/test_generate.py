@@ -1,0 +1,127 @@
+"""Samples in batches: all of them, each once, whatever was drawn before."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval_lib.generate import generate
+
+IDENTITY = {"step": 3, "sampling": {"snr": 0.1, "norms": (1, 2)}}
+
+
+class Counter:
+    """Draws sample k as a picture of level k / 100, and keeps account."""
+
+    evaluations = 5
+
+    def __init__(self, frames: int = 0, scale: float = 1.0):
+        self.calls: list[tuple[int, int]] = []
+        self.frames, self.scale = frames, scale
+
+    def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
+        self.calls.append((first, count))
+        levels = self.scale * np.arange(first, first + count, dtype=np.float32) / 100
+        samples = np.ones((count, 8, 8, 1), np.float32) * levels[:, None, None, None]
+        drawn = {"samples": samples, "labels": np.arange(first, first + count)}
+        if self.frames:
+            drawn["frames"] = np.stack([samples] * self.frames)
+        return drawn
+
+
+class Interrupted(Counter):
+    """Is killed at its second batch."""
+
+    def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
+        if self.calls:
+            raise KeyboardInterrupt
+        return super().draw(first, count)
+
+
+def run(generator, folder: Path, total: int, batch: int, identity=IDENTITY) -> tuple[dict, list]:
+    lines: list[str] = []
+    return generate(generator, total, batch, folder, identity, log=lines.append), lines
+
+
+def levels(folder: Path) -> list[int]:
+    with np.load(folder / "samples.npz") as file:
+        assert (file["labels"] == np.round(100 * file["samples"][:, 0, 0, 0])).all()
+        return file["labels"].tolist()
+
+
+@pytest.mark.parametrize("total, batch", [(1, 1), (5, 5), (5, 2), (4, 2), (3, 8)])
+def test_every_sample_is_drawn_once_in_whole_batches(tmp_path, total, batch):
+    generator = Counter()
+    report, _ = run(generator, tmp_path / "samples", total, batch)
+    assert generator.calls == [(first, batch) for first in range(0, total, batch)]
+    assert levels(tmp_path / "samples") == list(range(total))
+    assert (report["num_samples"], report["nfe"], report["step"]) == (total, 5, 3)
+    assert report["images_per_second_includes_compilation"] == (total <= batch)
+    assert json.loads((tmp_path / "samples" / "samples.json").read_text())["nfe"] == 5
+
+
+def test_an_interrupted_run_goes_on_after_its_finished_batches(tmp_path):
+    folder = tmp_path / "samples"
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(), folder, 6, 2)
+    assert not (folder / "samples.npz").exists()
+    generator = Counter()
+    _, lines = run(generator, folder, 6, 2)
+    assert generator.calls == [(2, 2), (4, 2)]
+    assert levels(folder) == list(range(6))
+    assert any("1 of 3 batches" in line for line in lines)
+    assert not (folder / "parts").exists()
+
+
+def test_with_all_batches_drawn_before_no_speed_is_made_up(tmp_path):
+    folder = tmp_path / "samples"
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(), folder, 6, 2)
+    report, _ = run(Counter(), folder, 2, 2)
+    assert report["images_per_second"] is None
+    assert not report["images_per_second_includes_compilation"]
+    assert levels(folder) == [0, 1]
+
+
+@pytest.mark.parametrize("change", [{"step": 4}, {"sampling": {"snr": 0.2}}, {"batch": 3}])
+def test_batches_of_other_settings_are_never_mixed_in(tmp_path, change):
+    folder = tmp_path / "samples"
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(scale=0.5), folder, 6, 2)
+    batch = change.pop("batch", 2)
+    run(Counter(), folder, 6, batch, {**IDENTITY, **change})
+    assert levels(folder) == list(range(6))
+
+
+def test_a_damaged_batch_is_drawn_again(tmp_path):
+    folder = tmp_path / "samples"
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(), folder, 6, 2)
+    part = folder / "parts" / "00000000.npz"
+    part.write_bytes(part.read_bytes()[:100])
+    run(Counter(), folder, 6, 2)
+    assert levels(folder) == list(range(6))
+
+
+def test_finished_samples_of_other_settings_are_moved_aside(tmp_path):
+    folder = tmp_path / "samples"
+    run(Counter(frames=2), folder, 4, 2)
+    for n in (1, 2):
+        _, lines = run(Counter(), folder, 4, 2, {"step": 10 + n})
+        assert any(f"now in {folder}_{n}" in line for line in lines)
+    found = [json.loads((tmp_path / name / "samples.json").read_text())["step"]
+             for name in ("samples_1", "samples_2", "samples")]  # fmt: skip
+    assert found == [3, 11, 12]
+    assert (tmp_path / "samples_1" / "trajectory.gif").exists()
+    assert not (folder / "trajectory.gif").exists()
+
+
+def test_more_of_the_same_samples_replace_fewer_but_fewer_do_not_replace_more(tmp_path):
+    folder = tmp_path / "samples"
+    run(Counter(), folder, 4, 2)
+    run(Counter(), folder, 6, 2)
+    assert not (tmp_path / "samples_1").exists()
+    run(Counter(), folder, 2, 2)
+    assert levels(tmp_path / "samples_1") == list(range(6))
+    assert levels(folder) == [0, 1]

@@ -1,0 +1,100 @@
+"""The parts of the training loop; whole runs are in tests/test_main.py."""
+
+import os
+import signal
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from data_lib import Images
+from tests.train_lib.test_step import RECIPE, NoNoise, fresh
+from train_lib import loop, sharding
+
+
+@pytest.mark.parametrize(
+    "step, total, periods, expected",
+    [
+        (0, 100, (10, 7), 7),
+        (7, 100, (10, 7), 10),
+        (10, 100, (10, 7), 14),
+        (98, 99, (10,), 99),
+        (0, 100, (0, 50), 50),
+        (0, 5, (0,), 5),
+    ],
+)
+def test_the_next_stop_is_the_first_step_at_which_something_is_due(step, total, periods, expected):
+    assert loop.next_stop(step, total, *periods) == expected
+    due = [s for s in range(step + 1, total + 1) if any(loop.is_due(s, p, total) for p in periods)]
+    if any(periods):
+        assert due[0] == expected
+
+
+def test_nothing_with_period_zero_is_ever_due():
+    assert not loop.is_due(10, 0, 10)
+    assert loop.is_due(10, 3, 10)
+
+
+def test_speed_counts_from_the_last_start(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    clock = loop.Throughput(3)
+    now[0] += 50  # compiling
+    clock.start(4)
+    assert clock.lap(4) is None
+    now[0] += 2
+    assert clock.seconds == 2
+    assert clock.lap(14) == 5
+    now[0] += 1
+    assert clock.lap(15) == 1
+
+
+def test_a_state_is_finite_if_all_its_numbers_are():
+    state = fresh(RECIPE).as_dict()
+    assert loop.all_finite(state)
+    for bad in (jnp.nan, jnp.inf):
+        assert not loop.all_finite({**state, "ema": {"w": jnp.asarray([1.0, bad])}})
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_once_and_the_next_one_has_its_usual_effect(signum):
+    usual = signal.getsignal(signum)
+    with loop.stop_on_signals() as stop:
+        assert not stop
+        os.kill(os.getpid(), signum)
+        assert stop
+        assert stop.signum == signum
+        assert signal.getsignal(signum) == usual
+    assert signal.getsignal(signum) == usual
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 100])
+def test_the_held_out_loss_is_the_mean_over_all_images_once(batch_size):
+    pixels = np.random.default_rng(0).integers(0, 17, (10, 4, 4, 1)).astype(np.uint8)
+    recipe = replace(RECIPE, objective=NoNoise())
+    config = ConfigDict(
+        {
+            "eval": {"batch_size": batch_size},
+            "data": {"centered": True, "uniform_dequantization": False},
+        }
+    )
+    params = fresh(recipe).params
+    loss = loop.held_out_loss(
+        loop.make_eval(recipe), params, Images(pixels, None, 17), config, sharding.device_mesh()
+    )
+    score = replace(recipe.score, params=params)
+    x = jnp.asarray(2 * (pixels / 16) - 1, jnp.float32)
+    expected = jnp.mean(recipe.objective(score, jax.random.key(0), x, train=False))
+    # Sums of ten numbers in another order.
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_batches_are_stacked_in_the_order_in_which_they_come():
+    batches = ({"image": np.full((2, 3), k)} for k in range(10))
+    for first in (0, 4):
+        stacked = loop.stack_batches(batches, 4, sharding.device_mesh())["image"]
+        assert stacked.shape == (4, 2, 3)
+        assert stacked[:, 0, 0].tolist() == list(range(first, first + 4))
