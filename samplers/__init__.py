@@ -25,10 +25,10 @@ from samplers.predictors import (
 from sde_lib import SDE, choose
 
 __all__ = [
-    "Ancestral", "BatchMean", "EulerMaruyama", "Heun", "Karras", "Langevin", "LogSNR", "NoCorrector",
-    "NoPredictor", "NoiseLevel", "PerSample", "Power", "PredictorCorrector", "ReverseDiffusion",
-    "Sampler", "Samples", "State", "Uniform", "build", "build_times", "count_evaluations",
-    "sample", "sample_keys",
+    "Ancestral", "BatchMean", "EulerMaruyama", "Heun", "Karras", "Langevin", "LogSNR",
+    "NoCorrector", "NoPredictor", "NoiseLevel", "PerSample", "Power", "PredictorCorrector",
+    "ReverseDiffusion", "Sampler", "Samples", "State", "Uniform", "build", "build_times",
+    "count_evaluations", "sample", "sample_keys",
 ]  # fmt: skip
 
 Section = Any

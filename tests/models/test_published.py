@@ -15,6 +15,17 @@ import numpy as np
 import pytest
 
 import models
+from models.apply import Apply
+from sde_lib import (
+    VE,
+    VP,
+    LogSigmaLabel,
+    ModelScore,
+    Noise,
+    Parametrization,
+    ScaledScore,
+    TimeLabel,
+)
 from tests import pth
 from tests.models.published import CONFIGS, published
 
@@ -30,17 +41,10 @@ def test_parameter_count_is_the_published_one(name):
     assert models.count(shapes) == CONFIGS[name][0]
 
 
-def vp_score(network, params, x, t):
-    """-output / std, for a label of 999 t and beta from 0.1 to 20."""
-    std = jnp.sqrt(-jnp.expm1(-0.5 * t**2 * 19.9 - t * 0.1))
-    return -network.apply({"params": params}, x, t * 999) / std[:, None, None, None]
-
-
-def ve_score(network, params, x, t):
-    """output / sigma, for a label of log sigma and sigma from 0.01 to 50."""
-    log_sigma = jnp.log(0.01) + t * jnp.log(5000.0)
-    raw = network.apply({"params": params}, x, log_sigma)
-    return raw / jnp.exp(log_sigma)[:, None, None, None]
+SCORES = {
+    "vp": (VP(0.1, 20.0), Parametrization(Noise(), TimeLabel(999.0))),
+    "ve": (VE(0.01, 50.0), Parametrization(ScaledScore(), LogSigmaLabel())),
+}
 
 
 @functools.cache
@@ -49,9 +53,13 @@ def golden(case):
     facts = json.loads((GOLDEN / f"{case}.json").read_text())
     overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["overrides"].items()}
     network = models.build(published(facts["source_config"], overrides))
-    score = functools.partial(vp_score if case.startswith("vp") else ve_score, network)
+    sde, parametrization = SCORES[case[:2]]
+
+    def evaluate(params, x, t):
+        return ModelScore(Apply(network), params, sde, parametrization)(x, t)
+
     # Run twice on little data, so most of the time would go into optimizing it.
-    score = jax.jit(score, compiler_options={"xla_backend_optimization_level": 0})
+    score = jax.jit(evaluate, compiler_options={"xla_backend_optimization_level": 0})
     return network, score, pth.read(GOLDEN / f"{case}.pth"), np.load(GOLDEN / f"{case}.npz")
 
 
