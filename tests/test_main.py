@@ -56,7 +56,7 @@ def script(root: Path) -> dict[str, Run]:
     def sample(workdir: str, event: str = "", step: int = 0, devices: int = 1, **s: Any) -> Run:
         return run("sample", workdir, event, step, devices, s)
 
-    small = {"sampling__batch_size": 3}
+    small = {"sampling__batch_size": 3, "sampling__frames": 2}
     return {
         "whole": train("whole", training__n_iters=12, training__keep=20),
         # Steps are counted from the start for saves, from the resumption for updates.
@@ -245,7 +245,9 @@ def test_a_full_disk_keeps_the_batches_that_were_drawn(story):
 
 def test_nothing_but_the_results_is_left_in_the_samples_folder(story):
     names = {path.name for path in (story.root / "whole/samples").iterdir()}
-    assert names == {"samples.npz", "samples.png", "samples.json"}
+    assert names == {"samples.npz", "samples.png", "samples.json", "trajectory.gif"}
+    with Image.open(story.root / "whole/samples/trajectory.gif") as film:
+        assert film.n_frames == 2
 
 
 # Failures of a run -------------------------------------------------------------------------------
@@ -467,11 +469,15 @@ def test_an_impatient_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):
 # The program itself ------------------------------------------------------------------------------
 
 
-def launch(*arguments: str) -> subprocess.CompletedProcess:
+def launch(compiled: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "main.py", *arguments], cwd=ROOT, capture_output=True, text=True,
+        [sys.executable, "main.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
         timeout=250,
-    )  # fmt: skip
+        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compiled)},
+    )
 
 
 def test_the_two_commands_train_and_sample_a_real_network(tmp_path):
@@ -479,17 +485,15 @@ def test_the_two_commands_train_and_sample_a_real_network(tmp_path):
     smaller = ["model.nf=8", "model.ch_mult=(1,)", "model.num_res_blocks=1",
                "model.attn_resolutions=()", "training.n_iters=4"]  # fmt: skip
     common += [f"--config.{setting}" for setting in smaller]
-    trained = launch("--mode", "train", *common)
+    trained = launch(tmp_path, "--mode", "train", *common)
     assert (trained.returncode, trained.stderr) == (0, "")
     assert "step 4/4  held-out loss" in trained.stdout
     assert "\r" not in trained.stdout
     with Image.open(tmp_path / "run" / "snapshots" / "samples_00000004.png") as grid:
         assert grid.size == (70, 70)  # four pictures, enlarged to 32 pixels, 2 between them
 
-    sampled = launch("--mode", "sample", *common, "--config.sampling.frames=2")
+    sampled = launch(tmp_path, "--mode", "sample", *common)
     assert (sampled.returncode, sampled.stderr) == (0, "")
     folder = tmp_path / "run" / "samples"
     assert samples(folder).shape == (4, 8, 8, 1)
-    with Image.open(folder / "trajectory.gif") as film:
-        assert film.n_frames == 2
     assert json.loads((folder / "samples.json").read_text())["step"] == 4

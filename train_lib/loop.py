@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -192,7 +193,8 @@ class Throughput:
         return done / seconds if done else None
 
 
-@jax.jit
+# Unoptimized, because it takes longer to compile than it is ever going to run.
+@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 def all_finite(tree: Any) -> Array:
     """Whether no number in the tree is infinite or NaN."""
     numbers = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
@@ -206,7 +208,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     """Train to `training.n_iters`, resuming whatever `folder` holds.
 
     Returns 0 when done, or 128 + the signal that asked to leave, after saving.
-    Nothing is written before the data is there; a state that is not finite is never saved.
+    Nothing is written before the data is there; parameters that are not finite are never saved.
     Raises ValueError, WorkdirError, WorkdirLockedError, CheckpointError or Diverged.
     """
     config = experiment.config
@@ -255,7 +257,8 @@ def _run(
         )
 
     def save(wait: bool = False) -> None:
-        if not all_finite(state.as_dict()):
+        # The optimizer's state and the averages cannot be worse than the parameters they made.
+        if not all_finite(state.params):
             raise diverged()
         meta = {"config": workdir.read_config(folder), "data_step": step}
         checkpoints.save(step, state.as_dict(), meta, wait=wait)
