@@ -110,6 +110,19 @@ def held_out_loss(
 # Building blocks ---------------------------------------------------------------------------------
 
 
+def check_labels(splits: data_lib.Splits, classes: int) -> None:
+    """ValueError unless the training data has the labels that a model of `classes` is told."""
+    labels = splits.train.labels
+    if not classes:
+        return
+    if labels is None:
+        raise ValueError(f"model.num_classes={classes} needs labelled data, and {splits.name} has "
+                         "no labels: use model.num_classes=0")  # fmt: skip
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"model.num_classes={classes} is too few for {splits.name}, whose labels "
+                         f"run from {labels.min()} to {labels.max()}")  # fmt: skip
+
+
 def make_generator(experiment: Experiment, score: Score) -> Generator:
     """What draws the config's samples from a trained score."""
     config = experiment.config
@@ -214,6 +227,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     config = experiment.config
     workdir.check_same(folder, config)
     splits = data_lib.load(config.data, log=log)
+    check_labels(splits, config.model.num_classes)
     workdir.create(folder)
     with WorkdirLock(folder), stop_on_signals() as stop:
         workdir.claim(folder, config)

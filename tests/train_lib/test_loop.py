@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from data_lib import Images
+from data_lib import Images, Splits
 from tests.train_lib.test_step import RECIPE, NoNoise, fresh
 from train_lib import loop, sharding
 
@@ -98,3 +98,15 @@ def test_batches_are_stacked_in_the_order_in_which_they_come():
         stacked = loop.stack_batches(batches, 4, sharding.device_mesh())["image"]
         assert stacked.shape == (4, 2, 3)
         assert stacked[:, 0, 0].tolist() == list(range(first, first + 4))
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [(None, "has no labels: use model.num_classes=0"), ([0, 3], "labels run from 0 to 3")],
+)
+def test_a_model_of_classes_needs_their_labels(labels, message):
+    pixels = np.zeros((2, 8, 8, 1), np.uint8)
+    images = Images(pixels, None if labels is None else np.array(labels), 256)
+    with pytest.raises(ValueError, match=message):
+        loop.check_labels(Splits(images, images, "data"), 3)
+    loop.check_labels(Splits(images, images, "data"), 0)
