@@ -8,24 +8,23 @@ the same whatever the batch, the devices or the processes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from sde_lib import Score
 from sde_lib.base import Time
+from sde_lib.pytree import pytree
 
 PRIOR_STREAM, STEP_STREAM = 0, 1
 """Folded into a sample's key: the prior's draw and the steps' draws never share bits."""
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class State:
     """What a sampler carries: x [b, ...], one key per sample [b], draws so far, its own history."""
 
@@ -65,8 +64,7 @@ class Sampler(Protocol):
         """From x_t to x_s, where t > s are scalars, neighbours on the grid."""
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Samples:
     """x: the samples [b, ...]; frames [f, b, ...]: states along the way, evenly spread, or None."""
 

@@ -12,17 +12,17 @@ for every SDE.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
 from samplers.base import State
 from sde_lib import Score, expand
 from sde_lib.base import Number, Time
+from sde_lib.pytree import pytree, static
 
 
 def squared_mean_ratio(score: Score, t: Time, s: Time) -> Time:
@@ -43,8 +43,7 @@ class NormRatio(Protocol):
         """The ratio, per sample or for the batch."""
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class NoiseLevel:
     """sigma(t), the ratio of a point's score: independent of the batch, the devices and x.
 
@@ -55,8 +54,7 @@ class NoiseLevel:
         return jnp.broadcast_to(sigma, z.shape[:1])
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class PerSample:
     """sqrt(d) / |score| of each sample alone: independent of the batch and of the devices.
 
@@ -73,8 +71,7 @@ class PerSample:
         return jnp.sqrt(float(dims)) / jnp.maximum(_norms(gradient), floor)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class BatchMean:
     """mean |z| / mean |score| over the whole batch on all devices, as published."""
 
@@ -82,8 +79,7 @@ class BatchMean:
         return jnp.broadcast_to(jnp.mean(_norms(z)) / jnp.mean(_norms(gradient)), z.shape[:1])
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Langevin:
     """epsilon = 2 A (snr ratio)^2, `steps` times (alg. 4 and 5); `ratio` says whose norms.
 
@@ -93,7 +89,7 @@ class Langevin:
     """
 
     snr: Number = 0.16
-    steps: int = field(default=1, metadata={"static": True})
+    steps: int = static(default=1)
     ratio: NormRatio = NoiseLevel()
     order, stochastic = 0, True
 
@@ -118,8 +114,7 @@ class Langevin:
         return jax.lax.fori_loop(0, self.steps, move, state) if self.steps > 1 else move(t, state)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class NoCorrector:
     """Leaves x alone."""
 

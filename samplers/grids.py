@@ -6,15 +6,14 @@ t through the SDE, so every grid serves every SDE.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
 from sde_lib import SDE
 from sde_lib.base import Number
+from sde_lib.pytree import pytree
 
 
 class Grid(Protocol):
@@ -29,8 +28,7 @@ def _with_exact_ends(times: Array, start: float, end: float) -> Array:
     return times.at[0].set(start).at[-1].set(end)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Uniform:
     """Evenly spaced in t, as published (score_sde; DDPM's levels for discrete models)."""
 
@@ -38,8 +36,7 @@ class Uniform:
         return jnp.linspace(start, end, n + 1)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Power:
     """t^(1/rho) evenly spaced: rho = 2 is the quadratic grid of DDIM (Song et al. 2021)."""
 
@@ -50,8 +47,7 @@ class Power:
         return _with_exact_ends(root**self.rho, start, end)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class LogSNR:
     """Evenly spaced in the log-SNR (Lu et al. 2022, arXiv:2206.00927)."""
 
@@ -61,8 +57,7 @@ class LogSNR:
         return _with_exact_ends(sde.time_of_log_snr(levels), start, end)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Karras:
     """(sigma / alpha)^(1/rho) evenly spaced (Karras et al. 2022, arXiv:2206.00364, eq. 5)."""
 

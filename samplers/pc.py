@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from jax.tree_util import register_dataclass
-
 from samplers.base import Sampler, State
 from sde_lib import Score
 from sde_lib.base import Time
+from sde_lib.pytree import pytree, static
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class PredictorCorrector:
     """One step of each, in either order.
 
@@ -22,7 +18,7 @@ class PredictorCorrector:
 
     predictor: Sampler
     corrector: Sampler
-    corrector_first: bool = field(default=True, metadata={"static": True})
+    corrector_first: bool = static(default=True)
 
     @property
     def order(self) -> int:

@@ -8,18 +8,17 @@ ODE with the same marginals: half the score, no noise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 
 from samplers.base import State
 from sde_lib import Score
 from sde_lib.base import Number, Time
+from sde_lib.pytree import pytree, static
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class EulerMaruyama:
     """x_s = x + (f - g^2 score)(s - t) + g sqrt(t - s) z, coefficients at t.
 
@@ -27,7 +26,7 @@ class EulerMaruyama:
     method on dx = (f - g^2 score / 2) dt.
     """
 
-    probability_flow: bool = field(default=False, metadata={"static": True})
+    probability_flow: bool = static(default=False)
     order, evaluations = 1, 1
 
     @property
@@ -48,8 +47,7 @@ class EulerMaruyama:
         return replace(state, x=x + reverse.diffusion(t) * jnp.sqrt(t - s) * z)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class ReverseDiffusion:
     """x_s = (2 - a) x + b score + sqrt(b) z: the forward discretization, reversed.
 
@@ -58,7 +56,7 @@ class ReverseDiffusion:
     SDE and grid. Weak order 1. With `probability_flow`, (2 - a) x + b score / 2.
     """
 
-    probability_flow: bool = field(default=False, metadata={"static": True})
+    probability_flow: bool = static(default=False)
     order, evaluations = 1, 1
 
     @property
@@ -77,8 +75,7 @@ class ReverseDiffusion:
         return replace(state, x=x + jnp.sqrt(b) * z)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Ancestral:
     """x_s = (x + b score) / a + sqrt(v) z,  v = b (sigma_s^2 / sigma_t^2)^(1 - large).
 
@@ -102,8 +99,7 @@ class Ancestral:
         return replace(state, x=x + jnp.sqrt(b * ratio ** (1 - self.large)) * z)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Heun:
     """Heun's method on the probability flow, in the variable sigma / alpha.
 
@@ -128,8 +124,7 @@ class Heun:
         return replace(state, x=alpha_s * (x_bar + gap * (slope + end_slope) / 2))
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class NoPredictor:
     """x_s = x: corrector-only (annealed Langevin) sampling, as NCSN does."""
 

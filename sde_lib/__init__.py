@@ -29,6 +29,7 @@ from sde_lib.parametrization import (
     V,
     Velocity,
 )
+from sde_lib.pytree import pytree, static
 from sde_lib.score import Conditional, ModelScore, Score
 from sde_lib.subvp import SubVP
 from sde_lib.tables import choose
@@ -40,7 +41,7 @@ __all__ = [
     "EDM", "SDE", "VE", "VP", "Conditional", "Data", "Gaussian", "LogSigmaLabel", "Mixture",
     "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse", "ScaledScore", "Score",
     "SubVP", "Tabulated", "TimeLabel", "V", "Velocity", "build", "build_parametrization",
-    "choose", "empirical", "expand",
+    "choose", "empirical", "expand", "pytree", "static",
 ]  # fmt: skip
 
 Section = Any

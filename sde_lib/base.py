@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from sde_lib.pytree import pytree
 
 Time = Float[Array, "*b"]
 """Times in (0, T]: a scalar, or one per example."""
@@ -150,8 +150,7 @@ class SDE(abc.ABC):
         return self
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Reverse:
     """The reverse-time process (3) of `sde` under `score`; eta scales its noise."""
 

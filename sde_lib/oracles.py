@@ -7,14 +7,13 @@ show what a perfect network would do. Data of any shape is treated as a vector o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib.base import SDE, Time
+from sde_lib.pytree import pytree
 from sde_lib.score import Condition, Score
 
 Pair = tuple[Float[Array, "b *d"], Float[Array, "b *d"]]
@@ -27,8 +26,7 @@ def _by_vector(one: Callable[..., tuple[Array, Array]], score: Score, x: Array, 
     return x0.reshape(x.shape), noise.reshape(x.shape)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Gaussian(Score):
     """The score when x_0 ~ N(mean, basis diag(variances) basis^T).
 
@@ -81,8 +79,7 @@ class Gaussian(Score):
         return jax.vmap(one)(x.reshape(x.shape[0], -1), alpha, sigma)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Mixture(Score):
     """The score when x_0 is a mixture of K isotropic Gaussians N(means_k, variances_k I)."""
 

@@ -11,14 +11,13 @@ one line in a table of `sde_lib/__init__.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
 from sde_lib.base import SDE, Number, Time, expand
+from sde_lib.pytree import pytree, static
 
 ROUNDING_SLACK = 5e-4
 """Added before truncating t (N - 1): float32 keeps an integer level to 1.2e-4 at N = 1000."""
@@ -43,8 +42,7 @@ class Prediction(Protocol):
         """The factor on x_t before it enters the network."""
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Noise:
     """F = eps (Ho et al. 2020): score = -F / sigma."""
 
@@ -55,8 +53,7 @@ class Noise:
         return jnp.ones_like(alpha)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class ScaledScore:
     """F = sigma score = -eps: NCSN++'s `scale_by_sigma`, score = F / sigma."""
 
@@ -67,8 +64,7 @@ class ScaledScore:
         return jnp.ones_like(alpha)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class RawScore:
     """F = score."""
 
@@ -79,8 +75,7 @@ class RawScore:
         return jnp.ones_like(alpha)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Data:
     """F = x_0."""
 
@@ -91,8 +86,7 @@ class Data:
         return jnp.ones_like(alpha)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class V:
     """F = alpha eps - sigma x_0 (Salimans & Ho 2022, arXiv:2202.00512), for any alpha, sigma."""
 
@@ -104,8 +98,7 @@ class V:
         return jnp.ones_like(alpha)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Velocity:
     """F = eps - x_0, the velocity of the straight path (Liu et al. 2023, arXiv:2209.03003)."""
 
@@ -117,8 +110,7 @@ class Velocity:
         return jnp.ones_like(alpha)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class EDM:
     """EDM's preconditioning (Karras et al. 2022, arXiv:2206.00364, eq. 7 and table 1).
 
@@ -147,8 +139,7 @@ class Conditioning(Protocol):
         """The network's second input at time t."""
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class TimeLabel:
     """scale * t: 999 for the published continuous VP models, N - 1 for the discrete ones."""
 
@@ -158,8 +149,7 @@ class TimeLabel:
         return self.scale * t
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class LogSigmaLabel:
     """scale * log(sigma / alpha): 1 for NCSN++ (alpha = 1), 1/4 for EDM."""
 
@@ -169,12 +159,11 @@ class LogSigmaLabel:
         return -0.5 * self.scale * sde.log_snr(t)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class DescendingLevelLabel:
     """The level's number counted from the noisiest, as NCSN's discrete models expect it."""
 
-    num_scales: int = field(metadata={"static": True})
+    num_scales: int = static()
 
     def label(self, sde: SDE, t: Time) -> Time:
         return jnp.round((sde.T - t) * (self.num_scales - 1))
@@ -187,8 +176,7 @@ class Rounding(Protocol):
         """That time."""
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Continuous:
     """Every t was trained on."""
 
@@ -196,32 +184,29 @@ class Continuous:
         return t
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class LevelBelow:
     """The level i <= t (N - 1): how the published code looks up DDPM's standard deviation."""
 
-    num_scales: int = field(metadata={"static": True})
+    num_scales: int = static()
 
     def snap(self, t: Time) -> Time:
         last = self.num_scales - 1
         return jnp.floor(t * last + ROUNDING_SLACK) / last
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class NearestLevel:
     """The level nearest to t (N - 1), as the published code does for NCSN's levels."""
 
-    num_scales: int = field(metadata={"static": True})
+    num_scales: int = static()
 
     def snap(self, t: Time) -> Time:
         last = self.num_scales - 1
         return 1 - jnp.round((1 - t) * last) / last
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Parametrization:
     """Prediction, conditioning and rounding together: raw output <-> (x_0, eps)."""
 

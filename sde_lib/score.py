@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib.base import SDE, Time, expand
 from sde_lib.parametrization import Parametrization
+from sde_lib.pytree import pytree, static
 
 Condition = Any
 """Whatever the network takes beside (x, label): class labels, an image, nothing (None)."""
@@ -70,15 +69,14 @@ class Score(abc.ABC):
         return self.sde.drift(x, t) - expand(half_g2, x) * self(x, t, condition)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class ModelScore(Score):
     """The score of a network: apply function, parameters, SDE and parametrization.
 
     `dropout_key` is set by the training objective only; None evaluates without dropout.
     """
 
-    apply: Apply = field(metadata={"static": True})
+    apply: Apply = static()
     params: Any
     sde: SDE
     parametrization: Parametrization
@@ -98,8 +96,7 @@ class ModelScore(Score):
         return self.parametrization.interpret(self.sde, x, t, raw.astype(x.dtype))
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Conditional(Score):
     """`score` with its condition fixed, so that a sampler need not know of it."""
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
 from sde_lib.base import SDE, Number, Time
+from sde_lib.pytree import pytree
 from sde_lib.vp import linear_beta_log_alpha, linear_beta_time
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class SubVP(SDE):
     """The VP drift with less noise: sigma(t) = 1 - alpha(t)^2, never above VP's.
 

@@ -7,19 +7,17 @@ and fractional time steps are well defined.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
 from sde_lib.base import SDE, Time
+from sde_lib.pytree import pytree
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Tabulated(SDE):
     """log alpha and log sigma at t_i = i / (N - 1), i = 0 .. N - 1; the prior is N(0, I).
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
 from sde_lib.base import SDE, Number, Time
+from sde_lib.pytree import pytree
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class VE(SDE):
     """dx = g(t) dw with sigma(t) = sigma_min (sigma_max / sigma_min)^t and alpha = 1.
 

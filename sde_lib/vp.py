@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
 from sde_lib.base import SDE, Number, Time
+from sde_lib.pytree import pytree
 from sde_lib.tabulated import Tabulated
 
 
@@ -25,8 +24,7 @@ def linear_beta_time(beta_min: Number, beta_max: Number, log_alpha: Time) -> Tim
     return -2 * log_alpha / (half + jnp.sqrt(half**2 - (beta_max - beta_min) * log_alpha))
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class VP(SDE):
     """dx = -beta(t)/2 x dt + sqrt(beta(t)) dw with beta linear in t; alpha^2 + sigma^2 = 1.
 

@@ -16,16 +16,16 @@ A new law or weighting is one class and one line in a table below.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib import SDE, ModelScore, choose
 from sde_lib.base import Number, Time
+from sde_lib.pytree import pytree, static
 from sde_lib.score import Condition
 
 
@@ -36,8 +36,7 @@ class TimeLaw(Protocol):
         """t such that P(time <= t) = u, for u in [0, 1)."""
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class UniformTime:
     """t ~ U(eps, T); score_sde trains with eps = 1e-5."""
 
@@ -47,20 +46,18 @@ class UniformTime:
         return self.eps + u * (sde.T - self.eps)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class UniformLevel:
     """t uniform on the N levels i / (N - 1): discrete training (DDPM, SMLD)."""
 
-    num_scales: int = field(metadata={"static": True})
+    num_scales: int = static()
 
     def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
         last = self.num_scales - 1
         return jnp.clip(jnp.floor(u * self.num_scales), 0, last) / last
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class LogNormalSigma:
     """log(sigma / alpha) ~ N(mean, std^2), kept within the SDE's times (Karras et al. 2022)."""
 
@@ -81,8 +78,7 @@ class Weighting(Protocol):
         """The weight, like t."""
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class NoiseWeight:
     """w = 1."""
 
@@ -90,8 +86,7 @@ class NoiseWeight:
         return jnp.ones_like(t)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class LikelihoodWeight:
     """w = g^2 / sigma^2: the loss bounds the negative log-likelihood."""
 
@@ -99,8 +94,7 @@ class LikelihoodWeight:
         return (sde.diffusion(t) / sde.sigma(t)) ** 2
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class EDMWeight:
     """w = 1 + sigma^2 / (alpha sigma_data)^2: EDM's raw output has unit loss at every level."""
 
@@ -118,8 +112,7 @@ def _half_sum(x: Array) -> Array:
     return 0.5 * jnp.sum(x.reshape(x.shape[0], -1), axis=1)
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Objective:
     """Law of t, weighting, and how squared errors are reduced over an example's axes.
 
@@ -130,8 +123,8 @@ class Objective:
 
     law: TimeLaw
     weighting: Weighting
-    reduce_mean: bool = field(default=True, metadata={"static": True})
-    stratified: bool = field(default=False, metadata={"static": True})
+    reduce_mean: bool = static(default=True)
+    stratified: bool = static(default=False)
 
     def times(self, sde: SDE, key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
         """n times from the law."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 import optax
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from sde_lib.pytree import pytree
 from train_lib.ema import EMA
 
 
-@register_dataclass
-@dataclass(frozen=True)
+@pytree
 class TrainState:
     """step: updates made, also the position in the data; ema: one tree per rate; key: the run's."""
 

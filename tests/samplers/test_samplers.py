@@ -1,7 +1,6 @@
 """Every SDE x predictor x corrector on exact scores: moments, orders, stationarity."""
 
 import itertools
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +27,7 @@ from samplers import (
     State,
     Uniform,
 )
-from sde_lib import SDE, VE, VP, Gaussian, Score
+from sde_lib import SDE, VE, VP, Gaussian, Score, pytree
 from tests.oracles import DIMS, MEAN, SDES, VARIANCE, isotropic, mixture_1d
 
 PREDICTORS: dict[str, Sampler] = {
@@ -120,8 +119,7 @@ class Unit:
         return self.sampler.step(self.score, state, pair[0], pair[1]).x[0, 0]
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@pytree
 class _Scripted:
     """A state whose noise is given."""
 
