@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from configs import command_line
+from train_lib.huge_pages import restart_with_huge_pages
 
 
 def _train(config: Any, workdir: Path) -> int:
@@ -99,6 +100,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     # Into a file or a pipe, too, a line is there as soon as it is said.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.exit(main(sys.argv[1:]))

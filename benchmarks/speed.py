@@ -40,6 +40,7 @@ from benchmarks.timing import KINDS, Timing, summary, take_turns, timed
 from configs.schema import flatten
 from train_lib import sharding
 from train_lib.experiment import Experiment
+from train_lib.huge_pages import restart_with_huge_pages
 from train_lib.loop import make_generator, stack_batches
 from train_lib.step import make_step
 
@@ -190,4 +191,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     sys.exit(main(sys.argv))
