@@ -10,9 +10,8 @@ from jaxtyping import PRNGKeyArray
 
 import models
 import samplers
-import sde_lib
 from configs import schema
-from models.apply import Apply
+from models.score import template
 from sde_lib import SDE, ModelScore
 from train_lib import objective, optimizer
 from train_lib.ema import EMA
@@ -39,9 +38,7 @@ class Experiment:
     def of(cls, config: Any) -> Experiment:
         """Build every object of `config`; ValueError, in the user's terms, for a bad setting."""
         schema.check(config)
-        sde = sde_lib.build(config)
-        parametrization = sde_lib.build_parametrization(config)
-        score = ModelScore(Apply(models.build(config)), None, sde, parametrization)
+        score = template(config)
         training, model = config.training, config.model
         _check_division(config)
         recipe = Recipe(
@@ -53,8 +50,8 @@ class Experiment:
             labelled=model.num_classes > 0,
         )
         sampler = samplers.build(config.sampling)
-        times = samplers.build_times(config.sampling, sde, config.sde.num_scales)
-        return cls(config, sde, score, recipe, sampler, times)
+        times = samplers.build_times(config.sampling, score.sde, config.sde.num_scales)
+        return cls(config, score.sde, score, recipe, sampler, times)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -1,0 +1,208 @@
+"""What all importers share: the checkpoint that a file is read as, and how weights become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+import models
+from models.pretrained.tensors import PretrainedError, shapes
+
+__all__ = ["Checkpoint", "Format", "MismatchError", "PretrainedError", "Row", "as_params",
+           "paths_and_shapes"]  # fmt: skip
+
+Weights = Mapping[str, np.ndarray]
+Shape = tuple[int, ...]
+MOST_ROWS = 60
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A foreign checkpoint, read.
+
+    Attributes:
+      family: the key of its format in `models.pretrained.FORMATS`.
+      settings: what the file itself says, "section.key" -> value of our config.
+      raw: weights as trained, by their names in the file; None where it has none.
+      ema: their running average, likewise.
+      step: updates done; 0 where the file does not say.
+      attention: levels of the network (0: full resolution) that have attention, where the file
+        tells them and not the image size; None otherwise.
+      assumed: settings that the file does not say, for want of a config.
+      note: where those were taken from, for the user.
+    """
+
+    family: str
+    settings: Mapping[str, Any]
+    raw: Weights | None
+    ema: Weights | None
+    step: int
+    attention: tuple[int, ...] | None = None
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    def weights(self, ema: bool) -> Weights:
+        """The averaged or the raw weights; PretrainedError where the file lacks them."""
+        found = self.ema if ema else self.raw
+        if found is None:
+            lacking, other = ("averaged", "raw") if ema else ("raw", "averaged")
+            raise PretrainedError(
+                f"the checkpoint has no {lacking} weights: use the {other} ones, ema={not ema}"
+            )
+        return found
+
+
+class Format(Protocol):
+    """A kind of foreign checkpoint; a module with these three functions is one."""
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a file or directory looks like one of these; reads little of it."""
+
+    def read(self, path: Path) -> Checkpoint:
+        """Read it. PretrainedError if it is damaged, hostile, or of another kind."""
+
+    def params(self, weights: Weights, network: nn.Module, config: ConfigDict) -> Any:
+        """Weights of such a checkpoint as parameters of ours; MismatchError if they do not fit."""
+
+
+class Row(NamedTuple):
+    """A tensor that does not fit: its shape in the file, and the one that the network wants there.
+
+    None for one that is missing or not wanted.
+    """
+
+    name: str
+    found: Shape | None
+    wanted: Shape | None
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return f"{self.name}: missing, the network wants {list(self.wanted or ())}"
+        if self.wanted is None:
+            return f"{self.name}: {list(self.found)}, the network has no such tensor"
+        return f"{self.name}: {list(self.found)}, the network wants {list(self.wanted)}"
+
+
+class MismatchError(PretrainedError):
+    """Weights and a config that do not belong together.
+
+    The first line of the message says what differs; the others, tensor by tensor, are `table`.
+    """
+
+    def __init__(self, differences: Sequence[str], rows: Sequence[Row]):
+        self.differences, self.rows = list(differences), list(rows)
+        more = [f"... and {len(rows) - MOST_ROWS} more"] if len(rows) > MOST_ROWS else []
+        self.table = "\n".join([*map(str, rows[:MOST_ROWS]), *more])
+        super().__init__(f"{self._summary()}\n{self.table}".rstrip())
+
+    def _summary(self) -> str:
+        kinds = {
+            "of another shape": sum(1 for r in self.rows if r.found and r.wanted),
+            "missing": sum(1 for r in self.rows if r.found is None),
+            "not wanted": sum(1 for r in self.rows if r.wanted is None),
+        }
+        counts = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
+        told = list(self.differences)
+        if counts:
+            told.append(f"tensors {counts}, the first {self.rows[0]}")
+        remedy = "set what the file has, or leave --config out to take its own"
+        return f"the checkpoint does not fit the config: {'; '.join(told)}: {remedy}"
+
+
+def paths_and_shapes(network: nn.Module, config: ConfigDict) -> dict[tuple[str, ...], Shape]:
+    """Path and shape of every parameter in the order of the calls; nothing is computed."""
+    found: dict[tuple[str, ...], Shape] = {}
+
+    def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        for name, child in tree.items():
+            if hasattr(child, "shape"):
+                found[*path, name] = tuple(child.shape)
+            else:
+                walk(child, (*path, name))
+
+    def trace(key: jax.Array) -> None:
+        walk(models.init(network, key, config), ())
+
+    jax.eval_shape(trace, jax.random.key(0))
+    return found
+
+
+def in_order(name: str, ndim: int) -> tuple[int, ...]:
+    """The axes of an array in a file whose layout is ours."""
+    return tuple(range(ndim))
+
+
+def as_params(
+    weights: Weights,
+    wanted: Mapping[tuple[str, ...], Shape],
+    names: Mapping[tuple[str, ...], str],
+    *,
+    axes: Callable[[str, int], Sequence[int]] = in_order,
+    unused: Callable[[str], bool] = lambda name: False,
+) -> dict[str, Any]:
+    """Our parameters, float32, from weights by name; read and converted one at a time.
+
+    Args:
+      weights: the weights; leading axes of length 1 may be too many or too few.
+      wanted: path and shape of each of our parameters.
+      names: path -> name in the file.
+      axes: (name, number of axes) -> the order of the file's axes in our layout.
+      unused: whether a tensor that is not among `names` may be there all the same.
+
+    Raises:
+      MismatchError: a tensor is missing, of another shape, or not wanted.
+    """
+    if rows := list(_misfits(weights, wanted, names, axes, unused)):
+        raise MismatchError([], rows)
+    params: dict[str, Any] = {}
+    for path, shape in wanted.items():
+        branch = params
+        for part in path[:-1]:
+            branch = branch.setdefault(part, {})
+        name = names[path]
+        array = np.asarray(weights[name])
+        array = array.transpose(axes(name, array.ndim)).reshape(shape)
+        branch[path[-1]] = jnp.array(array, jnp.float32)
+    return params
+
+
+def _misfits(
+    weights: Weights,
+    wanted: Mapping[tuple[str, ...], Shape],
+    names: Mapping[tuple[str, ...], str],
+    axes: Callable[[str, int], Sequence[int]],
+    unused: Callable[[str], bool],
+) -> Iterable[Row]:
+    found, left = shapes(weights), set(weights)
+    for path, shape in wanted.items():
+        name = names.get(path, "/".join(path))
+        left.discard(name)
+        if name not in found:
+            yield Row(name, None, shape)
+        elif not _fits(found[name], axes(name, len(found[name])), shape):
+            yield Row(name, found[name], _in_file(shape, axes(name, len(found[name]))))
+    yield from (Row(name, found[name], None) for name in found if name in left and not unused(name))
+
+
+def _fits(found: Shape, axes: Sequence[int], wanted: Shape) -> bool:
+    here = tuple(found[axis] for axis in axes)
+    surplus = len(here) - len(wanted)
+    return here[max(surplus, 0) :] == wanted[max(-surplus, 0) :] and set(
+        here[: max(surplus, 0)] + wanted[: max(-surplus, 0)]
+    ) <= {1}
+
+
+def _in_file(wanted: Shape, axes: Sequence[int]) -> Shape:
+    """A shape of ours in the layout of the file."""
+    padded = (1,) * (len(axes) - len(wanted)) + wanted
+    if len(padded) != len(axes):
+        return wanted
+    return tuple(padded[list(axes).index(i)] for i in range(len(axes)))

@@ -1,0 +1,80 @@
+"""score_sde's JAX checkpoints: the State of training, as flax 0.3 wrote it in msgpack.
+
+{"step", "optimizer": {"target": weights, "state": moments}, "lr", "model_state", "ema_rate",
+"params_ema": averaged weights, "rng"}. Scales and biases of group normalization are [1, 1, 1, C].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from models.pretrained import packs, published, unet_settings
+from models.pretrained.base import Checkpoint, Weights
+from models.pretrained.networks import to_params
+from models.pretrained.tensors import Arrays, PretrainedError, Tensor, shapes
+from models.pretrained.torch_files import head
+
+FAMILY = "score_sde_jax"
+MAPS = (*range(0x81, 0x90), 0xDE, 0xDF)
+"""First bytes of a msgpack map that is not empty."""
+
+
+def recognises(path: Path) -> bool:
+    """See `base.Format`."""
+    return head(path, 1)[:1] in [bytes([code]) for code in MAPS]
+
+
+def read(path: Path) -> Checkpoint:
+    """A checkpoint and what it says of its network; see `base.Format`."""
+    content = packs.read(path)
+    if not isinstance(content, dict) or "params_ema" not in content:
+        raise PretrainedError(
+            f"{path.name} is a msgpack file but not a checkpoint of score_sde, "
+            "which has 'optimizer', 'params_ema' and 'step'"
+        )
+    optimizer = content.get("optimizer")
+    target = optimizer.get("target") if isinstance(optimizer, dict) else None
+    ema = _named(path, content["params_ema"])
+    inferred = unet_settings.of_jax(shapes(ema))
+    settings, step = dict(inferred.settings), content.get("step")
+    rate = content.get("ema_rate")
+    if isinstance(rate, float) and 0 <= rate < 1:
+        settings["model.ema_rate"] = float(f"{rate:.6g}")
+    assumed, note = published.complete(settings, path)
+    return Checkpoint(
+        FAMILY,
+        settings,
+        raw=_named(path, target) if isinstance(target, dict) else None,
+        ema=ema,
+        step=step if type(step) is int and step >= 0 else 0,
+        attention=inferred.attention,
+        assumed=assumed,
+        note=note,
+    )
+
+
+def params(weights: Weights, network: nn.Module, config: ConfigDict) -> Any:
+    """Our parameters; see `base.Format`."""
+    return to_params(weights, network, config, "jax")
+
+
+def _named(path: Path, tree: Any) -> Arrays:
+    if isinstance(tree, dict) and set(tree) == {"params"}:
+        tree = tree["params"]
+    found = dict(_leaves(tree, ""))
+    if not found or not all(isinstance(leaf, Tensor) for leaf in found.values()):
+        raise PretrainedError(f"{path.name}: its weights are more than arrays, or there are none")
+    return Arrays(found)
+
+
+def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(tree, Mapping):
+        yield prefix, tree
+        return
+    for name, child in tree.items():
+        yield from _leaves(child, f"{prefix}/{name}" if prefix else str(name))
