@@ -2,6 +2,8 @@
 
     python main.py --config configs/vp_digits.py --mode train --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode sample --workdir runs/digits
+    python main.py --config configs/ve_cifar.py --mode import --workdir runs/ve \\
+        --import_from checkpoint_24.pth
 
 Every setting can be given as --config.section.key=value; configs/schema.py lists them all.
 Exit codes: 0 done, 2 bad input (one line says what; with SCORE_SDE_TRACEBACK=1 in the
@@ -14,28 +16,60 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from configs import command_line
 from train_lib.huge_pages import restart_with_huge_pages
 
 
-def _train(config: Any, workdir: Path) -> int:
+class Asked(NamedTuple):
+    """The command line: `settings` are the texts of those given one by one."""
+
+    config: str | None
+    settings: dict[str, str]
+    workdir: Path
+    import_from: str | None
+
+    def load(self) -> Any:
+        """The config; ValueError for a bad one."""
+        if not self.config:
+            raise ValueError("--config must be given: see --help")
+        return command_line.load(self.config, self.settings)
+
+
+def _train(asked: Asked) -> int:
+    config = asked.load()
     from train_lib.experiment import Experiment
     from train_lib.loop import train
 
-    return train(Experiment.of(config), workdir)
+    return train(Experiment.of(config), asked.workdir)
 
 
-def _sample(config: Any, workdir: Path) -> int:
+def _sample(asked: Asked) -> int:
+    config = asked.load()
     from eval_lib.sampling import sample
     from train_lib.experiment import Experiment
 
-    return sample(Experiment.of(config), workdir)
+    return sample(Experiment.of(config), asked.workdir)
 
 
-MODES: dict[str, Callable[[Any, Path], int]] = {"train": _train, "sample": _sample}
+def _import(asked: Asked) -> int:
+    if not asked.import_from:
+        raise ValueError("--import_from must be given: the checkpoint to import")
+    config = asked.load() if asked.config else None
+    from train_lib.importing import import_checkpoint
+
+    override = partial(command_line.override, settings=asked.settings)
+    return import_checkpoint(Path(asked.import_from), asked.workdir, config, override)
+
+
+MODES: dict[str, Callable[[Asked], int]] = {
+    "train": _train,
+    "sample": _sample,
+    "import": _import,
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,23 +77,26 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def _parse(arguments: Sequence[str]) -> tuple[Callable[[Any, Path], int], Any, Path]:
-    """(mode, config, workdir); ValueError for anything that cannot be understood."""
+def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
+    """The mode and what is asked of it; ValueError for anything that cannot be understood."""
     arguments, settings = command_line.split(arguments)
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--config", help="config file, as configs/vp_digits.py")
     parser.add_argument("--mode", help=" or ".join(MODES))
     parser.add_argument("--workdir", help="of one run: checkpoints, logs, samples")
+    parser.add_argument("--import_from", help="with --mode import: a foreign checkpoint")
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]!r}: see --help")
-    for name, value in vars(given).items():
-        if not value:
+    for name in ("mode", "workdir"):
+        if not getattr(given, name):
             raise ValueError(f"--{name} must be given: see --help")
     if given.mode not in MODES:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
-    return MODES[given.mode], command_line.load(given.config, settings), Path(given.workdir)
+    if given.import_from and given.mode != "import":
+        raise ValueError(f"--import_from belongs to --mode import, got --mode {given.mode}")
+    return given.mode, Asked(given.config, settings, Path(given.workdir), given.import_from)
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
@@ -86,9 +123,9 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     expected: tuple[type[Exception], ...] = (ValueError, OSError)
     try:
-        run, config, workdir = _parse(arguments)
+        mode, asked = _parse(arguments)
         expected = _user_errors()
-        return run(config, workdir)
+        return MODES[mode](asked)
     except expected as error:
         if os.environ.get("SCORE_SDE_TRACEBACK"):
             raise

@@ -48,10 +48,15 @@ def load(argument: str, settings: dict[str, str]) -> ConfigDict:
     path, colon, variant = argument.partition(":")
     config = _run(Path(path), [variant] if colon else [])
     schema.check(config)
+    override(config, settings)
+    return config
+
+
+def override(config: ConfigDict, settings: dict[str, str]) -> None:
+    """Put `settings` (texts by name) into a config. Raises ValueError as `load`."""
     for name, text in settings.items():
         section, _, key = name.rpartition(".")
         (config[section] if section else config)[key] = parse(name, text)
-    return config
 
 
 def _run(path: Path, arguments: list[str]) -> ConfigDict:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -11,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 import models
 from models.pretrained.tensors import PretrainedError, shapes
@@ -118,7 +120,13 @@ class MismatchError(PretrainedError):
 
 
 def paths_and_shapes(network: nn.Module, config: ConfigDict) -> dict[tuple[str, ...], Shape]:
-    """Path and shape of every parameter in the order of the calls; nothing is computed."""
+    """Path and shape of every parameter; nothing is computed."""
+    return _traced(network, FrozenConfigDict({"model": config.model, "data": config.data}))
+
+
+# Raw and averaged weights are of the same network, and tracing a large one takes seconds.
+@lru_cache(maxsize=4)
+def _traced(network: nn.Module, config: FrozenConfigDict) -> dict[tuple[str, ...], Shape]:
     found: dict[tuple[str, ...], Shape] = {}
 
     def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> None:
@@ -160,7 +168,7 @@ def as_params(
     Raises:
       MismatchError: a tensor is missing, of another shape, or not wanted.
     """
-    if rows := list(_misfits(weights, wanted, names, axes, unused)):
+    if rows := sorted(_misfits(weights, wanted, names, axes, unused), key=_natural):
         raise MismatchError([], rows)
     params: dict[str, Any] = {}
     for path, shape in wanted.items():
@@ -186,10 +194,15 @@ def _misfits(
         name = names.get(path, "/".join(path))
         left.discard(name)
         if name not in found:
-            yield Row(name, None, shape)
+            yield Row(name, None, _in_file(shape, axes(name, len(shape))))
         elif not _fits(found[name], axes(name, len(found[name])), shape):
             yield Row(name, found[name], _in_file(shape, axes(name, len(found[name]))))
     yield from (Row(name, found[name], None) for name in found if name in left and not unused(name))
+
+
+def _natural(row: Row) -> list[tuple[int, str]]:
+    pieces = re.findall(r"\d+|\D+", row.name)
+    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces]
 
 
 def _fits(found: Shape, axes: Sequence[int], wanted: Shape) -> bool:

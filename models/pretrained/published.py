@@ -90,15 +90,17 @@ UNSAID = ("sde.name", "training.continuous", "data.image_size", "data.centered",
 def complete(settings: Table, path: Path) -> tuple[Table, str]:
     """(settings of the nearest published configuration, where they are from, for the user)."""
     nearest, others = _nearest(settings, path)
-    table = CONFIGS[nearest]
-    default = {name: setting.default for name, setting in schema.SETTINGS.items()}
-    said = ", ".join(f"{name}={table.get(name, default[name])!r}" for name in UNSAID)
+    said = ", ".join(f"{name}={value!r}" for name, value in _unsaid(nearest).items())
     rivals = f" ({', '.join(others)} fit as well)" if others else ""
     note = (
         f"the file does not say {said}: taken from the nearest published configuration, "
         f"{nearest}{rivals}; give --config if that is not what it was trained with"
     )
-    return table, note
+    return CONFIGS[nearest], note
+
+
+def _unsaid(name: str) -> dict[str, Any]:
+    return {key: CONFIGS[name].get(key, schema.SETTINGS[key].default) for key in UNSAID}
 
 
 def _nearest(settings: Table, path: Path) -> tuple[str, list[str]]:
@@ -116,7 +118,7 @@ def _nearest(settings: Table, path: Path) -> tuple[str, list[str]]:
 
     best = max(map(agreement, CONFIGS))
     equals = [name for name in CONFIGS if agreement(name) == best]
-    folder = path.absolute().parent.as_posix()
-    named = [name for name in equals if f"/{folder}/".endswith(f"/{name}/")]
+    named = [name for name in equals if f"/{name}/" in path.absolute().as_posix()]
     chosen = (named or equals)[0]
-    return chosen, [] if named else [name for name in equals if name != chosen]
+    rivals = [name for name in equals if _unsaid(name) != _unsaid(chosen)]
+    return chosen, [] if named else rivals
