@@ -20,13 +20,14 @@ from models.pretrained.tensors import Arrays, PretrainedError, Tensor, shapes
 from models.pretrained.torch_files import head
 
 FAMILY = "score_sde_jax"
-MAPS = (*range(0x81, 0x90), 0xDE, 0xDF)
-"""First bytes of a msgpack map that is not empty."""
+FIELDS = ("step", "optimizer", "lr", "model_state", "ema_rate", "params_ema", "rng")
 
 
 def recognises(path: Path) -> bool:
-    """See `base.Format`."""
-    return head(path, 1)[:1] in [bytes([code]) for code in MAPS]
+    """Whether a file begins as a small map whose first key is a field of State."""
+    start = head(path, 16)
+    fields = [bytes([0xA0 + len(name)]) + name.encode() for name in FIELDS]
+    return 0x80 < next(iter(start), 0) < 0x90 and start[1:].startswith(tuple(fields))
 
 
 def read(path: Path) -> Checkpoint:

@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import models
-from tests import pth
+from models.pretrained import networks
 
 OPTIONS = Path(__file__).parents[1] / "golden" / "options"
 CASES = json.loads((OPTIONS / "options.json").read_text())
@@ -64,7 +64,8 @@ def golden(case):
     weights = {k: weight(tuple(shape), stream) for k, shape in CASES[case]["weights"].items()}
     with np.load(OPTIONS / "options.npz") as arrays:
         x, label, raw = (jnp.asarray(arrays[f"{case}/{k}"]) for k in ("x", "label", "raw"))
-    return config, network, pth.as_params(weights, network, x, label), x, label, raw
+    weights = {f"all_modules.{name}": weight for name, weight in weights.items()}
+    return config, network, networks.to_params(weights, network, config, "torch"), x, label, raw
 
 
 def relative(found, expected):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
-import pickle
-import zipfile
 from pathlib import Path
 
 import jax
@@ -16,6 +13,7 @@ import pytest
 
 import models
 from models.apply import Apply
+from models.pretrained import MismatchError, score_sde
 from sde_lib import (
     VE,
     VP,
@@ -26,7 +24,6 @@ from sde_lib import (
     ScaledScore,
     TimeLabel,
 )
-from tests import pth
 from tests.models.published import CONFIGS, published
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -49,10 +46,11 @@ SCORES = {
 
 @functools.cache
 def golden(case):
-    """Network, score function, checkpoint and arrays of one case."""
+    """Config, network, score function, checkpoint and arrays of one case."""
     facts = json.loads((GOLDEN / f"{case}.json").read_text())
     overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["overrides"].items()}
-    network = models.build(published(facts["source_config"], overrides))
+    config = published(facts["source_config"], overrides)
+    network = models.build(config)
     sde, parametrization = SCORES[case[:2]]
 
     def evaluate(params, x, t):
@@ -60,16 +58,16 @@ def golden(case):
 
     # Run twice on little data, so most of the time would go into optimizing it.
     score = jax.jit(evaluate, compiler_options={"xla_backend_optimization_level": 0})
-    return network, score, pth.read(GOLDEN / f"{case}.pth"), np.load(GOLDEN / f"{case}.npz")
+    checkpoint = score_sde.read(GOLDEN / f"{case}.pth")
+    return config, network, score, checkpoint, np.load(GOLDEN / f"{case}.npz")
 
 
 @pytest.mark.parametrize("weights", ["raw", "ema"])
 @pytest.mark.parametrize("case", CASES)
 def test_score_equals_the_original(case, weights):
-    network, score, checkpoint, arrays = golden(case)
+    config, network, score, checkpoint, arrays = golden(case)
     x, t = jnp.asarray(arrays["x"]), jnp.asarray(arrays["t"])
-    chosen = {"raw": pth.raw_weights, "ema": pth.ema_weights}[weights](checkpoint)
-    params = pth.as_params(chosen, network, x, t)
+    params = score_sde.params(checkpoint.weights(weights == "ema"), network, config)
     with jax.default_matmul_precision("highest"):
         found = np.asarray(score(params, x, t))
     expected = arrays[f"score_{weights}"]
@@ -84,22 +82,8 @@ def test_parameters_and_outputs_of_the_golden_networks_are_told_apart():
     assert difference > 0.01 * np.linalg.norm(arrays["score_raw"])
 
 
-def test_checkpoint_reader_refuses_code(tmp_path):
-    class Attack:
-        def __reduce__(self):
-            return (print, ("run",))
-
-    path = tmp_path / "attack.pth"
-    buffer = io.BytesIO()
-    pickle.dump({"model": Attack()}, buffer)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("attack/data.pkl", buffer.getvalue())
-    with pytest.raises(pickle.UnpicklingError, match="refused"):
-        pth.read(path)
-
-
 def test_weights_of_another_network_are_refused():
-    _, _, checkpoint, arrays = golden("vp_ddpmpp_continuous")
-    other = models.build(published("vp/cifar10_ddpmpp_continuous", {"nf": 8, "num_res_blocks": 2}))
-    with pytest.raises(ValueError, match="shape"):
-        pth.as_params(pth.raw_weights(checkpoint), other, arrays["x"], arrays["t"])
+    checkpoint = golden("vp_ddpmpp_continuous")[3]
+    config = published("vp/cifar10_ddpmpp_continuous", {"nf": 8, "num_res_blocks": 2})
+    with pytest.raises(MismatchError, match="of another shape"):
+        score_sde.params(checkpoint.weights(ema=False), models.build(config), config)
