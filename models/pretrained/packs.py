@@ -92,6 +92,10 @@ def _plain(layout: str) -> Callable[[_Reader, int], Any]:
     return lambda reader, depth: reader.number(layout)
 
 
+def _fixed(size: int) -> Callable[[_Reader, int], Any]:
+    return lambda reader, depth: reader.extension(size, depth)
+
+
 _CODES: dict[int, Callable[[_Reader, int], Any]] = {
     0xC0: lambda reader, depth: None,
     0xC2: lambda reader, depth: False,
@@ -99,7 +103,7 @@ _CODES: dict[int, Callable[[_Reader, int], Any]] = {
     **{0xC4 + i: _sized(n, _Reader.take, deep=False) for i, n in enumerate("BHI")},
     **{0xC7 + i: _sized(n, _Reader.extension, deep=True) for i, n in enumerate("BHI")},
     **{0xCA + i: _plain(n) for i, n in enumerate("fdBHIQbhiq")},
-    **{0xD4 + i: (lambda reader, depth, n=1 << i: reader.extension(n, depth)) for i in range(5)},
+    **{0xD4 + i: _fixed(1 << i) for i in range(5)},
     **{0xD9 + i: _sized(n, _Reader.text, deep=False) for i, n in enumerate("BHI")},
     **{0xDC + i: _sized(n, _Reader.sequence, deep=True) for i, n in enumerate("HI")},
     **{0xDE + i: _sized(n, _Reader.mapping, deep=True) for i, n in enumerate("HI")},

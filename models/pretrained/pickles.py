@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, cast
 
 from models.pretrained.tensors import PretrainedError
 
@@ -188,7 +188,9 @@ def _keys(items: Any) -> Any:
     for item in items:
         # Hashing nested tuples takes time that doubles with each level.
         if not _atomic(item):
-            raise PretrainedError(f"its keys must be texts or numbers, one is {type(item)}: refused")
+            raise PretrainedError(
+                f"its keys must be texts or numbers, one is {type(item)}: refused"
+            )
         yield item
 
 
@@ -213,6 +215,16 @@ def _stack_global(m: _Machine, _: Any) -> None:
 def _set_item(m: _Machine, _: Any) -> None:
     value, key = m.pop(), m.pop()
     m.set_items([key, value])
+
+
+def _dictionary(m: _Machine, _: Any) -> None:
+    items = m.pop_mark()
+    m.new({})
+    m.set_items(items)
+
+
+def _pop_mark(m: _Machine, _: Any) -> None:
+    m.pop_mark()
 
 
 def _literal(m: _Machine, argument: Any) -> None:
@@ -243,7 +255,7 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "TUPLE2": lambda m, a: m.tuple_of(2),
     "TUPLE3": lambda m, a: m.tuple_of(3),
     "LIST": lambda m, a: m.new(m.pop_mark()),
-    "DICT": lambda m, a: (lambda items: (m.new({}), m.set_items(items)))(m.pop_mark())[0],
+    "DICT": _dictionary,
     "FROZENSET": lambda m, a: m.new(set(_keys(m.pop_mark()))),
     "APPEND": lambda m, a: m.append([m.pop()]),
     "APPENDS": lambda m, a: m.append(m.pop_mark()),
@@ -251,7 +263,7 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "SETITEMS": lambda m, a: m.set_items(m.pop_mark()),
     "ADDITEMS": lambda m, a: m.add(m.pop_mark()),
     "POP": lambda m, a: m.stack.pop() if m.stack else m.pop(),
-    "POP_MARK": lambda m, a: m.pop_mark() and None,
+    "POP_MARK": _pop_mark,
     "DUP": lambda m, a: m.new(m.top()),
     "PUT": lambda m, a: m.put(a),
     "BINPUT": lambda m, a: m.put(a),
@@ -288,16 +300,18 @@ def load(
         too deep, or larger than any checkpoint when what is shared is written out.
     """
     machine, budget = _Machine(allowed, persistent), budget or Budget()
-    operations = pickletools.genops(stream)
+    operations = pickletools.genops(cast(IO[bytes], stream))
     try:
         for opcode, argument, _ in operations:
             budget.spend()
             if opcode.name == "STOP":
                 break
-            if opcode.name == "FRAME" and argument > len(stream.data) - stream.at:
+            if opcode.name == "FRAME" and (argument or 0) > len(stream.data) - stream.at:
                 raise PretrainedError("its pickle ends too early: truncated")
             if opcode.name not in _OPERATIONS:
-                raise PretrainedError(f"its pickle uses {opcode.name}, which no checkpoint needs: refused")
+                raise PretrainedError(
+                    f"its pickle uses {opcode.name}, which no checkpoint needs: refused"
+                )
             _OPERATIONS[opcode.name](machine, argument)
     except PretrainedError:
         raise

@@ -70,7 +70,7 @@ class Tensor:
             raise PretrainedError("a tensor in the file has no sensible shape")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         empty = 0 in self.shape
-        if min(numbers) < 0 or not empty and max(last + 1, self.size) > self.storage.size:
+        if min(numbers) < 0 or (not empty and max(last + 1, self.size) > self.storage.size):
             raise PretrainedError(
                 f"a tensor of shape {self.shape} reaches beyond its storage of "
                 f"{self.storage.size:,} numbers: the file is damaged or forged"

@@ -12,7 +12,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -204,7 +204,9 @@ def _read_zip(path: Path, data: memoryview) -> Any:
     return pickles.load(Window(bytes(entries[f"{root}data.pkl"])), _PLAIN, persistent)
 
 
-def _storage_ids(place: Callable[[Storage, str], Storage], order: str) -> Callable[[Any], Storage]:
+def _storage_ids(
+    place: Callable[[Storage, str], Storage], order: Literal["<", ">"]
+) -> Callable[[Any], Storage]:
     """Makes storages of persistent ids ("storage", type, key, location, size, ...)."""
 
     def load(pid: Any) -> Storage:
@@ -226,10 +228,11 @@ def _storage_ids(place: Callable[[Storage, str], Storage], order: str) -> Callab
 
 def _read_legacy(data: memoryview, budget: Budget) -> Any:
     """Magic number, version, system, the object, the storages' keys, the storages."""
-    stream, storages = Window(data), {}
+    stream = Window(data)
+    storages: dict[str, Storage] = {}
 
     def place(storage: Storage, key: str) -> Storage:
-        known: Storage = storages.setdefault(key, storage)
+        known = storages.setdefault(key, storage)
         if (known.dtype, known.size) != (storage.dtype, storage.size):
             raise PretrainedError(f"storage {key[:40]} has two sizes: damaged or forged")
         return known
@@ -271,8 +274,6 @@ def _read_snapshot(data: memoryview) -> Any:
         ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent_object,
         ("dnnlib.util", "EasyDict"): _easy_dict,
         ("dnnlib", "EasyDict"): _easy_dict,
-        **{
-            ("torch.nn.modules.container", name): _object(name) for name in _CONTAINERS
-        },
+        **{("torch.nn.modules.container", name): _object(name) for name in _CONTAINERS},
     }
     return pickles.load(Window(data), allowed, None, budget)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import serialization
-from ml_collections import ConfigDict
 
 import models
-from configs import cifar, schema, ve_cifar, vp_cifar
+from configs import schema, ve_cifar, vp_cifar
 from models.pretrained import (
     FORMATS,
     MismatchError,
@@ -34,13 +32,11 @@ from tests.models.pretrained import writing
 GOLDEN = Path(__file__).parents[2] / "golden"
 OPTIONS = json.loads((GOLDEN / "options" / "options.json").read_text())
 CHECKPOINTS = ("ve_ncsnpp_continuous", "vp_ddpmpp_continuous", "vp_ddpm_continuous")
-# What a network computes with its weights leaves no trace in them.
-UNSAID = ("nonlinearity", "dropout", "fir_kernel", "skip_rescale", "init_scale", "fourier_scale")
 
 
-def torch_weights(case, rng=None):
+def torch_weights(case):
     """Weights of an option's network by their PyTorch names, in the order of the calls."""
-    rng = np.random.default_rng(0) if rng is None else rng
+    rng = np.random.default_rng(0)
     shapes = OPTIONS[case]["weights"]
     return {f"all_modules.{k}": np.float32(rng.normal(size=s)) for k, s in shapes.items()}
 
@@ -57,30 +53,34 @@ def config_of(case):
 # JAX's names, told anew from PyTorch's: modules are counted by class in the order of the calls.
 
 
-def jax_class(leaves, name, position, middle):
-    """The class of a module from the names in it; `position` among all tells up from down."""
-    plus = "pp" * (name == "ncsnpp")
+def kind_of(leaves, model):
+    """The class of a module from the names in it; "resample" for one that only resizes."""
+    plus = "pp" * (model["name"] == "ncsnpp")
+    first = leaves.get("Conv_0.weight", leaves.get("weight", leaves.get("W")))
     if "NIN_3.W" in leaves:
         return f"AttnBlock{plus}"
     if "Conv_1.weight" in leaves:
-        biggan = position in middle
+        biggan = model.get("resblock_type") == "biggan"
         return "ResnetBlockBigGANpp" if biggan else f"ResnetBlockDDPM{plus}"
-    if leaves.get("Conv_0.weight", np.zeros(0)).shape[2:] == (1, 1):
+    if "Conv2d_0.weight" in leaves or ("Conv_0.weight" in leaves and first.shape[2:] == (3, 3)):
+        return "resample"
+    if "Conv_0.weight" in leaves:
         return "Combine"
-    if "W" in leaves:
-        return "GaussianFourierProjection"
-    return {4: "Conv", 2: "Dense", 1: "GroupNorm"}[leaves["weight"].ndim]
+    return {4: "Conv", 2: "Dense", 1: "GroupNorm"}[first.ndim] if "W" not in leaves else (
+        "GaussianFourierProjection"
+    )  # fmt: skip
 
 
-def jax_leaf(leaf, weight):
-    """(name, array) in flax 0.3's layout."""
+def in_flax(kind, leaf, weight):
+    """(path within the module, array) as flax 0.3 has them."""
     inner, _, last = leaf.rpartition(".")
-    norm = "GroupNorm" in inner or (not inner and weight.ndim == 1 and last != "W")
-    if weight.ndim == 4:
-        return inner, "weight" if "Conv2d" in inner else "kernel", weight.transpose(2, 3, 1, 0)
-    if weight.ndim == 2 and last == "weight":
-        return inner, "kernel", weight.T
-    return inner, last, weight.reshape(1, 1, 1, -1) if norm and last == "weight" else weight
+    path = (inner, last) if inner else (last,)
+    if "GroupNorm" in inner or kind == "GroupNorm":
+        return (*path[:-1], {"weight": "scale"}.get(last, last)), weight.reshape(1, 1, 1, -1)
+    if last == "weight":
+        array = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
+        return (path if "Conv2d" in inner else (*path[:-1], "kernel")), array
+    return path, weight
 
 
 def jax_tree(case):
@@ -90,40 +90,28 @@ def jax_tree(case):
     for name, weight in torch_weights(case).items():
         _, k, leaf = name.split(".", 2)
         modules.setdefault(int(k), {})[leaf] = weight
-    biggan = {k for k in modules if model.get("resblock_type") == "biggan"}
-    first_up = [k for k in modules if "NIN_3.W" in modules[k]]
+    halvings = len(model["ch_mult"]) - 1
+    per_level = (model.get("resblock_type") != "biggan") + (
+        model.get("progressive_input") == "residual"
+    )
     counts: Counter[str] = Counter()
     tree: dict = {}
-    blocks, halvings = 0, len(model["ch_mult"]) - 1
-    downs = halvings * (1 + (model.get("progressive_input") == "residual")) \
-        if model.get("resblock_type") != "biggan" else halvings
-    resamplers = 0
-    for k, leaves in sorted(modules.items()):
-        if set(leaves) & {"Conv2d_0.weight"} or (
-            "Conv_0.weight" in leaves and "Conv_1.weight" not in leaves
-            and leaves["Conv_0.weight"].shape[2:] == (3, 3)
-        ):
-            has_down = model.get("progressive_input") == "residual" \
-                or model.get("resblock_type") != "biggan"
-            kind = "Downsample" if has_down and resamplers < downs else "Upsample"
-            resamplers += 1
-        else:
-            kind = jax_class(leaves, model["name"], k, biggan)
+    resized = 0
+    for _, leaves in sorted(modules.items()):
+        kind = kind_of(leaves, model)
+        if kind == "resample":
+            kind = "Downsample" if resized < halvings * per_level else "Upsample"
+            resized += 1
         if kind == "Combine":
-            counts["Downsample"] += 1
-        blocks += kind.startswith("Resnet")
+            counts["Downsample"] += 1  # of the image, without parameters
         top = tree.setdefault(f"{kind}_{counts[kind]}", {})
         counts[kind] += 1
         for leaf, weight in leaves.items():
-            bare_norm = kind == "GroupNorm"
-            inner, last, array = jax_leaf(leaf, weight)
-            if kind in ("Conv", "Dense") and last == "bias":
-                array = weight
-            if bare_norm or "GroupNorm" in inner:
-                array = weight.reshape(1, 1, 1, -1)
-                last = "scale" if last == "weight" else last
-            (top.setdefault(inner, {}) if inner else top)[last] = array
-    del first_up, blocks
+            path, array = in_flax(kind, leaf, weight)
+            branch = top
+            for part in path[:-1]:
+                branch = branch.setdefault(part, {})
+            branch[path[-1]] = array
     return tree
 
 
@@ -149,11 +137,15 @@ def write_jax(path, tree, **other):
     return path
 
 
+# Between them all kinds of modules; the other cases repeat them.
+STRUCTURES = ("both skips, three levels, two blocks", "output residual, input cat, ddpm blocks",
+              "input residual fir", "odd width, one channel, attention in the middle only",
+              "ddpm")  # fmt: skip
 # Parameterless layers take numbers in JAX that the rule above does not know of.
 IN_JAX = [c for c in OPTIONS if "no conv" not in c and OPTIONS[c]["model"]["conditional"]]
 
 
-@pytest.mark.parametrize("case", IN_JAX)
+@pytest.mark.parametrize("case", STRUCTURES)
 def test_jax_checkpoint_gives_the_parameters_of_the_same_weights_in_pytorch(case, tmp_path):
     config = config_of(case)
     config.model.ema_rate = 0.9999
@@ -194,49 +186,46 @@ def test_settings_are_recognised_from_names_and_shapes(case, kind):
         assert inferred.attention == levels
 
 
-@pytest.mark.parametrize("name", published.CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    ["ve/cifar10_ncsnpp_continuous", "ve/church_ncsnpp_continuous", "vp/ddpm/bedroom"],
+)
 def test_published_network_is_recognised_by_its_weights_alone(name):
     config = schema.get_default()
     config.update_from_flattened_dict(dict(published.CONFIGS[name]))
-    size = config.data.image_size
-    config.model.attn_resolutions = (16,)
     wanted = paths_and_shapes(models.build(config), config)
     names = networks.NETWORKS[config.model.name].names(config, wanted)
     assert set(names) == set(wanted)
     shapes = {}
     for path, shape in wanted.items():
         told = names[path].torch
-        full = (1, 1, *shape) if told.endswith("Conv_2.weight") and len(shape) == 2 else shape
-        full = (1, 1, *full) if path[-2:] == ("project", "kernel") and "NIN" not in told else full
+        pointwise = len(shape) == 2 and ".Conv_" in told
+        full = (1, 1, *shape) if pointwise else shape
         axes = networks.torch_axes(told, len(full))
         shapes[told] = tuple(full[list(axes).index(i)] for i in range(len(full)))
     inferred = unet_settings.of_torch(shapes)
     flat = schema.flatten(config)
     assert {k: flat[k] for k in inferred.settings} == inferred.settings
-    assert inferred.attention == (int(np.log2(size // 16)),)
-    levels = {k: flat[f"sde.{k}"] for k in ("sigma_max", "sigma_min", "num_scales")}
-    settings = {**inferred.settings, **{f"sde.{k}": v for k, v in levels.items()}}
-    settings["model.ema_rate"] = flat["model.ema_rate"]
+    assert inferred.attention == (int(np.log2(config.data.image_size // 16)),)
+
+
+@pytest.mark.parametrize("name", published.CONFIGS)
+def test_nearest_published_configuration_of_one_is_itself(name):
+    flat = {k: s.default for k, s in schema.SETTINGS.items()} | dict(published.CONFIGS[name])
+    told = ("name", "nf", "ch_mult", "num_res_blocks", "progressive_input", "embedding_type",
+            "ema_rate", "conditional")  # fmt: skip
+    settings = {f"model.{k}": flat[f"model.{k}"] for k in told}
+    settings |= {f"sde.{k}": flat[f"sde.{k}"] for k in ("sigma_max", "num_scales")}
     table, note = published.complete(settings, Path(f"/x/{name}/checkpoint_8.pth"))
     assert dict(table) == dict(published.CONFIGS[name])
-    assert name in note
+    assert f"configuration, {name};" in note
 
 
 # Raw and averaged --------------------------------------------------------------------------------
 
 
-def small(**model):
-    config = schema.get_default()
-    config.data.image_size = 4
-    for key, value in {"nf": 8, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": (2,),
-                       **model}.items():  # fmt: skip
-        config.model[key] = value
-    return config
-
-
-def write_torch(path, case="fir biggan fourier", prefix="", **other):
-    weights = {prefix + k: v for k, v in torch_weights(case).items()}
-    return writing.write_zip(path, writing.checkpoint(weights, **other))
+def write_torch(path, case="fir biggan fourier", **other):
+    return writing.write_zip(path, writing.checkpoint(torch_weights(case), **other))
 
 
 def test_average_is_matched_by_position_without_the_frequencies(tmp_path):
@@ -246,12 +235,13 @@ def test_average_is_matched_by_position_without_the_frequencies(tmp_path):
     path = write_torch(tmp_path / "a.pth", case)
     raw, ema = load(path, config, ema=False), load(path, config)
     assert type(ema.sde).__name__ == "VE"
-    frequencies = raw.params["conditioning"]["embedding"].pop("frequencies")
-    np.testing.assert_array_equal(
-        frequencies, ema.params["conditioning"]["embedding"].pop("frequencies")
-    )
-    halved = lambda e, w: np.testing.assert_array_equal(e, 0.5 * w)
-    jax.tree.map(halved, ema.params, raw.params)
+    fixed = "['conditioning']['embedding']['frequencies']"
+
+    def compare(path, averaged, weight):
+        factor = 1.0 if jax.tree_util.keystr(path) == fixed else 0.5
+        np.testing.assert_array_equal(averaged, factor * weight)
+
+    jax.tree_util.tree_map_with_path(compare, ema.params, raw.params)
     x, t = jnp.ones((2, 16, 16, 3)), jnp.array([0.1, 0.9])
     assert ema(x, t).shape == x.shape
     assert ema.denoise(x, t).shape == x.shape

@@ -49,7 +49,9 @@ def test_persistent_objects_become_plain_and_their_source_is_dropped(file):
 def test_root_of_a_zip_may_have_any_name_and_numbers_any_byte_order(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     for root in ("archive/", "checkpoint_8/", ""):
-        content = torch_files.read(writing.write_zip(tmp_path / "a", {"x": writing.saved(array, "0")}, root=root))
+        content = torch_files.read(
+            writing.write_zip(tmp_path / "a", {"x": writing.saved(array, "0")}, root=root)
+        )
         np.testing.assert_array_equal(content["x"], array)
     swapped = writing.saved(array.byteswap(), "0")
     path = writing.write_zip(tmp_path / "b", {"x": swapped}, byteorder=b"big")
@@ -199,7 +201,7 @@ def test_pickle_that_would_run_something_is_refused(unharmed, attack, kind):
 def test_snapshot_that_would_run_something_is_refused(tmp_path, attack):
     path, mark = tmp_path / "a.pkl", tmp_path / "mark"
     path.write_bytes(LOAD + armed(attack, mark))
-    with pytest.raises(PretrainedError, match="refused|damaged"):
+    with pytest.raises(PretrainedError, match=r"refused|damaged"):
         torch_files.read(path)
     assert not mark.exists()
 
@@ -245,7 +247,7 @@ def test_tensor_that_reaches_beyond_its_storage_is_refused(unharmed, lie):
 
 def zipped(compression=zipfile.ZIP_STORED, **names):
     data, _ = writing.pickled({"model": {}})
-    entries = {"archive/data.pkl": data, **{k: b"0" * 1000 for k in names.values()}}
+    entries = {"archive/data.pkl": data, **dict.fromkeys(names.values(), b"0" * 1000)}
     return lambda path: writing.zip_of(path, entries, compression)
 
 

@@ -1,0 +1,216 @@
+"""`--mode import` and what follows it, on the golden checkpoints."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import main
+from configs import command_line
+from eval_lib.sampling import load_score
+from models.pretrained import load
+from tests.models.pretrained import writing
+from train_lib.checkpoint import Checkpoints
+from train_lib.experiment import Experiment
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+VP = [f"{ROOT}/configs/vp_cifar.py", "--config.model.nf=16", "--config.model.num_res_blocks=2"]
+VE = [f"{ROOT}/configs/ve_cifar.py", "--config.model.nf=16", "--config.model.num_res_blocks=2"]
+CASES = {
+    "ve_ncsnpp_continuous": ["--config", *VE],
+    "vp_ddpmpp_continuous": ["--config", *VP],
+    "vp_ddpm_continuous": [],
+}
+TRAJECTORIES = ["ve_ncsnpp_continuous", "vp_ddpmpp_continuous"]
+
+
+def run(mode, workdir, *others):
+    return main.main([*others, "--mode", mode, "--workdir", str(workdir)])
+
+
+def experiment(workdir, config):
+    """What the workdir is for; without a config by the one that the import wrote."""
+    given, settings = command_line.split(config or ["--config", str(workdir / "config.py")])
+    return Experiment.of(command_line.load(given[1], settings))
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """workdir(case): the golden checkpoint of a case, imported from the command line."""
+
+    @functools.cache
+    def make(case):
+        folder = tmp_path_factory.mktemp(case) / "run"
+        source = GOLDEN / f"{case}.pth"
+        assert run("import", folder, *CASES[case], "--import_from", str(source)) == 0
+        return folder
+
+    return make
+
+
+@functools.cache
+def golden(case):
+    """The golden arrays, and (score, velocity) of a ModelScore as one compiled function."""
+
+    def evaluate(score, x, t):
+        return score(x, t), score.velocity(x, t)
+
+    # Run little, so most of the time would go into optimizing it.
+    quick = {"xla_backend_optimization_level": 0}
+    return np.load(GOLDEN / f"{case}.npz"), jax.jit(evaluate, compiler_options=quick)
+
+
+def relative(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.fixture
+def score_of(imported):
+    """score(case, ema) as `--mode sample` would restore it."""
+
+    def restore(case, ema):
+        folder = imported(case)
+        made = experiment(folder, CASES[case])
+        made.config.sampling.ema = ema
+        score, step = load_score(made, folder)
+        assert step == 12345
+        return score
+
+    return restore
+
+
+@pytest.mark.parametrize("ema", [False, True], ids=["raw", "ema"])
+@pytest.mark.parametrize("case", CASES)
+def test_imported_score_equals_the_original(case, ema, score_of):
+    arrays, evaluate = golden(case)
+    with jax.default_matmul_precision("highest"):
+        found = evaluate(score_of(case, ema), jnp.asarray(arrays["x"]), jnp.asarray(arrays["t"]))
+    # Two float32 implementations of some 40 layers differ by a few 1e-6 (norm over norm).
+    assert relative(found[0], arrays["score_ema" if ema else "score_raw"]) < 1e-5
+
+
+@pytest.mark.parametrize("ema", [False, True], ids=["raw", "ema"])
+@pytest.mark.parametrize("case", CASES)
+def test_load_gives_the_score_that_an_import_stores(case, ema, score_of):
+    stored = score_of(case, ema)
+    loaded = load(GOLDEN / f"{case}.pth", ema=ema)
+    jax.tree.map(np.testing.assert_array_equal, loaded, stored)
+
+
+@pytest.mark.parametrize("case", TRAJECTORIES)
+def test_probability_flow_follows_the_original_trajectory(case, score_of):
+    arrays, evaluate = golden(case)
+    facts = json.loads((GOLDEN / f"{case}.json").read_text())
+    score, z = score_of(case, True), arrays["ode_z"]
+    # The batch of the scores' test, so that nothing is compiled for another.
+    fill = np.zeros((len(arrays["x"]) - len(z), *z.shape[1:]), np.float32)
+
+    def velocity(t, flat):
+        x = np.concatenate([flat.reshape(z.shape).astype(np.float32), fill])
+        moved = evaluate(score, jnp.asarray(x), jnp.full(len(x), t, jnp.float32))[1]
+        return np.asarray(moved[: len(z)], np.float64).ravel()
+
+    with jax.default_matmul_precision("highest"):
+        ran = solve_ivp(velocity, (1.0, facts["time_eps"]), z.astype(np.float64).ravel(),
+                        rtol=1e-5, atol=1e-5, method="RK45")  # fmt: skip
+    # The solver's own tolerance, some hundred times over.
+    assert relative(ran.y[:, -1].reshape(z.shape), arrays["ode_x"]) < 1e-3
+
+
+def test_imported_workdir_can_be_sampled_and_trained_on(tmp_path, capsys, imported):
+    case = "vp_ddpm_continuous"
+    folder = imported(case)
+    quick = {
+        "sampling.num_steps": 1, "sampling.num_samples": 1, "sampling.batch_size": 1,
+        "sampling.noise_removal": False,
+    }  # fmt: skip
+    config = ["--config", str(folder / "config.py")]
+    assert run("sample", folder, *config, *(f"--config.{k}={v}" for k, v in quick.items())) == 0
+    assert np.load(folder / "samples" / "samples.npz")["samples"].shape == (1, 32, 32, 3)
+    assert "sampling from step 12345" in capsys.readouterr().out
+
+
+def test_training_goes_on_from_the_step_of_the_file(imported):
+    """With the state that training restores: the file's weights, the optimizer as at the start."""
+    case = "vp_ddpm_continuous"
+    folder = imported(case)
+    made = experiment(folder, CASES[case])
+    with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+        restored = checkpoints.restore(made.abstract_state().as_dict())
+    state = restored.state
+    assert (restored.step, int(state["step"]), restored.meta["data_step"]) == (12345,) * 3
+    raw, ema = (load(GOLDEN / f"{case}.pth", ema=e).params for e in (False, True))
+    jax.tree.map(np.testing.assert_array_equal, state["params"], raw)
+    jax.tree.map(np.testing.assert_array_equal, state["ema"][0], ema)
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(state["opt_state"]))
+
+
+# Refusals ----------------------------------------------------------------------------------------
+
+
+def refused(capsys, arguments, *words):
+    assert main.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    for word in words:
+        assert word in captured.err
+    return captured.out
+
+
+FILE = str(GOLDEN / "vp_ddpm_continuous.pth")
+
+
+def test_workdir_that_holds_a_run_is_refused(capsys, imported):
+    folder = imported("vp_ddpm_continuous")
+    again = ["--mode", "import", "--workdir", str(folder), "--import_from", FILE]
+    refused(capsys, again, "holds a run already")
+
+
+def test_config_that_does_not_fit_is_explained_and_nothing_written(capsys, tmp_path):
+    folder = tmp_path / "run"
+    told = refused(
+        capsys,
+        ["--config", VP[0], "--config.model.name=ddpm", "--config.model.nf=32", "--mode", "import",
+         "--workdir", str(folder), "--import_from", FILE],
+        "model.num_res_blocks is 1 in the file and 4 in the config",
+    )  # fmt: skip
+    assert "all_modules.3.GroupNorm_0" not in told
+    assert "the network wants" in told
+    assert not folder.exists()
+
+
+def test_hostile_file_is_refused_and_nothing_written(capsys, tmp_path):
+    attack = b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00exit\x85R."
+    file = writing.zip_of(tmp_path / "a.pth", {"a/data.pkl": attack})
+    arguments = ["--mode", "import", "--workdir", str(tmp_path / "run"), "--import_from", str(file)]
+    refused(capsys, arguments, "a.pth", "os.system", "refused")
+    assert not (tmp_path / "run").exists()
+
+
+ARGUMENTS = {
+    "no file given": (["--mode", "import", "--workdir", "x"], "--import_from"),
+    "no such file": (["--mode", "import", "--workdir", "x", "--import_from", "y"], "no file y"),
+    "other mode": (["--mode", "sample", "--workdir", "x", "--import_from", "y"], "--mode import"),
+    "no config to train": (["--mode", "train", "--workdir", "x"], "--config must be given"),
+    "bad setting": (
+        ["--mode", "import", "--workdir", "x", "--import_from", FILE, "--config.model.nff=3"],
+        "model.nff",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_bad_arguments_are_refused(case, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, words = ARGUMENTS[case]
+    refused(capsys, arguments, words)
+    assert not (tmp_path / "x").exists()
