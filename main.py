@@ -25,17 +25,18 @@ from train_lib.huge_pages import restart_with_huge_pages
 
 
 class Asked(NamedTuple):
-    """The command line: `settings` are the texts of those given one by one."""
+    """The command line: `settings` are the texts of those given one by one.
 
-    config: str | None
+    `config` may be empty, and `import_from` be given, in --mode import only.
+    """
+
+    config: str
     settings: dict[str, str]
     workdir: Path
-    import_from: str | None
+    import_from: str = ""
 
     def load(self) -> Any:
         """The config; ValueError for a bad one."""
-        if not self.config:
-            raise ValueError("--config must be given: see --help")
         return command_line.load(self.config, self.settings)
 
 
@@ -89,14 +90,17 @@ def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]!r}: see --help")
-    for name in ("mode", "workdir"):
+    if given.import_from and given.mode in MODES and given.mode != "import":
+        raise ValueError(f"--import_from belongs to --mode import, got --mode {given.mode}")
+    needed = ("mode", "workdir") if given.mode == "import" else ("config", "mode", "workdir")
+    for name in needed:
         if not getattr(given, name):
             raise ValueError(f"--{name} must be given: see --help")
     if given.mode not in MODES:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
-    if given.import_from and given.mode != "import":
-        raise ValueError(f"--import_from belongs to --mode import, got --mode {given.mode}")
-    return given.mode, Asked(given.config, settings, Path(given.workdir), given.import_from)
+    return given.mode, Asked(
+        given.config or "", settings, Path(given.workdir), given.import_from or ""
+    )
 
 
 def _user_errors() -> tuple[type[Exception], ...]:

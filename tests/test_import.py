@@ -125,7 +125,7 @@ def test_probability_flow_follows_the_original_trajectory(case, score_of):
     assert relative(ran.y[:, -1].reshape(z.shape), arrays["ode_x"]) < 1e-3
 
 
-def test_imported_workdir_can_be_sampled_and_trained_on(tmp_path, capsys, imported):
+def test_imported_workdir_can_be_sampled_with_the_config_that_was_made(capsys, imported):
     case = "vp_ddpm_continuous"
     folder = imported(case)
     quick = {

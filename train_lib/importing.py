@@ -86,8 +86,8 @@ def import_checkpoint(
     log(
         f"imported {source.name} ({checkpoint.family}): {size:,} parameters, step {checkpoint.step}"
     )
-    named = f"--config {folder / CONFIG_SCRIPT}" if made else "the same --config"
-    log(f"next: python main.py {named} --mode sample --workdir {folder}")
+    named = folder / CONFIG_SCRIPT if made else "(as for this import)"
+    log(f"next: python main.py --config {named} --mode sample --workdir {folder}")
     return 0
 
 
