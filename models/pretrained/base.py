@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -156,7 +157,7 @@ def as_params(
     axes: Callable[[str, int], Sequence[int]] = in_order,
     unused: Callable[[str], bool] = lambda name: False,
 ) -> dict[str, Any]:
-    """Our parameters, float32, from weights by name; read and converted one at a time.
+    """Our parameters, float32, from weights by name; read and converted two at a time.
 
     Args:
       weights: the weights; leading axes of length 1 may be too many or too few.
@@ -170,15 +171,21 @@ def as_params(
     """
     if rows := sorted(_misfits(weights, wanted, names, axes, unused), key=_natural):
         raise MismatchError([], rows)
-    params: dict[str, Any] = {}
-    for path, shape in wanted.items():
-        branch = params
-        for part in path[:-1]:
-            branch = branch.setdefault(part, {})
+
+    def convert(path: tuple[str, ...]) -> jax.Array:
         name = names[path]
         array = np.asarray(weights[name])
-        array = array.transpose(axes(name, array.ndim)).reshape(shape)
-        branch[path[-1]] = jnp.array(array, jnp.float32)
+        array = np.ascontiguousarray(array.transpose(axes(name, array.ndim)), np.float32)
+        return jnp.asarray(array.reshape(wanted[path]))
+
+    params: dict[str, Any] = {}
+    # Copies leave Python to the other thread.
+    with ThreadPoolExecutor(2) as pool:
+        for path, array in zip(wanted, pool.map(convert, wanted), strict=True):
+            branch = params
+            for part in path[:-1]:
+                branch = branch.setdefault(part, {})
+            branch[path[-1]] = array
     return params
 
 
