@@ -40,10 +40,11 @@ from benchmarks.peer import Peer, PeerError, peer_spec
 from benchmarks.timing import KINDS, Timing, summary, take_turns, timed
 from configs import command_line
 from configs.schema import flatten
+from eval_lib.generate import make_generator
 from train_lib import sharding
 from train_lib.experiment import Experiment
 from train_lib.huge_pages import restart_with_huge_pages
-from train_lib.loop import make_generator, stack_batches
+from train_lib.loop import stack_batches
 from train_lib.step import make_step
 
 

@@ -24,6 +24,7 @@ from data_lib.base import patient
 from eval_lib import pictures
 from sde_lib import Conditional, Score
 from train_lib import sharding
+from train_lib.experiment import SAMPLE_STREAM, Experiment
 from train_lib.files import atomic_write, atomic_write_json
 
 LABEL_STREAM = 2
@@ -86,6 +87,22 @@ class Generator:
         if drawn.frames is not None:
             result["frames"] = np.asarray(self.scaler.inverse(drawn.frames))[:, :count]
         return result
+
+
+def make_generator(experiment: Experiment, score: Score) -> Generator:
+    """What draws the config's samples from a trained score."""
+    config = experiment.config
+    return Generator(
+        score,
+        experiment.sampler,
+        experiment.times,
+        experiment.key(SAMPLE_STREAM),
+        experiment.image_shape,
+        Scaler(config.data.centered),
+        denoise=config.sampling.noise_removal,
+        frames=config.sampling.frames,
+        classes=config.model.num_classes,
+    )
 
 
 @dataclass(frozen=True)
