@@ -29,7 +29,7 @@ def base() -> ConfigDict:
     model.conditioning = "quarter_log_sigma"
     model.embedding_type = "fourier"
     model.sigma_data = 0.75
-    model.dropout = 0.0  # so few updates do not overfit: samples are no nearer to the data
+    model.dropout = 0.0  # in so few updates the network does not overfit
     model.ema_rate = 0.999
     training.batch_size = 64
     training.n_iters = 1400
