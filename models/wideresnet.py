@@ -126,9 +126,7 @@ class WideResNet(nn.Module):
         """
         embedding = self._embed(label)
         h = whiten(self._colours(x)).astype(self.dtype)
-        stem = Conv(
-            self.stem, use_bias=False, kernel_init=conv_init, dtype=self.dtype, name="stem"
-        )
+        stem = Conv(self.stem, use_bias=False, kernel_init=conv_init, dtype=self.dtype, name="stem")
         h = stem(h)
         for i, width in enumerate(self.widths):
             for j in range(self.blocks):

@@ -80,9 +80,10 @@ def conv2d(
 ) -> Float[Array, "b p q o"]:
     """Cross-correlation y[n, i, j] = sum_uv x[n, s i + d u, s j + d v] kernel[u, v].
 
-    s is the stride, d the dilation. Indices are those of x after padding: by zeros above, below, left and right as given,
-    ((above, below), (left, right)), or for "SAME" so that p = ceil(h / stride), q likewise, the
-    odd pixel going below and to the right. Derivatives of every order exist in both modes.
+    s is the stride, d the dilation. Indices are those of x after padding: by zeros above, below,
+    left and right as given, ((above, below), (left, right)), or for "SAME" so that
+    p = ceil(h / stride), q likewise, the odd pixel going below and to the right. Derivatives of
+    every order exist in both modes.
     """
     reach = [dilation * (n - 1) + 1 for n in kernel.shape[:2]]
     pads = _pads(x.shape[1:3], reach, stride, padding)

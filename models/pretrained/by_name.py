@@ -44,7 +44,7 @@ def convert(
     """
     shapes = jax.eval_shape(lambda key: models.init(network, key, config), jax.random.key(0))
     wanted = {path: (name_of(path), leaf.shape) for path, leaf in leaves(shapes)}
-    _check(weights, {name: shape for name, shape in wanted.values()}, config, layout)
+    _check(weights, dict(wanted.values()), config, layout)
     params: dict[str, Any] = {}
     for path, (name, shape) in wanted.items():
         branch = params
