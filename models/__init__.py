@@ -19,13 +19,19 @@ from flax import linen as nn
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from models import ddpm, ncsnpp
+from models import ddpm, ncsn, ncsnpp, ncsnv2, wideresnet
 from models.checks import choice
 
 NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ncsnpp": ncsnpp.build,
     "ddpm": ddpm.build,
+    "ncsnv2_64": ncsnv2.build,
+    "ncsnv2_128": ncsnv2.build,
+    "ncsnv2_256": ncsnv2.build,
+    "ncsn": ncsn.build,
 }
+CLASSIFIERS: dict[str, Callable[[ConfigDict], nn.Module]] = {"wideresnet": wideresnet.build}
+"""Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
 
 
 def build(config: ConfigDict) -> nn.Module:
@@ -35,6 +41,15 @@ def build(config: ConfigDict) -> nn.Module:
       ValueError: what `check` raises.
     """
     return choice(config.model, "model.name", NETWORKS)(config)
+
+
+def build_classifier(config: ConfigDict) -> nn.Module:
+    """The noise-conditional classifier that `config.model` and `config.data` describe.
+
+    Raises:
+      ValueError: a key of `model` or `data` is missing, unknown or does not fit the others.
+    """
+    return choice(config.model, "model.name", CLASSIFIERS)(config)
 
 
 def check(config: ConfigDict) -> None:

@@ -26,11 +26,20 @@ def default_init(scale: float = 1.0) -> Callable[..., Array]:
     """
 
     def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        fan = math.prod(shape) * (1 / shape[-1] + 1 / shape[-2]) / 2
+        return uniform_init(math.sqrt(3 * (scale or 1e-10) / fan))(key, shape, dtype)
+
+    return init
+
+
+def uniform_init(bound: float) -> Callable[..., Array]:
+    """Draws from U(-bound, bound)."""
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
         size = math.prod(shape)
-        fan = size * (1 / shape[-1] + 1 / shape[-2]) / 2
         # A generator is slow to compile. Lengths of powers of two make a few do for all shapes.
         draws = jax.random.uniform(key, (1 << (size - 1).bit_length(),), dtype, -1.0, 1.0)
-        return draws[:size].reshape(shape) * math.sqrt(3 * (scale or 1e-10) / fan)
+        return draws[:size].reshape(shape) * bound
 
     return init
 
