@@ -18,13 +18,13 @@ BEGIN, END = "<!-- made by python -m configs.published -->\n", "<!-- end of the 
 class Published(NamedTuple):
     """The size of a network and its reported results on CIFAR-10; None where none is reported.
 
-    parameters: of the network.
+    parameters: of the network; of NCSN and NCSNv2, in score_sde's form of them.
     fid, inception: of 50,000 samples with the configuration's sampler, the best checkpoint.
     fid_ode: of samples by the probability-flow ODE, the last checkpoint.
     bits: bits per dimension of the test set, the last checkpoint.
     """
 
-    parameters: int | None
+    parameters: int
     fid: float | None = None
     inception: float | None = None
     fid_ode: float | None = None
@@ -43,14 +43,14 @@ PUBLISHED: dict[str, Published] = {
     "ve/celebahq_256_ncsnpp_continuous": Published(65_574_549),
     "ve/ffhq_ncsnpp_continuous": Published(105_785_896),
     "ve/celebahq_ncsnpp_continuous": Published(105_785_896),
-    "ve/ncsn/cifar10": Published(None),
-    "ve/ncsn/cifar10_5": Published(None),
-    "ve/ncsn/cifar10_124": Published(None),
-    "ve/ncsn/cifar10_1245": Published(None),
-    "ve/ncsn/celeba": Published(None),
-    "ve/ncsn/celeba_5": Published(None),
-    "ve/ncsn/celeba_124": Published(None),
-    "ve/ncsn/celeba_1245": Published(None),
+    "ve/ncsn/cifar10": Published(34_428_675),
+    "ve/ncsn/cifar10_5": Published(34_428_675),
+    "ve/ncsn/cifar10_124": Published(44_828_931),
+    "ve/ncsn/cifar10_1245": Published(44_828_931),
+    "ve/ncsn/celeba": Published(34_428_675),
+    "ve/ncsn/celeba_5": Published(34_428_675),
+    "ve/ncsn/celeba_124": Published(57_384_195),
+    "ve/ncsn/celeba_1245": Published(57_384_195),
     "ve/ncsnv2/cifar10": Published(33_970_563),
     "ve/ncsnv2/celeba": Published(33_970_563),
     "ve/ncsnv2/bedroom": Published(83_445_379),
@@ -97,14 +97,13 @@ def _row(name: str) -> tuple[str, ...]:
     config, published = score_sde.get_config(name), PUBLISHED[name]
     model, size = config.model, config.data.image_size
     levels = "continuous" if config.training.continuous else f"{config.sde.num_scales} levels"
-    count = published.parameters
     return (
         f"`{name}`",
         SDES[config.sde.name],
         levels,
         NETWORKS[model.name, model.fir],
         f"{size}x{size}",
-        "" if count is None else f"{count:,}",
+        f"{published.parameters:,}",
         *("" if result is None else f"{result:.2f}" for result in published[1:]),
     )
 

@@ -63,6 +63,10 @@ SETTINGS: dict[str, Setting] = {
     "model.fourier_scale": Setting(16.0, POSITIVE, "deviation of the Fourier frequencies"),
     "model.init_scale": Setting(0.0, NOT_NEGATIVE, "scale of the last layers at the start"),
     "model.nonlinearity": Setting("swish", ANY, "swish, elu, relu, lrelu"),
+    "model.normalization": Setting("GroupNorm", ANY, "GroupNorm; NCSN, NCSNv2: InstanceNorm++, "
+                                   "NCSNv2 also InstanceNorm, VarianceNorm"),
+    "model.refinenet": Setting("score_sde", ANY, "NCSN, NCSNv2: score_sde's form or the original"),
+    "model.interpolation": Setting("bilinear", ANY, "NCSN, NCSNv2: bilinear, nearest_neighbor"),
     "model.num_classes": Setting(0, NOT_NEGATIVE, "class labels the network is given; 0 for none"),
     "model.dtype": Setting("float32", ANY, "of the computation; parameters stay float32"),
     "model.scale_by_sigma": Setting(False, ANY, "VE: the raw output is sigma times the score"),

@@ -117,6 +117,7 @@ DDPM_256: Table = {
 NCSN_NET: Table = {
     **ANNEALED_LANGEVIN,
     "model.name": "ncsn",
+    "model.normalization": "InstanceNorm++",
     "model.nonlinearity": "elu",
     "model.scale_by_sigma": False,
     "optim.lr": 1e-3,

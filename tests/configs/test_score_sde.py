@@ -39,8 +39,6 @@ WORDS = {
 
 NOT_HERE = {
     "sampling.method": "always pc: predictor, corrector and ODE solvers are all samplers here",
-    "model.normalization": "a network has one",
-    "model.interpolation": "a network has one",
     "model.attention_type": "no published code reads it",
     "model.conv_size": "no published code reads it",
     "model.sigma_begin": "no published code reads it",

@@ -119,7 +119,7 @@ def test_a_damaged_or_incomplete_file_is_refused(tmp_path):
 
 BAD_SECTIONS = {
     "case": ({"dataset": "cifar10"}, "(nearest: CIFAR10)"),
-    "unknown": ({"dataset": "digit"}, "array, CIFAR10, SVHN, CELEBA, got 'digit' (nearest: digits)"),
+    "unknown": ({"dataset": "digit"}, "CIFAR10, SVHN, CELEBA, got 'digit' (nearest: digits)"),
     "missing": ({"dataset": "digits", "num_channels": 1, "image_size": None}, "data.image_size"),
     "type": ({"image_size": "8"}, "data.image_size must be of type int, got '8'"),
     "bool": ({"image_size": True}, "data.image_size must be of type int, got True"),
