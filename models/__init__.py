@@ -1,8 +1,9 @@
 """Score networks: `build` one from a config, `init` its parameters, `count` them.
 
 A network is called as `network.apply({"params": params}, x, label, condition, train=...)` and
-returns its raw output, shaped like x. Neither the label's meaning nor the output's is its
-business: both belong to the parametrization in `sde_lib`.
+returns its raw output, shaped like x; `models.layers.conditions` says what a condition may be.
+Neither the label's meaning nor the output's is its business: both belong to the parametrization
+in `sde_lib`.
 
 A new network is a file with a `build(config)` and a row in `NETWORKS`.
 """
@@ -19,12 +20,14 @@ from flax import linen as nn
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from models import ddpm, ncsnpp
+from models import adm, ddpm, ncsnpp, songunet
 from models.checks import choice
 
 NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ncsnpp": ncsnpp.build,
     "ddpm": ddpm.build,
+    "songunet": songunet.build,
+    "adm": adm.build,
 }
 
 

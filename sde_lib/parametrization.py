@@ -200,7 +200,7 @@ class VPTimeLabel:
 
 
 IDDPM_RATIO, IDDPM_OFFSET = 0.001, 0.008
-"""iDDPM's C_1, the smallest alpha_bar_{j-1} / alpha_bar_j, and C_2, which bends the cosine's end."""
+"""iDDPM's C_1, the least ratio of successive a_j, and C_2, the offset at the cosine's end."""
 
 
 @pytree

@@ -44,6 +44,7 @@ class Conv(nn.Module):
       padding: see `conv2d`.
       use_bias: whether a bias is added.
       kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
       dtype: of the computation and of the result.
     """
 
@@ -53,6 +54,7 @@ class Conv(nn.Module):
     padding: Literal["SAME"] | Padding = "SAME"
     use_bias: bool = True
     kernel_init: Callable[..., Array] = default_init(1.0)
+    bias_init: Callable[..., Array] = nn.initializers.zeros
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -62,7 +64,7 @@ class Conv(nn.Module):
         y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
         if not self.use_bias:
             return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", self.bias_init, (self.features,))
         return y + bias.astype(self.dtype)[None, None, None]
 
 

@@ -26,13 +26,35 @@ def default_init(scale: float = 1.0) -> Callable[..., Array]:
     """
 
     def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-        size = math.prod(shape)
-        fan = size * (1 / shape[-1] + 1 / shape[-2]) / 2
-        # A generator is slow to compile. Lengths of powers of two make a few do for all shapes.
-        draws = jax.random.uniform(key, (1 << (size - 1).bit_length(),), dtype, -1.0, 1.0)
-        return draws[:size].reshape(shape) * math.sqrt(3 * (scale or 1e-10) / fan)
+        fan = math.prod(shape) * (1 / shape[-1] + 1 / shape[-2]) / 2
+        return uniform_init(math.sqrt(3 * (scale or 1e-10) / fan))(key, shape, dtype)
 
     return init
+
+
+def uniform_init(bound: float) -> Callable[..., Array]:
+    """Draws from U(-bound, bound)."""
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        size = math.prod(shape)
+        # A generator is slow to compile. Lengths of powers of two make a few do for all shapes.
+        draws = jax.random.uniform(key, (1 << (size - 1).bit_length(),), dtype, -1.0, 1.0)
+        return draws[:size].reshape(shape) * bound
+
+    return init
+
+
+def fan_in_init(fan_in: int) -> Callable[..., Array]:
+    """ADM's for kernels and biases alike: U(-a, a) with a = 1 / sqrt(fan_in)."""
+    return uniform_init(1 / math.sqrt(fan_in))
+
+
+def linear(
+    x: Float[Array, "*b i"], features: int, dtype: Any, name: str, *, silent: bool = False
+) -> Float[Array, "*b o"]:
+    """ADM's linear map of the last axis, within a module: `fan_in_init`, or `silent` zeros."""
+    init = nn.initializers.zeros if silent else fan_in_init(x.shape[-1])
+    return nn.Dense(features, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
 
 
 @dataclass(frozen=True)
