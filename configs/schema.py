@@ -102,6 +102,8 @@ SETTINGS: dict[str, Setting] = {
     "training.stratified_times": Setting(False, ANY, "spread a batch's times evenly"),
     "training.weighting": Setting("noise", ANY, "noise, likelihood or edm"),
     "training.ema_warmup": Setting(False, ANY, "let the average forget its start sooner"),
+    "training.ema_rampup": Setting(0.0, NOT_NEGATIVE,
+                                   "longest half-life, as a part of the updates so far; 0: any"),
     "training.log_freq": Setting(50, POSITIVE, "updates between lines of the log"),
     "training.eval_freq": Setting(5000, NOT_NEGATIVE, "updates between held-out losses; 0: never"),
     "training.snapshot_freq": Setting(50_000, POSITIVE, "updates between permanent checkpoints"),
