@@ -1,8 +1,9 @@
 """Score networks: `build` one from a config, `init` its parameters, `count` them.
 
 A network is called as `network.apply({"params": params}, x, label, condition, train=...)` and
-returns its raw output, shaped like x. Neither the label's meaning nor the output's is its
-business: both belong to the parametrization in `sde_lib`.
+returns its raw output, shaped like x; `models.layers.conditions` says what a condition may be.
+Neither the label's meaning nor the output's is its business: both belong to the parametrization
+in `sde_lib`.
 
 A new network is a file with a `build(config)` and a row in `NETWORKS`.
 """
@@ -19,7 +20,7 @@ from flax import linen as nn
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from models import ddpm, ncsn, ncsnpp, ncsnv2, wideresnet
+from models import adm, ddpm, ncsn, ncsnpp, ncsnv2, songunet, wideresnet
 from models.checks import choice
 
 NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
@@ -29,6 +30,8 @@ NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ncsnv2_128": ncsnv2.build,
     "ncsnv2_256": ncsnv2.build,
     "ncsn": ncsn.build,
+    "songunet": songunet.build,
+    "adm": adm.build,
 }
 CLASSIFIERS: dict[str, Callable[[ConfigDict], nn.Module]] = {"wideresnet": wideresnet.build}
 """Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from models.layers.attention import Attention
 from models.layers.blocks import Layers
+from models.layers.conditions import Condition
 from models.layers.conv import Conv
 from models.layers.pyramids import Output
 from models.layers.style import Style, default_init
@@ -27,6 +28,7 @@ class UNet(nn.Module):
 
     Attributes:
       style: choices shared by all layers.
+      stem: channels of the first convolution.
       widths: channels at each resolution, finest first.
       blocks: residual blocks per resolution on the way down; one more on the way up.
       attention: whether there is attention at each resolution: after every block on the way
@@ -41,6 +43,7 @@ class UNet(nn.Module):
     """
 
     style: Style
+    stem: int
     widths: tuple[int, ...]
     blocks: int
     attention: tuple[bool, ...]
@@ -57,7 +60,7 @@ class UNet(nn.Module):
         self,
         x: Image,
         label: Float[Array, "b"],
-        condition: Int[Array, "b"] | Float[Array, "b k"] | None = None,
+        condition: Condition = None,
         *,
         train: bool = False,
     ) -> Image:
@@ -67,17 +70,17 @@ class UNet(nn.Module):
           x: noisy images.
           label: of the noise level, as the embedding wants it: log sigma for Fourier features,
             a time or index of up to about 1000 for positional ones.
-          condition: class indices or one-hot rows; None or index -1 is the null class.
-          train: drop activations, which needs a key named "dropout".
+          condition: class and augmentation labels, as `models.layers.conditions` has them.
+          train: drop activations and labels, which needs a key named "dropout".
         """
-        embedding = self.conditioning(label, condition)
+        embedding = self.conditioning(label, condition, train)
         image = (x if self.centered else 2 * x - 1).astype(self.style.dtype)
         skips = self._down(image, embedding, train)
         h = self._across(skips[-1], embedding, train)
         return self._up(h, skips, embedding, train).astype(x.dtype)
 
     def _down(self, image: Image, embedding: Embedding, train: bool) -> list[Image]:
-        stem = Conv(self.widths[0], kernel_init=default_init(), dtype=self.style.dtype, name="stem")
+        stem = Conv(self.stem, kernel_init=default_init(), dtype=self.style.dtype, name="stem")
         skips = [stem(image)]
         for level, width in enumerate(self.widths):
             if level:
@@ -116,12 +119,14 @@ class UNet(nn.Module):
         return self.output.head(self.style, self.channels, name="output")(pyramid, h)
 
 
-def normalized_widths(widths: tuple[int, ...], blocks: int, doubled: bool) -> Iterator[int]:
+def normalized_widths(
+    stem: int, widths: tuple[int, ...], blocks: int, doubled: bool
+) -> Iterator[int]:
     """Numbers of channels that the U-Net's GroupNorms will see, each once or more.
 
     `doubled` says that the input pyramid doubles the channels after every halving.
     """
-    h, skips = widths[0], [widths[0]]
+    h, skips = stem, [stem]
     for level, width in enumerate(widths):
         if level:
             yield h

@@ -23,6 +23,17 @@ def attend(
     return jnp.einsum("bnm,bmc->bnc", weights.astype(value.dtype), value)
 
 
+def attend_with_heads(
+    query: Float[Array, "b n c"],
+    key: Float[Array, "b m c"],
+    value: Float[Array, "b m c"],
+    heads: int,
+) -> Float[Array, "b n c"]:
+    """`attend` on each of `heads` runs of c / heads channels (the paper's section 3.2.2)."""
+    split = [x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value)]
+    return jax.vmap(attend, in_axes=2, out_axes=2)(*split).reshape(query.shape)
+
+
 class Attention(nn.Module):
     """Residual single-head self-attention (Ho et al., 2020, arXiv:2006.11239, appendix B)."""
 

@@ -44,6 +44,19 @@ def uniform_init(bound: float) -> Callable[..., Array]:
     return init
 
 
+def fan_in_init(fan_in: int) -> Callable[..., Array]:
+    """ADM's for kernels and biases alike: U(-a, a) with a = 1 / sqrt(fan_in)."""
+    return uniform_init(1 / math.sqrt(fan_in))
+
+
+def linear(
+    x: Float[Array, "*b i"], features: int, dtype: Any, name: str, *, silent: bool = False
+) -> Float[Array, "*b o"]:
+    """ADM's linear map of the last axis, within a module: `fan_in_init`, or `silent` zeros."""
+    init = nn.initializers.zeros if silent else fan_in_init(x.shape[-1])
+    return nn.Dense(features, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
+
+
 @dataclass(frozen=True)
 class Style:
     """Choices shared by all blocks of a network.
