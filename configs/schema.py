@@ -44,7 +44,7 @@ SETTINGS: dict[str, Setting] = {
     "sde.sigma_max": Setting(50.0, POSITIVE, "VE: sigma(1); EDM: largest sigma"),
     "sde.num_scales": Setting(1000, Rule(lambda v: v >= 2, "at least 2"), "levels of the model"),
     # model
-    "model.name": Setting("ncsnpp", ANY, "ncsnpp, ddpm, songunet, adm"),
+    "model.name": Setting("ncsnpp", ANY, "ncsnpp, ddpm, ncsn, ncsnv2_64, ..., songunet, adm"),
     "model.nf": Setting(128, POSITIVE, "channels at full resolution"),
     "model.ch_mult": Setting((1, 2, 2, 2), ANY, "channels per resolution, as multiples of nf"),
     "model.ch_mult_emb": Setting(4, POSITIVE, "songunet, adm: embedding's length, times nf"),
