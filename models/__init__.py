@@ -19,12 +19,13 @@ from flax import linen as nn
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from models import ddpm, ncsnpp
+from models import ddpm, ddpm_ho, ncsnpp
 from models.checks import choice
 
 NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ncsnpp": ncsnpp.build,
     "ddpm": ddpm.build,
+    "ddpm_ho": ddpm_ho.build,
 }
 
 
