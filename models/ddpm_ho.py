@@ -47,8 +47,8 @@ def build(config: ConfigDict) -> UNet:
     )
     embedding = Positional(
         integer(model, "model.nf", least=4),
-        integer(model, "model.freq_shift", least=0),
-        flag(model, "model.flip_sin_to_cos"),
+        endpoint=bool(integer(model, "model.freq_shift", least=0)),
+        cosines_first=flag(model, "model.flip_sin_to_cos"),
     )
     return UNet(
         style=style,

@@ -11,21 +11,26 @@ from models.layers.style import Style
 
 
 def attend(
-    query: Float[Array, "*b n c"], key: Float[Array, "*b m c"], value: Float[Array, "*b m c"]
-) -> Float[Array, "*b n c"]:
+    query: Float[Array, "b n c"], key: Float[Array, "b m c"], value: Float[Array, "b m c"]
+) -> Float[Array, "b n c"]:
     """softmax(Q K^T / sqrt(c)) V with one head; logits and softmax in float32.
 
     Vaswani et al., 2017, "Attention Is All You Need", arXiv:1706.03762, equation 1.
     """
-    logits = jnp.einsum("...nc,...mc->...nm", query, key, preferred_element_type=jnp.float32)
+    logits = jnp.einsum("bnc,bmc->bnm", query, key, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(logits * query.shape[-1] ** -0.5, axis=-1)
-    return jnp.einsum("...nm,...mc->...nc", weights.astype(value.dtype), value)
+    return jnp.einsum("bnm,bmc->bnc", weights.astype(value.dtype), value)
 
 
-def split_heads(x: Float[Array, "b n c"], heads: int) -> Float[Array, "b h n d"]:
-    """Adjacent channels become a head of their own."""
-    batch, pixels, channels = x.shape
-    return x.reshape(batch, pixels, heads, channels // heads).swapaxes(1, 2)
+def attend_with_heads(
+    query: Float[Array, "b n c"],
+    key: Float[Array, "b m c"],
+    value: Float[Array, "b m c"],
+    heads: int,
+) -> Float[Array, "b n c"]:
+    """`attend` on each of `heads` runs of c / heads channels (the paper's section 3.2.2)."""
+    split = [x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value)]
+    return jax.vmap(attend, in_axes=2, out_axes=2)(*split).reshape(query.shape)
 
 
 class Attention(nn.Module):
@@ -36,12 +41,11 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         batch, height, width, channels = x.shape
-        heads = self.style.heads(channels)
         pixels = self.style.norm(channels, "norm")(x).reshape(batch, height * width, channels)
         query, key, value = (
-            split_heads(self.style.dense(channels, scale=0.1, name=name)(pixels), heads)
+            self.style.dense(channels, scale=0.1, name=name)(pixels)
             for name in ("query", "key", "value")
         )
         project = self.style.dense(channels, scale=self.style.init_scale, name="project")
-        seen = attend(query, key, value).swapaxes(1, 2).reshape(pixels.shape)
+        seen = attend_with_heads(query, key, value, self.style.heads(channels))
         return self.style.residual(x, project(seen).reshape(x.shape))

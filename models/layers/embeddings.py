@@ -39,24 +39,29 @@ class Fourier(nn.Module):
 
 
 class Positional(nn.Module):
-    """[sin(w_i label), cos(w_i label)], w_i = 10000^(-i / (n - shift)), i < n = features // 2.
+    """[sin(w_i label), cos(w_i label)], w_i = 10000^(-i / (n - 1)), i < n = features // 2.
 
-    Vaswani et al., 2017, arXiv:1706.03762, section 3.5, with sines and cosines apart. A shift of
-    1 includes the slowest frequency. An odd number of features ends in a zero.
+    Vaswani et al., 2017, arXiv:1706.03762, section 3.5, with sines and cosines apart and the
+    slowest frequency included. An odd number of features ends in a zero.
+
+    Attributes:
+      features: length of the vector.
+      endpoint: whether the slowest frequency is included; if not, n stands in place of n - 1.
+      cosines_first: whether the cosines come before the sines.
     """
 
     features: int
-    shift: int = 1
-    cosine_first: bool = False
+    endpoint: bool = True
+    cosines_first: bool = False
 
     @nn.compact
     def __call__(self, label: Float[Array, "b"]) -> Float[Array, "b d"]:
         half = self.features // 2
         steps = jnp.arange(half, dtype=jnp.float32)
-        rate = -math.log(LONGEST_PERIOD) / (half - self.shift)
-        angle = label[:, None] * jnp.exp(steps * rate)[None]
-        parts = [jnp.sin(angle), jnp.cos(angle)]
-        waves = jnp.concatenate(parts[::-1] if self.cosine_first else parts, axis=-1)
+        last = half - 1 if self.endpoint else half
+        angle = label[:, None] * jnp.exp(steps * (-math.log(LONGEST_PERIOD) / last))[None]
+        halves = [jnp.sin(angle), jnp.cos(angle)]
+        waves = jnp.concatenate(halves[::-1] if self.cosines_first else halves, axis=-1)
         return jnp.pad(waves, ((0, 0), (0, self.features % 2)))
 
 
