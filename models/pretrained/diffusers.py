@@ -14,18 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-import models
 from models.pretrained import safetensors_file, torch_files
 from models.pretrained.base import Checkpoint
 from models.pretrained.diffusers_config import settings
 from models.pretrained.diffusers_layout import layout
 from models.pretrained.diffusers_names import REPEATED, modernized, names, to_ours, to_theirs
+from models.pretrained.matching import matched, shapes
 from models.pretrained.tensors import PretrainedError
 
 FAMILY = "diffusers"
@@ -81,27 +78,8 @@ def params(
       PretrainedError: weights are missing, left over, or of other shapes; every one is listed,
         after a first line that tells how many.
     """
-    wanted = _shapes(network, config)
-    known = names(config, wanted)
-    found, wrong = {}, []
-    for path, name in known.items():
-        if name not in weights:
-            wrong.append(f"{name} is missing, {wanted[path]} in {path}")
-            continue
-        weight = to_ours(name, np.asarray(weights[name]))
-        if weight.shape != wanted[path]:
-            wrong.append(f"{name} is {weight.shape}, must be {wanted[path]} in {path}")
-        elif not jnp.issubdtype(weight.dtype, jnp.floating):
-            wrong.append(f"{name} is of type {weight.dtype}, must be floating-point")
-        found[path] = weight
-    wrong += [f"{name} is not in the network" for name in sorted({*weights} - {*known.values()})]
-    if wrong:
-        raise PretrainedError(
-            f"{len(wrong)} weights do not fit the network of the config; the first: {wrong[0]}\n"
-            + "\n".join(wrong)
-        )
-    arrays = {path: np.asarray(weight, np.float32, order="C") for path, weight in found.items()}
-    return safetensors_file.tree(arrays)
+    wanted = shapes(network, config)
+    return safetensors_file.tree(matched(weights, names(config, wanted), wanted, to_ours))
 
 
 def export(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) -> list[str]:
@@ -184,10 +162,3 @@ def _weights(folder: Path) -> dict[str, Any]:
                 renamed.pop(REPEATED, None)
             return renamed
     raise PretrainedError(f"there is none of {', '.join(WEIGHTS)} in {folder}")
-
-
-def _shapes(network: nn.Module, config: ConfigDict) -> dict[str, tuple[int, ...]]:
-    tree = jax.eval_shape(lambda key: models.init(network, key, config), jax.random.key(0))
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
-            for path, leaf in leaves}  # fmt: skip

@@ -88,12 +88,13 @@ def settings(unet: Json, scheduler: Json | None) -> Settings:
         "model.attn_resolutions": tuple(
             size // 2**level for level, there in enumerate(attention) if there
         ),
-        "model.dropout": float(c["dropout"]),
         "model.num_classes": c["num_class_embeds"] or 0,
         "data.image_size": size,
         "data.num_channels": c["in_channels"],
         "data.centered": not c["center_input_sample"],
     }
+    if c["dropout"]:  # 0 is written by every model that is not being trained
+        found["model.dropout"] = float(c["dropout"])
     own = {"ncsnpp": _ncsnpp, "ddpm_ho": _ddpm_ho}[name](c)
     return found | own | sde_settings(scheduler, c["time_embedding_type"] == "fourier")
 

@@ -15,7 +15,7 @@ DISCRETE_CLASSES = (
     "EulerDiscreteScheduler", "UniPCMultistepScheduler",
 )  # fmt: skip
 """Samplers of one and the same model, whose betas they name alike."""
-PREDICTIONS = {"epsilon": "noise", "sample": "data", "v_prediction": "v"}
+PREDICTIONS = {"epsilon": "published", "sample": "data", "v_prediction": "v"}
 DISCRETE: Settings = {
     "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear",
     "trained_betas": None, "prediction_type": "epsilon", "rescale_betas_zero_snr": False,
@@ -45,7 +45,7 @@ def sde_settings(scheduler: Json | None, fourier: bool) -> Settings:
         # diffusers divides the output of a network with Fourier features by sigma.
         implied = {"sde.name": "ve", "training.continuous": True, "model.scale_by_sigma": True}
     else:
-        implied = {"sde.name": "vp", "training.continuous": False, "model.scale_by_sigma": False}
+        implied = {"sde.name": "vp", "training.continuous": False}
     if scheduler is None:
         return implied
     known = (EXPLODING_CLASS,) if fourier else DISCRETE_CLASSES

@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from models.pretrained.base import Checkpoint
+from models.pretrained.matching import matched, shapes
 from models.pretrained.tensors import PretrainedError
 
 FORMAT, VERSION = "score-sde-jax", 1
@@ -170,6 +173,16 @@ def read(path: Path | str) -> Checkpoint:
     if found != set(sets) or not found <= {"raw", "ema"} or step < 0:
         raise PretrainedError(f"{name}: its header does not agree with its arrays: damaged")
     return Checkpoint(FORMAT, entries, _part(arrays, "raw"), _part(arrays, "ema"), step)
+
+
+def params(weights: Mapping[str, np.ndarray], network: nn.Module, config: ConfigDict) -> Any:
+    """The parameters of `network`, which `config` describes, from weights by their place in it.
+
+    Raises:
+      PretrainedError: weights are missing, left over, or of other shapes.
+    """
+    wanted = shapes(network, config)
+    return tree(matched(weights, {path: path for path in wanted}, wanted))
 
 
 def _as_setting(value: Any) -> Any:
