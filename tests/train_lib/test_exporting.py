@@ -85,7 +85,7 @@ BAD = {
     "no layout": (["--mode", "export", "--export_to", "x"], "safetensors, diffusers"),
     "unknown layout": (["--mode", "export", "--export_to", "x", "--export_as", "onnx"], "'onnx'"),
     "another mode": (["--mode", "sample", "--export_to", "x"], "belongs to --mode export"),
-    "network": (
+    "another config": (
         ["--mode", "export", "--export_to", "x", "--export_as", "diffusers",
          "--config.model.nonlinearity=elu"], "model.nonlinearity"),
 }  # fmt: skip
