@@ -43,7 +43,7 @@ def write_tensors(
     Raises:
       OSError: it cannot be written; an old file is then untouched.
     """
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     replace_file(Path(path), lambda temporary: save_file(arrays, temporary, dict(texts)))
 
 

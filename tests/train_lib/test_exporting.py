@@ -20,6 +20,7 @@ SETTINGS = {
     "model.name": "ddpm_ho", "model.nf": "4", "model.norm_num_groups": "1", "model.ch_mult": "(1,)",
     "model.num_res_blocks": "1", "model.attn_resolutions": "()", "training.continuous": "False",
     "data.centered": "True", "sampling.predictor": "ancestral",
+    "model.prediction": "published", "model.conditioning": "published",
 }  # fmt: skip
 
 
