@@ -2,6 +2,8 @@
 
     python main.py --config configs/vp_digits.py --mode train --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode sample --workdir runs/digits
+    python main.py --config configs/vp_digits.py --mode export --workdir runs/digits \\
+        --export_to digits.safetensors --export_as safetensors
 
 Every setting can be given as --config.section.key=value; configs/schema.py lists them all.
 Exit codes: 0 done, 2 bad input (one line says what; with SCORE_SDE_TRACEBACK=1 in the
@@ -15,27 +17,54 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from configs import command_line
 from train_lib.huge_pages import restart_with_huge_pages
 
 
-def _train(config: Any, workdir: Path) -> int:
+class Asked(NamedTuple):
+    """What the command line says beside the mode."""
+
+    config: Any
+    workdir: Path
+    export_to: str | None
+    export_as: str | None
+
+
+def _train(asked: Asked) -> int:
     from train_lib.experiment import Experiment
     from train_lib.loop import train
 
-    return train(Experiment.of(config), workdir)
+    return train(Experiment.of(asked.config), asked.workdir)
 
 
-def _sample(config: Any, workdir: Path) -> int:
+def _sample(asked: Asked) -> int:
     from eval_lib.sampling import sample
     from train_lib.experiment import Experiment
 
-    return sample(Experiment.of(config), workdir)
+    return sample(Experiment.of(asked.config), asked.workdir)
 
 
-MODES: dict[str, Callable[[Any, Path], int]] = {"train": _train, "sample": _sample}
+def _export(asked: Asked) -> int:
+    from train_lib.experiment import Experiment
+    from train_lib.exporting import LAYOUTS, export
+
+    if not asked.export_to:
+        raise ValueError("--export_to must be given: the file or directory to write")
+    if asked.export_as not in LAYOUTS:
+        raise ValueError(
+            f"--export_as must be one of {', '.join(LAYOUTS)}, got {asked.export_as!r}"
+        )
+    target = Path(asked.export_to)
+    return export(Experiment.of(asked.config), asked.workdir, target, asked.export_as)
+
+
+MODES: dict[str, Callable[[Asked], int]] = {
+    "train": _train,
+    "sample": _sample,
+    "export": _export,
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,23 +72,29 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def _parse(arguments: Sequence[str]) -> tuple[Callable[[Any, Path], int], Any, Path]:
-    """(mode, config, workdir); ValueError for anything that cannot be understood."""
+def _parse(arguments: Sequence[str]) -> tuple[Callable[[Asked], int], Asked]:
+    """The mode and what is asked of it; ValueError for anything that cannot be understood."""
     arguments, settings = command_line.split(arguments)
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--config", help="config file, as configs/vp_digits.py")
     parser.add_argument("--mode", help=" or ".join(MODES))
     parser.add_argument("--workdir", help="of one run: checkpoints, logs, samples")
+    parser.add_argument("--export_to", help="with --mode export: what to write")
+    parser.add_argument("--export_as", help="with --mode export: safetensors or diffusers")
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]!r}: see --help")
-    for name, value in vars(given).items():
-        if not value:
+    for name in ("config", "mode", "workdir"):
+        if not getattr(given, name):
             raise ValueError(f"--{name} must be given: see --help")
     if given.mode not in MODES:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
-    return MODES[given.mode], command_line.load(given.config, settings), Path(given.workdir)
+    for name in ("export_to", "export_as"):
+        if getattr(given, name) and given.mode != "export":
+            raise ValueError(f"--{name} belongs to --mode export, got --mode {given.mode}")
+    config = command_line.load(given.config, settings)
+    return MODES[given.mode], Asked(config, Path(given.workdir), given.export_to, given.export_as)
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
@@ -86,9 +121,9 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     expected: tuple[type[Exception], ...] = (ValueError, OSError)
     try:
-        run, config, workdir = _parse(arguments)
+        run, asked = _parse(arguments)
         expected = _user_errors()
-        return run(config, workdir)
+        return run(asked)
     except expected as error:
         if os.environ.get("SCORE_SDE_TRACEBACK"):
             raise

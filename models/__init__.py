@@ -20,7 +20,7 @@ from flax import linen as nn
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from models import adm, ddpm, ncsn, ncsnpp, ncsnv2, songunet, wideresnet
+from models import adm, ddpm, ddpm_ho, ncsn, ncsnpp, ncsnv2, songunet, wideresnet
 from models.checks import choice
 
 NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
@@ -32,6 +32,7 @@ NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ncsn": ncsn.build,
     "songunet": songunet.build,
     "adm": adm.build,
+    "ddpm_ho": ddpm_ho.build,
 }
 CLASSIFIERS: dict[str, Callable[[ConfigDict], nn.Module]] = {"wideresnet": wideresnet.build}
 """Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""

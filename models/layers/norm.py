@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 EPSILON = 1e-6
+"""Added to the variance by all published score_sde networks."""
 
 
 def quarter_groups(channels: int) -> int:
@@ -22,6 +24,16 @@ def quarter_groups(channels: int) -> int:
 def thirty_two_groups(channels: int) -> int:
     """DDPM's rule: 32 groups, whatever the number of channels."""
     return 32
+
+
+@dataclass(frozen=True)
+class FixedGroups:
+    """`groups` of them, whatever the number of channels."""
+
+    groups: int
+
+    def __call__(self, channels: int) -> int:
+        return self.groups
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from models.layers.norm import EPSILON, GroupNorm
 from models.layers.resampling import Resampling
 
 Activation = Callable[[Array], Array]
@@ -57,6 +58,21 @@ def linear(
     return nn.Dense(features, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
 
 
+def one_head(channels: int) -> int:
+    """One head of all channels, as Ho et al. (2020) and Song et al. (2021) have it."""
+    return 1
+
+
+@dataclass(frozen=True)
+class HeadsOf:
+    """Heads of `width` channels each."""
+
+    width: int
+
+    def __call__(self, channels: int) -> int:
+        return channels // self.width
+
+
 @dataclass(frozen=True)
 class Style:
     """Choices shared by all blocks of a network.
@@ -70,6 +86,8 @@ class Style:
       rescale: divide every residual sum by sqrt(2), so that its variance stays that of one branch.
       init_scale: variance scale of the last layer of each residual branch and of the output.
       dtype: of the computation; parameters, statistics and softmax are float32 in any case.
+      epsilon: added to the variance in every GroupNorm.
+      heads: number of heads of an attention layer over the given number of channels.
     """
 
     activation: Activation
@@ -80,6 +98,12 @@ class Style:
     rescale: bool
     init_scale: float
     dtype: Any = jnp.float32
+    epsilon: float = EPSILON
+    heads: Callable[[int], int] = one_head
+
+    def norm(self, channels: int, name: str) -> GroupNorm:
+        """Group normalization of that many channels."""
+        return GroupNorm(self.groups(channels), self.dtype, self.epsilon, name=name)
 
     def residual(
         self, x: Float[Array, "b h w c"], h: Float[Array, "b h w c"]

@@ -1,0 +1,1 @@
+"""Checkpoints of others, and ours for others."""
