@@ -52,6 +52,7 @@ def build(config: ConfigDict) -> UNet:
     )
     return UNet(
         style=style,
+        stem=common.widths[0],
         widths=common.widths,
         blocks=common.blocks,
         attention=common.attention,
