@@ -148,6 +148,10 @@ PRECONDITIONINGS: dict[str, Callable[[Settings], Settings]] = {
 }
 
 
+OUTPUTS = {"VPPrecond": 1, "VEPrecond": 1, "iDDPMPrecond": 2, "EDMPrecond": 1}
+"""Output channels for each one of the image: iDDPM's second half, its variances, is not used."""
+
+
 def settings(snapshot: Object) -> Settings:
     """{"section.key": value} that a preconditioned network (a snapshot's "ema") implies.
 
@@ -163,8 +167,13 @@ def settings(snapshot: Object) -> Settings:
     # What a preconditioning does not know it hands to its network, which has it as its own.
     arguments = _arguments(snapshot, PRECONDITIONING_ARGUMENTS[outer], strict=False)
     state = snapshot["state"]
-    known = build(_arguments(inner, NETWORK_ARGUMENTS[inner["class_name"]], strict=True))
-    return known | interpret(arguments) | {
+    network = _arguments(inner, NETWORK_ARGUMENTS[inner["class_name"]], strict=True)
+    if network["out_channels"] != OUTPUTS[outer] * network["in_channels"]:
+        raise ValueError(
+            f"the network in the snapshot must have {OUTPUTS[outer]} x {network['in_channels']} "
+            f"output channels within {outer}, got {network['out_channels']}"
+        )
+    return build(network) | interpret(arguments) | {
         "sde.name": "edm",
         "sde.sigma_min": max(SIGMA_MIN, float(state.get("sigma_min", 0.0))),
         "sde.sigma_max": min(SIGMA_MAX, float(state.get("sigma_max", SIGMA_MAX))),

@@ -169,6 +169,7 @@ SPOILT = {
     "network in the snapshot must be one of": lambda m: inner(m).update(class_name="DiT"),
     "no argument 'depth'": lambda m: inner(m)["init_kwargs"].update(depth=3),
     "does not say in_channels": lambda m: inner(m)["init_kwargs"].pop("in_channels"),
+    "must have 2 x 3 output channels": lambda m: inner(m)["init_kwargs"].update(out_channels=3),
     "resample_filter must be symmetric": lambda m: inner(m)["init_kwargs"].update(
         resample_filter=[1, 2]
     ),
