@@ -2,6 +2,8 @@
 
     python main.py --config configs/vp_digits.py --mode train --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode sample --workdir runs/digits
+    python main.py --config configs/vp_digits.py --mode export --workdir runs/digits \\
+        --export_to digits.safetensors --export_as safetensors
     python main.py --config configs/ve_cifar.py --mode import --workdir runs/ve \\
         --import_from checkpoint_24.pth
 
@@ -25,15 +27,17 @@ from train_lib.huge_pages import restart_with_huge_pages
 
 
 class Asked(NamedTuple):
-    """The command line: `settings` are the texts of those given one by one.
+    """What the command line says beside the mode; `config` may be empty in --mode import only.
 
-    `config` may be empty, and `import_from` be given, in --mode import only.
+    `settings` are the texts of those that are given one by one.
     """
 
     config: str
     settings: dict[str, str]
     workdir: Path
-    import_from: str = ""
+    import_from: str
+    export_to: str
+    export_as: str
 
     def load(self) -> Any:
         """The config; ValueError for a bad one."""
@@ -66,11 +70,29 @@ def _import(asked: Asked) -> int:
     return import_checkpoint(Path(asked.import_from), asked.workdir, config, override)
 
 
+def _export(asked: Asked) -> int:
+    config = asked.load()
+    from train_lib.experiment import Experiment
+    from train_lib.exporting import LAYOUTS, export
+
+    if not asked.export_to:
+        raise ValueError("--export_to must be given: the file or directory to write")
+    if asked.export_as not in LAYOUTS:
+        raise ValueError(
+            f"--export_as must be one of {', '.join(LAYOUTS)}, got {asked.export_as!r}"
+        )
+    target = Path(asked.export_to)
+    return export(Experiment.of(config), asked.workdir, target, asked.export_as)
+
+
 MODES: dict[str, Callable[[Asked], int]] = {
     "train": _train,
     "sample": _sample,
     "import": _import,
+    "export": _export,
 }
+OWNERS = {"import_from": "import", "export_to": "export", "export_as": "export"}
+"""Arguments that belong to one mode."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,20 +109,22 @@ def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
     parser.add_argument("--mode", help=" or ".join(MODES))
     parser.add_argument("--workdir", help="of one run: checkpoints, logs, samples")
     parser.add_argument("--import_from", help="with --mode import: a foreign checkpoint")
+    parser.add_argument("--export_to", help="with --mode export: what to write")
+    parser.add_argument("--export_as", help="with --mode export: safetensors or diffusers")
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]!r}: see --help")
-    if given.import_from and given.mode in MODES and given.mode != "import":
-        raise ValueError(f"--import_from belongs to --mode import, got --mode {given.mode}")
+    for name, owner in OWNERS.items():
+        if getattr(given, name) and given.mode in MODES and given.mode != owner:
+            raise ValueError(f"--{name} belongs to --mode {owner}, got --mode {given.mode}")
     needed = ("mode", "workdir") if given.mode == "import" else ("config", "mode", "workdir")
     for name in needed:
         if not getattr(given, name):
             raise ValueError(f"--{name} must be given: see --help")
     if given.mode not in MODES:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
-    return given.mode, Asked(
-        given.config or "", settings, Path(given.workdir), given.import_from or ""
-    )
+    others = (getattr(given, name) or "" for name in OWNERS)
+    return given.mode, Asked(given.config or "", settings, Path(given.workdir), *others)
 
 
 def _user_errors() -> tuple[type[Exception], ...]:

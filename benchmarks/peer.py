@@ -20,7 +20,12 @@ PEER_CONFIGS = {
     "subvp": "subvp/cifar10_ddpmpp_continuous",
     "ve": "ve/cifar10_ncsnpp_continuous",
 }
-PEER_SAMPLERS = {"ancestral": "ancestral_sampling"}
+PEER_SAMPLERS = {
+    "ancestral": "ancestral_sampling",
+    "reverse_diffusion": "reverse_diffusion",
+    "none": "none",
+}
+"""Any other is timed against its Euler-Maruyama: what counts is the time per evaluation."""
 PEER_SDE_SETTINGS = "beta_min", "beta_max", "sigma_min", "sigma_max", "num_scales"
 """What the original keeps among the settings of the model."""
 
@@ -31,7 +36,7 @@ def peer_spec(config: ConfigDict, steps: int) -> dict[str, Any]:
         known = ", ".join(PEER_CONFIGS)
         raise ValueError(f"sde.name must be one of {known} with --peer, got {config.sde.name!r}")
     predictor = config.sampling.predictor
-    renamed = {"sampling.predictor": PEER_SAMPLERS.get(predictor, predictor)}
+    renamed = {"sampling.predictor": PEER_SAMPLERS.get(predictor, "euler_maruyama")}
     for name in PEER_SDE_SETTINGS:
         renamed[f"model.{name}"] = config.sde[name]
     return {

@@ -19,41 +19,60 @@ loss, where it differs, costs next to nothing.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import json
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 import models
 from benchmarks.peer import Peer, PeerError, peer_spec
 from benchmarks.timing import KINDS, Timing, summary, take_turns, timed
+from configs import command_line
 from configs.schema import flatten
+from eval_lib.generate import make_generator
 from train_lib import sharding
 from train_lib.experiment import Experiment
 from train_lib.huge_pages import restart_with_huge_pages
-from train_lib.loop import make_generator, stack_batches
+from train_lib.loop import stack_batches
 from train_lib.step import make_step
 
-FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file("config", None, "The config file, e.g. configs/vp_cifar.py")
-flags.DEFINE_integer("batch_size", 0, "Images per training step; 0: the config's", lower_bound=0)
-flags.DEFINE_integer("sample_batch_size", 0, "Images sampled at a time; 0: as training", 0)
-flags.DEFINE_integer("sample_steps", 5, "Steps of the sampler", lower_bound=2)
-flags.DEFINE_integer("steps", 5, "Repetitions, of which medians are taken", lower_bound=1)
-flags.DEFINE_string("json", None, "A file to write the report to")
-flags.DEFINE_string("peer", None, "A checkout of score_sde_pytorch to measure against")
-flags.DEFINE_string("peer_python", "python", "An interpreter with torch")
-flags.mark_flag_as_required("config")
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line, its config resolved; ValueError for what cannot be understood."""
+    arguments, settings = command_line.split(arguments)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
+    add = parser.add_argument
+    add("--config", required=True, help="the config file, e.g. configs/vp_cifar.py")
+    add("--batch_size", type=int, help="images per training step; default: the config's")
+    add("--sample_batch_size", type=int, help="images sampled at a time; default: as training")
+    add("--sample_steps", type=int, default=5, help="steps of the sampler")
+    add("--steps", type=int, default=5, help="repetitions, of which medians are taken")
+    add("--json", type=Path, help="a file to write the report to")
+    add("--peer", type=Path, help="a checkout of score_sde_pytorch to measure against")
+    add("--peer_python", default="python", help="an interpreter with torch")
+    options = parser.parse_args(arguments)
+    sizes = options.batch_size or 1, options.sample_batch_size or 1, options.steps
+    if min(*sizes, options.sample_steps - 1) < 1:
+        raise ValueError("sizes and steps must be positive, and --sample_steps at least 2")
+    options.settings = prepare(command_line.load(options.config, settings), options)
+    return options
 
 
 # This framework ----------------------------------------------------------------------------------
@@ -126,12 +145,12 @@ def ratios(report: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
             for task in ("step", "evaluation")}  # fmt: skip
 
 
-def prepare(config: ConfigDict) -> ConfigDict:
+def prepare(config: ConfigDict, options: argparse.Namespace) -> ConfigDict:
     """The config with the sizes that the command line asks for."""
     training, sampling = config.training, config.sampling
-    training.batch_size = FLAGS.batch_size or training.batch_size
-    sampling.batch_size = FLAGS.sample_batch_size or training.batch_size
-    sampling.num_steps = FLAGS.sample_steps
+    training.batch_size = options.batch_size or training.batch_size
+    sampling.batch_size = options.sample_batch_size or training.batch_size
+    sampling.num_steps = options.sample_steps
     return config
 
 
@@ -150,40 +169,35 @@ def describe(name: str, party: dict[str, Any], batch: int, samples: int) -> str:
     ])  # fmt: skip
 
 
-def run() -> None:
+def run(options: argparse.Namespace) -> None:
     """Measure, print, and write the report if asked to."""
-    config = prepare(FLAGS.config)
+    config = options.settings
     with contextlib.ExitStack() as stack:
         parties: dict[str, Ours | Peer] = {"ours": Ours(config)}
-        if FLAGS.peer:
-            peer = Peer(Path(FLAGS.peer), FLAGS.peer_python, peer_spec(config, FLAGS.sample_steps))
+        if options.peer:
+            peer = Peer(options.peer, options.peer_python, peer_spec(config, options.sample_steps))
             parties["peer"] = stack.enter_context(peer)
-        report = measure(parties, FLAGS.steps)
+        report = measure(parties, options.steps)
     batch, samples = config.training.batch_size, config.sampling.batch_size
     threads = len(os.sched_getaffinity(0))
     device = f"{len(jax.devices())} x {jax.devices()[0].device_kind}, {threads} CPU threads"
-    name = config_flags.get_config_filename(FLAGS["config"])
-    print(f"{name}: training batch {batch}, sampling batch {samples}; {device}")
+    print(f"{options.config}: training batch {batch}, sampling batch {samples}; {device}")
     for party, figures in report.items():
         print(describe(party, figures, batch, samples))
-    full: dict[str, Any] = {"file": name, "device": device, "config": flatten(config), **report}
+    full: dict[str, Any] = {"file": options.config, "device": device, "config": flatten(config)}
+    full |= report
     if "peer" in report:
         full["ratios"] = ratios(report)
         for task, ratio in full["ratios"].items():
             print(f"ours / peer, {task}: {ratio['wall']:.2f} wall, {ratio['cpu']:.2f} CPU")
-    if FLAGS.json:
-        Path(FLAGS.json).write_text(json.dumps(full, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(full, indent=1) + "\n")
 
 
-def main(argv: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Parse, run, and turn errors of the user's making into one line and exit code 2."""
     try:
-        FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    try:
-        run()
+        run(parse(arguments))
     except (ValueError, OSError, PeerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -192,4 +206,4 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     restart_with_huge_pages()
-    sys.exit(main(sys.argv))
+    sys.exit(main(sys.argv[1:]))

@@ -10,14 +10,11 @@ Published: FID 2.55 (deep 2.41) with this sampler, 3.93 (3.08) by the ODE; 3.16 
 
 from ml_collections import ConfigDict
 
-from configs import cifar, variants
+from configs import score_sde, variants
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    config = cifar.ddpmpp()
-    config.sde.name = "vp"
-    config.sampling.predictor = "euler_maruyama"
-    config.sampling.corrector = "none"
+    config = score_sde.get_config("vp/cifar10_ddpmpp_continuous")
     # The best published corrector step for VP (paper, table 5), should one be switched on.
     config.sampling.snr = 0.01
-    return variants.apply(config, argument, cifar.VARIANTS)
+    return variants.apply(config, argument, score_sde.CIFAR10_VARIANTS)

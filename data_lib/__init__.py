@@ -30,7 +30,11 @@ SOURCES: dict[str, Callable[[DataConfig, Log], Splits]] = {
 }
 
 # Names that score_sde's configurations use for datasets of tensorflow-datasets.
-ALIASES: dict[str, str] = {"CIFAR10": "cifar10", "SVHN": "svhn_cropped"}
+ALIASES: dict[str, str] = {
+    "CIFAR10": "cifar10",
+    "SVHN": "svhn_cropped",
+    "CELEBA": "celeb_a",
+}
 
 
 def load(data_config: Any, *, log: Log = print) -> Splits:

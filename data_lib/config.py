@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_lib.pictures import FILTERS
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -20,6 +22,9 @@ class DataConfig:
         .npy/.npz file.
     tfds_name: name, with /config if any, for dataset='tfds'.
     test_fraction: share of the images that is held out where the data has no split of its own.
+    crop: side of the central square of a picture that is kept, before resizing; 0 for all of
+        its shorter side. CelebA is by custom cropped to 140.
+    filter: of resizing, 'bilinear' or 'bicubic', both antialiased.
     cache: keep decoded pictures beside the data, so that the next start is quick.
     """
 
@@ -30,6 +35,8 @@ class DataConfig:
     data_dir: str = ""
     tfds_name: str = ""
     test_fraction: float = 0.1
+    crop: int = 0
+    filter: str = "bilinear"
     cache: bool = True
 
     @classmethod
@@ -51,6 +58,14 @@ class DataConfig:
         """`data_dir` with the home directory filled in."""
         return Path(self.data_dir).expanduser()
 
+    @property
+    def form(self) -> str:
+        """What pictures are made into, as a part of a file's name: '64x64x3-crop140-bicubic'."""
+        parts = [f"{self.image_size}x{self.image_size}x{self.num_channels}"]
+        parts += [f"crop{self.crop}"] if self.crop else []
+        parts += [self.filter] if self.filter != "bilinear" else []
+        return "-".join(parts)
+
     def require_path(self) -> Path:
         """`path`, with a ValueError where data_dir is empty or is not there."""
         if not self.data_dir:
@@ -68,6 +83,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "data_dir": (str,),
     "tfds_name": (str,),
     "test_fraction": (float, int),
+    "crop": (int,),
+    "filter": (str,),
     "cache": (bool,),
 }
 
@@ -84,6 +101,10 @@ def _check_range(config: DataConfig) -> None:
         raise ValueError(f"data.num_channels must be 1 or 3, got {config.num_channels}")
     if not 0 < config.test_fraction < 1:
         raise ValueError(f"data.test_fraction must lie between 0 and 1, got {config.test_fraction}")
+    if config.crop < 0:
+        raise ValueError(f"data.crop must be zero or positive, got {config.crop}")
+    if config.filter not in FILTERS:
+        raise ValueError(f"data.filter must be {' or '.join(FILTERS)}, got {config.filter!r}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -46,9 +46,8 @@ def load(config: DataConfig, log: Log) -> Splits:
 
     if not config.cache:
         return decode()
-    size = f"{config.image_size}x{config.image_size}x{config.num_channels}"
     key = _fingerprint(root, train, test)
-    return cached(root / _CACHE / f"{size}.npz", key, decode, log)
+    return cached(root / _CACHE / f"{config.form}.npz", key, decode, log)
 
 
 def _divide(root: Path, test_fraction: float) -> tuple[list[_Picture], list[_Picture]]:
@@ -97,7 +96,13 @@ def _pixels(
         tell(f"decoded {index} of {len(paths)} pictures")
         try:
             with Image.open(paths[index]) as image:
-                pixels[index] = fit(image, config.image_size, config.num_channels)
+                pixels[index] = fit(
+                    image,
+                    config.image_size,
+                    config.num_channels,
+                    crop=config.crop,
+                    filter=config.filter,
+                )
         except Exception as error:  # a decoder fed with damaged bytes may raise anything
             return f"{paths[index]}: {_reason(error)}"
         return None

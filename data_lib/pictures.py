@@ -7,17 +7,26 @@ from PIL import Image, ImageOps
 _MODES = {1: "L", 3: "RGB"}
 _WHITE = (255, 255, 255, 255)
 
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+"""Of resizing, by data.filter; Pillow widens each when it shrinks a picture (antialiasing)."""
 
-def fit(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "size size channels"]:
-    """Grey (1 channel) or RGB (3), central crop to a square, then resized to `size`.
 
-    Resizing is bilinear with antialiasing: Pillow widens the filter when it shrinks a picture.
+def fit(
+    image: Image.Image, size: int, channels: int, *, crop: int = 0, filter: str = "bilinear"
+) -> UInt8[np.ndarray, "size size channels"]:
+    """Grey (1 channel) or RGB (3), its central square of side `crop`, resized to `size`.
+
+    crop: in pixels of the picture; 0 for the largest square, whose side is the shorter one's.
+    filter: a name in `FILTERS`.
+
     EXIF rotation is applied; transparent pixels are laid over white; 16-bit grey loses its low
-    byte. A picture that fits already is not changed.
+    byte. A picture whose square fits already is not changed. Raises ValueError for a picture
+    smaller than the crop.
     """
     image = _to_mode(ImageOps.exif_transpose(image), _MODES[channels])
+    image = _central_square(image, crop or min(image.size))
     if image.size != (size, size):
-        image = _central_square(image).resize((size, size), Image.Resampling.BILINEAR)
+        image = image.resize((size, size), FILTERS[filter])
     return np.asarray(image).reshape(size, size, channels)
 
 
@@ -35,7 +44,11 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _central_square(image: Image.Image) -> Image.Image:
-    side = min(image.size)
+def _central_square(image: Image.Image, side: int) -> Image.Image:
+    if side > min(image.size):
+        raise ValueError(
+            f"data.crop must not exceed a picture of {image.width}x{image.height}, got {side}: "
+            "0 takes the largest square of every picture"
+        )
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))

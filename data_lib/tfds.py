@@ -69,10 +69,9 @@ def load(config: DataConfig, log: Log) -> Splits:
 
     if not config.cache:
         return decode()
-    size = f"{config.image_size}x{config.image_size}x{config.num_channels}"
     name = builder.info.full_name.replace("/", "-")
-    key = _fingerprint(builder, f"{size} {config.test_fraction}")
-    return cached(root / "decoded" / f"{name}-{size}.npz", key, decode, log)
+    key = _fingerprint(builder, f"{config.form} {config.test_fraction}")
+    return cached(root / "decoded" / f"{name}-{config.form}.npz", key, decode, log)
 
 
 def _builder(config: DataConfig) -> Any:
@@ -133,7 +132,13 @@ def _images(builder: Any, split: str, config: DataConfig, log: Log) -> Images:
         indices = range(start, min(start + _CHUNK, len(source)))
         for index, example in zip(indices, source.__getitems__(indices), strict=True):
             picture = from_array(example[key])
-            pixels[index] = fit(picture, config.image_size, config.num_channels)
+            pixels[index] = fit(
+                picture,
+                config.image_size,
+                config.num_channels,
+                crop=config.crop,
+                filter=config.filter,
+            )
             if labels is not None:
                 labels[index] = example["label"]
         tell(f"decoded {start} of {len(source)} pictures")

@@ -24,10 +24,11 @@ from data_lib.base import patient
 from eval_lib import pictures
 from sde_lib import Conditional, Score
 from train_lib import sharding
+from train_lib.experiment import SAMPLE_STREAM, Experiment
 from train_lib.files import atomic_write, atomic_write_json
 
-LABEL_STREAM = 2
-"""Folded into a sample's key for its class; the sampler uses streams 0 and 1."""
+LABEL_STREAM = 2**32 - 1
+"""Folded into the run's key for the classes: the number of a sample that is never drawn."""
 GRID_LIMIT = 256
 """Most images that one grid shows."""
 REPORT = "samples.json"
@@ -37,7 +38,8 @@ REPORT = "samples.json"
 class Generator:
     """Draws samples by number: sample k depends on the key, the score and the sampler alone.
 
-    classes: 0, or the number of classes of which each sample's is drawn evenly.
+    classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
+    every class once, in an order of its own, so that any number of samples is balanced.
     """
 
     score: Score
@@ -55,11 +57,16 @@ class Generator:
         """NFE per sample."""
         return samplers.count_evaluations(self.sampler, len(self.times) - 1, self.denoise)
 
-    def _condition(self, keys: PRNGKeyArray) -> Int[Array, " b"] | None:
+    def _condition(self, indices: Int[Array, " b"]) -> Int[Array, " b"] | None:
         if not self.classes:
             return None
-        keys = jax.vmap(jax.random.fold_in, (0, None))(keys, LABEL_STREAM)
-        return jax.vmap(lambda k: jax.random.randint(k, (), 0, self.classes))(keys)
+        key = jax.random.fold_in(self.key, LABEL_STREAM)
+
+        def label(index: Int[Array, ""]) -> Int[Array, ""]:
+            round_key = jax.random.fold_in(key, index // self.classes)
+            return jax.random.permutation(round_key, self.classes)[index % self.classes]
+
+        return jax.vmap(label)(indices)
 
     def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
         """Samples first .. first + count - 1 as {samples [n, h, w, c] in [0, 1], ...}.
@@ -70,7 +77,7 @@ class Generator:
         padded = -count % mesh.size + count
         indices = jax.device_put(jnp.arange(first, first + padded), sharding.split(mesh))
         keys = samplers.sample_keys(self.key, indices)
-        labels = self._condition(keys)
+        labels = self._condition(indices)
         drawn = samplers.sample(
             Conditional(sharding.replicate(self.score, mesh), labels),
             self.sampler,
@@ -86,6 +93,22 @@ class Generator:
         if drawn.frames is not None:
             result["frames"] = np.asarray(self.scaler.inverse(drawn.frames))[:, :count]
         return result
+
+
+def make_generator(experiment: Experiment, score: Score) -> Generator:
+    """What draws the config's samples from a trained score."""
+    config = experiment.config
+    return Generator(
+        score,
+        experiment.sampler,
+        experiment.times,
+        experiment.key(SAMPLE_STREAM),
+        experiment.image_shape,
+        Scaler(config.data.centered),
+        denoise=config.sampling.noise_removal,
+        frames=config.sampling.frames,
+        classes=config.model.num_classes,
+    )
 
 
 @dataclass(frozen=True)

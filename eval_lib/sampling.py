@@ -9,14 +9,13 @@ from typing import Any
 
 import jax
 
-from eval_lib.generate import generate
+from eval_lib.generate import generate, make_generator
 from sde_lib import ModelScore
 from train_lib import workdir
 from train_lib.checkpoint import Checkpoints
 from train_lib.experiment import Experiment
 from train_lib.files import plain_reason
 from train_lib.logging import speed
-from train_lib.loop import make_generator
 
 
 def _pace(report: dict[str, Any]) -> str:

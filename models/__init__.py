@@ -1,8 +1,9 @@
 """Score networks: `build` one from a config, `init` its parameters, `count` them.
 
 A network is called as `network.apply({"params": params}, x, label, condition, train=...)` and
-returns its raw output, shaped like x. Neither the label's meaning nor the output's is its
-business: both belong to the parametrization in `sde_lib`.
+returns its raw output, shaped like x; `models.layers.conditions` says what a condition may be.
+Neither the label's meaning nor the output's is its business: both belong to the parametrization
+in `sde_lib`.
 
 A new network is a file with a `build(config)` and a row in `NETWORKS`.
 """
@@ -19,13 +20,22 @@ from flax import linen as nn
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from models import ddpm, ncsnpp
+from models import adm, ddpm, ddpm_ho, ncsn, ncsnpp, ncsnv2, songunet, wideresnet
 from models.checks import choice
 
 NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ncsnpp": ncsnpp.build,
     "ddpm": ddpm.build,
+    "ncsnv2_64": ncsnv2.build,
+    "ncsnv2_128": ncsnv2.build,
+    "ncsnv2_256": ncsnv2.build,
+    "ncsn": ncsn.build,
+    "songunet": songunet.build,
+    "adm": adm.build,
+    "ddpm_ho": ddpm_ho.build,
 }
+CLASSIFIERS: dict[str, Callable[[ConfigDict], nn.Module]] = {"wideresnet": wideresnet.build}
+"""Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
 
 
 def build(config: ConfigDict) -> nn.Module:
@@ -35,6 +45,15 @@ def build(config: ConfigDict) -> nn.Module:
       ValueError: what `check` raises.
     """
     return choice(config.model, "model.name", NETWORKS)(config)
+
+
+def build_classifier(config: ConfigDict) -> nn.Module:
+    """The noise-conditional classifier that `config.model` and `config.data` describe.
+
+    Raises:
+      ValueError: a key of `model` or `data` is missing, unknown or does not fit the others.
+    """
+    return choice(config.model, "model.name", CLASSIFIERS)(config)
 
 
 def check(config: ConfigDict) -> None:

@@ -40,6 +40,7 @@ def build(config: ConfigDict) -> UNet:
     embedding = Positional(integer(config.model, "model.nf", least=4))
     return UNet(
         style=style,
+        stem=common.widths[0],
         widths=common.widths,
         blocks=common.blocks,
         attention=common.attention,

@@ -78,6 +78,7 @@ def build(config: ConfigDict) -> UNet:
     embedding = choice(model, "model.embedding_type", EMBEDDINGS)(model)
     return UNet(
         style=style,
+        stem=common.widths[0],
         widths=common.widths,
         blocks=common.blocks,
         attention=common.attention,

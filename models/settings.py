@@ -49,6 +49,7 @@ class Settings:
       resamp_with_conv: model.resamp_with_conv.
       conditional: model.conditional, whether the network sees the noise label.
       classes: model.num_classes; 0, for none, where the key is absent.
+      label_dropout: model.label_dropout; 0 where the key is absent.
       dtype: model.dtype, of the computation; float32 where the key is absent.
     """
 
@@ -63,16 +64,32 @@ class Settings:
     resamp_with_conv: bool
     conditional: bool
     classes: int
+    label_dropout: float
     dtype: Any
 
     def conditioning(self, style: Style, embedding: nn.Module) -> Conditioning:
         """The embedding of label and class, without the label in an unconditional network."""
         shown = embedding if self.conditional else None
-        return Conditioning(style, 4 * self.nf, shown, self.classes)
+        return Conditioning(style, 4 * self.nf, shown, self.classes, self.label_dropout)
 
-    def check_norms(self, groups: Callable[[int], int], doubled: bool = False) -> None:
-        """Raises ValueError where a GroupNorm would not divide its channels evenly."""
-        for channels in normalized_widths(self.widths, self.blocks, doubled):
+    def waves(self, multiple: int = 1) -> int:
+        """Length of EDM's embedding of the noise level: `multiple` (model.ch_mult_noise) times nf.
+
+        Raises ValueError unless it is even, one half for the sines and one for the cosines.
+        """
+        if self.nf * multiple % 2 or self.nf * multiple < 4:
+            raise ValueError(f"model.nf must be even and at least 4, got {self.nf}")
+        return self.nf * multiple
+
+    def check_norms(
+        self, groups: Callable[[int], int], doubled: bool = False, stem: int | None = None
+    ) -> None:
+        """Raises ValueError where a GroupNorm would not divide its channels evenly.
+
+        `doubled` is that of `normalized_widths`; so is `stem`, by default the finest width.
+        """
+        stem = stem or self.widths[0]
+        for channels in normalized_widths(stem, self.widths, self.blocks, doubled):
             if groups(channels) < 1 or channels % groups(channels):
                 raise ValueError(
                     f"model.nf must let group normalization split all layers evenly, got "
@@ -95,6 +112,10 @@ def read(config: ConfigDict) -> Settings:
     multiples = numbers(model, "model.ch_mult", rule, int, lambda n: n > 0)
     if not multiples:
         raise ValueError(f"model.ch_mult must be {rule}, got {model.ch_mult!r}")
+
+    def rate(key: str) -> float:
+        return number(model, f"model.{key}", "at least 0 and below 1", lambda p: 0 <= p < 1)
+
     return Settings(
         nf=nf,
         widths=tuple(nf * multiple for multiple in multiples),
@@ -103,10 +124,11 @@ def read(config: ConfigDict) -> Settings:
         channels=integer(data, "data.num_channels", least=1),
         centered=flag(data, "data.centered"),
         activation=choice(model, "model.nonlinearity", ACTIVATIONS),
-        dropout=number(model, "model.dropout", "at least 0 and below 1", lambda p: 0 <= p < 1),
+        dropout=rate("dropout"),
         resamp_with_conv=flag(model, "model.resamp_with_conv"),
         conditional=flag(model, "model.conditional"),
         classes=integer(model, "model.num_classes", least=0) if "num_classes" in model else 0,
+        label_dropout=rate("label_dropout") if "label_dropout" in model else 0.0,
         dtype=choice(model, "model.dtype", DTYPES) if "dtype" in model else jnp.float32,
     )
 

@@ -7,13 +7,15 @@ Ronneberger et al., 2015, arXiv:1505.04597; Ho et al., 2020, arXiv:2006.11239; S
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from models.layers.attention import Attention
 from models.layers.blocks import Layers
+from models.layers.conditions import Condition
 from models.layers.conv import Conv
 from models.layers.pyramids import Output
 from models.layers.style import Style, default_init
@@ -27,10 +29,11 @@ class UNet(nn.Module):
 
     Attributes:
       style: choices shared by all layers.
+      stem: channels of the first convolution.
       widths: channels at each resolution, finest first.
       blocks: residual blocks per resolution on the way down; one more on the way up.
       attention: whether there is attention at each resolution: after every block on the way
-        down, once after all blocks on the way up.
+        down, once after all blocks on the way up, or after every one of them too.
       channels: of the output, as many as of the input.
       centered: images are in [-1, 1]; if not, they are in [0, 1] and are mapped to [-1, 1].
       layers: constructors of blocks and resampling layers.
@@ -38,9 +41,15 @@ class UNet(nn.Module):
       combine: how that step joins the image branch to h.
       output: constructors of the output pyramid's step and head.
       conditioning: makes the embedding that all blocks see of the label and the class; or None.
+      attention_each_up: whether attention follows every block on the way up (Ho et al.), not
+        only the last of a resolution (Song et al.).
+      middle_attention: whether there is attention between the two blocks at the bottom.
+      middle_rescale: whether residual sums at the bottom are divided by sqrt(2); None for as
+        everywhere else.
     """
 
     style: Style
+    stem: int
     widths: tuple[int, ...]
     blocks: int
     attention: tuple[bool, ...]
@@ -51,13 +60,16 @@ class UNet(nn.Module):
     combine: Callable[[Image, Image], Image]
     output: Output
     conditioning: nn.Module
+    attention_each_up: bool = False
+    middle_attention: bool = True
+    middle_rescale: bool | None = None
 
     @nn.compact
     def __call__(
         self,
         x: Image,
         label: Float[Array, "b"],
-        condition: Int[Array, "b"] | Float[Array, "b k"] | None = None,
+        condition: Condition = None,
         *,
         train: bool = False,
     ) -> Image:
@@ -67,17 +79,17 @@ class UNet(nn.Module):
           x: noisy images.
           label: of the noise level, as the embedding wants it: log sigma for Fourier features,
             a time or index of up to about 1000 for positional ones.
-          condition: class indices or one-hot rows; None or index -1 is the null class.
-          train: drop activations, which needs a key named "dropout".
+          condition: class and augmentation labels, as `models.layers.conditions` has them.
+          train: drop activations and labels, which needs a key named "dropout".
         """
-        embedding = self.conditioning(label, condition)
+        embedding = self.conditioning(label, condition, train)
         image = (x if self.centered else 2 * x - 1).astype(self.style.dtype)
         skips = self._down(image, embedding, train)
         h = self._across(skips[-1], embedding, train)
         return self._up(h, skips, embedding, train).astype(x.dtype)
 
     def _down(self, image: Image, embedding: Embedding, train: bool) -> list[Image]:
-        stem = Conv(self.widths[0], kernel_init=default_init(), dtype=self.style.dtype, name="stem")
+        stem = Conv(self.stem, kernel_init=default_init(), dtype=self.style.dtype, name="stem")
         skips = [stem(image)]
         for level, width in enumerate(self.widths):
             if level:
@@ -94,10 +106,13 @@ class UNet(nn.Module):
         return skips
 
     def _across(self, h: Image, embedding: Embedding, train: bool) -> Image:
-        width = h.shape[-1]
-        h = self.layers.block(self.style, width, "middle_block_0")(h, embedding, train)
-        h = Attention(self.style, name="middle_attention")(h)
-        return self.layers.block(self.style, width, "middle_block_1")(h, embedding, train)
+        width, style = h.shape[-1], self.style
+        if self.middle_rescale is not None:
+            style = replace(style, rescale=self.middle_rescale)
+        h = self.layers.block(style, width, "middle_block_0")(h, embedding, train)
+        if self.middle_attention:
+            h = Attention(style, name="middle_attention")(h)
+        return self.layers.block(style, width, "middle_block_1")(h, embedding, train)
 
     def _up(self, h: Image, skips: list[Image], embedding: Embedding, train: bool) -> Image:
         pyramid = None
@@ -106,7 +121,9 @@ class UNet(nn.Module):
                 joined = jnp.concatenate([h, skips.pop()], axis=-1)
                 block = self.layers.block(self.style, self.widths[level], f"up_{level}_block_{i}")
                 h = block(joined, embedding, train)
-            if self.attention[level]:
+                if self.attention[level] and self.attention_each_up:
+                    h = Attention(self.style, name=f"up_{level}_attention_{i}")(h)
+            if self.attention[level] and not self.attention_each_up:
                 h = Attention(self.style, name=f"up_{level}_attention")(h)
             step = self.output.step(self.style, self.channels, name=f"up_{level}_output")
             pyramid, h = step(pyramid, h)
@@ -116,12 +133,14 @@ class UNet(nn.Module):
         return self.output.head(self.style, self.channels, name="output")(pyramid, h)
 
 
-def normalized_widths(widths: tuple[int, ...], blocks: int, doubled: bool) -> Iterator[int]:
+def normalized_widths(
+    stem: int, widths: tuple[int, ...], blocks: int, doubled: bool
+) -> Iterator[int]:
     """Numbers of channels that the U-Net's GroupNorms will see, each once or more.
 
     `doubled` says that the input pyramid doubles the channels after every halving.
     """
-    h, skips = widths[0], [widths[0]]
+    h, skips = stem, [stem]
     for level, width in enumerate(widths):
         if level:
             yield h

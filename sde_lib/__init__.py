@@ -9,14 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from sde_lib.base import SDE, Reverse, expand
+from sde_lib.karras import KarrasVE
 from sde_lib.oracles import Gaussian, Mixture, empirical
 from sde_lib.parametrization import (
     EDM,
     Conditioning,
     Continuous,
+    CosineLevelLabel,
     Data,
     DescendingLevelLabel,
     LevelBelow,
+    LogHalfSigmaLabel,
     LogSigmaLabel,
     NearestLevel,
     Noise,
@@ -26,8 +29,10 @@ from sde_lib.parametrization import (
     Rounding,
     ScaledScore,
     TimeLabel,
+    UnitNoise,
     V,
     Velocity,
+    VPTimeLabel,
 )
 from sde_lib.pytree import pytree, static
 from sde_lib.score import Conditional, ModelScore, Score
@@ -38,10 +43,10 @@ from sde_lib.ve import VE
 from sde_lib.vp import VP
 
 __all__ = [
-    "EDM", "SDE", "VE", "VP", "Conditional", "Data", "Gaussian", "LogSigmaLabel", "Mixture",
-    "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse", "ScaledScore", "Score",
-    "SubVP", "Tabulated", "TimeLabel", "V", "Velocity", "build", "build_parametrization",
-    "choose", "empirical", "expand", "pytree", "static",
+    "EDM", "SDE", "VE", "VP", "Conditional", "Data", "Gaussian", "KarrasVE", "LogSigmaLabel",
+    "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse", "ScaledScore",
+    "Score", "SubVP", "Tabulated", "TimeLabel", "UnitNoise", "V", "Velocity", "build",
+    "build_parametrization", "choose", "empirical", "expand", "pytree", "static",
 ]  # fmt: skip
 
 Section = Any
@@ -51,12 +56,14 @@ SDES: dict[str, Callable[[Section], SDE]] = {
     "vp": lambda c: VP(c.beta_min, c.beta_max),
     "subvp": lambda c: SubVP(c.beta_min, c.beta_max),
     "ve": lambda c: VE(c.sigma_min, c.sigma_max),
+    "edm": lambda c: KarrasVE(c.sigma_min, c.sigma_max),
 }
 PUBLISHED_NAMES = {"vpsde": "vp", "subvpsde": "subvp", "vesde": "ve"}
 """score_sde's names for the same SDEs."""
 
 PREDICTIONS: dict[str, Callable[[Section], Prediction]] = {
     "noise": lambda c: Noise(),
+    "unit_noise": lambda c: UnitNoise(),
     "scaled_score": lambda c: ScaledScore(),
     "score": lambda c: RawScore(),
     "data": lambda c: Data(),
@@ -64,12 +71,15 @@ PREDICTIONS: dict[str, Callable[[Section], Prediction]] = {
     "velocity": lambda c: Velocity(),
     "edm": lambda c: EDM(c.sigma_data),
 }
-CONDITIONINGS: dict[str, Callable[[int], Conditioning]] = {
-    "time": lambda n: TimeLabel(999.0),
-    "log_sigma": lambda n: LogSigmaLabel(1.0),
-    "quarter_log_sigma": lambda n: LogSigmaLabel(0.25),
-    "level": lambda n: TimeLabel(n - 1.0),
-    "descending_level": lambda n: DescendingLevelLabel(n),
+CONDITIONINGS: dict[str, Callable[[Section], Conditioning]] = {
+    "time": lambda c: TimeLabel(999.0),
+    "log_sigma": lambda c: LogSigmaLabel(1.0),
+    "log_half_sigma": lambda c: LogHalfSigmaLabel(),
+    "quarter_log_sigma": lambda c: LogSigmaLabel(0.25),
+    "level": lambda c: TimeLabel(c.num_scales - 1.0),
+    "vp_time": lambda c: VPTimeLabel(VP(c.beta_min, c.beta_max), c.num_scales - 1.0),
+    "cosine_level": lambda c: CosineLevelLabel.of(c.num_scales),
+    "descending_level": lambda c: DescendingLevelLabel(c.num_scales),
 }
 ROUNDINGS: dict[str, Callable[[int], Rounding]] = {
     "none": lambda n: Continuous(),
@@ -83,8 +93,16 @@ PUBLISHED: dict[tuple[str, bool], tuple[str, str]] = {
     ("subvp", True): ("time", "none"),
     ("ve", True): ("log_sigma", "none"),
     ("ve", False): ("descending_level", "nearest"),
+    ("edm", True): ("quarter_log_sigma", "none"),
 }
-"""(SDE, training.continuous) -> score_sde's (conditioning, rounding)."""
+"""(SDE, training.continuous) -> its authors' (conditioning, rounding)."""
+PUBLISHED_PREDICTIONS: dict[str, Callable[[Section], str]] = {
+    "vp": lambda c: "noise",
+    "subvp": lambda c: "noise",
+    "ve": lambda c: "scaled_score" if c.scale_by_sigma else "score",
+    "edm": lambda c: "edm",
+}
+"""SDE -> what its authors' networks predict."""
 
 
 def build(config: Section) -> SDE:
@@ -102,18 +120,16 @@ def build(config: Section) -> SDE:
 
 
 def build_parametrization(config: Section) -> Parametrization:
-    """The parametrization of a config; 'published' means score_sde's for that SDE."""
+    """The parametrization of a config; 'published' means that of the SDE's authors."""
     name = PUBLISHED_NAMES.get(config.sde.name, config.sde.name)
     label, rounding = PUBLISHED[name, bool(config.training.continuous)]
     prediction = config.model.prediction
     if prediction == "published":
-        scaled = "scaled_score" if config.model.scale_by_sigma else "score"
-        prediction = scaled if name == "ve" else "noise"
+        prediction = PUBLISHED_PREDICTIONS[name](config.model)
     if config.model.conditioning != "published":
         label = config.model.conditioning
-    n = config.sde.num_scales
     return Parametrization(
         choose("model.prediction", prediction, PREDICTIONS)(config.model),
-        choose("model.conditioning", label, CONDITIONINGS)(n),
-        choose("the rounding of times", rounding, ROUNDINGS)(n),
+        choose("model.conditioning", label, CONDITIONINGS)(config.sde),
+        choose("the rounding of times", rounding, ROUNDINGS)(config.sde.num_scales),
     )

@@ -14,10 +14,12 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from sde_lib.base import SDE, Number, Time, expand
 from sde_lib.pytree import pytree, static
+from sde_lib.vp import VP
 
 ROUNDING_SLACK = 5e-4
 """Added before truncating t (N - 1): float32 keeps an integer level to 1.2e-4 at N = 1000."""
@@ -51,6 +53,21 @@ class Noise:
 
     def input_scale(self, alpha: Time, sigma: Time) -> Time:
         return jnp.ones_like(alpha)
+
+
+@pytree
+class UnitNoise:
+    """F = eps, the network being given x_t / sqrt(alpha^2 + sigma^2).
+
+    So a network that was trained on a variance-preserving process (VP, iDDPM) serves any other:
+    Karras et al. 2022, arXiv:2206.00364, table 1, columns 'VP' and 'iDDPM'.
+    """
+
+    def coefficients(self, alpha: Time, sigma: Time) -> Coefficients:
+        return Coefficients(1 / alpha, -sigma / alpha, jnp.zeros_like(alpha), jnp.ones_like(alpha))
+
+    def input_scale(self, alpha: Time, sigma: Time) -> Time:
+        return 1 / jnp.sqrt(alpha**2 + sigma**2)
 
 
 @pytree
@@ -157,6 +174,62 @@ class LogSigmaLabel:
 
     def label(self, sde: SDE, t: Time) -> Time:
         return -0.5 * self.scale * sde.log_snr(t)
+
+
+@pytree
+class LogHalfSigmaLabel:
+    """log(sigma / (2 alpha)): what EDM's VE networks are told (its table 1, column 'VE')."""
+
+    def label(self, sde: SDE, t: Time) -> Time:
+        alpha, sigma = sde.marginal(t)
+        return jnp.log(0.5 * (sigma / alpha))
+
+
+@pytree
+class VPTimeLabel:
+    """scale * (the time at which the VP SDE has the SNR of t): EDM's table 1, column 'VP'.
+
+    A network trained on VP, fed 999 t, so serves any SDE; under VP itself it is `TimeLabel`.
+    """
+
+    vp: VP = VP()
+    scale: Number = 999.0
+
+    def label(self, sde: SDE, t: Time) -> Time:
+        return self.scale * self.vp.time_of_log_snr(sde.log_snr(t))
+
+
+IDDPM_RATIO, IDDPM_OFFSET = 0.001, 0.008
+"""iDDPM's C_1, the least ratio of successive a_j, and C_2, the offset at the cosine's end."""
+
+
+@pytree
+class CosineLevelLabel:
+    """The index, in iDDPM's order, of the noise level nearest to sigma / alpha.
+
+    The levels are u_M = 0, u_{j-1} = sqrt((u_j^2 + 1) / max(a_{j-1} / a_j, C_1) - 1) with
+    a_j = sin^2(pi j / (2 M (C_2 + 1))), falling from u_0 (Nichol & Dhariwal 2021,
+    arXiv:2102.09672, as in EDM's table 1, column 'iDDPM'); level j has the label M - 1 - j.
+    """
+
+    levels: Float[Array, " m_plus_1"]
+
+    @classmethod
+    def of(cls, num_scales: int) -> CosineLevelLabel:
+        """The M = num_scales levels and u_M, computed in float64 and cast once."""
+        angle = np.pi / 2 * np.arange(num_scales + 1) / (num_scales * (IDDPM_OFFSET + 1))
+        kept = np.sin(angle) ** 2
+        u = np.zeros(num_scales + 1)
+        for j in range(num_scales, 0, -1):
+            ratio = max(kept[j - 1] / kept[j], IDDPM_RATIO)
+            u[j - 1] = np.sqrt((u[j] ** 2 + 1) / ratio - 1)
+        return cls(jnp.asarray(u, float))
+
+    def label(self, sde: SDE, t: Time) -> Time:
+        alpha, sigma = sde.marginal(t)
+        levels = self.levels.astype(t.dtype).reshape((1,) * t.ndim + (-1,))
+        nearest = jnp.argmin(jnp.abs((sigma / alpha)[..., None] - levels), axis=-1)
+        return (self.levels.shape[0] - 2 - nearest).astype(t.dtype)
 
 
 @pytree

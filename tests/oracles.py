@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from sde_lib import SDE, VE, VP, Gaussian, Mixture, SubVP
+from sde_lib import SDE, VE, VP, Gaussian, KarrasVE, Mixture, SubVP
 
 SDES: dict[str, SDE] = {
     "vp": VP(),
     "subvp": SubVP(),
     "ve": VE(),
+    "edm": KarrasVE(),
     "ddpm": VP().discrete(1000),
 }
 

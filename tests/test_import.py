@@ -13,9 +13,11 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import main
+import models
 from configs import command_line
 from eval_lib.sampling import load_score
-from models.pretrained import load
+from models.pretrained import load, networks
+from tests.models import ncsn_golden
 from tests.models.pretrained import writing
 from train_lib.checkpoint import Checkpoints
 from train_lib.experiment import Experiment
@@ -44,13 +46,13 @@ def experiment(workdir, config):
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    """workdir(case): the golden checkpoint of a case, imported from the command line."""
+    """workdir(case, source): a checkpoint, of a golden case if no other, from the command line."""
 
     @functools.cache
-    def make(case):
+    def make(case, source=None):
         folder = tmp_path_factory.mktemp(case) / "run"
-        source = GOLDEN / f"{case}.pth"
-        assert run("import", folder, *CASES[case], "--import_from", str(source)) == 0
+        source = source or GOLDEN / f"{case}.pth"
+        assert run("import", folder, *CASES.get(case, []), "--import_from", str(source)) == 0
         return folder
 
     return make
@@ -151,6 +153,69 @@ def test_training_goes_on_from_the_step_of_the_file(imported):
     jax.tree.map(np.testing.assert_array_equal, state["params"], raw)
     jax.tree.map(np.testing.assert_array_equal, state["ema"][0], ema)
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(state["opt_state"]))
+
+
+# Other families ----------------------------------------------------------------------------------
+
+
+def test_edm_snapshot_is_imported_and_denoises_as_the_original(imported):
+    folder = imported("edm", GOLDEN / "edm_ddpmpp.pkl")
+    score, _ = load_score(experiment(folder, []), folder)
+    arrays = np.load(GOLDEN / "edm_ddpmpp.npz")
+    quick = {"xla_backend_optimization_level": 0}
+    denoise = jax.jit(lambda s, x, t: s.denoise(x, t), compiler_options=quick)
+    with jax.default_matmul_precision("highest"):
+        found = denoise(score, jnp.asarray(arrays["x"]), jnp.asarray(arrays["sigma"]))
+    # As above; each image by itself, since they differ in size by their noise.
+    for one, other in zip(np.asarray(found), arrays["denoised"], strict=True):
+        assert relative(one, other) < 1e-5
+    loaded = load(GOLDEN / "edm_ddpmpp.pkl")
+    jax.tree.map(np.testing.assert_array_equal, loaded, score)
+
+
+def test_diffusers_directory_is_imported_with_both_its_sets_of_weights(imported):
+    folder = imported("diffusers", GOLDEN / "diffusers" / "ve")
+    made = experiment(folder, [])
+    assert (made.config.model.name, made.config.sampling.corrector) == ("ncsnpp", "langevin")
+    for ema in (False, True):
+        made.config.sampling.ema = ema
+        loaded = load(GOLDEN / "diffusers" / "ve", ema=ema)
+        jax.tree.map(np.testing.assert_array_equal, load_score(made, folder)[0], loaded)
+
+
+def test_our_own_export_comes_back_bitwise(imported, tmp_path):
+    folder, file = imported("edm", GOLDEN / "edm_ddpmpp.pkl"), tmp_path / "model.safetensors"
+    config = ["--config", str(folder / "config.py")]
+    export = ["--export_to", str(file), "--export_as", "safetensors"]
+    assert run("export", folder, *config, *export) == 0
+    again = imported("again", file)
+    scores = [load_score(experiment(w, []), w)[0] for w in (folder, again)]
+    jax.tree.map(np.testing.assert_array_equal, *scores)
+    assert (again / "config.json").read_text() == (folder / "config.json").read_text()
+
+
+def test_ncsn_of_pytorch_sets_which_release_it_is(capsys, tmp_path):
+    """A published configuration is of score_sde's JAX network, which differs a little."""
+    found = {f"module.{k}": writing.saved(v, k) for k, v in
+             ncsn_golden.weights("original ncsnv2_64").items()}  # fmt: skip
+    shadow = [writing.saved(t.arguments[0].array, f"e{k}") for k, t in found.items()]
+    ema = {"decay": 0.999, "num_updates": 7, "shadow_params": shadow}
+    content = {"optimizer": {}, "model": found, "ema": ema, "step": 7}
+    source = writing.write_zip(tmp_path / "checkpoint_8.pth", content)
+    config = ["--config", f"{ROOT}/configs/score_sde.py:ve/ncsnv2/cifar10", "--config.model.nf=6"]
+    folder = tmp_path / "run"
+    assert run("import", folder, *config, "--import_from", str(source)) == 0
+    told = capsys.readouterr().out
+    assert "model.refinenet='original' is taken from the file" in told
+    assert str(folder / "config.py") in told
+    score, step = load_score(experiment(folder, []), folder)
+    assert step == 7
+    case = ncsn_golden.config_of("original ncsnv2_64")
+    network = models.build(case)
+    expected = networks.to_params(
+        ncsn_golden.weights("original ncsnv2_64"), network, case, "torch"
+    )
+    jax.tree.map(np.testing.assert_array_equal, score.params, expected)
 
 
 # Refusals ----------------------------------------------------------------------------------------

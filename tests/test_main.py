@@ -458,7 +458,7 @@ def test_a_damaged_config_of_a_workdir_is_refused(fails, tmp_path):
 
 
 def test_an_impatient_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):
-    def interrupted(config: Any, workdir: Path) -> int:
+    def interrupted(asked: Any) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(main.MODES, "sample", interrupted)

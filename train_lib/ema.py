@@ -17,11 +17,13 @@ class EMA:
     """ema <- r ema + (1 - r) params after every update.
 
     warmup=True takes r = min(rate, (1 + n) / (10 + n)) after n updates, as score_sde's PyTorch
-    code does; its JAX code uses the constant rate.
+    code does; its JAX code uses the constant rate. rampup > 0 lets the half-life be at most rampup
+    times the updates before, as EDM does (Karras et al. 2022, arXiv:2206.00364, appendix F.2).
     """
 
     rates: tuple[float, ...] = (0.9999,)
     warmup: bool = field(default=False)
+    rampup: float = 0.0
 
     def init(self, params: Params) -> tuple[Params, ...]:
         """One copy per rate, in buffers of their own (the state is donated)."""
@@ -30,7 +32,11 @@ class EMA:
     def rate(self, rate: float, step: Int[Array, ""]) -> Float[Array, ""]:
         """The rate at the update that makes `step` updates."""
         n = step.astype(jnp.float32)
-        return jnp.minimum(rate, (1 + n) / (10 + n)) if self.warmup else jnp.float32(rate)
+        r = jnp.minimum(rate, (1 + n) / (10 + n)) if self.warmup else jnp.float32(rate)
+        if not self.rampup:
+            return r
+        # 2^(-1 / half-life); nothing is kept of what was there before the first update.
+        return jnp.minimum(r, jnp.exp2(-1 / jnp.maximum(self.rampup * (n - 1), 1e-8)))
 
     def update(
         self, averages: tuple[Params, ...], params: Params, step: Int[Array, ""]

@@ -45,7 +45,7 @@ class Experiment:
             score,
             objective.build(config),
             optimizer.build(config.optim, training.n_iters),
-            EMA((model.ema_rate, *model.extra_ema_rates), training.ema_warmup),
+            EMA((model.ema_rate, *model.extra_ema_rates), training.ema_warmup, training.ema_rampup),
             training.accumulate,
             labelled=model.num_classes > 0,
         )

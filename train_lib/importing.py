@@ -49,8 +49,8 @@ def import_checkpoint(
 
     The workdir gets the config, and a checkpoint of the file's step with its raw and averaged
     weights and a fresh state of the optimizer, so that it can be sampled from and trained on.
-    Without a config it also gets a config file, for the commands that follow. Nothing is written
-    before everything has been read and fits.
+    Without a config, or where the file has its own mind about a setting, it also gets a config
+    file, for the commands that follow. Nothing is written before everything has been read and fits.
 
     Args:
       override: changes a config that is made of the checkpoint.
@@ -63,11 +63,13 @@ def import_checkpoint(
     """
     _check_new(folder, config)
     opened = open_checkpoint(source, config)
-    checkpoint, made = opened.checkpoint, config is None
-    if made:
+    checkpoint, made = opened.checkpoint, config is None or bool(opened.adopted)
+    if config is None:
         override(opened.config)
         if checkpoint.note:
             log(checkpoint.note)
+    for name, value in opened.adopted.items():
+        log(f"{name}={value!r} is taken from the file")
     experiment = Experiment.of(opened.config)
     try:
         state = _state(experiment, opened, log)

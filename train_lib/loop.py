@@ -3,108 +3,33 @@
 from __future__ import annotations
 
 import math
-import signal
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 import data_lib
 from eval_lib import pictures
-from eval_lib.generate import Generator
-from sde_lib import Score
-from train_lib import sharding, workdir
+from eval_lib.generate import make_generator
+from train_lib import held_out, sharding, workdir
 from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import SAMPLE_STREAM, Experiment
+from train_lib.experiment import Experiment
 from train_lib.files import WorkdirLock, atomic_write
 from train_lib.logging import RunLog, duration, speed
+from train_lib.meter import Meter, Throughput
+from train_lib.signals import StopRequest, stop_on_signals
 from train_lib.state import TrainState
-from train_lib.step import Batch, Recipe, make_step
-
-EVAL_SEED = 1
-"""Of the times and noises of the held-out loss: the same at every evaluation."""
+from train_lib.step import Batch, make_step
 
 
 class Diverged(RuntimeError):
     """The loss stopped being a number; what was saved before is kept."""
-
-
-# Leaving on a signal -----------------------------------------------------------------------------
-
-
-@dataclass
-class StopRequest:
-    """Set by SIGTERM or Ctrl-C; the loop saves and leaves at the next step."""
-
-    signum: int = 0
-
-    def __bool__(self) -> bool:
-        return self.signum != 0
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn the first SIGTERM or SIGINT into a request; a second one ends the process at once."""
-    request = StopRequest()
-
-    def ask(signum: int, frame: FrameType | None) -> None:
-        request.signum = signum
-        signal.signal(signum, previous[signal.Signals(signum)])
-
-    signals = signal.SIGTERM, signal.SIGINT
-    previous = {s: signal.signal(s, ask) for s in signals}
-    try:
-        yield request
-    finally:
-        for s in signals:
-            signal.signal(s, previous[s])
-
-
-# The held-out loss -------------------------------------------------------------------------------
-
-
-def make_eval(recipe: Recipe) -> Callable[[Any, Array, Batch], tuple[Array, Array]]:
-    """evaluate(params, key, batch) -> (sum of losses, number of images), padding left out."""
-
-    @jax.jit
-    def evaluate(params: Any, key: Array, batch: Batch) -> tuple[Array, Array]:
-        score = replace(recipe.score, params=params)
-        condition = recipe.condition(batch)
-        losses = recipe.objective(score, key, batch["image"], condition, train=False)
-        return jnp.sum(losses * batch["mask"]), jnp.sum(batch["mask"])
-
-    return evaluate
-
-
-def held_out_loss(
-    evaluate: Callable[..., Any], params: Any, images: data_lib.Images, config: Any, mesh: Any
-) -> float:
-    """The mean loss over a whole split, with the same times and noises every time."""
-    data = config.data
-    batches = data_lib.epoch_batches(
-        images,
-        batch_size=-(-config.eval.batch_size // mesh.size) * mesh.size,
-        centered=data.centered,
-        dequantize_seed=EVAL_SEED if data.uniform_dequantization else None,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    key = jax.random.key(EVAL_SEED)
-    sums = [
-        evaluate(params, jax.random.fold_in(key, k), sharding.shard_batch(batch, mesh))
-        for k, batch in enumerate(batches)
-    ]
-    total, count = (sum(map(float, column)) for column in zip(*sums, strict=True))
-    return total / count
 
 
 # Building blocks ---------------------------------------------------------------------------------
@@ -121,22 +46,6 @@ def check_labels(splits: data_lib.Splits, classes: int) -> None:
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"model.num_classes={classes} is too few for {splits.name}, whose labels "
                          f"run from {labels.min()} to {labels.max()}")  # fmt: skip
-
-
-def make_generator(experiment: Experiment, score: Score) -> Generator:
-    """What draws the config's samples from a trained score."""
-    config = experiment.config
-    return Generator(
-        score,
-        experiment.sampler,
-        experiment.times,
-        experiment.key(SAMPLE_STREAM),
-        experiment.image_shape,
-        data_lib.Scaler(config.data.centered),
-        denoise=config.sampling.noise_removal,
-        frames=config.sampling.frames,
-        classes=config.model.num_classes,
-    )
 
 
 def restore_or_start(experiment: Experiment, checkpoints: Checkpoints, mesh: Any) -> TrainState:
@@ -184,28 +93,6 @@ def is_due(step: int, period: int, total: int) -> bool:
     return period > 0 and (step % period == 0 or step == total)
 
 
-class Throughput:
-    """Updates per second, measured between calls."""
-
-    def __init__(self, step: int) -> None:
-        self.start(step)
-
-    def start(self, step: int) -> None:
-        """Begin to measure here: what lies before, such as compilation, does not count."""
-        self._step, self._time = step, time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Since the start or the last lap."""
-        return time.perf_counter() - self._time
-
-    def lap(self, step: int) -> float | None:
-        """Updates/s since the start or the last lap; None if there were none."""
-        done, seconds = step - self._step, self.seconds
-        self.start(step)
-        return done / seconds if done else None
-
-
 # Unoptimized, because it takes longer to compile than it is ever going to run.
 @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 def all_finite(tree: Any) -> Array:
@@ -235,114 +122,138 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
         with Checkpoints(
             folder / "checkpoints", keep=keep, snapshot_every=permanent, log=log
         ) as checkpoints:
-            return _run(experiment, folder, splits, checkpoints, stop, log)
+            return _Run(experiment, folder, splits, checkpoints, log).go(stop)
 
 
-def _run(
-    experiment: Experiment,
-    folder: Path,
-    splits: data_lib.Splits,
-    checkpoints: Checkpoints,
-    stop: StopRequest,
-    log: Callable[[str], None],
-) -> int:
-    config, training = experiment.config, experiment.config.training
-    total, mesh = training.n_iters, sharding.device_mesh()
-    lead = jax.process_index() == 0
+class _Run:
+    """A run that has its data and its workdir: `go` is the loop, the rest is what happens in it."""
 
-    # State and data, from where the last run ended
-    state = restore_or_start(experiment, checkpoints, mesh)
-    step = int(state.step)
-    batches = training_batches(splits.train, config, step)
-    size = sum(x.size for x in jax.tree.leaves(state.params))
-    start = f"resuming at step {step}" if step else "starting"
-    log(f"{start}: {size:,} parameters, {len(splits.train):,} training images of {splits.name}, "
-        f"{mesh.size} {jax.default_backend()} device(s), to step {total}")  # fmt: skip
-    update, evaluate = make_step(experiment.recipe), make_eval(experiment.recipe)
-    recent: list[dict[str, Float[Array, " k"]]] = []
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path,
+        splits: data_lib.Splits,
+        checkpoints: Checkpoints,
+        say: Callable[[str], None],
+    ) -> None:
+        config = experiment.config
+        self._experiment, self._folder, self._splits = experiment, folder, splits
+        self._checkpoints, self._say = checkpoints, say
+        self._settings, self._total = config.training, config.training.n_iters
+        self._mesh = sharding.device_mesh()
+        self._state = restore_or_start(experiment, checkpoints, self._mesh)
+        self._step = int(self._state.step)
+        self._batches = training_batches(splits.train, config, self._step)
+        self._update = make_step(experiment.recipe)
+        self._evaluate = held_out.make_eval(experiment.recipe)
+        self._meter, self._clock, self._compiled = Meter(), Throughput(self._step), False
 
-    def diverged() -> Diverged:
-        checkpoints.wait()
-        saved = checkpoints.latest()
-        kept = "nothing was saved yet" if saved is None else f"checkpoint {saved} is kept"
-        return Diverged(
-            f"the training diverged before step {step} of {total}, {kept}: train in another "
-            "--workdir with a smaller optim.lr or optim.grad_clip"
-        )
+    def go(self, stop: StopRequest) -> int:
+        """Train until the end or until asked to stop; returns the exit code."""
+        self._say(self._opening())
+        training, lead = self._settings, jax.process_index() == 0
+        preemption = training.snapshot_freq_for_preemption
+        with RunLog(self._folder / "logs", self._step, self._total, active=lead) as self._log:
+            self._clock.start(self._step)
+            while self._step < self._total and not stop:
+                self._advance()
+                if self._due(training.log_freq):
+                    self._report()
+                if self._due(training.eval_freq):
+                    self._report_held_out()
+                if self._due(preemption) or self._due(training.snapshot_freq):
+                    self._save()
+                if self._due(training.snapshot_freq):
+                    self._snapshot()
+            self._save(wait=True)
+        return self._leave(stop)
 
-    def save(wait: bool = False) -> None:
-        # The optimizer's state and the averages cannot be worse than the parameters they made.
-        if not all_finite(state.params):
-            raise diverged()
-        meta = {"config": workdir.read_config(folder), "data_step": step}
-        checkpoints.save(step, state.as_dict(), meta, wait=wait)
+    def _opening(self) -> str:
+        size = sum(x.size for x in jax.tree.leaves(self._state.params))
+        start = f"resuming at step {self._step}" if self._step else "starting"
+        train = self._splits.train
+        return (f"{start}: {size:,} parameters, {len(train):,} training images of "
+                f"{self._splits.name}, {self._mesh.size} {jax.default_backend()} device(s), "
+                f"to step {self._total}")  # fmt: skip
 
-    with RunLog(folder / "logs", step, total, active=lead) as run_log:
+    def _due(self, period: int) -> bool:
+        return is_due(self._step, period, self._total)
+
+    def _advance(self) -> None:
+        """Up to n_jitted_steps updates in one call, never past something that is due."""
+        training = self._settings
         periods = (training.log_freq, training.eval_freq, training.snapshot_freq,
                    training.snapshot_freq_for_preemption)  # fmt: skip
-        clock, compiled = Throughput(step), False
-        while step < total and not stop:
-            # Up to n_jitted_steps updates in one call, never past something that is due
-            due = next_stop(step, total, *periods)
-            k = min(training.n_jitted_steps, due - step)
-            state, metrics = update(state, stack_batches(batches, k, mesh))
-            step += k
-            recent.append(metrics)
-            run_log.advance(k)
-            if not compiled:
-                compiled = True
-                run_log.say(f"compiled in {duration(clock.seconds)}")
-                clock.start(step)
+        due = next_stop(self._step, self._total, *periods)
+        k = min(training.n_jitted_steps, due - self._step)
+        batches = stack_batches(self._batches, k, self._mesh)
+        self._state, metrics = self._update(self._state, batches)
+        self._step += k
+        self._meter.add(metrics)
+        self._log.advance(k)
+        if not self._compiled:
+            self._compiled = True
+            self._log.say(f"compiled in {duration(self._clock.seconds)}")
+            self._clock.start(self._step)
 
-            if is_due(step, training.log_freq, total):
-                values = jax.device_get(recent)
-                loss = float(np.mean(np.concatenate([m["loss"] for m in values])))
-                norm = float(np.mean(np.concatenate([m["grad_norm"] for m in values])))
-                if not math.isfinite(loss + norm):
-                    raise diverged()
-                pace, speeds = "", {}
-                if rate := clock.lap(step):
-                    speeds = {"images_per_second": rate * training.batch_size}
-                    pace = (f"  {speed(speeds['images_per_second'])} images/s"
-                            f"  {duration((total - step) / rate)} left")  # fmt: skip
-                run_log.write(step, train_loss=loss, grad_norm=norm, **speeds)
-                run_log.say(f"step {step}/{total}  loss {loss:.4g}{pace}")
-                recent = []
-            if is_due(step, training.eval_freq, total):
-                loss = held_out_loss(evaluate, state.ema[0], splits.test, config, mesh)
-                run_log.write(step, eval_loss=loss)
-                run_log.say(f"step {step}/{total}  held-out loss {loss:.4g}")
-                clock.start(step)
-            if is_due(step, training.snapshot_freq_for_preemption, total) or is_due(
-                step, training.snapshot_freq, total
-            ):
-                save()
-            if is_due(step, training.snapshot_freq, total):
-                _snapshot(experiment, folder, state, step, run_log)
-                clock.start(step)
-        save(wait=True)
-    if stop and step < total:
-        log(f"asked to stop: saved step {step} of {total}; the same command goes on from there")
-        return 128 + stop.signum
-    log(f"trained to step {step}: {folder}")
-    return 0
+    def _report(self) -> None:
+        """The training loss and the pace since the last report."""
+        means, pace, speeds = self._meter.means(), "", {}
+        if not all(map(math.isfinite, means.values())):
+            raise self._diverged()
+        if rate := self._clock.lap(self._step):
+            speeds = {"images_per_second": rate * self._settings.batch_size}
+            pace = (f"  {speed(speeds['images_per_second'])} images/s"
+                    f"  {duration((self._total - self._step) / rate)} left")  # fmt: skip
+        loss, norm = means["loss"], means["grad_norm"]
+        self._log.write(self._step, train_loss=loss, grad_norm=norm, **speeds)
+        self._log.say(f"step {self._step}/{self._total}  loss {loss:.4g}{pace}")
 
+    def _report_held_out(self) -> None:
+        config, params = self._experiment.config, self._state.ema[0]
+        loss = held_out.loss(self._evaluate, params, self._splits.test, config, self._mesh)
+        self._log.write(self._step, eval_loss=loss)
+        self._log.say(f"step {self._step}/{self._total}  held-out loss {loss:.4g}")
+        self._clock.start(self._step)
 
-def _snapshot(
-    experiment: Experiment, folder: Path, state: TrainState, step: int, run_log: RunLog
-) -> None:
-    """A grid of samples and the loss curve, as pictures."""
-    sampling = experiment.config.sampling
-    images = None
-    if experiment.config.training.snapshot_sampling:
-        score = replace(experiment.score, params=state.ema[0])
-        generator = replace(make_generator(experiment, score), frames=0)
-        count = min(sampling.num_samples, sampling.batch_size)
-        images = generator.draw(0, count)["samples"]
-    if jax.process_index() == 0:
-        pictures_folder = folder / "snapshots"
-        pictures_folder.mkdir(exist_ok=True)
-        if images is not None:
-            png = pictures.grid_png(images)
-            atomic_write(pictures_folder / f"samples_{step:08d}.png", png)
-        atomic_write(folder / "loss.png", pictures.loss_curve_png(run_log.curves()))
+    def _save(self, wait: bool = False) -> None:
+        # The optimizer's state and the averages cannot be worse than the parameters they made.
+        if not all_finite(self._state.params):
+            raise self._diverged()
+        meta = {"config": workdir.read_config(self._folder), "data_step": self._step}
+        self._checkpoints.save(self._step, self._state.as_dict(), meta, wait=wait)
+
+    def _diverged(self) -> Diverged:
+        self._checkpoints.wait()
+        saved = self._checkpoints.latest()
+        kept = "nothing was saved yet" if saved is None else f"checkpoint {saved} is kept"
+        return Diverged(
+            f"the training diverged before step {self._step} of {self._total}, {kept}: train in "
+            "another --workdir with a smaller optim.lr or optim.grad_clip"
+        )
+
+    def _snapshot(self) -> None:
+        """A grid of samples and the loss curve, as pictures."""
+        images, sampling = None, self._experiment.config.sampling
+        if self._settings.snapshot_sampling:
+            score = replace(self._experiment.score, params=self._state.ema[0])
+            generator = replace(make_generator(self._experiment, score), frames=0)
+            count = min(sampling.num_samples, sampling.batch_size)
+            images = generator.draw(0, count)["samples"]
+        if jax.process_index() == 0:
+            pictures_folder = self._folder / "snapshots"
+            pictures_folder.mkdir(exist_ok=True)
+            if images is not None:
+                png = pictures.grid_png(images)
+                atomic_write(pictures_folder / f"samples_{self._step:08d}.png", png)
+            curves = pictures.loss_curve_png(self._log.curves())
+            atomic_write(self._folder / "loss.png", curves)
+        self._clock.start(self._step)
+
+    def _leave(self, stop: StopRequest) -> int:
+        if stop and self._step < self._total:
+            self._say(f"asked to stop: saved step {self._step} of {self._total}; "
+                      "the same command goes on from there")  # fmt: skip
+            return 128 + stop.signum
+        self._say(f"trained to step {self._step}: {self._folder}")
+        return 0

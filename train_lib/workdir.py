@@ -38,10 +38,13 @@ def _is_free(name: str) -> bool:
 
 
 def read_config(workdir: Path) -> dict[str, Any] | None:
-    """The flat config of a workdir, or None if it has none."""
+    """The flat config of a workdir, or None if it has none.
+
+    A setting that was not there yet when the file was written has its default.
+    """
     path = workdir / CONFIG_FILE
     try:
-        return dict(json.loads(path.read_text()))
+        return _plain(schema.get_default()) | dict(json.loads(path.read_text()))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, TypeError, ValueError) as error:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from models.layers.norm import GroupNorm
 from models.layers.style import Style
 
 
@@ -23,19 +22,30 @@ def attend(
     return jnp.einsum("bnm,bmc->bnc", weights.astype(value.dtype), value)
 
 
+def attend_with_heads(
+    query: Float[Array, "b n c"],
+    key: Float[Array, "b m c"],
+    value: Float[Array, "b m c"],
+    heads: int,
+) -> Float[Array, "b n c"]:
+    """`attend` on each of `heads` runs of c / heads channels (the paper's section 3.2.2)."""
+    split = [x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value)]
+    return jax.vmap(attend, in_axes=2, out_axes=2)(*split).reshape(query.shape)
+
+
 class Attention(nn.Module):
-    """Residual single-head self-attention (Ho et al., 2020, arXiv:2006.11239, appendix B)."""
+    """Residual self-attention (Ho et al., 2020, arXiv:2006.11239, appendix B)."""
 
     style: Style
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         batch, height, width, channels = x.shape
-        norm = GroupNorm(self.style.groups(channels), self.style.dtype, name="norm")
-        pixels = norm(x).reshape(batch, height * width, channels)
+        pixels = self.style.norm(channels, "norm")(x).reshape(batch, height * width, channels)
         query, key, value = (
             self.style.dense(channels, scale=0.1, name=name)(pixels)
             for name in ("query", "key", "value")
         )
         project = self.style.dense(channels, scale=self.style.init_scale, name="project")
-        return self.style.residual(x, project(attend(query, key, value)).reshape(x.shape))
+        seen = attend_with_heads(query, key, value, self.style.heads(channels))
+        return self.style.residual(x, project(seen).reshape(x.shape))

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float
 
 from models.layers.conv import Conv
 from models.layers.dropout import Dropout
-from models.layers.norm import GroupNorm
 from models.layers.style import Style, default_init
 
 Image = Float[Array, "b h w c"]
@@ -52,7 +51,7 @@ class ResBlock(nn.Module):
         return style.residual(x, h)
 
     def _norm(self, h: Image, name: str) -> Image:
-        return GroupNorm(self.style.groups(h.shape[-1]), self.style.dtype, name=name)(h)
+        return self.style.norm(h.shape[-1], name)(h)
 
     def _conv(self, h: Image, scale: float, name: str) -> Image:
         init = default_init(scale)

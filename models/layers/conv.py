@@ -42,8 +42,10 @@ class Conv(nn.Module):
       kernel_size: width and height of the kernel.
       stride: step between outputs, both ways.
       padding: see `conv2d`.
+      dilation: distance between the pixels that the kernel sees, both ways.
       use_bias: whether a bias is added.
       kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
       dtype: of the computation and of the result.
     """
 
@@ -51,18 +53,21 @@ class Conv(nn.Module):
     kernel_size: int = 3
     stride: int = 1
     padding: Literal["SAME"] | Padding = "SAME"
+    dilation: int = 1
     use_bias: bool = True
     kernel_init: Callable[..., Array] = default_init(1.0)
+    bias_init: Callable[..., Array] = nn.initializers.zeros
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b p q o"]:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
+        x, low = x.astype(self.dtype), kernel.astype(self.dtype)
+        y = conv2d(x, low, self.stride, self.padding, self.dilation)
         if not self.use_bias:
             return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", self.bias_init, (self.features,))
         return y + bias.astype(self.dtype)[None, None, None]
 
 
@@ -71,14 +76,19 @@ def conv2d(
     kernel: Float[Array, "k l c o"],
     stride: int = 1,
     padding: Literal["SAME"] | Padding = "SAME",
+    dilation: int = 1,
 ) -> Float[Array, "b p q o"]:
-    """Cross-correlation y[n, i, j] = sum_uv x[n, stride i + u, stride j + v] kernel[u, v].
+    """Cross-correlation y[n, i, j] = sum_uv x[n, s i + d u, s j + d v] kernel[u, v].
 
-    Indices are those of x after padding: by zeros above, below, left and right as given,
-    ((above, below), (left, right)), or for "SAME" so that p = ceil(h / stride), q likewise, the
-    odd pixel going below and to the right. Derivatives of every order exist in both modes.
+    s is the stride, d the dilation. Indices are those of x after padding: by zeros above, below,
+    left and right as given, ((above, below), (left, right)), or for "SAME" so that
+    p = ceil(h / stride), q likewise, the odd pixel going below and to the right. Derivatives of
+    every order exist in both modes.
     """
-    pads = _pads(x.shape[1:3], kernel.shape[:2], stride, padding)
+    reach = [dilation * (n - 1) + 1 for n in kernel.shape[:2]]
+    pads = _pads(x.shape[1:3], reach, stride, padding)
+    if dilation != 1:
+        return _xla_conv(x, kernel, stride=stride, padding=pads, dilation=dilation)
     if kernel.shape[:2] == (1, 1) and stride == 1 and pads == ((0, 0), (0, 0)):
         return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0])
     if kernel.shape[:2] == (3, 3) and stride == 1 and all(0 <= n <= 2 for n in sum(pads, ())):
@@ -97,9 +107,16 @@ def _pads(
     return rows, columns
 
 
-def _xla_conv(x: Array, kernel: Array, *, stride: int = 1, padding: Padding) -> Array:
+def _xla_conv(
+    x: Array, kernel: Array, *, stride: int = 1, padding: Padding, dilation: int = 1
+) -> Array:
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 

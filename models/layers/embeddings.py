@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
+from models.layers.conditions import Condition, HideRows, as_rows
 from models.layers.style import Style
 
 LONGEST_PERIOD = 10000.0
@@ -43,28 +43,26 @@ class Positional(nn.Module):
 
     Vaswani et al., 2017, arXiv:1706.03762, section 3.5, with sines and cosines apart and the
     slowest frequency included. An odd number of features ends in a zero.
+
+    Attributes:
+      features: length of the vector.
+      endpoint: whether the slowest frequency is included; if not, n stands in place of n - 1.
+      cosines_first: whether the cosines come before the sines.
     """
 
     features: int
+    endpoint: bool = True
+    cosines_first: bool = False
 
     @nn.compact
     def __call__(self, label: Float[Array, "b"]) -> Float[Array, "b d"]:
         half = self.features // 2
         steps = jnp.arange(half, dtype=jnp.float32)
-        angle = label[:, None] * jnp.exp(steps * (-math.log(LONGEST_PERIOD) / (half - 1)))[None]
-        waves = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+        last = half - 1 if self.endpoint else half
+        angle = label[:, None] * jnp.exp(steps * (-math.log(LONGEST_PERIOD) / last))[None]
+        halves = [jnp.sin(angle), jnp.cos(angle)]
+        waves = jnp.concatenate(halves[::-1] if self.cosines_first else halves, axis=-1)
         return jnp.pad(waves, ((0, 0), (0, self.features % 2)))
-
-
-def one_hot(
-    condition: Int[Array, "b"] | Float[Array, "b k"] | None, batch: int, classes: int
-) -> Float[Array, "b k"]:
-    """Class labels as rows; None and indices outside of 0..classes-1 are the null class: zeros."""
-    if condition is None:
-        return jnp.zeros((batch, classes), jnp.float32)
-    if condition.ndim == 2:
-        return condition.astype(jnp.float32)
-    return jax.nn.one_hot(condition, classes, dtype=jnp.float32)
 
 
 class Conditioning(nn.Module):
@@ -76,27 +74,23 @@ class Conditioning(nn.Module):
       embedding: of the noise label; None leaves the network unaware of the noise level.
       classes: number of classes; 0 for none. They enter by a linear map without bias, so that
         the null class adds nothing.
+      label_dropout: fraction of the class labels that are hidden while training.
 
     Raises:
-      ValueError: a condition was given to a network without classes.
+      ValueError: a condition was given that the network does not take.
     """
 
     style: Style
     features: int
     embedding: nn.Module | None
     classes: int = 0
+    label_dropout: float = 0.0
 
     @nn.compact
     def __call__(
-        self,
-        label: Float[Array, "b"],
-        condition: Int[Array, "b"] | Float[Array, "b k"] | None = None,
+        self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"] | None:
-        if condition is not None and not self.classes:
-            raise ValueError(
-                "model.num_classes is 0, so this network takes no class labels: "
-                "set it to the number of classes, or leave the condition out"
-            )
+        rows, _ = as_rows(condition, label.shape[0], self.classes, 0)
         activation = self.style.activation
         parts = []
         if self.embedding is not None:
@@ -104,6 +98,6 @@ class Conditioning(nn.Module):
             hidden = activation(self.style.dense(self.features, name="time_0")(waves))
             parts.append(self.style.dense(self.features, name="time_1")(hidden))
         if self.classes:
-            rows = one_hot(condition, label.shape[0], self.classes)
+            rows = HideRows(self.label_dropout)(rows, train)
             parts.append(self.style.dense(self.features, use_bias=False, name="classes")(rows))
         return activation(sum(parts[1:], parts[0])) if parts else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 EPSILON = 1e-6
+"""Added to the variance by all published score_sde networks."""
 
 
 def quarter_groups(channels: int) -> int:
@@ -22,6 +24,16 @@ def quarter_groups(channels: int) -> int:
 def thirty_two_groups(channels: int) -> int:
     """DDPM's rule: 32 groups, whatever the number of channels."""
     return 32
+
+
+@dataclass(frozen=True)
+class FixedGroups:
+    """`groups` of them, whatever the number of channels."""
+
+    groups: int
+
+    def __call__(self, channels: int) -> int:
+        return self.groups
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -45,34 +57,36 @@ def group_mean(x: Float[Array, "b h w c"], groups: int) -> Float[Array, "b 1 1 c
 
 
 def _normalize(
-    x: Float[Array, "b h w c"], groups: int
+    x: Float[Array, "b h w c"], groups: int, epsilon: float
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b 1 1 c"]]:
     centred = x - group_mean(x, groups)
-    precision = lax.rsqrt(group_mean(centred * centred, groups) + EPSILON)
+    precision = lax.rsqrt(group_mean(centred * centred, groups) + epsilon)
     return centred * precision, precision
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def normalize_groups(x: Float[Array, "b h w c"], groups: int) -> Float[Array, "b h w c"]:
-    """y = (x - mean) / sqrt(variance + 1e-6), both over a group of channels and all pixels.
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def normalize_groups(
+    x: Float[Array, "b h w c"], groups: int, epsilon: float = EPSILON
+) -> Float[Array, "b h w c"]:
+    """y = (x - mean) / sqrt(variance + epsilon), both over a group of channels and all pixels.
 
     The variance is that of x - mean, which keeps its digits where the mean is large against
     the spread and E[x^2] - E[x]^2 would lose them. The derivative is given in closed form,
 
-        dy = (dx - mean(dx) - y mean(y dx)) / sqrt(variance + 1e-6),
+        dy = (dx - mean(dx) - y mean(y dx)) / sqrt(variance + epsilon),
 
     a self-adjoint map of dx that needs nothing but y and the denominator; backpropagating
     through mean and variance one after the other computes the same in twice the steps.
     """
-    return _normalize(x, groups)[0]
+    return _normalize(x, groups, epsilon)[0]
 
 
 @normalize_groups.defjvp
 def _normalize_groups_jvp(
-    groups: int, primals: tuple[Array], tangents: tuple[Array]
+    groups: int, epsilon: float, primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
-    y, precision = _normalize(x, groups)
+    y, precision = _normalize(x, groups, epsilon)
     return y, precision * (dx - group_mean(dx, groups) - y * group_mean(y * dx, groups))
 
 
@@ -84,10 +98,11 @@ class GroupNorm(nn.Module):
 
     groups: int
     dtype: Any = jnp.float32
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        y = normalize_groups(x.astype(jnp.float32), self.groups)
+        y = normalize_groups(x.astype(jnp.float32), self.groups, self.epsilon)
         return (y * scale[None, None, None] + bias[None, None, None]).astype(self.dtype)

@@ -17,7 +17,6 @@ from jaxtyping import Array, Float
 
 from models.layers.blocks import Downsample, Upsample
 from models.layers.conv import Conv
-from models.layers.norm import GroupNorm
 from models.layers.style import Style, default_init
 
 Image = Float[Array, "b h w c"]
@@ -33,7 +32,7 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, h: Image) -> Image:
         style = self.style
-        norm = GroupNorm(style.groups(h.shape[-1]), style.dtype, name="norm")
+        norm = style.norm(h.shape[-1], "norm")
         init = default_init(self.scale)
         conv = Conv(self.features, kernel_init=init, dtype=style.dtype, name="conv")
         return conv(style.activation(norm(h)))

@@ -41,7 +41,13 @@ def _pad(x: Float[Array, "b h w c"], low: int, high: int) -> Float[Array, "b p q
 
 @dataclass(frozen=True)
 class Plain:
-    """Nearest neighbour upward; downward the mean of 2x2 pixels, or a strided convolution."""
+    """Nearest neighbour upward; downward the mean of 2x2 pixels, or a strided convolution.
+
+    The convolution's border is below and to the right, as TensorFlow pads; or with
+    `border_first` above and to the left, as PyTorch's symmetric padding comes to.
+    """
+
+    border_first: bool = False
 
     def up(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
         """Repeats every pixel in a 2x2 square."""
@@ -57,8 +63,8 @@ class Plain:
         return _pad(self.up(x), 1, 1)
 
     def down_for_conv(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h+1 w+1 c"]:
-        """x with zeros below and to the right."""
-        return _pad(x, 0, 1)
+        """x with zeros along two of its sides."""
+        return _pad(x, 1, 0) if self.border_first else _pad(x, 0, 1)
 
 
 def fir_along(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from models.layers.norm import EPSILON, GroupNorm
 from models.layers.resampling import Resampling
 
 Activation = Callable[[Array], Array]
@@ -26,13 +27,50 @@ def default_init(scale: float = 1.0) -> Callable[..., Array]:
     """
 
     def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-        size = math.prod(shape)
-        fan = size * (1 / shape[-1] + 1 / shape[-2]) / 2
-        # A generator is slow to compile. Lengths of powers of two make a few do for all shapes.
-        draws = jax.random.uniform(key, (1 << (size - 1).bit_length(),), dtype, -1.0, 1.0)
-        return draws[:size].reshape(shape) * math.sqrt(3 * (scale or 1e-10) / fan)
+        fan = math.prod(shape) * (1 / shape[-1] + 1 / shape[-2]) / 2
+        return uniform_init(math.sqrt(3 * (scale or 1e-10) / fan))(key, shape, dtype)
 
     return init
+
+
+def uniform_init(bound: float) -> Callable[..., Array]:
+    """Draws from U(-bound, bound)."""
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        size = math.prod(shape)
+        # A generator is slow to compile. Lengths of powers of two make a few do for all shapes.
+        draws = jax.random.uniform(key, (1 << (size - 1).bit_length(),), dtype, -1.0, 1.0)
+        return draws[:size].reshape(shape) * bound
+
+    return init
+
+
+def fan_in_init(fan_in: int) -> Callable[..., Array]:
+    """ADM's for kernels and biases alike: U(-a, a) with a = 1 / sqrt(fan_in)."""
+    return uniform_init(1 / math.sqrt(fan_in))
+
+
+def linear(
+    x: Float[Array, "*b i"], features: int, dtype: Any, name: str, *, silent: bool = False
+) -> Float[Array, "*b o"]:
+    """ADM's linear map of the last axis, within a module: `fan_in_init`, or `silent` zeros."""
+    init = nn.initializers.zeros if silent else fan_in_init(x.shape[-1])
+    return nn.Dense(features, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
+
+
+def one_head(channels: int) -> int:
+    """One head of all channels, as Ho et al. (2020) and Song et al. (2021) have it."""
+    return 1
+
+
+@dataclass(frozen=True)
+class HeadsOf:
+    """Heads of `width` channels each."""
+
+    width: int
+
+    def __call__(self, channels: int) -> int:
+        return channels // self.width
 
 
 @dataclass(frozen=True)
@@ -48,6 +86,8 @@ class Style:
       rescale: divide every residual sum by sqrt(2), so that its variance stays that of one branch.
       init_scale: variance scale of the last layer of each residual branch and of the output.
       dtype: of the computation; parameters, statistics and softmax are float32 in any case.
+      epsilon: added to the variance in every GroupNorm.
+      heads: number of heads of an attention layer over the given number of channels.
     """
 
     activation: Activation
@@ -58,6 +98,12 @@ class Style:
     rescale: bool
     init_scale: float
     dtype: Any = jnp.float32
+    epsilon: float = EPSILON
+    heads: Callable[[int], int] = one_head
+
+    def norm(self, channels: int, name: str) -> GroupNorm:
+        """Group normalization of that many channels."""
+        return GroupNorm(self.groups(channels), self.dtype, self.epsilon, name=name)
 
     def residual(
         self, x: Float[Array, "b h w c"], h: Float[Array, "b h w c"]

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from models.pretrained import score_sde, score_sde_jax
+import models
+from models.pretrained import diffusers, edm, safetensors_file, score_sde, score_sde_jax
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
-from models.pretrained.matching import config_of, disagreements
+from models.pretrained.matching import adopted, config_of, disagreements, with_adopted
 from models.score import template
 from sde_lib import ModelScore
 
@@ -26,18 +27,25 @@ __all__ = ["FORMATS", "Checkpoint", "Format", "MismatchError", "Opened", "Pretra
            "open_checkpoint", "params_of"]  # fmt: skip
 
 FORMATS: dict[str, Format] = {
-    "score_sde": score_sde,
-    "score_sde_jax": score_sde_jax,
+    diffusers.FAMILY: diffusers,
+    safetensors_file.FAMILY: safetensors_file,
+    score_sde.FAMILY: score_sde,
+    edm.FAMILY: edm,
+    score_sde_jax.FAMILY: score_sde_jax,
 }
 """Asked in this order whose a file is."""
 
 
 class Opened(NamedTuple):
-    """A checkpoint, its format, and the config it was checked against or that was made of it."""
+    """A checkpoint, its format, and the config that was made of it, or given.
+
+    adopted: settings that a given config has taken from the file.
+    """
 
     checkpoint: Checkpoint
     format: Format
     config: ConfigDict
+    adopted: dict[str, Any]
 
 
 def open_checkpoint(path: Path | str, config: ConfigDict | None = None) -> Opened:
@@ -54,7 +62,10 @@ def open_checkpoint(path: Path | str, config: ConfigDict | None = None) -> Opene
     for known in FORMATS.values():
         if known.recognises(path):
             checkpoint = known.read(path)
-            return Opened(checkpoint, known, config_of(checkpoint) if config is None else config)
+            if config is None:
+                return Opened(checkpoint, known, config_of(checkpoint), {})
+            taken = adopted(checkpoint, config)
+            return Opened(checkpoint, known, with_adopted(checkpoint, config), taken)
     raise PretrainedError(
         f"{path.name} is a checkpoint of no known format: it must be one of {', '.join(FORMATS)}"
     )
@@ -67,9 +78,9 @@ def params_of(opened: Opened, ema: bool) -> Any:
       MismatchError: checkpoint and config do not belong together.
       PretrainedError: it has no such weights.
     """
-    checkpoint, form, config = opened
+    checkpoint, form, config, _ = opened
     differences = disagreements(checkpoint, config)
-    network = template(config).apply.network  # type: ignore[attr-defined]
+    network = models.build(config)
     try:
         params = form.params(checkpoint.weights(ema), network, config)
     except MismatchError as error:

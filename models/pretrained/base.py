@@ -24,6 +24,8 @@ __all__ = ["Checkpoint", "Format", "MismatchError", "PretrainedError", "Row", "a
 
 Weights = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
+Place = tuple[str, ...]
+"""The path of a parameter of ours."""
 MOST_ROWS = 60
 
 
@@ -35,7 +37,8 @@ class Checkpoint:
       family: the key of its format in `models.pretrained.FORMATS`.
       settings: what the file itself says, "section.key" -> value of our config.
       raw: weights as trained, by their names in the file; None where it has none.
-      ema: their running average, likewise.
+      ema: their running average, likewise. Where a file has one set of weights and does not say
+        which, it is this one: what others give away is what they draw samples with.
       step: updates done; 0 where the file does not say.
       attention: levels of the network (0: full resolution) that have attention, where the file
         tells them and not the image size; None otherwise.
@@ -47,7 +50,7 @@ class Checkpoint:
     settings: Mapping[str, Any]
     raw: Weights | None
     ema: Weights | None
-    step: int
+    step: int = 0
     attention: tuple[int, ...] | None = None
     assumed: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
@@ -120,15 +123,15 @@ class MismatchError(PretrainedError):
         return f"the checkpoint does not fit the config: {'; '.join(told)}: {remedy}"
 
 
-def paths_and_shapes(network: nn.Module, config: ConfigDict) -> dict[tuple[str, ...], Shape]:
+def paths_and_shapes(network: nn.Module, config: ConfigDict) -> dict[Place, Shape]:
     """Path and shape of every parameter; nothing is computed."""
     return _traced(network, FrozenConfigDict({"model": config.model, "data": config.data}))
 
 
 # Raw and averaged weights are of the same network, and tracing a large one takes seconds.
 @lru_cache(maxsize=4)
-def _traced(network: nn.Module, config: FrozenConfigDict) -> dict[tuple[str, ...], Shape]:
-    found: dict[tuple[str, ...], Shape] = {}
+def _traced(network: nn.Module, config: FrozenConfigDict) -> dict[Place, Shape]:
+    found: dict[Place, Shape] = {}
 
     def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> None:
         for name, child in tree.items():
@@ -149,12 +152,18 @@ def in_order(name: str, ndim: int) -> tuple[int, ...]:
     return tuple(range(ndim))
 
 
+def whole(path: Place) -> slice:
+    """All of a tensor."""
+    return slice(None)
+
+
 def as_params(
     weights: Weights,
-    wanted: Mapping[tuple[str, ...], Shape],
-    names: Mapping[tuple[str, ...], str],
+    wanted: Mapping[Place, Shape],
+    names: Mapping[Place, str],
     *,
     axes: Callable[[str, int], Sequence[int]] = in_order,
+    rows: Callable[[Place], slice] = whole,
     unused: Callable[[str], bool] = lambda name: False,
 ) -> dict[str, Any]:
     """Our parameters, float32, from weights by name; read and converted two at a time.
@@ -164,17 +173,24 @@ def as_params(
       wanted: path and shape of each of our parameters.
       names: path -> name in the file.
       axes: (name, number of axes) -> the order of the file's axes in our layout.
+      rows: path -> the part of the tensor's first axis, in the file, that is ours.
       unused: whether a tensor that is not among `names` may be there all the same.
 
     Raises:
       MismatchError: a tensor is missing, of another shape, or not wanted.
+      PretrainedError: one is not of floating-point numbers.
     """
-    if rows := sorted(_misfits(weights, wanted, names, axes, unused), key=_natural):
-        raise MismatchError([], rows)
+    known = shapes(weights)
+    parts = {path: _part(known.get(names.get(path, "")), rows(path)) for path in wanted}
+    if misfits := set(_misfits(known, parts, wanted, names, axes, unused)):
+        raise MismatchError([], sorted(misfits, key=_natural))
 
-    def convert(path: tuple[str, ...]) -> jax.Array:
+    def convert(path: Place) -> jax.Array:
         name = names[path]
         array = np.asarray(weights[name])
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise PretrainedError(f"{name} is of type {array.dtype}, must be floating-point")
+        array = array[rows(path)] if array.ndim else array
         array = np.ascontiguousarray(array.transpose(axes(name, array.ndim)), np.float32)
         return jnp.asarray(array.reshape(wanted[path]))
 
@@ -189,22 +205,27 @@ def as_params(
     return params
 
 
+def _part(shape: Shape | None, rows: slice) -> Shape | None:
+    return (len(range(*rows.indices(shape[0]))), *shape[1:]) if shape else shape
+
+
 def _misfits(
-    weights: Weights,
-    wanted: Mapping[tuple[str, ...], Shape],
-    names: Mapping[tuple[str, ...], str],
+    known: Mapping[str, Shape],
+    parts: Mapping[Place, Shape | None],
+    wanted: Mapping[Place, Shape],
+    names: Mapping[Place, str],
     axes: Callable[[str, int], Sequence[int]],
     unused: Callable[[str], bool],
 ) -> Iterable[Row]:
-    found, left = shapes(weights), set(weights)
+    left = set(known)
     for path, shape in wanted.items():
-        name = names.get(path, "/".join(path))
+        name, found = names.get(path, "/".join(path)), parts[path]
         left.discard(name)
-        if name not in found:
+        if found is None:
             yield Row(name, None, _in_file(shape, axes(name, len(shape))))
-        elif not _fits(found[name], axes(name, len(found[name])), shape):
-            yield Row(name, found[name], _in_file(shape, axes(name, len(found[name]))))
-    yield from (Row(name, found[name], None) for name in found if name in left and not unused(name))
+        elif not _fits(found, axes(name, len(found)), shape):
+            yield Row(name, found, _in_file(shape, axes(name, len(found))))
+    yield from (Row(name, known[name], None) for name in known if name in left and not unused(name))
 
 
 def _natural(row: Row) -> list[tuple[int, str]]:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+import sde_lib
 from configs import schema
 from models.pretrained.base import Checkpoint
 from models.pretrained.tensors import PretrainedError
 
-COMPARED = ("model.", "data.", "sde.", "training.continuous")
+COMPARED = ("model.", "sde.", "training.continuous", "data.image_size", "data.num_channels",
+            "data.centered")  # fmt: skip
+INDIFFERENT = ("model.ema_rate", "model.dropout", "model.label_dropout", "model.init_scale",
+               "model.dtype")  # fmt: skip
+"""Of training or of how it is computed: a config may have them as it likes."""
+MEANING = ("model.prediction", "model.conditioning", "model.scale_by_sigma", "model.sigma_data")
+"""Settings with several spellings of the same: compared by the parametrization they build."""
+ADOPTED = ("model.refinenet",)
+"""Settings that tell which of two implementations wrote a file: the file knows better."""
 
 
 def _implied(checkpoint: Checkpoint, image_size: int) -> dict[str, Any]:
@@ -23,34 +34,77 @@ def _implied(checkpoint: Checkpoint, image_size: int) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        return value.lower()
+        return sde_lib.PUBLISHED_NAMES.get(value.lower(), value.lower())
     return tuple(value) if isinstance(value, list | tuple) else value
 
 
 def _same(name: str, one: Any, other: Any) -> bool:
-    if name == "model.attn_resolutions":
+    if name == "model.attn_resolutions" and isinstance(one, tuple):
         return set(one) == set(other)
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-5)  # tables of levels are stored in float32
     return bool(_plain(one) == _plain(other))
 
 
-def _matters(name: str, flat: dict[str, Any]) -> bool:
+def _matters(name: str, flat: Mapping[str, Any]) -> bool:
     """Whether a model depends on a setting, given the others."""
+    sde = _plain(flat["sde.name"])
     if name in ("sde.sigma_min", "sde.sigma_max"):
-        return flat["sde.name"] in ("ve", "vesde")
+        return bool(sde == "ve")
     if name == "sde.num_scales":
-        return not flat["training.continuous"]
-    return name.startswith(COMPARED) and name != "model.ema_rate"
+        return sde == "edm" or not flat["training.continuous"]
+    return name.startswith(COMPARED) and name not in INDIFFERENT
+
+
+def _with(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
+    changed = ConfigDict(config.copy_and_resolve_references())
+    try:
+        changed.update_from_flattened_dict(
+            {k: v for k, v in settings.items() if k in schema.SETTINGS}
+        )
+    except (TypeError, ValueError, KeyError) as error:
+        first = next(iter(str(error).splitlines()), "")
+        raise PretrainedError(f"the file has a setting that is none: {first[:200]}") from error
+    return changed
+
+
+def _mean_the_same(config: ConfigDict, settings: Mapping[str, Any]) -> bool:
+    """Whether a config's network output means what the file's settings say it means."""
+    told = {name: settings[name] for name in MEANING if name in settings}
+    try:
+        one, other = map(sde_lib.build_parametrization, (config, _with(config, told)))
+    except ValueError:
+        return False
+    return one == other
 
 
 def disagreements(checkpoint: Checkpoint, config: ConfigDict) -> list[str]:
     """'model.nf is 64 in the file and 128 in the config', for each setting that differs."""
     flat = schema.flatten(config)
     implied = _implied(checkpoint, flat["data.image_size"])
+    indifferent = MEANING if _mean_the_same(config, implied) else ()
     return [
         f"{name} is {value!r} in the file and {flat[name]!r} in the config"
         for name, value in implied.items()
-        if name in flat and _matters(name, flat) and not _same(name, value, flat[name])
+        if name in flat
+        and name not in indifferent
+        and _matters(name, flat)
+        and not _same(name, value, flat[name])
     ]
+
+
+def adopted(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, Any]:
+    """What a config of the file's network has to take from the file."""
+    flat = schema.flatten(config)
+    if flat["model.name"].lower() != checkpoint.settings.get("model.name"):
+        return {}
+    told = {name: checkpoint.settings.get(name, flat[name]) for name in ADOPTED}
+    return {name: value for name, value in told.items() if value != flat[name]}
+
+
+def with_adopted(checkpoint: Checkpoint, config: ConfigDict) -> ConfigDict:
+    """A config with what it has to take from the file."""
+    return _with(config, adopted(checkpoint, config))
 
 
 def config_of(checkpoint: Checkpoint) -> ConfigDict:
@@ -59,11 +113,12 @@ def config_of(checkpoint: Checkpoint) -> ConfigDict:
     Raises:
       PretrainedError: the file says too little.
     """
-    config = schema.get_default()
     if "model.name" not in checkpoint.settings:
         raise PretrainedError("the file does not say which network it is of: give --config")
-    config.update_from_flattened_dict(dict(checkpoint.assumed))
-    implied = _implied(checkpoint, config.data.image_size)
-    config.update_from_flattened_dict({k: v for k, v in implied.items() if k in schema.SETTINGS})
+    config = _with(schema.get_default(), checkpoint.assumed)
+    config = _with(config, _implied(checkpoint, config.data.image_size))
     schema.check(config)
+    weights = checkpoint.ema if checkpoint.raw is None else checkpoint.raw
+    if config.model.num_res_blocks * len(config.model.ch_mult) > len(weights or ()):
+        raise PretrainedError("the file speaks of more blocks than it has tensors: forged")
     return config

@@ -12,9 +12,10 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from models.checks import choice
-from models.pretrained import unet_names
-from models.pretrained.base import Weights, as_params, paths_and_shapes
+from models.pretrained import ncsn_names, unet_names, unet_settings
+from models.pretrained.base import Shape, Weights, as_params, paths_and_shapes
 from models.pretrained.unet_names import Names, Path
+from models.pretrained.unet_settings import Inferred
 
 
 def _nothing(config: ConfigDict, name: str) -> bool:
@@ -22,21 +23,46 @@ def _nothing(config: ConfigDict, name: str) -> bool:
 
 
 class Network(NamedTuple):
-    """names: (config, our paths) -> published names; unused: (config, name) -> needed by none."""
+    """What is known of a network.
+
+    names: (config, our paths) -> published names.
+    infer: (shapes by name, "torch" or "jax") -> what they say; nothing if it is another network.
+    unused: (config, name) -> whether no output depends on a parameter.
+    """
 
     names: Callable[[ConfigDict, Iterable[Path]], Mapping[Path, Names]]
+    infer: Callable[[Mapping[str, Shape], str], Inferred]
     unused: Callable[[ConfigDict, str], bool] = _nothing
 
 
-UNET = Network(unet_names.names, unet_names.unused)
-NETWORKS: dict[str, Network] = {"ncsnpp": UNET, "ddpm": UNET}
+UNET = Network(unet_names.names, unet_settings.infer, unet_names.unused)
+NCSN = Network(ncsn_names.names, ncsn_names.infer)
+NETWORKS: dict[str, Network] = {
+    "ncsnpp": UNET,
+    "ddpm": UNET,
+    "ncsnv2_64": NCSN,
+    "ncsnv2_128": NCSN,
+    "ncsnv2_256": NCSN,
+    "ncsn": NCSN,
+}
+
+
+def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:
+    """The settings that names and shapes say; `kind` is "torch" or "jax".
+
+    Raises:
+      PretrainedError: they are of none of `NETWORKS`, though some are named alike.
+    """
+    found = (network.infer(shapes, kind) for network in dict.fromkeys(NETWORKS.values()))
+    return next((inferred for inferred in found if inferred.settings), Inferred({}, None))
 
 
 def torch_axes(name: str, ndim: int) -> Sequence[int]:
-    """Channels go last; `W`, of NIN layers and Fourier features, is stored as ours are."""
+    """Channels go last; `W`, of NIN layers and Fourier features, and tables are stored as ours."""
     if ndim == 4:
         return 2, 3, 1, 0
-    return (1, 0) if ndim == 2 and not name.endswith("W") else tuple(range(ndim))
+    kept = name.endswith((".W", "embed.weight"))
+    return (1, 0) if ndim == 2 and not kept else tuple(range(ndim))
 
 
 def jax_axes(name: str, ndim: int) -> Sequence[int]:

@@ -15,9 +15,8 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from models.pretrained import published, torch_files, unet_settings
+from models.pretrained import networks, published, torch_files
 from models.pretrained.base import Checkpoint, Weights
-from models.pretrained.networks import to_params
 from models.pretrained.tensors import Arrays, PretrainedError, Tensor, shapes
 
 FAMILY = "score_sde"
@@ -38,7 +37,7 @@ def read(path: Path) -> Checkpoint:
         raise PretrainedError(f"{path.name}: its 'model' holds more than tensors, or nothing")
     average, step = content.get("ema"), content.get("step")
     sigmas = model.pop("sigmas", None)
-    inferred = unet_settings.of_torch(shapes(model))
+    inferred = networks.infer(shapes(model), "torch")
     settings = {**inferred.settings, **_levels(sigmas), **_rate(average)}
     assumed, note = published.complete(settings, path)
     return Checkpoint(
@@ -55,7 +54,7 @@ def read(path: Path) -> Checkpoint:
 
 def params(weights: Weights, network: nn.Module, config: ConfigDict) -> Any:
     """Our parameters; see `base.Format`."""
-    return to_params(weights, network, config, "torch")
+    return networks.to_params(weights, network, config, "torch")
 
 
 def _averaged(model: Mapping[str, Tensor], average: Any) -> Arrays | None:

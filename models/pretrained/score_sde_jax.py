@@ -13,9 +13,8 @@ from typing import Any
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from models.pretrained import packs, published, unet_settings
+from models.pretrained import networks, packs, published
 from models.pretrained.base import Checkpoint, Weights
-from models.pretrained.networks import to_params
 from models.pretrained.tensors import Arrays, PretrainedError, Tensor, shapes
 from models.pretrained.torch_files import head
 
@@ -40,8 +39,8 @@ def read(path: Path) -> Checkpoint:
         )
     optimizer = content.get("optimizer")
     target = optimizer.get("target") if isinstance(optimizer, dict) else None
-    ema = _named(path, content["params_ema"])
-    inferred = unet_settings.of_jax(shapes(ema))
+    ema = named(path, content["params_ema"])
+    inferred = networks.infer(shapes(ema), "jax")
     settings, step = dict(inferred.settings), content.get("step")
     rate = content.get("ema_rate")
     if isinstance(rate, float) and 0 <= rate < 1:
@@ -50,7 +49,7 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(
         FAMILY,
         settings,
-        raw=_named(path, target) if isinstance(target, dict) else None,
+        raw=named(path, target) if isinstance(target, dict) else None,
         ema=ema,
         step=step if type(step) is int and step >= 0 else 0,
         attention=inferred.attention,
@@ -61,10 +60,11 @@ def read(path: Path) -> Checkpoint:
 
 def params(weights: Weights, network: nn.Module, config: ConfigDict) -> Any:
     """Our parameters; see `base.Format`."""
-    return to_params(weights, network, config, "jax")
+    return networks.to_params(weights, network, config, "jax")
 
 
-def _named(path: Path, tree: Any) -> Arrays:
+def named(path: Path, tree: Any) -> Arrays:
+    """The arrays in nested maps, by their paths; PretrainedError if there is anything else."""
     if isinstance(tree, dict) and set(tree) == {"params"}:
         tree = tree["params"]
     found = dict(_leaves(tree, ""))

@@ -94,18 +94,15 @@ class Inferred(NamedTuple):
     attention: tuple[int, ...] | None
 
 
-def of_torch(shapes: Mapping[str, Shape]) -> Inferred:
-    """What a PyTorch file says; nothing where its network is another one."""
-    if not any(name.startswith("all_modules.") for name in shapes):
+def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:
+    """What a file says; nothing where its network is another one. `kind` is "torch" or "jax"."""
+    marks, parts = {
+        "torch": (("all_modules.",), parts_of_torch),
+        "jax": (("ResnetBlockBigGANpp_", "ResnetBlockDDPM"), parts_of_jax),
+    }[kind]
+    if not any(name.startswith(marks) for name in shapes):
         return Inferred({}, None)
-    return infer(parts_of_torch(shapes))
-
-
-def of_jax(shapes: Mapping[str, Shape]) -> Inferred:
-    """What a JAX file says; nothing where its network is another one."""
-    if not any(name.startswith(("ResnetBlockBigGANpp_", "ResnetBlockDDPM")) for name in shapes):
-        return Inferred({}, None)
-    return infer(parts_of_jax(shapes))
+    return of_parts(parts(shapes))
 
 
 def parts_of_torch(shapes: Mapping[str, Shape]) -> Parts:
@@ -193,7 +190,7 @@ _READERS = {
 }  # fmt: skip
 
 
-def infer(parts: Parts) -> Inferred:
+def of_parts(parts: Parts) -> Inferred:
     """The settings that the parts determine.
 
     Raises:

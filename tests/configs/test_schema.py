@@ -6,21 +6,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-import models
 from configs import command_line, schema
 from train_lib.experiment import Experiment
 from train_lib.step import make_step
 
 FOLDER = Path(schema.__file__).parent
 FILES = sorted(p.stem for p in FOLDER.glob("*.py") if "def get_config(" in p.read_text())
-PUBLISHED_SIZES = {
-    "vp_cifar": 61_804_419,
-    "subvp_cifar": 61_804_419,
-    "ve_cifar": 62_758_915,
-    "vp_cifar:deep": 106_632_579,
-    "subvp_cifar:deep": 106_632_579,
-    "ve_cifar:deep": 107_587_075,
-}
+FILES.remove("score_sde")  # a file of many configs: tests/configs/test_score_sde.py
 
 
 def experiment(name: str, **settings: str) -> Experiment:
@@ -48,11 +40,6 @@ def test_the_smoke_variant_of_a_config_makes_an_update(name):
         jax.tree.map(lambda x: (x.shape, x.dtype), state)
     )
     assert metrics["loss"].shape == (1,)
-
-
-@pytest.mark.parametrize("name", PUBLISHED_SIZES)
-def test_the_cifar_networks_have_the_published_number_of_parameters(name):
-    assert models.count(experiment(name).abstract_state().params) == PUBLISHED_SIZES[name]
 
 
 def test_variants_are_applied_in_order():

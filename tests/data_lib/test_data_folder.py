@@ -144,6 +144,55 @@ def test_fit_crops_the_central_square_before_it_resizes():
     np.testing.assert_array_equal(fit(Image.fromarray(wide), 4, 3), wide[:, 4:8])
 
 
+@pytest.mark.parametrize("size", [(178, 218), (140, 140)])
+def test_fit_cuts_a_square_of_the_given_side_from_the_centre(size):
+    picture = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    # CelebA's: rows 39 to 179 and columns 19 to 159 of 218 x 178
+    left, top = (size[0] - 140) // 2, (size[1] - 140) // 2
+    square = picture[top : top + 140, left : left + 140]
+    found = fit(Image.fromarray(picture), 64, 3, crop=140)
+    np.testing.assert_array_equal(found, fit(Image.fromarray(square), 64, 3))
+    assert (fit(Image.fromarray(picture), 140, 3, crop=140) == square).all()
+
+
+@pytest.mark.parametrize(
+    "filter, kernel, support",
+    [
+        ("bilinear", lambda x: 1 - x, 1),
+        # Keys' cubic with a = -1/2, as TensorFlow's
+        ("bicubic", lambda x: np.where(x < 1, 1.5 * x**3 - 2.5 * x**2 + 1,
+                                       -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2), 2),
+    ],
+)  # fmt: skip
+def test_fit_resizes_with_the_filter_widened_to_the_pixels_it_makes(filter, kernel, support):
+    row = np.random.default_rng(1).integers(60, 196, 24)
+    centres = (np.arange(6) + 0.5) * 4 - 0.5
+    distance = np.abs(np.arange(24) - centres[:, None]) / 4
+    weights = np.where(distance < support, kernel(distance), 0)
+    expected = (weights / weights.sum(1, keepdims=True)) @ row
+    found = fit(Image.fromarray(np.tile(row.astype(np.uint8), (24, 1))), 6, 1, filter=filter)
+    # rounded to a level after each of the two axes
+    np.testing.assert_allclose(found[..., 0], np.tile(expected, (6, 1)), rtol=0, atol=1.01)
+
+
+def test_a_crop_larger_than_a_picture_is_refused_with_its_size():
+    with pytest.raises(ValueError, match=r"data\.crop .* picture of 12x9, got 10"):
+        fit(Image.new("RGB", (12, 9)), 8, 3, crop=10)
+
+
+def test_a_folder_is_cropped_and_resized_as_the_config_asks(tmp_path):
+    for k in range(3):
+        pixels = np.random.default_rng(k).integers(0, 256, (20, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{k}.png")
+    found = {}
+    for keys in ({}, {"crop": 12}, {"filter": "bicubic"}, {"crop": 12, "filter": "bicubic"}):
+        splits = load(tmp_path, **keys)
+        with Image.open(tmp_path / "0.png") as picture:
+            assert (fit(picture, 8, 3, **keys) == splits.train.pixels).all(axis=(1, 2, 3)).any()
+        found[str(keys)] = splits.train.pixels.tobytes()
+    assert len(set(found.values())) == 4, "a cache of another form was taken"
+
+
 def test_fit_antialiases_a_fine_pattern_to_its_mean():
     stripes = np.zeros((64, 64), np.uint8)
     stripes[:, ::2] = 200

@@ -119,13 +119,15 @@ def test_a_damaged_or_incomplete_file_is_refused(tmp_path):
 
 BAD_SECTIONS = {
     "case": ({"dataset": "cifar10"}, "(nearest: CIFAR10)"),
-    "unknown": ({"dataset": "digit"}, "array, CIFAR10, SVHN, got 'digit' (nearest: digits)"),
+    "unknown": ({"dataset": "digit"}, "CIFAR10, SVHN, CELEBA, got 'digit' (nearest: digits)"),
     "missing": ({"dataset": "digits", "num_channels": 1, "image_size": None}, "data.image_size"),
     "type": ({"image_size": "8"}, "data.image_size must be of type int, got '8'"),
     "bool": ({"image_size": True}, "data.image_size must be of type int, got True"),
     "negative": ({"image_size": -8}, "data.image_size must be positive, got -8"),
     "channels": ({"num_channels": 2}, "data.num_channels must be 1 or 3, got 2"),
     "fraction": ({"test_fraction": 1.0}, "data.test_fraction must lie between 0 and 1, got 1.0"),
+    "crop": ({"crop": -1}, "data.crop must be zero or positive, got -1"),
+    "filter": ({"filter": "cubic"}, "data.filter must be bilinear or bicubic, got 'cubic'"),
     "no path": ({}, "data.data_dir must be set for data.dataset='array'"),
     "no file": ({"data_dir": "/nowhere/x.npy"}, "data.data_dir must exist, got '/nowhere/x.npy'"),
     "digits": ({"dataset": "digits", "num_channels": 1, "image_size": 32}, "8x8, got 32"),

@@ -273,6 +273,15 @@ def test_any_image_dataset_is_read_by_name_cropped_and_resized(tmp_path, monkeyp
     assert splits.train.labels is None
     values = np.concatenate([splits.train.pixels, splits.test.pixels])[:, 4, 4, 0]
     assert sorted(values.tolist()) == list(range(10))
+    with pytest.raises(ValueError, match=r"data\.crop .* 10x20, got 11"):
+        load(tmp_path, dataset="tfds", tfds_name="tiny_pictures", image_size=8, num_channels=1,
+             test_fraction=0.2, crop=11)  # fmt: skip
+
+
+@pytest.mark.parametrize("name, known", [("CELEBA", "celeb_a"), ("SVHN", "svhn_cropped")])
+def test_a_name_of_score_sde_is_a_dataset_of_tensorflow_datasets(tmp_path, name, known):
+    with pytest.raises(ValueError, match=f"data.tfds_name='{known}' must be prepared once"):
+        load(tmp_path, dataset=name)
 
 
 def test_preparing_another_dataset_without_tensorflow_names_the_extra(tmp_path):

@@ -98,7 +98,7 @@ def test_equal_configs_build_equal_networks():
 def test_foreseen_channels_are_those_that_group_normalization_meets(nf, combine):
     model = {"nf": nf, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": ()}
     pyramid = {"progressive_input": "input_skip", "progressive_combine": combine}
-    widths = set(normalized_widths((nf, 2 * nf), 1, combine == "cat"))
+    widths = set(normalized_widths(nf, (nf, 2 * nf), 1, combine == "cat"))
     config = make(NCSNPP, {**model, **pyramid}, {"image_size": 4})
     fits = all(c % quarter_groups(c) == 0 for c in widths)
     if not fits:

@@ -9,7 +9,8 @@ import pytest
 
 import models
 from models.layers.attention import attend
-from models.layers.embeddings import Fourier, Positional, one_hot
+from models.layers.conditions import one_hot
+from models.layers.embeddings import Fourier, Positional
 from models.layers.norm import GroupNorm, group_mean, normalize_groups
 from models.layers.resampling import Fir, Plain
 from models.layers.style import default_init

@@ -13,6 +13,7 @@ from sde_lib import (
     VE,
     VP,
     Conditional,
+    KarrasVE,
     LogSigmaLabel,
     ModelScore,
     Noise,
@@ -21,11 +22,18 @@ from sde_lib import (
     ScaledScore,
     Score,
     TimeLabel,
+    UnitNoise,
     build,
     build_parametrization,
     empirical,
 )
-from sde_lib.parametrization import DescendingLevelLabel, LevelBelow, NearestLevel
+from sde_lib.parametrization import (
+    CosineLevelLabel,
+    DescendingLevelLabel,
+    LevelBelow,
+    NearestLevel,
+    VPTimeLabel,
+)
 from tests import oracles
 from tests.oracles import SDES
 
@@ -204,3 +212,37 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
     config.sde.name, config.training.continuous = "subvp", False
     with pytest.raises(ValueError, match=r"use training\.continuous=True"):
         build(config)
+
+
+def test_a_vp_networks_label_and_input_are_its_own_under_vp_and_found_by_snr_elsewhere() -> None:
+    vp, t = VP(), jnp.asarray([1e-5, 0.01, 0.5, 1.0])
+    label = VPTimeLabel(vp, 999.0)
+    np.testing.assert_allclose(label.label(vp, t), 999 * t, rtol=1e-9)
+    sigma = vp.sigma(t) / vp.alpha(t)
+    np.testing.assert_allclose(label.label(KarrasVE(), sigma), 999 * t, rtol=1e-9)
+    # EDM's closed form, in float64.
+    inverse = (jnp.sqrt(0.1**2 + 2 * 19.9 * jnp.log1p(sigma**2)) - 0.1) / 19.9
+    np.testing.assert_allclose(label.label(KarrasVE(), sigma), 999 * inverse, rtol=1e-7)
+    np.testing.assert_allclose(UnitNoise().input_scale(*vp.marginal(t)), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(
+        UnitNoise().input_scale(jnp.ones(4), sigma) * jnp.sqrt(1 + sigma**2), 1.0, rtol=1e-12
+    )
+
+
+def test_iddpm_levels_are_numbered_by_the_nearest_sigma() -> None:
+    label = CosineLevelLabel.of(1000)
+    u = np.asarray(label.levels)
+    assert u.shape == (1001,)
+    assert u[-1] == 0
+    assert np.all(np.diff(u) < 0)
+    kept = np.sin(np.pi / 2 * np.arange(1001) / 1000 / 1.008) ** 2
+    # Until the ratio is clipped at the first step, alpha_bar = 1 / (1 + u^2) up to a constant.
+    free = slice(40, 1001)
+    np.testing.assert_allclose(1 / (1 + u[free] ** 2), kept[free] / kept[-1], rtol=1e-9)
+    assert u[0] == pytest.approx(np.sqrt((u[1] ** 2 + 1) / 0.001 - 1))
+    expected = 999 - np.arange(1001)
+    for sigma in (u, np.nextafter(u, np.inf, dtype=np.float32)):
+        found = label.label(KarrasVE(), jnp.asarray(sigma, jnp.float32))
+        np.testing.assert_array_equal(found, expected)
+    between = 0.6 * u[300] + 0.4 * u[301]
+    assert float(label.label(KarrasVE(), jnp.asarray(between))) == 699

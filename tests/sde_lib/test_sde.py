@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from sde_lib import SDE, VE, VP, SubVP, Tabulated
+from sde_lib import SDE, VE, VP, KarrasVE, SubVP, Tabulated
 from tests.oracles import SDES, correlated, isotropic
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -14,13 +14,14 @@ pytestmark = pytest.mark.usefixtures("float64")
 TIMES = np.array([1e-5, 1e-3, 0.05, 0.3, 0.7, 0.999, 1.0])
 # Exact arithmetic leaves only float64 round-off, amplified by the conditioning at t = 1e-5.
 EXACT = 1e-10
+CONTINUOUS = [VP(), SubVP(), VE(), KarrasVE()]
 
 
 def times() -> jax.Array:
     return jnp.asarray(TIMES)
 
 
-@pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=["vp", "subvp", "ve"])
+@pytest.mark.parametrize("sde", CONTINUOUS, ids=type)
 def test_closed_form_drift_and_diffusion_equal_the_derived(sde: SDE) -> None:
     np.testing.assert_allclose(sde.drift_rate(times()), SDE.drift_rate(sde, times()), rtol=EXACT)
     np.testing.assert_allclose(sde.diffusion(times()), SDE.diffusion(sde, times()), rtol=EXACT)
@@ -48,6 +49,13 @@ def test_published_coefficients_of_ve() -> None:
     g = sigma * np.sqrt(2 * (np.log(50) - np.log(0.01)))
     np.testing.assert_allclose(ve.diffusion(times()), g, rtol=EXACT)
     assert float(ve.prior_std) == 50.0
+
+
+def test_time_is_sigma_in_edms_sde() -> None:
+    edm = KarrasVE(0.01, 40.0)
+    np.testing.assert_array_equal(edm.sigma(times()), TIMES)
+    np.testing.assert_allclose(edm.diffusion(times()) ** 2, 2 * TIMES, rtol=EXACT)
+    assert (edm.t_min, edm.t_min_sampling, edm.T, float(edm.prior_std)) == (0.01, 0.01, 40, 40)
 
 
 def test_ddpm_levels_have_the_published_betas() -> None:
@@ -85,7 +93,7 @@ def test_time_of_log_snr_inverts_log_snr(sde: SDE) -> None:
     np.testing.assert_allclose(SDE.time_of_log_snr(sde, sde.log_snr(t)), t, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=["vp", "subvp", "ve"])
+@pytest.mark.parametrize("sde", CONTINUOUS, ids=type)
 def test_float32_keeps_the_inverse_and_small_sigmas_accurate(sde: SDE) -> None:
     t32 = times().astype(jnp.float32)
     sigma = np.asarray(sde.sigma(times()))
@@ -102,7 +110,7 @@ def test_transition_kernel_composes_to_the_marginal(sde: SDE) -> None:
     np.testing.assert_allclose(a**2 * sde.sigma(s) ** 2 + b, sde.sigma(t) ** 2, rtol=1e-9)
 
 
-@pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=["vp", "subvp", "ve"])
+@pytest.mark.parametrize("sde", CONTINUOUS, ids=type)
 def test_marginal_solves_the_moment_equations_of_drift_and_diffusion(sde: SDE) -> None:
     """m' = f m and v' = 2 f v + g^2, integrated from t ~ 0, give alpha and sigma^2."""
 

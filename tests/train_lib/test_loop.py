@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from data_lib import Images, Splits
 from tests.train_lib.test_step import RECIPE, NoNoise, fresh
-from train_lib import loop, sharding
+from train_lib import held_out, loop, meter, sharding, signals
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_nothing_with_period_zero_is_ever_due():
 
 def test_speed_counts_from_the_last_start(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
-    clock = loop.Throughput(3)
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: now[0])
+    clock = meter.Throughput(3)
     now[0] += 50  # compiling
     clock.start(4)
     assert clock.lap(4) is None
@@ -62,7 +62,7 @@ def test_a_state_is_finite_if_all_its_numbers_are():
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_once_and_the_next_one_has_its_usual_effect(signum):
     usual = signal.getsignal(signum)
-    with loop.stop_on_signals() as stop:
+    with signals.stop_on_signals() as stop:
         assert not stop
         os.kill(os.getpid(), signum)
         assert stop
@@ -82,8 +82,8 @@ def test_the_held_out_loss_is_the_mean_over_all_images_once(batch_size):
         }
     )
     params = fresh(recipe).params
-    loss = loop.held_out_loss(
-        loop.make_eval(recipe), params, Images(pixels, None, 17), config, sharding.device_mesh()
+    loss = held_out.loss(
+        held_out.make_eval(recipe), params, Images(pixels, None, 17), config, sharding.device_mesh()
     )
     score = replace(recipe.score, params=params)
     x = jnp.asarray(2 * (pixels / 16) - 1, jnp.float32)

@@ -93,3 +93,13 @@ def test_a_damaged_config_is_named_and_left_alone(tmp_path, text):
     with pytest.raises(WorkdirError, match=r"config\.json cannot be read"):
         workdir.claim(tmp_path, vp_digits.get_config())
     assert file.read_text() == text
+
+
+def test_a_setting_newer_than_the_workdir_has_its_default_there(claimed):
+    path = claimed / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["model.label_dropout"]
+    path.write_text(json.dumps(stored))
+    workdir.check_same(claimed, vp_digits.get_config())
+    with pytest.raises(WorkdirError, match=r"model\.label_dropout: 0\.0 there, 0\.5 here"):
+        workdir.check_same(claimed, changed(model__label_dropout=0.5))

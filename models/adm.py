@@ -1,0 +1,124 @@
+"""ADM: the U-Net of Dhariwal & Nichol, 2021, arXiv:2105.05233, in the form that EDM trains.
+
+(Karras et al., 2022, arXiv:2206.00364, appendix F.2.) Unlike NCSN++ it scales and shifts
+normalized features by the embedding, adds residuals without rescaling, and has attention of
+several heads after every block at a resolution that has it, down and up. It needs
+data.image_size, model.nf, ch_mult, ch_mult_emb, num_res_blocks, attn_resolutions, dropout,
+num_classes, label_dropout and augment_dim.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from models import settings
+from models.checks import integer
+from models.layers.adaptive import CHANNELS_PER_HEAD, AdaptiveBlock, conv, norm
+from models.layers.conditions import Condition
+from models.layers.embeddings import Positional
+from models.layers.mappings import ADMMapping
+from models.layers.norm import quarter_groups
+from models.layers.resampling import Plain
+
+Image = Float[Array, "b h w c"]
+RESAMPLE = Plain()
+
+
+class ADM(nn.Module):
+    """The network; `widths`, `blocks`, `attention`, `channels`, `centered` as in `models.unet.UNet`.
+
+    Attributes:
+      dropout: probability of dropping an activation while training.
+      conditioning: makes the embedding that all blocks see.
+      dtype: of the computation; parameters, statistics and softmax are float32 in any case.
+    """  # noqa: E501
+
+    widths: tuple[int, ...]
+    blocks: int
+    attention: tuple[bool, ...]
+    channels: int
+    centered: bool
+    dropout: float
+    conditioning: nn.Module
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Image,
+        label: Float[Array, "b"],
+        condition: Condition = None,
+        *,
+        train: bool = False,
+    ) -> Image:
+        """Raw output of the network; the arguments are those of `models.unet.UNet`."""
+        embedding = self.conditioning(label, condition, train)
+        block = partial(AdaptiveBlock, dropout=self.dropout, dtype=self.dtype)
+        image = (x if self.centered else 2 * x - 1).astype(self.dtype)
+        levels = list(zip(self.widths, self.attention, strict=True))
+
+        skips = [conv(image, self.widths[0], self.dtype, "stem")]
+        for level, (width, attention) in enumerate(levels):
+            if level:
+                same = skips[-1].shape[-1]
+                halve = block(same, False, resize=RESAMPLE.down, name=f"down_{level}_halve")
+                skips.append(halve(skips[-1], embedding, train))
+            for i in range(self.blocks):
+                down = block(width, attention, name=f"down_{level}_block_{i}")
+                skips.append(down(skips[-1], embedding, train))
+
+        h = skips[-1]
+        for i, attention in enumerate((True, False)):
+            h = block(h.shape[-1], attention, name=f"middle_block_{i}")(h, embedding, train)
+
+        for level, (width, attention) in reversed(list(enumerate(levels))):
+            for i in range(self.blocks + 1):
+                joined = jnp.concatenate([h, skips.pop()], axis=-1)
+                up = block(width, attention, name=f"up_{level}_block_{i}")
+                h = up(joined, embedding, train)
+            if level:
+                double = block(width, False, resize=RESAMPLE.up, name=f"up_{level}_double")
+                h = double(h, embedding, train)
+        h = jax.nn.silu(norm(h, self.dtype, "output_norm"))
+        return conv(h, self.channels, self.dtype, "output_conv", silent=True).astype(x.dtype)
+
+
+def build(config: ConfigDict) -> ADM:
+    """The network that `config.model` and `config.data` describe.
+
+    Raises:
+      ValueError: a key is missing or does not fit the others.
+    """
+    model, common = config.model, settings.read(config)
+    common.check_norms(quarter_groups)
+    middle = (*common.attention[:-1], True)
+    for width, attention in zip(common.widths, middle, strict=True):
+        if attention and width > CHANNELS_PER_HEAD and width % (width // CHANNELS_PER_HEAD):
+            raise ValueError(
+                f"model.nf x model.ch_mult must let attention split its channels into heads of "
+                f"{CHANNELS_PER_HEAD} or a little more, got {width} channels"
+            )
+    return ADM(
+        widths=common.widths,
+        blocks=common.blocks,
+        attention=common.attention,
+        channels=common.channels,
+        centered=common.centered,
+        dropout=common.dropout,
+        conditioning=ADMMapping(
+            features=common.nf * integer(model, "model.ch_mult_emb", least=1),
+            embedding=Positional(common.waves(), endpoint=False, cosines_first=True),
+            classes=common.classes,
+            augments=integer(model, "model.augment_dim", least=0),
+            label_dropout=common.label_dropout,
+            dtype=common.dtype,
+        ),
+        dtype=common.dtype,
+    )

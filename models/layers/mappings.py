@@ -1,0 +1,86 @@
+"""EDM's embeddings of noise level, class and augmentation, which all of its blocks see.
+
+Karras et al., 2022, arXiv:2206.00364, appendix F.2: class and augmentation labels enter before
+the hidden layers in the networks after Song et al.; in ADM the class enters after them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from models.layers.conditions import Condition, HideRows, as_rows
+from models.layers.style import Style, linear
+
+
+class SongMapping(nn.Module):
+    """Waves + class + augmentation, then two hidden layers; each row of labels is one vector.
+
+    Attributes:
+      style: shared choices.
+      features: length of the result.
+      embedding: of the noise label, to a vector of any even length.
+      classes: number of classes; 0 for none. Their rows are scaled by sqrt(classes).
+      augments: number of augmentation labels; 0 for none.
+      label_dropout: fraction of the class labels that are hidden while training.
+    """
+
+    style: Style
+    features: int
+    embedding: nn.Module
+    classes: int = 0
+    augments: int = 0
+    label_dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
+    ) -> Float[Array, "b d"]:
+        rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments)
+        h = self.embedding(label.astype(jnp.float32)).astype(self.style.dtype)
+        dense, activation = self.style.dense, self.style.activation
+        if self.classes:
+            shown = HideRows(self.label_dropout)(rows, train) * math.sqrt(self.classes)
+            h = h + dense(h.shape[-1], name="classes")(shown)
+        if self.augments:
+            h = h + dense(h.shape[-1], use_bias=False, name="augment")(augment)
+        h = activation(dense(self.features, name="time_0")(h))
+        return activation(dense(self.features, name="time_1")(h))
+
+
+class ADMMapping(nn.Module):
+    """Waves + augmentation, two hidden layers, + class; SiLU throughout.
+
+    Attributes: as `SongMapping`'s; `dtype` is that of the computation.
+    """
+
+    features: int
+    embedding: nn.Module
+    classes: int = 0
+    augments: int = 0
+    label_dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
+    ) -> Float[Array, "b d"]:
+        rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments)
+        h = self.embedding(label.astype(jnp.float32)).astype(self.dtype)
+        if self.augments:
+            h = h + self._rows(augment, h.shape[-1], nn.initializers.zeros, "augment")
+        h = jax.nn.silu(linear(h, self.features, self.dtype, "time_0"))
+        h = linear(h, self.features, self.dtype, "time_1")
+        if self.classes:
+            shown = HideRows(self.label_dropout)(rows, train)
+            h = h + self._rows(shown, self.features, nn.initializers.normal(1.0), "classes")
+        return jax.nn.silu(h)
+
+    def _rows(self, rows: Array, features: int, init: Any, name: str) -> Float[Array, "b d"]:
+        dense = nn.Dense(features, use_bias=False, kernel_init=init, dtype=self.dtype, name=name)
+        return dense(rows)

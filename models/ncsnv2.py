@@ -1,0 +1,40 @@
+"""NCSNv2: Song and Ermon, 2020, "Improved Techniques for Training Score-Based Generative Models",
+arXiv:2006.09011, in the sizes for images of less than 96, of 96 to 128 and of up to 256 pixels.
+
+It is not told the noise level. Its raw output is sigma times the score (technique 3), which is
+the parametrization's business: `model.scale_by_sigma=True`.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from models import refinenet
+from models.checks import choice
+from models.layers.instance_norm import NORMS, NoNorm
+from models.layers.windows import max_pool
+from models.refinenet import Plan, RefineNet, Stage
+
+MIDDLE = (4, 2, 2, 1, 1)
+LARGE = (4, 2, 2, 2, 1, 1)
+WIDENED = (Stage(4, dilation=2), Stage(4, dilation=4))
+HALVED = Stage(2, halve=True)
+PLANS = {
+    "ncsnv2_64": refinenet.SMALL,
+    "ncsnv2_128": Plan(
+        (Stage(1), HALVED, HALVED, *WIDENED), {"score_sde": MIDDLE, "original": MIDDLE}
+    ),
+    "ncsnv2_256": Plan(
+        (Stage(1), HALVED, HALVED, HALVED, *WIDENED), {"score_sde": LARGE, "original": LARGE}
+    ),
+}
+
+
+def build(config: ConfigDict) -> RefineNet:
+    """The network that `config.model` and `config.data` describe.
+
+    Raises:
+      ValueError: a key is missing, unknown or does not fit the others.
+    """
+    plan = choice(config.model, "model.name", PLANS)
+    return refinenet.build(config, plan, NORMS, NoNorm, max_pool, levels=0)
