@@ -17,9 +17,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from configs import command_line
+from train_lib.cpu_devices import use_cpu_devices
 from train_lib.huge_pages import restart_with_huge_pages
 
 
@@ -67,16 +68,11 @@ MODES: dict[str, Callable[[Asked], int]] = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def _parse(arguments: Sequence[str]) -> tuple[Callable[[Asked], int], Asked]:
     """The mode and what is asked of it; ValueError for anything that cannot be understood."""
     arguments, settings = command_line.split(arguments)
     raw = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
+    parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--config", help="config file, as configs/vp_digits.py")
     parser.add_argument("--mode", help=" or ".join(MODES))
     parser.add_argument("--workdir", help="of one run: checkpoints, logs, samples")
@@ -94,6 +90,8 @@ def _parse(arguments: Sequence[str]) -> tuple[Callable[[Asked], int], Asked]:
         if getattr(given, name) and given.mode != "export":
             raise ValueError(f"--{name} belongs to --mode export, got --mode {given.mode}")
     config = command_line.load(given.config, settings)
+    if "jax" not in sys.modules:
+        use_cpu_devices(config)
     return MODES[given.mode], Asked(config, Path(given.workdir), given.export_to, given.export_as)
 
 
