@@ -20,9 +20,10 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from configs import command_line
+from train_lib.cpu_devices import use_cpu_devices
 from train_lib.huge_pages import restart_with_huge_pages
 
 
@@ -41,7 +42,10 @@ class Asked(NamedTuple):
 
     def load(self) -> Any:
         """The config; ValueError for a bad one."""
-        return command_line.load(self.config, self.settings)
+        config = command_line.load(self.config, self.settings)
+        if "jax" not in sys.modules:
+            use_cpu_devices(config)
+        return config
 
 
 def _train(asked: Asked) -> int:
@@ -95,16 +99,11 @@ OWNERS = {"import_from": "import", "export_to": "export", "export_as": "export"}
 """Arguments that belong to one mode."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
     """The mode and what is asked of it; ValueError for anything that cannot be understood."""
     arguments, settings = command_line.split(arguments)
     raw = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
+    parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--config", help="config file, as configs/vp_digits.py")
     parser.add_argument("--mode", help=" or ".join(MODES))
     parser.add_argument("--workdir", help="of one run: checkpoints, logs, samples")

@@ -29,7 +29,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,22 +42,18 @@ from configs import command_line
 from configs.schema import flatten
 from eval_lib.generate import make_generator
 from train_lib import sharding
+from train_lib.cpu_devices import use_cpu_devices
 from train_lib.experiment import Experiment
 from train_lib.huge_pages import restart_with_huge_pages
 from train_lib.loop import stack_batches
 from train_lib.step import make_step
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line, its config resolved; ValueError for what cannot be understood."""
     arguments, settings = command_line.split(arguments)
     raw = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
+    parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
     add = parser.add_argument
     add("--config", required=True, help="the config file, e.g. configs/vp_cifar.py")
     add("--batch_size", type=int, help="images per training step; default: the config's")
@@ -172,6 +168,7 @@ def describe(name: str, party: dict[str, Any], batch: int, samples: int) -> str:
 def run(options: argparse.Namespace) -> None:
     """Measure, print, and write the report if asked to."""
     config = options.settings
+    use_cpu_devices(config)
     with contextlib.ExitStack() as stack:
         parties: dict[str, Ours | Peer] = {"ours": Ours(config)}
         if options.peer:

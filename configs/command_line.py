@@ -5,17 +5,26 @@
 Settings are read by the types of their defaults in `schema`.
 """
 
+import argparse
 import ast
 import runpy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
 from configs import schema
 
 PREFIX = "--config."
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ValueError where its parent would leave the program."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse."""
+        raise ValueError(message)
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -36,6 +36,8 @@ class Setting(NamedTuple):
 
 SETTINGS: dict[str, Setting] = {
     "seed": Setting(42, NOT_NEGATIVE, "of everything random: data order, training, sampling"),
+    "cpu_devices": Setting(1, NOT_NEGATIVE, "on CPUs: devices of one thread each that share a "
+                           "batch; 1: one device, all threads; 0: one per core"),
     # sde
     "sde.name": Setting("vp", ANY, "vp, subvp, ve, edm"),
     "sde.beta_min": Setting(0.1, POSITIVE, "VP, sub-VP: beta(0)"),

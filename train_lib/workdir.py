@@ -14,7 +14,7 @@ CONFIG_FILE = "config.json"
 FREE = (
     "training.n_iters", "training.n_jitted_steps", "training.log_freq", "training.eval_freq",
     "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
-    "training.snapshot_sampling", "data.data_dir", "data.cache",
+    "training.snapshot_sampling", "data.data_dir", "data.cache", "cpu_devices",
 )  # fmt: skip
 FREE_SECTIONS = ("sampling.", "eval.")
 """Settings that may differ between runs in one workdir: the updates made so far stay what they are.
