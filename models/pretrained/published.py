@@ -51,6 +51,7 @@ def _nearest(settings: Table, path: Path) -> tuple[str, list[str]]:
     best = max(map(agreement, CONFIGS))
     equals = [name for name in CONFIGS if agreement(name) == best]
     named = [name for name in equals if f"/{name}/" in path.absolute().as_posix()]
-    chosen = (named or equals)[0]
+    # Those who publish a model of either kind as a rule mean the continuous one.
+    chosen = max(named or equals, key=lambda name: CONFIGS[name].get("training.continuous", True))
     rivals = [name for name in equals if _unsaid(name) != _unsaid(chosen)]
     return chosen, [] if named else rivals
