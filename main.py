@@ -28,54 +28,43 @@ from train_lib.huge_pages import restart_with_huge_pages
 
 
 class Asked(NamedTuple):
-    """What the command line says beside the mode; `config` may be empty in --mode import only.
+    """What the command line says beside the mode; `config` may be None in --mode import only.
 
-    `settings` are the texts of those that are given one by one.
+    `settings` are the texts of those that are given one by one; a config has them already.
     """
 
-    config: str
+    config: Any
     settings: dict[str, str]
     workdir: Path
     import_from: str
     export_to: str
     export_as: str
 
-    def load(self) -> Any:
-        """The config; ValueError for a bad one."""
-        config = command_line.load(self.config, self.settings)
-        if "jax" not in sys.modules:
-            use_cpu_devices(config)
-        return config
-
 
 def _train(asked: Asked) -> int:
-    config = asked.load()
     from train_lib.experiment import Experiment
     from train_lib.loop import train
 
-    return train(Experiment.of(config), asked.workdir)
+    return train(Experiment.of(asked.config), asked.workdir)
 
 
 def _sample(asked: Asked) -> int:
-    config = asked.load()
     from eval_lib.sampling import sample
     from train_lib.experiment import Experiment
 
-    return sample(Experiment.of(config), asked.workdir)
+    return sample(Experiment.of(asked.config), asked.workdir)
 
 
 def _import(asked: Asked) -> int:
     if not asked.import_from:
         raise ValueError("--import_from must be given: the checkpoint to import")
-    config = asked.load() if asked.config else None
     from train_lib.importing import import_checkpoint
 
     override = partial(command_line.override, settings=asked.settings)
-    return import_checkpoint(Path(asked.import_from), asked.workdir, config, override)
+    return import_checkpoint(Path(asked.import_from), asked.workdir, asked.config, override)
 
 
 def _export(asked: Asked) -> int:
-    config = asked.load()
     from train_lib.experiment import Experiment
     from train_lib.exporting import LAYOUTS, export
 
@@ -86,7 +75,7 @@ def _export(asked: Asked) -> int:
             f"--export_as must be one of {', '.join(LAYOUTS)}, got {asked.export_as!r}"
         )
     target = Path(asked.export_to)
-    return export(Experiment.of(config), asked.workdir, target, asked.export_as)
+    return export(Experiment.of(asked.config), asked.workdir, target, asked.export_as)
 
 
 MODES: dict[str, Callable[[Asked], int]] = {
@@ -123,7 +112,18 @@ def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
     if given.mode not in MODES:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
     others = (getattr(given, name) or "" for name in OWNERS)
-    return given.mode, Asked(given.config or "", settings, Path(given.workdir), *others)
+    return given.mode, Asked(
+        _config(given.config, settings), settings, Path(given.workdir), *others
+    )
+
+
+def _config(argument: str | None, settings: dict[str, str]) -> Any:
+    if argument is None:
+        return None
+    config = command_line.load(argument, settings)
+    if "jax" not in sys.modules:  # else it is too late
+        use_cpu_devices(config)
+    return config
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
@@ -135,9 +135,20 @@ def _user_errors() -> tuple[type[Exception], ...]:
     return ValueError, OSError, CheckpointError, WorkdirLockedError, WorkdirError, Diverged
 
 
+def _out_of_memory(error: Exception) -> bool:
+    exhausted = type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error)
+    return exhausted or isinstance(error, MemoryError)
+
+
 def _one_line(error: Exception) -> str:
     from train_lib.files import plain_reason
 
+    if _out_of_memory(error):
+        told = next(iter(str(error).strip().splitlines()), "MemoryError")[:150]
+        return (
+            f"the device's memory is too small ({told}): lower training.batch_size or raise "
+            "training.accumulate to train, lower sampling.batch_size to sample"
+        )
     if isinstance(error, OSError) and error.errno:
         where = f"{error.filename}: " if error.filename else ""
         return where + plain_reason(error)
@@ -153,8 +164,9 @@ def main(arguments: Sequence[str]) -> int:
         mode, asked = _parse(arguments)
         expected = _user_errors()
         return MODES[mode](asked)
-    except expected as error:
-        if os.environ.get("SCORE_SDE_TRACEBACK"):
+    except Exception as error:
+        told = isinstance(error, expected) or _out_of_memory(error)
+        if not told or os.environ.get("SCORE_SDE_TRACEBACK"):
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2

@@ -36,8 +36,6 @@ class Setting(NamedTuple):
 
 SETTINGS: dict[str, Setting] = {
     "seed": Setting(42, NOT_NEGATIVE, "of everything random: data order, training, sampling"),
-    "cpu_devices": Setting(1, NOT_NEGATIVE, "on CPUs: devices of one thread each that share a "
-                           "batch; 1: one device, all threads; 0: one per core"),
     # sde
     "sde.name": Setting("vp", ANY, "vp, subvp, ve, edm"),
     "sde.beta_min": Setting(0.1, POSITIVE, "VP, sub-VP: beta(0)"),
@@ -161,6 +159,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.ema": Setting(True, ANY, "averaged weights (the first rate) or raw ones"),
     # eval
     "eval.batch_size": Setting(256, POSITIVE, "images at a time on held-out data"),
+    # the machine
+    "cpu_devices": Setting(1, NOT_NEGATIVE, "on CPUs: devices of one thread each that share a "
+                           "batch; 1: one device, all threads; 0: one per core"),
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -312,6 +313,17 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
     return run
 
 
+def test_a_device_without_enough_memory_is_told_in_one_line(fails, monkeypatch, tmp_path):
+    def exhaust(asked: main.Asked) -> int:
+        # The size of all of memory some thousand times over: refused when it is asked for.
+        jnp.zeros((1 << 28, 1 << 20), jnp.float32).block_until_ready()
+        return 0
+
+    monkeypatch.setitem(main.MODES, "train", exhaust)
+    arguments = ["--config", str(tiny.CONFIG), "--mode", "train", "--workdir", str(tmp_path)]
+    fails(arguments, "memory is too small", "training.batch_size", "sampling.batch_size")
+
+
 BAD_SETTINGS = {
     "misspelt section": (["trainin.batch_size=3"], "did you mean training.batch_size"),
     "misspelt key": (["training.batchsize=3"], "did you mean training.batch_size"),
@@ -483,7 +495,7 @@ def launch(compiled: Path, *arguments: str) -> subprocess.CompletedProcess:
 def test_the_two_commands_train_and_sample_a_real_network(tmp_path):
     common = ["--config", "configs/vp_digits.py:smoke", "--workdir", str(tmp_path / "run")]
     smaller = ["model.nf=8", "model.ch_mult=(1,)", "model.num_res_blocks=1",
-               "model.attn_resolutions=()", "training.n_iters=4"]  # fmt: skip
+               "model.attn_resolutions=()", "training.n_iters=4", "cpu_devices=1"]  # fmt: skip
     common += [f"--config.{setting}" for setting in smaller]
     trained = launch(tmp_path, "--mode", "train", *common)
     assert (trained.returncode, trained.stderr) == (0, "")

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 import models
 from models.pretrained import packs, score_sde_jax
 from models.pretrained.base import Place, Weights, as_params, paths_and_shapes
-from models.wideresnet import WideResNet
 
 OUTER = {
     "stem": "init_conv",
@@ -30,7 +30,7 @@ INNER = {
 }
 
 
-def load(path: Path | str, config: ConfigDict) -> tuple[WideResNet, Any]:
+def load(path: Path | str, config: ConfigDict) -> tuple[nn.Module, Any]:
     """The published noise-conditional classifier: its network, and its parameters.
 
     Args:
@@ -46,7 +46,7 @@ def load(path: Path | str, config: ConfigDict) -> tuple[WideResNet, Any]:
     return network, params(weights, network, config)
 
 
-def params(weights: Weights, network: WideResNet, config: ConfigDict) -> Any:
+def params(weights: Weights, network: nn.Module, config: ConfigDict) -> Any:
     """The parameters of `network`; MismatchError if the weights are others'."""
     wanted = paths_and_shapes(network, config)
     return as_params(weights, wanted, {path: flax_name(path) for path in wanted})

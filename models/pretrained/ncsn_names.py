@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from ml_collections import ConfigDict
 
@@ -55,7 +55,7 @@ FLAX_REFINE = {"adapt_0": "RCUBlock_0", "adapt_1": "RCUBlock_1", "fuse": "MSFBlo
 
 def names(config: ConfigDict, paths: Iterable[Path]) -> dict[Path, Names]:
     """The published names of our parameters."""
-    network = models.build(config)
+    network = cast(RefineNet, models.build(config))
     return {path: Names(torch_name(network, path), flax_name(network, path)) for path in paths}
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import models
 from configs import edm, schema
+from tests.slow import but_slow
 from train_lib.ema import EMA
 from train_lib.experiment import Experiment
 
@@ -27,7 +28,10 @@ def test_all_set_ups_are_there():
     assert set(edm.SETUPS) == set(SIZES)
 
 
-@pytest.mark.parametrize("name", [n for n in SIZES if not n.startswith("afhq")])
+OTHERS = [n for n in SIZES if n not in ("cifar10-32x32-cond-vp", "imagenet-64x64-cond-adm")]
+
+
+@pytest.mark.parametrize("name", but_slow(SIZES, *OTHERS))
 def test_the_networks_have_the_published_number_of_parameters(name):
     config = edm.get_config(name)
     network = models.build(config)

@@ -23,6 +23,7 @@ from tests.models.ncsn_golden import (
     relative,
     weights,
 )
+from tests.slow import but_slow, slow
 
 PUBLISHED = {"nf": 128, "normalization": "InstanceNorm++", "nonlinearity": "elu"}
 TINY = {**PUBLISHED, "nf": 4}
@@ -50,7 +51,7 @@ def shapes(config):
     return jax.eval_shape(lambda key: models.init(network, key, config), jax.random.key(0))
 
 
-@pytest.mark.parametrize("form", ["score_sde", "original"])
+@pytest.mark.parametrize("form", but_slow(["score_sde", "original"], "original"))
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameter_count_is_the_published_one(name, form):
     network, data, levels, *counts = COUNTS[name]
@@ -58,7 +59,13 @@ def test_parameter_count_is_the_published_one(name, form):
     assert models.count(shapes(config)) == counts[form == "original"]
 
 
-@pytest.mark.parametrize("case", ORIGINAL + SCORE_SDE)
+REPEATING = (
+    "original ncsnv2_64 swish centered", "original ncsnv2_256 grey", "original ncsn lrelu",
+    "score_sde ncsnv2_64 variance swish", "score_sde ncsnv2_256",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", but_slow(ORIGINAL + SCORE_SDE, *REPEATING))
 def test_output_equals_the_original(case):
     _, network, params, x, label, stored = golden(case)
     # Not jitted: the cases share their shapes, so operations compiled for one serve the others.
@@ -127,6 +134,7 @@ def test_release_changes_the_output_where_it_does_not_change_the_parameters():
     assert relative(found, stored["raw"]) > 0.01
 
 
+@slow
 def test_gradient_reaches_every_parameter():
     _, network, params, x, label, _ = golden("score_sde ncsn")
 
@@ -144,6 +152,7 @@ def test_gradient_reaches_every_parameter():
         assert np.abs(gradient).max() > 0, name
 
 
+@slow
 def test_initial_weights_have_the_scale_that_the_originals_draw():
     config = make({**TINY, "name": "ncsn", "nf": 32}, {"image_size": 8}, 40)
     params = models.init(models.build(config), jax.random.key(0), config)
@@ -160,6 +169,7 @@ def test_initial_weights_have_the_scale_that_the_originals_draw():
     assert abs(scales.std() / 0.02 - 1) < 0.06
 
 
+@slow
 def test_bfloat16_computes_near_float32_with_float32_parameters():
     config, _, params, x, label, stored = golden("score_sde ncsn")
     low = config.copy_and_resolve_references()

@@ -6,10 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import serialization
+from flax.traverse_util import unflatten_dict
 
 import models
+from models.pretrained import MismatchError, classifier
 from models.wideresnet import whiten
-from tests.models.ncsn_golden import CLASSIFIERS, golden, make, relative
+from tests.models.ncsn_golden import CLASSIFIERS, golden, make, relative, weights
+from tests.slow import slow
 
 PUBLISHED = {
     "name": "wideresnet",
@@ -74,6 +78,7 @@ def test_whitened_image_has_no_mean_and_unit_variance_unless_it_is_constant():
     assert np.isfinite(jax.grad(lambda x: whiten(x)[0, 0, 0, 0])(flat)).all()
 
 
+@slow
 def test_logits_stay_float32_in_bfloat16():
     config, _, params, x, label, stored = golden(CLASSIFIERS[0])
     low = config.copy_and_resolve_references()
@@ -101,3 +106,19 @@ BAD = [
 def test_bad_value_is_refused_by_name(model, data, message):
     with pytest.raises(ValueError, match=message):
         models.build_classifier(make({**PUBLISHED, **model}, data))
+
+
+def test_a_published_file_gives_the_network_and_its_parameters(tmp_path):
+    """As score_sde kept it: parameters alone, in flax's msgpack, GroupNorm's as [1, 1, 1, C]."""
+    case = CLASSIFIERS[0]
+    config, network, params, *_ = golden(case)
+    config = config.copy_and_resolve_references()
+    old = {k: v.reshape(1, 1, 1, -1) if "bn" in k else v for k, v in weights(case).items()}
+    path = tmp_path / "checkpoint_127"
+    path.write_bytes(serialization.msgpack_serialize(unflatten_dict(old, sep="/")))
+    found, loaded = classifier.load(path, config)
+    assert found == network
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+    config.model.nf = 8
+    with pytest.raises(MismatchError, match="init_conv/kernel"):
+        classifier.load(path, config)

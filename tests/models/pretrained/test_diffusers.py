@@ -24,6 +24,7 @@ from models.pretrained.base import MismatchError, paths_and_shapes
 from models.pretrained.diffusers_config import settings
 from models.pretrained.diffusers_names import modernized, names
 from models.pretrained.tensors import PretrainedError
+from tests.slow import but_slow
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "diffusers"
 with np.load(GOLDEN / "unets.npz") as _arrays:
@@ -100,7 +101,13 @@ def output(network: Any, params: Any, x: Any, t: Any, fourier: bool, labels: Any
 # Networks ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES)
+REPEATING = (
+    "ddpm layers_per_block", "ncsnpp layers_per_block", "ncsnpp center_input_sample",
+    "ncsnpp num_class_embeds", "ncsnpp attention", "ddpm channels",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", but_slow(CASES, *REPEATING))
 def test_a_network_gives_the_output_of_diffusers(case):
     config, network, params = loaded(case)
     labels = jnp.array([1, 4]) if config.model.num_classes else None

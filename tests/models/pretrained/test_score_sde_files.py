@@ -137,9 +137,9 @@ def write_jax(path, tree, **other):
 
 
 # Between them all kinds of modules; the other cases repeat them.
-STRUCTURES = ("both skips, three levels, two blocks", "output residual, input cat, ddpm blocks",
-              "input residual fir", "odd width, one channel, attention in the middle only",
-              "ddpm")  # fmt: skip
+STRUCTURES = (
+    "both skips, three levels, two blocks", "output residual, input cat, ddpm blocks", "ddpm"
+)  # fmt: skip
 # Parameterless layers take numbers in JAX that the rule above does not know of.
 IN_JAX = [c for c in OPTIONS if "no conv" not in c and OPTIONS[c]["model"]["conditional"]]
 
@@ -189,7 +189,7 @@ def test_settings_are_recognised_from_names_and_shapes(case, kind):
 
 @pytest.mark.parametrize(
     "name",
-    ["ve/cifar10_ncsnpp_continuous", "ve/church_ncsnpp_continuous", "vp/ddpm/bedroom"],
+    ["ve/church_ncsnpp_continuous", "vp/ddpm/bedroom"],
 )
 def test_published_network_is_recognised_by_its_weights_alone(name):
     config = schema.get_default()
@@ -267,10 +267,7 @@ def test_unused_weights_of_an_unconditional_network_are_no_mismatch(tmp_path):
 GOLDEN_FILE = GOLDEN / "vp_ddpmpp_continuous.pth"
 WRONG = {
     "nf": ({"model.nf": 32}, "model.nf is 16 in the file and 32 in the config"),
-    "blocks": ({"model.num_res_blocks": 4}, "model.num_res_blocks is 2 in the file and 4"),
     "ch_mult": ({"model.ch_mult": (1, 2, 2)}, r"model.ch_mult is \(1, 2, 2, 2\) in the file"),
-    "attention": ({"model.attn_resolutions": (8,)}, r"model.attn_resolutions is \(16,\)"),
-    "size": ({"data.image_size": 64}, r"model.attn_resolutions is \(32,\) in the file"),
     "network": ({"model.name": "ddpm", "model.nf": 32}, "model.name is 'ncsnpp' in the file"),
     "pyramid": ({"model.progressive_input": "residual"}, "model.progressive_input is 'none'"),
     "levels": ({"sde.name": "ve", "sde.sigma_max": 90.0}, "sde.sigma_max is 50.0 in the file"),
