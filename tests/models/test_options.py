@@ -81,8 +81,8 @@ def _full_precision():
 
 REPEATING = (
     "plain biggan", "output_skip plain", "output residual plain", "input_skip cat plain",
-    "input residual plain", "ddpm blocks plain conv", "ddpm blocks plain no conv", "centered", "relu",
-    "lrelu", "three taps", "two taps", "six uneven taps", "ddpm centered no conv",
+    "input residual plain", "ddpm blocks plain conv", "ddpm blocks plain no conv", "centered",
+    "relu", "lrelu", "three taps", "two taps", "six uneven taps", "ddpm centered no conv",
     "ddpm unconditional elu three levels", "both residual, sums not rescaled, three levels",
 )  # fmt: skip
 
