@@ -40,11 +40,11 @@ def read(path: Path) -> Checkpoint:
         ema = Arrays(tensors(network_of(averaged)))
         made = content.get("net")
         raw = Arrays(tensors(network_of(made))) if isinstance(made, dict) else None
-    except PretrainedError as error:
+    except ValueError as error:
         raise PretrainedError(f"{path.name}: {error}") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), "")
-        raise PretrainedError(f"{path.name}: {first[:200]}: damaged, or of other code") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        told = f"its objects are not those of EDM's code ({error!r:.100}): damaged, or another's"
+        raise PretrainedError(f"{path.name}: {told}") from error
     return Checkpoint(FAMILY, implied, raw, ema, assumed=_assumed(implied))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import pickle
 from pathlib import Path
 
 import jax
@@ -20,7 +21,7 @@ from models.layers import conditions
 from models.layers.embeddings import Positional
 from models.layers.mappings import ADMMapping, SongMapping
 from models.layers.style import fan_in_init
-from models.pretrained import MismatchError, edm, torch_files
+from models.pretrained import MismatchError, PretrainedError, edm, load, torch_files
 from models.pretrained.edm_settings import network_of, settings
 from sde_lib import ModelScore
 from tests import edm_snapshots
@@ -197,6 +198,38 @@ def test_weights_that_do_not_fit_are_listed_one_by_one():
         "map_layer0.extra: [32], the network has no such tensor",
         "map_layer0.weight: [32, 3], the network wants [32, 8]",
     ]
+
+
+def plain(network: dict | None = None, **arguments):
+    """The content of a snapshot of an EDMPrecond with that network within."""
+    sizes = {"img_resolution": 8, "in_channels": 3, "out_channels": 3, **arguments}
+    state = {"_parameters": {}, "_buffers": {}, "_modules": {}, **(network or {})}
+    made = {"class_name": "SongUNet", "init_args": (), "init_kwargs": sizes, "state": state}
+    outer = {"img_resolution": 8, "img_channels": 3}
+    return {"ema": {"class_name": "EDMPrecond", "init_args": (), "init_kwargs": outer,
+                    "state": {"_modules": {"model": made}}}}  # fmt: skip
+
+
+FILES = {
+    "another pickle": ({"x": 1}, "not a snapshot of EDM"),
+    "no state": ({"ema": {"class_name": "EDMPrecond"}}, "no network within"),
+    "numbers for tensors": (plain({"_parameters": {"w": 3}}), "w in the snapshot is no tensor"),
+    "no buffers": (plain({"_buffers": None}), "damaged, or another's"),
+    "words for numbers": (plain(img_resolution="many"), "damaged, or another's"),
+    "endless": (plain(num_blocks=10**9), "num_blocks=1000000000, beyond"),
+    "endless list": (plain(channel_mult=[1] * 99), "channel_mult="),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_snapshot_that_makes_no_sense_is_refused_in_one_line(case, tmp_path):
+    content, words = FILES[case]
+    path = tmp_path / "snapshot.pkl"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(PretrainedError, match=words) as caught:
+        load(path)
+    assert str(caught.value).startswith("snapshot.pkl")
+    assert "\n" not in str(caught.value)
 
 
 # Conditions --------------------------------------------------------------------------------------
