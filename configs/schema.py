@@ -154,7 +154,7 @@ SETTINGS: dict[str, Setting] = {
     "sampling.eps": Setting(0.0, BOUNDARY, "last time"),
     "sampling.num_samples": Setting(64, POSITIVE, "how many"),
     "sampling.batch_size": Setting(64, POSITIVE, "at a time; changes no sample"),
-    "sampling.frames": Setting(0, NOT_NEGATIVE, "of an animated trajectory; 0: none"),
+    "sampling.frames": Setting(0, NOT_NEGATIVE, "of an animation, at most one per step; 0: none"),
     "sampling.step": Setting(0, NOT_NEGATIVE, "the checkpoint; 0: the newest"),
     "sampling.ema": Setting(True, ANY, "averaged weights (the first rate) or raw ones"),
     # eval

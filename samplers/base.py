@@ -108,12 +108,13 @@ def sample(
         shape: of one sample, without the batch axis.
         start: x at times[0] [b, *shape]; drawn from the prior if None.
         denoise: return E[x_0 | x] at the last time (one more evaluation) instead of x.
-        frames: how many states along the way to return as well.
+        frames: how many states along the way to return as well; at most one per step.
     """
     if start is None:
         draw = jax.vmap(lambda key: score.sde.prior_sample(key, shape))
         start = draw(_stream(keys, PRIOR_STREAM)).astype(times.dtype)
     steps = times.shape[0] - 1
+    frames = min(frames, steps)
     state = sampler.init(State(start, _stream(keys, STEP_STREAM), jnp.zeros((), jnp.int32)))
     film = jnp.zeros((frames, *start.shape), start.dtype)
 

@@ -377,6 +377,18 @@ def test_frames_are_states_along_the_way() -> None:
     np.testing.assert_allclose(result.frames[0], shorter, rtol=1e-6)
 
 
+def test_there_is_at_most_one_frame_per_step() -> None:
+    sde = VP()
+    score, times = isotropic(sde), Uniform()(sde, 3, 1.0, 1e-3)
+    result = draw(score, PC, times, 4, denoise=False, frames=50)
+    assert result.frames is not None
+    assert result.frames.shape == (3, 4, DIMS)
+    np.testing.assert_array_equal(result.frames[-1], result.x)
+    first = draw(score, PC, times[:2], 4, denoise=False).x
+    # Two programs of float32, values of up to 10: round-off of 1e-6 where terms cancel.
+    np.testing.assert_allclose(result.frames[0], first, rtol=1e-6, atol=1e-5)
+
+
 def test_start_replaces_the_prior() -> None:
     sde = VP()
     start = jnp.full((2, DIMS), 3.0)
