@@ -11,10 +11,43 @@ from typing import Any
 
 from configs import schema
 from configs.score_sde import CONFIGS, Table
+from models.pretrained.base import Checkpoint, Weights
+from models.pretrained.unet_settings import Inferred
 
 UNSAID = ("sde.name", "training.continuous", "data.image_size", "data.centered",
           "model.scale_by_sigma")  # fmt: skip
 """What no file says and everything depends on."""
+
+
+def checkpoint(
+    family: str,
+    path: Path,
+    inferred: Inferred,
+    *,
+    raw: Weights | None,
+    ema: Weights | None,
+    rate: Any,
+    step: Any,
+    levels: Table | None = None,
+) -> Checkpoint:
+    """A checkpoint of score_sde's of either make.
+
+    Args:
+      family: the key of its format.
+      path: the file.
+      inferred: what names and shapes say.
+      raw: weights as trained.
+      ema: their average.
+      rate: what the file has as the rate of that average, if anything.
+      step: what it has as the number of updates.
+      levels: settings that its table of noise levels says.
+    """
+    settings = {**inferred.settings, **(levels or {})}
+    if isinstance(rate, float) and 0 <= rate < 1:
+        settings["model.ema_rate"] = float(f"{rate:.6g}")  # JAX's is in float32
+    assumed, note = complete(settings, path)
+    count = step if type(step) is int and step >= 0 else 0
+    return Checkpoint(family, settings, raw, ema, count, inferred.attention, assumed, note)
 
 
 def complete(settings: Table, path: Path) -> tuple[Table, str]:

@@ -35,20 +35,16 @@ def read(path: Path) -> Checkpoint:
     model = {str(k).removeprefix("module."): v for k, v in content["model"].items()}
     if not model or not all(isinstance(v, Tensor) for v in model.values()):
         raise PretrainedError(f"{path.name}: its 'model' holds more than tensors, or nothing")
-    average, step = content.get("ema"), content.get("step")
-    sigmas = model.pop("sigmas", None)
-    inferred = networks.infer(shapes(model), "torch")
-    settings = {**inferred.settings, **_levels(sigmas), **_rate(average)}
-    assumed, note = published.complete(settings, path)
-    return Checkpoint(
+    levels, average = _levels(model.pop("sigmas", None)), content.get("ema")
+    return published.checkpoint(
         FAMILY,
-        settings,
+        path,
+        networks.infer(shapes(model), "torch"),
         raw=Arrays(model),
         ema=_averaged(model, average),
-        step=step if type(step) is int and step >= 0 else 0,
-        attention=inferred.attention,
-        assumed=assumed,
-        note=note,
+        rate=average.get("decay") if isinstance(average, dict) else None,
+        step=content.get("step"),
+        levels=levels,
     )
 
 
@@ -83,8 +79,3 @@ def _levels(sigmas: Any) -> dict[str, Any]:
     # Kept as exponentials of logarithms: the last digits are noise.
     largest, smallest = (float(f"{table[i]:.6g}") for i in (0, -1))
     return {"sde.sigma_max": largest, "sde.sigma_min": smallest, "sde.num_scales": len(table)}
-
-
-def _rate(average: Any) -> dict[str, Any]:
-    rate = average.get("decay") if isinstance(average, dict) else None
-    return {"model.ema_rate": float(rate)} if isinstance(rate, float) and 0 <= rate < 1 else {}

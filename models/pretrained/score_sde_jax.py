@@ -40,21 +40,14 @@ def read(path: Path) -> Checkpoint:
     optimizer = content.get("optimizer")
     target = optimizer.get("target") if isinstance(optimizer, dict) else None
     ema = named(path, content["params_ema"])
-    inferred = networks.infer(shapes(ema), "jax")
-    settings, step = dict(inferred.settings), content.get("step")
-    rate = content.get("ema_rate")
-    if isinstance(rate, float) and 0 <= rate < 1:
-        settings["model.ema_rate"] = float(f"{rate:.6g}")
-    assumed, note = published.complete(settings, path)
-    return Checkpoint(
+    return published.checkpoint(
         FAMILY,
-        settings,
+        path,
+        networks.infer(shapes(ema), "jax"),
         raw=named(path, target) if isinstance(target, dict) else None,
         ema=ema,
-        step=step if type(step) is int and step >= 0 else 0,
-        attention=inferred.attention,
-        assumed=assumed,
-        note=note,
+        rate=content.get("ema_rate"),
+        step=content.get("step"),
     )
 
 
