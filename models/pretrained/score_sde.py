@@ -58,9 +58,11 @@ def _averaged(model: Mapping[str, Tensor], average: Any) -> Arrays | None:
     listed = average.get("shadow_params") if isinstance(average, dict) else None
     if listed is None:
         return None
+    if not isinstance(listed, list):
+        raise PretrainedError("its 'ema' has no list of tensors: damaged, or not one of score_sde")
     trained = [name for name in model if not name.endswith(".W") or "NIN" in name]
     trained = list(model) if len(listed) == len(model) else trained
-    if not isinstance(listed, list) or len(listed) != len(trained):
+    if len(listed) != len(trained):
         raise PretrainedError(
             f"its 'ema' has {len(listed)} tensors and its 'model' {len(trained)} that are trained: "
             "it is damaged, or not one of score_sde"

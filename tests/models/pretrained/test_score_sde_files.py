@@ -252,6 +252,15 @@ def test_checkpoint_without_average_says_so(tmp_path):
     load(path, config_of("fir biggan fourier"), ema=False)
 
 
+@pytest.mark.parametrize(
+    ("listed", "words"), [(5, "no list of tensors"), ([], "has 0 tensors"), (["x"] * 9, "has 9")]
+)
+def test_average_that_cannot_be_matched_is_refused(tmp_path, listed, words):
+    path = write_torch(tmp_path / "a.pth", ema={"shadow_params": listed})
+    with pytest.raises(PretrainedError, match=words):
+        load(path)
+
+
 def test_unused_weights_of_an_unconditional_network_are_no_mismatch(tmp_path):
     case = "unconditional"
     weights = torch_weights(case)

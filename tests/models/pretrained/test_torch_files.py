@@ -294,10 +294,6 @@ FOREIGN_CONTENT = {
     "texts for weights": {"model": {"w": "x"}, "step": 1},
     "no weights": {"model": {}, "step": 1},
     "another network": {"model": {"all_modules.0.odd": writing.saved(np.zeros(2), "0")}},
-    "a short average": {
-        "model": {"all_modules.0.weight": writing.saved(np.zeros((2, 2)), "0")},
-        "ema": {"shadow_params": []},
-    },
 }
 
 
