@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -20,6 +21,7 @@ from models.pretrained import load, networks
 from tests.models import ncsn_golden
 from tests.models.pretrained import writing
 from tests.slow import but_slow
+from train_lib import workdir
 from train_lib.checkpoint import Checkpoints
 from train_lib.experiment import Experiment
 
@@ -35,13 +37,13 @@ CASES = {
 TRAJECTORIES = ["ve_ncsnpp_continuous", "vp_ddpmpp_continuous"]
 
 
-def run(mode, workdir, *others):
-    return main.main([*others, "--mode", mode, "--workdir", str(workdir)])
+def run(mode, folder, *others):
+    return main.main([*others, "--mode", mode, "--workdir", str(folder)])
 
 
-def experiment(workdir, config):
+def experiment(folder, config):
     """What the workdir is for; without a config by the one that the import wrote."""
-    given, settings = command_line.split(config or ["--config", str(workdir / "config.py")])
+    given, settings = command_line.split(config or ["--config", str(folder / "config.py")])
     return Experiment.of(command_line.load(given[1], settings))
 
 
@@ -236,6 +238,30 @@ def test_workdir_that_holds_a_run_is_refused(capsys, imported):
     folder = imported("vp_ddpm_continuous")
     again = ["--mode", "import", "--workdir", str(folder), "--import_from", FILE]
     refused(capsys, again, "holds a run already")
+
+
+def test_import_that_was_cut_short_can_be_done_again(monkeypatch, tmp_path):
+    folder, command = tmp_path / "run", ["--import_from", str(GOLDEN / "edm_ddpmpp.pkl")]
+
+    def cut(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", cut)
+        assert run("import", folder, *command) == 130
+    assert (folder / "config.json").exists()
+    assert run("import", folder, *command) == 0
+    assert load_score(experiment(folder, []), folder)[1] == 0
+
+
+def test_workdir_of_another_config_is_refused(capsys, tmp_path):
+    folder = tmp_path / "run"
+    workdir.claim(folder, command_line.load(f"{ROOT}/configs/vp_digits.py:smoke", {}))
+    before = (folder / "config.json").read_bytes()
+    arguments = ["--mode", "import", "--workdir", str(folder), "--import_from", FILE]
+    refused(capsys, arguments, "belongs to another config")
+    assert (folder / "config.json").read_bytes() == before
+    assert os.listdir(folder) == ["config.json"]
 
 
 def test_config_that_does_not_fit_is_explained_and_nothing_written(capsys, tmp_path):

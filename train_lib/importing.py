@@ -61,7 +61,7 @@ def import_checkpoint(
       WorkdirError: the workdir holds a run already.
       ValueError, WorkdirLockedError, CheckpointError: as training does.
     """
-    _check_new(folder, config)
+    _check_new(folder)
     opened = open_checkpoint(source, config)
     checkpoint, made = opened.checkpoint, config is None or bool(opened.adopted)
     if config is None:
@@ -71,6 +71,7 @@ def import_checkpoint(
     for name, value in opened.adopted.items():
         log(f"{name}={value!r} is taken from the file")
     experiment = Experiment.of(opened.config)
+    workdir.check_same(folder, opened.config)
     try:
         state = _state(experiment, opened, log)
     except MismatchError as error:
@@ -93,14 +94,12 @@ def import_checkpoint(
     return 0
 
 
-def _check_new(folder: Path, config: ConfigDict | None) -> None:
-    steps = Checkpoints(folder / "checkpoints", read_only=True).steps()
-    if steps or (config is None and workdir.read_config(folder) is not None):
+def _check_new(folder: Path) -> None:
+    """An import that was cut short has left a config at most, and may be done again."""
+    if Checkpoints(folder / "checkpoints", read_only=True).steps():
         raise workdir.WorkdirError(
             f"{folder} holds a run already: import into another --workdir, or remove it"
         )
-    if config is not None:
-        workdir.check_same(folder, config)
 
 
 def _state(experiment: Experiment, opened: Opened, log: Callable[[str], None]) -> TrainState:
