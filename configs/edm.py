@@ -18,9 +18,8 @@ Published FID with this sampler, updates, and the authors' time on V100s (ImageN
 vp and ve name the network (DDPM++, NCSN++); preconditioning, loss and sampler are EDM's in all.
 FFHQ, AFHQv2 and ImageNet are folders of pictures, data.data_dir; ImageNet's has one per class.
 
-What differs: the authors also augment all but ImageNet by non-leaking geometric transformations
-(with probability 0.12, at 64x64 0.15), whose nine parameters the network is told; here pictures
-are only flipped, and those inputs are zero. ImageNet is computed in bfloat16, not float16.
+All but ImageNet are augmented by geometric transformations whose nine parameters the network is
+told (`train_lib/augment.py`). What differs: ImageNet is computed in bfloat16, not float16.
 (*) with 511 evaluations of the stochastic sampler, not the 79 of the deterministic one here.
 """
 
@@ -41,6 +40,8 @@ class Data(NamedTuple):
     dataset: str
     size: int
     classes: int
+    augment: float
+    """Probability of each transformation."""
     heun_steps: int
     """Two evaluations each; one more for the denoised end."""
 
@@ -63,9 +64,9 @@ class Setup(NamedTuple):
 RAMP_IMAGES = 10_000_000
 """Images over which the learning rate rises."""
 
-CIFAR10 = Data("CIFAR10", 32, 10, heun_steps=17)
-PICTURES = Data("folder", 64, 0, heun_steps=39)
-IMAGENET = Data("folder", 64, 1000, heun_steps=39)
+CIFAR10 = Data("CIFAR10", 32, 10, augment=0.12, heun_steps=17)
+PICTURES = Data("folder", 64, 0, augment=0.15, heun_steps=39)
+IMAGENET = Data("folder", 64, 1000, augment=0.0, heun_steps=39)
 
 
 def _song(model: ConfigDict, size: int) -> None:
@@ -135,7 +136,7 @@ def base() -> ConfigDict:
     sde.sigma_min, sde.sigma_max = 0.002, 80.0
     model.sigma_data = 0.5
     config.data.centered = True
-    config.data.random_flip = True
+    config.data.random_flip = False
     training.time_law = "lognormal_sigma"
     training.sigma_mean, training.sigma_std = -1.2, 1.2
     training.weighting = "edm"
@@ -158,6 +159,7 @@ def put(setup: Setup, config: ConfigDict) -> None:
     model.dropout = setup.dropout
     model.ema_rate = 0.5 ** (setup.batch / (setup.half_life_mimg * 1e6))
     training.batch_size = setup.batch
+    training.augment = setup.data.augment
     training.n_iters = -(-setup.mimg * 1_000_000 // setup.batch)
     optim.lr = setup.lr
     optim.warmup = round(RAMP_IMAGES / setup.batch)

@@ -117,6 +117,8 @@ SETTINGS: dict[str, Setting] = {
     "training.sigma_std": Setting(1.2, POSITIVE, "lognormal_sigma: deviation of log sigma"),
     "training.stratified_times": Setting(False, ANY, "spread a batch's times evenly"),
     "training.weighting": Setting("noise", ANY, "noise, likelihood or edm"),
+    "training.augment": Setting(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "songunet, adm: "
+                                "probability of each geometric transformation; 0: none"),
     "training.ema_warmup": Setting(False, ANY, "let the average forget its start sooner"),
     "training.ema_rampup": Setting(0.0, NOT_NEGATIVE,
                                    "longest half-life, as a part of the updates so far; 0: any"),

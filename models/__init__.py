@@ -34,6 +34,8 @@ NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "adm": adm.build,
     "ddpm_ho": ddpm_ho.build,
 }
+AUGMENTED = ("songunet", "adm")
+"""Networks that can be told how an image was augmented."""
 CLASSIFIERS: dict[str, Callable[[ConfigDict], nn.Module]] = {"wideresnet": wideresnet.build}
 """Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
 
@@ -44,7 +46,13 @@ def build(config: ConfigDict) -> nn.Module:
     Raises:
       ValueError: what `check` raises.
     """
-    return choice(config.model, "model.name", NETWORKS)(config)
+    network = choice(config.model, "model.name", NETWORKS)(config)
+    if config.model.get("augment_dim", 0) and config.model.name.lower() not in AUGMENTED:
+        raise ValueError(
+            f"model.augment_dim must be 0 with model.name={config.model.name!r}: only "
+            f"{', '.join(AUGMENTED)} take augmentation labels"
+        )
+    return network
 
 
 def build_classifier(config: ConfigDict) -> nn.Module:

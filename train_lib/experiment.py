@@ -13,7 +13,7 @@ import samplers
 from configs import schema
 from models.score import template
 from sde_lib import SDE, ModelScore
-from train_lib import objective, optimizer
+from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
 from train_lib.state import TrainState
 from train_lib.step import Recipe
@@ -48,6 +48,7 @@ class Experiment:
             EMA((model.ema_rate, *model.extra_ema_rates), training.ema_warmup, training.ema_rampup),
             training.accumulate,
             labelled=model.num_classes > 0,
+            augment=augment.build(config),
         )
         sampler = samplers.build(config.sampling)
         times = samplers.build_times(config.sampling, score.sde, config.sde.num_scales)

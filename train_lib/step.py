@@ -13,6 +13,8 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib import ModelScore
+from sde_lib.score import Condition
+from train_lib.augment import Augmentation
 from train_lib.ema import EMA
 from train_lib.objective import Objective
 from train_lib.state import TrainState
@@ -33,6 +35,8 @@ class Recipe:
     """Micro-batches whose gradients are averaged before one update."""
     labelled: bool = False
     """Whether the network is given the labels."""
+    augment: Augmentation | None = None
+    """What training images go through, and the network is told of."""
 
     def condition(self, batch: Batch) -> Array | None:
         """What the network is told of a batch beside its noise level."""
@@ -41,8 +45,13 @@ class Recipe:
     def loss(self, params: Any, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
         """The mean training loss of a batch."""
         score = replace(self.score, params=params)
-        losses = self.objective(score, key, batch["image"], self.condition(batch), train=True)
-        return jnp.mean(losses)
+        image: Array = batch["image"]
+        condition: Condition = self.condition(batch)
+        if self.augment is not None:
+            key, key_augment = jax.random.split(key)
+            image, labels = self.augment(key_augment, image)
+            condition = {"label": condition, "augment": labels}
+        return jnp.mean(self.objective(score, key, image, condition, train=True))
 
 
 def sequentially(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> Any:
