@@ -53,9 +53,10 @@ class Generator:
     classes: int = 0
 
     @property
-    def evaluations(self) -> int:
-        """NFE per sample."""
-        return samplers.count_evaluations(self.sampler, len(self.times) - 1, self.denoise)
+    def planned_evaluations(self) -> int | None:
+        """NFE per sample; None if only the run can tell, as for adaptive solvers."""
+        planned = self.sampler.plan(self.score, self.times).nfe
+        return planned + int(self.denoise) if planned else None
 
     def _condition(self, indices: Int[Array, " b"]) -> Int[Array, " b"] | None:
         if not self.classes:
@@ -71,7 +72,8 @@ class Generator:
     def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
         """Samples first .. first + count - 1 as {samples [n, h, w, c] in [0, 1], ...}.
 
-        `labels` [n] is there for a model of classes, `frames` [f, n, h, w, c] if asked for.
+        `evaluations` [n] says how many each took; `labels` [n] is there for a model of classes,
+        `frames` [f, n, h, w, c] if asked for.
         """
         mesh = sharding.device_mesh()
         padded = -count % mesh.size + count
@@ -87,7 +89,10 @@ class Generator:
             denoise=self.denoise,
             frames=self.frames,
         )
-        result = {"samples": np.asarray(self.scaler.inverse(drawn.x))[:count]}
+        result = {
+            "samples": np.asarray(self.scaler.inverse(drawn.x))[:count],
+            "evaluations": np.asarray(drawn.evaluations)[:count],
+        }
         if labels is not None:
             result["labels"] = np.asarray(labels)[:count]
         if drawn.frames is not None:
@@ -168,6 +173,13 @@ def _speed(parts: list[Part], batch: int) -> dict[str, Any]:
     }
 
 
+def _evaluations(counts: np.ndarray) -> dict[str, Any]:
+    """NFE per sample: one number, or the mean and the largest where they differ."""
+    if counts.min() == counts.max():
+        return {"nfe": int(counts[0])}
+    return {"nfe": round(float(counts.mean()), 1), "nfe_max": int(counts.max())}
+
+
 def generate(
     generator: Generator,
     total: int,
@@ -203,7 +215,7 @@ def generate(
     report = {
         **identity,
         "num_samples": total,
-        "nfe": generator.evaluations,
+        **_evaluations(arrays.pop("evaluations")),
         **_speed(parts, batch_size),
     }
     _write(folder, arrays, report)

@@ -55,8 +55,10 @@ def sample(experiment: Experiment, folder: Path, log: Callable[[str], None] = pr
         "seed": config.seed,
         "sampling": {k: v for k, v in sampling.to_dict().items() if k != "num_samples"},
     }
-    log(f"sampling from step {step}: {sampling.num_samples} images, {generator.evaluations} "
-        f"evaluations each, {jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
+    planned = generator.planned_evaluations
+    log(f"sampling from step {step}: {sampling.num_samples} images, "
+        f"{planned or 'as many as it takes'} evaluations each, "
+        f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
     target = folder / "samples"
     try:
         report = generate(

@@ -1,7 +1,11 @@
 """The sampler protocol, its state, and the one loop that runs every sampler.
 
-A sampler turns x_t into x_s for one interval of a time grid T = t_0 > t_1 > ... > t_n. It owns
-its network calls and its history; `sample` scans it over the grid in a single compiled program.
+A sampler is planned, then run. `Sampler.plan` takes a time grid T = t_0 > t_1 > ... > t_n and gives
+a method and a table of numbers, one row per turn of the loop, computed once on the host in
+float64. `sample` scans the method over the rows in a single compiled program. Numbers (eta, snr,
+tolerances, the grid, even which of the linear solvers it is) lie in the rows or are leaves of
+the method: changing them compiles nothing.
+
 Noise comes from one key per sample, folded with the number of draws so far, so that sample k is
 the same whatever the batch, the devices or the processes.
 """
@@ -14,11 +18,11 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from sde_lib import Score
-from sde_lib.base import Time
-from sde_lib.pytree import pytree
+from sde_lib.pytree import pytree, static
 
 PRIOR_STREAM, STEP_STREAM = 0, 1
 """Folded into a sample's key: the prior's draw and the steps' draws never share bits."""
@@ -26,12 +30,22 @@ PRIOR_STREAM, STEP_STREAM = 0, 1
 
 @pytree
 class State:
-    """What a sampler carries: x [b, ...], one key per sample [b], draws so far, its own history."""
+    """What a method carries from row to row.
+
+    x [b, ...]; one key per sample [b]; draws so far; score evaluations [b] that only the run itself
+    could tell (an adaptive solver's); the method's own history.
+    """
 
     x: Float[Array, "b *d"]
     keys: PRNGKeyArray
     draws: Int[Array, ""]
+    evaluations: Int[Array, " b"]
     history: Any = None
+
+    @classmethod
+    def of(cls, x: Float[Array, "b *d"], keys: PRNGKeyArray) -> State:
+        """At x, with nothing drawn or evaluated yet."""
+        return cls(x, keys, jnp.zeros((), jnp.int32), jnp.zeros(x.shape[0], jnp.int32))
 
     def normal(self) -> tuple[State, Float[Array, "b *d"]]:
         """Standard normal noise like x, and the state that will not draw it again."""
@@ -40,36 +54,72 @@ class State:
         return replace(self, draws=self.draws + 1), z
 
 
+class Method(Protocol):
+    """What runs on the device: a pytree; one row of the plan at a time."""
+
+    def init(self, state: State) -> State:
+        """The state with this method's history."""
+
+    def step(self, score: Score, state: State, row: Any) -> State:
+        """The state after one row."""
+
+
+@pytree
+class Plan:
+    """A method and its rows (leaves [r, ...]); interval [r] says to which grid step a row belongs.
+
+    times [steps + 1]: where each step starts, and the end. nfe: score evaluations of the whole
+    run, without those that only the run can tell.
+    """
+
+    method: Method
+    rows: Any
+    interval: Int[np.ndarray, " r"] | None
+    times: Float[np.ndarray, " steps_plus_1"] | None
+    nfe: int = static()
+
+    @property
+    def steps(self) -> int:
+        """How many steps the plan makes."""
+        assert self.times is not None
+        return len(self.times) - 1
+
+
 class Sampler(Protocol):
-    """One step of a method, with what is known of it.
+    """A numerical solver of the reverse process, with what is known of it.
 
     order: the order of convergence in the step size (weak order if stochastic; 0 for correctors,
-    which converge to the marginal at a fixed time instead). evaluations: score evaluations per
-    step. stochastic: whether it draws noise.
+    which converge to the marginal at a fixed time instead). stochastic: whether it draws noise.
     """
 
     @property
     def order(self) -> int: ...
 
     @property
-    def evaluations(self) -> int: ...
-
-    @property
     def stochastic(self) -> bool: ...
 
-    def init(self, state: State) -> State:
-        """The state with this sampler's history added."""
+    def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
+        """What to do between neighbours of the falling grid `times`.
 
-    def step(self, score: Score, state: State, t: Time, s: Time) -> State:
-        """From x_t to x_s, where t > s are scalars, neighbours on the grid."""
+        Runs on the host. ValueError for a grid on which the solver is not defined.
+        """
+
+
+class Corrector(Sampler, Protocol):
+    """A sampler that stays at one time; its plan on a grid acts where each step starts."""
+
+    def at(self, score: Score, t: Float[Array, " n"], neighbour: Float[Array, " n"]) -> Plan:
+        """The plan that acts once at each of the times t, which `neighbour` is next to."""
 
 
 @pytree
 class Samples:
-    """x: the samples [b, ...]; frames [f, b, ...]: states along the way, evenly spread, or None."""
+    """x: the samples [b, ...]; frames [f, b, ...]: states along the way, evenly spread, or None;
+    evaluations [b]: score evaluations that each sample took."""
 
     x: Float[Array, "b *d"]
     frames: Float[Array, "f b *d"] | None
+    evaluations: Int[Array, " b"]
 
 
 def sample_keys(key: PRNGKeyArray, indices: Int[Array, " b"]) -> PRNGKeyArray:
@@ -81,12 +131,13 @@ def _stream(keys: PRNGKeyArray, stream: int) -> PRNGKeyArray:
     return jax.vmap(jax.random.fold_in, (0, None))(keys, stream)
 
 
-def count_evaluations(sampler: Sampler, steps: int, denoise: bool) -> int:
-    """NFE: score evaluations per sample of a whole run."""
-    return steps * sampler.evaluations + int(denoise)
+def run(score: Score, plan: Plan, state: State) -> State:
+    """The state after all rows of `plan`; pure, for use under other transformations."""
+    step = lambda state, row: (plan.method.step(score, state, row), None)
+    length = None if plan.interval is None else len(plan.interval)
+    return jax.lax.scan(step, plan.method.init(state), plan.rows, length)[0]
 
 
-@partial(jax.jit, static_argnames=("shape", "denoise", "frames"))
 def sample(
     score: Score,
     sampler: Sampler,
@@ -109,23 +160,51 @@ def sample(
         start: x at times[0] [b, *shape]; drawn from the prior if None.
         denoise: return E[x_0 | x] at the last time (one more evaluation) instead of x.
         frames: how many states along the way to return as well; at most one per step.
+
+    Raises:
+        ValueError: the grid does not suit the sampler.
     """
+    plan = sampler.plan(score, times)
+    frames = min(frames, plan.steps)
+    # Counted in steps, not in rows: the stages within a step are no states of the process.
+    assert plan.interval is not None
+    film_index = plan.interval * frames // plan.steps
+    known = plan.nfe + int(denoise)
+    anonymous = replace(plan, interval=None, times=None, nfe=0)  # or grids share no program
+    drawn = _sample(
+        score, anonymous, film_index, times[-1], keys, start,
+        shape=shape, denoise=denoise, frames=frames,
+    )  # fmt: skip
+    return replace(drawn, evaluations=drawn.evaluations + known)
+
+
+@partial(jax.jit, static_argnames=("shape", "denoise", "frames"))
+def _sample(
+    score: Score,
+    plan: Plan,
+    film_index: Int[Array, " r"],
+    end: Float[Array, ""],
+    keys: PRNGKeyArray,
+    start: Float[Array, "b *d"] | None,
+    *,
+    shape: tuple[int, ...],
+    denoise: bool,
+    frames: int,
+) -> Samples:
     if start is None:
         draw = jax.vmap(lambda key: score.sde.prior_sample(key, shape))
-        start = draw(_stream(keys, PRIOR_STREAM)).astype(times.dtype)
-    steps = times.shape[0] - 1
-    frames = min(frames, steps)
-    state = sampler.init(State(start, _stream(keys, STEP_STREAM), jnp.zeros((), jnp.int32)))
+        start = draw(_stream(keys, PRIOR_STREAM)).astype(end.dtype)
+    state = plan.method.init(State.of(start, _stream(keys, STEP_STREAM)))
     film = jnp.zeros((frames, *start.shape), start.dtype)
 
-    def body(carry: tuple[State, Array], i: Array) -> tuple[tuple[State, Array], None]:
-        state, film = carry
-        state = sampler.step(score, state, times[i], times[i + 1])
+    def body(carry: tuple[State, Array], row: Any) -> tuple[tuple[State, Array], None]:
+        (state, film), (numbers, frame) = carry, row
+        state = plan.method.step(score, state, numbers)
         if frames:
-            # Later steps of the same frame overwrite earlier ones: each frame ends its segment.
-            film = jax.lax.dynamic_update_index_in_dim(film, state.x, i * frames // steps, 0)
+            # Later rows of the same frame overwrite earlier ones: each frame ends its segment.
+            film = jax.lax.dynamic_update_index_in_dim(film, state.x, frame, 0)
         return (state, film), None
 
-    (state, film), _ = jax.lax.scan(body, (state, film), jnp.arange(steps))
-    x = score.denoise(state.x, times[-1]) if denoise else state.x
-    return Samples(x, film if frames else None)
+    (state, film), _ = jax.lax.scan(body, (state, film), (plan.rows, film_index))
+    x = score.denoise(state.x, end) if denoise else state.x
+    return Samples(x, film if frames else None, state.evaluations)

@@ -1,8 +1,8 @@
 """Correctors: Markov chains that leave the marginal at a fixed time unchanged.
 
-Each is unadjusted Langevin dynamics, x <- x + epsilon score + sqrt(2 epsilon) z (Song et al. 2021,
-arXiv:2011.13456, alg. 4 and 5); they differ in the law of the step size epsilon. `step` acts at t;
-the neighbour s enters only through
+Most are unadjusted Langevin dynamics, x <- x + epsilon score + sqrt(2 epsilon) z (Song et al. 2021,
+arXiv:2011.13456, alg. 4 and 5), or an exact relaxation; they differ in the law of the step size.
+A corrector acts at t; the neighbour s enters only through
 
     A = (alpha_larger_time / alpha_smaller_time)^2,
 
@@ -12,14 +12,16 @@ for every SDE.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from samplers.base import State
+from samplers.base import Plan, State
 from sde_lib import Score, expand
 from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree, static
@@ -79,8 +81,31 @@ class BatchMean:
         return jnp.broadcast_to(jnp.mean(_norms(z)) / jnp.mean(_norms(gradient)), z.shape[:1])
 
 
+class AtFixedTime:
+    """What correctors share: a row is a time t and its neighbour s. Holds no state."""
+
+    order, stochastic = 0, True
+    steps: int
+
+    def init(self, state: State) -> State:
+        return state
+
+    def at(self, score: Score, t: Float[Array, " n"], neighbour: Float[Array, " n"]) -> Plan:
+        rows = {"t": t, "s": neighbour}
+        times = np.append(np.asarray(t), np.asarray(neighbour[-1]))
+        return Plan(self, rows, np.arange(len(t)), times, len(t) * self.steps)  # type: ignore[arg-type]
+
+    def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
+        return self.at(score, times[:-1], times[1:])
+
+    def _repeat(self, move: Callable[[State], State], state: State) -> State:
+        if self.steps == 1:
+            return move(state)
+        return jax.lax.fori_loop(0, self.steps, lambda _, state: move(state), state)
+
+
 @pytree
-class Langevin:
+class Langevin(AtFixedTime):
     """epsilon = 2 A (snr ratio)^2, `steps` times (alg. 4 and 5); `ratio` says whose norms.
 
     `BatchMean` is the published `langevin`; `NoiseLevel` the published `ald` (annealed Langevin
@@ -91,37 +116,45 @@ class Langevin:
     snr: Number = 0.16
     steps: int = static(default=1)
     ratio: NormRatio = NoiseLevel()
-    order, stochastic = 0, True
 
-    @property
-    def evaluations(self) -> int:
-        return self.steps
-
-    def init(self, state: State) -> State:
-        return state
-
-    def step(self, score: Score, state: State, t: Time, s: Time) -> State:
+    def step(self, score: Score, state: State, row: dict[str, Time]) -> State:
+        t, s = row["t"], row["s"]
         factor = 2 * squared_mean_ratio(score, t, s) * self.snr**2
         alpha, sigma = score.marginal(t)
 
-        def move(_: Array, state: State) -> State:
+        def move(state: State) -> State:
             gradient = score(state.x, t)
             state, z = state.normal()
             epsilon = factor * self.ratio(z, gradient, alpha, sigma) ** 2
             epsilon = expand(epsilon, state.x)
             return replace(state, x=state.x + epsilon * gradient + jnp.sqrt(2 * epsilon) * z)
 
-        return jax.lax.fori_loop(0, self.steps, move, state) if self.steps > 1 else move(t, state)
+        return self._repeat(move, state)
 
 
 @pytree
-class NoCorrector:
-    """Leaves x alone."""
+class Posterior(AtFixedTime):
+    """x <- alpha x_0 + sqrt(1 - delta) (x - alpha x_0) + sqrt(delta) sigma z, `steps` times.
 
-    order, evaluations, stochastic = 0, 0, False
+    An Ornstein-Uhlenbeck step of any length delta in (0, 1] towards the denoised x_0 = E[x_0 | x]:
+    exact where the posterior of x_0 is a point, and Langevin's with epsilon = delta sigma^2 / 2 as
+    delta falls. There is no snr to fit to a dataset: delta is the share of the noise that is
+    renewed. On N(m, v I) the variance settles off by the factor that follows from its gain
+    c = sqrt(1 - delta) + (1 - sqrt(1 - delta)) alpha^2 v / (alpha^2 v + sigma^2), as
+    delta sigma^2 / (1 - c^2).
+    """
 
-    def init(self, state: State) -> State:
-        return state
+    delta: Number = 0.1
+    steps: int = static(default=1)
 
-    def step(self, score: Score, state: State, t: Time, s: Time) -> State:
-        return state
+    def step(self, score: Score, state: State, row: dict[str, Time]) -> State:
+        alpha, sigma = score.marginal(row["t"])
+        kept = jnp.sqrt(1 - self.delta)
+
+        def move(state: State) -> State:
+            centre = alpha * score.denoise(state.x, row["t"])
+            state, z = state.normal()
+            noise = jnp.sqrt(self.delta) * sigma * z
+            return replace(state, x=centre + kept * (state.x - centre) + noise)
+
+        return self._repeat(move, state)

@@ -6,14 +6,16 @@ t through the SDE, so every grid serves every SDE.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Protocol
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from sde_lib import SDE
+from sde_lib import SDE, VP
 from sde_lib.base import Number
-from sde_lib.pytree import pytree
+from sde_lib.pytree import pytree, static
 
 
 class Grid(Protocol):
@@ -21,6 +23,11 @@ class Grid(Protocol):
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         """The times, with both ends exact."""
+
+
+def _even(first: Number, last: Number, n: int) -> Array:
+    # On the host: on the device every n would be compiled anew.
+    return jnp.asarray(np.linspace(float(first), float(last), n + 1))
 
 
 def _with_exact_ends(times: Array, start: float, end: float) -> Array:
@@ -33,7 +40,7 @@ class Uniform:
     """Evenly spaced in t, as published (score_sde; DDPM's levels for discrete models)."""
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
-        return jnp.linspace(start, end, n + 1)
+        return _even(start, end, n)
 
 
 @pytree
@@ -43,7 +50,7 @@ class Power:
     rho: Number = 2.0
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
-        root = jnp.linspace(start ** (1 / self.rho), end ** (1 / self.rho), n + 1)
+        root = _even(start ** (1 / self.rho), end ** (1 / self.rho), n)
         return _with_exact_ends(root**self.rho, start, end)
 
 
@@ -53,7 +60,7 @@ class LogSNR:
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         first, last = sde.log_snr(jnp.asarray(start)), sde.log_snr(jnp.asarray(end))
-        levels = jnp.linspace(first, last, n + 1)
+        levels = _even(first, last, n)
         return _with_exact_ends(sde.time_of_log_snr(levels), start, end)
 
 
@@ -65,6 +72,104 @@ class Karras:
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         ends = -0.5 * sde.log_snr(jnp.asarray([start, end])) / self.rho
-        root = jnp.linspace(jnp.exp(ends[0]), jnp.exp(ends[1]), n + 1)
+        root = _even(jnp.exp(ends[0]), jnp.exp(ends[1]), n)
         times = sde.time_of_log_snr(-2 * self.rho * jnp.log(root))
         return _with_exact_ends(times, start, end)
+
+
+@pytree
+class Borrowed:
+    """Evenly spaced in the time of another SDE, between its times with the noise of both ends.
+
+    With VP it is the spacing that EDM calls 'vp' (Karras et al. 2022, table 1), on any SDE.
+    """
+
+    other: SDE = VP()
+
+    def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
+        ends = self.other.time_of_log_snr(sde.log_snr(jnp.asarray([start, end])))
+        levels = self.other.log_snr(_even(ends[0], ends[1], n))
+        return _with_exact_ends(sde.time_of_log_snr(levels), start, end)
+
+
+@pytree
+class Flow:
+    """sigma / (alpha + sigma), the time of rectified flow, evenly spaced, then shifted.
+
+    t' = shift t / (1 + (shift - 1) t) (Esser et al. 2024, arXiv:2403.03206, eq. 23), which makes
+    every sigma / alpha `shift` times as large; above 1 it spends more steps on noise.
+    """
+
+    shift: Number = 1.0
+
+    def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
+        ratio = jnp.exp(-0.5 * sde.log_snr(jnp.asarray([start, end]))) / self.shift
+        ends = ratio / (1 + ratio)
+        u = _even(ends[0], ends[1], n)
+        levels = -2 * jnp.log(self.shift * u / (1 - u))
+        return _with_exact_ends(sde.time_of_log_snr(levels), start, end)
+
+
+IDDPM_LEVELS, IDDPM_C1, IDDPM_C2 = 1000, 0.001, 0.008
+
+
+@cache
+def iddpm_table() -> Float[np.ndarray, " 1000"]:
+    """Falling sigma / alpha of iDDPM's levels (Karras et al. 2022, arXiv:2206.00364, table 1)."""
+    alpha_bar = np.sin(np.pi / 2 * np.arange(IDDPM_LEVELS + 1) / IDDPM_LEVELS / (1 + IDDPM_C2)) ** 2
+    u = np.zeros(IDDPM_LEVELS + 1)
+    for j in range(IDDPM_LEVELS, 0, -1):
+        kept = max(alpha_bar[j - 1] / alpha_bar[j], IDDPM_C1)
+        u[j - 1] = np.sqrt((u[j] ** 2 + 1) / kept - 1)
+    return u[:-1]
+
+
+@pytree
+class IDDPM:
+    """Evenly spaced among iDDPM's thousand levels (Nichol & Dhariwal 2021; EDM's 'iddpm').
+
+    Raises:
+        ValueError: more steps than levels lie between the ends.
+    """
+
+    def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
+        first, last = np.asarray(-0.5 * sde.log_snr(jnp.asarray([start, end])))
+        table = np.log(iddpm_table())
+        table = table[(table < first) & (table > last)]
+        if len(table) < n - 1:
+            raise ValueError(
+                f"sampling.grid='iddpm' has {len(table)} levels between the ends, so that "
+                f"sampling.num_steps must be at most {len(table) + 1}, got {n}"
+            )
+        chosen = np.floor(np.linspace(0, len(table) - 1, n + 1) + 0.5).astype(int)
+        times = sde.time_of_log_snr(-2 * jnp.asarray(table[chosen]))
+        return _with_exact_ends(times, start, end)
+
+
+@pytree
+class Levels:
+    """n + 1 of the levels i / (levels - 1) of a discrete model, as n + 1 evaluations use them.
+
+    'trailing' begins at the last level and leaves the way from the lowest it visits to the
+    denoiser there; 'leading', the published DDIM code's, ends at level 0 and begins below the
+    prior (Lin et al. 2024, arXiv:2305.08891, table 2). Neither passes `end`.
+
+    Raises:
+        ValueError: more evaluations than levels.
+    """
+
+    levels: int = static()
+    trailing: bool = static(default=True)
+
+    def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
+        if n >= self.levels:
+            raise ValueError(
+                f"sampling.num_steps must be below sde.num_scales = {self.levels} on a grid of "
+                f"levels, got {n}"
+            )
+        i = np.arange(n + 1)
+        if self.trailing:
+            chosen = np.round(self.levels - i * (self.levels / (n + 1))) - 1
+        else:
+            chosen = i[::-1] * (self.levels // (n + 1))
+        return jnp.maximum(jnp.asarray(chosen / (self.levels - 1) * float(start)), end)

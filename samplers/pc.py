@@ -2,22 +2,66 @@
 
 from __future__ import annotations
 
-from samplers.base import Sampler, State
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from samplers.base import Corrector, Method, Plan, Sampler, State
 from sde_lib import Score
-from sde_lib.base import Time
 from sde_lib.pytree import pytree, static
 
 
 @pytree
+class Paired:
+    """Runs both, each with its own history; the corrector's turn comes once per step.
+
+    aligned: every row of the predictor is a whole step.
+    """
+
+    predictor: Method
+    corrector: Method
+    corrector_first: bool = static()
+    aligned: bool = static()
+
+    def init(self, state: State) -> State:
+        first = self.predictor.init(state)
+        second = self.corrector.init(replace(first, history=None))
+        return replace(second, history=(first.history, second.history))
+
+    def _predict(self, score: Score, state: State, row: Any) -> State:
+        mine, other = state.history
+        state = self.predictor.step(score, replace(state, history=mine), row["predictor"])
+        return replace(state, history=(state.history, other))
+
+    def _correct(self, score: Score, state: State, row: Any) -> State:
+        def correct(state: State) -> State:
+            other, mine = state.history
+            state = self.corrector.step(score, replace(state, history=mine), row["corrector"])
+            return replace(state, history=(other, state.history))
+
+        if self.aligned:
+            return correct(state)
+        return jax.lax.cond(row["turn"], correct, lambda state: state, state)
+
+    def step(self, score: Score, state: State, row: Any) -> State:
+        if self.corrector_first:
+            return self._predict(score, self._correct(score, state, row), row)
+        return self._correct(score, self._predict(score, state, row), row)
+
+
+@pytree
 class PredictorCorrector:
-    """One step of each, in either order.
+    """One step of each, in either order; any sampler may be the predictor.
 
     Algorithm 1 predicts x_s and then corrects at s; the published code corrects at t and then
     predicts x_s (`corrector_first`), so that its last sample is never corrected.
     """
 
     predictor: Sampler
-    corrector: Sampler
+    corrector: Corrector
     corrector_first: bool = static(default=True)
 
     @property
@@ -25,19 +69,23 @@ class PredictorCorrector:
         return self.predictor.order
 
     @property
-    def evaluations(self) -> int:
-        return self.predictor.evaluations + self.corrector.evaluations
-
-    @property
     def stochastic(self) -> bool:
         return self.predictor.stochastic or self.corrector.stochastic
 
-    def init(self, state: State) -> State:
-        return self.corrector.init(self.predictor.init(state))
-
-    def step(self, score: Score, state: State, t: Time, s: Time) -> State:
-        if self.corrector_first:
-            state = self.corrector.step(score, state, t, s)
-            return self.predictor.step(score, state, t, s)
-        state = self.predictor.step(score, state, t, s)
-        return self.corrector.step(score, state, s, t)
+    def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
+        predictor = self.predictor.plan(score, times)
+        assert predictor.times is not None
+        assert predictor.interval is not None
+        t, s = predictor.times[:-1], predictor.times[1:]
+        at = (t, s) if self.corrector_first else (s, t)
+        corrector = self.corrector.at(score, *map(jax.numpy.asarray, at))
+        interval = predictor.interval
+        border = np.diff(interval) != 0
+        turn = np.append(True, border) if self.corrector_first else np.append(border, True)
+        rows = {
+            "predictor": predictor.rows,
+            "corrector": jax.tree.map(lambda leaf: leaf[interval], corrector.rows),
+            "turn": turn,
+        }
+        method = Paired(predictor.method, corrector.method, self.corrector_first, bool(turn.all()))
+        return Plan(method, rows, interval, predictor.times, predictor.nfe + corrector.nfe)

@@ -51,7 +51,7 @@ class Experiment:
             augment=augment.build(config),
         )
         sampler = samplers.build(config.sampling)
-        times = samplers.build_times(config.sampling, score.sde, config.sde.num_scales)
+        times = samplers.build_times(config.sampling, score, config.sde.num_scales)
         return cls(config, score.sde, score, recipe, sampler, times)
 
     @property

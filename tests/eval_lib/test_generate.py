@@ -10,7 +10,7 @@ import pytest
 
 from data_lib import Scaler
 from eval_lib.generate import Generator, generate
-from samplers import Heun, Uniform
+from samplers import RungeKutta, Uniform
 from sde_lib import VP, Score, expand, pytree
 
 IDENTITY = {"step": 3, "sampling": {"snr": 0.1, "norms": (1, 2)}}
@@ -18,8 +18,6 @@ IDENTITY = {"step": 3, "sampling": {"snr": 0.1, "norms": (1, 2)}}
 
 class Counter:
     """Draws sample k as a picture of level k / 100, and keeps account."""
-
-    evaluations = 5
 
     def __init__(self, frames: int = 0, scale: float = 1.0):
         self.calls: list[tuple[int, int]] = []
@@ -30,6 +28,7 @@ class Counter:
         levels = self.scale * np.arange(first, first + count, dtype=np.float32) / 100
         samples = np.ones((count, 8, 8, 1), np.float32) * levels[:, None, None, None]
         drawn = {"samples": samples, "labels": np.arange(first, first + count)}
+        drawn["evaluations"] = np.full(count, 5)
         if self.frames:
             drawn["frames"] = np.stack([samples] * self.frames)
         return drawn
@@ -148,7 +147,7 @@ def test_every_run_of_samples_has_every_class_once_whatever_the_batches() -> Non
     sde = VP()
     generator = Generator(
         ClassMean(sde),
-        Heun(),
+        RungeKutta(),
         Uniform()(sde, 4, 1.0, 0.1),
         jax.random.key(0),
         (2, 2, 1),

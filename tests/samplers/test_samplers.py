@@ -9,39 +9,48 @@ import pytest
 
 import samplers
 from samplers import (
+    DDIM,
+    IDDPM,
     Ancestral,
     BatchMean,
+    Borrowed,
     EulerMaruyama,
-    Heun,
+    Flow,
+    Idle,
     Karras,
     Langevin,
     LogSNR,
-    NoCorrector,
     NoiseLevel,
-    NoPredictor,
     PerSample,
+    Posterior,
     Power,
     PredictorCorrector,
     ReverseDiffusion,
+    RungeKutta,
     Sampler,
     State,
     Uniform,
+    UniPC,
 )
-from sde_lib import SDE, VE, VP, Gaussian, Score, pytree
+from sde_lib import SDE, VE, VP, Gaussian, Score
 from tests.oracles import DIMS, MEAN, SDES, VARIANCE, isotropic, mixture_1d
+from tests.samplers.exact import one_step
 
 PREDICTORS: dict[str, Sampler] = {
     "euler_maruyama": EulerMaruyama(),
     "reverse_diffusion": ReverseDiffusion(),
     "ancestral": Ancestral(),
     "ancestral_large": Ancestral(1.0),
+    "ddim": DDIM(),
     "euler_flow": EulerMaruyama(probability_flow=True),
     "reverse_diffusion_flow": ReverseDiffusion(probability_flow=True),
-    "heun": Heun(),
+    "heun": RungeKutta(),
+    "unipc": UniPC(),
 }
-CORRECTORS: dict[str, Sampler] = {
-    "none": NoCorrector(),
+CORRECTORS: dict[str, samplers.Corrector] = {
+    "none": Idle(),
     "langevin": Langevin(0.05),
+    "posterior": Posterior(0.01),
     "langevin_sample": Langevin(0.05, 1, PerSample()),
     "langevin_batch": Langevin(0.05, 1, BatchMean()),
 }
@@ -50,6 +59,10 @@ GRIDS = {
     "quadratic": Power(2.0),
     "log_snr": LogSNR(),
     "karras": Karras(7.0),
+    "vp": Borrowed(),
+    "flow": Flow(),
+    "shifted flow": Flow(3.0),
+    "iddpm": IDDPM(),
 }
 
 
@@ -66,6 +79,7 @@ def draw(score: Score, sampler: Sampler, times: jax.Array, n: int, shape=(DIMS,)
 COMBINATIONS = [
     *itertools.product(SDES, PREDICTORS, ["none", "langevin"]),
     *itertools.product(SDES, ["euler_maruyama"], ["langevin_sample", "langevin_batch"]),
+    *itertools.product(SDES, ["euler_maruyama", "ddim"], ["posterior"]),
 ]
 
 
@@ -93,108 +107,7 @@ def test_samples_of_a_gaussian_have_its_mean_and_variance(
     assert float(x.var()) == pytest.approx(VARIANCE, rel=bias + 5 * (2 / count) ** 0.5)
 
 
-# Orders of convergence ----------------------------------------------------------------------------
-
-
-class Unit:
-    """The variance of a linear sampler's result, exactly, without Monte Carlo.
-
-    On N(0, v) every step is x -> c x + s z, so var -> c^2 var + s^2; c and s are read off the
-    sampler itself with x and z set to unit vectors.
-    """
-
-    def __init__(self, sampler: Sampler, score: Gaussian) -> None:
-        self.sampler, self.score = sampler, score
-
-    def variance(self, times: jax.Array) -> float:
-        def step(var: jax.Array, pair: jax.Array):
-            gain = self._apply(1.0, 0.0, pair)
-            noise = self._apply(0.0, 1.0, pair)
-            return gain**2 * var + noise**2, None
-
-        start = self.score.sde.prior_std.astype(times.dtype) ** 2
-        pairs = jnp.stack([times[:-1], times[1:]], axis=1)
-        return float(jax.jit(lambda: jax.lax.scan(step, start, pairs)[0])())
-
-    def _apply(self, x: float, z: float, pair: jax.Array) -> jax.Array:
-        state = _Scripted(jnp.full((1, 1), x, pair.dtype), jnp.full((1, 1), z, pair.dtype))
-        return self.sampler.step(self.score, state, pair[0], pair[1]).x[0, 0]
-
-
-@pytree
-class _Scripted:
-    """A state whose noise is given."""
-
-    x: jax.Array
-    z: jax.Array
-
-    def normal(self):
-        return self, self.z
-
-
-ORDERED = {k: v for k, v in PREDICTORS.items() if k != "ancestral_large"}
-
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("predictor", ORDERED)
-@pytest.mark.parametrize("sde", ["vp", "subvp", "ve", "edm"])
-def test_predictors_have_their_stated_order(sde: str, predictor: str) -> None:
-    """The error of the final variance falls as N^-order on the karras grid.
-
-    (Not on the log-SNR grid, where Euler-Maruyama under VE looks second order on a Gaussian by an
-    accidental cancellation; a trace of that cancellation remains on this grid.)
-    """
-    equation = SDES[sde]
-    score = Gaussian.isotropic(equation, jnp.zeros(1), 0.25)
-    method = Unit(PREDICTORS[predictor], score)
-    end = float(equation.time_of_log_snr(jnp.asarray(-2 * jnp.log(0.05))))
-    steps = np.array([320, 640, 1280, 2560])
-    start = float(equation.prior_std) ** 2
-    errors = []
-    for n in steps:
-        times = jnp.asarray(Karras()(equation, int(n), float(equation.T), end))
-        fine = _exact_variance(equation, PREDICTORS[predictor].stochastic, times, start)
-        errors.append(abs(method.variance(times) - fine))
-    order = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
-    stated = PREDICTORS[predictor].order
-    assert stated - 0.15 <= order <= stated + 0.6, (order, errors)
-
-
-def _exact_variance(sde: SDE, stochastic: bool, times: jax.Array, start: float) -> float:
-    """Of the exact reverse SDE or flow of N(0, 0.25), begun with variance `start` at T.
-
-    With P = alpha^2 v + sigma^2 the flow scales x by sqrt(P_s / P_t); the SDE's kernel has gain
-    a P_s / P_t and variance b P_s / P_t (a, b of the forward kernel from s to t).
-    """
-    s, t = times[-1], times[0]
-
-    def power(u: jax.Array) -> jax.Array:
-        alpha, sigma = sde.marginal(u)
-        return alpha**2 * 0.25 + sigma**2
-
-    ratio = power(s) / power(t)
-    if not stochastic:
-        return float(start * ratio)
-    a, b = sde.transition(s, t)
-    return float((a * ratio) ** 2 * start + b * ratio)
-
-
-@pytest.mark.usefixtures("float64")
-def test_golden_variances_without_monte_carlo() -> None:
-    """Values of an independent implementation: data N(0, 0.25), sigma from 50 to 0.01, 10 steps."""
-    ve = VE(0.01, 50.0)
-    score = Gaussian.isotropic(ve, jnp.zeros(1), 0.25)
-    times = jnp.asarray(Karras(7.0)(ve, 10, 1.0, 0.0))
-    golden = {
-        Ancestral(): 0.109625583270258,
-        ReverseDiffusion(): 0.664222980311047,
-        ReverseDiffusion(probability_flow=True): 3.373024778775505,
-        Heun(): 0.313723054557466,
-    }
-    for sampler, expected in golden.items():
-        assert Unit(sampler, score).variance(times) == pytest.approx(expected, rel=1e-9)
-    assert _exact_variance(ve, True, times, 2500.0) == pytest.approx(0.250099997498500, rel=1e-12)
-    assert _exact_variance(ve, False, times, 2500.0) == pytest.approx(0.250074992500750, rel=1e-12)
+# Published formulas -------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("float64")
@@ -203,12 +116,15 @@ def test_published_rules_on_ddpm_and_ncsn_levels() -> None:
     n, i = 1000, 400
     t, s = jnp.asarray(i / (n - 1.0)), jnp.asarray((i - 1) / (n - 1.0))
     x, z = 0.8, -0.3
-    state = _Scripted(jnp.full((1, 1), x), jnp.full((1, 1), z))
+    at, noise = jnp.full((1, 1), x), jnp.full((1, 1), z)
+
+    def steps(score: Score) -> dict[str, float]:
+        return {k: float(one_step(p, score, at, noise, t, s)[0, 0]) for k, p in PREDICTORS.items()}
 
     vp = VP().discrete(n)
     score = Gaussian.isotropic(vp, jnp.ones(1), 0.25)
-    beta, g = 0.1 / n + i * 19.9 / n / (n - 1), float(score(state.x, t)[0, 0])
-    ours = {k: float(p.step(score, state, t, s).x[0, 0]) for k, p in PREDICTORS.items()}
+    beta, g = 0.1 / n + i * 19.9 / n / (n - 1), float(score(at, t)[0, 0])
+    ours = steps(score)
     root = (1 - beta) ** 0.5
     assert ours["ancestral_large"] == pytest.approx((x + beta * g) / root + beta**0.5 * z, rel=1e-8)
     expected = (2 - root) * x + beta * g + beta**0.5 * z
@@ -218,8 +134,8 @@ def test_published_rules_on_ddpm_and_ncsn_levels() -> None:
 
     ve = VE()
     score = Gaussian.isotropic(ve, jnp.ones(1), 0.25)
-    g, hi, lo = float(score(state.x, t)[0, 0]), float(ve.sigma(t)), float(ve.sigma(s))
-    ours = {k: float(p.step(score, state, t, s).x[0, 0]) for k, p in PREDICTORS.items()}
+    g, hi, lo = float(score(at, t)[0, 0]), float(ve.sigma(t)), float(ve.sigma(s))
+    ours = steps(score)
     gap = hi**2 - lo**2
     expected = x + gap * g + (lo**2 * gap / hi**2) ** 0.5 * z
     assert ours["ancestral"] == pytest.approx(expected, rel=1e-8)
@@ -241,7 +157,7 @@ def test_langevin_corrector_leaves_marginal_unchanged(sde: SDE, t: float) -> Non
     x = mean + var**0.5 * jax.random.normal(jax.random.key(7), (n, DIMS))
     keys = samplers.sample_keys(jax.random.key(3), jnp.arange(n))
     corrector = Langevin(snr, steps)
-    state = jax.jit(corrector.step)(score, State(x, keys, jnp.zeros((), jnp.int32)), now, now)
+    state = jax.jit(corrector.step)(score, State.of(x, keys), {"t": now, "s": now})
     epsilon = 2 * (snr * sigma) ** 2
     stationary = var / (1 - epsilon / (2 * var))
     # The chain has had 400 epsilon / var > 3 relaxation times where sigma dominates; where it has
@@ -260,23 +176,69 @@ def test_published_langevin_step_uses_batch_norms_and_alpha() -> None:
     t, s = jnp.asarray(i / (n - 1.0)), jnp.asarray((i - 1) / (n - 1.0))
     keys = samplers.sample_keys(jax.random.key(0), jnp.arange(8))
     x = jax.random.normal(jax.random.key(1), (8, DIMS))
-    state = State(x, keys, jnp.zeros((), jnp.int32))
+    state = State.of(x, keys)
     z, g = state.normal()[1], score(x, t)
     alpha = 1 - (0.1 / n + i * 19.9 / n / (n - 1))
     norm = lambda v: jnp.mean(jnp.linalg.norm(v, axis=1))
     step = 2 * alpha * (0.16 * norm(z) / norm(g)) ** 2
-    got = Langevin(0.16, 1, BatchMean()).step(score, state, t, s).x
+    got = Langevin(0.16, 1, BatchMean()).step(score, state, {"t": t, "s": s}).x
     # float32: exp and log of the mean ratio keep 1e-6.
     np.testing.assert_allclose(got, x + step * g + jnp.sqrt(2 * step) * z, rtol=2e-5, atol=2e-6)
     step = 2 * alpha * (0.16 * vp.sigma(t)) ** 2
-    got = Langevin(0.16, 1, NoiseLevel()).step(score, state, t, s).x
+    got = Langevin(0.16, 1, NoiseLevel()).step(score, state, {"t": t, "s": s}).x
     np.testing.assert_allclose(got, x + step * g + jnp.sqrt(2 * step) * z, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("t", [0.05, 0.5, 1.0])
+def test_posterior_corrector_settles_where_it_says(t: float) -> None:
+    n, steps, delta = 2000, 400, 0.1
+    sde, now = VP(), jnp.asarray(t)
+    score = isotropic(sde)
+    alpha, sigma = (float(c) for c in sde.marginal(now))
+    mean, var = alpha * MEAN, alpha**2 * VARIANCE + sigma**2
+    x = mean + var**0.5 * jax.random.normal(jax.random.key(7), (n, DIMS))
+    keys = samplers.sample_keys(jax.random.key(3), jnp.arange(n))
+    corrector = Posterior(delta, steps)
+    state = jax.jit(corrector.step)(score, State.of(x, keys), {"t": now, "s": now})
+    kept = (1 - delta) ** 0.5
+    gain = kept + (1 - kept) * alpha**2 * VARIANCE / var
+    stationary = delta * sigma**2 / (1 - gain**2)
+    assert stationary == pytest.approx(var, rel=0.06)
+    low, high = sorted((var, stationary))
+    slack = 5 * (2 / (n * DIMS)) ** 0.5
+    assert low * (1 - slack) <= float(state.x.var()) <= high * (1 + slack)
+    assert float(state.x.mean()) == pytest.approx(mean, abs=5 * (high / (n * DIMS)) ** 0.5)
+
+
+@pytest.mark.usefixtures("float64")
+def test_short_posterior_steps_are_langevin_steps() -> None:
+    sde, t = VP(), jnp.asarray(0.3)
+    score, delta = isotropic(sde), 1e-6
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(4))
+    state = State.of(jax.random.normal(jax.random.key(1), (4, DIMS)), keys)
+    row = {"t": t, "s": t}
+    # epsilon = 2 (snr sigma)^2 = delta sigma^2 / 2
+    langevin = Langevin(delta**0.5 / 2).step(score, state, row).x - state.x
+    posterior = Posterior(delta).step(score, state, row).x - state.x
+    np.testing.assert_allclose(posterior, langevin, rtol=1e-5, atol=1e-9)
+
+
+def test_posterior_corrector_is_exact_where_the_data_is_one_point() -> None:
+    sde, n = VP(), 4000
+    score = Gaussian.isotropic(sde, jnp.full((2,), MEAN), 0.0)
+    alpha, sigma = (float(c) for c in sde.marginal(jnp.asarray(0.4)))
+    x = alpha * MEAN + sigma * jax.random.normal(jax.random.key(7), (n, 2))
+    keys = samplers.sample_keys(jax.random.key(3), jnp.arange(n))
+    row = {"t": jnp.asarray(0.4), "s": jnp.asarray(0.4)}
+    after = jax.jit(Posterior(0.7, 20).step)(score, State.of(x, keys), row).x
+    assert float(after.mean()) == pytest.approx(alpha * MEAN, abs=5 * sigma / (2 * n) ** 0.5)
+    assert float(after.var()) == pytest.approx(sigma**2, rel=5 * (2 / (2 * n)) ** 0.5)
 
 
 def test_corrector_alone_reaches_the_data_with_enough_steps() -> None:
     """Annealed Langevin without a predictor, as NCSN samples."""
     sde = VE(0.05, 5.0)
-    sampler = PredictorCorrector(NoPredictor(), Langevin(0.3, 20))
+    sampler = PredictorCorrector(Idle(), Langevin(0.3, 20))
     x = draw(isotropic(sde), sampler, Uniform()(sde, 60, 1.0, 0.0), 500).x
     # ULA inflates the variance by up to snr^2 = 9%; the chain must have forgotten N(0, 25).
     assert float(x.mean()) == pytest.approx(MEAN, abs=0.03)
@@ -349,10 +311,13 @@ def test_both_orders_of_predictor_and_corrector() -> None:
         score, PredictorCorrector(predictor, Langevin(0.1), first), times, keys,
         shape=(DIMS,), start=start, denoise=False,
     ).x  # fmt: skip
-    state = State(start, samplers.base._stream(keys, 1), jnp.zeros((), jnp.int32))
+    state = State.of(start, samplers.base._stream(keys, 1))
     t, s = times
-    first = predictor.step(score, Langevin(0.1).step(score, state, t, s), t, s).x
-    last = Langevin(0.1).step(score, predictor.step(score, state, t, s), s, t).x
+    flow = predictor.plan(score, times)
+    predict = lambda state: samplers.run(score, flow, state)
+    correct = lambda state, t, s: Langevin(0.1).step(score, state, {"t": t, "s": s})
+    first = predict(correct(state, t, s)).x
+    last = correct(predict(state), s, t).x
     np.testing.assert_allclose(run(True), first, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(run(False), last, rtol=1e-5, atol=1e-6)
     assert not np.allclose(first, last)
@@ -392,46 +357,79 @@ def test_there_is_at_most_one_frame_per_step() -> None:
 def test_start_replaces_the_prior() -> None:
     sde = VP()
     start = jnp.full((2, DIMS), 3.0)
-    flow = PredictorCorrector(EulerMaruyama(probability_flow=True), NoCorrector())
+    flow = EulerMaruyama(probability_flow=True)
     x = draw(isotropic(sde), flow, jnp.asarray([0.5, 0.49]), 2, start=start, denoise=False).x
     assert float(jnp.abs(x - start).max()) < 0.2
 
 
 def test_numbers_of_samplers_and_scores_recompile_nothing() -> None:
     sde, times = VP(), Uniform()(VP(), 8, 1.0, 1e-3)
-    before = samplers.sample._cache_size()
+    before = samplers.base._sample._cache_size()
     for snr, large, variance in itertools.product((0.1, 0.2), (0.0, 0.5), (0.1, 0.3)):
         score = Gaussian.isotropic(sde, jnp.zeros(DIMS), variance)
         draw(score, PredictorCorrector(Ancestral(large), Langevin(snr)), times * 0.9, 2)
-    assert samplers.sample._cache_size() == before + 1
+    assert samplers.base._sample._cache_size() == before + 1
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("predictor", ["heun", "unipc"])
+def test_a_corrector_acts_once_per_step_whatever_the_stages(predictor: str, first: bool) -> None:
+    sde = VP()
+    score, times = isotropic(sde), LogSNR()(sde, 6, 1.0, 1e-3)
+    sampler = PredictorCorrector(PREDICTORS[predictor], Langevin(0.1, 2), first)
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(3))
+    plan = sampler.plan(score, times)
+    alone = PREDICTORS[predictor].plan(score, times)
+    assert plan.nfe == alone.nfe + 12
+    state = samplers.run(score, plan, State.of(jnp.ones((3, DIMS)), keys))
+    assert int(state.draws) == 12
+
+
+class Counting(Score):
+    """Counts evaluations as they are made."""
+
+    sde = VP()
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def predict(self, x, t, condition=None):
+        self.calls += 1
+        return isotropic(self.sde).predict(x, t)
 
 
 def test_evaluations_are_those_made() -> None:
-    class Counting(Score):
-        sde = VP()
-        calls = 0
-
-        def predict(self, x, t, condition=None):
-            Counting.calls += 1
-            return isotropic(self.sde).predict(x, t)
-
+    times = Karras()(VP(), 4, 1.0, 1e-3)
     keys = samplers.sample_keys(jax.random.key(0), jnp.arange(2))
-    for predictor, corrector in itertools.product(PREDICTORS.values(), CORRECTORS.values()):
-        sampler = PredictorCorrector(predictor, corrector)
-        state = State(jnp.ones((2, DIMS)), keys, jnp.zeros((), jnp.int32))
-        Counting.calls = 0
-        sampler.step(Counting(), state, jnp.asarray(0.5), jnp.asarray(0.4))
-        assert Counting.calls == sampler.evaluations
-    assert samplers.count_evaluations(PC, 1000, True) == 2001
-    assert PredictorCorrector(EulerMaruyama(), Langevin(0.1, 3)).evaluations == 4
+    some = [PREDICTORS[name] for name in ("euler_maruyama", "heun", "unipc")]
+    for predictor, corrector in itertools.product(some, CORRECTORS.values()):
+        score = Counting()
+        plan = PredictorCorrector(predictor, corrector).plan(score, times)
+        state = plan.method.init(State.of(jnp.ones((2, DIMS)), keys))
+        with jax.disable_jit():
+            for i in range(len(plan.interval)):
+                row = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), plan.rows)
+                state = plan.method.step(score, state, row)
+        assert score.calls == plan.nfe
+    assert PC.plan(Counting(), Uniform()(VP(), 1000, 1.0, 1e-3)).nfe == 2000
+    drawn = draw(isotropic(VP()), PC, times, 3)
+    assert drawn.evaluations.tolist() == [9, 9, 9]
 
 
 def test_stochastic_says_whether_noise_is_drawn() -> None:
     keys = samplers.sample_keys(jax.random.key(0), jnp.arange(2))
-    state = State(jnp.ones((2, DIMS)), keys, jnp.zeros((), jnp.int32))
-    for part in (*PREDICTORS.values(), *CORRECTORS.values(), NoPredictor()):
-        after = part.step(isotropic(VP()), state, jnp.asarray(0.5), jnp.asarray(0.4))
+    score, times = isotropic(VP()), jnp.asarray([0.5, 0.4])
+    for part in (*PREDICTORS.values(), *CORRECTORS.values()):
+        after = samplers.run(score, part.plan(score, times), State.of(jnp.ones((2, DIMS)), keys))
         assert bool(after.draws > 0) == part.stochastic
+
+
+def test_a_solver_that_compares_levels_refuses_equal_ones() -> None:
+    sde = VP().discrete(1000)
+    score, times = isotropic(sde), jnp.asarray([0.5, 0.5, 0.4])
+    with pytest.raises(ValueError, match=r"same noise level.*lower sampling.num_steps"):
+        UniPC().plan(score, times)
+    assert DDIM().plan(score, times).nfe == 2
 
 
 # Nonlinear problem --------------------------------------------------------------------------------
@@ -442,7 +440,7 @@ def test_samples_of_a_mixture_have_its_weights_and_moments(predictor: str) -> No
     sde, n = VP(), 4000
     score = mixture_1d(sde)
     times = LogSNR()(sde, 200, 1.0, 1e-3)
-    sampler = PredictorCorrector(PREDICTORS[predictor], NoCorrector())
+    sampler = PREDICTORS[predictor]
     x = np.asarray(draw(score, sampler, times, n, shape=(1,)).x)[:, 0]
     weights, means = np.asarray(score.weights), np.asarray(score.means)[:, 0]
     mean = float(weights @ means)
@@ -452,36 +450,3 @@ def test_samples_of_a_mixture_have_its_weights_and_moments(predictor: str) -> No
     assert x.var() == pytest.approx(var, rel=5 * (2 / n) ** 0.5 + 0.02)
     left = (x < -0.3).mean()
     assert left == pytest.approx(0.3, abs=5 * (0.21 / n) ** 0.5 + 0.01)
-
-
-# Configs ------------------------------------------------------------------------------------------
-
-
-def test_every_named_sampler_is_built() -> None:
-    from configs.schema import get_default
-
-    c = get_default().sampling
-    for predictor, corrector in itertools.product(samplers.PREDICTORS, samplers.CORRECTORS):
-        c.predictor, c.corrector = predictor, corrector
-        if predictor == corrector == "none":
-            with pytest.raises(ValueError, match="choose at least one"):
-                samplers.build(c)
-        else:
-            assert samplers.build(c).evaluations >= 1
-    c.predictor, c.corrector, c.probability_flow = "ancestral", "none", True
-    with pytest.raises(ValueError, match=r"probability_flow=True must be one of .*euler_maruyama"):
-        samplers.build(c)
-
-
-def test_time_grid_of_a_config() -> None:
-    from configs.schema import get_default
-
-    c = get_default().sampling
-    assert samplers.build_times(c, VP(), 1000).shape == (1001,)
-    c.num_steps, c.eps = 10, 0.1
-    times = samplers.build_times(c, VE(), 1000)
-    assert times.shape == (11,)
-    assert float(times[-1]) == pytest.approx(0.1)
-    c.grid = "log_snrr"
-    with pytest.raises(ValueError, match="did you mean 'log_snr'"):
-        samplers.build_times(c, VP(), 1000)

@@ -51,9 +51,9 @@ STRUCTURES = [
     samplers.EulerMaruyama(True),
     samplers.ReverseDiffusion(),
     samplers.ReverseDiffusion(True),
-    samplers.Heun(),
-    samplers.NoPredictor(),
-    samplers.NoCorrector(),
+    samplers.RungeKutta(),
+    samplers.Churn(),
+    samplers.Idle(),
     samplers.Uniform(),
     samplers.LogSNR(),
 ]

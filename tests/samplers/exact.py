@@ -1,0 +1,78 @@
+"""What a sampler does to Gaussian data, exactly and without Monte Carlo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import samplers
+from sde_lib import SDE, Score, pytree
+
+VARIANCE = 0.25
+
+
+@pytree
+class Isotropic(Score):
+    """The score of N(0, variance I) in any number of dimensions: linear in x, number by number."""
+
+    sde: SDE
+    variance: float = VARIANCE
+
+    def predict(self, x, t, condition=None):
+        alpha, sigma = self.marginal(t)
+        x0 = alpha * self.variance / (alpha**2 * self.variance + sigma**2) * x
+        return x0, (x - alpha * x0) / sigma
+
+
+@pytree
+class Scripted:
+    """A state whose k-th noise is the k-th unit vector: x holds the weights of all noises."""
+
+    x: jax.Array
+    draws: jax.Array
+    history: Any = None
+
+    def normal(self):
+        z = jax.nn.one_hot(self.draws + 1, self.x.shape[1], dtype=self.x.dtype)[None]
+        return replace(self, draws=self.draws + 1), z
+
+
+@jax.jit
+def _run(score, plan, x):
+    return samplers.run(score, plan, Scripted(x, jnp.zeros((), jnp.int32))).x
+
+
+def variance(sampler: samplers.Sampler, score: Isotropic, times: jax.Array, start: float) -> float:
+    """Of a linear sampler's result, begun with the variance `start`."""
+    plan = sampler.plan(score, times)
+    assert plan.interval is not None
+    draws = 2 * len(plan.interval) + 1
+    x = jnp.zeros((1, draws), times.dtype).at[0, 0].set(start**0.5)
+    return float(jnp.sum(_run(score, replace(plan, interval=None, times=None, nfe=0), x) ** 2))
+
+
+def marginal(sde: SDE, t: jax.Array) -> float:
+    """The variance of x_t."""
+    alpha, sigma = sde.marginal(t)
+    return float(alpha**2 * VARIANCE + sigma**2)
+
+
+@pytree
+class GivenNoise:
+    """A state whose noise is always z."""
+
+    x: jax.Array
+    z: jax.Array
+    history: Any = None
+
+    def normal(self):
+        return self, self.z
+
+
+def one_step(sampler, score, x, z, t, s):
+    """x_s from x_t with the noise z."""
+    plan = sampler.plan(score, jnp.stack([t, s]))
+    return samplers.run(score, plan, GivenNoise(x, z)).x

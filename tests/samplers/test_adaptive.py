@@ -1,0 +1,213 @@
+"""Solvers that choose their own steps."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import samplers
+from samplers import AdaptiveODE, AdaptiveSDE, LogSNR, RungeKutta
+from samplers.ode import CLOCKS, SOLVERS, InLogSNR, InTime
+from sde_lib import VE, VP, Conditional, Score, SubVP, pytree
+from tests.oracles import DIMS, MEAN, VARIANCE, isotropic, mixture_1d
+
+SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
+
+
+def points(sde, n=32):
+    return sde.prior_std * jnp.linspace(-2, 2, n)[:, None]
+
+
+def keys(n):
+    return samplers.sample_keys(jax.random.key(0), jnp.arange(n))
+
+
+def solve(sde, sampler, times, x):
+    score = mixture_1d(sde)
+    return samplers.sample(score, sampler, times, keys(len(x)), shape=(1,), start=x, denoise=False)
+
+
+def exact(sde, end, x):
+    return solve(sde, RungeKutta("rk4", "log_snr"), LogSNR()(sde, 2000, 1.0, end), x).x
+
+
+def largest(one, other):
+    return float(jnp.abs(one - other).max())
+
+
+CASES = [
+    *[("vp", c, s, False) for c in CLOCKS for s in SOLVERS],
+    ("subvp", "log_snr", "dopri5", True),
+    ("ve", "log_snr", "dopri5", False),
+    ("ve", "sigma", "tsit5", True),
+]
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name, clock, solver, shared", CASES)
+def test_the_flow_is_solved_to_the_tolerance(name, clock, solver, shared):
+    sde = SDES[name]
+    x, times = points(sde), jnp.asarray([1.0, 1e-3])
+    expected = exact(sde, 1e-3, x)
+    at = lambda tol: solve(sde, AdaptiveODE(tol, tol, solver, CLOCKS[clock](), shared), times, x)
+    crude, fine = at(1e-4), at(1e-8)
+    # Errors of a step are held, those of a run add up, here between two modes by much.
+    assert largest(fine.x, expected) < 2e-5
+    assert largest(crude.x, expected) > 3 * largest(fine.x, expected)
+    assert int(fine.evaluations.min()) > int(crude.evaluations.min())
+    assert (len(set(fine.evaluations.tolist())) == 1) == shared
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_reported_evaluations_are_those_made(solver, shared):
+    calls = []
+
+    class Counting(Score):
+        sde = VP()
+
+        def predict(self, x, t, condition=None):
+            jax.debug.callback(lambda: calls.append(1))
+            return isotropic(self.sde).predict(x, t)
+
+    jax.tree_util.register_static(Counting)
+    Counting.__hash__, Counting.__eq__ = lambda self: 0, lambda self, other: True
+    sampler = AdaptiveODE(1e-3, 1e-3, solver, InLogSNR(), shared)
+    times = jnp.asarray([1.0, 1e-3])
+    drawn = samplers.sample(Counting(), sampler, times, keys(1), shape=(DIMS,), denoise=False)
+    jax.effects_barrier()
+    assert len(calls) == int(drawn.evaluations[0])
+
+
+@pytest.mark.usefixtures("float64")
+def test_each_sample_takes_its_own_steps():
+    sde, sampler, times = VP(), AdaptiveODE(1e-5, 1e-5), jnp.asarray([1.0, 1e-3])
+    x = points(sde, 12)
+    whole, part = solve(sde, sampler, times, x), solve(sde, sampler, times, x[4:6])
+    np.testing.assert_allclose(part.x, whole.x[4:6], rtol=1e-9)
+    np.testing.assert_array_equal(part.evaluations, whole.evaluations[4:6])
+    assert len(set(whole.evaluations.tolist())) > 1
+
+
+@pytest.mark.usefixtures("float64")
+def test_every_sample_keeps_its_condition():
+    """A score that knows something of each sample sees them all, in their order."""
+
+    @pytree
+    class Shifted(Score):
+        sde: VP
+
+        def predict(self, x, t, condition=None):
+            x0, eps = isotropic(self.sde).predict(x - condition[:, None], t)
+            return x0, eps
+
+    score = Shifted(VP())
+    shift = jnp.arange(3.0)
+    x = jnp.zeros((3, DIMS))
+    times = jnp.asarray([1.0, 1e-3])
+    run = lambda score, x: (
+        samplers.sample(
+            score,
+            AdaptiveODE(1e-6, 1e-6),
+            times,
+            keys(len(x)),
+            shape=(DIMS,),
+            start=x,
+            denoise=False,
+        ).x
+    )
+    together = run(Conditional(score, shift), x)
+    for k in range(3):
+        alone = run(Conditional(score, shift[k : k + 1]), x[k : k + 1])
+        np.testing.assert_allclose(together[k], alone[0], rtol=1e-10)
+
+
+def test_numbers_of_adaptive_solvers_recompile_nothing():
+    sde, x = VP(), points(VP(), 3)
+    before = samplers.base._sample._cache_size()
+    for tol, end in ((1e-2, 1e-3), (1e-3, 2e-3)):
+        solve(sde, AdaptiveODE(tol, tol / 2, "tsit5", InTime()), jnp.asarray([1.0, end]), x)
+        solve(sde, AdaptiveSDE(tol, tol / 2), jnp.asarray([1.0, end]), x)
+    assert samplers.base._sample._cache_size() == before + 2
+
+
+def test_too_few_steps_give_nan_and_not_a_wrong_sample():
+    sde, x, times = VP(), points(VP(), 3), jnp.asarray([1.0, 1e-3])
+    for sampler in (AdaptiveODE(1e-6, 1e-6, max_steps=3), AdaptiveSDE(1e-3, 1e-3, max_tries=3)):
+        assert np.all(np.isnan(solve(sde, sampler, times, x).x))
+
+
+def test_frames_of_an_adaptive_run_are_states_of_it():
+    sde, x = VP(), points(VP(), 3)
+    times = LogSNR()(sde, 4, 1.0, 1e-3)
+    score = mixture_1d(sde)
+    sampler = AdaptiveODE(1e-6, 1e-6)
+    drawn = samplers.sample(
+        score, sampler, times, keys(3), shape=(1,), start=x, denoise=False, frames=4
+    )
+    np.testing.assert_array_equal(drawn.frames[-1], drawn.x)
+    half = solve(sde, sampler, times[:3], x)
+    np.testing.assert_allclose(drawn.frames[1], half.x, rtol=1e-5)
+    # The whole way at once: the same within what the tolerance allows in float32.
+    whole = solve(sde, sampler, times[jnp.asarray([0, -1])], x)
+    np.testing.assert_allclose(drawn.x, whole.x, atol=2e-3)
+
+
+# The reverse SDE ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SDES)
+def test_adaptive_sde_samples_have_the_moments(name):
+    sde, n = SDES[name], 1500
+    times = jnp.asarray([1.0, sde.t_min_sampling or 1e-5])
+    drawn = samplers.sample(isotropic(sde), AdaptiveSDE(0.02), times, keys(n), shape=(DIMS,))
+    count = n * DIMS
+    assert float(drawn.x.mean()) == pytest.approx(MEAN, abs=5 * (VARIANCE / count) ** 0.5 + 0.02)
+    # Five standard errors are 4.6%, the tolerance adds 1% (measured 0.2%).
+    assert float(drawn.x.var()) == pytest.approx(VARIANCE, rel=5 * (2 / count) ** 0.5 + 0.01)
+    assert 20 < int(drawn.evaluations.min()) < int(drawn.evaluations.max())
+
+
+@pytest.mark.usefixtures("float64")
+def test_rejected_steps_stay_on_their_brownian_path():
+    """Finer tolerances follow one and the same path: they converge to its own solution.
+
+    Were the noise drawn anew after a rejection, runs of different tolerance would differ by the
+    spread of the process itself, about 0.5, however fine they are.
+    """
+    sde, n = VP(), 64
+    score, times = isotropic(sde), jnp.asarray([1.0, 0.05])
+    x = jax.random.normal(jax.random.key(5), (n, DIMS))
+
+    def end(tol):
+        sampler = AdaptiveSDE(tol, tol)
+        return samplers.sample(
+            score, sampler, times, keys(n), shape=(DIMS,), start=x, denoise=False
+        ).x
+
+    fine = end(2e-4)
+    errors = [float(jnp.sqrt(jnp.mean((end(tol) - fine) ** 2))) for tol in (0.1, 0.02, 0.004)]
+    assert errors[0] > 2 * errors[1] > 4 * errors[2]
+    assert errors[2] < 0.02
+    assert float(fine.std()) > 0.3
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_path_is_a_brownian_motion():
+    """What `AdaptiveSDE` takes for noise has the variance of its interval, and adds up."""
+    low, high = jnp.asarray(0.1), jnp.asarray(1.0)
+
+    def path(key, s, t):
+        tree = diffrax.VirtualBrownianTree(
+            low, high, (high - low) * 2.0**-20, jax.ShapeDtypeStruct((), jnp.float64), key
+        )
+        return tree.evaluate(s, t)
+
+    many = jax.vmap(path, (0, None, None))
+    k, n = jax.random.split(jax.random.key(0), 20_000), 20_000
+    whole = many(k, 0.1, 0.7)
+    parts = many(k, 0.1, 0.35) + many(k, 0.35, 0.7)
+    np.testing.assert_allclose(whole, parts, atol=1e-12)
+    assert float(whole.var()) == pytest.approx(0.6, rel=5 * (2 / n) ** 0.5)

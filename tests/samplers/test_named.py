@@ -1,0 +1,199 @@
+"""Samplers and grids by the names and settings of a config."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import samplers
+from configs.schema import get_default
+from samplers import IDDPM, Borrowed, Flow, Karras, Levels, PredictorCorrector
+from samplers.grids import iddpm_table
+from sde_lib import VE, VP, Gaussian, KarrasVE
+from tests.oracles import isotropic
+
+
+@pytest.fixture
+def c():
+    return get_default().sampling
+
+
+def test_every_named_sampler_is_built_and_runs(c) -> None:
+    """With its usual settings, alone and with a corrector; the result is near the data."""
+    score = Gaussian.isotropic(VP(), jnp.full((4,), 0.7), 0.25)
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(200))
+    c.grid = "karras"
+    for predictor, corrector in itertools.product(samplers.PREDICTORS, ("none", "langevin")):
+        c.predictor, c.corrector = predictor, corrector
+        if predictor == "none":
+            continue
+        c.num_steps = 4 if predictor in samplers.CHOOSE_THEIR_STEPS else 24
+        sampler = samplers.build(c)
+        times = samplers.build_times(c, score, 1000)
+        drawn = samplers.sample(score, sampler, times, keys, shape=(4,))
+        assert int(drawn.evaluations[0]) > c.num_steps
+        # 800 numbers: five standard errors are 0.09; 24 steps of the crudest add their own.
+        assert float(drawn.x.mean()) == pytest.approx(0.7, abs=0.3), (predictor, corrector)
+        assert 0.05 < float(drawn.x.var()) < 0.8, (predictor, corrector)
+
+
+def test_pairs_are_built_in_the_order_asked_for(c) -> None:
+    c.predictor, c.corrector = "heun", "posterior"
+    pair = samplers.build(c)
+    assert isinstance(pair, PredictorCorrector)
+    assert pair.corrector_first
+    c.pc_order = "predictor_first"
+    assert not samplers.build(c).corrector_first
+
+
+REFUSED = [
+    ({"predictor": "none"}, "choose at least one"),
+    ({"predictor": "unipcc"}, "did you mean 'unipc'"),
+    ({"predictor": "ancestral", "probability_flow": True}, r"must be one of .*euler_maruyama"),
+    ({"predictor": "dpm_solver", "order": 4}, r"sampling.order must be at most 3 .* got 4"),
+    ({"predictor": "lms", "order": 7}, "sampling.order must be at most 6"),
+    ({"predictor": "heun", "form": "sigma"}, r"sampling.form must be one of .*noise"),
+    ({"predictor": "adams_bashforth", "form": "time"}, r"sampling.form with .* must be one of"),
+    ({"predictor": "ode", "ode_solver": "rk45"}, r"sampling.ode_solver must be one of .*tsit5"),
+    ({"predictor": "ode", "ode_clock": "lambda"}, r"sampling.ode_clock must be one of .*time"),
+    ({"predictor": "ode", "step_control": "all"}, r"sampling.step_control must be one of .*sample"),
+    ({"predictor": "restart", "restart_solver": "ode"}, "restart_solver must be a solver of fixed"),
+    ({"corrector": "langevine"}, "did you mean 'langevin'"),
+]
+
+
+@pytest.mark.parametrize("settings, message", REFUSED)
+def test_what_there_is_not_is_refused_in_the_users_terms(c, settings, message) -> None:
+    c.update(settings)
+    with pytest.raises(ValueError, match=message):
+        samplers.build(c)
+
+
+def test_restart_says_what_its_levels_may_be(c) -> None:
+    c.predictor, c.restart_max, c.num_steps = "restart", 1e4, 8
+    score = isotropic(VP())
+    with pytest.raises(ValueError, match=r"sampling.restart_max must lie above"):
+        samplers.build(c).plan(score, samplers.build_times(c, score, 1000))
+
+
+# Grids --------------------------------------------------------------------------------------------
+
+
+def test_time_grid_of_a_config(c) -> None:
+    score = isotropic(VP())
+    assert samplers.build_times(c, score, 1000).shape == (1001,)
+    c.num_steps, c.eps = 10, 0.1
+    times = samplers.build_times(c, isotropic(VE()), 1000)
+    assert times.shape == (11,)
+    assert float(times[-1]) == pytest.approx(0.1)
+    c.grid = "log_snrr"
+    with pytest.raises(ValueError, match=r"did you mean 'log_snr'"):
+        samplers.build_times(c, score, 1000)
+
+
+def test_solvers_that_choose_their_steps_stop_only_for_frames(c) -> None:
+    score = isotropic(VP())
+    c.predictor = "ode"
+    assert samplers.build_times(c, score, 1000).shape == (2,)
+    c.frames = 7
+    assert samplers.build_times(c, score, 1000).shape == (8,)
+    c.num_steps = 3
+    assert samplers.build_times(c, score, 1000).shape == (4,)
+
+
+@pytest.mark.parametrize("grid", samplers.GRIDS)
+def test_every_named_grid_falls(c, grid) -> None:
+    c.grid, c.num_steps = grid, 20
+    times = np.asarray(samplers.build_times(c, isotropic(VP()), 1000))
+    assert times.shape == (21,)
+    assert np.all(np.diff(times) < 0)
+    assert (times[-1] == np.float32(VP().t_min_sampling)) == (grid != "trailing")
+    assert (times[0] == 1.0) == (grid != "leading")
+
+
+BUDGETS = [
+    ({"predictor": "ddim"}, 10, 9),
+    ({"predictor": "ddim", "noise_removal": False}, 10, 10),
+    ({"predictor": "heun"}, 10, 4),
+    ({"predictor": "dpm_solver", "order": 3}, 20, 6),
+    ({"predictor": "unipc"}, 20, 17),  # two more for the first step of third order
+    ({"predictor": "unipc", "high_order_start": False}, 20, 19),
+    ({"predictor": "ddim", "corrector": "langevin"}, 10, 4),
+    ({"predictor": "restart"}, 40, 14),  # Heun: 5 steps of the restart, 2 evaluations each
+]
+
+
+@pytest.mark.parametrize("settings, nfe, steps", BUDGETS)
+def test_a_budget_of_evaluations_is_used_and_kept(c, settings, nfe, steps) -> None:
+    c.update({"grid": "karras", **settings, "nfe": nfe})
+    score = isotropic(VP())
+    times = samplers.build_times(c, score, 1000)
+    assert len(times) - 1 == steps
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(2))
+    drawn = samplers.sample(
+        score, samplers.build(c), times, keys, shape=(16,), denoise=c.noise_removal
+    )
+    assert nfe - 3 < int(drawn.evaluations[0]) <= nfe
+
+
+def test_budgets_that_cannot_be_are_refused(c) -> None:
+    score = isotropic(VP())
+    c.nfe, c.num_steps = 10, 5
+    with pytest.raises(ValueError, match=r"sampling.nfe=10 cannot go with sampling.num_steps"):
+        samplers.build_times(c, score, 1000)
+    c.num_steps, c.predictor = 0, "ode"
+    with pytest.raises(ValueError, match=r"cannot go with predictor='ode'"):
+        samplers.build_times(c, score, 1000)
+    c.predictor, c.nfe = "rk4", 3
+    with pytest.raises(ValueError, match=r"sampling.nfe must be at least 5"):
+        samplers.build_times(c, score, 1000)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_borrowed_grid_is_even_in_the_others_time() -> None:
+    sde = KarrasVE(0.01, 80.0)
+    times = Borrowed(VP())(sde, 12, 80.0, 0.01)
+    lent = np.asarray(VP().time_of_log_snr(sde.log_snr(times)))
+    np.testing.assert_allclose(np.diff(lent), np.diff(lent)[0], rtol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_shift_multiplies_sigma_over_alpha() -> None:
+    sde = KarrasVE(0.01, 100.0)
+    flow = lambda times: np.asarray(times) / (1 + np.asarray(times))
+    gaps = np.diff(flow(Flow()(sde, 12, 100.0, 0.01)))
+    np.testing.assert_allclose(gaps, gaps[0], rtol=1e-9)
+    gaps = np.diff(flow(Flow(3.0)(sde, 12, 100.0, 0.01) / 3))
+    np.testing.assert_allclose(gaps, gaps[0], rtol=1e-9)
+
+
+@pytest.mark.usefixtures("float64")
+def test_iddpm_levels_are_those_of_its_cosine_schedule() -> None:
+    table = iddpm_table()
+    j = np.arange(100, 1000)
+    # (1 + u_{j-1}^2) / (1 + u_j^2) ... is the ratio of two neighbours' alpha-bar.
+    alpha_bar = np.sin(np.pi / 2 * j / 1000 / 1.008) ** 2
+    ratio = (1 + table[100:-1] ** 2) / (1 + table[101:] ** 2)
+    np.testing.assert_allclose(ratio, alpha_bar[1:] / alpha_bar[:-1], rtol=1e-9)
+    times = np.asarray(IDDPM()(KarrasVE(0.002, 80.0), 18, 80.0, 0.002))
+    for t in times[1:-1]:
+        assert np.abs(np.log(table) - np.log(t)).min() < 1e-9
+    with pytest.raises(ValueError, match=r"sampling.num_steps must be at most"):
+        IDDPM()(KarrasVE(0.002, 80.0), 5000, 80.0, 0.002)
+
+
+def test_levels_of_a_discrete_model() -> None:
+    level = lambda times: np.round(np.asarray(times) * 999).astype(int).tolist()
+    sde = VP().discrete(1000)
+    assert level(Levels(1000)(sde, 4, 1.0, 0.0)) == [999, 799, 599, 399, 199]
+    assert level(Levels(1000, False)(sde, 4, 1.0, 0.0)) == [800, 600, 400, 200, 0]
+    assert float(Levels(1000, False)(sde, 4, 1.0, 0.01)[-1]) == pytest.approx(0.01)
+    with pytest.raises(ValueError, match=r"below sde.num_scales = 1000.*got 1000"):
+        Levels(1000)(sde, 1000, 1.0, 1e-4)
+
+
+def test_karras_with_rho_one_is_even_in_sigma() -> None:
+    times = np.asarray(Karras(1.0)(KarrasVE(0.01, 1.0), 5, 1.0, 0.01))
+    np.testing.assert_allclose(np.diff(times), -0.198, rtol=1e-5)
