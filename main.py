@@ -2,6 +2,7 @@
 
     python main.py --config configs/vp_digits.py --mode train --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode sample --workdir runs/digits
+    python main.py --config configs/vp_digits.py --mode samplers --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode export --workdir runs/digits \\
         --export_to digits.safetensors --export_as safetensors
     python main.py --config configs/ve_cifar.py --mode import --workdir runs/ve \\
@@ -55,6 +56,13 @@ def _sample(asked: Asked) -> int:
     return sample(Experiment.of(asked.config), asked.workdir)
 
 
+def _samplers(asked: Asked) -> int:
+    from eval_lib.compare import compare
+    from train_lib.experiment import Experiment
+
+    return compare(Experiment.of(asked.config), asked.workdir)
+
+
 def _import(asked: Asked) -> int:
     if not asked.import_from:
         raise ValueError("--import_from must be given: the checkpoint to import")
@@ -81,6 +89,7 @@ def _export(asked: Asked) -> int:
 MODES: dict[str, Callable[[Asked], int]] = {
     "train": _train,
     "sample": _sample,
+    "samplers": _samplers,
     "import": _import,
     "export": _export,
 }

@@ -192,6 +192,16 @@ SETTINGS: dict[str, Setting] = {
     "sampling.ema": Setting(True, ANY, "averaged weights (the first rate) or raw ones"),
     # eval
     "eval.batch_size": Setting(256, POSITIVE, "images at a time on held-out data"),
+    "eval.num_samples": Setting(1000, POSITIVE, "--mode samplers: images of each cell"),
+    "eval.samplers": Setting(
+        "ddim; heun; dpm_solver_pp; dpm_solver_pp order=3; deis; unipc; edm s_churn=10; "
+        "ancestral; sde_dpm_solver_pp; er_sde; euler_maruyama; euler_maruyama corrector=langevin",
+        ANY, "--mode samplers: what to compare, with settings of its own: 'unipc order=2; ...'",
+    ),
+    "eval.sampler_nfe": Setting((5, 10, 20, 50, 100), Rule(
+        lambda v: bool(v) and all(type(n) is int and n > 0 for n in v), "positive integers"),
+        "--mode samplers: evaluations per image",
+    ),
     # the machine
     "cpu_devices": Setting(1, NOT_NEGATIVE, "on CPUs: devices of one thread each that share a "
                            "batch; 1: one device, all threads; 0: one per core"),

@@ -94,7 +94,7 @@ def _plain_adams(c: Section) -> Sampler:
 
 def _unipc(c: Section) -> Sampler:
     second = choose("sampling.second_order", c.second_order, {"published": "bh2", "exact": "exact"})
-    return UniPC(_order(c, 3, HIGHEST - 1), second, c.high_order_start)
+    return UniPC(_order(c, 2, HIGHEST - 1), second, c.high_order_start)
 
 
 def _sde_dpm_solver_pp(c: Section) -> Sampler:

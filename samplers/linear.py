@@ -84,7 +84,8 @@ def tabulate(
     rows: Sequence[Row], end: Numbers, dtype: np.dtype, *, stirs: bool, adds: bool
 ) -> Plan:
     """The plan of `rows`, which lead to the time `end`."""
-    depth = max(i - j + 1 for i, row in enumerate(rows) for j in (i, *row.history))
+    needed = max(i - j + 1 for i, row in enumerate(rows) for j in (i, *row.history))
+    depth = 1 << (needed - 1).bit_length()  # fewer lengths, so that more solvers share a program
     history = np.zeros((len(rows), depth))
     for i, row in enumerate(rows):
         for j, weight in row.history.items():

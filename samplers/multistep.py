@@ -206,7 +206,7 @@ class UniPC(LinearSampler):
     published start, at low order, limits p = 3 to about 3.5: `high_order_start` lifts that.
     """
 
-    degree: int = static(default=3)
+    degree: int = static(default=2)
     variant: str = static(default="bh2")
     high_order_start: bool = static(default=True)
 

@@ -125,17 +125,18 @@ step is the first of the next)."""
 
 @custom_vmap
 def _slope(
-    clock: FlowClock, score: Score, x: Float[Array, " *d"], t: Float[Array, ""]
+    clock: FlowClock, score: Score, batch: Float[Array, " b"], x: Float[Array, " *d"], t: Time
 ) -> Float[Array, " *d"]:
-    return clock.slope(score, x[None], t)[0]
+    """Of one sample; only its shapes are ever used, since it is only called under vmap."""
+    return clock.slope(score, jnp.broadcast_to(x, (len(batch), *x.shape)), t)[0]
 
 
 @_slope.def_vmap
 def _slopes(
-    axis_size: int, in_batched: Any, clock: FlowClock, score: Score, x: Array, t: Array
+    axis_size: int, in_batched: Any, clock: FlowClock, score: Score, batch: Array, x: Array, t: Time
 ) -> tuple[Array, bool]:
     """All samples in one evaluation, so that what the score knows of each (its class) is kept."""
-    del in_batched
+    del in_batched, batch
     return clock.slope(score, x, jnp.broadcast_to(t, (axis_size,))), True
 
 
@@ -182,21 +183,25 @@ class AdaptiveODE:
         t, s = row["t"], row["s"]
         start, end = clock.coordinate(sde, t), clock.coordinate(sde, s)
         y = state.x * clock.scale(sde, t)
-        solve = self._solve if self.shared else jax.vmap(self._solve, (None, 0, None, None, 0))
-        y, steps, part = solve(score, y, start, end, state.history)
+        batch = jnp.zeros(y.shape[0])
+        axes = (None, None, 0, None, None, 0)
+        solve = self._solve if self.shared else jax.vmap(self._solve, axes)
+        y, steps, part = solve(score, batch, y, start, end, state.history)
         cost = SOLVERS[self.solver][1] * steps + 1
         evaluations = state.evaluations + jnp.broadcast_to(cost, state.evaluations.shape)
         return replace(state, x=y / clock.scale(sde, s), evaluations=evaluations, history=part)
 
     def _solve(
-        self, score: Score, y: Array, start: Array, end: Array, part: Array
+        self, score: Score, batch: Array, y: Array, start: Array, end: Array, part: Array
     ) -> tuple[Array, Array, Array]:
         """(y at the end, steps tried, the next first step) of one sample, or of a shared batch."""
-        slope = _slope if not self.shared else (lambda clock, *args: clock.slope(*args))
 
         def field(q: Array, y: Array, args: Any) -> Array:
             t = self.clock.time(score.sde, q)
-            return slope(self.clock, score, y / self.clock.scale(score.sde, t), t)
+            x = y / self.clock.scale(score.sde, t)
+            if self.shared:
+                return self.clock.slope(score, x, t)
+            return _slope(self.clock, score, batch, x, t)
 
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(field),  # type: ignore[arg-type]

@@ -339,7 +339,7 @@ BAD_SETTINGS = {
     "another image size": (["data.image_size=16"], "data.image_size", "8x8", "got 16"),
     "network": (["model.name=ncsnp"], "model.name", "ncsnpp"),
     "SDE": (["sde.name=vpp"], "sde.name", "subvp"),
-    "predictor": (["sampling.predictor=euler"], "sampling.predictor", "euler_maruyama"),
+    "predictor": (["sampling.predictor=euler_maruyam"], "sampling.predictor", "euler_maruyama"),
     "corrector": (["sampling.corrector=langevn"], "sampling.corrector", "langevin"),
     "grid": (["sampling.grid=kaas"], "sampling.grid", "karras"),
     "nothing moves": (["sampling.predictor=none", "sampling.corrector=none"],

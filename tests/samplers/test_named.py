@@ -118,8 +118,9 @@ BUDGETS = [
     ({"predictor": "ddim", "noise_removal": False}, 10, 10),
     ({"predictor": "heun"}, 10, 4),
     ({"predictor": "dpm_solver", "order": 3}, 20, 6),
-    ({"predictor": "unipc"}, 20, 17),  # two more for the first step of third order
-    ({"predictor": "unipc", "high_order_start": False}, 20, 19),
+    ({"predictor": "unipc"}, 20, 19),
+    ({"predictor": "unipc", "order": 3}, 20, 17),  # two more for the first step of third order
+    ({"predictor": "unipc", "order": 3, "high_order_start": False}, 20, 19),
     ({"predictor": "ddim", "corrector": "langevin"}, 10, 4),
     ({"predictor": "restart"}, 40, 14),  # Heun: 5 steps of the restart, 2 evaluations each
 ]

@@ -1,0 +1,161 @@
+"""Adaptive sampling on the device against the published way, on the same network and noise.
+
+    python -m benchmarks.ode --config configs/vp_digits.py --workdir runs/digits
+
+The published way (score_sde's ODE sampler) is SciPy's RK45 on the host, in t, rtol = atol = 1e-5,
+over the whole batch as one vector; its drift is one compiled call. This framework's solver is run
+at several tolerances, clocks and solvers. All start from the same noise; errors are root mean
+squares against a run at a much smaller tolerance. Per evaluation, times are medians of `--rounds`
+runs that take turns with the published way's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import integrate
+
+import samplers
+from configs import command_line
+from eval_lib.sampling import load_score
+from samplers import AdaptiveODE
+from samplers.ode import CLOCKS
+from sde_lib import Conditional, Score
+from train_lib.experiment import Experiment
+
+PUBLISHED_TOLERANCE = 1e-5
+CANDIDATES = [
+    (solver, clock, tolerance)
+    for clock in ("log_snr", "time")
+    for solver in ("dopri5", "tsit5", "dopri8")
+    for tolerance in (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One way of solving: its error, its evaluations, seconds per evaluation."""
+
+    name: str
+    error: float
+    evaluations: int
+    seconds: float
+
+
+def published(score: Score, x: jax.Array, start: float, end: float) -> tuple[np.ndarray, int]:
+    """(x at `end`, evaluations) by SciPy's RK45 in t."""
+    drift = jax.jit(lambda x, t: score.velocity(x, t))
+
+    def field(t: float, y: np.ndarray) -> np.ndarray:
+        given = jnp.asarray(y.reshape(x.shape), jnp.float32)
+        return np.asarray(drift(given, jnp.float32(t)), np.float64).ravel()
+
+    tolerance = PUBLISHED_TOLERANCE
+    solution = integrate.solve_ivp(
+        field, (start, end), np.asarray(x, np.float64).ravel(), rtol=tolerance, atol=tolerance
+    )
+    return solution.y[:, -1].reshape(x.shape), solution.nfev
+
+
+def ours(
+    score: Score, x: jax.Array, times: jax.Array, sampler: samplers.Sampler
+) -> tuple[np.ndarray, int]:
+    """(x at the end, evaluations of the network, each of the whole batch)."""
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(len(x)))
+    drawn = samplers.sample(score, sampler, times, keys, shape=x.shape[1:], start=x, denoise=False)
+    return np.asarray(drawn.x), int(drawn.evaluations.max())
+
+
+def _timed(run: Callable[[], tuple[np.ndarray, int]]) -> float:
+    start = time.perf_counter()
+    _, evaluations = run()
+    return (time.perf_counter() - start) / evaluations
+
+
+def measure(score: Score, x: jax.Array, times: jax.Array, rounds: int) -> list[Figure]:
+    """The published way, then every candidate."""
+    shared = [AdaptiveODE(t, t, s, CLOCKS[c](), shared=True) for s, c, t in CANDIDATES]
+    names = [f"{s}, {c}, {t:g}" for s, c, t in CANDIDATES]
+    reference = ours(score, x, times, AdaptiveODE(1e-7, 1e-7, "dopri8", CLOCKS["log_snr"]()))[0]
+    start, end = float(times[0]), float(times[-1])
+    ways: dict[str, Callable[[], tuple[np.ndarray, int]]] = {
+        "published": lambda: published(score, x, start, end)
+    }
+    for name, sampler in zip(names, shared, strict=True):
+        ways[name] = lambda sampler=sampler: ours(score, x, times, sampler)  # type: ignore[misc]
+    results = {name: way() for name, way in ways.items()}  # compiles
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            seconds[name].append(_timed(way))
+    error = lambda x: float(np.sqrt(np.mean((x - reference) ** 2)))
+    return [
+        Figure(name, error(x), nfe, statistics.median(seconds[name]))
+        for name, (x, nfe) in results.items()
+    ]
+
+
+def table(figures: list[Figure]) -> str:
+    """The figures as lines, with ratios to the first."""
+    first = figures[0]
+    head = f"{'solver, clock, tolerance':28s} {'error':>9s} {'NFE':>5s} {'of':>5s}"
+    lines = [f"{head} {'ms/eval':>8s} {'of':>5s}"]
+    for f in figures:
+        nfe, seconds = f.evaluations / first.evaluations, f.seconds / first.seconds
+        counts = f"{f.name:28s} {f.error:9.2e} {f.evaluations:5d} {nfe:5.2f}"
+        lines.append(f"{counts} {1e3 * f.seconds:8.2f} {seconds:5.2f}")
+    return "\n".join(lines)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Measure, print, and write the report if asked to."""
+    arguments, settings = command_line.split(arguments)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--workdir", required=True, type=Path, help="of a trained model")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="a file to write the report to")
+    options = parser.parse_args(arguments)
+    experiment = Experiment.of(command_line.load(options.config, settings))
+    score, step = load_score(experiment, options.workdir)
+    classes = experiment.config.model.num_classes
+    condition = jnp.arange(options.batch) % classes if classes else None
+    shape = (options.batch, *experiment.image_shape)
+    sde = experiment.sde
+    x = sde.prior_sample(jax.random.key(1), shape)
+    times = jnp.asarray([sde.T, sde.t_min_sampling or sde.t_min], jnp.float32)
+    figures = measure(Conditional(score, condition), x, times, options.rounds)
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    ends = f"t from {float(times[0]):g} to {float(times[1]):g}"
+    print(f"step {step}, batch {options.batch}, {device}, {ends}")
+    print(table(figures))
+    if options.json:
+        report: dict[str, Any] = {"step": step, "figures": [asdict(f) for f in figures]}
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, and turn errors of the user's making into one line and exit code 2."""
+    try:
+        run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""Figures of many results at once."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from eval_lib.pictures import grid
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    _pyplot().close(figure)
+    return buffer.getvalue()
+
+
+def quality_png(
+    curves: Mapping[str, tuple[list[float], list[float]]], floor: float, label: str
+) -> bytes:
+    """Distance against evaluations, one line per name -> (NFE, distance); `floor`: real images'."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    colours = plt.get_cmap("tab20")
+    for k, (name, (nfe, distance)) in enumerate(curves.items()):
+        style = {"marker": "os^Dv"[k % 5], "markersize": 5, "color": colours(k % 20)}
+        axes.plot(nfe, distance, label=name, **style)
+    axes.axhline(floor, color="black", linestyle=":", linewidth=1, label="held-out images")
+    axes.set(xlabel="score evaluations per image", ylabel=label, xscale="log", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return _png(figure)
+
+
+def table_png(shown: Mapping[tuple[str, int], Float[np.ndarray, "n h w c"]]) -> bytes:
+    """A grid of images for each (row, column): samplers down, budgets across, one noise for all."""
+    plt = _pyplot()
+    rows = list(dict.fromkeys(row for row, _ in shown))
+    columns = sorted({column for _, column in shown})
+    size = 1.6 * len(columns) + 2.2, 1.65 * len(rows)
+    figure, axes = plt.subplots(
+        len(rows), len(columns), figsize=size, squeeze=False, layout="constrained"
+    )
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            tile = axes[i, j]
+            tile.set_xticks([])
+            tile.set_yticks([])
+            if (row, column) in shown:
+                picture = grid(shown[row, column])
+                tile.imshow(picture.squeeze(), cmap="gray", interpolation="nearest")
+            else:
+                tile.axis("off")
+            if i == 0:
+                tile.set_title(f"{column} NFE" if column else "own length", fontsize=8)
+        label = axes[i, 0].text(-0.06, 0.5, row.replace(" ", "\n"), fontsize=7, ha="right")
+        label.set(va="center", transform=axes[i, 0].transAxes)
+    return _png(figure)
