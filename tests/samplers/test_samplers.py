@@ -10,10 +10,14 @@ import pytest
 import samplers
 from samplers import (
     DDIM,
+    ERSDE,
     IDDPM,
+    AdamsBashforth,
     Ancestral,
     BatchMean,
     Borrowed,
+    Churn,
+    DPMSolver,
     EulerMaruyama,
     Flow,
     Idle,
@@ -28,6 +32,8 @@ from samplers import (
     ReverseDiffusion,
     RungeKutta,
     Sampler,
+    SASolver,
+    SDEDPMSolverPP,
     State,
     Uniform,
     UniPC,
@@ -362,13 +368,48 @@ def test_start_replaces_the_prior() -> None:
     assert float(jnp.abs(x - start).max()) < 0.2
 
 
+def compiled() -> int:
+    return samplers.base._sample._cache_size()
+
+
 def test_numbers_of_samplers_and_scores_recompile_nothing() -> None:
     sde, times = VP(), Uniform()(VP(), 8, 1.0, 1e-3)
-    before = samplers.base._sample._cache_size()
+    before = compiled()
     for snr, large, variance in itertools.product((0.1, 0.2), (0.0, 0.5), (0.1, 0.3)):
         score = Gaussian.isotropic(sde, jnp.zeros(DIMS), variance)
         draw(score, PredictorCorrector(Ancestral(large), Langevin(snr)), times * 0.9, 2)
-    assert samplers.base._sample._cache_size() == before + 1
+    assert compiled() == before + 1
+    for delta in (0.1, 0.2):
+        draw(isotropic(sde), PredictorCorrector(DDIM(), Posterior(delta)), times, 2)
+    assert compiled() == before + 2
+
+
+def test_linear_solvers_of_one_size_are_one_program() -> None:
+    """Eta, churn, tau, the order, the family and the grid are numbers in a table."""
+    sde = VP()
+    score, n = isotropic(sde), 12
+    before = compiled()
+    noisy = [EulerMaruyama(), Ancestral(0.3), DDIM(0.0), DDIM(0.7), ReverseDiffusion()]
+    for sampler, grid in itertools.product(noisy, (Uniform(), Karras(5.0))):
+        draw(score, sampler, grid(sde, n, 1.0, 1e-3), 3)
+    assert compiled() == before + 1
+    two = [SDEDPMSolverPP(eta) for eta in (0.0, 0.4)] + [
+        ERSDE(2),
+        SASolver(0.3, degree=2, correct=0),
+    ]
+    for sampler in two:
+        draw(score, sampler, Karras()(sde, n, 1.0, 1e-3), 3)
+    assert compiled() == before + 2
+    flows = [RungeKutta("heun"), RungeKutta("midpoint", "angle"), DPMSolver(2)]
+    adams = [AdamsBashforth(2, form, "log_snr") for form in ("data", "noise")]
+    for sampler in flows:
+        draw(score, sampler, Karras()(sde, n, 1.0, 1e-3), 3)
+    for sampler in adams:  # one evaluation per step: as many rows on twice the steps
+        draw(score, sampler, Karras()(sde, 2 * n, 1.0, 1e-3), 3)
+    assert compiled() == before + 3
+    for churn in (10.0, 20.0):
+        draw(score, Churn(churn), Karras()(sde, n, 1.0, 1e-3), 3)
+    assert compiled() == before + 4
 
 
 @pytest.mark.parametrize("first", [True, False])
