@@ -165,9 +165,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.restart_max": Setting(0.3, POSITIVE, "restart: sigma / alpha it goes back to"),
     "sampling.restart_steps": Setting(5, POSITIVE, "restart: steps of each way down"),
     "sampling.restart_times": Setting(1, NOT_NEGATIVE, "restart: how many"),
-    "sampling.rtol": Setting(0.0, NOT_NEGATIVE, "ode, adaptive_sde; 0: 1e-5 and 0.02"),
-    "sampling.atol": Setting(0.0, NOT_NEGATIVE, "ode, adaptive_sde; 0: 1e-5 and 0.0078"),
-    "sampling.max_steps": Setting(20_000, POSITIVE, "ode, adaptive_sde: steps tried at most"),
+    "sampling.rtol": Setting(0.0, NOT_NEGATIVE, "adaptive solvers' tolerance; 0: their own"),
+    "sampling.atol": Setting(0.0, NOT_NEGATIVE, "the same, for what is near 0"),
+    "sampling.max_steps": Setting(20_000, POSITIVE, "adaptive solvers: steps tried at most"),
     "sampling.ode_solver": Setting("dopri5", ANY, "ode: tsit5, dopri5, dopri8, bosh3"),
     "sampling.ode_clock": Setting("log_snr", ANY, "ode: solved in time, sigma or log_snr"),
     "sampling.step_control": Setting("sample", ANY, "ode: steps by each sample, or by the batch"),
@@ -177,8 +177,8 @@ SETTINGS: dict[str, Setting] = {
     "sampling.n_steps_each": Setting(1, POSITIVE, "corrector steps per predictor step"),
     "sampling.norm": Setting("noise_level", ANY, "langevin's norms: noise_level, sample, batch"),
     "sampling.noise_removal": Setting(True, ANY, "return the denoised last state"),
-    "sampling.num_steps": Setting(0, NOT_NEGATIVE, "of the time grid; 0: sde.num_scales; ode and "
-                                  "adaptive_sde: times to stop at, 0: none"),
+    "sampling.num_steps": Setting(0, NOT_NEGATIVE, "of the time grid; 0: sde.num_scales; of "
+                                  "adaptive solvers: times to stop at, 0: none"),
     "sampling.nfe": Setting(0, NOT_NEGATIVE, "instead: as many steps as so many evaluations allow"),
     "sampling.grid": Setting("uniform", ANY, "uniform, quadratic, log_snr, karras, vp, iddpm, "
                              "flow, trailing, leading"),

@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from samplers.adaptive_adams import AdaptiveAdams
 from samplers.adaptive_sde import AdaptiveSDE
 from samplers.base import Corrector, Plan, Sampler, Samples, State, run, sample, sample_keys
 from samplers.correctors import BatchMean, Langevin, NoiseLevel, NormRatio, PerSample, Posterior
@@ -34,8 +35,8 @@ from samplers.singlestep import SEEDS, DPMSolver
 from sde_lib import Score, choose
 
 __all__ = [
-    "Accelerated", "AdamsBashforth", "AdaptiveODE", "AdaptiveSDE", "Ancestral", "BatchMean",
-    "Borrowed", "Churn", "Corrector", "DDIM", "DPMSolver", "ERSDE", "EulerMaruyama", "Flow",
+    "Accelerated", "AdamsBashforth", "AdaptiveAdams", "AdaptiveODE", "AdaptiveSDE", "Ancestral",
+    "BatchMean", "Borrowed", "Churn", "Corrector", "DDIM", "DPMSolver", "ERSDE", "EulerMaruyama", "Flow",
     "IDDPM", "Idle", "Karras", "Langevin", "Levels", "LogSNR", "NoiseLevel", "PerSample", "Plan",
     "Posterior", "Power", "PredictorCorrector", "Restart", "ReverseDiffusion", "RungeKutta",
     "SASolver", "SDEDPMSolverPP", "SEEDS", "Sampler", "Samples", "State", "UniPC", "Uniform",
@@ -150,6 +151,7 @@ DETERMINISTIC: dict[str, Callable[[Section], Sampler]] = {
     "adams_bashforth": _plain_adams,
     "unipc": _unipc,
     "ode": _ode,
+    "adaptive_adams": lambda c: AdaptiveAdams(c.rtol or 3e-4, c.atol or 3e-4, c.max_steps),
     "none": lambda c: Idle(),
 }
 """Solvers of the probability flow (ddim and accelerated: unless asked for noise)."""
@@ -159,7 +161,7 @@ PROBABILITY_FLOW: dict[str, Callable[[Section], Sampler]] = {
     "reverse_diffusion": lambda c: ReverseDiffusion(probability_flow=True),
     **DETERMINISTIC,
 }
-CHOOSE_THEIR_STEPS = ("ode", "adaptive_sde")
+CHOOSE_THEIR_STEPS = ("ode", "adaptive_adams", "adaptive_sde")
 
 CORRECTORS: dict[str, Callable[[Section], Corrector]] = {
     "langevin": lambda c: Langevin(c.snr, c.n_steps_each, choose("sampling.norm", c.norm, NORMS)()),

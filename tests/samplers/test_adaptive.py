@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import samplers
-from samplers import AdaptiveODE, AdaptiveSDE, LogSNR, RungeKutta
+from samplers import AdaptiveAdams, AdaptiveODE, AdaptiveSDE, LogSNR, RungeKutta
 from samplers.ode import CLOCKS, SOLVERS, InLogSNR, InTime
 from sde_lib import VE, VP, Conditional, Score, SubVP, pytree
 from tests.oracles import DIMS, MEAN, VARIANCE, isotropic, mixture_1d
@@ -60,9 +60,31 @@ def test_the_flow_is_solved_to_the_tolerance(name, clock, solver, shared):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_reported_evaluations_are_those_made(solver, shared):
+@pytest.mark.parametrize("name", SDES)
+def test_the_adams_pair_follows_its_tolerance(name):
+    """Errors fall as the 2/3 power of the tolerance or faster, evaluations grow as its -1/3."""
+    sde = SDES[name]
+    x, times = points(sde), jnp.asarray([1.0, 1e-3])
+    expected = exact(sde, 1e-3, x)
+    crude, fine = (solve(sde, AdaptiveAdams(tol, tol), times, x) for tol in (1e-3, 1e-6))
+    assert largest(fine.x, expected) < 1e-4
+    assert largest(fine.x, expected) < largest(crude.x, expected) / 100
+    ratio = float(fine.evaluations.mean() / crude.evaluations.mean())
+    assert 3 < ratio < 15
+    assert len(set(crude.evaluations.tolist())) > 1
+
+
+CONTROLLED = {
+    **{f"{s}{' shared' * k}": AdaptiveODE(1e-3, 1e-3, s, InLogSNR(), bool(k))
+       for s in SOLVERS for k in (0, 1)},
+    "adams": AdaptiveAdams(1e-3, 1e-3),
+    "sde": AdaptiveSDE(0.05),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", CONTROLLED)
+def test_reported_evaluations_are_those_made(name):
     calls = []
 
     class Counting(Score):
@@ -74,20 +96,22 @@ def test_reported_evaluations_are_those_made(solver, shared):
 
     jax.tree_util.register_static(Counting)
     Counting.__hash__, Counting.__eq__ = lambda self: 0, lambda self, other: True
-    sampler = AdaptiveODE(1e-3, 1e-3, solver, InLogSNR(), shared)
     times = jnp.asarray([1.0, 1e-3])
-    drawn = samplers.sample(Counting(), sampler, times, keys(1), shape=(DIMS,), denoise=False)
+    drawn = samplers.sample(
+        Counting(), CONTROLLED[name], times, keys(1), shape=(DIMS,), denoise=False
+    )
     jax.effects_barrier()
     assert len(calls) == int(drawn.evaluations[0])
 
 
 @pytest.mark.usefixtures("float64")
-def test_each_sample_takes_its_own_steps():
-    sde, sampler, times = VP(), AdaptiveODE(1e-5, 1e-5), jnp.asarray([1.0, 1e-3])
+@pytest.mark.parametrize("name", ["dopri5", "adams", "sde"])
+def test_each_sample_takes_its_own_steps(name):
+    sde, sampler, times = VP(), CONTROLLED[name], jnp.asarray([1.0, 1e-3])
     x = points(sde, 12)
-    whole, part = solve(sde, sampler, times, x), solve(sde, sampler, times, x[4:6])
-    np.testing.assert_allclose(part.x, whole.x[4:6], rtol=1e-9)
-    np.testing.assert_array_equal(part.evaluations, whole.evaluations[4:6])
+    whole, part = solve(sde, sampler, times, x), solve(sde, sampler, times, x[:2])
+    np.testing.assert_allclose(part.x, whole.x[:2], rtol=1e-9)
+    np.testing.assert_array_equal(part.evaluations, whole.evaluations[:2])
     assert len(set(whole.evaluations.tolist())) > 1
 
 
@@ -130,20 +154,25 @@ def test_numbers_of_adaptive_solvers_recompile_nothing():
     for tol, end in ((1e-2, 1e-3), (1e-3, 2e-3)):
         solve(sde, AdaptiveODE(tol, tol / 2, "tsit5", InTime()), jnp.asarray([1.0, end]), x)
         solve(sde, AdaptiveSDE(tol, tol / 2), jnp.asarray([1.0, end]), x)
-    assert samplers.base._sample._cache_size() == before + 2
+        solve(sde, AdaptiveAdams(tol, tol / 2), jnp.asarray([1.0, end]), x)
+    assert samplers.base._sample._cache_size() == before + 3
 
 
 def test_too_few_steps_give_nan_and_not_a_wrong_sample():
     sde, x, times = VP(), points(VP(), 3), jnp.asarray([1.0, 1e-3])
-    for sampler in (AdaptiveODE(1e-6, 1e-6, max_steps=3), AdaptiveSDE(1e-3, 1e-3, max_tries=3)):
+    for sampler in (
+        AdaptiveODE(1e-6, 1e-6, max_steps=3),
+        AdaptiveSDE(1e-3, 1e-3, max_tries=3),
+        AdaptiveAdams(1e-6, 1e-6, max_tries=3),
+    ):
         assert np.all(np.isnan(solve(sde, sampler, times, x).x))
 
 
-def test_frames_of_an_adaptive_run_are_states_of_it():
+@pytest.mark.parametrize("sampler", [AdaptiveODE(1e-6, 1e-6), AdaptiveAdams(1e-5, 1e-5)])
+def test_frames_of_an_adaptive_run_are_states_of_it(sampler):
     sde, x = VP(), points(VP(), 3)
     times = LogSNR()(sde, 4, 1.0, 1e-3)
     score = mixture_1d(sde)
-    sampler = AdaptiveODE(1e-6, 1e-6)
     drawn = samplers.sample(
         score, sampler, times, keys(3), shape=(1,), start=x, denoise=False, frames=4
     )
