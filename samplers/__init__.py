@@ -36,7 +36,8 @@ from sde_lib import Score, choose
 
 __all__ = [
     "Accelerated", "AdamsBashforth", "AdaptiveAdams", "AdaptiveODE", "AdaptiveSDE", "Ancestral",
-    "BatchMean", "Borrowed", "Churn", "Corrector", "DDIM", "DPMSolver", "ERSDE", "EulerMaruyama", "Flow",
+    "BatchMean", "Borrowed", "Churn", "Corrector", "DDIM", "DPMSolver", "ERSDE", "EulerMaruyama",
+    "Flow",
     "IDDPM", "Idle", "Karras", "Langevin", "Levels", "LogSNR", "NoiseLevel", "PerSample", "Plan",
     "Posterior", "Power", "PredictorCorrector", "Restart", "ReverseDiffusion", "RungeKutta",
     "SASolver", "SDEDPMSolverPP", "SEEDS", "Sampler", "Samples", "State", "UniPC", "Uniform",
