@@ -178,8 +178,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.norm": Setting("noise_level", ANY, "langevin's norms: noise_level, sample, batch"),
     "sampling.noise_removal": Setting(True, ANY, "return the denoised last state"),
     "sampling.num_steps": Setting(0, NOT_NEGATIVE, "of the time grid; 0: sde.num_scales; of "
-                                  "adaptive solvers: times to stop at, 0: none"),
-    "sampling.nfe": Setting(0, NOT_NEGATIVE, "instead: as many steps as so many evaluations allow"),
+                                  "adaptive solvers: times at which a corrector acts"),
+    "sampling.nfe": Setting(0, NOT_NEGATIVE, "above 0: instead of num_steps, as many steps as so "
+                            "many evaluations allow"),
     "sampling.grid": Setting("uniform", ANY, "uniform, quadratic, log_snr, karras, vp, iddpm, "
                              "flow, trailing, leading"),
     "sampling.shift": Setting(1.0, POSITIVE, "of the flow grid"),

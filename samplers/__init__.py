@@ -219,8 +219,9 @@ def build(config: Section) -> Sampler:
 def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, " n"]:
     """The time grid from T to `eps` (0: the SDE's own).
 
-    `num_steps` steps (0: `num_scales`; one, for solvers that choose theirs, or one per frame), or
-    as many as `nfe` evaluations allow. Raises ValueError for a grid that there cannot be.
+    As many steps as `nfe` evaluations allow, or `num_steps` (0: `num_scales`). Solvers that choose
+    their own steps stop on the way only for the corrector, `num_steps` times, and for frames.
+    Raises ValueError for a grid that there cannot be.
     """
     sde = score.sde
     end = config.eps or sde.t_min_sampling
@@ -232,19 +233,22 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
         return jnp.asarray(grid(sde, steps, sde.T, end), jnp.float32)
 
     adaptive = _name(config) in CHOOSE_THEIR_STEPS
+    if config.nfe and adaptive:
+        raise ValueError(
+            f"sampling.nfe must be 0 with sampling.predictor={config.predictor!r}, which takes as "
+            f"many evaluations as its tolerance asks for, got {config.nfe}"
+        )
     if config.nfe:
-        return _within_budget(config, score, times, adaptive)
-    usual = max(config.frames, 1) if adaptive else num_scales
-    return times(config.num_steps or usual)
+        return _within_budget(config, score, times)
+    if adaptive and config.corrector == "none":
+        return times(max(config.frames, 1))
+    return times(config.num_steps or num_scales)
 
 
 def _within_budget(
-    config: Section, score: Score, times: Callable[[int], Array], adaptive: bool
+    config: Section, score: Score, times: Callable[[int], Array]
 ) -> Float[Array, " n"]:
     """The finest grid whose run, the denoised end included, takes at most `nfe` evaluations."""
-    if config.num_steps or adaptive:
-        other = "sampling.num_steps" if config.num_steps else f"predictor={config.predictor!r}"
-        raise ValueError(f"sampling.nfe={config.nfe} cannot go with {other}: give one of them")
     sampler = build(config)
 
     def cost(steps: int) -> int:

@@ -11,6 +11,7 @@ from samplers import AdaptiveAdams, AdaptiveODE, AdaptiveSDE, LogSNR, RungeKutta
 from samplers.ode import CLOCKS, SOLVERS, InLogSNR, InTime
 from sde_lib import VE, VP, Conditional, Score, SubVP, pytree
 from tests.oracles import DIMS, MEAN, VARIANCE, isotropic, mixture_1d
+from tests.slow import but_slow
 
 SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 
@@ -36,17 +37,19 @@ def largest(one, other):
     return float(jnp.abs(one - other).max())
 
 
-CASES = [
-    *[("vp", c, s, False) for c in CLOCKS for s in SOLVERS],
-    ("subvp", "log_snr", "dopri5", True),
-    ("ve", "log_snr", "dopri5", False),
-    ("ve", "sigma", "tsit5", True),
-]
+CASES = {
+    **{f"vp {c} {s}": ("vp", c, s, False) for c in CLOCKS for s in SOLVERS},
+    "subvp log_snr dopri5 shared": ("subvp", "log_snr", "dopri5", True),
+    "ve log_snr dopri5": ("ve", "log_snr", "dopri5", False),
+    "ve sigma tsit5 shared": ("ve", "sigma", "tsit5", True),
+}
+LONG = [n for n in CASES if n.startswith("vp") and "dopri5" not in n and n != "vp log_snr dopri8"]
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name, clock, solver, shared", CASES)
-def test_the_flow_is_solved_to_the_tolerance(name, clock, solver, shared):
+@pytest.mark.parametrize("case", but_slow(CASES, *LONG))
+def test_the_flow_is_solved_to_the_tolerance(case):
+    name, clock, solver, shared = CASES[case]
     sde = SDES[name]
     x, times = points(sde), jnp.asarray([1.0, 1e-3])
     expected = exact(sde, 1e-3, x)
@@ -80,10 +83,11 @@ CONTROLLED = {
     "adams": AdaptiveAdams(1e-3, 1e-3),
     "sde": AdaptiveSDE(0.05),
 }  # fmt: skip
+MORE = [n for n in CONTROLLED if n.startswith(("tsit5", "bosh3", "dopri8 "))]
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", CONTROLLED)
+@pytest.mark.parametrize("name", but_slow(CONTROLLED, *MORE))
 def test_reported_evaluations_are_those_made(name):
     calls = []
 
