@@ -40,7 +40,10 @@ def quality_png(
         axes.plot(nfe, distance, label=name, **style)
     axes.axhline(floor, color="black", linestyle=":", linewidth=1, label="held-out images")
     axes.set(xlabel="score evaluations per image", ylabel=label, xscale="log", yscale="log")
-    axes.grid(alpha=0.3, which="both")
+    ticks = sorted({round(n) for nfe, _ in curves.values() for n in nfe})
+    axes.set_xticks(ticks, [str(n) for n in ticks])
+    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+    axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return _png(figure)
 
