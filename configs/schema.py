@@ -167,7 +167,7 @@ SETTINGS: dict[str, Setting] = {
     "sampling.restart_times": Setting(1, NOT_NEGATIVE, "restart: how many"),
     "sampling.rtol": Setting(0.0, NOT_NEGATIVE, "adaptive solvers' tolerance; 0: their own"),
     "sampling.atol": Setting(0.0, NOT_NEGATIVE, "the same, for what is near 0"),
-    "sampling.max_steps": Setting(20_000, POSITIVE, "adaptive solvers: steps tried at most"),
+    "sampling.max_steps": Setting(2_000, POSITIVE, "adaptive solvers: steps tried at most"),
     "sampling.ode_solver": Setting("dopri5", ANY, "ode: tsit5, dopri5, dopri8, bosh3"),
     "sampling.ode_clock": Setting("log_snr", ANY, "ode: solved in time, sigma or log_snr"),
     "sampling.step_control": Setting("sample", ANY, "ode: steps by each sample, or by the batch"),

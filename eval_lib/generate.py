@@ -212,6 +212,10 @@ def generate(
         if bar.disable:
             tell(f"{min(first + batch_size, total)} of {total} images")
     arrays = _merge(parts, total)
+    finite = np.isfinite(arrays["samples"].reshape(total, -1)).all(axis=1)
+    if lost := total - int(finite.sum()):
+        log(f"{lost} of {total} samples are not finite: an adaptive solver gives up after "
+            "sampling.max_steps, raise it, sampling.rtol or sampling.atol")  # fmt: skip
     report = {
         **identity,
         "num_samples": total,

@@ -16,8 +16,8 @@ LEAST_SIDE = 32
 
 
 def to_uint8(x: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-    """[0, 1] to 0..255, rounded to nearest; values outside are clipped."""
-    return np.round(np.clip(x, 0.0, 1.0) * 255).astype(np.uint8)
+    """[0, 1] to 0..255, rounded to nearest; values outside are clipped, NaN is black."""
+    return np.round(np.clip(np.nan_to_num(x), 0.0, 1.0) * 255).astype(np.uint8)
 
 
 def grid(images: Float[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "gh gw c"]:

@@ -67,7 +67,7 @@ class AdaptiveAdams:
 
     rtol: Number = 3e-4
     atol: Number = 3e-4
-    max_tries: Number = 20_000
+    max_tries: Number = 2_000
     order, stochastic = 3, False
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:

@@ -165,3 +165,16 @@ def test_every_run_of_samples_has_every_class_once_whatever_the_batches() -> Non
     np.testing.assert_array_equal(
         drawn[0]["labels"], np.concatenate([part["labels"] for part in drawn[1:]])
     )
+
+
+def test_samples_that_an_adaptive_solver_gave_up_are_told(tmp_path):
+    class GaveUp(Counter):
+        def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
+            drawn = super().draw(first, count)
+            drawn["samples"][0] = np.nan
+            return drawn
+
+    _, lines = run(GaveUp(), tmp_path / "samples", 4, 2)
+    assert any("2 of 4 samples are not finite" in line for line in lines)
+    _, lines = run(Counter(), tmp_path / "others", 4, 2)
+    assert not any("finite" in line for line in lines)

@@ -41,6 +41,7 @@ from samplers import (
 from sde_lib import SDE, VE, VP, Gaussian, Score
 from tests.oracles import DIMS, MEAN, SDES, VARIANCE, isotropic, mixture_1d
 from tests.samplers.exact import one_step
+from tests.slow import slow
 
 PREDICTORS: dict[str, Sampler] = {
     "euler_maruyama": EulerMaruyama(),
@@ -87,9 +88,13 @@ COMBINATIONS = [
     *itertools.product(SDES, ["euler_maruyama"], ["langevin_sample", "langevin_batch"]),
     *itertools.product(SDES, ["euler_maruyama", "ddim"], ["posterior"]),
 ]
+OTHERS = set(PREDICTORS) - {"euler_maruyama", "ancestral", "heun"}
+REPEATED = set(itertools.product(SDES, OTHERS, ["langevin"]))
 
 
-@pytest.mark.parametrize("name, predictor, corrector", COMBINATIONS)
+@pytest.mark.parametrize("name, predictor, corrector", [
+    pytest.param(*c, marks=slow) if c in REPEATED else c for c in COMBINATIONS
+])  # fmt: skip
 def test_samples_of_a_gaussian_have_its_mean_and_variance(
     name: str, predictor: str, corrector: str
 ) -> None:
