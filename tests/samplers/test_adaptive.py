@@ -215,7 +215,7 @@ def test_rejected_steps_stay_on_their_brownian_path():
     x = jax.random.normal(jax.random.key(5), (n, DIMS))
 
     def end(tol):
-        sampler = AdaptiveSDE(tol, tol)
+        sampler = AdaptiveSDE(tol, tol, 20_000)
         return samplers.sample(
             score, sampler, times, keys(n), shape=(DIMS,), start=x, denoise=False
         ).x

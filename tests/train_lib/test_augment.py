@@ -12,6 +12,7 @@ import pytest
 from configs import edm
 from sde_lib import VP, ModelScore, Noise, Parametrization, TimeLabel
 from sde_lib.parametrization import Continuous
+from tests.slow import slow
 from train_lib.augment import LABELS, Augmentation, build, from_labels, transform
 from train_lib.ema import EMA
 from train_lib.experiment import Experiment
@@ -98,6 +99,7 @@ def test_the_network_is_told_what_its_images_went_through():
     assert float(plain) == pytest.approx(float(jnp.sum(batch["image"])) / 4, rel=1e-5)
 
 
+@slow
 def test_an_edm_set_up_trains_on_augmented_images():
     config = edm.get_config("cifar10-32x32-cond-vp,smoke")
     config.data.image_size, config.model.attn_resolutions = 8, ()
