@@ -78,7 +78,11 @@ DETERMINISTIC = {
     "edm_without_churn": Churn(0.0),
     "low_order_start_2": AdamsBashforth(2, high_order_start=False),
 }
-TWICE = [n for n in DETERMINISTIC if n.startswith(("heun_in", "exponential_noise", "velocity"))]
+TWICE = [
+    n for n in DETERMINISTIC
+    if n.startswith(("heun_in", "exponential_noise", "velocity", "deis_2", "lms_2", "lms_3"))
+    or n.endswith(("_bh1", "_exact"))
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", but_slow(DETERMINISTIC, *TWICE))

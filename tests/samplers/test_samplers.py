@@ -89,7 +89,10 @@ COMBINATIONS = [
     *itertools.product(SDES, ["euler_maruyama", "ddim"], ["posterior"]),
 ]
 OTHERS = set(PREDICTORS) - {"euler_maruyama", "ancestral", "heun"}
-REPEATED = set(itertools.product(SDES, OTHERS, ["langevin"]))
+REPEATED = {
+    *itertools.product(SDES, OTHERS, ["langevin"]),
+    *itertools.product(["subvp", "ddpm"], OTHERS, ["none"]),
+}
 
 
 @pytest.mark.parametrize("name, predictor, corrector", [
