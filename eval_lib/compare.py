@@ -99,10 +99,10 @@ def _experiments(config: ConfigDict) -> Iterator[tuple[Entry, int, Experiment | 
             entry.config.sampling.nfe = budget
             try:
                 yield entry, budget, Experiment.of(entry.config)
-            except ValueError as error:
-                if "sampling.nfe must be at least" not in str(error):
-                    raise ValueError(f"eval.samplers, {entry.name!r}: {error}") from error
+            except samplers.BudgetError:
                 yield entry, budget, None
+            except ValueError as error:
+                raise ValueError(f"eval.samplers, {entry.name!r}: {error}") from error
 
 
 def _draw(

@@ -58,8 +58,8 @@ class PixelFrechet:
         return cls(centre, axes[:COMPONENTS].T / scaled, covariance)
 
     def distance(self, images: Float[np.ndarray, "n h w c"]) -> float:
-        """To the reference, of images clipped to [0, 1] as they would be saved."""
-        flat = np.clip(np.asarray(images, np.float64), 0, 1).reshape(len(images), -1)
+        """To the reference, of images as they would be saved: clipped to [0, 1], NaN black."""
+        flat = np.clip(np.nan_to_num(np.asarray(images, np.float64)), 0, 1).reshape(len(images), -1)
         features = (flat - self.centre) @ self.axes
         zero = np.zeros(len(self.covariance))
         return frechet(zero, self.covariance, features.mean(0), np.cov(features, rowvar=False))

@@ -36,8 +36,8 @@ from sde_lib import Score, choose
 
 __all__ = [
     "Accelerated", "AdamsBashforth", "AdaptiveAdams", "AdaptiveODE", "AdaptiveSDE", "Ancestral",
-    "BatchMean", "Borrowed", "Churn", "Corrector", "DDIM", "DPMSolver", "ERSDE", "EulerMaruyama",
-    "Flow",
+    "BatchMean", "Borrowed", "BudgetError", "Churn", "Corrector", "DDIM", "DPMSolver", "ERSDE",
+    "EulerMaruyama", "Flow",
     "IDDPM", "Idle", "Karras", "Langevin", "Levels", "LogSNR", "NoiseLevel", "PerSample", "Plan",
     "Posterior", "Power", "PredictorCorrector", "Restart", "ReverseDiffusion", "RungeKutta",
     "SASolver", "SDEDPMSolverPP", "SEEDS", "Sampler", "Samples", "State", "UniPC", "Uniform",
@@ -46,6 +46,11 @@ __all__ = [
 
 Section = Any
 """The `sampling` section of an ml_collections ConfigDict."""
+
+
+class BudgetError(ValueError):
+    """`sampling.nfe` is too small for one step of the sampler."""
+
 
 VARIANCES = {"posterior": 0.0, "kernel": 1.0}
 NORMS: dict[str, Callable[[], NormRatio]] = {
@@ -99,6 +104,23 @@ def _unipc(c: Section) -> Sampler:
     return UniPC(_order(c, 2, HIGHEST - 1), second, c.high_order_start)
 
 
+def _ddim(c: Section) -> Sampler:
+    if c.eta > 1:
+        raise ValueError(
+            f"sampling.eta must be at most 1 with sampling.predictor='ddim', got {c.eta:g}"
+        )
+    return DDIM(max(c.eta, 0.0))
+
+
+def _sa_solver(c: Section) -> Sampler:
+    if c.tau_min >= c.tau_max:
+        raise ValueError(
+            f"sampling.tau_min must be below sampling.tau_max = {c.tau_max:g}, got {c.tau_min:g}"
+        )
+    order = _order(c, 3, HIGHEST - 1)
+    return SASolver(c.tau, c.tau_min, c.tau_max, order, order + 1)
+
+
 def _sde_dpm_solver_pp(c: Section) -> Sampler:
     second = choose("sampling.second_order", c.second_order, SECOND_ORDERS)
     return SDEDPMSolverPP(c.eta if c.eta >= 0 else 1.0, _order(c, 2, 3), second)
@@ -106,7 +128,9 @@ def _sde_dpm_solver_pp(c: Section) -> Sampler:
 
 def _restart(c: Section) -> Sampler:
     key = "sampling.restart_solver"
-    solver = choose(key, c.restart_solver, {**STOCHASTIC, **DETERMINISTIC})(c)
+    solver = choose(key, c.restart_solver, {k: v for k, v in PREDICTORS.items() if k != "restart"})(
+        c
+    )
     if not isinstance(solver, LinearSampler) or solver.stirs:
         raise ValueError(f"{key} must be a solver of fixed steps, got {c.restart_solver!r}")
     return Restart(solver, c.restart_min, c.restart_max, c.restart_steps, c.restart_times)
@@ -129,13 +153,13 @@ STOCHASTIC: dict[str, Callable[[Section], Sampler]] = {
     "edm": lambda c: Churn(c.s_churn, c.s_min, c.s_max, c.s_noise),
     "sde_dpm_solver_pp": _sde_dpm_solver_pp,
     "er_sde": lambda c: ERSDE(_order(c, 3, 3)),
-    "sa_solver": lambda c: SASolver(c.tau, c.tau_min, c.tau_max, _order(c, 3, 5)),
+    "sa_solver": _sa_solver,
     "seeds": lambda c: SEEDS(_order(c, 3, 3)),
     "restart": _restart,
     "adaptive_sde": lambda c: AdaptiveSDE(c.rtol or 0.02, c.atol or 0.0078, c.max_steps),
 }
 DETERMINISTIC: dict[str, Callable[[Section], Sampler]] = {
-    "ddim": lambda c: DDIM(max(c.eta, 0.0)),
+    "ddim": _ddim,
     "accelerated": lambda c: Accelerated(c.gamma, c.mu),
     "euler": _runge_kutta("euler"),
     "heun": _runge_kutta("heun"),
@@ -259,7 +283,7 @@ def _within_budget(
         middle = (low + high + 1) // 2
         low, high = (middle, high) if cost(middle) <= config.nfe else (low, middle - 1)
     if not low:
-        raise ValueError(
+        raise BudgetError(
             f"sampling.nfe must be at least {cost(1)} with these settings, got {config.nfe}"
         )
     return times(low)

@@ -91,7 +91,7 @@ class AdaptiveAdams:
             last = trial.h >= end - trial.q
             q = jnp.where(active & ~last, trial.q + trial.h, end)
             h = jnp.where(active, q - trial.q, trial.h)
-            predicted, corrected, found = self._proposals(score, trial, h, q, s)
+            predicted, corrected, found = self._proposals(score, trial, h, q)
             error = self._error(corrected - predicted, corrected, q)
             accept = active & (error <= 1)
             factor = jnp.clip(0.9 * jnp.maximum(error, 1e-9) ** (-1 / 3), SMALLEST, LARGEST)
@@ -121,7 +121,7 @@ class AdaptiveAdams:
         )
 
     def _proposals(
-        self, score: Score, trial: _Trial, h: Array, q: Array, s: Time
+        self, score: Score, trial: _Trial, h: Array, q: Array
     ) -> tuple[Array, Array, Array]:
         """(prediction, correction, D at the prediction), all at q = trial.q + h."""
         like = lambda c: expand(c, trial.xb)

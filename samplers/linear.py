@@ -50,8 +50,8 @@ class Row:
 
 @pytree
 class Linear:
-    """Runs the rows. `stirs` and `adds` say whether noise is drawn before and after evaluations;
-    the first row's weights say how long a history is kept."""
+    """Runs the rows. depth: of the history; stirs, adds: whether noise is drawn before and after
+    evaluations."""
 
     depth: int = static()
     stirs: bool = static()

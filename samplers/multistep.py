@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samplers.forms import FORMS, MEASURES, VARIABLES, Form, Measure, Variable, lagrange
+from samplers.forms import DATA, FORMS, MEASURES, VARIABLES, Form, Measure, Variable, lagrange
 from samplers.levels import Clock, Levels, Numbers, check_distinct
 from samplers.linear import LinearSampler, Row
 from samplers.predictors import steps
@@ -36,38 +36,32 @@ STARTERS = {2: "heun", 3: "kutta3", 4: "rk4", 5: "dopri5"}
 """Order -> tableau of the first steps; so no multistep method can be of order above 6."""
 HIGHEST = 6
 
-SecondOrder = Callable[[Numbers, Numbers, Numbers, Numbers], list[Numbers]]
-"""A published shortcut for the weights of order 2: (q_A, q_B, h = log(r_A / r_B), h of the step
-before) -> (w_0, w_1)."""
+Shortcut = Callable[[Numbers, Numbers, Numbers], Numbers]
+"""B of a published shortcut for two nodes: (q_A, q_B, h = log(r_A / r_B)) -> B. The slope of f is
+given the weight B h / 2 instead of its exact integral."""
 
-
-def midpoint_rule(q_a: Numbers, q_b: Numbers, h: Numbers, before: Numbers) -> list[Numbers]:
-    """(q_B - q_A) f at the middle of the step in log r, by extrapolation: DPM-Solver++ (2M)."""
-    slope = (q_b - q_a) * h / (2 * before)
-    return [q_b - q_a + slope, -slope]
-
-
-def bh1_rule(q_a: Numbers, q_b: Numbers, h: Numbers, before: Numbers) -> list[Numbers]:
-    """UniPC's with B(h) = h, in the form 'data'."""
-    slope = h * q_b * h / (2 * before)
-    return [q_b - q_a + slope, -slope]
+SHORTCUTS: dict[str, Shortcut | None] = {
+    "exact": None,
+    "midpoint": lambda q_a, q_b, h: q_b - q_a,  # f in the middle of the step: DPM-Solver++ (2M)
+    "bh2": lambda q_a, q_b, h: q_b - q_a,  # UniPC's B(h) = e^h - 1, in the form 'data'
+    "bh1": lambda q_a, q_b, h: h * q_b,  # UniPC's B(h) = h
+}
 
 
 @dataclass(frozen=True)
 class Family:
     """What distinguishes one multistep method from another; see the module's docstring.
 
-    data, noise: D and E of the form. second: a shortcut for two nodes. deviation: of the noise that
-    a step adds, by its ends. kinks: where the measure is not smooth in log r.
+    shortcut: for two nodes. deviation: of the noise that a step adds, by its ends. kinks: where the
+    measure is not smooth in log r.
     """
 
     scale: Callable[[Levels], Numbers]
     coordinate: Callable[[Levels], Numbers]
+    slope: Callable[[Clock, Levels], tuple[Numbers, Numbers]]
     measure: Measure
     variable: Variable
-    data: float
-    noise: float
-    second: SecondOrder | None = None
+    shortcut: Shortcut | None = None
     deviation: Callable[[Levels, Levels], Numbers] | None = None
     kinks: tuple[float, ...] = ()
 
@@ -76,12 +70,11 @@ class Family:
     ) -> Weights:
         """The weights of the step from level k to k + 1."""
         nodes = list(range(k, max(k - order, -1), -1))
-        log_ratio = levels.log_ratio
-        values = self._weights(clock, log_ratio, nodes, k)
-        if self.second and len(nodes) == 2:
-            q_a, q_b = self.coordinate(levels[k]), self.coordinate(levels[k + 1])
-            h, before = log_ratio[k] - log_ratio[k + 1], log_ratio[k - 1] - log_ratio[k]
-            values = self.second(q_a, q_b, h, before)
+        values = self._weights(clock, levels.log_ratio, nodes, k)
+        if self.shortcut and len(nodes) == 2:
+            gap, h, b = self._step(levels, k, self.shortcut)
+            tilt = b * h / (2 * (levels.log_ratio[k - 1] - levels.log_ratio[k]))
+            values = [gap + tilt, -tilt]
         return {number[j]: w for j, w in zip(nodes, values, strict=True)}
 
     def corrector(
@@ -89,15 +82,17 @@ class Family:
     ) -> Weights:
         """The same with the evaluation at level k + 1 among `order` nodes."""
         nodes = list(range(k + 1, max(k + 1 - order, -1), -1))
-        if self.second and len(nodes) == 2:  # as published: the trapezoidal rule
-            q = self.coordinate(levels[k + 1]) - self.coordinate(levels[k])
-            if self.second is bh1_rule:
-                h = levels.log_ratio[k] - levels.log_ratio[k + 1]
-                half = h * self.coordinate(levels[k + 1]) / 2
-                return {number[k + 1]: half, number[k]: q - half}
-            return {number[k + 1]: q / 2, number[k]: q / 2}
         values = self._weights(clock, levels.log_ratio, nodes, k)
+        if self.shortcut and len(nodes) == 2:
+            gap, _, b = self._step(levels, k, self.shortcut)
+            values = [b / 2, gap - b / 2]
         return {number[j]: w for j, w in zip(nodes, values, strict=True)}
+
+    def _step(self, levels: Levels, k: int, shortcut: Shortcut) -> tuple[Numbers, Numbers, Numbers]:
+        """(q_B - q_A, h, B) of the step from level k."""
+        q_a, q_b = (self.coordinate(levels[j]) for j in (k, k + 1))
+        h = levels.log_ratio[k] - levels.log_ratio[k + 1]
+        return q_b - q_a, h, shortcut(q_a, q_b, h)
 
     def _weights(self, clock: Clock, log_ratio: Numbers, nodes: list[int], k: int) -> list[Numbers]:
         at, (a, b) = [log_ratio[j] for j in nodes], log_ratio[k : k + 2]
@@ -134,12 +129,12 @@ def multistep(
             for j in {**first, **better}:
                 change = better.get(j, 0.0) - first.get(j, 0.0)
                 weights[j] = weights.get(j, np.zeros(())) + change
-        scale = family.scale(b)
+        scale, (data, noise) = family.scale(b), family.slope(clock, a)
         rows.append(
             Row(
                 a.t,
-                family.data,
-                family.noise,
+                data,
+                noise,
                 x=family.scale(a) / scale,
                 history={j: w / scale for j, w in weights.items()},
                 z=family.deviation(a, b) if family.deviation else 0.0,
@@ -148,12 +143,12 @@ def multistep(
     return rows
 
 
-def _family(form: str, variable: str, second: SecondOrder | None = None) -> Family:
+def _family(form: str, variable: str, shortcut: str) -> Family:
     shape = FORMS[form]
-    data, noise = {"noise": (0.0, 1.0), "data": (1.0, 0.0), "velocity": (-1.0, 1.0)}[form]
     return Family(
-        shape.scale, shape.coordinate, MEASURES[form], VARIABLES[variable], data, noise, second
-    )
+        shape.scale, shape.coordinate, shape.slope, MEASURES[form], VARIABLES[variable],
+        SHORTCUTS[shortcut],
+    )  # fmt: skip
 
 
 @pytree
@@ -183,17 +178,9 @@ class AdamsBashforth(LinearSampler):
         return self.degree if self.high_order_start else min(self.degree, 2)
 
     def rows(self, clock: Clock, levels: Levels) -> list[Row]:
-        family = _family(self.form, self.variable, RULES[self.second])
+        family = _family(self.form, self.variable, self.second)
         starter = FORMS[self.form] if self.high_order_start else None
         return multistep(clock, levels, family, self.degree, starter=starter)
-
-
-RULES: dict[str, SecondOrder | None] = {
-    "exact": None,
-    "midpoint": midpoint_rule,
-    "bh2": midpoint_rule,
-    "bh1": bh1_rule,
-}
 
 
 @pytree
@@ -215,7 +202,7 @@ class UniPC(LinearSampler):
         return self.degree + 1 if self.high_order_start else min(self.degree + 1, 3)
 
     def rows(self, clock: Clock, levels: Levels) -> list[Row]:
-        family = _family("data", "log_snr", RULES[self.variant])
+        family = _family("data", "log_snr", self.variant)
         starter = FORMS["data"] if self.high_order_start else None
         return multistep(
             clock, levels, family, self.degree, correct=self.degree + 1, starter=starter
@@ -228,7 +215,7 @@ LogPhi = Callable[[Numbers], Numbers]
 """log phi as a function of log r."""
 
 
-def extended(log_phi: LogPhi, slope: LogPhi, variable: str, second: SecondOrder | None) -> Family:
+def extended(log_phi: LogPhi, slope: LogPhi, variable: str, shortcut: str = "exact") -> Family:
     """The family of reverse SDEs whose exact step is, with P = phi(r_B) / phi(r_A),
 
         x_B / alpha_B = P x_A / alpha_A + phi(r_B) * integral of x_0 d(1 / phi)
@@ -250,11 +237,10 @@ def extended(log_phi: LogPhi, slope: LogPhi, variable: str, second: SecondOrder 
     return Family(
         scale=lambda at: np.exp(-log_phi(at.log_ratio)) / at.alpha,
         coordinate=lambda at: np.exp(-log_phi(at.log_ratio)),
+        slope=DATA.slope,
         measure=lambda x: -slope(x) * np.exp(-log_phi(x)),
         variable=VARIABLES[variable],
-        data=1.0,
-        noise=0.0,
-        second=second,
+        shortcut=SHORTCUTS[shortcut],
         deviation=deviation,
     )
 
@@ -281,7 +267,7 @@ class SDEDPMSolverPP(LinearSampler):
     def rows(self, clock: Clock, levels: Levels) -> list[Row]:
         power = 1 + float(self.eta)
         family = extended(
-            lambda x: power * x, lambda x: np.full_like(x, power), "log_snr", RULES[self.second]
+            lambda x: power * x, lambda x: np.full_like(x, power), "log_snr", self.second
         )
         return multistep(clock, levels, family, self.degree)
 
@@ -314,7 +300,7 @@ class ERSDE(LinearSampler):
             power = np.exp(0.3 * x)
             return 1 + 0.3 * power / (1 + 10 * np.exp(-power))
 
-        return multistep(clock, levels, extended(log_phi, slope, "noise", None), self.degree)
+        return multistep(clock, levels, extended(log_phi, slope, "noise"), self.degree)
 
 
 @pytree
@@ -348,6 +334,6 @@ class SASolver(LinearSampler):
         def slope(x: Numbers) -> Numbers:
             return 1 + tau**2 * ((x >= low) & (x <= high))
 
-        family = extended(log_phi, slope, "log_snr", None)
+        family = extended(log_phi, slope, "log_snr")
         family = replace(family, kinks=(low, high))
         return multistep(clock, levels, family, self.degree, correct=self.correct)

@@ -52,6 +52,7 @@ class Experiment:
         )
         sampler = samplers.build(config.sampling)
         times = samplers.build_times(config.sampling, score, config.sde.num_scales)
+        sampler.plan(score, times)  # refuses, before training, what sampling could not do after it
         return cls(config, score.sde, score, recipe, sampler, times)
 
     @property

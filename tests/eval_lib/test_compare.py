@@ -122,3 +122,6 @@ def test_pixel_distance_sees_what_changes_and_no_more():
     assert reference.distance(images + 5 * (images > 0.99)) == reference.distance(
         images + (images > 0.99)
     )
+    spoiled = images.copy()
+    spoiled[:40] = np.nan
+    assert same < reference.distance(spoiled) < np.inf

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import samplers
+from configs import vp_digits
 from configs.schema import get_default
 from samplers import IDDPM, Borrowed, Flow, Karras, Levels, PredictorCorrector
 from samplers.grids import iddpm_table
 from sde_lib import VE, VP, Gaussian, KarrasVE
 from tests.oracles import isotropic
+from train_lib.experiment import Experiment
 
 
 @pytest.fixture
@@ -58,8 +60,22 @@ REFUSED = [
     ({"predictor": "ode", "ode_clock": "lambda"}, r"sampling.ode_clock must be one of .*time"),
     ({"predictor": "ode", "step_control": "all"}, r"sampling.step_control must be one of .*sample"),
     ({"predictor": "restart", "restart_solver": "ode"}, "restart_solver must be a solver of fixed"),
+    ({"predictor": "restart", "restart_solver": "restart"}, r"restart_solver must be one of"),
+    ({"predictor": "ddim", "eta": 1.5}, r"sampling.eta must be at most 1 .*got 1.5"),
+    ({"predictor": "sa_solver", "tau_min": 2.0}, r"sampling.tau_min must be below .*got 2"),
     ({"corrector": "langevine"}, "did you mean 'langevin'"),
 ]
+
+
+@pytest.mark.parametrize("form", samplers.MEASURES)
+def test_plain_adams_is_there_in_every_form_it_names(c, form) -> None:
+    c.predictor, c.form, c.grid, c.num_steps = "adams_bashforth", form, "karras", 100
+    score = Gaussian.isotropic(VP(), jnp.full((4,), 0.7), 0.25)
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(200))
+    times = samplers.build_times(c, score, 1000)
+    x = samplers.sample(score, samplers.build(c), times, keys, shape=(4,)).x
+    assert float(x.mean()) == pytest.approx(0.7, abs=0.12)
+    assert float(x.var()) == pytest.approx(0.25, abs=0.1)
 
 
 @pytest.mark.parametrize("settings, message", REFUSED)
@@ -195,3 +211,10 @@ def test_levels_of_a_discrete_model() -> None:
 def test_karras_with_rho_one_is_even_in_sigma() -> None:
     times = np.asarray(Karras(1.0)(KarrasVE(0.01, 1.0), 5, 1.0, 0.01))
     np.testing.assert_allclose(np.diff(times), -0.198, rtol=1e-5)
+
+
+def test_a_grid_that_a_sampler_cannot_use_is_refused_before_training() -> None:
+    config = vp_digits.get_config("smoke")
+    config.sampling.update({"predictor": "restart", "restart_max": 1e5})
+    with pytest.raises(ValueError, match=r"sampling.restart_max must lie above"):
+        Experiment.of(config)

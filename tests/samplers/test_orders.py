@@ -72,6 +72,7 @@ DETERMINISTIC = {
     **{f"deis_{k}": AdamsBashforth(k, "noise", "time") for k in (2, 3, 4)},
     **{f"lms_{k}": AdamsBashforth(k, "noise", "noise") for k in (2, 3, 4)},
     **{f"velocity_{k}": AdamsBashforth(k, "velocity", "velocity") for k in (2, 3, 4)},
+    **{f"angle_{k}": AdamsBashforth(k, "angle", "angle") for k in (2, 3)},
     **{f"unipc_{k}_{v}": UniPC(k, v) for k in (1, 2) for v in ("bh1", "bh2", "exact")},
     **{f"unipc_{k}": UniPC(k) for k in (3, 4)},
     "accelerated_2": Accelerated(2.0),
