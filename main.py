@@ -63,6 +63,29 @@ def _samplers(asked: Asked) -> int:
     return compare(Experiment.of(asked.config), asked.workdir)
 
 
+def _likelihood(asked: Asked) -> int:
+    from eval_lib.likelihood import likelihood
+    from train_lib.experiment import Experiment
+
+    return likelihood(Experiment.of(asked.config), asked.workdir)
+
+
+def _encode(asked: Asked) -> int:
+    from eval_lib.latents import encode
+
+    from train_lib.experiment import Experiment
+
+    return encode(Experiment.of(asked.config), asked.workdir)
+
+
+def _interpolate(asked: Asked) -> int:
+    from eval_lib.latents import interpolate
+
+    from train_lib.experiment import Experiment
+
+    return interpolate(Experiment.of(asked.config), asked.workdir)
+
+
 def _import(asked: Asked) -> int:
     if not asked.import_from:
         raise ValueError("--import_from must be given: the checkpoint to import")
@@ -90,6 +113,9 @@ MODES: dict[str, Callable[[Asked], int]] = {
     "train": _train,
     "sample": _sample,
     "samplers": _samplers,
+    "likelihood": _likelihood,
+    "encode": _encode,
+    "interpolate": _interpolate,
     "import": _import,
     "export": _export,
 }

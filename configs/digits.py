@@ -55,4 +55,10 @@ def base() -> ConfigDict:
     return config
 
 
-VARIANTS = {"smoke": variants.smoke}
+def likelihood(config: ConfigDict) -> None:
+    """Training for likelihood; without classes, so that it is the likelihood of an image alone."""
+    variants.likelihood(config)
+    config.model.num_classes = 0
+
+
+VARIANTS = {"smoke": variants.smoke, "likelihood": likelihood}

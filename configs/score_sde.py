@@ -235,5 +235,5 @@ def deep(config: ConfigDict) -> None:
 
 
 VARIANTS = {"smoke": smoke}
-CIFAR10_VARIANTS = {**VARIANTS, "deep": deep}
+CIFAR10_VARIANTS = {**VARIANTS, "deep": deep, "likelihood": variants.likelihood}
 """Of a file for one configuration; here the deep networks have paths of their own."""

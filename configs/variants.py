@@ -34,3 +34,14 @@ def smoke(config: ConfigDict) -> None:
     config.sampling.batch_size = 4
     config.sampling.num_steps = 4
     config.eval.batch_size = 8
+
+
+def likelihood(config: ConfigDict) -> None:
+    """Training for likelihood: noise spread over each level's bin, every log-SNR weighing alike.
+
+    (Song et al. 2021, arXiv:2101.09258: lambda = g^2 with importance-sampled t.)
+    """
+    config.data.uniform_dequantization = True
+    config.training.weighting = "likelihood"
+    config.training.time_law = "importance"
+    config.training.stratified_times = True

@@ -30,8 +30,11 @@ def load(config: DataConfig, log: Log) -> Splits:
     return Splits(train, test, path.name)
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of the file by name; those of a .npy file under 'images'."""
+def read(path: Path, setting: str = "data.data_dir") -> dict[str, np.ndarray]:
+    """All arrays of the file by name; those of a .npy file under 'images'.
+
+    Raises ValueError, naming the setting that gave the path, for what cannot be read.
+    """
     try:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
@@ -41,7 +44,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"data.data_dir must be a .npy or .npz file without pickled objects, "
+            f"{setting} must be a .npy or .npz file without pickled objects, "
             f"{path} cannot be read: {reason}"
         ) from error
 

@@ -72,3 +72,25 @@ def table_png(shown: Mapping[tuple[str, int], Float[np.ndarray, "n h w c"]]) -> 
         label = axes[i, 0].text(-0.06, 0.5, row.replace(" ", "\n"), fontsize=7, ha="right")
         label.set(va="center", transform=axes[i, 0].transAxes)
     return _png(figure)
+
+
+def likelihood_png(
+    values: Float[np.ndarray, " n"],
+    units: str,
+    most: Float[np.ndarray, "k h w c"],
+    least: Float[np.ndarray, "k h w c"],
+) -> bytes:
+    """Histogram of one number per image, beside the most and the least likely images."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    axes[0].hist(values, bins=min(40, max(5, len(values) // 8)), color="tab:blue")
+    axes[0].axvline(values.mean(), color="black", linestyle=":", label=f"mean {values.mean():.3f}")
+    words = {"bits_per_dim": "bits per dimension", "nats": "log-probability, nats"}[units]
+    axes[0].set(xlabel=words, ylabel="images")
+    axes[0].legend()
+    for one, images, title in zip(
+        axes[1:], (most, least), ("most likely", "least likely"), strict=True
+    ):
+        one.imshow(grid(images).squeeze(), cmap="gray", vmin=0, vmax=255)
+        one.set(title=title, xticks=[], yticks=[])
+    return _png(figure)

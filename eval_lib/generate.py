@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import shutil
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +18,7 @@ import samplers
 from data_lib import Scaler
 from data_lib.base import patient
 from eval_lib import pictures
+from eval_lib.results import Parts, npz, read_json, same, set_aside
 from sde_lib import Conditional, Score
 from train_lib import sharding
 from train_lib.experiment import SAMPLE_STREAM, Experiment
@@ -124,29 +121,21 @@ class Part:
     seconds: float | None
 
 
-def _load_part(path: Path) -> dict[str, np.ndarray] | None:
-    try:
-        # Opened here, because np.load leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
-            return dict(part)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _part(generator: Generator, first: int, batch: int, path: Path) -> Part:
+def _part(generator: Generator, first: int, batch: int, parts: Parts) -> Part:
     """Read back if an earlier run finished it, else drawn and kept."""
-    found = _load_part(path)
+    name = _name(first)
+    found = parts.get(name)
     if found is not None:
         return Part(found, None)
     start = time.perf_counter()
     drawn = generator.draw(first, batch)
     seconds = time.perf_counter() - start
-    atomic_write(path, _npz(drawn))
+    parts.put(name, drawn)
     return Part(drawn, seconds)
 
 
-def _npz(arrays: dict[str, np.ndarray]) -> Callable[[BinaryIO], None]:
-    return lambda file: np.savez(file, **arrays)  # type: ignore[arg-type]
+def _name(first: int) -> str:
+    return f"{first:08d}"
 
 
 def _merge(parts: list[Part], total: int) -> dict[str, np.ndarray]:
@@ -197,18 +186,16 @@ def generate(
     on where it was; `identity` says what "the same" is. Finished samples of another identity, or
     more of them, are moved aside to FOLDER_1, FOLDER_2, ...
     """
-    _set_aside(folder, identity, total, log)
-    parts_folder = folder / "parts"
-    _claim_parts(parts_folder, {**identity, "batch_size": batch_size})
+    set_aside(folder, _why_kept(folder, identity, total), log)
+    kept = Parts(folder, {**identity, "batch_size": batch_size})
     starts = range(0, total, batch_size)
-    paths = {first: parts_folder / f"{first:08d}.npz" for first in starts}
-    if done := sum(path.exists() for path in paths.values()):
+    if done := kept.done([_name(first) for first in starts]):
         log(f"{done} of {len(starts)} batches were drawn before: going on from there")
     bar = tqdm(starts, unit="batch", desc="sampling", disable=None)
     tell = patient(log)
     parts = []
     for first in bar:
-        parts.append(_part(generator, first, batch_size, paths[first]))
+        parts.append(_part(generator, first, batch_size, kept))
         if bar.disable:
             tell(f"{min(first + batch_size, total)} of {total} images")
     arrays = _merge(parts, total)
@@ -223,7 +210,7 @@ def generate(
         **_speed(parts, batch_size),
     }
     _write(folder, arrays, report)
-    shutil.rmtree(parts_folder)
+    kept.remove()
     return report
 
 
@@ -232,7 +219,7 @@ def _write(folder: Path, arrays: dict[str, np.ndarray], report: dict[str, Any]) 
     (folder / REPORT).unlink(missing_ok=True)
     (folder / "trajectory.gif").unlink(missing_ok=True)
     frames = arrays.pop("frames", None)
-    atomic_write(folder / "samples.npz", _npz(arrays))
+    atomic_write(folder / "samples.npz", npz(arrays))
     atomic_write(folder / "samples.png", pictures.grid_png(arrays["samples"][:GRID_LIMIT]))
     if frames is not None:
         gif = pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
@@ -240,39 +227,11 @@ def _write(folder: Path, arrays: dict[str, np.ndarray], report: dict[str, Any]) 
     atomic_write_json(folder / REPORT, report)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, TypeError, ValueError):
-        return None
-
-
-def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back (tuples become lists)."""
-    return json.loads(json.dumps(value))
-
-
-def _set_aside(
-    folder: Path, identity: dict[str, Any], total: int, log: Callable[[str], None]
-) -> None:
-    """Move finished samples away that those to be drawn would not replace one for one."""
-    report = _read_json(folder / REPORT)
+def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
+    """Why finished samples would not be replaced one for one by those to be drawn."""
+    report = read_json(folder / REPORT)
     if report is None:
-        return
-    same = {**report, **_plain(identity)} == report
-    if same and report["num_samples"] <= total:
-        return
-    names = (folder.with_name(f"{folder.name}_{n}") for n in itertools.count(1))
-    target = next(name for name in names if not name.exists())
-    folder.rename(target)
-    what = "more samples" if same else "samples of other settings"
-    log(f"{folder} holds {what}: they are now in {target}")
-
-
-def _claim_parts(folder: Path, identity: dict[str, Any]) -> None:
-    """Keep the parts of an interrupted run of the same samples; remove those of any other."""
-    marker = folder / "identity.json"
-    if _read_json(marker) != _plain(identity):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        atomic_write_json(marker, identity)
+        return None
+    if not same(report, identity):
+        return "samples of other settings"
+    return "more samples" if report["num_samples"] > total else None

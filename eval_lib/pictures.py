@@ -20,12 +20,12 @@ def to_uint8(x: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
     return np.round(np.clip(np.nan_to_num(x), 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def grid(images: Float[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "gh gw c"]:
-    """The images, in [0, 1], as one nearly square picture in reading order."""
+def grid(images: Float[np.ndarray, "n h w c"], columns: int = 0) -> UInt8[np.ndarray, "gh gw c"]:
+    """The images, in [0, 1], as one picture in reading order: nearly square, or of `columns`."""
     n, height, width, channels = images.shape
     zoom = math.ceil(LEAST_SIDE / max(height, width))
     tiles = to_uint8(images).repeat(zoom, axis=1).repeat(zoom, axis=2)
-    columns = math.ceil(math.sqrt(n))
+    columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     step_y, step_x = height * zoom + PADDING, width * zoom + PADDING
     shape = rows * step_y + PADDING, columns * step_x + PADDING, channels
@@ -44,6 +44,14 @@ def grid_png(images: Float[np.ndarray, "n h w c"]) -> bytes:
     """`grid` as a PNG file."""
     buffer = io.BytesIO()
     _as_picture(grid(images)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def rows_png(images: Float[np.ndarray, "r c h w k"]) -> bytes:
+    """Rows of images as a PNG file."""
+    buffer = io.BytesIO()
+    flat = images.reshape(-1, *images.shape[2:])
+    _as_picture(grid(flat, columns=images.shape[1])).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -17,9 +17,10 @@ from samplers.base import Corrector, Plan, Sampler, Samples, State, run, sample,
 from samplers.correctors import BatchMean, Langevin, NoiseLevel, NormRatio, PerSample, Posterior
 from samplers.forms import FORMS, MEASURES
 from samplers.grids import IDDPM, Borrowed, Flow, Grid, Karras, Levels, LogSNR, Power, Uniform
+from samplers.integrate import INTEGRATORS
 from samplers.linear import LinearSampler
 from samplers.multistep import ERSDE, HIGHEST, AdamsBashforth, SASolver, SDEDPMSolverPP, UniPC
-from samplers.ode import CLOCKS, SOLVERS, AdaptiveODE
+from samplers.ode import CLOCKS, AdaptiveODE
 from samplers.pc import PredictorCorrector
 from samplers.predictors import (
     DDIM,
@@ -138,7 +139,7 @@ def _restart(c: Section) -> Sampler:
 
 def _ode(c: Section) -> Sampler:
     clock = choose("sampling.ode_clock", c.ode_clock, CLOCKS)()
-    choose("sampling.ode_solver", c.ode_solver, SOLVERS)
+    choose("sampling.ode_solver", c.ode_solver, INTEGRATORS)
     shared = choose("sampling.step_control", c.step_control, STEP_CONTROLS)
     rtol, atol = c.rtol or 1e-5, c.atol or 1e-5
     return AdaptiveODE(rtol, atol, c.ode_solver, clock, shared, c.max_steps)

@@ -4,51 +4,37 @@ With xb = x / alpha, q half the log-SNR and D the denoiser, the flow is (`sample
 
     xb(q + h) = e^-h xb(q) + integral over tau in [0, h] of e^(tau - h) D(q + tau).
 
-D_0 at q and D_1 at q - h_1 predict by a line through both; D_2 = D(q + h), evaluated at the
-prediction, corrects by a parabola through all three. The correction is the error estimate, so that
-it costs nothing, and D_2 serves the next step: exponential Adams-Bashforth-Moulton of orders 2 and
-3 (Hairer, Norsett & Wanner 1993, section III.5; Zhao et al. 2023, arXiv:2302.04867).
+`samplers.integrate.adams` steps it: exponential Adams-Bashforth-Moulton of orders 2 and 3, one
+evaluation a try (Zhao et al. 2023, arXiv:2302.04867, has the same predictor and corrector).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from samplers.base import Plan, State
+from samplers.integrate import adams, decaying_moments
 from sde_lib import Score, expand
 from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree
 
 FIRST_STEP = 0.01
 """In q: below what a first-order step gets right at any tolerance worth having."""
-SMALLEST, LARGEST = 0.3, 3.0
-"""Of the change of a step's size from one try to the next."""
 
 
 @pytree
-class _Trial:
-    """xb at q, D there and a step before, that step's size (0: none), the next one's, tries."""
+class _Denoised:
+    """D of xb at q: the field that xb decays towards."""
 
-    xb: Float[Array, "b *d"]
-    q: Float[Array, " b"]
-    new: Float[Array, "b *d"]
-    old: Float[Array, "b *d"]
-    before: Float[Array, " b"]
-    h: Float[Array, " b"]
-    tries: Int[Array, " b"]
+    score: Score
 
-
-def _moments(h: Float[Array, " b"]) -> tuple[Array, Array, Array]:
-    """Integrals of e^(tau - h) tau^k over [0, h] for k = 0, 1, 2."""
-    zeroth = -jnp.expm1(-h)
-    first = h - zeroth
-    return zeroth, first, h**2 - 2 * first
+    def __call__(self, q: Float[Array, " b"], xb: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
+        t = self.score.sde.time_of_log_snr(2 * q)
+        return self.score.denoise(expand(self.score.sde.alpha(t), xb) * xb, t)
 
 
 @pytree
@@ -83,59 +69,18 @@ class AdaptiveAdams:
         t, s = jnp.broadcast_to(row["t"], (n,)), jnp.broadcast_to(row["s"], (n,))
         start, end = sde.log_snr(t) / 2, sde.log_snr(s) / 2
 
-        def going(trial: _Trial) -> Bool[Array, " b"]:
-            return (trial.q < end) & (trial.tries < self.max_tries)
-
-        def attempt(trial: _Trial) -> _Trial:
-            active = going(trial)
-            last = trial.h >= end - trial.q
-            q = jnp.where(active & ~last, trial.q + trial.h, end)
-            h = jnp.where(active, q - trial.q, trial.h)
-            predicted, corrected, found = self._proposals(score, trial, h, q)
-            error = self._error(corrected - predicted, corrected, q)
-            accept = active & (error <= 1)
-            factor = jnp.clip(0.9 * jnp.maximum(error, 1e-9) ** (-1 / 3), SMALLEST, LARGEST)
-            wide = expand(accept, trial.xb)
-            return _Trial(
-                jnp.where(wide, corrected, trial.xb),
-                jnp.where(accept, q, trial.q),
-                jnp.where(wide, found, trial.new),
-                jnp.where(wide, trial.new, trial.old),
-                jnp.where(accept, h, trial.before),
-                jnp.where(active, factor * h, trial.h),
-                trial.tries + active.astype(jnp.int32),
-            )
-
-        first = score.denoise(state.x, t)
         xb = state.x / expand(sde.alpha(t), state.x)
-        none = jnp.zeros_like(start)
-        tries = jnp.zeros(n, jnp.int32)
-        trial = _Trial(xb, start, first, first, none, state.history, tries)
-        done: Any = jax.lax.while_loop(lambda trial: jnp.any(going(trial)), attempt, trial)
-        x = done.xb * expand(sde.alpha(s), xb)
-        x = jnp.where(expand(done.q < end, x), jnp.nan, x)
+        done = adams(
+            _Denoised(score), xb, start, end, state.history,
+            moments=decaying_moments, error=self._error, max_tries=self.max_tries,
+        )  # fmt: skip
         # The last step was cut to end in time: what comes after goes on with the one before it.
-        following = jnp.maximum(done.h, FIRST_STEP)
         return replace(
-            state, x=x, evaluations=state.evaluations + done.tries + 1, history=following
+            state,
+            x=done.y * expand(sde.alpha(s), xb),
+            evaluations=state.evaluations + done.tries + 1,
+            history=jnp.maximum(done.h, FIRST_STEP),
         )
-
-    def _proposals(
-        self, score: Score, trial: _Trial, h: Array, q: Array
-    ) -> tuple[Array, Array, Array]:
-        """(prediction, correction, D at the prediction), all at q = trial.q + h."""
-        like = lambda c: expand(c, trial.xb)
-        zeroth, first, second = (like(m) for m in _moments(h))
-        known = trial.before > 0
-        back = like(1 / jnp.where(known, trial.before, 1.0))
-        before = jnp.where(like(known), (trial.new - trial.old) * back, 0.0)
-        kept = like(jnp.exp(-h)) * trial.xb + zeroth * trial.new
-        predicted = kept + first * before
-        t = score.sde.time_of_log_snr(2 * q)
-        found = score.denoise(like(score.sde.alpha(t)) * predicted, t)
-        ahead = (found - trial.new) / like(h)
-        bend = jnp.where(like(known), (ahead - before) / like(h + trial.before), 0.0)
-        return predicted, kept + first * ahead + (second - like(h) * first) * bend, found
 
     def _error(self, change: Array, xb: Array, q: Array) -> Float[Array, " b"]:
         unit = expand(jnp.sqrt(1 + jnp.exp(-2 * q)), xb)

@@ -1,4 +1,4 @@
-"""The probability flow by adaptive solvers of diffrax, wholly on the device.
+"""The probability flow by adaptive solvers, wholly on the device.
 
 Solved in one of three clocks, each with the scaling of x that suits it (`samplers.forms`):
 
@@ -16,22 +16,16 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-import diffrax
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
 from samplers.base import Plan, State
+from samplers.integrate import INTEGRATORS, Integrator, Tolerance
 from sde_lib import SDE, Score, expand
 from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree, static
-
-FIRST_STEP = 0.01
-"""As a part of the interval; the controller finds the right one in a step or two."""
 
 
 class FlowClock(abc.ABC):
@@ -113,48 +107,31 @@ CLOCKS: dict[str, Callable[[], FlowClock]] = {
     "sigma": InSigma,
     "log_snr": InLogSNR,
 }
-SOLVERS: dict[str, tuple[Callable[[], Any], int]] = {
-    "tsit5": (diffrax.Tsit5, 6),
-    "dopri5": (diffrax.Dopri5, 6),
-    "dopri8": (diffrax.Dopri8, 13),
-    "bosh3": (diffrax.Bosh3, 3),
-}
-"""Name -> diffrax's solver, and evaluations per step (one more at the start: the last stage of a
-step is the first of the next)."""
 
 
-@custom_vmap
-def _slope(
-    clock: FlowClock, score: Score, batch: Float[Array, " b"], x: Float[Array, " *d"], t: Time
-) -> Float[Array, " *d"]:
-    """Of one sample; only its shapes are ever used, since it is only called under vmap."""
-    return clock.slope(score, jnp.broadcast_to(x, (len(batch), *x.shape)), t)[0]
+@pytree
+class FlowField:
+    """dy/dq of the probability flow: what `samplers.integrate` solves."""
 
+    clock: FlowClock
+    score: Score
 
-@_slope.def_vmap
-def _slopes(
-    axis_size: int, in_batched: Any, clock: FlowClock, score: Score, batch: Array, x: Array, t: Time
-) -> tuple[Array, bool]:
-    """All samples in one evaluation, so that what the score knows of each (its class) is kept."""
-    del in_batched, batch
-    return clock.slope(score, x, jnp.broadcast_to(t, (axis_size,))), True
+    def __call__(self, q: Float[Array, " b"], y: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
+        t = self.clock.time(self.score.sde, q)
+        return self.clock.slope(self.score, y / expand(self.clock.scale(self.score.sde, t), y), t)
 
 
 @pytree
 class AdaptiveODE:
     """The probability flow with error control (Song et al. 2021, arXiv:2011.13456, section 4.3).
 
-    A step is accepted where the embedded estimate of its error is within
-    atol + rtol |y| (root mean square over a sample's numbers). With `shared` all samples of a
-    batch take the same steps, by the error over the whole batch, as published (SciPy's RK45 on
-    one long vector); else each its own, so that sample k does not depend on its batch. Evaluations
-    are made for all samples at once until the last is done; `Samples.evaluations` counts those that
-    a sample needed.
+    Each sample takes its own steps, or with `shared` all those of the batch (`Tolerance`).
+    `Samples.evaluations` counts the evaluations that a sample needed itself.
 
-    Order 5 (tsit5, dopri5), 8 (dopri8) or 3 (bosh3), of steps that it chooses itself. The grid only
-    says where to stop on the way, for a corrector or a frame: one step of it, from T to the end,
-    is the rule. `max_steps` bounds the solver's steps between two times of the grid; a run that
-    would need more gives NaN.
+    `solver` is one of `samplers.integrate.INTEGRATORS`, its order theirs, of steps that it chooses
+    itself. The grid only says where to stop on the way, for a corrector or a frame: one step of
+    it, from T to the end, is the rule. `max_steps` bounds the solver's steps between two times of
+    the grid; a run that would need more gives NaN.
     """
 
     rtol: Number = 1e-5
@@ -166,56 +143,26 @@ class AdaptiveODE:
     stochastic = False
 
     @property
+    def _integrator(self) -> Integrator:
+        tolerance = Tolerance(self.rtol, self.atol, self.shared, self.max_steps)
+        return INTEGRATORS[self.solver](tolerance)
+
+    @property
     def order(self) -> int:
-        return SOLVERS[self.solver][0]().order(None)
+        return self._integrator.order
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         rows = {"t": times[:-1], "s": times[1:]}
         return Plan(self, rows, np.arange(len(times) - 1), np.asarray(times), 0)
 
     def init(self, state: State) -> State:
-        """The history is the size of each sample's next step, as a part of what is left."""
-        n = () if self.shared else state.x.shape[:1]
-        return replace(state, history=jnp.full(n, FIRST_STEP, state.x.dtype))
+        return state
 
     def step(self, score: Score, state: State, row: dict[str, Time]) -> State:
         sde, clock = score.sde, self.clock
         t, s = row["t"], row["s"]
         start, end = clock.coordinate(sde, t), clock.coordinate(sde, s)
         y = state.x * clock.scale(sde, t)
-        batch = jnp.zeros(y.shape[0])
-        axes = (None, None, 0, None, None, 0)
-        solve = self._solve if self.shared else jax.vmap(self._solve, axes)
-        y, steps, part = solve(score, batch, y, start, end, state.history)
-        cost = SOLVERS[self.solver][1] * steps + 1
-        evaluations = state.evaluations + jnp.broadcast_to(cost, state.evaluations.shape)
-        return replace(state, x=y / clock.scale(sde, s), evaluations=evaluations, history=part)
-
-    def _solve(
-        self, score: Score, batch: Array, y: Array, start: Array, end: Array, part: Array
-    ) -> tuple[Array, Array, Array]:
-        """(y at the end, steps tried, the next first step) of one sample, or of a shared batch."""
-
-        def field(q: Array, y: Array, args: Any) -> Array:
-            t = self.clock.time(score.sde, q)
-            x = y / self.clock.scale(score.sde, t)
-            if self.shared:
-                return self.clock.slope(score, x, t)
-            return _slope(self.clock, score, batch, x, t)
-
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(field),  # type: ignore[arg-type]
-            SOLVERS[self.solver][0](),
-            start,
-            end,
-            (end - start) * part,
-            y,
-            stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol),
-            max_steps=self.max_steps,
-            throw=False,
-        )
-        assert solution.ys is not None
-        done = solution.result == diffrax.RESULTS.successful
-        y = jnp.where(done, solution.ys[-1], jnp.nan)
-        steps = solution.stats["num_steps"]
-        return y, steps, jnp.asarray(FIRST_STEP, y.dtype)
+        solved = self._integrator(FlowField(clock, score), y, start, end)
+        evaluations = state.evaluations + solved.evaluations
+        return replace(state, x=solved.y / clock.scale(sde, s), evaluations=evaluations)

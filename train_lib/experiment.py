@@ -18,8 +18,9 @@ from train_lib.ema import EMA
 from train_lib.state import TrainState
 from train_lib.step import Recipe
 
-PARAMS_STREAM, TRAIN_STREAM, SAMPLE_STREAM = 0, 1, 2
-"""Folded into the seed's key: parameters, training noise and samples never share bits."""
+PARAMS_STREAM, TRAIN_STREAM, SAMPLE_STREAM, LIKELIHOOD_STREAM = 0, 1, 2, 3
+"""Folded into the seed's key: parameters, training noise, samples and what
+likelihoods draw never share bits."""
 
 
 @dataclass(frozen=True)

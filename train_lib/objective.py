@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib import SDE, ModelScore, choose
@@ -35,9 +36,19 @@ class TimeLaw(Protocol):
     def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
         """t such that P(time <= t) = u, for u in [0, 1)."""
 
+    def correction(self, sde: SDE, t: Time) -> Time:
+        """The factor on a loss at t that restores the law this one is drawn in place of."""
+
+
+class _OwnLaw:
+    """A law that stands in for no other."""
+
+    def correction(self, sde: SDE, t: Time) -> Time:
+        return jnp.ones_like(t)
+
 
 @pytree
-class UniformTime:
+class UniformTime(_OwnLaw):
     """t ~ U(eps, T); score_sde trains with eps = 1e-5."""
 
     eps: Number = 1e-5
@@ -47,7 +58,32 @@ class UniformTime:
 
 
 @pytree
-class UniformLevel:
+class ImportanceTime:
+    """p(t) proportional to g^2 / sigma^2, in place of U(eps, T): all likelihood losses weigh alike.
+
+    Since g^2 / sigma^2 = -d log_snr / dt, the log-SNR is uniform under this law, and its quantiles
+    are those of the SDE's own inverse: in closed form, or by bisection where it has none (Song et
+    al. 2021, arXiv:2101.09258, section 5.1; Kingma et al. 2021, arXiv:2107.00630, eq. 18).
+    """
+
+    eps: Number = 1e-5
+
+    def _ends(self, sde: SDE) -> tuple[Time, Time, Time]:
+        """(first time, log-SNR there, log-SNR at T)."""
+        start = jnp.maximum(jnp.asarray(self.eps, float), sde.t_min)
+        return start, sde.log_snr(start), sde.log_snr(jnp.full_like(start, sde.T))
+
+    def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
+        start, high, low = self._ends(sde)
+        return jnp.clip(sde.time_of_log_snr(high + u * (low - high)), start, sde.T)
+
+    def correction(self, sde: SDE, t: Time) -> Time:
+        start, high, low = self._ends(sde)
+        return (high - low) / (sde.T - start) / (sde.diffusion(t) / sde.sigma(t)) ** 2
+
+
+@pytree
+class UniformLevel(_OwnLaw):
     """t uniform on the N levels i / (N - 1): discrete training (DDPM, SMLD)."""
 
     num_scales: int = static()
@@ -58,7 +94,7 @@ class UniformLevel:
 
 
 @pytree
-class LogNormalSigma:
+class LogNormalSigma(_OwnLaw):
     """log(sigma / alpha) ~ N(mean, std^2), kept within the SDE's times (Karras et al. 2022)."""
 
     mean: Number = -1.2
@@ -112,6 +148,15 @@ def _half_sum(x: Array) -> Array:
     return 0.5 * jnp.sum(x.reshape(x.shape[0], -1), axis=1)
 
 
+def _spread_order(n: int) -> Float[Array, " n"]:
+    """0 to n - 1 in an order of which every beginning is spread evenly (by the golden ratio).
+
+    So a batch that is filled up with padding has times from the whole of the law too.
+    """
+    place = np.argsort(np.argsort(np.arange(n) * (np.sqrt(5) - 1) / 2 % 1))
+    return jnp.asarray(place, float)
+
+
 @pytree
 class Objective:
     """Law of t, weighting, and how squared errors are reduced over an example's axes.
@@ -129,7 +174,7 @@ class Objective:
     def times(self, sde: SDE, key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
         """n times from the law."""
         if self.stratified:
-            u = (jax.random.uniform(key) + jnp.arange(n) / n) % 1.0
+            u = (jax.random.uniform(key) + _spread_order(n) / n) % 1.0
         else:
             u = jax.random.uniform(key, (n,))
         return self.law.quantile(sde, u)
@@ -145,7 +190,8 @@ class Objective:
         """The losses for given noise and times."""
         predicted = score.noise(score.sde.perturb(x0, noise, t), t, condition)
         reduce = _mean if self.reduce_mean else _half_sum
-        return self.weighting(score.sde, t) * reduce((predicted - noise) ** 2)
+        weight = self.weighting(score.sde, t) * self.law.correction(score.sde, t)
+        return weight * reduce((predicted - noise) ** 2)
 
     def __call__(
         self,
@@ -166,6 +212,7 @@ class Objective:
 
 LAWS: dict[str, Callable[[Any], TimeLaw]] = {
     "uniform": lambda c: UniformTime(c.training.eps),
+    "importance": lambda c: ImportanceTime(c.training.eps),
     "level": lambda c: UniformLevel(c.sde.num_scales),
     "lognormal_sigma": lambda c: LogNormalSigma(c.training.sigma_mean, c.training.sigma_std),
 }

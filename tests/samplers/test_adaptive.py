@@ -8,7 +8,8 @@ import pytest
 
 import samplers
 from samplers import AdaptiveAdams, AdaptiveODE, AdaptiveSDE, LogSNR, RungeKutta
-from samplers.ode import CLOCKS, SOLVERS, InLogSNR, InTime
+from samplers.integrate import INTEGRATORS
+from samplers.ode import CLOCKS, InLogSNR, InTime
 from sde_lib import VE, VP, Conditional, Score, SubVP, pytree
 from tests.oracles import DIMS, MEAN, VARIANCE, isotropic, mixture_1d
 from tests.slow import but_slow
@@ -38,7 +39,7 @@ def largest(one, other):
 
 
 CASES = {
-    **{f"vp {c} {s}": ("vp", c, s, False) for c in CLOCKS for s in SOLVERS},
+    **{f"vp {c} {s}": ("vp", c, s, False) for c in CLOCKS for s in INTEGRATORS},
     "subvp log_snr dopri5 shared": ("subvp", "log_snr", "dopri5", True),
     "ve log_snr dopri5": ("ve", "log_snr", "dopri5", False),
     "ve sigma tsit5 shared": ("ve", "sigma", "tsit5", True),
@@ -79,11 +80,11 @@ def test_the_adams_pair_follows_its_tolerance(name):
 
 CONTROLLED = {
     **{f"{s}{' shared' * k}": AdaptiveODE(1e-3, 1e-3, s, InLogSNR(), bool(k))
-       for s in SOLVERS for k in (0, 1)},
-    "adams": AdaptiveAdams(1e-3, 1e-3),
+       for s in INTEGRATORS for k in (0, 1)},
+    "exponential adams": AdaptiveAdams(1e-3, 1e-3),
     "sde": AdaptiveSDE(0.05),
 }  # fmt: skip
-MORE = [n for n in CONTROLLED if n.startswith(("tsit5", "bosh3", "dopri8 "))]
+MORE = [n for n in CONTROLLED if n.startswith(("tsit5", "bosh3", "dopri8 ", "adams shared"))]
 
 
 @pytest.mark.usefixtures("float64")
@@ -109,7 +110,7 @@ def test_reported_evaluations_are_those_made(name):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ["dopri5", "adams", "sde"])
+@pytest.mark.parametrize("name", ["dopri5", "adams", "exponential adams", "sde"])
 def test_each_sample_takes_its_own_steps(name):
     sde, sampler, times = VP(), CONTROLLED[name], jnp.asarray([1.0, 1e-3])
     x = points(sde, 12)

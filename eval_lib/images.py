@@ -1,0 +1,73 @@
+"""The images that a likelihood or a latent code is asked for: a split, or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import data_lib
+from data_lib import Images, arrays
+
+SPLITS = ("test", "train")
+
+
+def chosen(config: Any, splits: data_lib.Splits) -> tuple[Images, str]:
+    """(images, what to call them) of `eval.split` or `eval.images`.
+
+    Raises ValueError, in the user's terms, for a split that is not there, a file that cannot be
+    read, NaN, or images and labels that are not of the model's kind.
+    """
+    evaluation = config.eval
+    if evaluation.images:
+        path = Path(evaluation.images)
+        found, _ = arrays.unpack(arrays.read(path, "eval.images"), path)
+        name = path.name
+    else:
+        if evaluation.split not in SPLITS:
+            raise ValueError(
+                f"eval.split must be one of {', '.join(SPLITS)}, got {evaluation.split!r}"
+            )
+        found, name = getattr(splits, evaluation.split), f"{splits.name} ({evaluation.split})"
+    if evaluation.num_images:
+        found = found.take(np.arange(min(evaluation.num_images, len(found))))
+    _check(found, config, name, splits.train.levels)
+    return found, name
+
+
+def _check(images: Images, config: Any, name: str, levels: int | None) -> None:
+    data, classes = config.data, config.model.num_classes
+    wanted = data.image_size, data.image_size, data.num_channels
+    if images.pixels.shape[1:] != wanted:
+        raise ValueError(
+            f"the model is of images of {wanted[0]}x{wanted[1]}x{wanted[2]}, those of {name} are "
+            f"{'x'.join(map(str, images.pixels.shape[1:]))}: give images of the model's size"
+        )
+    if images.levels is not None and levels is not None and images.levels != levels:
+        raise ValueError(
+            f"the model's data has {levels} levels, {name} has {images.levels}: store what eval."
+            "images holds as the data is, or as float in [0, 1]"
+        )
+    if classes:
+        _check_labels(images, classes, name)
+
+
+def _check_labels(images: Images, classes: int, name: str) -> None:
+    if images.labels is None:
+        raise ValueError(
+            f"the model is given classes and {name} has no labels: add them under 'labels'"
+        )
+    low, high = int(images.labels.min()), int(images.labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"labels of {name} must be in 0..{classes - 1} (model.num_classes), "
+            f"they run from {low} to {high}"
+        )
+
+
+def moments(images: Images, centered: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, variance) of each pixel of each channel, in the network's range."""
+    unit = images.pixels.astype(np.float64) / ((images.levels or 2) - 1)
+    scaled = data_lib.Scaler(centered)(unit)
+    return scaled.mean(axis=0), scaled.var(axis=0)

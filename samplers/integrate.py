@@ -1,0 +1,311 @@
+"""Ordinary differential equations with error control, each sample of a batch by its own steps.
+
+    dy/dq = field(q, y),   y a pytree of leaves [b, ...], one q per sample.
+
+Evaluations are made for all samples at once until the last is done. A new integrator is one class
+and one line in `INTEGRATORS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import diffrax
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Bool, Float, Int
+
+from sde_lib import expand
+from sde_lib.base import Number
+from sde_lib.pytree import pytree, static
+
+Tree = Any
+"""A pytree of arrays whose first axis is the batch's."""
+
+FIRST_STEP = 0.01
+"""Of diffrax's solvers, as a part of the interval; they find the right one in a step or two."""
+FIRST_ADAMS_STEP = 1e-3
+"""Less, because it is made by the method of first order."""
+SMALLEST, LARGEST = 0.3, 3.0
+"""Of the change of an Adams step's size from one try to the next."""
+
+
+class Field(Protocol):
+    """The right-hand side; a pytree, so that it can carry a score through transformations."""
+
+    def __call__(self, q: Float[Array, " b"], y: Tree) -> Tree:
+        """dy/dq of every sample."""
+
+
+@pytree
+class Solution:
+    """y at the end, NaN where the solver gave up; evaluations [b] of the field."""
+
+    y: Tree
+    evaluations: Int[Array, " b"]
+
+
+class Integrator(Protocol):
+    """A way to solve from start to end, upwards or downwards."""
+
+    @property
+    def order(self) -> int: ...
+
+    def __call__(
+        self, field: Field, y: Tree, start: Float[Array, ""], end: Float[Array, ""]
+    ) -> Solution: ...
+
+
+@pytree
+class Tolerance:
+    """A step is taken if its error is within atol + rtol |y|, by root mean square over each leaf.
+
+    shared: one error and one step for the whole batch, as published (SciPy's RK45 on one long
+    vector); else each sample its own, so that sample k does not depend on its batch.
+    max_steps: tried at most.
+    """
+
+    rtol: Number = 1e-5
+    atol: Number = 1e-5
+    shared: bool = static(default=False)
+    max_steps: int = static(default=4096)
+
+
+def largest_rms(scaled: Tree) -> Float[Array, ""]:
+    """The largest of the leaves' root mean squares: few numbers weigh as much as many."""
+    return jnp.max(jnp.stack([jnp.sqrt(jnp.mean(x**2)) for x in jax.tree.leaves(scaled)]))
+
+
+@custom_vmap
+def _slope(field: Field, batch: Float[Array, " b"], q: Float[Array, ""], y: Tree) -> Tree:
+    """Of one sample; only its shapes are ever used, since it is only called under vmap."""
+    whole = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(batch), *x.shape)), y)
+    return jax.tree.map(lambda x: x[0], field(jnp.broadcast_to(q, batch.shape), whole))
+
+
+@_slope.def_vmap
+def _slopes(
+    axis_size: int, in_batched: Any, field: Field, batch: Array, q: Array, y: Tree
+) -> tuple[Tree, Tree]:
+    """All samples in one evaluation, so that what the field knows of each (its class) is kept."""
+    del in_batched, batch
+    slopes = field(jnp.broadcast_to(q, (axis_size,)), y)
+    return slopes, jax.tree.map(lambda _: True, slopes)
+
+
+RUNGE_KUTTA: dict[str, tuple[Callable[[], Any], int]] = {
+    "tsit5": (diffrax.Tsit5, 6),
+    "dopri5": (diffrax.Dopri5, 6),
+    "dopri8": (diffrax.Dopri8, 13),
+    "bosh3": (diffrax.Bosh3, 3),
+}
+"""Name -> diffrax's solver, and evaluations per step (one more at the start: the last stage of a
+step is the first of the next)."""
+
+
+@pytree
+class EmbeddedRungeKutta:
+    """One of diffrax's pairs: order 5 (tsit5, dopri5), 8 (dopri8) or 3 (bosh3)."""
+
+    solver: str = static()
+    tolerance: Tolerance = Tolerance()
+
+    @property
+    def order(self) -> int:
+        return RUNGE_KUTTA[self.solver][0]().order(None)
+
+    def __call__(
+        self, field: Field, y: Tree, start: Float[Array, ""], end: Float[Array, ""]
+    ) -> Solution:
+        n = jax.tree.leaves(y)[0].shape[0]
+        batch = jnp.zeros(n)
+        axes = (None, None, 0, None, None)
+        solve = self._solve if self.tolerance.shared else jax.vmap(self._solve, axes)
+        y, steps = solve(field, batch, y, start, end)
+        cost = RUNGE_KUTTA[self.solver][1] * steps + 1
+        return Solution(y, jnp.broadcast_to(cost, (n,)).astype(jnp.int32))
+
+    def _solve(
+        self, field: Field, batch: Array, y: Tree, start: Array, end: Array
+    ) -> tuple[Tree, Array]:
+        """(y at the end, steps tried) of one sample, or of a shared batch."""
+        tolerance = self.tolerance
+
+        def slope(q: Array, y: Tree, args: Any) -> Tree:
+            if tolerance.shared:
+                return field(jnp.broadcast_to(q, batch.shape), y)
+            return _slope(field, batch, q, y)
+
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(slope),  # type: ignore[arg-type]
+            RUNGE_KUTTA[self.solver][0](),
+            start,
+            end,
+            (end - start) * FIRST_STEP,
+            y,
+            stepsize_controller=diffrax.PIDController(
+                rtol=tolerance.rtol, atol=tolerance.atol, norm=largest_rms
+            ),
+            max_steps=tolerance.max_steps,
+            throw=False,
+        )
+        assert solution.ys is not None
+        done = solution.result == diffrax.RESULTS.successful
+        last = jax.tree.map(lambda ys: jnp.where(done, ys[-1], jnp.nan), solution.ys)
+        return last, solution.stats["num_steps"]
+
+
+Moments = tuple[Array, Array, Array, Array]
+"""What a step keeps of y, and its integrals over the weight times 1, tau and tau^2."""
+
+
+def plain_moments(h: Float[Array, " b"]) -> Moments:
+    """Of dy/dq = N: y is kept, and the integrals are over [0, h] with weight 1."""
+    return jnp.ones_like(h), h, h**2 / 2, h**3 / 3
+
+
+def decaying_moments(h: Float[Array, " b"]) -> Moments:
+    """Of dy/dq = N - y: e^-h of y is kept, and the weight is e^(tau - h)."""
+    zeroth = -jnp.expm1(-h)
+    first = h - zeroth
+    return jnp.exp(-h), zeroth, first, h**2 - 2 * first
+
+
+@pytree
+class AdamsRun:
+    """y at q, N there and a step before, that step's size (0: none), the next one's, tries."""
+
+    y: Tree
+    q: Float[Array, " b"]
+    new: Tree
+    old: Tree
+    before: Float[Array, " b"]
+    h: Float[Array, " b"]
+    tries: Int[Array, " b"]
+
+
+def adams(
+    field: Field,
+    y: Tree,
+    q: Float[Array, " b"],
+    end: Float[Array, " b"],
+    h: Float[Array, " b"],
+    *,
+    moments: Callable[[Array], Moments],
+    error: Callable[[Tree, Tree, Array], Float[Array, " b"]],
+    max_tries: int,
+) -> AdamsRun:
+    """Adams-Bashforth-Moulton of orders 2 and 3, one evaluation a try.
+
+    N_0 at q and N_1 a step before predict by a line through both; N_2, evaluated at the prediction,
+    corrects by a parabola through all three. The correction is the error estimate, so that it costs
+    nothing, and N_2 serves the next step (Hairer, Norsett & Wanner 1993, section III.5). A step
+    of size h is taken if error(correction, corrected y, q) <= 1; the next is 0.9 h error^(-1/3),
+    by a factor of 0.3 to 3. Ends where q = end, or after max_tries.
+    """
+    sign = jnp.sign(end - q)
+
+    def going(run: AdamsRun) -> Bool[Array, " b"]:
+        return ((end - run.q) * sign > 0) & (run.tries < max_tries)
+
+    def attempt(run: AdamsRun) -> AdamsRun:
+        active = going(run)
+        last = jnp.abs(run.h) >= jnp.abs(end - run.q)
+        q = jnp.where(active & ~last, run.q + run.h, end)
+        h = jnp.where(active, q - run.q, run.h)
+        predicted, corrected, found = _adams_step(field, run, h, q, moments)
+        change = jax.tree.map(jnp.subtract, corrected, predicted)
+        size = error(change, corrected, q)
+        accept = active & (size <= 1)
+        factor = jnp.clip(0.9 * jnp.maximum(size, 1e-9) ** (-1 / 3), SMALLEST, LARGEST)
+        # A size that is not a number shrinks the step, as a large one does.
+        factor = jnp.where(jnp.isnan(factor), SMALLEST, factor)
+        choose = lambda a, b: jax.tree.map(lambda x, y: jnp.where(expand(accept, x), x, y), a, b)
+        return AdamsRun(
+            choose(corrected, run.y),
+            jnp.where(accept, q, run.q),
+            choose(found, run.new),
+            choose(run.new, run.old),
+            jnp.where(accept, h, run.before),
+            jnp.where(active, factor * h, run.h),
+            run.tries + active.astype(jnp.int32),
+        )
+
+    first = field(q, y)
+    begin = AdamsRun(y, q, first, first, jnp.zeros_like(q), h, jnp.zeros(q.shape, jnp.int32))
+    done: AdamsRun = jax.lax.while_loop(lambda run: jnp.any(going(run)), attempt, begin)
+    lost = (end - done.q) * sign > 0
+    y = jax.tree.map(lambda x: jnp.where(expand(lost, x), jnp.nan, x), done.y)
+    return replace(done, y=y)
+
+
+def _adams_step(
+    field: Field, run: AdamsRun, h: Array, q: Array, moments: Callable[[Array], Moments]
+) -> tuple[Tree, Tree, Tree]:
+    """(prediction, correction, N at the prediction), all at q = run.q + h."""
+    known = run.before != 0
+    back = 1 / jnp.where(known, run.before, 1.0)
+    kept, zeroth, first, second = moments(h)
+
+    def slope_before(new: Array, old: Array) -> Array:
+        return jnp.where(expand(known, new), (new - old) * expand(back, new), 0.0)
+
+    def predict(y: Array, new: Array, before: Array) -> Array:
+        like = lambda c: expand(c, y)
+        return like(kept) * y + like(zeroth) * new + like(first) * before
+
+    def correct(y: Array, new: Array, before: Array, found: Array) -> Array:
+        like = lambda c: expand(c, y)
+        ahead = (found - new) / like(h)
+        bend = jnp.where(like(known), (ahead - before) / like(h + run.before), 0.0)
+        straight = like(kept) * y + like(zeroth) * new + like(first) * ahead
+        return straight + like(second - h * first) * bend
+
+    before = jax.tree.map(slope_before, run.new, run.old)
+    predicted = jax.tree.map(predict, run.y, run.new, before)
+    found = field(q, predicted)
+    return predicted, jax.tree.map(correct, run.y, run.new, before, found), found
+
+
+@pytree
+class AdaptiveAdamsPair:
+    """`adams` without decay: order 3.
+
+    Where the field is rough in q, as networks with fast time embeddings are, one evaluation a try
+    resolves more than the many of a Runge-Kutta step.
+    """
+
+    tolerance: Tolerance = Tolerance()
+    order = 3
+
+    def __call__(
+        self, field: Field, y: Tree, start: Float[Array, ""], end: Float[Array, ""]
+    ) -> Solution:
+        n = jax.tree.leaves(y)[0].shape[0]
+        q, stop = jnp.broadcast_to(start, (n,)), jnp.broadcast_to(end, (n,))
+        h = (stop - q) * FIRST_ADAMS_STEP
+        run = adams(
+            field, y, q, stop, h,
+            moments=plain_moments, error=self._error, max_tries=self.tolerance.max_steps,
+        )  # fmt: skip
+        return Solution(run.y, run.tries + 1)
+
+    def _error(self, change: Tree, y: Tree, q: Array) -> Float[Array, " b"]:
+        tolerance = self.tolerance
+        scale = lambda c, y: c / (tolerance.atol + tolerance.rtol * jnp.abs(y))
+        scaled = jax.tree.map(scale, change, y)
+        if tolerance.shared:
+            return jnp.broadcast_to(largest_rms(scaled), q.shape)
+        return jax.vmap(largest_rms)(scaled)
+
+
+INTEGRATORS: dict[str, Callable[[Tolerance], Integrator]] = {
+    "tsit5": lambda tolerance: EmbeddedRungeKutta("tsit5", tolerance),
+    "dopri5": lambda tolerance: EmbeddedRungeKutta("dopri5", tolerance),
+    "dopri8": lambda tolerance: EmbeddedRungeKutta("dopri8", tolerance),
+    "bosh3": lambda tolerance: EmbeddedRungeKutta("bosh3", tolerance),
+    "adams": AdaptiveAdamsPair,
+}
