@@ -27,7 +27,6 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ class Ours:
 
     def evaluation(self) -> Timing:
         """One batch of samples from the averaged weights; seconds per network evaluation."""
-        score = replace(self._experiment.score, params=self._state.ema[0])
+        score = self._experiment.score.with_params(self._state.ema[0])
         generator = make_generator(self._experiment, score)
         count = self.config.sampling.batch_size
         drawn: dict[str, np.ndarray] = {}

@@ -61,4 +61,11 @@ def likelihood(config: ConfigDict) -> None:
     config.model.num_classes = 0
 
 
-VARIANTS = {"smoke": variants.smoke, "likelihood": likelihood}
+def learned(config: ConfigDict) -> None:
+    """Training for likelihood with a learned noise schedule."""
+    likelihood(config)
+    config.sde.name = "learned"
+    config.training.objective = "variational"
+
+
+VARIANTS = {"smoke": variants.smoke, "likelihood": likelihood, "learned": learned}

@@ -37,11 +37,13 @@ class Setting(NamedTuple):
 SETTINGS: dict[str, Setting] = {
     "seed": Setting(42, NOT_NEGATIVE, "of everything random: data order, training, sampling"),
     # sde
-    "sde.name": Setting("vp", ANY, "vp, subvp, ve, edm"),
+    "sde.name": Setting("vp", ANY, "vp, subvp, ve, edm, learned"),
     "sde.beta_min": Setting(0.1, POSITIVE, "VP, sub-VP: beta(0)"),
     "sde.beta_max": Setting(20.0, POSITIVE, "VP, sub-VP: beta(1)"),
     "sde.sigma_min": Setting(0.01, POSITIVE, "VE: sigma(0); EDM: smallest sigma"),
     "sde.sigma_max": Setting(50.0, POSITIVE, "VE: sigma(1); EDM: largest sigma"),
+    "sde.log_snr_max": Setting(13.0, ANY, "learned: log-SNR at t = 0"),
+    "sde.log_snr_min": Setting(-10.0, ANY, "learned: log-SNR at t = 1"),
     "sde.num_scales": Setting(1000, Rule(lambda v: v >= 2, "at least 2"), "levels of the model"),
     # model
     "model.name": Setting("ncsnpp", ANY, "ncsnpp, ddpm, ncsn, ncsnv2_64, ..., songunet, adm"),
@@ -118,6 +120,8 @@ SETTINGS: dict[str, Setting] = {
     "training.sigma_std": Setting(1.2, POSITIVE, "lognormal_sigma: deviation of log sigma"),
     "training.stratified_times": Setting(False, ANY, "spread a batch's times evenly"),
     "training.weighting": Setting("noise", ANY, "noise, likelihood or edm"),
+    "training.objective": Setting("denoising", ANY, "denoising, or variational: the likelihood's "
+                                  "bound, and a learned schedule that lowers its variance"),
     "training.augment": Setting(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "songunet, adm: "
                                 "probability of each geometric transformation; 0: none"),
     "training.ema_warmup": Setting(False, ANY, "let the average forget its start sooner"),

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from sde_lib.base import Number
@@ -119,6 +120,9 @@ DEQUANTIZATIONS: dict[str, Callable[[Number], Dequantization]] = {
 """Name -> the law, given the deviation of the model's noise at t = eps in spacings."""
 
 
-def bits_per_dim(nats: Number, d: int) -> Number:
+Numbers = TypeVar("Numbers", float, np.ndarray)
+
+
+def bits_per_dim(nats: Numbers, d: int) -> Numbers:
     """log-probability in nats to the length of a code in bits per dimension."""
     return -nats / (d * math.log(2))

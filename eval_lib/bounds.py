@@ -128,7 +128,7 @@ def sde_bound(
     shift = jax.vmap(lambda key: jax.random.uniform(key, (), x.dtype))(_folded(keys, 0))
 
     def draw(i: Array) -> tuple[Array, Array]:
-        part = (i + shift) / draws
+        part = (i.astype(x.dtype) + shift) / draws
         t = jnp.clip(sde.time_of_log_snr(low + (high - low) * part), start, end)
         error = _error(score, x, _folded(keys, 2 * i + 1), t)[1]
         decoded = _reconstruction(score, x, data, decoder, _folded(keys, 2 * i + 2), start)

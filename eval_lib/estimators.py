@@ -251,7 +251,7 @@ def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: Moments)
     steps, variance = config.eval.bound_steps, config.sampling.ancestral_variance
     choose("sampling.ancestral_variance", variance, VARIANCES)
     if steps:
-        times = LogSNR()(sde, steps, sde.T, smallest_time(config, sde))[::-1]
+        times = LogSNR()(sde, steps, float(sde.T), float(smallest_time(config, sde)))[::-1]
     elif not config.training.continuous:
         times = jnp.arange(config.sde.num_scales) / (config.sde.num_scales - 1)
     else:

@@ -103,7 +103,7 @@ def make_generator(experiment: Experiment, score: Score) -> Generator:
     return Generator(
         score,
         experiment.sampler,
-        experiment.times,
+        samplers.build_times(config.sampling, score, config.sde.num_scales),
         experiment.key(SAMPLE_STREAM),
         experiment.image_shape,
         Scaler(config.data.centered),

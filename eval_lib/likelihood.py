@@ -141,7 +141,7 @@ def summary(found: Arrays, d: int) -> dict[str, Any]:
     together), None where there is one of them only. Images whose log-probability is not finite
     are counted, and left out.
     """
-    finite = np.isfinite(found["log_prob"]).all(axis=(0, 2))
+    finite = np.asarray(np.isfinite(found["log_prob"]).all(axis=(0, 2)))
     kept = {name: value[:, finite] for name, value in found.items()}
     if not finite.any():
         raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def load_score(
         part: dict[str, Any] = {"ema": state.ema} if sampling.ema else {"params": state.params}
         restored = checkpoints.restore_part(part, step=sampling.step or None)
     params = restored.state["ema"][0] if sampling.ema else restored.state["params"]
-    return replace(experiment.score, params=params), restored.step
+    return experiment.score.with_params(params), restored.step
 
 
 def sample(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:

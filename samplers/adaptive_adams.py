@@ -32,9 +32,9 @@ class _Denoised:
 
     score: Score
 
-    def __call__(self, q: Float[Array, " b"], xb: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
+    def __call__(self, q: Float[Array, " b"], y: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
         t = self.score.sde.time_of_log_snr(2 * q)
-        return self.score.denoise(expand(self.score.sde.alpha(t), xb) * xb, t)
+        return self.score.denoise(expand(self.score.sde.alpha(t), y) * y, t)
 
 
 @pytree

@@ -196,7 +196,7 @@ def adams(
     *,
     moments: Callable[[Array], Moments],
     error: Callable[[Tree, Tree, Array], Float[Array, " b"]],
-    max_tries: int,
+    max_tries: Number,
 ) -> AdamsRun:
     """Adams-Bashforth-Moulton of orders 2 and 3, one evaluation a try.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sde_lib.base import SDE, Reverse, expand
 from sde_lib.karras import KarrasVE
+from sde_lib.learned import LearnedVP
 from sde_lib.oracles import Gaussian, Mixture, empirical
 from sde_lib.parametrization import (
     EDM,
@@ -43,8 +44,9 @@ from sde_lib.ve import VE
 from sde_lib.vp import VP
 
 __all__ = [
-    "EDM", "SDE", "VE", "VP", "Conditional", "Data", "Gaussian", "KarrasVE", "LogSigmaLabel",
-    "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse", "ScaledScore",
+    "EDM", "SDE", "VE", "VP", "Conditional", "Data", "Gaussian", "KarrasVE", "LearnedVP",
+    "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse",
+    "ScaledScore",
     "Score", "SubVP", "Tabulated", "TimeLabel", "UnitNoise", "V", "Velocity", "build",
     "build_parametrization", "choose", "empirical", "expand", "pytree", "static",
 ]  # fmt: skip
@@ -57,6 +59,7 @@ SDES: dict[str, Callable[[Section], SDE]] = {
     "subvp": lambda c: SubVP(c.beta_min, c.beta_max),
     "ve": lambda c: VE(c.sigma_min, c.sigma_max),
     "edm": lambda c: KarrasVE(c.sigma_min, c.sigma_max),
+    "learned": lambda c: LearnedVP(c.log_snr_max, c.log_snr_min),
 }
 PUBLISHED_NAMES = {"vpsde": "vp", "subvpsde": "subvp", "vesde": "ve"}
 """score_sde's names for the same SDEs."""
@@ -94,6 +97,7 @@ PUBLISHED: dict[tuple[str, bool], tuple[str, str]] = {
     ("ve", True): ("log_sigma", "none"),
     ("ve", False): ("descending_level", "nearest"),
     ("edm", True): ("quarter_log_sigma", "none"),
+    ("learned", True): ("quarter_log_sigma", "none"),
 }
 """(SDE, training.continuous) -> its authors' (conditioning, rounding)."""
 PUBLISHED_PREDICTIONS: dict[str, Callable[[Section], str]] = {
@@ -101,6 +105,7 @@ PUBLISHED_PREDICTIONS: dict[str, Callable[[Section], str]] = {
     "subvp": lambda c: "noise",
     "ve": lambda c: "scaled_score" if c.scale_by_sigma else "score",
     "edm": lambda c: "edm",
+    "learned": lambda c: "noise",
 }
 """SDE -> what its authors' networks predict."""
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -144,6 +144,14 @@ class SDE(abc.ABC):
     def probability_flow(self, score: ScoreFunction) -> Reverse:
         """The ODE with the same marginals, (3) with eta = 0."""
         return Reverse(self, score, jnp.zeros(()))
+
+    def join(self, network: Any) -> Any:
+        """All that is trained, at the start: a network's parameters and those of the SDE."""
+        return network
+
+    def split(self, params: Any) -> tuple[SDE, Any]:
+        """(the SDE with its trained parameters, the network's): the inverse of `join`."""
+        return self, params
 
     def discrete(self, num_scales: int) -> SDE:
         """The SDE whose marginals at t = i / (num_scales - 1) are the model's discrete levels."""

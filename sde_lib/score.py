@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -81,6 +82,11 @@ class ModelScore(Score):
     sde: SDE
     parametrization: Parametrization
     dropout_key: PRNGKeyArray | None = None
+
+    def with_params(self, params: Any) -> ModelScore:
+        """The same with other trained parameters: the network's and, if it has any, the SDE's."""
+        sde, network = self.sde.split(params)
+        return replace(self, params=network, sde=sde)
 
     def marginal(self, t: Time) -> tuple[Time, Time]:
         """(alpha, sigma) as the parametrization rounds t."""

@@ -38,6 +38,13 @@ def tiny_network() -> Iterator[None]:
     del models.NETWORKS["tiny"]
 
 
+LIKELIHOOD = {
+    "eval__num_images": 7, "eval__batch_size": 3, "eval__num_probes": 2, "eval__repeats": 2,
+    "eval__eps": 1e-2, "eval__rtol": 1e-2, "eval__atol": 1e-2,
+}  # fmt: skip
+"""Of few images and a rough tolerance: what is held is that nothing changes it."""
+
+
 class Story(NamedTuple):
     """The workdirs' parent and the result of every run, by name."""
 
@@ -83,6 +90,7 @@ def script(root: Path) -> dict[str, Run]:
         "whole, sampling killed": sample("whole", "kill after part", 0, **small),
         "whole, sampling on a full disk": sample("whole", "full disk for samples", 3, **small),
         "whole, sampled in the end": sample("whole", **small),
+        "whole, likelihood on 4": run("likelihood", "whole", "", 0, 4, LIKELIHOOD),
     }  # fmt: skip
 
 
@@ -224,6 +232,21 @@ def test_samples_are_the_same_for_any_devices_any_batch_size_and_after_a_kill(st
     assert four.shape == one.shape == (6, 8, 8, 1)
     assert np.ptp(one, axis=0).min() > 0  # six different pictures
     np.testing.assert_allclose(four, one, atol=ROUND_OFF)
+
+
+def test_likelihoods_are_the_same_on_one_device_and_on_four(story, tmp_path):
+    """Seven images in batches of three, which four devices share, and in one batch."""
+    assert story.results["whole, likelihood on 4"].returncode == 0
+    shutil.copytree(story.root / "whole", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "likelihood")
+    settings = LIKELIHOOD | {"eval__batch_size": 7}
+    assert main.main(tiny.arguments("likelihood", tmp_path / "run", **settings)) == 0
+    read = lambda folder: np.load(folder / "likelihood" / "likelihood.npz")
+    one, four = read(tmp_path / "run"), read(story.root / "whole")
+    assert one["log_prob"].shape == (7, 2, 2)
+    # Round-off, where it decides whether a step is taken, changes it by less than the tolerance.
+    np.testing.assert_allclose(one["log_prob"], four["log_prob"], rtol=1e-4)
+    np.testing.assert_allclose(one["truncation"], four["truncation"], rtol=1e-3)
 
 
 def test_samples_of_other_settings_are_moved_aside_and_it_is_said(story):

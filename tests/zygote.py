@@ -106,16 +106,16 @@ def _when_removing(step: int) -> None:
 
 
 def _when_part_is_kept(step: int) -> None:
-    from eval_lib import generate
+    from eval_lib.results import Parts
 
-    write = generate.atomic_write
+    put = Parts.put
 
-    def wrapped(path: Path, content: Any) -> None:
-        write(path, content)
-        if path.name == f"{step:08d}.npz":
+    def wrapped(self: Any, name: str, arrays: Any) -> None:
+        put(self, name, arrays)
+        if name == f"{step:08d}":
             kill()
 
-    generate.atomic_write = wrapped
+    Parts.put = wrapped  # type: ignore[method-assign]
 
 
 def _full_disk_for_samples(step: int) -> None:
@@ -204,6 +204,7 @@ def _serve() -> None:
     # Whatever a run will need, so that no child has to import it again.
     import jax
     import matplotlib.pyplot  # noqa: F401
+    import sklearn.datasets  # noqa: F401
 
     import eval_lib.sampling  # noqa: F401
     import main  # noqa: F401

@@ -68,7 +68,7 @@ class Experiment:
 
     def _fresh_state(self) -> TrainState:
         network = self.score.apply.network  # type: ignore[attr-defined]
-        params = models.init(network, self.key(PARAMS_STREAM), self.config)
+        params = self.sde.join(models.init(network, self.key(PARAMS_STREAM), self.config))
         key = self.key(TRAIN_STREAM)
         return TrainState.create(params, self.recipe.optimizer, self.recipe.ema, key)
 

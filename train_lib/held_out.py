@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -23,7 +22,7 @@ def make_eval(recipe: Recipe) -> Callable[[Any, Array, Batch], tuple[Array, Arra
 
     @jax.jit
     def evaluate(params: Any, key: Array, batch: Batch) -> tuple[Array, Array]:
-        score = replace(recipe.score, params=params)
+        score = recipe.score.with_params(params)
         condition = recipe.condition(batch)
         losses = recipe.objective(score, key, batch["image"], condition, train=False)
         return jnp.sum(losses * batch["mask"]), jnp.sum(batch["mask"])

@@ -236,7 +236,7 @@ class _Run:
         """A grid of samples and the loss curve, as pictures."""
         images, sampling = None, self._experiment.config.sampling
         if self._settings.snapshot_sampling:
-            score = replace(self._experiment.score, params=self._state.ema[0])
+            score = self._experiment.score.with_params(self._state.ema[0])
             generator = replace(make_generator(self._experiment, score), frames=0)
             count = min(sampling.num_samples, sampling.batch_size)
             images = generator.draw(0, count)["samples"]

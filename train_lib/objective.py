@@ -25,7 +25,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib import SDE, ModelScore, choose
-from sde_lib.base import Number, Time
+from sde_lib.base import Number, Time, time_derivative
+from sde_lib.learned import Pinned
 from sde_lib.pytree import pytree, static
 from sde_lib.score import Condition
 
@@ -148,6 +149,21 @@ def _half_sum(x: Array) -> Array:
     return 0.5 * jnp.sum(x.reshape(x.shape[0], -1), axis=1)
 
 
+class TrainingLoss(Protocol):
+    """What is trained: one loss per example."""
+
+    def __call__(
+        self,
+        score: ModelScore,
+        key: PRNGKeyArray,
+        x0: Float[Array, "b *d"],
+        condition: Condition = None,
+        *,
+        train: bool,
+    ) -> Float[Array, " b"]:
+        """Losses of a batch at random times and noises; with dropout if `train`."""
+
+
 def _spread_order(n: int) -> Float[Array, " n"]:
     """0 to n - 1 in an order of which every beginning is spread evenly (by the golden ratio).
 
@@ -210,6 +226,72 @@ class Objective:
         return self.at(score, x0, noise, t, condition)
 
 
+@jax.custom_vjp
+def _weighed_later(
+    level: Float[Array, " b"], rate: Float[Array, " b"], token: Float[Array, " b"]
+) -> tuple[Array, Array, Array]:
+    """Its arguments; gradients of the first two are multiplied by the one that reaches `token`.
+
+    So a factor can depend on what is computed from them afterwards, without a second pass.
+    """
+    return level, rate, token
+
+
+def _weighed_forward(
+    level: Array, rate: Array, token: Array
+) -> tuple[tuple[Array, Array, Array], None]:
+    return (level, rate, token), None
+
+
+def _weighed_backward(_: None, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+    level, rate, token = gradients
+    n = token.shape[0]
+    return level * token * n, rate * token * n, jnp.zeros_like(token)
+
+
+_weighed_later.defvjp(_weighed_forward, _weighed_backward)
+
+
+@pytree
+class VariationalObjective:
+    """The diffusion term of the likelihood's bound, in nats per dimension, and its schedule.
+
+        loss = -dlambda/dt |eps_hat(x_t, t) - eps|^2 / (2 d),   t ~ U(0, T) spread evenly,
+
+    for an SDE whose schedule is learned. The network descends the loss. The mean of the loss is the
+    same for every schedule between the same ends, so the schedule descends the mean of its square,
+    and with it its variance (Kingma et al. 2021, arXiv:2107.00630, eq. 18 and appendix I.2).
+    """
+
+    def times(self, sde: SDE, key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
+        """n times from the law."""
+        return Objective(UniformTime(0.0), NoiseWeight(), stratified=True).times(sde, key, n)
+
+    def __call__(
+        self,
+        score: ModelScore,
+        key: PRNGKeyArray,
+        x0: Float[Array, "b *d"],
+        condition: Condition = None,
+        *,
+        train: bool,
+    ) -> Float[Array, " b"]:
+        """Losses of a batch at random times and noises; with dropout if `train`."""
+        key_t, key_z, key_dropout = jax.random.split(key, 3)
+        t = self.times(score.sde, key_t, x0.shape[0])
+        noise = jax.random.normal(key_z, x0.shape, x0.dtype)
+        level = score.sde.log_snr(t)
+        rate = -time_derivative(score.sde.log_snr, t)
+        token = jnp.zeros_like(t)
+        level, rate, token = _weighed_later(level, rate, token)
+        pinned = replace(score, sde=Pinned(level), dropout_key=key_dropout if train else None)
+        predicted = pinned.noise(pinned.sde.perturb(x0, noise, t), t, condition)
+        loss = rate * _half_sum((predicted - noise) ** 2) / x0[0].size
+        # The token is 0. What reaches it is the batch's 1 / n times twice the loss, which turns
+        # the schedule's gradient of the loss into that of its square.
+        return loss + token * jax.lax.stop_gradient(2 * loss)
+
+
 LAWS: dict[str, Callable[[Any], TimeLaw]] = {
     "uniform": lambda c: UniformTime(c.training.eps),
     "importance": lambda c: ImportanceTime(c.training.eps),
@@ -223,13 +305,14 @@ WEIGHTINGS: dict[str, Callable[[Any], Weighting]] = {
 }
 
 
-def build(config: Any) -> Objective:
-    """The objective of a config.
-
-    `training.continuous=False` takes the levels as the law of t, `training.likelihood_weighting`
-    the likelihood weight, as in score_sde; ValueError where score_sde would be undefined too.
-    """
+def _denoising(config: Any) -> Objective:
+    """`training.continuous=False` takes the levels as the law of t, `training.likelihood_weighting`
+    the likelihood weight, as in score_sde; ValueError where score_sde would be undefined too."""
     training = config.training
+    if config.sde.name == "learned":
+        raise ValueError(
+            "sde.name=learned needs training.objective=variational, which trains its schedule"
+        )
     if training.likelihood_weighting and not training.continuous:
         raise ValueError(
             "training.likelihood_weighting=True needs training.continuous=True: g(t) is not "
@@ -243,3 +326,33 @@ def build(config: Any) -> Objective:
         reduce_mean=training.reduce_mean,
         stratified=training.stratified_times,
     )
+
+
+LEARNED_LABELS = ("published", "log_sigma", "quarter_log_sigma", "log_half_sigma")
+
+
+def _variational(config: Any) -> VariationalObjective:
+    if config.sde.name != "learned":
+        raise ValueError(
+            f"training.objective=variational needs sde.name=learned, got {config.sde.name!r}: for "
+            "the bound of a fixed schedule use training.weighting=likelihood"
+        )
+    if config.sde.log_snr_min >= config.sde.log_snr_max:
+        raise ValueError("sde.log_snr_min must be below sde.log_snr_max")
+    if config.model.conditioning not in LEARNED_LABELS:
+        raise ValueError(
+            f"model.conditioning must be one of {', '.join(LEARNED_LABELS)} for a learned "
+            f"schedule, which moves what a time stands for; got {config.model.conditioning!r}"
+        )
+    return VariationalObjective()
+
+
+OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
+    "denoising": _denoising,
+    "variational": _variational,
+}
+
+
+def build(config: Any) -> TrainingLoss:
+    """The objective of a config; ValueError, in the user's terms, for what does not go together."""
+    return choose("training.objective", config.training.objective, OBJECTIVES)(config)

@@ -16,7 +16,7 @@ from sde_lib import ModelScore
 from sde_lib.score import Condition
 from train_lib.augment import Augmentation
 from train_lib.ema import EMA
-from train_lib.objective import Objective
+from train_lib.objective import TrainingLoss
 from train_lib.state import TrainState
 
 Batch = dict[str, Array]
@@ -28,7 +28,7 @@ class Recipe:
     """What a training run does to a batch; `score` is a template whose parameters are replaced."""
 
     score: ModelScore
-    objective: Objective
+    objective: TrainingLoss
     optimizer: optax.GradientTransformation
     ema: EMA
     accumulate: int = 1
@@ -44,7 +44,7 @@ class Recipe:
 
     def loss(self, params: Any, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
         """The mean training loss of a batch."""
-        score = replace(self.score, params=params)
+        score = self.score.with_params(params)
         image: Array = batch["image"]
         condition: Condition = self.condition(batch)
         if self.augment is not None:

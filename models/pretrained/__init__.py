@@ -10,7 +10,6 @@ A new family is a module with `recognises`, `read` and `params` (`base.Format`) 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,4 +103,4 @@ def load(path: Path | str, config: ConfigDict | None = None, ema: bool = True) -
       OSError: it cannot be read.
     """
     opened = open_checkpoint(path, config)
-    return replace(template(opened.config), params=params_of(opened, ema))
+    return template(opened.config).with_params(params_of(opened, ema))

@@ -1,0 +1,104 @@
+"""A variance-preserving SDE whose noise schedule is learned with the network.
+
+The log-SNR falls from a fixed first to a fixed last value along a monotone function of t (Kingma et
+al. 2021, arXiv:2107.00630, appendix H):
+
+    log_snr(t) = high + (low - high) (h(t) - h(0)) / (h(1) - h(0)),
+    h(t) = e^a t + sum over k of e^(c_k) sigmoid(e^(w_k) t + b_k) / K,
+
+alpha^2 = sigmoid(log_snr), sigma^2 = 1 - alpha^2. The bound on the likelihood depends on the ends
+alone; what the schedule between them decides is the variance of its estimate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sde_lib.base import SDE, Number, Time
+from sde_lib.pytree import pytree
+
+UNITS = 16
+"""K: bends that the schedule can have."""
+
+Shape = dict[str, Float[Array, "..."]]
+"""a [], w [K], b [K], c [K] of h."""
+
+
+class _OfLogSNR(SDE):
+    """Variance-preserving: everything follows from the log-SNR. Holds no state."""
+
+    def log_alpha(self, t: Time) -> Time:
+        """log sigmoid(log_snr) / 2."""
+        return 0.5 * jax.nn.log_sigmoid(self.log_snr(t))
+
+    def log_sigma(self, t: Time) -> Time:
+        """log sigmoid(-log_snr) / 2."""
+        return 0.5 * jax.nn.log_sigmoid(-self.log_snr(t))
+
+    def sigma(self, t: Time) -> Time:
+        """exp(log sigma)."""
+        return jnp.exp(self.log_sigma(t))
+
+    @property
+    def prior_std(self) -> Float[Array, ""]:
+        """1; sigma(T) differs from it by exp(log_snr(T)) / 2."""
+        return jnp.ones(())
+
+
+@pytree
+class Pinned(_OfLogSNR):
+    """The levels of one batch of times, whatever time is asked for: log_snr is of each example."""
+
+    levels: Float[Array, " b"]
+
+    def log_snr(self, t: Time) -> Time:
+        """As given."""
+        return self.levels
+
+
+@pytree
+class LearnedVP(_OfLogSNR):
+    """See the module's docstring. `shape` is trained: it is kept among the network's parameters."""
+
+    log_snr_max: Number = 13.0
+    log_snr_min: Number = -10.0
+    shape: Shape | None = None
+
+    # Its first level carries noise already.
+    t_min = 0.0
+    t_min_sampling = 0.0
+
+    def initial_shape(self) -> Shape:
+        """Nearly straight: the log-SNR linear in t."""
+        spread = jnp.linspace(0.0, 1.0, UNITS)
+        return {
+            "a": jnp.zeros(()),
+            "w": jnp.full(UNITS, jnp.log(10.0)),
+            "b": -10.0 * spread,
+            "c": jnp.full(UNITS, jnp.log(0.1)),
+        }
+
+    def log_snr(self, t: Time) -> Time:
+        """Of the trained shape, or the initial one before there is any."""
+        shape = self.initial_shape() if self.shape is None else self.shape
+        shape = jax.tree.map(lambda x: x.astype(t.dtype), shape)
+
+        def h(t: Time) -> Time:
+            bends = jax.nn.sigmoid(jnp.exp(shape["w"]) * t[..., None] + shape["b"])
+            return jnp.exp(shape["a"]) * t + jnp.mean(jnp.exp(shape["c"]) * bends, axis=-1)
+
+        first, last = h(jnp.zeros((), t.dtype)), h(jnp.ones((), t.dtype))
+        part = (h(t) - first) / (last - first)
+        return self.log_snr_max + (self.log_snr_min - self.log_snr_max) * part
+
+    def split(self, params: Any) -> tuple[SDE, Any]:
+        """(this SDE with the trained shape, the network's parameters)."""
+        return LearnedVP(self.log_snr_max, self.log_snr_min, params["schedule"]), params["network"]
+
+    def join(self, network: Any) -> Any:
+        """A network's parameters and the initial shape."""
+        return {"network": network, "schedule": self.initial_shape()}

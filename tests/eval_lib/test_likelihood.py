@@ -1,0 +1,249 @@
+"""`--mode likelihood`, `encode` and `interpolate` as a user meets them, on a tiny network."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import main
+import models
+from eval_lib import likelihood
+from eval_lib.results import Parts
+from tests import tiny
+
+ROUGH = {"eval__eps": 1e-2, "eval__rtol": 1e-2, "eval__atol": 1e-2, "eval__num_images": 6}
+"""The network has seen two batches: its flow is rough, and what counts is what is written."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    tiny.register()
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes
+        assert main.main(tiny.arguments("train", folder, training__n_iters=2)) == 0
+    yield folder
+    del models.NETWORKS["tiny"]
+
+
+@pytest.fixture
+def run(trained, tmp_path, capsys):
+    """run(mode, **settings) -> (exit code, stdout, stderr) in a copy of the trained workdir."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+
+    def call(mode, **settings):
+        capsys.readouterr()
+        code = main.main(tiny.arguments(mode, folder, **(ROUGH | settings)))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    call.folder = folder
+    return call
+
+
+def size(picture):
+    with Image.open(picture) as opened:
+        return opened.size
+
+
+def read(folder):
+    with np.load(folder / "likelihood.npz") as arrays:
+        return dict(arrays), json.loads((folder / "likelihood.json").read_text())
+
+
+def test_a_report_says_what_its_table_holds(run):
+    code, out, _ = run("likelihood", eval__num_probes=3, eval__repeats=2, eval__batch_size=4)
+    assert code == 0
+    rows, report = read(run.folder / "likelihood")
+    assert rows["log_prob"].shape == (6, 2, 3)
+    bits = report["bits_per_dim"]
+    assert bits["mean"] == pytest.approx(rows["bits_per_dim"].mean())
+    assert bits["mean"] == pytest.approx(-rows["log_prob"].mean() / 64 / np.log(2))
+    assert bits["standard_error"] == pytest.approx(rows["bits_per_dim"].std(ddof=1) / 6**0.5)
+    assert report["nats"]["mean"] == pytest.approx(rows["nats"].mean())
+    assert bits["of_probes"] > 0
+    assert bits["of_repeats"] > 0
+    assert (report["images"], report["not_finite"], report["data"]) == (6, 0, "digits (test)")
+    assert report["eval"]["num_probes"] == 3
+    assert f"{bits['mean']:.4f} +- {bits['standard_error']:.4f} bits/dim over 6 images" in out
+    text = (run.folder / "likelihood" / "likelihood.md").read_text()
+    assert f"{bits['mean']:.4f}" in text
+    assert "eval.num_probes = 3" in text
+    assert size(run.folder / "likelihood" / "likelihood.png")[0] > 500
+    assert not (run.folder / "likelihood" / "parts").exists()
+
+
+def test_what_was_cut_short_goes_on_and_ends_in_the_same_numbers(run, monkeypatch):
+    settings = {"eval__batch_size": 2, "eval__repeats": 2}
+    put, kept = Parts.put, []
+
+    def stop_at_the_fourth(self, name, arrays):
+        put(self, name, arrays)
+        kept.append(name)
+        if len(kept) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Parts, "put", stop_at_the_fourth)
+    assert run("likelihood", **settings)[0] == 130
+    code, out, _ = run("likelihood", **settings)
+    assert code == 0
+    assert "4 of 6 batches were evaluated before" in out
+    assert len(kept) == len(set(kept)) == 6
+    whole, _ = read(run.folder / "likelihood")
+    # Other batches are other programs: the same numbers to round-off and the tolerance.
+    assert run("likelihood", eval__batch_size=5, eval__repeats=2)[0] == 0
+    again, _ = read(run.folder / "likelihood")
+    np.testing.assert_allclose(again["log_prob"], whole["log_prob"], rtol=1e-4)
+
+
+def test_results_of_other_settings_are_moved_aside(run):
+    assert run("likelihood")[0] == 0
+    first = (run.folder / "likelihood" / "likelihood.npz").read_bytes()
+    code, out, _ = run("likelihood", eval__likelihood="bound", eval__bound_draws=2)
+    assert code == 0
+    assert "they are now in" in out
+    assert (run.folder / "likelihood_1" / "likelihood.npz").read_bytes() == first
+    _, report = read(run.folder / "likelihood")
+    assert set(report["terms_bits_per_dim"]) == {"prior", "reconstruction", "diffusion"}
+    assert report["evaluations"] == 4
+
+
+def test_terms_of_a_bound_add_up_to_it(run):
+    """Of levels: the code's length is the sum of the lengths of its parts."""
+    settings = {"eval__likelihood": "discrete_bound", "eval__bound_steps": 3}
+    assert run("likelihood", eval__dequantization="none", **settings)[0] == 0
+    _, report = read(run.folder / "likelihood")
+    total = sum(report["terms_bits_per_dim"].values())
+    assert report["bits_per_dim"]["mean"] == pytest.approx(total, rel=1e-5)
+    assert report["evaluations"] == 4
+
+
+def save(folder, **arrays):
+    np.savez(folder / "mine.npz", **arrays)
+    return {"eval__images": folder / "mine.npz"}
+
+
+def test_images_of_a_file_have_log_densities(run, tmp_path):
+    images = np.random.default_rng(0).random((3, 8, 8, 1)).astype(np.float32)
+    mine = save(tmp_path, images=images, labels=np.arange(3))
+    assert run("likelihood", eval__units="nats", eval__num_images=0, **mine)[0] == 0
+    rows, report = read(run.folder / "likelihood")
+    assert rows["nats"].shape == (3,)
+    assert report["data"] == "mine.npz"
+
+
+PICTURES = np.zeros((3, 8, 8, 1), np.float32)
+LABELS = {"labels": np.arange(3)}
+NAMES = {
+    "split": ({"eval__split": "valid"}, "eval.split", "test, train"),
+    "likelihood": ({"eval__likelihood": "flows"}, "eval.likelihood", "flow"),
+    "units": ({"eval__units": "bits"}, "eval.units", "nats"),
+    "bins": ({"eval__bins": "eqal"}, "eval.bins", "equal"),
+    "dequantization": ({"eval__dequantization": "normal"}, "eval.dequantization", "uniform"),
+    "no dequantization": ({"eval__dequantization": "none"}, "eval.likelihood=bound"),
+    "trace": ({"eval__trace": "exac"}, "eval.trace", "exact"),
+    "probe": ({"eval__probe": "normal"}, "eval.probe", "gaussian"),
+    "solver": ({"eval__ode_solver": "rk45"}, "eval.ode_solver", "dopri5"),
+    "clock": ({"eval__ode_clock": "snr"}, "eval.ode_clock", "log_snr"),
+    "levels": ({"eval__likelihood": "discrete_bound"}, "eval.bound_steps"),
+    "draws": ({"eval__likelihood": "bound", "eval__importance_samples": 2}, "must be 1"),
+}  # fmt: skip
+FILES = {
+    "continuous": ({"images": PICTURES, **LABELS}, "eval.units=bits_per_dim", "eval.units=nats"),
+    "NaN": ({"images": PICTURES * np.nan, **LABELS}, "NaN", "mine.npz"),
+    "shape": ({"images": np.zeros((3, 9, 8, 1), np.float32), **LABELS}, "8x8x1", "9x8x1"),
+    "no labels": ({"images": PICTURES}, "no labels", "'labels'"),
+    "labels": ({"images": PICTURES, "labels": np.arange(3) + 8}, "0..9", "8 to 10"),
+    "levels": ({"images": PICTURES.astype(np.uint8), **LABELS}, "17 levels", "256"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bad_setting_is_refused_in_one_line(run, name):
+    settings, *words = NAMES[name]
+    code, _, error = run("likelihood", **settings)
+    assert code == 2
+    assert error.count("\n") == 1
+    assert all(word in error for word in words), error
+    assert not (run.folder / "likelihood").exists()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_bad_images_are_refused_in_one_line(run, name, tmp_path):
+    arrays, *words = FILES[name]
+    code, _, error = run("likelihood", eval__num_images=0, **save(tmp_path, **arrays))
+    assert code == 2
+    assert error.count("\n") == 1
+    assert all(word in error for word in words), error
+
+
+def test_an_empty_workdir_is_refused(run):
+    shutil.rmtree(run.folder)
+    code, _, error = run("likelihood")
+    assert code == 2
+    assert "--mode train" in error
+
+
+def test_codes_are_written_and_decode_to_their_images(run):
+    code, out, _ = run("encode", eval__rtol=1e-4, eval__atol=1e-4)
+    assert code == 0
+    folder = run.folder / "latents"
+    report = json.loads((folder / "latents.json").read_text())
+    with np.load(folder / "latents.npz") as arrays:
+        assert arrays["z"].shape == arrays["images"].shape == (6, 8, 8, 1)
+        error = np.sqrt(np.mean((arrays["decoded"] - arrays["images"]) ** 2))
+        assert error == pytest.approx(report["round_trip_rms"]["mean"], rel=0.2)
+        assert arrays["labels"].shape == (6,)
+    assert error < 1e-2
+    assert "decoded again within" in out
+    # Three rows of six images of 8 pixels, four times as large, 2 pixels of white between.
+    assert size(folder / "latents.png") == (6 * 34 + 2, 3 * 34 + 2)
+
+
+@pytest.mark.parametrize("split", ["test", "prior"])
+def test_interpolations_begin_and_end_at_the_images(run, split):
+    settings = {"eval__rtol": 1e-4, "eval__atol": 1e-4, "eval__interpolations": 5}
+    assert run("interpolate", eval__split=split, **settings)[0] == 0
+    folder = run.folder / "interpolations"
+    with np.load(folder / "interpolations.npz") as arrays:
+        images, z = arrays["images"], arrays["z"]
+    assert images.shape == z.shape == (3, 5, 8, 8, 1)
+    norms = np.sqrt((z**2).sum(axis=(2, 3, 4)))
+    assert np.all(norms[:, 2] > 0.9 * norms[:, [0, 4]].min(axis=1))  # as long as codes are
+    if split == "test":
+        assert run("encode", eval__rtol=1e-4, eval__atol=1e-4)[0] == 0
+        with np.load(run.folder / "latents" / "latents.npz") as arrays:
+            np.testing.assert_allclose(images[:, 0], arrays["images"][0::2], atol=0.05)
+            np.testing.assert_allclose(images[:, 4], arrays["images"][1::2], atol=0.05)
+    assert size(folder / "interpolations.png") == (5 * 34 + 2, 3 * 34 + 2)
+
+
+def test_a_summary_gives_every_part_of_the_error_its_own_number():
+    """Constructed: variance 4 among probes, 9 among repeats, 1 among images, in bits per dim."""
+    rng = np.random.default_rng(0)
+    r, n, p = 4, 20_000, 8
+    bits = rng.normal(3, 1, (1, n, 1)) + rng.normal(0, 3, (r, n, 1)) + rng.normal(0, 2, (r, n, p))
+    d = 64
+    found = {
+        "log_prob": -bits * d * np.log(2),
+        "evaluations": np.full((r, n), 7.0),
+        "truncation": np.zeros((r, n)),
+    }
+    told = likelihood.summary(found, d)["bits_per_dim"]
+    assert told["mean"] == pytest.approx(3, abs=0.05)
+    within = {"rel": 0.05}  # chi-square of 20,000 draws and more: 1% is two deviations
+    assert told["of_probes"] == pytest.approx(2 / (r * n * p) ** 0.5, **within)
+    assert told["of_repeats"] == pytest.approx(((9 + 4 / p) / (r * n)) ** 0.5, **within)
+    total = 1 + (9 + 4 / p) / r
+    assert told["standard_error"] == pytest.approx((total / n) ** 0.5, **within)
+
+
+def test_images_without_a_finite_number_are_counted_and_left_out():
+    found = {"log_prob": np.array([[[1.0], [np.nan], [3.0]]]), "evaluations": np.ones((1, 3))}
+    told = likelihood.summary(found, 1)
+    assert (told["images"], told["not_finite"], told["nats"]["mean"]) == (3, 1, 2.0)
+    with pytest.raises(ValueError, match="no log-probability is finite"):
+        likelihood.summary({**found, "log_prob": found["log_prob"] * np.nan}, 1)
