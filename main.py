@@ -3,6 +3,9 @@
     python main.py --config configs/vp_digits.py --mode train --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode sample --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode samplers --workdir runs/digits
+    python main.py --config configs/vp_digits.py:likelihood --mode likelihood --workdir runs/digits
+    python main.py --config configs/vp_digits.py --mode encode --workdir runs/digits
+    python main.py --config configs/vp_digits.py --mode interpolate --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode export --workdir runs/digits \\
         --export_to digits.safetensors --export_as safetensors
     python main.py --config configs/ve_cifar.py --mode import --workdir runs/ve \\
@@ -72,7 +75,6 @@ def _likelihood(asked: Asked) -> int:
 
 def _encode(asked: Asked) -> int:
     from eval_lib.latents import encode
-
     from train_lib.experiment import Experiment
 
     return encode(Experiment.of(asked.config), asked.workdir)
@@ -80,7 +82,6 @@ def _encode(asked: Asked) -> int:
 
 def _interpolate(asked: Asked) -> int:
     from eval_lib.latents import interpolate
-
     from train_lib.experiment import Experiment
 
     return interpolate(Experiment.of(asked.config), asked.workdir)
@@ -119,6 +120,8 @@ MODES: dict[str, Callable[[Asked], int]] = {
     "import": _import,
     "export": _export,
 }
+NEEDED = {"import": ("mode", "workdir")}
+"""What a mode cannot do without, where that is not config, mode and workdir."""
 OWNERS = {"import_from": "import", "export_to": "export", "export_as": "export"}
 """Arguments that belong to one mode."""
 
@@ -140,8 +143,7 @@ def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
     for name, owner in OWNERS.items():
         if getattr(given, name) and given.mode in MODES and given.mode != owner:
             raise ValueError(f"--{name} belongs to --mode {owner}, got --mode {given.mode}")
-    needed = ("mode", "workdir") if given.mode == "import" else ("config", "mode", "workdir")
-    for name in needed:
+    for name in NEEDED.get(given.mode, ("config", "mode", "workdir")):
         if not getattr(given, name):
             raise ValueError(f"--{name} must be given: see --help")
     if given.mode not in MODES:

@@ -86,6 +86,10 @@ class Peer:
         """One batch of samples; seconds per network evaluation."""
         return Timing(**self.ask("eval"))
 
+    def likelihood(self) -> Timing:
+        """The likelihood of one batch; seconds per evaluation of drift and divergence."""
+        return Timing(**self.ask("likelihood"))
+
     def stats(self) -> dict[str, Any]:
         """Parameters, peak memory in bytes, version."""
         return self.ask("stats")

@@ -10,12 +10,13 @@ standard input, one a line, and each is answered with one line of JSON on standa
 
     step   one training step: loss, gradients, clipping, Adam with warm-up, moving average
     eval   `sample_steps` steps of the configured predictor-corrector sampler
+    likelihood  the likelihood of one batch by the probability-flow ODE, tolerance 1e-5
     stats  parameters, peak memory in bytes and the torch version
     quit   ends the program
 
-`step` and `eval` answer {"wall": s, "cpu": s}: seconds per training step or per evaluation of the
-network; `cpu` is the process's time summed over its threads. Everything that is measured is the
-checkout's own code.
+All but `stats` answer {"wall": s, "cpu": s}: seconds per training step, per evaluation of the
+network, or per evaluation of the ODE's drift and divergence (two calls of the network); `cpu` is
+the process's time summed over its threads. Everything that is measured is the checkout's own code.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ def load_checkout(path, on_cpu):
     importlib.import_module("models.ddpm")
     importlib.import_module("models.ncsnv2")
     importlib.import_module("models.ncsnpp")
-    names = ("losses", "sampling", "sde_lib", "models.utils", "models.ema")
+    names = ("losses", "sampling", "likelihood", "sde_lib", "models.utils", "models.ema")
     return {name.split(".")[-1]: importlib.import_module(name) for name in names}
 
 
@@ -109,6 +110,22 @@ def build_sampler(peer, config, model, batch_size, steps):
     return run
 
 
+def build_likelihood(peer, config, model, batch_size):
+    """A function that computes a batch's likelihood; returns the number of ODE evaluations."""
+    sde, _ = build_sde(peer["sde_lib"], config, config.model.num_scales)
+    size, channels = config.data.image_size, config.data.num_channels
+    images = torch.rand(batch_size, channels, size, size, device=config.device)
+    likelihood = peer["likelihood"].get_likelihood_fn(sde, lambda x: (x + 1) / 2)
+    evaluations = []
+
+    def run():
+        evaluations.clear()
+        evaluations.append(likelihood(model, 2 * images - 1)[2])
+        return evaluations[0]
+
+    return run
+
+
 def timed(work, device):
     """Wall and CPU seconds of `work()`, per unit of the number that it returns."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -136,7 +153,9 @@ def build(checkout, spec):
     model = peer["utils"].create_model(config)
     step = build_step(peer, config, model, spec["batch_size"])
     sample = build_sampler(peer, config, model, spec["sample_batch_size"], spec["sample_steps"])
+    likelihood = build_likelihood(peer, config, model, spec["sample_batch_size"])
     return {
+        "likelihood": lambda: timed(likelihood, spec["device"]),
         "step": lambda: timed(step, spec["device"]),
         "eval": lambda: timed(sample, spec["device"]),
         "stats": lambda: stats(model, spec["device"]),

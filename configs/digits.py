@@ -59,6 +59,10 @@ def likelihood(config: ConfigDict) -> None:
     """Training for likelihood; without classes, so that it is the likelihood of an image alone."""
     variants.likelihood(config)
     config.model.num_classes = 0
+    config.training.n_iters = 2600
+    config.training.eval_freq = config.training.snapshot_freq_for_preemption = 650
+    config.training.snapshot_freq = 2600
+    config.optim.grad_clip = -1.0  # of 24 nats of log-SNR no gradient is below 1
 
 
 def learned(config: ConfigDict) -> None:

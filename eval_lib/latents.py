@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from tqdm import tqdm
 
 import data_lib
 import samplers
@@ -71,7 +72,8 @@ class Coder:
         size = -(-min(self._size, len(values)) // self._mesh.size) * self._mesh.size
         put = lambda x: jax.device_put(x, sharding.split(self._mesh))
         outputs, evaluations = [], []
-        for first in range(0, len(values), size):
+        starts = range(0, len(values), size)
+        for first in tqdm(starts, unit="batch", desc="codes", disable=None):
             numbers = np.minimum(np.arange(first, first + size), len(values) - 1)
             own = None if labels is None else put(labels[numbers])
             done = run(self._flow, self._score, put(values[numbers]), own, self._eps)

@@ -78,6 +78,11 @@ class Evaluator:
         return {name: np.asarray(value)[:count] for name, value in arrays.items()}
 
 
+def _even(total: int, batch: int) -> int:
+    """A batch size of at most `batch` that leaves the last batch no smaller than it must be."""
+    return -(-total // -(-total // batch))
+
+
 def _jobs(total: int, batch: int, repeats: int) -> Iterator[tuple[str, int, int, int]]:
     """(name, first image, count, repeat) of every part."""
     for repeat in range(repeats):
@@ -97,6 +102,7 @@ def evaluate(
     Every image is there once per repeat. Finished batches are kept in `parts`.
     """
     total = len(evaluator.images)
+    batch = _even(total, batch)
     jobs = list(_jobs(total, batch, repeats))
     if done := parts.done([name for name, *_ in jobs]):
         log(f"{done} of {len(jobs)} batches were evaluated before: going on from there")
@@ -106,7 +112,7 @@ def evaluate(
     for name, first, count, repeat in bar:
         arrays = parts.get(name)
         if arrays is None:
-            arrays = evaluator.batch(first, count, repeat, min(batch, total))
+            arrays = evaluator.batch(first, count, repeat, batch)
             parts.put(name, arrays)
         found[repeat].append(arrays)
         if bar.disable:

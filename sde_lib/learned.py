@@ -88,8 +88,9 @@ class LearnedVP(_OfLogSNR):
         shape = jax.tree.map(lambda x: x.astype(t.dtype), shape)
 
         def h(t: Time) -> Time:
-            bends = jax.nn.sigmoid(jnp.exp(shape["w"]) * t[..., None] + shape["b"])
-            return jnp.exp(shape["a"]) * t + jnp.mean(jnp.exp(shape["c"]) * bends, axis=-1)
+            w, b, c = (shape[k].reshape((1,) * t.ndim + (-1,)) for k in "wbc")
+            bends = jnp.exp(c) * jax.nn.sigmoid(jnp.exp(w) * t[..., None] + b)
+            return jnp.exp(shape["a"]) * t + jnp.mean(bends, axis=-1)
 
         first, last = h(jnp.zeros((), t.dtype)), h(jnp.ones((), t.dtype))
         part = (h(t) - first) / (last - first)

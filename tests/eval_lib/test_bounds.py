@@ -16,6 +16,7 @@ from eval_lib.flow import ProbabilityFlow
 from eval_lib.likelihood import estimate as estimate_batch
 from samplers.integrate import Tolerance
 from sde_lib import VE, VP, Gaussian, SubVP
+from tests.slow import slow
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -86,7 +87,7 @@ def test_a_dequantization_is_a_density_on_its_bin(name, deviation):
     assert stats.kstest(u[:, 0], known[name].cdf).statistic < 0.0097
 
 
-@pytest.mark.parametrize("law", [Uniform(), TruncatedNormal(0.3)])
+@pytest.mark.parametrize("law", [pytest.param(Uniform(), marks=slow), TruncatedNormal(0.3)])
 def test_weights_of_dequantization_have_the_mean_of_the_levels_probability(law):
     """E_q[p(x) / q(x)] = P(v): importance sampling is unbiased, and one draw in the log a bound."""
     sde, d = VP(), 2
@@ -94,7 +95,7 @@ def test_weights_of_dequantization_have_the_mean_of_the_levels_probability(law):
     bins = Bins.of("equal", 5, True)
     flow = ProbabilityFlow(Tolerance(1e-6, 1e-6))
     zeros = np.zeros(d)
-    n, k = 60, 400
+    n, k = 40, 100
 
     def estimate(draws):
         filling = Dequantized(bins, law)

@@ -12,7 +12,7 @@ from samplers.integrate import INTEGRATORS
 from samplers.ode import CLOCKS, InLogSNR, InTime
 from sde_lib import VE, VP, Conditional, Score, SubVP, pytree
 from tests.oracles import DIMS, MEAN, VARIANCE, isotropic, mixture_1d
-from tests.slow import but_slow
+from tests.slow import but_slow, slow
 
 SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 
@@ -44,7 +44,8 @@ CASES = {
     "ve log_snr dopri5": ("ve", "log_snr", "dopri5", False),
     "ve sigma tsit5 shared": ("ve", "sigma", "tsit5", True),
 }
-LONG = [n for n in CASES if n.startswith("vp") and "dopri5" not in n and n != "vp log_snr dopri8"]
+SHORT = ("vp log_snr dopri5", "vp time dopri5", "vp log_snr adams", "ve sigma tsit5 shared")
+LONG = [n for n in CASES if n not in SHORT]
 
 
 @pytest.mark.usefixtures("float64")
@@ -64,7 +65,7 @@ def test_the_flow_is_solved_to_the_tolerance(case):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", SDES)
+@pytest.mark.parametrize("name", but_slow(SDES, "subvp", "edm", "ddpm"))
 def test_the_adams_pair_follows_its_tolerance(name):
     """Errors fall as the 2/3 power of the tolerance or faster, evaluations grow as its -1/3."""
     sde = SDES[name]
@@ -84,7 +85,7 @@ CONTROLLED = {
     "exponential adams": AdaptiveAdams(1e-3, 1e-3),
     "sde": AdaptiveSDE(0.05),
 }  # fmt: skip
-MORE = [n for n in CONTROLLED if n.startswith(("tsit5", "bosh3", "dopri8 ", "adams shared"))]
+MORE = [n for n in CONTROLLED if n not in ("dopri5", "dopri5 shared", "adams", "sde")]
 
 
 @pytest.mark.usefixtures("float64")
@@ -110,7 +111,9 @@ def test_reported_evaluations_are_those_made(name):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ["dopri5", "adams", "exponential adams", "sde"])
+@pytest.mark.parametrize(
+    "name", but_slow(["dopri5", "adams", "exponential adams", "sde"], "exponential adams")
+)
 def test_each_sample_takes_its_own_steps(name):
     sde, sampler, times = VP(), CONTROLLED[name], jnp.asarray([1.0, 1e-3])
     x = points(sde, 12)
@@ -173,7 +176,9 @@ def test_too_few_steps_give_nan_and_not_a_wrong_sample():
         assert np.all(np.isnan(solve(sde, sampler, times, x).x))
 
 
-@pytest.mark.parametrize("sampler", [AdaptiveODE(1e-6, 1e-6), AdaptiveAdams(1e-5, 1e-5)])
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(AdaptiveODE(1e-6, 1e-6), marks=slow), AdaptiveAdams(1e-5, 1e-5)]
+)
 def test_frames_of_an_adaptive_run_are_states_of_it(sampler):
     sde, x = VP(), points(VP(), 3)
     times = LogSNR()(sde, 4, 1.0, 1e-3)
@@ -192,7 +197,7 @@ def test_frames_of_an_adaptive_run_are_states_of_it(sampler):
 # The reverse SDE ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SDES)
+@pytest.mark.parametrize("name", but_slow(SDES, "subvp", "ve", "edm", "ddpm"))
 def test_adaptive_sde_samples_have_the_moments(name):
     sde, n = SDES[name], 1500
     times = jnp.asarray([1.0, sde.t_min_sampling or 1e-5])

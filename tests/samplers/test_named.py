@@ -12,6 +12,7 @@ from samplers import IDDPM, Borrowed, Flow, Karras, Levels, PredictorCorrector
 from samplers.grids import iddpm_table
 from sde_lib import VE, VP, Gaussian, KarrasVE
 from tests.oracles import isotropic
+from tests.slow import but_slow
 from train_lib.experiment import Experiment
 
 
@@ -20,23 +21,36 @@ def c():
     return get_default().sampling
 
 
-def test_every_named_sampler_is_built_and_runs(c) -> None:
+ALONE = [(name, "none") for name in samplers.PREDICTORS if name != "none"]
+CORRECTED = [(name, "langevin") for name in ("euler_maruyama", "heun", "unipc", "ode")]
+QUICK = {("restart", "none"), ("seeds", "none"), ("accelerated", "none"), ("unipc", "langevin"),
+         ("ode", "langevin")}  # fmt: skip
+"""Of kinds that no other test builds by name and runs."""
+
+
+@pytest.mark.parametrize("pair", but_slow(ALONE + CORRECTED, *({*ALONE, *CORRECTED} - QUICK)))
+def test_every_named_sampler_is_built_and_runs(c, pair) -> None:
     """With its usual settings, alone and with a corrector; the result is near the data."""
     score = Gaussian.isotropic(VP(), jnp.full((4,), 0.7), 0.25)
     keys = samplers.sample_keys(jax.random.key(0), jnp.arange(200))
     c.grid = "karras"
-    alone = [(name, "none") for name in samplers.PREDICTORS if name != "none"]
-    corrected = [(name, "langevin") for name in ("euler_maruyama", "heun", "unipc", "ode")]
-    for predictor, corrector in alone + corrected:
-        c.predictor, c.corrector = predictor, corrector
-        c.num_steps = 4 if predictor in samplers.CHOOSE_THEIR_STEPS else 24
-        sampler = samplers.build(c)
-        times = samplers.build_times(c, score, 1000)
-        drawn = samplers.sample(score, sampler, times, keys, shape=(4,))
-        assert int(drawn.evaluations[0]) > c.num_steps
-        # 800 numbers: five standard errors are 0.09; 24 steps of the crudest add their own.
-        assert float(drawn.x.mean()) == pytest.approx(0.7, abs=0.3), (predictor, corrector)
-        assert 0.05 < float(drawn.x.var()) < 0.8, (predictor, corrector)
+    c.predictor, c.corrector = pair
+    c.num_steps = 4 if c.predictor in samplers.CHOOSE_THEIR_STEPS else 24
+    sampler = samplers.build(c)
+    times = samplers.build_times(c, score, 1000)
+    drawn = samplers.sample(score, sampler, times, keys, shape=(4,))
+    assert int(drawn.evaluations[0]) > c.num_steps
+    # 800 numbers: five standard errors are 0.09; 24 steps of the crudest add their own.
+    assert float(drawn.x.mean()) == pytest.approx(0.7, abs=0.3)
+    assert 0.05 < float(drawn.x.var()) < 0.8
+
+
+@pytest.mark.parametrize("name", [name for name, _ in ALONE])
+def test_every_named_sampler_is_built_and_planned(c, name) -> None:
+    c.grid, c.predictor, c.num_steps = "karras", name, 24
+    score = isotropic(VP())
+    plan = samplers.build(c).plan(score, samplers.build_times(c, score, 1000))
+    assert plan.nfe >= 24 or name in samplers.CHOOSE_THEIR_STEPS
 
 
 def test_pairs_are_built_in_the_order_asked_for(c) -> None:

@@ -89,11 +89,12 @@ TWICE = [
 @pytest.mark.parametrize("name", but_slow(DETERMINISTIC, *TWICE))
 def test_solvers_of_the_flow_have_their_order(name, reference):
     """Global error of a non-linear problem, N = 80 to 640, even in the log-SNR."""
-    sampler, steps = DETERMINISTIC[name], np.array([80, 160, 320, 640])
-    errors = [np.sqrt(np.mean((solve(sampler, int(n)) - reference) ** 2)) for n in steps]
-    # Round-off and the reference's own error are near 1e-14: they must not enter the fit.
-    seen = np.array(errors) > 1e-13
-    order = -np.polyfit(np.log(steps[seen]), np.log(np.array(errors)[seen]), 1)[0]
+    sampler = DETERMINISTIC[name]
+    error = lambda n: np.sqrt(np.mean((solve(sampler, n) - reference) ** 2))
+    steps, errors = [80, 640], [error(80), error(640)]
+    if errors[1] < 1e-13:  # near round-off, and the reference's own error
+        steps[1], errors[1] = 160, error(160)
+    order = -np.diff(np.log(errors))[0] / np.diff(np.log(steps))[0]
     assert sampler.order - 0.15 <= order <= sampler.order + 0.6, (order, errors)
 
 
@@ -131,7 +132,10 @@ STOCHASTIC = {
 }
 
 
-@pytest.mark.parametrize("name", STOCHASTIC)
+ALSO = ("ddim_half", "accelerated", "sde_dpm_solver_pp_1", "er_sde_1", "sa_solver", "seeds_1")
+
+
+@pytest.mark.parametrize("name", but_slow(STOCHASTIC, *ALSO))
 def test_stochastic_solvers_have_their_weak_order(name):
     """The exact error of the final variance on Gaussian data, karras grid, no Monte Carlo.
 
@@ -155,7 +159,7 @@ FLOWS = {
 
 
 @pytest.mark.parametrize("name", ["euler_maruyama", "reverse_diffusion", "ancestral", *FLOWS])
-@pytest.mark.parametrize("sde", ["vp", "subvp", "ve", "edm"])
+@pytest.mark.parametrize("sde", but_slow(["vp", "subvp", "ve", "edm"], "subvp", "edm"))
 def test_predictors_that_step_in_t_have_their_order_for_every_sde(sde, name):
     equation, sampler = SDES[sde], {**STOCHASTIC, **FLOWS}[name]
     end = float(equation.time_of_log_snr(jnp.asarray(-2 * jnp.log(0.05))))
@@ -254,9 +258,8 @@ OTHER_SCHEDULES = {"vp": VP(), "subvp": SubVP(), "ve": VE(0.005, 300.0)}
 
 
 ALIKE = set(INVARIANT) - {
-    "ddim", "runge_kutta_heun", "heun_in_angle", "dpm_solver_3", "exponential_data_4",
-    "dpm_solver_pp_2m", "lms_3", "unipc_2_bh2", "unipc_3", "accelerated_2", "ancestral",
-    "sde_dpm_solver_pp_2m", "er_sde_2", "sa_solver_corrected", "seeds_3", "edm",
+    "ddim", "heun_in_angle", "exponential_data_4", "unipc_3", "ancestral", "sa_solver_corrected",
+    "seeds_3", "edm",
 }  # fmt: skip
 
 

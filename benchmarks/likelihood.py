@@ -1,0 +1,230 @@
+"""Exact likelihood on the device against the published way, on the same network and data.
+
+    python -m benchmarks.likelihood --config configs/vp_digits.py:likelihood --workdir runs/digits
+
+The published way (score_sde) is SciPy's RK45 on the host, in t, rtol = atol = 1e-5, over the batch
+as one vector; the drift and its divergence (one Rademacher probe, by a vector-Jacobian product) are
+two compiled calls, each with a pass of its own through the network. Here one linearized pass gives
+both, in another clock, by several solvers and tolerances. All use the same images and probes; errors
+are root mean squares over the images, in bits per dimension, against 1,500 fixed steps. Times are
+medians of `--rounds` runs that take turns. With `--peer CHECKOUT` (of score_sde_pytorch; `--python`
+is an interpreter with torch) the original itself takes its turn, with random weights, and its
+seconds per evaluation are given.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import integrate
+
+import data_lib
+from benchmarks.peer import Peer, peer_spec
+from configs import command_line
+from eval_lib.bins import Bins
+from eval_lib.divergence import Hutchinson
+from eval_lib.flow import ProbabilityFlow, _DensityField
+from eval_lib.sampling import load_score
+from samplers import LogSNR
+from samplers.integrate import Tolerance
+from samplers.ode import CLOCKS, InLogSNR
+from sde_lib import Score
+from train_lib.experiment import Experiment
+
+PUBLISHED_TOLERANCE, EPS = 1e-5, 1e-5
+REFERENCE_STEPS = 1500
+WAYS = {
+    "adams, log_snr": (3e-4, 1e-4, 3e-5),
+    "dopri5, log_snr": (1e-4, 1e-5),
+    "dopri5, time": (1e-5,),
+}
+TRACE = Hutchinson()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One way: error in bits/dim, evaluations of the whole batch, seconds per evaluation."""
+
+    name: str
+    error: float
+    evaluations: int
+    seconds: float
+
+
+Way = Callable[[], tuple[np.ndarray, int]]
+"""-> (log p in nats per image, evaluations)."""
+
+
+def published(score: Score, x: jax.Array, keys: jax.Array) -> Way:
+    """As score_sde does it."""
+    sde, probe = score.sde, TRACE.draw(keys, x)[0]
+    drift = jax.jit(lambda x, t: score.velocity(x, t))
+    product = lambda x, t: jnp.sum(score.velocity(x, t) * probe)
+    divergence = jax.jit(
+        lambda x, t: jnp.sum(jax.grad(product)(x, t) * probe, axis=tuple(range(1, x.ndim)))
+    )
+
+    def field(t: float, y: np.ndarray) -> np.ndarray:
+        at = jnp.asarray(y[: x.size].reshape(x.shape), jnp.float32), jnp.float32(t)
+        parts = drift(*at), divergence(*at)
+        return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
+
+    def way() -> tuple[np.ndarray, int]:
+        start = np.concatenate([np.asarray(x, np.float64).ravel(), np.zeros(len(x))])
+        solution = integrate.solve_ivp(
+            field, (EPS, float(sde.T)), start, rtol=PUBLISHED_TOLERANCE, atol=PUBLISHED_TOLERANCE
+        )
+        last = solution.y[:, -1]
+        z = jnp.asarray(last[: x.size].reshape(x.shape), jnp.float32)
+        return np.asarray(sde.prior_log_prob(z)) + last[x.size :], solution.nfev
+
+    return way
+
+
+def ours(score: Score, x: jax.Array, keys: jax.Array, name: str, tolerance: float) -> Way:
+    """By a solver and clock of ours."""
+    solver, clock = name.split(", ")
+    flow = ProbabilityFlow(Tolerance(tolerance, tolerance), solver, CLOCKS[clock]())
+    density = jax.jit(lambda score, x, keys: flow.density(score, x, EPS, keys, TRACE))
+
+    def way() -> tuple[np.ndarray, int]:
+        found = density(score, x, keys)
+        return np.asarray(found.log_prob[:, 0]), int(found.evaluations.max())
+
+    return way
+
+
+def reference(score: Score, x: jax.Array, keys: jax.Array, times: jax.Array) -> jax.Array:
+    """By Heun's method in fixed steps, since in float32 error control has no more to go by."""
+    sde, clock = score.sde, InLogSNR()
+    field = _DensityField(clock, score, TRACE, TRACE.draw(keys, x))
+    q = clock.coordinate(sde, times)
+
+    def step(y: tuple, ends: tuple) -> tuple[tuple, None]:
+        a, b = (jnp.full(len(x), end) for end in ends)
+        h = ends[1] - ends[0]
+        first = field(a, y)
+        guess = jax.tree.map(lambda y, k: y + h * k, y, first)
+        second = field(b, guess)
+        return jax.tree.map(lambda y, k, m: y + h * (k + m) / 2, y, first, second), None
+
+    y = x * sde.alpha(times[0]) * clock.scale(sde, times[0]), jnp.zeros((len(x), 1))
+    (last, integral), _ = jax.lax.scan(step, y, (q[:-1], q[1:]))
+    scales = [jnp.log(clock.scale(sde, t)) for t in (times[0], times[-1])]
+    volume = sde.log_alpha(times[0]) + scales[0] - scales[1]
+    z = last / clock.scale(sde, times[-1])
+    return sde.prior_log_prob(z) + x[0].size * (integral[:, 0] + volume)
+
+
+def _timed(way: Way) -> float:
+    start = time.perf_counter()
+    _, evaluations = way()
+    return (time.perf_counter() - start) / evaluations
+
+
+def measure(
+    score: Score, x: jax.Array, rounds: int, peer: Peer | None
+) -> tuple[list[Figure], float | None]:
+    """(the published way, then every other; the original's seconds per evaluation)."""
+    keys = jax.random.split(jax.random.key(0), len(x))
+    times = LogSNR()(score.sde, REFERENCE_STEPS, float(score.sde.T), EPS)[::-1]
+    true = np.asarray(jax.jit(reference)(score, x, keys, times))
+    ways = {"published": published(score, x, keys)}
+    for name, tolerances in WAYS.items():
+        for tol in tolerances:
+            ways[f"{name}, {tol:g}"] = ours(score, x, keys, name, tol)
+    results = {name: way() for name, way in ways.items()}  # compiles
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    others = []
+    for _ in range(rounds):
+        for name, way in ways.items():
+            seconds[name].append(_timed(way))
+        if peer is not None:
+            others.append(peer.likelihood().wall)
+    d = x[0].size * np.log(2)
+    error = lambda found: float(np.sqrt(np.mean((found - true) ** 2)) / d)
+    figures = [
+        Figure(name, error(found), nfe, statistics.median(seconds[name]))
+        for name, (found, nfe) in results.items()
+    ]
+    return figures, statistics.median(others) if others else None
+
+
+def table(figures: list[Figure]) -> str:
+    """The figures as lines, with ratios to the first."""
+    first = figures[0]
+    lines = [
+        f"{'solver, clock, tolerance':26s} {'bits/dim off':>12s} {'NFE':>5s} {'of':>5s} "
+        f"{'ms/eval':>8s} {'of':>5s} {'seconds':>8s} {'speed':>6s}"
+    ]
+    for f in figures:
+        nfe, seconds = f.evaluations / first.evaluations, f.seconds / first.seconds
+        lines.append(
+            f"{f.name:26s} {f.error:12.2e} {f.evaluations:5d} {nfe:5.2f} {1e3 * f.seconds:8.2f} "
+            f"{seconds:5.2f} {f.evaluations * f.seconds:8.2f} {1 / (nfe * seconds):5.2f}x"
+        )
+    return "\n".join(lines)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Measure, print, and write the report if asked to."""
+    arguments, settings = command_line.split(arguments)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--workdir", required=True, type=Path, help="of a trained model")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer", type=Path, help="a checkout of score_sde_pytorch")
+    parser.add_argument("--python", default=sys.executable, help="with torch, for --peer")
+    parser.add_argument("--json", type=Path, help="a file to write the report to")
+    options = parser.parse_args(arguments)
+    config = command_line.load(options.config, settings)
+    if config.model.num_classes:
+        raise ValueError("model.num_classes must be 0: the published way knows no classes")
+    experiment = Experiment.of(config)
+    score, step = load_score(experiment, options.workdir)
+    images = data_lib.load(config.data).test.take(np.arange(options.batch))
+    bins = Bins.of("equal", images.levels or 256, config.data.centered)
+    u = np.random.default_rng(0).random(images.pixels.shape) - 0.5
+    x = jnp.asarray(bins.center(images.pixels.astype(np.int32)) + bins.spacing * u, jnp.float32)
+    config.sampling.batch_size = options.batch
+    with contextlib.ExitStack() as stack:
+        peer = None
+        if options.peer:
+            peer = stack.enter_context(Peer(options.peer, options.python, peer_spec(config, 1)))
+        figures, other = measure(score, x, options.rounds, peer)
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    print(f"step {step}, batch {options.batch}, {device}, t from {EPS:g} to {score.sde.T:g}")
+    print(table(figures))
+    if other is not None:
+        ratios = ", ".join(f"{f.name}: {other / f.seconds:.2f}x" for f in figures)
+        print(f"the original: {1e3 * other:.2f} ms/eval; as fast per evaluation as it, {ratios}")
+    if options.json:
+        report = {"step": step, "original": other, "figures": [asdict(f) for f in figures]}
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, and turn errors of the user's making into one line and exit code 2."""
+    try:
+        run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
