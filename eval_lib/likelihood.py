@@ -31,7 +31,7 @@ REPORT = "likelihood.json"
 OTHERS = ("eval.batch_size", "eval.num_samples", "eval.samplers", "eval.sampler_nfe",
           "eval.temperature", "eval.interpolations")  # fmt: skip
 """Settings of the `eval` section that no likelihood depends on."""
-EXTREMES = 32
+EXTREMES = 36
 """Images shown of each end."""
 
 
