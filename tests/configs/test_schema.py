@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from configs import command_line, schema
+from tests.slow import but_slow
 from train_lib.experiment import Experiment
 from train_lib.step import make_step
 
@@ -25,7 +26,10 @@ def test_the_configs_of_the_readme_are_there():
     assert named <= set(FILES)
 
 
-@pytest.mark.parametrize("name", FILES)
+ALSO = [n for n in FILES if n not in ("edm", "ve_cifar", "vp_digits")]
+
+
+@pytest.mark.parametrize("name", but_slow(FILES, *ALSO))
 def test_the_smoke_variant_of_a_config_makes_an_update(name):
     e = experiment(f"{name}:smoke")
     state = e.abstract_state()

@@ -198,6 +198,7 @@ def test_the_config_builds_its_experiment(name):
     assert jnp.allclose(label, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_smoke_variant_of_a_network_without_a_file_of_its_own_makes_an_update():
     e = Experiment.of(score_sde.get_config("vp/ddpm/church,smoke"))
     state = e.abstract_state()

@@ -95,7 +95,7 @@ def test_weights_of_dequantization_have_the_mean_of_the_levels_probability(law):
     bins = Bins.of("equal", 5, True)
     flow = ProbabilityFlow(Tolerance(1e-6, 1e-6))
     zeros = np.zeros(d)
-    n, k = 40, 100
+    n, k = 40, 30
 
     def estimate(draws):
         filling = Dequantized(bins, law)
@@ -170,6 +170,7 @@ def test_the_kernels_variance_costs_what_its_divergence_says():
     assert float(run("kernel").diffusion[0, 0]) == pytest.approx(expected, rel=1e-9)
 
 
+@slow
 def test_the_bound_of_levels_is_below_their_probability_and_near_it():
     """Gaussian data with the exact score: the gap is the decoder's and the prior's only."""
     sde, d = VP(), 16

@@ -203,7 +203,7 @@ def test_codes_are_written_and_decode_to_their_images(run):
     assert size(folder / "latents.png") == (6 * 34 + 2, 3 * 34 + 2)
 
 
-@pytest.mark.parametrize("split", ["test", "prior"])
+@pytest.mark.parametrize("split", ["test", pytest.param("prior", marks=pytest.mark.slow)])
 def test_interpolations_begin_and_end_at_the_images(run, split):
     settings = {"eval__rtol": 1e-4, "eval__atol": 1e-4, "eval__interpolations": 5}
     assert run("interpolate", eval__split=split, **settings)[0] == 0

@@ -108,6 +108,7 @@ def twice(arrays):
 
 
 REPEATING = (
+    "iDDPM, ADM, class, two heads", "EDM, sigma_data, no attention, grey, odd numbers",
     "VP, other constants, averaging residual encoder", "EDM, ADM, class and augmentation",
     "VP, ADM, no attention below the middle", "EDM, six taps, residual encoder, skip decoder",
 )  # fmt: skip

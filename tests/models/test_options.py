@@ -80,6 +80,8 @@ def _full_precision():
 
 
 REPEATING = (
+    "odd width, one channel, attention in the middle only", "both skips, three levels, two blocks",
+    "fir biggan fourier",
     "plain biggan", "output_skip plain", "output residual plain", "input_skip cat plain",
     "input residual plain", "ddpm blocks plain conv", "ddpm blocks plain no conv", "centered",
     "relu", "lrelu", "three taps", "two taps", "six uneven taps", "ddpm centered no conv",

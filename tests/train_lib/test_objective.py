@@ -111,6 +111,7 @@ def test_the_network_descends_the_loss_and_the_schedule_its_square():
     assert float(jnp.abs(found["schedule"]["c"]).max()) > 1e-6
 
 
+@pytest.mark.slow
 def test_training_a_schedule_lowers_the_variance_of_the_loss():
     """The exact score of Gaussian data, so that the schedule alone is left to train."""
     x0 = 0.5 * jax.random.normal(jax.random.key(1), (64, 8))
