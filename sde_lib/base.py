@@ -57,6 +57,8 @@ class SDE(abc.ABC):
     """Smallest usable time: training and likelihood stop here (published `eps`)."""
     t_min_sampling: ClassVar[float] = 1e-3
     """Time at which published sampling stops."""
+    learned: ClassVar[bool] = False
+    """Whether it has trained parameters of its own, beside the network's."""
 
     @abc.abstractmethod
     def log_alpha(self, t: Time) -> Time:

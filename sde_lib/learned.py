@@ -71,6 +71,7 @@ class LearnedVP(_OfLogSNR):
     # Its first level carries noise already.
     t_min = 0.0
     t_min_sampling = 0.0
+    learned = True
 
     def initial_shape(self) -> Shape:
         """Nearly straight: the log-SNR linear in t."""

@@ -28,6 +28,7 @@ class Trained(NamedTuple):
 def _safetensors(config: Any, trained: Trained, target: Path) -> list[str]:
     """Raw and averaged parameters and every setting, in one file."""
     flat = schema.flatten(config)
+    target.parent.mkdir(parents=True, exist_ok=True)
     safetensors_file.save(target, flat, trained.step, raw=trained.raw, ema=trained.ema)
     return []
 
@@ -63,7 +64,6 @@ def export(
     """
     trained = load(experiment, folder, log)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         notes = LAYOUTS[layout](experiment.config, trained, target)
     except OSError as error:
         raise workdir.WorkdirError(f"cannot write {target}, {plain_reason(error)}") from error

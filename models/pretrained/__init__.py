@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 import models
+import sde_lib
 from models.pretrained import diffusers, edm, safetensors_file, score_sde, score_sde_jax
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
 from models.pretrained.matching import adopted, config_of, disagreements, with_adopted
@@ -75,9 +76,14 @@ def params_of(opened: Opened, ema: bool) -> Any:
 
     Raises:
       MismatchError: checkpoint and config do not belong together.
-      PretrainedError: it has no such weights.
+      PretrainedError: it has no such weights, or not the noise schedule of the config.
     """
     checkpoint, form, config, _ = opened
+    if sde_lib.build(config).learned and form is not safetensors_file:
+        raise PretrainedError(
+            f"a checkpoint of {checkpoint.family} has no noise schedule, and sde.name="
+            f"{config.sde.name!r} learns one: give the SDE that it was trained with"
+        )
     differences = disagreements(checkpoint, config)
     network = models.build(config)
     try:

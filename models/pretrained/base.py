@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict, FrozenConfigDict
 
 import models
@@ -123,25 +124,27 @@ class MismatchError(PretrainedError):
         return f"the checkpoint does not fit the config: {'; '.join(told)}: {remedy}"
 
 
-def paths_and_shapes(network: nn.Module, config: ConfigDict) -> dict[Place, Shape]:
-    """Path and shape of every parameter; nothing is computed."""
-    return _traced(network, FrozenConfigDict({"model": config.model, "data": config.data}))
+def paths_and_shapes(
+    network: nn.Module, config: ConfigDict, join: Callable[[Any], Any] = lambda params: params
+) -> dict[Place, Shape]:
+    """Path and shape of every parameter of a network, or of what `join` makes of them.
+
+    Nothing is computed.
+    """
+    sections = FrozenConfigDict({"model": config.model, "data": config.data})
+    params = join(unflatten_dict(_traced(network, sections)))
+    return {path: tuple(leaf.shape) for path, leaf in flatten_dict(params).items()}
 
 
 # Raw and averaged weights are of the same network, and tracing a large one takes seconds.
 @lru_cache(maxsize=4)
-def _traced(network: nn.Module, config: FrozenConfigDict) -> dict[Place, Shape]:
-    found: dict[Place, Shape] = {}
-
-    def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> None:
-        for name, child in tree.items():
-            if hasattr(child, "shape"):
-                found[*path, name] = tuple(child.shape)
-            else:
-                walk(child, (*path, name))
+def _traced(network: nn.Module, config: FrozenConfigDict) -> dict[Place, jax.ShapeDtypeStruct]:
+    found: dict[Place, jax.ShapeDtypeStruct] = {}
 
     def trace(key: jax.Array) -> None:
-        walk(models.init(network, key, config), ())
+        # Taken here, where they are in the network's order: a pytree sorts them.
+        for path, leaf in flatten_dict(models.init(network, key, config)).items():
+            found[path] = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
     jax.eval_shape(trace, jax.random.key(0))
     return found

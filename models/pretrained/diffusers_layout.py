@@ -35,6 +35,11 @@ def layout(config: ConfigDict) -> Layout:
     Raises:
       PretrainedError: diffusers has no such network or no such SDE; it names the setting.
     """
+    if sde_lib.build(config).learned:
+        raise PretrainedError(
+            f"diffusers has no learned noise schedule, which sde.name={config.sde.name!r} has: "
+            "export as safetensors instead"
+        )
     if config.model.name.lower() not in BLOCKS:
         raise PretrainedError(
             f"diffusers has no network like model.name={config.model.name!r}, only "

@@ -7,8 +7,9 @@ The header of a trained model has, beside the list of arrays, texts under these 
     weights  "raw", "ema" or "raw,ema"
 
 and its arrays are named by their set and their place in the network, as
-"ema/down_0_block_0/conv_0/kernel". Others' tools read them as they are: kernels are laid out
-[height, width, in, out] and [in, out].
+"ema/down_0_block_0/conv_0/kernel", or, of a model with a learned noise schedule,
+"ema/network/down_0_block_0/conv_0/kernel" and "ema/schedule/a". Others' tools read them as they
+are: kernels are laid out [height, width, in, out] and [in, out].
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ml_collections import ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+import sde_lib
 from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
 from models.pretrained.tensors import PretrainedError
 
@@ -178,12 +180,14 @@ def read(path: Path | str) -> Checkpoint:
 
 
 def params(weights: Mapping[str, np.ndarray], network: nn.Module, config: ConfigDict) -> Any:
-    """The parameters of `network`, which `config` describes, from weights by their place in it.
+    """All that `config` trains, from weights by their place in it.
+
+    The parameters of `network` and, with a learned noise schedule, the schedule's.
 
     Raises:
       MismatchError: weights are missing, left over, or of other shapes.
     """
-    wanted = paths_and_shapes(network, config)
+    wanted = paths_and_shapes(network, config, sde_lib.build(config).join)
     return as_params(weights, wanted, {path: "/".join(path) for path in wanted})
 
 

@@ -10,7 +10,8 @@ import pytest
 
 import main
 from configs import command_line, schema
-from models.pretrained import diffusers, safetensors_file
+from eval_lib.sampling import load_score
+from models.pretrained import diffusers, load, safetensors_file
 from train_lib import workdir
 from train_lib.checkpoint import Checkpoints
 from train_lib.experiment import Experiment
@@ -23,17 +24,20 @@ SETTINGS = {
     "model.prediction": "published", "model.conditioning": "published",
 }  # fmt: skip
 
+LEARNED = (
+    "--config.sde.name=learned", "--config.training.objective=variational",
+    "--config.training.continuous=True",
+)  # fmt: skip
+
 
 def arguments(folder: Path, *more: str) -> list[str]:
     return ["--config", f"{CONFIG}:smoke", "--workdir", str(folder),
             *(f"--config.{name}={value}" for name, value in SETTINGS.items()), *more]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A workdir with a state whose raw and averaged parameters differ; its experiment and state."""
-    folder = tmp_path_factory.mktemp("run")
-    others, settings = command_line.split(arguments(folder))
+def written(folder, *more):
+    """A workdir with a state whose raw and averaged parameters differ; its config and state."""
+    others, settings = command_line.split(arguments(folder, *more))
     config = command_line.load(others[1], settings)
     experiment = Experiment.of(config)
     draw = np.random.default_rng(0).standard_normal
@@ -49,6 +53,16 @@ def trained(tmp_path_factory):
     with Checkpoints(folder / "checkpoints") as checkpoints:
         checkpoints.save(7, state, {}, wait=True)
     return folder, config, state
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("learned"), *LEARNED)
 
 
 def same(found, expected):
@@ -79,6 +93,43 @@ def test_a_workdir_is_exported_to_diffusers_bitwise(trained, tmp_path, capsys, e
     weights = diffusers.read(tmp_path / "out").ema
     expected = state["ema"][0] if ema else state["params"]
     assert same(diffusers.params(weights, network, config), expected)
+
+
+def test_a_learned_schedule_is_exported_and_imported_with_its_network(learned, tmp_path):
+    folder, config, state = learned
+    file, again = str(tmp_path / "model.safetensors"), tmp_path / "again"
+    export = ("--mode", "export", "--export_to", file, "--export_as", "safetensors")
+    assert main.main(arguments(folder, *LEARNED, *export)) == 0
+    assert main.main(["--mode", "import", "--import_from", file, "--workdir", str(again)]) == 0
+    made = command_line.load(str(again / "config.py"), {})
+    experiments = [(Experiment.of(c), w) for c, w in ((config, folder), (made, again))]
+    for ema, trained in ((True, state["ema"][0]), (False, state["params"])):
+        config.sampling.ema = made.sampling.ema = ema
+        exported, imported = (load_score(*each)[0] for each in experiments)
+        assert same(imported, exported)
+        assert same(imported.sde.shape, trained["schedule"])
+        assert same(load(file, ema=ema), exported)
+
+
+def test_what_holds_a_network_alone_is_refused_a_learned_schedule(
+    trained, learned, tmp_path, capsys
+):
+    target = tmp_path / "new" / "pipeline"
+    export = ("--mode", "export", "--export_to", str(target), "--export_as", "diffusers")
+    assert main.main(arguments(learned[0], *LEARNED, *export)) == 2
+    told = capsys.readouterr().err
+    assert "no learned noise schedule" in told
+    assert "sde.name='learned'" in told
+    assert "export as safetensors" in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+    assert main.main(arguments(trained[0], *export)) == 0
+    read = ("--mode", "import", "--import_from", str(target))
+    assert main.main(arguments(tmp_path / "again", *LEARNED, *read)) == 2
+    told = capsys.readouterr().err
+    assert "sde.name='learned'" in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "again").exists()
 
 
 BAD = {
