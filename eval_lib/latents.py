@@ -20,7 +20,7 @@ from data_lib.base import Log
 from eval_lib import pictures
 from eval_lib.estimators import build_flow, smallest_time
 from eval_lib.flow import Encoded, ProbabilityFlow, slerp
-from eval_lib.images import chosen
+from eval_lib.images import chosen, identity
 from eval_lib.results import Arrays, npz, read_json, same, set_aside
 from eval_lib.sampling import load_score
 from sde_lib import Conditional, Score
@@ -124,9 +124,9 @@ class _Results:
         self._log(f"wrote {self._folder}: {self._name}.npz, {self._name}.png, {self._name}.json")
 
 
-def _identity(config: Any, step: int, data: str) -> dict[str, Any]:
+def _identity(config: Any, step: int, data: dict[str, str]) -> dict[str, Any]:
     settings = {key: config.eval[key] for key in SETTINGS}
-    return {"step": step, "seed": config.seed, "data": data, "ema": config.sampling.ema,
+    return {**data, "step": step, "seed": config.seed, "ema": config.sampling.ema,
             "eval": settings}  # fmt: skip
 
 
@@ -154,7 +154,8 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     x = _unit(images)
     log(f"encoding {len(images)} images of {name} at step {step}")
     with _writing(folder):
-        results = _Results(folder, "latents", _identity(config, step, name), log)
+        own = _identity(config, step, identity(images, name))
+        results = _Results(folder, "latents", own, log)
         z, evaluations = coder.encode(x, labels)
         decoded, back = coder.decode(config.eval.temperature * z, labels)
         scaled = z / float(score.sde.prior_std)
@@ -195,10 +196,10 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     with _writing(folder):
         score, step = load_score(experiment, folder, log)
         coder = Coder(experiment, score)
-        codes, labels, name = ends(experiment, coder, pairs, log)
+        codes, labels, data = ends(experiment, coder, pairs, log)
         pairs, n = len(codes) // 2, config.eval.interpolations
-        results = _Results(folder, "interpolations", _identity(config, step, name), log)
-        log(f"interpolating {pairs} pairs of {name} at step {step}, {n} images each")
+        results = _Results(folder, "interpolations", _identity(config, step, data), log)
+        log(f"interpolating {pairs} pairs of {data['data']} at step {step}, {n} images each")
         part = np.linspace(0.0, 1.0, n, dtype=np.float32)
         between = slerp(jnp.asarray(codes[0::2]), jnp.asarray(codes[1::2]), jnp.asarray(part))
         z = config.eval.temperature * np.asarray(between).swapaxes(0, 1)  # [pairs, n, ...]
@@ -215,21 +216,21 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
 
 def _image_ends(
     experiment: Experiment, coder: Coder, pairs: int, log: Log
-) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """(codes [2 pairs, ...], labels, name) of the first images."""
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
+    """(codes [2 pairs, ...], labels, what they are of) of the first images."""
     config = experiment.config
     images, name = chosen(config, data_lib.load(config.data, log=log))
     images = images.take(np.arange(min(2 * pairs, len(images) // 2 * 2)))
     labels = _labels(images, experiment)
-    return coder.encode(_unit(images), labels)[0], labels, name
+    return coder.encode(_unit(images), labels)[0], labels, identity(images, name)
 
 
 def _prior_ends(
     experiment: Experiment, coder: Coder, pairs: int, log: Log
-) -> tuple[np.ndarray, np.ndarray | None, str]:
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
     """The same of codes drawn from the prior; classes in turn."""
     keys = samplers.sample_keys(experiment.key(LIKELIHOOD_STREAM), jnp.arange(2 * pairs))
     draw = lambda key: experiment.sde.prior_sample(key, experiment.image_shape)
     classes = experiment.config.model.num_classes
     labels = np.arange(2 * pairs, dtype=np.int32) % classes if classes else None
-    return np.asarray(jax.vmap(draw)(keys)), labels, "codes of the prior"
+    return np.asarray(jax.vmap(draw)(keys)), labels, {"data": "codes of the prior"}

@@ -19,7 +19,7 @@ from data_lib.base import patient
 from eval_lib import estimators, figures
 from eval_lib.bins import bits_per_dim
 from eval_lib.estimators import Estimate, Estimator
-from eval_lib.images import chosen, moments
+from eval_lib.images import chosen, identity, moments
 from eval_lib.results import Arrays, Parts, npz, read_json, same, set_aside
 from eval_lib.sampling import load_score
 from sde_lib import Conditional, Score
@@ -198,11 +198,12 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     score, step = load_score(experiment, folder, log)
     evaluator = make_evaluator(experiment, score, splits)
     images, name = chosen(config, splits)
-    identity = {
+    settings = {
+        **identity(images, name),
         "step": step,
         "seed": config.seed,
-        "data": name,
         "ema": config.sampling.ema,
+        "ancestral_variance": config.sampling.ancestral_variance,
         "given_classes": evaluator.labelled,
         "eval": {k: v for k, v in config.eval.to_dict().items() if f"eval.{k}" not in OTHERS},
     }
@@ -212,11 +213,11 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
         f"{config.eval.repeats} pass(es), {devices}")  # fmt: skip
     try:
         report = read_json(target / REPORT)
-        other = report is not None and not same(report, identity)
+        other = report is not None and not same(report, settings)
         set_aside(target, "likelihoods of other settings" if other else None, log)
-        parts = Parts(target, {**identity, "batch_size": batch})
+        parts = Parts(target, {**settings, "batch_size": batch})
         found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
-        report = {**identity, **summary(found, images.pixels[0].size)}
+        report = {**settings, **summary(found, images.pixels[0].size)}
         _write(target, report, found, images, config.eval.units)
         parts.remove()
     except OSError as error:
@@ -297,4 +298,5 @@ def _markdown(report: dict[str, Any], units: str) -> str:
     ]
     lines += ["", "Settings:", ""]
     lines += [f"    eval.{name} = {value!r}" for name, value in sorted(report["eval"].items())]
+    lines += [f"    sampling.ancestral_variance = {report['ancestral_variance']!r}"]
     return "\n".join(lines) + "\n"

@@ -10,7 +10,9 @@ from PIL import Image
 
 import main
 import models
+from data_lib import Images
 from eval_lib import likelihood
+from eval_lib.images import fingerprint
 from eval_lib.results import Parts
 from tests import tiny
 
@@ -111,6 +113,19 @@ def test_results_of_other_settings_are_moved_aside(run):
     assert report["evaluations"] == 4
 
 
+def test_the_kernels_variance_is_another_setting(run):
+    settings = {"eval__likelihood": "discrete_bound", "eval__bound_steps": 3,
+                "eval__dequantization": "none"}  # fmt: skip
+    kept = {}
+    for variance in ("posterior", "kernel"):
+        code, out, _ = run("likelihood", sampling__ancestral_variance=variance, **settings)
+        assert code == 0
+        kept[variance] = read(run.folder / "likelihood")
+    assert "they are now in" in out
+    assert np.all(kept["posterior"][0]["nats"] != kept["kernel"][0]["nats"])
+    assert kept["kernel"][1]["ancestral_variance"] == "kernel"
+
+
 def test_terms_of_a_bound_add_up_to_it(run):
     """Of levels: the code's length is the sum of the lengths of its parts."""
     settings = {"eval__likelihood": "discrete_bound", "eval__bound_steps": 3}
@@ -133,6 +148,56 @@ def test_images_of_a_file_have_log_densities(run, tmp_path):
     rows, report = read(run.folder / "likelihood")
     assert rows["nats"].shape == (3,)
     assert report["data"] == "mine.npz"
+
+
+def test_a_file_that_has_changed_is_another_file(run, tmp_path, monkeypatch):
+    """Neither its finished batches nor its results are taken for those of its old content."""
+    images = np.random.default_rng(0).random((4, 8, 8, 1)).astype(np.float32)
+    settings = {"eval__units": "nats", "eval__likelihood": "bound", "eval__bound_draws": 2,
+                "eval__batch_size": 2, "eval__num_images": 0}  # fmt: skip
+
+    def evaluate():
+        return run("likelihood", **settings, **save(tmp_path, images=images, labels=np.arange(4)))
+
+    put = Parts.put
+
+    def stop_at_the_first(self, name, arrays):
+        put(self, name, arrays)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Parts, "put", stop_at_the_first)
+        assert evaluate()[0] == 130
+    images[3] = 1 - images[3]
+    code, out, _ = evaluate()
+    assert code == 0
+    assert "evaluated before" not in out
+    before = read(run.folder / "likelihood")[0]["nats"]
+    images[2] = 1 - images[2]
+    code, out, _ = evaluate()
+    assert code == 0
+    assert "they are now in" in out
+    after = read(run.folder / "likelihood")[0]["nats"]
+    assert np.array_equal(before == after, [True, True, False, True])
+    assert np.array_equal(read(run.folder / "likelihood_1")[0]["nats"], before)
+
+
+def test_images_are_known_by_all_that_they_hold():
+    pixels, labels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1), np.arange(2)
+    changed = pixels.copy()
+    changed[1, 2, 3] += 1
+    others = [
+        Images(pixels, labels, 256),
+        Images(changed, labels, 256),
+        Images(pixels.reshape(2, 4, 3, 1), labels, 256),
+        Images(pixels.view(np.int8), labels, 256),
+        Images(pixels, labels, 24),
+        Images(pixels, labels[::-1], 256),
+        Images(pixels, None, 256),
+    ]
+    assert len({fingerprint(images) for images in others}) == len(others)
+    backwards = Images(pixels[::-1].copy()[::-1], labels.copy(), 256)
+    assert fingerprint(backwards) == fingerprint(others[0])
 
 
 PICTURES = np.zeros((3, 8, 8, 1), np.float32)
@@ -201,6 +266,18 @@ def test_codes_are_written_and_decode_to_their_images(run):
     assert "decoded again within" in out
     # Three rows of six images of 8 pixels, four times as large, 2 pixels of white between.
     assert size(folder / "latents.png") == (6 * 34 + 2, 3 * 34 + 2)
+
+
+def test_codes_of_a_file_that_has_changed_are_other_codes(run, tmp_path):
+    images, labels = np.zeros((6, 8, 8, 1), np.float32), np.arange(6)
+    close = {"eval__rtol": 1e-4, "eval__atol": 1e-4}
+    for mode, name in (("encode", "latents"), ("interpolate", "interpolations")):
+        for content in (images, 1 - images):
+            code, out, _ = run(mode, **close, **save(tmp_path, images=content, labels=labels))
+            assert code == 0
+            assert ("they are now in" in out) == (content is not images)
+        with np.load(run.folder / f"{name}_1" / f"{name}.npz") as arrays:
+            assert abs(arrays["images"]).max() < 0.1
 
 
 @pytest.mark.parametrize("split", ["test", pytest.param("prior", marks=pytest.mark.slow)])
