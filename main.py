@@ -3,6 +3,8 @@
     python main.py --config configs/vp_digits.py --mode train --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode sample --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode samplers --workdir runs/digits
+    python main.py --config configs/vp_digits.py --mode eval --workdir runs/digits
+    python main.py --config configs/vp_digits.py --mode stats --workdir runs/digits
     python main.py --config configs/vp_digits.py:likelihood --mode likelihood --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode encode --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode interpolate --workdir runs/digits
@@ -19,6 +21,7 @@ environment, a traceback says where), 130 and 143 stopped by Ctrl-C and SIGTERM.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -45,46 +48,16 @@ class Asked(NamedTuple):
     export_as: str
 
 
-def _train(asked: Asked) -> int:
-    from train_lib.experiment import Experiment
-    from train_lib.loop import train
+def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
+    """A mode that is `module.function(experiment, workdir)`; imported when it is called."""
 
-    return train(Experiment.of(asked.config), asked.workdir)
+    def run(asked: Asked) -> int:
+        from train_lib.experiment import Experiment
 
+        mode = getattr(importlib.import_module(module), function)
+        return mode(Experiment.of(asked.config), asked.workdir)
 
-def _sample(asked: Asked) -> int:
-    from eval_lib.sampling import sample
-    from train_lib.experiment import Experiment
-
-    return sample(Experiment.of(asked.config), asked.workdir)
-
-
-def _samplers(asked: Asked) -> int:
-    from eval_lib.compare import compare
-    from train_lib.experiment import Experiment
-
-    return compare(Experiment.of(asked.config), asked.workdir)
-
-
-def _likelihood(asked: Asked) -> int:
-    from eval_lib.likelihood import likelihood
-    from train_lib.experiment import Experiment
-
-    return likelihood(Experiment.of(asked.config), asked.workdir)
-
-
-def _encode(asked: Asked) -> int:
-    from eval_lib.latents import encode
-    from train_lib.experiment import Experiment
-
-    return encode(Experiment.of(asked.config), asked.workdir)
-
-
-def _interpolate(asked: Asked) -> int:
-    from eval_lib.latents import interpolate
-    from train_lib.experiment import Experiment
-
-    return interpolate(Experiment.of(asked.config), asked.workdir)
+    return run
 
 
 def _import(asked: Asked) -> int:
@@ -111,12 +84,14 @@ def _export(asked: Asked) -> int:
 
 
 MODES: dict[str, Callable[[Asked], int]] = {
-    "train": _train,
-    "sample": _sample,
-    "samplers": _samplers,
-    "likelihood": _likelihood,
-    "encode": _encode,
-    "interpolate": _interpolate,
+    "train": _of_experiment("train_lib.loop", "train"),
+    "sample": _of_experiment("eval_lib.sampling", "sample"),
+    "samplers": _of_experiment("eval_lib.compare", "compare"),
+    "eval": _of_experiment("eval_lib.evaluate", "evaluate"),
+    "stats": _of_experiment("eval_lib.evaluate", "stats"),
+    "likelihood": _of_experiment("eval_lib.likelihood", "likelihood"),
+    "encode": _of_experiment("eval_lib.latents", "encode"),
+    "interpolate": _of_experiment("eval_lib.latents", "interpolate"),
     "import": _import,
     "export": _export,
 }

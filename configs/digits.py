@@ -52,6 +52,7 @@ def base() -> ConfigDict:
     sampling.num_steps = 18
     sampling.num_samples = 100
     sampling.batch_size = 100
+    config.eval.extractor = "digits"
     return config
 
 

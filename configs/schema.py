@@ -198,7 +198,25 @@ SETTINGS: dict[str, Setting] = {
     "sampling.ema": Setting(True, ANY, "averaged weights (the first rate) or raw ones"),
     # eval
     "eval.batch_size": Setting(256, POSITIVE, "images at a time on held-out data"),
-    "eval.num_samples": Setting(1000, POSITIVE, "--mode samplers: images of each cell"),
+    "eval.num_samples": Setting(1000, POSITIVE, "--mode eval, samplers: images of each cell"),
+    "eval.metrics": Setting("all", ANY, "--mode eval: all that can be computed from samples, or "
+                            "names: fid, fid_infinity, kid, inception_score, precision_recall, "
+                            "sfid, class_fid, sliced, memorisation, authenticity, noise_error, "
+                            "bits_per_dim"),
+    "eval.extractor": Setting("inception", ANY, "--mode eval, stats: inception, dinov2, digits, "
+                              "pca, pixels, or FILE.py:FUNCTION of your own"),
+    "eval.weights": Setting("", ANY, "the file of the weights of inception or dinov2"),
+    "eval.resize": Setting("tf1", ANY, "inception: tf1, as first published, or half_pixel, as "
+                           "pytorch-fid"),
+    "eval.reference": Setting("train", ANY, "--mode eval, stats: train, test, all, or a .npz file "
+                              "of statistics"),
+    "eval.samples": Setting("", ANY, "--mode eval: a .npy or .npz file of samples, instead of "
+                            "drawing them"),
+    "eval.quantize": Setting("round", ANY, "samples to levels: round (to the nearest) or truncate"),
+    "eval.checkpoints": Setting("newest", ANY, "--mode eval: newest, all, or steps as '500,1000'"),
+    "eval.ema_rates": Setting((), RATES, "--mode eval: averages to evaluate, 0 for the raw "
+                              "weights; (): as sampling.ema says"),
+    "eval.held_out": Setting(True, ANY, "--mode eval: measure held-out images beside samples"),
     "eval.samplers": Setting(
         "ddim; heun; dpm_solver_pp; dpm_solver_pp order=3; deis; unipc; edm s_churn=10; "
         "ancestral; sde_dpm_solver_pp; er_sde; euler_maruyama; euler_maruyama corrector=langevin",
@@ -217,7 +235,8 @@ SETTINGS: dict[str, Setting] = {
     "eval.bins": Setting("equal", ANY, "of level v of L: equal, [v, v + 1] / L, as published, or "
                          "nearest, around v / (L - 1)"),
     "eval.dequantization": Setting("uniform", ANY, "uniform, truncated_normal, or none (bounds)"),
-    "eval.repeats": Setting(1, POSITIVE, "independent dequantizations and probes of every image"),
+    "eval.repeats": Setting(1, POSITIVE, "--mode eval: independent sets of samples; --mode "
+                            "likelihood: dequantizations and probes of every image"),
     "eval.importance_samples": Setting(1, POSITIVE, "dequantizations inside the logarithm"),
     "eval.trace": Setting("hutchinson", ANY, "of the Jacobian: hutchinson (probes) or exact"),
     "eval.probe": Setting("rademacher", ANY, "hutchinson: rademacher or gaussian"),

@@ -234,6 +234,6 @@ def deep(config: ConfigDict) -> None:
     config.update_from_flattened_dict(DEEP)
 
 
-VARIANTS = {"smoke": smoke}
+VARIANTS = {"smoke": smoke, **variants.RECIPES}
 CIFAR10_VARIANTS = {**VARIANTS, "deep": deep, "likelihood": variants.likelihood}
 """Of a file for one configuration; here the deep networks have paths of their own."""

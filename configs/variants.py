@@ -36,6 +36,46 @@ def smoke(config: ConfigDict) -> None:
     config.eval.batch_size = 8
 
 
+def fid(config: ConfigDict) -> None:
+    """`--mode eval` for a published FID: 50,000 samples by the config's sampler against the training
+    images. `eval.weights` is the file of the Inception network."""
+    config.eval.extractor = "inception"
+    config.eval.metrics = "fid, inception_score"
+    config.eval.reference = "train"
+    config.eval.num_samples = 50_000
+    config.eval.held_out = False
+
+
+def truncated(config: ConfigDict) -> None:
+    """`fid` as score_sde measured it: samples truncated, not rounded, to 256 levels."""
+    fid(config)
+    config.eval.quantize = "truncate"
+
+
+def ode_fid(config: ConfigDict) -> None:
+    """The same of samples by score_sde's probability-flow ODE: RK45 in t, tolerances of 1e-5."""
+    truncated(config)
+    config.sampling.predictor = "ode"
+    config.sampling.corrector = "none"
+    config.sampling.ode_solver = "dopri5"
+    config.sampling.ode_clock = "time"
+    config.sampling.rtol = config.sampling.atol = 1e-5
+
+
+def bits(config: ConfigDict) -> None:
+    """`--mode likelihood` for score_sde's bits/dim: uniform dequantization, five times over."""
+    config.eval.split = "test"
+    config.eval.repeats = 5
+    config.eval.eps = 1e-5
+    config.eval.ode_solver = "dopri5"
+    config.eval.ode_clock = "time"
+    config.eval.rtol = config.eval.atol = 1e-5
+
+
+RECIPES = {"fid": truncated, "ode_fid": ode_fid, "bits": bits}
+"""What score_sde published, measured as it was measured there."""
+
+
 def likelihood(config: ConfigDict) -> None:
     """Training for likelihood: noise spread over each level's bin, every log-SNR weighing alike.
 

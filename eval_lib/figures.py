@@ -48,6 +48,20 @@ def quality_png(
     return _png(figure)
 
 
+def curves_png(
+    curves: Mapping[str, tuple[list[float], list[float]]], across: str, up: str
+) -> bytes:
+    """One line per name -> (places, values)."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for name, (places, values) in curves.items():
+        axes.plot(places, values, label=name, marker="o", markersize=3)
+    axes.set(xlabel=across, ylabel=up)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
 def table_png(shown: Mapping[tuple[str, int], Float[np.ndarray, "n h w c"]]) -> bytes:
     """A grid of images for each (row, column): samplers down, budgets across, one noise for all."""
     plt = _pyplot()

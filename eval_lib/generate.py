@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,7 @@ class Generator:
     def _condition(self, indices: Int[Array, " b"]) -> Int[Array, " b"] | None:
         if not self.classes:
             return None
-        key = jax.random.fold_in(self.key, LABEL_STREAM)
-
-        def label(index: Int[Array, ""]) -> Int[Array, ""]:
-            round_key = jax.random.fold_in(key, index // self.classes)
-            return jax.random.permutation(round_key, self.classes)[index % self.classes]
-
-        return jax.vmap(label)(indices)
+        return _labels(jax.random.fold_in(self.key, LABEL_STREAM), indices, self.classes)
 
     def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
         """Samples first .. first + count - 1 as {samples [n, h, w, c] in [0, 1], ...}.
@@ -95,6 +90,17 @@ class Generator:
         if drawn.frames is not None:
             result["frames"] = np.asarray(self.scaler.inverse(drawn.frames))[:, :count]
         return result
+
+
+@partial(jax.jit, static_argnums=2)
+def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[Array, " b"]:
+    """Each run of `classes` indices in an order of its own."""
+
+    def label(index: Int[Array, ""]) -> Int[Array, ""]:
+        round_key = jax.random.fold_in(key, index // classes)
+        return jax.random.permutation(round_key, classes)[index % classes]
+
+    return jax.vmap(label)(indices)
 
 
 def make_generator(experiment: Experiment, score: Score) -> Generator:

@@ -1,0 +1,112 @@
+"""`--mode eval` and `--mode stats`: samples measured against a reference, by a stated protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import data_lib
+from configs import schema
+from data_lib.base import Log
+from eval_lib import extractors, protocol, reference
+from eval_lib.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
+from eval_lib.evaluation_report import write
+from eval_lib.featuring import QUANTIZE
+from eval_lib.results import read_json, same, set_aside
+from sde_lib import choose
+from train_lib import workdir
+from train_lib.experiment import Experiment
+from train_lib.files import plain_reason
+
+REPORT = "report.json"
+
+
+def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
+    """All that the numbers depend on."""
+    config = work.experiment.config
+    return {
+        "extractor": work.extractor.identity,
+        "reference": work.reference.info,
+        "metrics": list(work.metrics),
+        "not_computed": dict(skipped),
+        "num_samples": config.eval.num_samples,
+        "repeats": config.eval.repeats,
+        "quantize": config.eval.quantize,
+        "levels": work.levels,
+        "config": _training(config),
+        "of": [cell.identity for cell in cells],
+    }
+
+
+def _training(config: Any) -> dict[str, Any]:
+    """Every setting but those of sampling and evaluation, which are stated where they act."""
+    flat = schema.flatten(config)
+    return {k: v for k, v in flat.items() if not k.startswith(workdir.FREE_SECTIONS)}
+
+
+def _work(experiment: Experiment, folder: Path, log: Log, model: bool) -> tuple[Work, dict]:
+    config = experiment.config
+    choose("eval.quantize", config.eval.quantize, QUANTIZE)
+    protocol.asked(config)
+    splits = data_lib.load(config.data, log=log)
+    extractor = extractors.build(config, splits)
+    ref = reference.obtain(config, extractor, splits, folder, log)
+    labelled = bool(config.model.num_classes) if model else True
+    metrics, skipped = protocol.choose_metrics(config, extractor, ref, labelled, model)
+    return Work(experiment, folder, splits, extractor, ref, metrics, log), skipped
+
+
+def stats(experiment: Experiment, folder: Path, log: Log = print) -> int:
+    """Reference statistics of `eval.reference` in FOLDER/reference; returns 0."""
+    config = experiment.config
+    if config.eval.reference not in reference.SPLITS:
+        raise ValueError(
+            f"eval.reference must be one of {', '.join(reference.SPLITS)} with --mode stats, "
+            f"got {config.eval.reference!r}"
+        )
+    choose("eval.quantize", config.eval.quantize, QUANTIZE)
+    workdir.create(folder)
+    splits = data_lib.load(config.data, log=log)
+    found = reference.obtain(config, extractors.build(config, splits), splits, folder, log)
+    log(f"{found.path}: {found.info['count']} images of {found.info['dataset']} "
+        f"({found.info['split']}), {found.info['extractor']}")  # fmt: skip
+    return 0
+
+
+def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
+    """Fill FOLDER/evaluation: report.md, report.json and pictures; returns 0.
+
+    Samples (as levels) and their features stay in FOLDER/evaluation/draws, so that the same
+    command goes on after a kill, and other metrics need no new samples.
+    """
+    config = experiment.config
+    from_file = bool(config.eval.samples)
+    if from_file:
+        workdir.create(folder)
+        plans: list[Any] = [given(config, data_lib.load(config.data, log=log).train.levels)]
+    else:
+        workdir.check_model(folder, config)
+        averages = protocol.averages(config)
+        plans = [(step, *pair) for step in protocol.steps(config, folder, log) for pair in averages]
+    work, skipped = _work(experiment, folder, log, not from_file)
+    make = given_cell if from_file else model_cell
+    try:
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        cells = [make(work, *plan) for plan in plans]
+        if config.eval.held_out:
+            cells.append(held_out_cell(work))
+        told = _protocol(work, skipped, cells)
+        target = folder / FOLDER / "report"
+        old = read_json(target / REPORT)
+        other = old is not None and not same(old, {"protocol": told})
+        set_aside(target, "a report of other settings" if other else None, log)
+        target.mkdir(exist_ok=True)
+        for line in write(target, REPORT, told, cells, work.real("train")):
+            log(line)
+    except OSError as error:
+        raise workdir.WorkdirError(
+            f"cannot write to {folder / FOLDER}, {plain_reason(error)} (what is finished is kept)"
+        ) from error
+    log(f"wrote {target}: report.md, report.json and pictures")
+    return 0

@@ -1,0 +1,127 @@
+"""What metrics see of images, and what a metric is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+Vectors = Float[np.ndarray, "n d"]
+Numbers = Mapping[str, float | None]
+"""By name; None where there are too few images."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and covariance (divided by count - 1) in float64; count is None where nobody said."""
+
+    count: int | None
+    mean: Float[np.ndarray, " d"]
+    covariance: Float[np.ndarray, "d d"]
+
+    @classmethod
+    def of(cls, x: Vectors) -> Moments:
+        """Of vectors in memory, n >= 1."""
+        x = np.asarray(x, np.float64)
+        mean = x.mean(axis=0)
+        gap = x - mean
+        return cls(len(x), mean, gap.T @ gap / max(len(x) - 1, 1))
+
+    def __add__(self, other: Moments) -> Moments:
+        """Of both sets together (Chan et al. 1979, eq. 2.1): the way to stream through a dataset.
+
+        Raises ValueError where a count is not known.
+        """
+        if self.count is None or other.count is None:
+            raise ValueError("moments of sets of unknown size cannot be joined")
+        n = self.count + other.count
+        gap = other.mean - self.mean
+        scatter = (
+            (self.count - 1) * self.covariance
+            + (other.count - 1) * other.covariance
+            + self.count * other.count / n * np.outer(gap, gap)
+        )
+        return Moments(n, self.mean + other.count / n * gap, scatter / (n - 1))
+
+    @cached_property
+    def factor(self) -> Float[np.ndarray, "d r"]:
+        """F of full rank with F F^T = covariance; what is round-off of zero is left out."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
+        return vectors[:, kept] * np.sqrt(values[kept])
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """A set of images as one extractor sees it; None for what a file or an extractor lacks.
+
+    moments: of the features. pool [n, d]: the features. logits [n, k]: a classifier's.
+    spatial: moments of the spatial features. images: as integer levels. labels: classes.
+    """
+
+    moments: Moments
+    pool: Vectors | None = None
+    logits: Vectors | None = None
+    spatial: Moments | None = None
+    images: Shaped[np.ndarray, "n h w c"] | None = None
+    labels: Int[np.ndarray, " n"] | None = None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Samples, the reference, and the training and held-out images that a metric may ask for."""
+
+    samples: FeatureSet
+    reference: FeatureSet
+    train: Shaped[np.ndarray, "m h w c"] | None = None
+    test: Shaped[np.ndarray, "k h w c"] | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """compute(compared) -> numbers by name, the first of which is the one to look at.
+
+    needs: what `compute` uses of `Compared` that may be None, as keys of `WORDS`.
+    """
+
+    compute: Callable[[Compared], Numbers]
+    needs: tuple[str, ...] = ()
+
+    def lacking(self, has: Mapping[str, bool]) -> str:
+        """Why it cannot be computed where `has` says what is there; "" if it can."""
+        return next((WORDS[name] for name in self.needs if not has[name]), "")
+
+
+WORDS = {
+    "samples.logits": "the extractor has no classes",
+    "samples.spatial": "the extractor has no spatial features",
+    "samples.labels": "the samples have no classes",
+    "reference.pool": "the reference statistics have no features, only their moments",
+    "reference.spatial": "the reference statistics have no spatial features",
+    "reference.labels": "the reference statistics have no classes",
+    "samples.pool": "there are no features",
+    "samples.images": "there are no images",
+    "train": "there are no training images",
+    "test": "there are no held-out images",
+}
+"""What to say of something that is lacking."""
+
+
+def lacks(compared: Compared) -> dict[str, bool]:
+    """Whether each of `WORDS` is there."""
+    found = {}
+    for name in WORDS:
+        part, _, field = name.partition(".")
+        value = getattr(compared, part)
+        found[name] = (getattr(value, field) if field else value) is not None
+    return found
+
+
+def chosen_rows(n: int, most: int) -> Int[np.ndarray, " k"]:
+    """min(n, most) of 0 .. n - 1 at random, the same at every call, in order."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).permutation(n)[:most])

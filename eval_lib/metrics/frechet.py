@@ -1,0 +1,84 @@
+"""Frechet distances between Gaussians fitted to features: FID and its kin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eval_lib.metrics.base import Compared, FeatureSet, Moments, Numbers, Vectors
+
+BLOCKS = 5
+"""The extrapolation looks at all samples and at blocks of a half, a third, ... to this part."""
+
+
+def frechet(a: Moments, b: Moments) -> float:
+    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) of two Gaussians (Dowson & Landau 1982, eq. 16).
+
+    With C = F F^T the root's trace is the sum of the singular values of F^T F': no complex
+    round-off, and no square root of what round-off leaves of zero, whatever the ranks.
+    """
+    cross = np.linalg.svd(a.factor.T @ b.factor, compute_uv=False).sum()
+    traces = np.trace(a.covariance) + np.trace(b.covariance)
+    return float(np.sum((a.mean - b.mean) ** 2) + traces - 2 * cross)
+
+
+def fid(c: Compared) -> Numbers:
+    """The Frechet distance of the features (Heusel et al. 2017, arXiv:1706.08500, eq. 6).
+
+    With n samples of the reference's own law it is not 0: its bias falls as 1 / n.
+    """
+    return {"fid": frechet(c.reference.moments, c.samples.moments)}
+
+
+def _extrapolated(reference: Moments, x: Vectors) -> tuple[float, float]:
+    """(value at 1 / n = 0, its standard error) of a line through mean distances of blocks of n."""
+    shuffled = x[np.random.default_rng(0).permutation(len(x))]
+    counts = [k for k in range(1, BLOCKS + 1) if len(x) // k > 1]
+    means = [
+        np.mean([frechet(reference, Moments.of(block)) for block in np.array_split(shuffled, k)])
+        for k in counts
+    ]
+    design = np.stack([np.ones(len(counts)), np.asarray(counts) / len(x)], axis=1)
+    (value, slope), *_ = np.linalg.lstsq(design, np.asarray(means), rcond=None)
+    residual = np.asarray(means) - design @ np.asarray([value, slope])
+    noise = np.sum(residual**2) / max(len(counts) - 2, 1)
+    return float(value), float(np.sqrt(noise * np.linalg.pinv(design.T @ design)[0, 0]))
+
+
+def fid_infinity(c: Compared) -> Numbers:
+    """FID as the number of samples goes to infinity (Chong & Forsyth 2020, arXiv:1911.07023).
+
+    A line in 1 / n through the mean distances of all samples, of their halves, thirds, quarters and
+    fifths, which are disjoint (published: random subsets); `_fit_error` is what the fit leaves of
+    doubt. The reference's own bias stays, and n should be well above the number of features.
+    """
+    assert c.samples.pool is not None
+    value, error = _extrapolated(c.reference.moments, c.samples.pool)
+    return {"fid_infinity": value, "fid_infinity_fit_error": error}
+
+
+def sfid(c: Compared) -> Numbers:
+    """The Frechet distance of spatial features (Nash et al. 2021, arXiv:2103.03841, section 5)."""
+    assert c.reference.spatial is not None
+    assert c.samples.spatial is not None
+    return {"sfid": frechet(c.reference.spatial, c.samples.spatial)}
+
+
+def _by_class(c: FeatureSet, label: int) -> Vectors:
+    assert c.pool is not None
+    assert c.labels is not None
+    return c.pool[c.labels == label]
+
+
+def class_fid(c: Compared) -> Numbers:
+    """FID within each class that both sets have at least two images of, and their mean.
+
+    (Ravuri & Vinyals 2019, arXiv:1905.10887, section 3.) Its bias is that of few images.
+    """
+    assert c.samples.labels is not None
+    found: dict[str, float | None] = {}
+    for label in np.unique(c.samples.labels):
+        real, fake = _by_class(c.reference, label), _by_class(c.samples, label)
+        if min(len(real), len(fake)) > 1:
+            found[f"fid_class_{label}"] = frechet(Moments.of(real), Moments.of(fake))
+    mean = float(np.mean(list(found.values()))) if found else None  # type: ignore[arg-type]
+    return {"class_fid": mean, **found}

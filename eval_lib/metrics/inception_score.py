@@ -1,0 +1,33 @@
+"""The Inception score: how sure a classifier is of each sample, and how varied they are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eval_lib.metrics.base import Compared, Numbers, Vectors
+
+SPLITS = 10
+
+
+def score(logits: Vectors) -> float:
+    """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, arXiv:1606.03498, section 4)."""
+    logits = np.asarray(logits, np.float64)
+    logits = logits - logits.max(axis=1, keepdims=True)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    p = np.exp(log_p)
+    mean = p.mean(axis=0)
+    log_mean = np.log(np.where(mean > 0, mean, 1.0))
+    return float(np.exp((p * (log_p - log_mean)).sum(axis=1).mean()))
+
+
+def inception_score(c: Compared) -> Numbers:
+    """Of all samples at once, as score_sde reports it, and mean and deviation over ten splits in
+    the order they were drawn, as first published."""
+    assert c.samples.logits is not None
+    parts = np.array_split(c.samples.logits, min(SPLITS, len(c.samples.logits)))
+    values = np.asarray([score(part) for part in parts])
+    return {
+        "inception_score": score(c.samples.logits),
+        "inception_score_splits_mean": float(values.mean()),
+        "inception_score_splits_std": float(values.std()),
+    }

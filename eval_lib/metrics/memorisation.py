@@ -1,0 +1,50 @@
+"""Whether samples are copies of training images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eval_lib.metrics.base import Compared, Numbers, chosen_rows
+from eval_lib.metrics.manifold import nearest, neighbour_distances
+
+MOST = 2000
+"""Samples, and held-out images, that are looked at, at most."""
+CLOSE = 0.05
+
+
+def flat(images: np.ndarray) -> np.ndarray:
+    """Images as vectors."""
+    return images.reshape(len(images), -1).astype(np.float32)
+
+
+def memorisation(c: Compared) -> Numbers:
+    """Distances, pixel by pixel, from samples to the nearest training image.
+
+    train_close: the share of samples nearer to one than 95% of the held-out images are, which of
+    new images of the same law is 0.05; train_distance_ratio: their median distance over that of
+    held-out images; train_copies: the share that is some training image to the last level.
+    """
+    assert c.samples.images is not None
+    assert c.train is not None
+    assert c.test is not None
+    train = flat(c.train)
+    fake, _ = nearest(flat(c.samples.images[chosen_rows(len(c.samples.images), MOST)]), train)
+    held_out, _ = nearest(flat(c.test[chosen_rows(len(c.test), MOST)]), train)
+    # Levels are integers: distinct images are at least 1 apart.
+    return {
+        "train_close": float((fake < np.quantile(held_out, CLOSE)).mean()),
+        "train_distance_ratio": float(np.sqrt(np.median(fake) / max(np.median(held_out), 1e-12))),
+        "train_copies": float((fake < 0.5).mean()),
+    }
+
+
+def authenticity(c: Compared) -> Numbers:
+    """The share of samples whose nearest reference image, by features, has a nearer neighbour of
+    its own among the reference: 1/2 if samples are new draws of its law, less if they are copies
+    (Alaa et al. 2022, arXiv:2102.08921, section 3.2)."""
+    assert c.samples.pool is not None
+    assert c.reference.pool is not None
+    real = c.reference.pool[chosen_rows(len(c.reference.pool), 10_000)]
+    (own,) = neighbour_distances(real, 1)
+    distance, number = nearest(c.samples.pool[chosen_rows(len(c.samples.pool), MOST)], real)
+    return {"authenticity": float((distance > own[number]).mean())}

@@ -1,0 +1,63 @@
+"""How well the noise is predicted, level by level, on training and on held-out images."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from sde_lib import ModelScore
+from train_lib import sharding
+
+LEVELS, MOST = 20, 1000
+"""Noise levels, even in the log-SNR, and images of each split, at most."""
+
+
+@jax.jit
+def _errors(
+    score: ModelScore, x0: Array, labels: Array | None, times: Array, keys: PRNGKeyArray
+) -> Float[Array, "t b"]:
+    def at(t: Array, number: Array) -> Float[Array, " b"]:
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+        noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(own)
+        every = jnp.full(len(x0), t)
+        predicted = score.noise(score.sde.perturb(x0, noise, every), every, labels)
+        return jnp.mean((predicted - noise).reshape(len(x0), -1) ** 2, axis=1)
+
+    return jax.lax.map(lambda pair: at(*pair), (times, jnp.arange(len(times))))
+
+
+def levels(score: ModelScore, eps: float) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
+    """(times from eps to T, their log-SNR), even in the log-SNR."""
+    sde = score.sde
+    ends = sde.log_snr(jnp.asarray([eps, sde.T], float))
+    log_snr = jnp.linspace(ends[0], ends[1], LEVELS)
+    return jnp.clip(sde.time_of_log_snr(log_snr), eps, sde.T), log_snr
+
+
+def curve(
+    score: ModelScore,
+    x0: Float[np.ndarray, "n h w c"],
+    labels: np.ndarray | None,
+    times: Float[Array, " t"],
+    key: PRNGKeyArray,
+    batch: int,
+) -> Float[np.ndarray, " t"]:
+    """Mean squared error per pixel of the predicted noise at each time, in the network's range.
+
+    Over the first `MOST` images, each with noise of its own that depends on its number alone.
+    """
+    mesh = sharding.device_mesh()
+    x0 = x0[:MOST]
+    size = -(-min(batch, MOST) // mesh.size) * mesh.size  # one program for both splits
+    put = lambda x: jax.device_put(x, sharding.split(mesh))
+    copies = sharding.replicate(score, mesh)
+    found = []
+    for first in range(0, len(x0), size):
+        numbers = np.minimum(np.arange(first, first + size), len(x0) - 1)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, put(jnp.asarray(numbers)))
+        own = None if labels is None else put(labels[numbers])
+        errors = _errors(copies, put(x0[numbers]), own, times, keys)
+        found.append(np.asarray(errors)[:, : len(x0) - first])
+    return np.concatenate(found, axis=1).astype(np.float64).mean(axis=1)

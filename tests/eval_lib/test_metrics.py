@@ -1,0 +1,248 @@
+"""Metrics against closed forms, constructed sets, and loops that say what is meant."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.special
+
+from eval_lib.metrics import METRICS, Compared, FeatureSet, Moments, frechet
+from eval_lib.metrics.kernel import mmd2
+from eval_lib.metrics.manifold import nearest, neighbour_distances
+
+
+def draws(n, d, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+def sets(real, fake, **more):
+    of = lambda x: FeatureSet(Moments.of(x), x, **more)
+    return Compared(of(fake), of(real))
+
+
+def measure(name, *arguments, **more):
+    return METRICS[name].compute(sets(*arguments, **more))
+
+
+# Moments and Frechet distances -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(50,), (1, 49), (20, 1, 1, 28), (25, 25)])
+def test_moments_are_those_of_the_whole_whatever_the_split(sizes):
+    x = 100 + draws(50, 6)  # a mean that would cancel digits of a sum of squares
+    parts = np.split(x, np.cumsum(sizes)[:-1])
+    total = Moments.of(parts[0])
+    for part in parts[1:]:
+        total = total + Moments.of(part)
+    assert total.count == 50
+    np.testing.assert_allclose(total.mean, x.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(total.covariance, np.cov(x, rowvar=False), atol=1e-12)
+
+
+def test_moments_of_an_unknown_number_cannot_be_joined():
+    unknown = Moments(None, np.zeros(2), np.eye(2))
+    with pytest.raises(ValueError, match="unknown size"):
+        unknown + Moments.of(draws(3, 2))
+
+
+def rotation(d):
+    return np.linalg.qr(draws(d, d, seed=9))[0]
+
+
+@pytest.mark.parametrize("ranks", [(8, 8), (8, 3), (3, 8), (4, 4), (0, 5)])
+def test_frechet_of_commuting_covariances(ranks):
+    """tr(A + B - 2 (A B)^(1/2)) = sum (sqrt a - sqrt b)^2, whatever eigenvalues are zero."""
+    d = 8
+    q, rng = rotation(d), np.random.default_rng(1)
+    a, b = (np.where(np.arange(d) < rank, rng.uniform(0.1, 4, d), 0.0) for rank in ranks)
+    mean, other = rng.standard_normal((2, d))
+    found = frechet(Moments(None, mean, q * a @ q.T), Moments(None, other, q * b @ q.T))
+    expected = np.sum((mean - other) ** 2) + np.sum((np.sqrt(a) - np.sqrt(b)) ** 2)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_frechet_is_that_of_the_matrix_square_root():
+    a, b = Moments.of(draws(40, 7)), Moments.of(draws(50, 7, seed=1) @ draws(7, 7, seed=2))
+    root = scipy.linalg.sqrtm(a.covariance @ b.covariance)
+    expected = np.sum((a.mean - b.mean) ** 2)
+    expected += np.trace(a.covariance + b.covariance - 2 * root.real)
+    assert frechet(a, b) == pytest.approx(expected, rel=1e-10)
+    assert frechet(b, a) == pytest.approx(frechet(a, b), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [300, 40, 2])
+def test_a_set_is_nowhere_from_itself(n):
+    """Also with fewer images than features, whose covariance is singular."""
+    x = 3 * draws(n, 100) + 5
+    assert abs(measure("fid", x, x)["fid"]) < 1e-6
+
+
+def test_fid_infinity_takes_the_samples_bias_away():
+    """Of d = 10 from the reference's own law: FID of n is about d / n + (d + d^2) / (4 n) or more;
+    without it what is left is noise, of which 0.02 is four deviations over seeds (0.005)."""
+    d, n = 10, 1000
+    law = Moments(None, np.zeros(d), np.eye(d))
+    x = draws(n, d)
+    c = Compared(FeatureSet(Moments.of(x), x), FeatureSet(law))
+    plain = METRICS["fid"].compute(c)["fid"]
+    assert plain > d / n
+    assert abs(METRICS["fid_infinity"].compute(c)["fid_infinity"]) < min(0.02, plain / 2)
+
+
+def test_class_fid_is_the_mean_of_the_classes():
+    x, y = draws(60, 3), draws(60, 3, seed=1) + 1
+    labels = np.arange(60) % 3
+    found = measure("class_fid", x, y, labels=labels)
+    each = [frechet(Moments.of(x[labels == k]), Moments.of(y[labels == k])) for k in range(3)]
+    assert [found[f"fid_class_{k}"] for k in range(3)] == pytest.approx(each)
+    assert found["class_fid"] == pytest.approx(np.mean(each))
+
+
+def test_sfid_is_of_spatial_features():
+    near, far = Moments(9, np.zeros(3), np.eye(3)), Moments(9, np.full(3, 2.0), np.eye(3))
+    c = Compared(FeatureSet(near, spatial=near), FeatureSet(near, spatial=far))
+    assert METRICS["sfid"].compute(c)["sfid"] == pytest.approx(12.0)
+
+
+# Kernel distance ---------------------------------------------------------------------------------
+
+
+def test_mmd_is_the_sum_over_pairs():
+    x, y = draws(5, 3), draws(7, 3, seed=1) + 0.5
+    k = lambda a, b: (a @ b / 3 + 1) ** 3
+    off = lambda s: np.mean([k(a, b) for a, b in itertools.permutations(s, 2)])
+    cross = np.mean([k(a, b) for a in x for b in y])
+    assert mmd2(x, y) == pytest.approx(off(x) + off(y) - 2 * cross, rel=1e-12)
+
+
+def test_kid_is_unbiased_on_split_halves():
+    """Pairs within random halves and across them are alike, all of distinct images: the mean over
+    splits is 0, within four standard errors for 200. With the diagonal, which the biased form has,
+    it would not be. kid's own standard error agrees with the spread."""
+    x = draws(400, 5)
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(200):
+        order = rng.permutation(400)
+        found.append(measure("kid", x[order[:200]], x[order[200:]]))
+    values = np.asarray([f["kid"] for f in found])
+    assert abs(values.mean()) < 4 * values.std() / np.sqrt(200)
+    errors = np.asarray([f["kid_standard_error"] for f in found])
+    assert 0.7 < np.sqrt(np.mean(errors**2)) / values.std() < 1.4
+    diagonal = np.mean((np.sum(x**2, axis=1) / 5 + 1) ** 3) / 20  # of each of ten blocks
+    assert 2 * diagonal > 20 * values.std() / np.sqrt(200)
+
+
+def test_kid_sees_a_shift():
+    found = measure("kid", draws(500, 5), draws(300, 5, seed=1) + 0.5)
+    assert found["kid"] > 5 * found["kid_standard_error"] > 0
+
+
+# Inception score ---------------------------------------------------------------------------------
+
+
+def score(logits):
+    c = Compared(FeatureSet(Moments.of(logits), logits=logits), FeatureSet(Moments.of(logits)))
+    return METRICS["inception_score"].compute(c)
+
+
+def test_inception_score_of_sure_and_of_unsure_classifiers():
+    assert score(np.zeros((50, 7)))["inception_score"] == pytest.approx(1.0)
+    sure = 100.0 * np.eye(7)[np.arange(70) % 7]
+    found = score(sure)
+    assert found["inception_score"] == pytest.approx(7.0)
+    assert found["inception_score_splits_mean"] == pytest.approx(7.0)
+    assert found["inception_score_splits_std"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_inception_score_is_exp_of_the_mean_divergence():
+    logits = draws(40, 5)
+    p = scipy.special.softmax(logits, axis=1)
+    split = [scipy.special.rel_entr(q, q.mean(0)).sum(1).mean() for q in np.split(p, 10)]
+    found = score(logits)
+    whole = np.exp(scipy.special.rel_entr(p, p.mean(0)).sum(1).mean())
+    assert found["inception_score"] == pytest.approx(whole)
+    assert found["inception_score_splits_mean"] == pytest.approx(np.exp(split).mean())
+
+
+# Nearest neighbours ------------------------------------------------------------------------------
+
+
+def test_precision_recall_density_coverage_are_the_loops():
+    real, fake = draws(30, 2), 0.7 * draws(25, 2, seed=1) + 0.4
+    distance = lambda a, b: np.linalg.norm(a - b)
+    radius = lambda x, k: [sorted(distance(a, b) for b in x)[k] for a in x]
+    r3, r5, f3 = radius(real, 3), radius(real, 5), radius(fake, 3)
+    inside = lambda a, centres, radii: [
+        distance(a, c) <= r for c, r in zip(centres, radii, strict=True)
+    ]
+    expected = {
+        "precision": np.mean([any(inside(a, real, r3)) for a in fake]),
+        "recall": np.mean([any(inside(a, fake, f3)) for a in real]),
+        "density": np.mean([sum(inside(a, real, r5)) for a in fake]) / 5,
+        "coverage": np.mean([any(distance(a, c) <= r for a in fake)
+                             for c, r in zip(real, r5, strict=True)]),
+    }  # fmt: skip
+    found = measure("precision_recall", real, fake)
+    assert found == pytest.approx(expected)
+    assert min(found.values()) > 0
+    assert max(found[k] for k in ("precision", "recall", "coverage")) < 1
+
+
+def test_a_missing_mode_costs_recall_and_not_precision():
+    a, b = draws(100, 3), draws(100, 3, seed=1) + 100
+    found = measure("precision_recall", np.concatenate([a, b]), a)
+    assert found["precision"] == 1
+    assert found["recall"] == 0.5
+    assert found["coverage"] == 0.5
+    assert measure("precision_recall", a, b)["precision"] == 0
+
+
+def test_neighbours_keep_their_digits_far_from_the_origin():
+    x = draws(20, 2) * 1e-3 + 1e4
+    gaps = np.linalg.norm(x[:, None] - x[None], axis=2)
+    (first,) = neighbour_distances(x, 1)
+    np.testing.assert_allclose(np.sqrt(first), np.sort(gaps, axis=1)[:, 1], rtol=1e-6)
+    distance, number = nearest(x[:5], x)
+    assert list(number) == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(distance, 0, atol=1e-15)
+
+
+# Copies ------------------------------------------------------------------------------------------
+
+
+def images(n, seed):
+    return np.random.default_rng(seed).integers(0, 17, (n, 4, 4, 1)).astype(np.uint8)
+
+
+def test_copies_are_told_from_new_images():
+    train, test = images(200, 0), images(100, 1)
+
+    def of(samples):
+        flat = samples.reshape(len(samples), -1).astype(float)
+        own = FeatureSet(Moments.of(flat), flat, images=samples)
+        real = train.reshape(len(train), -1).astype(float)
+        c = Compared(own, FeatureSet(Moments.of(real), real), train, test)
+        return METRICS["memorisation"].compute(c) | METRICS["authenticity"].compute(c)
+
+    new = of(test)
+    assert new["train_close"] == pytest.approx(0.05, abs=0.011)
+    assert new["train_distance_ratio"] == 1
+    assert new["train_copies"] == 0
+    # Distances to the nearest of 200 and of 199: nearly even odds; 0.5 / sqrt(100) a deviation.
+    assert abs(new["authenticity"] - 0.5) < 0.2
+    half = of(np.concatenate([train[:50], test[:50]]))
+    assert half["train_copies"] == 0.5
+    assert of(train)["authenticity"] == 0
+
+
+def test_sliced_distance_of_a_shifted_set():
+    """Along a unit direction u a shift by c moves every quantile by c.u, whose mean square is
+    |c|^2 / d over directions: 256 of them leave 5% of doubt (four deviations are 18%)."""
+    x, c = draws(300, 8), np.full(8, 0.5)
+    found = measure("sliced", x, x + c)["sliced_wasserstein"]
+    assert found == pytest.approx(np.sqrt(c @ c / 8), rel=0.2)
+    assert measure("sliced", x, x[::-1])["sliced_wasserstein"] == pytest.approx(0, abs=1e-12)
+    # Sets of other sizes: every image twice is the same law.
+    assert measure("sliced", x, np.repeat(x, 2, axis=0))["sliced_wasserstein"] < 0.02
