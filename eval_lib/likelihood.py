@@ -10,18 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 from tqdm import tqdm
 
 import data_lib
 from data_lib import Images
 from data_lib.base import patient
 from eval_lib import estimators, figures
-from eval_lib.bins import bits_per_dim
 from eval_lib.estimators import Estimate, Estimator
 from eval_lib.images import chosen, identity, moments
 from eval_lib.results import Arrays, Parts, npz, read_json, same, set_aside
 from eval_lib.sampling import load_score
+from eval_lib.summary import headline, markdown, scales, summary
 from sde_lib import Conditional, Score
 from train_lib import sharding, workdir
 from train_lib.experiment import LIKELIHOOD_STREAM, Experiment
@@ -123,57 +123,6 @@ def evaluate(
     return {name: join(name) for name in found[0][0]}
 
 
-def _mean_and_error(values: Float[np.ndarray, " n"]) -> dict[str, float | None]:
-    """Mean over images, and the standard error of that mean."""
-    n = len(values)
-    error = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else None
-    return {"mean": float(values.mean()), "standard_error": error}
-
-
-def _share(values: Float[np.ndarray, "..."], axis: int) -> float | None:
-    """What the draws along one axis add to the standard error of the mean of all `values`."""
-    size = values.shape[axis]
-    if size < 2:
-        return None
-    variances = values.var(axis=axis, ddof=1) / size
-    return float(np.sqrt(variances.sum()) / variances.size)
-
-
-def summary(found: Arrays, d: int) -> dict[str, Any]:
-    """Means over the images with their standard errors, in nats per image and bits per dimension.
-
-    `standard_error` is over images, and has the noise of probes and dequantizations in it;
-    `of_probes` and `of_repeats` are what these alone add to it (repeats: dequantization and probes
-    together), None where there is one of them only. Images whose log-probability is not finite
-    are counted, and left out.
-    """
-    finite = np.asarray(np.isfinite(found["log_prob"]).all(axis=(0, 2)))
-    kept = {name: value[:, finite] for name, value in found.items()}
-    if not finite.any():
-        raise ValueError(
-            "no log-probability is finite: the solver gave up on every image (raise "
-            "eval.max_steps, eval.rtol or eval.atol), or the model's parameters are not finite"
-        )
-    nats = kept["log_prob"]
-    bits = bits_per_dim(nats, d)
-    terms = {n: v for n, v in kept.items() if n not in ("log_prob", "evaluations")}
-    return {
-        "images": len(finite),
-        "not_finite": int((~finite).sum()),
-        "bits_per_dim": {
-            **_mean_and_error(bits.mean(axis=(0, 2))),
-            "of_probes": _share(bits, 2),
-            "of_repeats": _share(bits.mean(axis=2), 0),
-        },
-        "nats": _mean_and_error(nats.mean(axis=(0, 2))),
-        "terms_bits_per_dim": {
-            name: float(bits_per_dim(value, d).mean()) for name, value in terms.items()
-        },
-        "evaluations": float(kept["evaluations"].mean()),
-        "evaluations_max": int(kept["evaluations"].max()),
-    }
-
-
 def make_evaluator(experiment: Experiment, score: Score, splits: data_lib.Splits) -> Evaluator:
     """What evaluates the config's images; ValueError for what data or model does not have."""
     config = experiment.config
@@ -217,8 +166,8 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
         set_aside(target, "likelihoods of other settings" if other else None, log)
         parts = Parts(target, {**settings, "batch_size": batch})
         found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
-        report = {**settings, **summary(found, images.pixels[0].size)}
-        _write(target, report, found, images, config.eval.units)
+        report = {**settings, **summary(found, images.pixels[0].size, images.levels)}
+        _write(target, report, found, images)
         parts.remove()
     except OSError as error:
         raise workdir.WorkdirError(
@@ -227,28 +176,17 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     if lost := report["not_finite"]:
         log(f"{lost} images have no finite log-probability and are left out of the means: "
             "raise eval.max_steps, eval.rtol or eval.atol")  # fmt: skip
-    log(_headline(report, config.eval.units))
+    log(headline(report))
     log(f"wrote {target}: likelihood.md, likelihood.npz, likelihood.png")
     return 0
 
 
-def _headline(report: dict[str, Any], units: str) -> str:
-    value = report[units]
-    error = value["standard_error"]
-    told = "" if error is None else f" +- {error:.4f}"
-    words = {"bits_per_dim": "bits/dim", "nats": "nats of log-probability per image"}[units]
-    return (
-        f"{value['mean']:.4f}{told} {words} over {report['images']} images, "
-        f"{report['evaluations']:.0f} evaluations each"
-    )
-
-
-def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images, units: str) -> None:
+def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images) -> None:
     """The files of finished likelihoods, the report last: where it is, the others belong to it."""
     (folder / REPORT).unlink(missing_ok=True)
-    d = images.pixels[0].size
-    nats = found["log_prob"].mean(axis=(0, 2))
-    rows = {"nats": nats, "bits_per_dim": bits_per_dim(nats, d)}
+    units, nats = report["eval"]["units"], found["log_prob"].mean(axis=(0, 2))
+    known = scales(images.pixels[0].size, images.levels)
+    rows = {unit: scale(nats) for unit, scale in known.items()}
     rows |= {name: value.mean(axis=0) for name, value in found.items() if name != "log_prob"}
     rows["log_prob"] = found["log_prob"].transpose(1, 0, 2)
     if images.labels is not None:
@@ -261,42 +199,5 @@ def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images, 
         rows[units][order], units, unit[order[:EXTREMES]], unit[order[::-1][:EXTREMES]]
     )
     atomic_write(folder / "likelihood.png", picture)
-    atomic_write(folder / "likelihood.md", _markdown(report, units).encode())
+    atomic_write(folder / "likelihood.md", markdown(report).encode())
     atomic_write_json(folder / REPORT, report)
-
-
-MEANINGS = {
-    "prior_mismatch": "owed to a prior that is not the data's law at T",
-    "truncation": "owed to stopping at eps (first order)",
-    "prior": "prior",
-    "reconstruction": "reconstruction",
-    "diffusion": "diffusion",
-}
-
-
-def _markdown(report: dict[str, Any], units: str) -> str:
-    bits, nats = report["bits_per_dim"], report["nats"]
-    number = lambda x: "" if x is None else f"{x:.4f}"
-    lines = [
-        f"{_headline(report, units)}.",
-        "",
-        f"{report['data']}, step {report['step']}, seed {report['seed']}"
-        + (", given the class of each image" if report["given_classes"] else "")
-        + ".",
-        "",
-        "| | bits/dim | nats per image |",
-        "|---|---|---|",
-        f"| mean | {bits['mean']:.4f} | {nats['mean']:.3f} |",
-        f"| standard error over images | {number(bits['standard_error'])} | "
-        f"{number(nats['standard_error'])} |",
-        f"| of it: probes | {number(bits['of_probes'])} | |",
-        f"| of it: repeats (dequantization and probes) | {number(bits['of_repeats'])} | |",
-    ]
-    lines += [
-        f"| {MEANINGS[name]} | {value:.6f} | |"
-        for name, value in report["terms_bits_per_dim"].items()
-    ]
-    lines += ["", "Settings:", ""]
-    lines += [f"    eval.{name} = {value!r}" for name, value in sorted(report["eval"].items())]
-    lines += [f"    sampling.ancestral_variance = {report['ancestral_variance']!r}"]
-    return "\n".join(lines) + "\n"

@@ -11,9 +11,9 @@ from PIL import Image
 import main
 import models
 from data_lib import Images
-from eval_lib import likelihood
 from eval_lib.images import fingerprint
 from eval_lib.results import Parts
+from eval_lib.summary import summary
 from tests import tiny
 
 ROUGH = {"eval__eps": 1e-2, "eval__rtol": 1e-2, "eval__atol": 1e-2, "eval__num_images": 6}
@@ -73,6 +73,9 @@ def test_a_report_says_what_its_table_holds(run):
     assert f"{bits['mean']:.4f} +- {bits['standard_error']:.4f} bits/dim over 6 images" in out
     text = (run.folder / "likelihood" / "likelihood.md").read_text()
     assert f"{bits['mean']:.4f}" in text
+    assert (
+        f"| of it: probes | {bits['of_probes']:.4f} | {report['nats']['of_probes']:.3f} |" in text
+    )
     assert "eval.num_probes = 3" in text
     assert size(run.folder / "likelihood" / "likelihood.png")[0] > 500
     assert not (run.folder / "likelihood" / "parts").exists()
@@ -109,7 +112,7 @@ def test_results_of_other_settings_are_moved_aside(run):
     assert "they are now in" in out
     assert (run.folder / "likelihood_1" / "likelihood.npz").read_bytes() == first
     _, report = read(run.folder / "likelihood")
-    assert set(report["terms_bits_per_dim"]) == {"prior", "reconstruction", "diffusion"}
+    assert set(report["bits_per_dim"]["terms"]) == {"prior", "reconstruction", "diffusion"}
     assert report["evaluations"] == 4
 
 
@@ -131,8 +134,9 @@ def test_terms_of_a_bound_add_up_to_it(run):
     settings = {"eval__likelihood": "discrete_bound", "eval__bound_steps": 3}
     assert run("likelihood", eval__dequantization="none", **settings)[0] == 0
     _, report = read(run.folder / "likelihood")
-    total = sum(report["terms_bits_per_dim"].values())
-    assert report["bits_per_dim"]["mean"] == pytest.approx(total, rel=1e-5)
+    for unit in ("bits_per_dim", "nats"):
+        total = sum(report[unit]["terms"].values())
+        assert report[unit]["mean"] == pytest.approx(total, rel=1e-5)
     assert report["evaluations"] == 4
 
 
@@ -144,10 +148,14 @@ def save(folder, **arrays):
 def test_images_of_a_file_have_log_densities(run, tmp_path):
     images = np.random.default_rng(0).random((3, 8, 8, 1)).astype(np.float32)
     mine = save(tmp_path, images=images, labels=np.arange(3))
-    assert run("likelihood", eval__units="nats", eval__num_images=0, **mine)[0] == 0
+    code, out, _ = run("likelihood", eval__units="nats", eval__num_images=0, **mine)
+    assert code == 0
     rows, report = read(run.folder / "likelihood")
     assert rows["nats"].shape == (3,)
     assert report["data"] == "mine.npz"
+    text = (run.folder / "likelihood" / "likelihood.md").read_text()
+    assert f"{report['nats']['terms']['truncation']:.5f}" in text
+    assert not any("bits" in told for told in (*rows, *report, text, out))
 
 
 def test_a_file_that_has_changed_is_another_file(run, tmp_path, monkeypatch):
@@ -309,18 +317,21 @@ def test_a_summary_gives_every_part_of_the_error_its_own_number():
         "evaluations": np.full((r, n), 7.0),
         "truncation": np.zeros((r, n)),
     }
-    told = likelihood.summary(found, d)["bits_per_dim"]
+    told = summary(found, d, 17)["bits_per_dim"]
     assert told["mean"] == pytest.approx(3, abs=0.05)
     within = {"rel": 0.05}  # chi-square of 20,000 draws and more: 1% is two deviations
     assert told["of_probes"] == pytest.approx(2 / (r * n * p) ** 0.5, **within)
     assert told["of_repeats"] == pytest.approx(((9 + 4 / p) / (r * n)) ** 0.5, **within)
     total = 1 + (9 + 4 / p) / r
     assert told["standard_error"] == pytest.approx((total / n) ** 0.5, **within)
+    nats = summary(found, d, None)["nats"]
+    for name in ("standard_error", "of_probes", "of_repeats"):
+        assert nats[name] == pytest.approx(told[name] * d * np.log(2), rel=1e-9)
 
 
 def test_images_without_a_finite_number_are_counted_and_left_out():
     found = {"log_prob": np.array([[[1.0], [np.nan], [3.0]]]), "evaluations": np.ones((1, 3))}
-    told = likelihood.summary(found, 1)
+    told = summary(found, 1, 17)
     assert (told["images"], told["not_finite"], told["nats"]["mean"]) == (3, 1, 2.0)
     with pytest.raises(ValueError, match="no log-probability is finite"):
-        likelihood.summary({**found, "log_prob": found["log_prob"] * np.nan}, 1)
+        summary({**found, "log_prob": found["log_prob"] * np.nan}, 1, 17)
