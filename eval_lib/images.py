@@ -10,6 +10,7 @@ import numpy as np
 
 import data_lib
 from data_lib import Images, arrays
+from data_lib.transforms import to_unit
 
 SPLITS = ("test", "train")
 
@@ -85,6 +86,5 @@ def _check_labels(images: Images, classes: int, name: str) -> None:
 
 def moments(images: Images, centered: bool) -> tuple[np.ndarray, np.ndarray]:
     """(mean, variance) of each pixel of each channel, in the network's range."""
-    unit = images.pixels.astype(np.float64) / ((images.levels or 2) - 1)
-    scaled = data_lib.Scaler(centered)(unit)
-    return scaled.mean(axis=0), scaled.var(axis=0)
+    scaled = data_lib.Scaler(centered)(to_unit(images.pixels, images.levels))
+    return scaled.mean(axis=0, dtype=np.float64), scaled.var(axis=0, dtype=np.float64)

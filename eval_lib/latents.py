@@ -17,7 +17,8 @@ import data_lib
 import samplers
 from data_lib import Images, Scaler
 from data_lib.base import Log
-from eval_lib import pictures
+from data_lib.transforms import to_unit
+from eval_lib import batches, pictures
 from eval_lib.estimators import build_flow, smallest_time
 from eval_lib.flow import Encoded, ProbabilityFlow, slerp
 from eval_lib.images import chosen, identity
@@ -69,15 +70,14 @@ class Coder:
     def _batches(
         self, run: Any, values: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        size = -(-min(self._size, len(values)) // self._mesh.size) * self._mesh.size
+        total, devices = len(values), self._mesh.size
+        size = batches.even(total, self._size)
         put = lambda x: jax.device_put(x, sharding.split(self._mesh))
         outputs, evaluations = [], []
-        starts = range(0, len(values), size)
-        for first in tqdm(starts, unit="batch", desc="codes", disable=None):
-            numbers = np.minimum(np.arange(first, first + size), len(values) - 1)
+        for first in tqdm(range(0, total, size), unit="batch", desc="codes", disable=None):
+            numbers, count = batches.numbers(first, size, total, devices), min(size, total - first)
             own = None if labels is None else put(labels[numbers])
             done = run(self._flow, self._score, put(values[numbers]), own, self._eps)
-            count = min(size, len(values) - first)
             outputs.append(np.asarray(done.z)[:count])
             evaluations.append(np.asarray(done.evaluations)[:count])
         return np.concatenate(outputs), np.concatenate(evaluations)
@@ -86,7 +86,7 @@ class Coder:
         self, images: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
     ) -> tuple[Float[np.ndarray, "n h w c"], np.ndarray]:
         """(codes, evaluations [n])."""
-        return self._batches(encode_batch, self._scaler(images.astype(np.float32)), labels)
+        return self._batches(encode_batch, self._scaler(images), labels)
 
     def decode(
         self, codes: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
@@ -96,12 +96,16 @@ class Coder:
         return self._scaler.inverse(x), evaluations
 
 
-def _unit(images: Images) -> Float[np.ndarray, "n h w c"]:
-    return (images.pixels / ((images.levels or 2) - 1)).astype(np.float32)
-
-
 def _labels(images: Images, experiment: Experiment) -> np.ndarray | None:
     return images.labels if experiment.config.model.num_classes else None
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise workdir.WorkdirError(f"cannot write to {folder}, {plain_reason(error)}") from error
 
 
 class _Results:
@@ -111,16 +115,18 @@ class _Results:
         self._folder, self._name, self._identity, self._log = folder / name, name, identity, log
         report = read_json(self._folder / f"{name}.json")
         other = report is not None and not same(report, identity)
-        set_aside(self._folder, "results of other settings" if other else None, log)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with _writing(self._folder):
+            set_aside(self._folder, "results of other settings" if other else None, log)
+            self._folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:
         """The report last: where it is, the others belong to it."""
         base = self._folder / self._name
-        base.with_suffix(".json").unlink(missing_ok=True)
-        atomic_write(base.with_suffix(".npz"), npz(arrays))
-        atomic_write(base.with_suffix(".png"), pictures.rows_png(shown))
-        atomic_write_json(base.with_suffix(".json"), {**self._identity, **found})
+        with _writing(self._folder):
+            base.with_suffix(".json").unlink(missing_ok=True)
+            atomic_write(base.with_suffix(".npz"), npz(arrays))
+            atomic_write(base.with_suffix(".png"), pictures.rows_png(shown))
+            atomic_write_json(base.with_suffix(".json"), {**self._identity, **found})
         self._log(f"wrote {self._folder}: {self._name}.npz, {self._name}.png, {self._name}.json")
 
 
@@ -128,14 +134,6 @@ def _identity(config: Any, step: int, data: dict[str, str]) -> dict[str, Any]:
     settings = {key: config.eval[key] for key in SETTINGS}
     return {**data, "step": step, "seed": config.seed, "ema": config.sampling.ema,
             "eval": settings}  # fmt: skip
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise workdir.WorkdirError(f"cannot write to {folder}, {plain_reason(error)}") from error
 
 
 def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
@@ -151,27 +149,26 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     images, name = chosen(config, data_lib.load(config.data, log=log))
     score, step = load_score(experiment, folder, log)
     coder, labels = Coder(experiment, score), _labels(images, experiment)
-    x = _unit(images)
+    x = to_unit(images.pixels, images.levels)
     log(f"encoding {len(images)} images of {name} at step {step}")
-    with _writing(folder):
-        own = _identity(config, step, identity(images, name))
-        results = _Results(folder, "latents", own, log)
-        z, evaluations = coder.encode(x, labels)
-        decoded, back = coder.decode(config.eval.temperature * z, labels)
-        scaled = z / float(score.sde.prior_std)
-        error = np.sqrt(np.mean((decoded - x) ** 2, axis=(1, 2, 3)))
-        found = {
-            "images": len(x),
-            "evaluations_to_encode": float(evaluations.mean()),
-            "evaluations_to_decode": float(back.mean()),
-            "round_trip_rms": {"mean": float(error.mean()), "max": float(error.max())},
-            "code_mean": float(scaled.mean()),
-            "code_std": float(scaled.std()),
-        }
-        arrays = {"z": z, "images": x, "decoded": decoded}
-        arrays |= {} if images.labels is None else {"labels": images.labels}
-        grey = np.clip(0.5 + scaled / 6, 0, 1)
-        results.write(arrays, np.stack([x, grey, decoded])[:, :SHOWN], found)
+    own = _identity(config, step, identity(images, name))
+    results = _Results(folder, "latents", own, log)
+    z, evaluations = coder.encode(x, labels)
+    decoded, back = coder.decode(config.eval.temperature * z, labels)
+    scaled = z / float(score.sde.prior_std)
+    error = np.sqrt(np.mean((decoded - x) ** 2, axis=(1, 2, 3)))
+    found = {
+        "images": len(x),
+        "evaluations_to_encode": float(evaluations.mean()),
+        "evaluations_to_decode": float(back.mean()),
+        "round_trip_rms": {"mean": float(error.mean()), "max": float(error.max())},
+        "code_mean": float(scaled.mean()),
+        "code_std": float(scaled.std()),
+    }
+    arrays = {"z": z, "images": x, "decoded": decoded}
+    arrays |= {} if images.labels is None else {"labels": images.labels}
+    grey = np.clip(0.5 + scaled / 6, 0, 1)
+    results.write(arrays, np.stack([x, grey, decoded])[:, :SHOWN], found)
     log(f"decoded again within {error.mean():.2e} of the images (root mean square, of [0, 1])"
         f", {evaluations.mean():.0f} evaluations to encode")  # fmt: skip
     return 0
@@ -193,24 +190,23 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     if not pairs:
         raise ValueError("eval.num_images must be at least 2 to interpolate, got 1")
     ends = _prior_ends if config.eval.split == PRIOR and not config.eval.images else _image_ends
-    with _writing(folder):
-        score, step = load_score(experiment, folder, log)
-        coder = Coder(experiment, score)
-        codes, labels, data = ends(experiment, coder, pairs, log)
-        pairs, n = len(codes) // 2, config.eval.interpolations
-        results = _Results(folder, "interpolations", _identity(config, step, data), log)
-        log(f"interpolating {pairs} pairs of {data['data']} at step {step}, {n} images each")
-        part = np.linspace(0.0, 1.0, n, dtype=np.float32)
-        between = slerp(jnp.asarray(codes[0::2]), jnp.asarray(codes[1::2]), jnp.asarray(part))
-        z = config.eval.temperature * np.asarray(between).swapaxes(0, 1)  # [pairs, n, ...]
-        own = None
-        if labels is not None:
-            nearer = np.where(part[None] < 0.5, labels[0::2, None], labels[1::2, None])
-            own = nearer.ravel().astype(np.int32)
-        x, evaluations = coder.decode(z.reshape(-1, *z.shape[2:]), own)
-        x = x.reshape(z.shape)
-        found = {"pairs": pairs, "evaluations_to_decode": float(evaluations.mean())}
-        results.write({"images": x, "z": z}, x[:SHOWN], found)
+    score, step = load_score(experiment, folder, log)
+    coder = Coder(experiment, score)
+    codes, labels, data = ends(experiment, coder, pairs, log)
+    pairs, n = len(codes) // 2, config.eval.interpolations
+    results = _Results(folder, "interpolations", _identity(config, step, data), log)
+    log(f"interpolating {pairs} pairs of {data['data']} at step {step}, {n} images each")
+    part = np.linspace(0.0, 1.0, n, dtype=np.float32)
+    between = slerp(jnp.asarray(codes[0::2]), jnp.asarray(codes[1::2]), jnp.asarray(part))
+    z = config.eval.temperature * np.asarray(between).swapaxes(0, 1)  # [pairs, n, ...]
+    own = None
+    if labels is not None:
+        nearer = np.where(part[None] < 0.5, labels[0::2, None], labels[1::2, None])
+        own = nearer.ravel().astype(np.int32)
+    x, evaluations = coder.decode(z.reshape(-1, *z.shape[2:]), own)
+    x = x.reshape(z.shape)
+    found = {"pairs": pairs, "evaluations_to_decode": float(evaluations.mean())}
+    results.write({"images": x, "z": z}, x[:SHOWN], found)
     return 0
 
 
@@ -221,8 +217,11 @@ def _image_ends(
     config = experiment.config
     images, name = chosen(config, data_lib.load(config.data, log=log))
     images = images.take(np.arange(min(2 * pairs, len(images) // 2 * 2)))
+    if not len(images):
+        raise ValueError(f"{name} holds one image: give two at least to interpolate between")
     labels = _labels(images, experiment)
-    return coder.encode(_unit(images), labels)[0], labels, identity(images, name)
+    codes, _ = coder.encode(to_unit(images.pixels, images.levels), labels)
+    return codes, labels, identity(images, name)
 
 
 def _prior_ends(

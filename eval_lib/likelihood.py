@@ -16,7 +16,8 @@ from tqdm import tqdm
 import data_lib
 from data_lib import Images
 from data_lib.base import patient
-from eval_lib import estimators, figures
+from data_lib.transforms import to_unit
+from eval_lib import batches, estimators, figures
 from eval_lib.estimators import Estimate, Estimator
 from eval_lib.images import chosen, identity, moments
 from eval_lib.results import Arrays, Parts, npz, read_json, same, set_aside
@@ -62,9 +63,7 @@ class Evaluator:
         `size` >= count is the compiled program's; it is rounded up to the devices.
         """
         mesh = sharding.device_mesh()
-        padded = -(-size // mesh.size) * mesh.size
-        # What fills the last batch is evaluated, and cut off below.
-        numbers = np.minimum(np.arange(first, first + padded), len(self.images) - 1)
+        numbers = batches.numbers(first, size, len(self.images), mesh.size)
         part = self.images.take(numbers)
         put = lambda x: jax.device_put(x, sharding.split(mesh))
         data = put(part.pixels.astype(np.int32) if part.levels else part.pixels)
@@ -76,11 +75,6 @@ class Evaluator:
         found = estimate(self.estimator, score, data, labels, keys)
         arrays = {"log_prob": found.log_prob, "evaluations": found.evaluations, **found.terms}
         return {name: np.asarray(value)[:count] for name, value in arrays.items()}
-
-
-def _even(total: int, batch: int) -> int:
-    """A batch size of at most `batch` that leaves the last batch no smaller than it must be."""
-    return -(-total // -(-total // batch))
 
 
 def _jobs(total: int, batch: int, repeats: int) -> Iterator[tuple[str, int, int, int]]:
@@ -102,7 +96,7 @@ def evaluate(
     Every image is there once per repeat. Finished batches are kept in `parts`.
     """
     total = len(evaluator.images)
-    batch = _even(total, batch)
+    batch = batches.even(total, batch)
     jobs = list(_jobs(total, batch, repeats))
     if done := parts.done([name for name, *_ in jobs]):
         log(f"{done} of {len(jobs)} batches were evaluated before: going on from there")
@@ -194,10 +188,10 @@ def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images) 
     atomic_write(folder / "likelihood.npz", npz(rows))
     order = np.argsort(-nats)
     order = order[np.isfinite(nats[order])]
-    unit = images.pixels / ((images.levels or 2) - 1)
-    picture = figures.likelihood_png(
-        rows[units][order], units, unit[order[:EXTREMES]], unit[order[::-1][:EXTREMES]]
+    most, least = (
+        to_unit(images.pixels[chosen[:EXTREMES]], images.levels) for chosen in (order, order[::-1])
     )
+    picture = figures.likelihood_png(rows[units][order], units, most, least)
     atomic_write(folder / "likelihood.png", picture)
     atomic_write(folder / "likelihood.md", markdown(report).encode())
     atomic_write_json(folder / REPORT, report)

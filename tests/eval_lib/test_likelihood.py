@@ -11,6 +11,7 @@ from PIL import Image
 import main
 import models
 from data_lib import Images
+from eval_lib import latents
 from eval_lib.images import fingerprint
 from eval_lib.results import Parts
 from eval_lib.summary import summary
@@ -286,6 +287,29 @@ def test_codes_of_a_file_that_has_changed_are_other_codes(run, tmp_path):
             assert ("they are now in" in out) == (content is not images)
         with np.load(run.folder / f"{name}_1" / f"{name}.npz") as arrays:
             assert abs(arrays["images"]).max() < 0.1
+
+
+def test_what_cannot_be_written_and_what_cannot_be_read_are_told_apart(run, monkeypatch):
+    (run.folder / "latents").touch()
+    code, _, error = run("encode")
+    assert code == 2
+    assert f"cannot write to {run.folder / 'latents'}" in error
+
+    def unreadable(*_):
+        raise OSError(5, "Input/output error", "checkpoints/2")
+
+    monkeypatch.setattr(latents, "load_score", unreadable)
+    for mode in ("encode", "interpolate"):
+        code, _, error = run(mode)
+        assert code == 2
+        assert error == "error: checkpoints/2: the disk reports an input/output error\n"
+
+
+def test_one_image_has_nothing_to_be_interpolated_to(run, tmp_path):
+    one = save(tmp_path, images=np.zeros((1, 8, 8, 1), np.float32), labels=np.arange(1))
+    code, _, error = run("interpolate", **one)
+    assert code == 2
+    assert "mine.npz holds one image" in error
 
 
 @pytest.mark.parametrize("split", ["test", pytest.param("prior", marks=pytest.mark.slow)])
