@@ -37,7 +37,7 @@ def smoke(config: ConfigDict) -> None:
 
 
 def fid(config: ConfigDict) -> None:
-    """`--mode eval` for a published FID: 50,000 samples by the config's sampler against the training
+    """`--mode eval` for a published FID: 50,000 samples by the config's sampler, and all training
     images. `eval.weights` is the file of the Inception network."""
     config.eval.extractor = "inception"
     config.eval.metrics = "fid, inception_score"

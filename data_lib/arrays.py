@@ -71,7 +71,9 @@ def _images(pixels: np.ndarray, labels: np.ndarray | None, what: str) -> Images:
         pixels = pixels[..., None]
     if pixels.ndim != 4 or not pixels.size:
         raise ValueError(f"{what} must have shape [N, H, W, C] or [N, H, W], got {pixels.shape}")
-    return Images(_pixels(pixels, what), _labels(labels, len(pixels), what), _levels(pixels, what))
+    return Images(
+        _pixels(pixels, what), checked_labels(labels, len(pixels), what), _levels(pixels, what)
+    )
 
 
 def _levels(pixels: np.ndarray, what: str) -> int | None:
@@ -92,7 +94,8 @@ def _pixels(pixels: np.ndarray, what: str) -> Shaped[np.ndarray, "n h w c"]:
     return pixels.astype(np.float32)
 
 
-def _labels(labels: np.ndarray | None, count: int, what: str) -> np.ndarray | None:
+def checked_labels(labels: np.ndarray | None, count: int, what: str) -> np.ndarray | None:
+    """Classes as int32; ValueError unless there is one integer for each of `count` images."""
     if labels is None:
         return None
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):

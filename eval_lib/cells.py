@@ -14,7 +14,7 @@ import numpy as np
 
 import data_lib
 from data_lib import Images
-from data_lib.arrays import IMAGE_KEYS
+from data_lib.arrays import IMAGE_KEYS, checked_labels
 from data_lib.arrays import read as read_arrays
 from data_lib.base import Log
 from data_lib.transforms import Scaler, to_unit
@@ -24,6 +24,7 @@ from eval_lib.extractors import Extractor
 from eval_lib.featuring import LEVELS, Featurer, quantize
 from eval_lib.generate import make_generator
 from eval_lib.images import fingerprint
+from eval_lib.likelihood import bits_per_dim_of
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
 from eval_lib.reference import Reference
 from eval_lib.results import Identity, read_json, same
@@ -171,8 +172,6 @@ def _of_model(
         for split in ("held_out", "train"):
             numbers[f"noise_error_{split}"] = float(np.mean(curves[split]))
     if "bits_per_dim" in work.metrics:
-        from eval_lib.likelihood import bits_per_dim_of
-
         numbers |= bits_per_dim_of(work.experiment, score, work.splits, folder, work.log)
     return numbers, curves
 
@@ -205,7 +204,7 @@ def given(config: Any, levels: int | None) -> tuple[Images, str]:
             f"eval.samples: {path} must hold images [n, {', '.join(map(str, wanted))}] under one "
             f"of {', '.join(IMAGE_KEYS)}, got {list(pixels.shape)}"
         )
-    labels = arrays.get("labels")
+    labels = checked_labels(arrays.get("labels"), len(pixels), str(path))
     if np.issubdtype(pixels.dtype, np.floating):
         found = Images(quantize(pixels, levels, config.eval.quantize), labels, levels or LEVELS)
     elif pixels.dtype == np.uint8 and levels in (None, 256):

@@ -13,6 +13,7 @@ from eval_lib import extractors, protocol, reference
 from eval_lib.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
 from eval_lib.evaluation_report import write
 from eval_lib.featuring import QUANTIZE
+from eval_lib.likelihood import SETTINGS
 from eval_lib.results import read_json, same, set_aside
 from sde_lib import choose
 from train_lib import workdir
@@ -34,6 +35,8 @@ def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict
         "repeats": config.eval.repeats,
         "quantize": config.eval.quantize,
         "levels": work.levels,
+        "eps": config.eval.eps,
+        "likelihood": {k: config.eval[k] for k in SETTINGS if "bits_per_dim" in work.metrics},
         "config": _training(config),
         "of": [cell.identity for cell in cells],
     }

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from data_lib.base import Log, patient
 from data_lib.transforms import to_unit
+from eval_lib import batches
 from eval_lib.extractors import Extractor, extract
 from eval_lib.metrics import FeatureSet, Moments
 from eval_lib.results import Arrays, Parts
@@ -58,8 +59,7 @@ class Featurer:
     def __call__(self, pixels: Shaped[np.ndarray, "n h w c"]) -> Arrays:
         """Of at most `size` images in integer levels, as {pool, logits, spatial} without None."""
         mesh = sharding.device_mesh()
-        padded = -(-self.size // mesh.size) * mesh.size
-        rows = np.minimum(np.arange(padded), len(pixels) - 1)
+        rows = batches.numbers(0, self.size, len(pixels), mesh.size)
         images = jax.device_put(to_unit(pixels, self.levels)[rows], sharding.split(mesh))
         network = sharding.replicate(self.extractor.network, mesh)
         found = extract(network, images)._asdict()
@@ -67,17 +67,17 @@ class Featurer:
 
 
 def streamed(
-    batches: Iterator[Arrays], images: np.ndarray | None, labels: np.ndarray | None, total: int
+    parts: Iterator[Arrays], images: np.ndarray | None, labels: np.ndarray | None, total: int
 ) -> FeatureSet:
-    """The set of all batches, in their order: moments of all, features of `KEPT` of them.
+    """The set of all parts, in their order: moments of all, features of `KEPT` of them.
 
-    Batches may be read from the disk one by one: no more than `KEPT` are in memory.
+    Parts may be read from the disk one by one: no more than `KEPT` are in memory.
     """
     pool = spatial = None
     kept: dict[str, list[np.ndarray]] = {"pool": [], "logits": []}
     rows = _kept_rows(total)
     first = 0
-    for batch in batches:
+    for batch in parts:
         pool = _join(pool, batch["pool"])
         if "spatial" in batch:
             spatial = _join(spatial, batch["spatial"])
@@ -119,14 +119,14 @@ def features_of(
     number: of the first image, if they are some of more, so that each part has a name of its own.
     """
     total = len(pixels)
-    batches = [slice(k, min(k + featurer.size, total)) for k in range(0, total, featurer.size)]
-    names = [f"{number + rows.start:08d}_{rows.stop - rows.start}" for rows in batches]
+    slices = [slice(k, min(k + featurer.size, total)) for k in range(0, total, featurer.size)]
+    names = [f"{number + rows.start:08d}_{rows.stop - rows.start}" for rows in slices]
     if done := parts.done(names):
         log(f"{done} of {len(names)} batches of features were there: going on from there")
     tell = patient(log)
 
     def every() -> Iterator[Arrays]:
-        bar = tqdm(zip(names, batches, strict=True), total=len(names), unit="batch",
+        bar = tqdm(zip(names, slices, strict=True), total=len(names), unit="batch",
                    desc=what, disable=None)  # fmt: skip
         for name, rows in bar:
             arrays = parts.get(name)

@@ -20,7 +20,7 @@ from data_lib.transforms import to_unit
 from eval_lib import batches, estimators, figures
 from eval_lib.estimators import Estimate, Estimator
 from eval_lib.images import chosen, identity, moments
-from eval_lib.results import Arrays, Parts, npz, read_json, same, set_aside
+from eval_lib.results import Arrays, Identity, Parts, npz, read_json, same, set_aside
 from eval_lib.sampling import load_score
 from eval_lib.summary import headline, markdown, scales, summary
 from sde_lib import Conditional, Score
@@ -29,9 +29,11 @@ from train_lib.experiment import LIKELIHOOD_STREAM, Experiment
 from train_lib.files import atomic_write, atomic_write_json, plain_reason
 
 REPORT = "likelihood.json"
-OTHERS = ("eval.batch_size", "eval.num_samples", "eval.samplers", "eval.sampler_nfe",
-          "eval.temperature", "eval.interpolations")  # fmt: skip
-"""Settings of the `eval` section that no likelihood depends on."""
+SETTINGS = ("split", "images", "num_images", "likelihood", "units", "bins", "dequantization",
+            "repeats", "importance_samples", "trace", "probe", "num_probes", "eps", "ode_solver",
+            "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
+            "bound_steps")  # fmt: skip
+"""Of the `eval` section: what likelihoods depend on."""
 EXTREMES = 36
 """Images shown of each end."""
 
@@ -127,6 +129,39 @@ def make_evaluator(experiment: Experiment, score: Score, splits: data_lib.Splits
     return Evaluator(score, estimator, images, key, config.model.num_classes > 0)
 
 
+def _settings(config: Any, images: Images, name: str) -> Identity:
+    """What likelihoods depend on, beside the model."""
+    return {
+        **identity(images, name),
+        "seed": config.seed,
+        "ancestral_variance": config.sampling.ancestral_variance,
+        "given_classes": config.model.num_classes > 0,
+        "eval": {name: config.eval[name] for name in SETTINGS},
+    }
+
+
+def bits_per_dim_of(
+    experiment: Experiment,
+    score: Score,
+    splits: data_lib.Splits,
+    folder: Path,
+    log: Callable[[str], None],
+) -> dict[str, float | None]:
+    """Mean bits per dimension of `eval.split` with its standard error, and no files but the parts
+    in FOLDER/likelihood; ValueError for continuous data, which has none."""
+    config = experiment.config
+    images, name = chosen(config, splits)
+    if images.levels is None:
+        raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
+    evaluator = make_evaluator(experiment, score, splits)
+    batch = config.eval.batch_size
+    parts = Parts(folder / "likelihood", {**_settings(config, images, name), "batch_size": batch})
+    found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
+    bits = summary(found, images.pixels[0].size, images.levels)["bits_per_dim"]
+    names = {"mean": "bits_per_dim", "standard_error": "bits_per_dim_standard_error"}
+    return {told: bits[name] for name, told in names.items()}
+
+
 def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
     """Fill FOLDER/likelihood; returns 0.
 
@@ -141,15 +176,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     score, step = load_score(experiment, folder, log)
     evaluator = make_evaluator(experiment, score, splits)
     images, name = chosen(config, splits)
-    settings = {
-        **identity(images, name),
-        "step": step,
-        "seed": config.seed,
-        "ema": config.sampling.ema,
-        "ancestral_variance": config.sampling.ancestral_variance,
-        "given_classes": evaluator.labelled,
-        "eval": {k: v for k, v in config.eval.to_dict().items() if f"eval.{k}" not in OTHERS},
-    }
+    settings = {**_settings(config, images, name), "step": step, "ema": config.sampling.ema}
     target, batch = folder / "likelihood", config.eval.batch_size
     devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
     log(f"log-probabilities of {len(images)} images of {name} at step {step}, "

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from eval_lib import batches
 from sde_lib import ModelScore
 from train_lib import sharding
 
@@ -50,14 +51,14 @@ def curve(
     """
     mesh = sharding.device_mesh()
     x0 = x0[:MOST]
-    size = -(-min(batch, MOST) // mesh.size) * mesh.size  # one program for both splits
     put = lambda x: jax.device_put(x, sharding.split(mesh))
     copies = sharding.replicate(score, mesh)
     found = []
+    size = min(batch, MOST)  # one program for both splits
     for first in range(0, len(x0), size):
-        numbers = np.minimum(np.arange(first, first + size), len(x0) - 1)
+        numbers = batches.numbers(first, size, len(x0), mesh.size)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, put(jnp.asarray(numbers)))
         own = None if labels is None else put(labels[numbers])
         errors = _errors(copies, put(x0[numbers]), own, times, keys)
-        found.append(np.asarray(errors)[:, : len(x0) - first])
+        found.append(np.asarray(errors)[:, : min(size, len(x0) - first)])
     return np.concatenate(found, axis=1).astype(np.float64).mean(axis=1)
