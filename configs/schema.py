@@ -181,6 +181,10 @@ SETTINGS: dict[str, Setting] = {
                               "posterior: share of the noise that is renewed"),
     "sampling.n_steps_each": Setting(1, POSITIVE, "corrector steps per predictor step"),
     "sampling.norm": Setting("noise_level", ANY, "langevin's norms: noise_level, sample, batch"),
+    "sampling.guidance": Setting(1.0, NOT_NEGATIVE, "classifier-free: weight of the class; 1: "
+                                 "none, 0: no class (needs model.label_dropout in training)"),
+    "sampling.guidance_min": Setting(0.0, NOT_NEGATIVE, "least sigma / alpha that is guided"),
+    "sampling.guidance_max": Setting(1e30, POSITIVE, "largest sigma / alpha that is guided"),
     "sampling.noise_removal": Setting(True, ANY, "return the denoised last state"),
     "sampling.num_steps": Setting(0, NOT_NEGATIVE, "of the time grid; 0: sde.num_scales; of "
                                   "adaptive solvers: times at which a corrector acts"),

@@ -20,7 +20,7 @@ from data_lib import Scaler
 from data_lib.base import patient
 from eval_lib import pictures
 from eval_lib.results import Parts, npz, read_json, same, set_aside
-from sde_lib import Conditional, Score
+from sde_lib import ClassifierFree, Conditional, Score
 from train_lib import sharding
 from train_lib.experiment import SAMPLE_STREAM, Experiment
 from train_lib.files import atomic_write, atomic_write_json
@@ -33,11 +33,29 @@ REPORT = "samples.json"
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """Of `sde_lib.ClassifierFree`: its weight, and the sigma / alpha between which it acts."""
+
+    weight: float
+    least: float
+    most: float
+
+    def __call__(self, score: Score, labels: Int[Array, " b"] | None) -> Score:
+        """`score`, given classes and guided to them; -1 is the network's null class."""
+        if self.weight == 1.0 or labels is None:
+            return Conditional(score, labels)
+        # As arrays, so that other numbers are no other program.
+        numbers = (jnp.asarray(v, jnp.float32) for v in (self.weight, self.least, self.most))
+        return ClassifierFree(score, labels, jnp.full_like(labels, -1), *numbers)
+
+
+@dataclass(frozen=True)
 class Generator:
     """Draws samples by number: sample k depends on the key, the score and the sampler alone.
 
     classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
     every class once, in an order of its own, so that any number of samples is balanced.
+    With guidance each evaluation is two of the network.
     """
 
     score: Score
@@ -49,6 +67,7 @@ class Generator:
     denoise: bool = True
     frames: int = 0
     classes: int = 0
+    guidance: Guidance = Guidance(1.0, 0.0, jnp.inf)
 
     @property
     def planned_evaluations(self) -> int | None:
@@ -73,7 +92,7 @@ class Generator:
         keys = samplers.sample_keys(self.key, indices)
         labels = self._condition(indices)
         drawn = samplers.sample(
-            Conditional(sharding.replicate(self.score, mesh), labels),
+            self.guidance(sharding.replicate(self.score, mesh), labels),
             self.sampler,
             self.times,
             keys,
@@ -106,6 +125,8 @@ def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[A
 def make_generator(experiment: Experiment, score: Score) -> Generator:
     """What draws the config's samples from a trained score."""
     config = experiment.config
+    sampling = config.sampling
+    guidance = Guidance(sampling.guidance, sampling.guidance_min, sampling.guidance_max)
     return Generator(
         score,
         experiment.sampler,
@@ -116,6 +137,7 @@ def make_generator(experiment: Experiment, score: Score) -> Generator:
         denoise=config.sampling.noise_removal,
         frames=config.sampling.frames,
         classes=config.model.num_classes,
+        guidance=guidance,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sde_lib.base import SDE, Reverse, expand
+from sde_lib.guidance import ClassifierFree
 from sde_lib.karras import KarrasVE
 from sde_lib.learned import LearnedVP
 from sde_lib.oracles import Gaussian, Mixture, empirical
@@ -44,8 +45,8 @@ from sde_lib.ve import VE
 from sde_lib.vp import VP
 
 __all__ = [
-    "EDM", "SDE", "VE", "VP", "Conditional", "Data", "Gaussian", "KarrasVE", "LearnedVP",
-    "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse",
+    "EDM", "SDE", "VE", "VP", "ClassifierFree", "Conditional", "Data", "Gaussian", "KarrasVE",
+    "LearnedVP", "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse",
     "ScaledScore",
     "Score", "SubVP", "Tabulated", "TimeLabel", "UnitNoise", "V", "Velocity", "build",
     "build_parametrization", "choose", "empirical", "expand", "pytree", "static",

@@ -42,6 +42,7 @@ class Experiment:
         score = template(config)
         training, model = config.training, config.model
         _check_division(config)
+        _check_guidance(config)
         recipe = Recipe(
             score,
             objective.build(config),
@@ -81,6 +82,17 @@ class Experiment:
     def abstract_state(self) -> Any:
         """Shapes and types of the state, without computing it."""
         return jax.eval_shape(self._fresh_state)
+
+
+def _check_guidance(config: Any) -> None:
+    sampling, classes = config.sampling, config.model.num_classes
+    if sampling.guidance != 1 and not classes:
+        raise ValueError(
+            f"sampling.guidance={sampling.guidance} needs a model of classes: set "
+            "model.num_classes, and model.label_dropout to train it, or leave guidance at 1"
+        )
+    if sampling.guidance_min >= sampling.guidance_max:
+        raise ValueError("sampling.guidance_min must be below sampling.guidance_max")
 
 
 def _check_division(config: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_lib import Scaler
-from eval_lib.generate import Generator, generate
+from eval_lib.generate import Generator, Guidance, generate
 from samplers import RungeKutta, Uniform
 from sde_lib import VP, Score, expand, pytree
 
@@ -165,6 +165,20 @@ def test_every_run_of_samples_has_every_class_once_whatever_the_batches() -> Non
     np.testing.assert_array_equal(
         drawn[0]["labels"], np.concatenate([part["labels"] for part in drawn[1:]])
     )
+
+
+def test_guidance_goes_from_no_class_through_the_class_and_beyond() -> None:
+    """No class is class -1: a point mass at -0.1, from which weight 3 goes three times as far."""
+    sde = VP()
+    grid = Uniform()(sde, 3, 1.0, 0.1)
+    draw = lambda weight: Generator(
+        ClassMean(sde), RungeKutta(), grid, jax.random.key(0), (2, 2, 1), Scaler(False),
+        classes=4, guidance=Guidance(weight, 0.0, 1e30),
+    ).draw(0, 4)  # fmt: skip
+    for weight in (0.0, 1.0, 3.0):
+        drawn = draw(weight)
+        expected = -0.1 + weight * 0.1 * (drawn["labels"] + 1)
+        np.testing.assert_allclose(drawn["samples"][:, 0, 0, 0], expected, atol=1e-6)
 
 
 def test_samples_that_an_adaptive_solver_gave_up_are_told(tmp_path):

@@ -123,6 +123,7 @@ STOCHASTIC = {
     "sde_dpm_solver_pp_3m": SDEDPMSolverPP(1.0, 3),
     "er_sde_1": ERSDE(1),
     "er_sde_2": ERSDE(2),
+    "er_sde_3": ERSDE(3),
     "sa_solver": SASolver(1.0, 1e-3, 1e3, 2, 0),
     "sa_solver_corrected": SASolver(0.5, 1e-3, 1e3, 2, 3),
     "seeds_1": SEEDS(1),
@@ -132,6 +133,9 @@ STOCHASTIC = {
 }
 
 
+LATER = {"er_sde_3": 2}
+"""Times as many steps: until then the error of its third-order part, of the other sign, hides that
+of second order, which is a sixtieth of ERSDE(2)'s."""
 ALSO = ("ddim_half", "accelerated", "sde_dpm_solver_pp_1", "er_sde_1", "sa_solver", "seeds_1")
 
 
@@ -142,7 +146,7 @@ def test_stochastic_solvers_have_their_weak_order(name):
     (On the log-SNR grid Euler-Maruyama looks second order by an accidental cancellation.)
     """
     sampler, sde = STOCHASTIC[name], KarrasVE(0.01, 50.0)
-    steps, errors = np.array([160, 320, 640, 1280]), []
+    steps, errors = LATER.get(name, 1) * np.array([160, 320, 640, 1280]), []
     for n in steps:
         times = jnp.asarray(Karras()(sde, int(n), 50.0, 0.01))
         result = variance(sampler, Isotropic(sde), times, marginal(sde, times[0]))

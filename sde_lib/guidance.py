@@ -1,0 +1,58 @@
+"""Guidance: maps from a score to a score, so that every sampler can use them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sde_lib.base import SDE, Number, Time, expand
+from sde_lib.pytree import pytree
+from sde_lib.score import Condition, Score
+
+
+@pytree
+class ClassifierFree(Score):
+    """The score of p(x) (p(x | c) / p(x))^weight, from one network that knows p and p(. | c).
+
+        prediction = without + weight (with - without)
+
+    for x_0 and noise alike (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, whose w is weight - 1). It is
+    the score of no process for other weights than 0 and 1, yet samples follow it. Outside of
+    `least` <= sigma / alpha <= `most` the weight is 1 (Kynkaanniemi et al. 2024, arXiv:2404.07724, eq. 5).
+    Both predictions are one evaluation of a batch of twice the size.
+
+    condition, null: what stands for c, and for no c, alike in structure, first axis the batch.
+    """  # noqa: E501
+
+    score: Score
+    condition: Condition
+    null: Condition
+    weight: Number
+    least: Number = 0.0
+    most: Number = jnp.inf
+
+    @property
+    def sde(self) -> SDE:  # type: ignore[override]
+        """The SDE of the wrapped score."""
+        return self.score.sde
+
+    def marginal(self, t: Time) -> tuple[Time, Time]:
+        """As the wrapped score's."""
+        return self.score.marginal(t)
+
+    def predict(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+        """The guided predictions; the condition is the fixed one."""
+        every = jnp.broadcast_to(t, x.shape[:1])
+        twice = lambda a, b: jnp.concatenate([a, b])
+        found = self.score.predict(
+            twice(x, x), twice(every, every), jax.tree.map(twice, self.condition, self.null)
+        )
+        alpha, sigma = self.marginal(every)
+        inside = (sigma >= self.least * alpha) & (sigma <= self.most * alpha)
+        weight = expand(jnp.where(inside, jnp.asarray(self.weight, x.dtype), 1.0), x)
+        with_c, without = zip(*(jnp.split(both, 2) for both in found), strict=True)
+        x0, noise = (b + weight * (a - b) for a, b in zip(with_c, without, strict=True))
+        return x0, noise

@@ -1,0 +1,94 @@
+"""Classifier-free guidance against densities, and what it costs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import samplers
+from sde_lib import VE, VP, ClassifierFree, Conditional, Score, SubVP, pytree
+from sde_lib.base import expand
+
+MEANS = jnp.asarray([[-1.0, 0.5], [2.0, 0.0], [0.0, -1.5]])
+VARIANCE = 0.3
+CALLS = []
+
+
+@pytree
+class Classes(Score):
+    """N(m_c, VARIANCE) of each class c, all alike likely; any other c: their mixture."""
+
+    sde: object
+
+    def log_density(self, x, t, c):
+        alpha, sigma = self.sde.marginal(t)
+        gap = jnp.sum((x[None] - alpha * MEANS) ** 2, axis=1)
+        each = -0.5 * gap / (alpha**2 * VARIANCE + sigma**2)
+        own = each[jnp.clip(c, 0, 2)]
+        return jnp.where(c < 0, jax.nn.logsumexp(each) - jnp.log(3.0), own)
+
+    def predict(self, x, t, condition=None):
+        CALLS.append(x.shape)
+        t = jnp.broadcast_to(t, x.shape[:1])
+        score = jax.vmap(jax.grad(self.log_density))(x, t, condition)
+        alpha, sigma = (expand(v, x) for v in self.sde.marginal(t))
+        noise = -sigma * score
+        return (x - sigma * noise) / alpha, noise
+
+
+X = jnp.asarray(np.random.default_rng(0).standard_normal((6, 2)))
+LABELS = jnp.asarray([0, 1, 2, 0, 1, 2])
+NULL = jnp.full_like(LABELS, -1)
+
+
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(0.01, 50.0)], ids=["vp", "subvp", "ve"])
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+def test_it_is_the_score_of_the_tilted_density(sde, weight):
+    score, t = Classes(sde), jnp.linspace(0.1, 0.9, 6)
+
+    def tilted(x, t, c):
+        with_c, without = (score.log_density(x, t, k) for k in (c, -1))
+        return without + weight * (with_c - without)
+
+    expected = jax.vmap(jax.grad(tilted))(X, t, LABELS)
+    found = ClassifierFree(score, LABELS, NULL, weight)(X, t)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_outside_of_the_interval_it_is_the_conditional_score():
+    score = Classes(VE(0.01, 50.0))
+    guided = ClassifierFree(score, LABELS, NULL, 3.0, 0.2, 2.0)
+    sigmas = jnp.asarray([0.1, 0.19, 0.21, 1.0, 1.9, 2.1])
+    t = score.sde.time_of_log_snr(-2 * jnp.log(sigmas))
+    whole = ClassifierFree(score, LABELS, NULL, 3.0).noise(X, t)
+    plain = Conditional(score, LABELS).noise(X, t)
+    inside = np.asarray([False, False, True, True, True, False])
+    found = guided.noise(X, t)
+    np.testing.assert_allclose(found[inside], whole[inside], rtol=1e-6)
+    np.testing.assert_allclose(found[~inside], plain[~inside], rtol=1e-6)
+    assert np.abs(whole - plain)[~inside].max() > 1e-2
+
+
+def test_a_guided_evaluation_is_one_call_of_twice_the_batch():
+    CALLS.clear()
+    ClassifierFree(Classes(VP()), LABELS, NULL, 2.0)(X, jnp.asarray(0.5))
+    assert CALLS == [(12, 2)]
+
+
+def test_another_weight_or_interval_compiles_nothing_and_gives_other_samples():
+    """Traces are what Python sees of the score."""
+    sde = VP()
+    times = samplers.LogSNR()(sde, 8, 1.0, 0.02)
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(6))
+    draw = lambda *guidance: samplers.sample(
+        ClassifierFree(Classes(sde), LABELS, NULL, *guidance),
+        samplers.DDIM(), times, keys, shape=(2,), denoise=False,
+    ).x  # fmt: skip
+    first = draw(1.5, 0.0, jnp.inf)
+    traced = len(CALLS)
+    second = draw(4.0, 0.0, jnp.inf)
+    draw(4.0, 0.1, 10.0)
+    assert len(CALLS) == traced
+    # More of the class: nearer to its mean, or beyond it, than the other classes'.
+    apart = lambda x: np.asarray(jnp.linalg.norm(x - MEANS[(LABELS + 1) % 3], axis=1))
+    assert (apart(second) > apart(first)).all()
