@@ -20,7 +20,7 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from eval_lib.bins import Bins
 from sde_lib import SDE, Score
@@ -33,33 +33,48 @@ def _sum(x: Float[Array, "b *d"]) -> Float[Array, " b"]:
 
 
 class Decoder(Protocol):
-    """p(x | x_eps), centred at the denoiser's x_0."""
+    """p(data | x_eps), centred at the denoiser's x_0."""
 
     def log_prob(
-        self, data: Array, mean: Float[Array, "b *d"], deviation: Float[Array, ""]
+        self,
+        data: Shaped[Array, "b *d"],
+        x: Float[Array, "b *d"],
+        mean: Float[Array, "b *d"],
+        deviation: Float[Array, ""],
     ) -> Float[Array, " b"]:
-        """In nats; deviation is sigma / alpha at eps."""
+        """Of the data, or of x, which stands for it in the network's range; in nats.
+
+        deviation is sigma / alpha at eps.
+        """
 
 
 @pytree
 class GaussianDecoder:
-    """N(mean, deviation^2): for continuous data."""
+    """The density N(mean, deviation^2) at x."""
 
     def log_prob(
-        self, data: Array, mean: Float[Array, "b *d"], deviation: Float[Array, ""]
+        self,
+        data: Shaped[Array, "b *d"],
+        x: Float[Array, "b *d"],
+        mean: Float[Array, "b *d"],
+        deviation: Float[Array, ""],
     ) -> Float[Array, " b"]:
-        z = (data - mean) / deviation
+        z = (x - mean) / deviation
         return _sum(-0.5 * (z**2 + jnp.log(2 * jnp.pi)) - jnp.log(deviation))
 
 
 @pytree
 class LevelDecoder:
-    """The mass of N(mean, deviation^2) on the bin of each integer level."""
+    """The mass of N(mean, deviation^2) on the bin of each integer level of the data."""
 
     bins: Bins
 
     def log_prob(
-        self, data: Int[Array, "b *d"], mean: Float[Array, "b *d"], deviation: Float[Array, ""]
+        self,
+        data: Int[Array, "b *d"],
+        x: Float[Array, "b *d"],
+        mean: Float[Array, "b *d"],
+        deviation: Float[Array, ""],
     ) -> Float[Array, " b"]:
         return _sum(self.bins.log_prob(data, mean, deviation))
 
@@ -99,7 +114,7 @@ def _reconstruction(
     score: Score, x: Array, data: Array, decoder: Decoder, keys: PRNGKeyArray, t: Time
 ) -> Float[Array, " b"]:
     alpha, sigma = score.sde.marginal(t)
-    return -decoder.log_prob(data, _error(score, x, keys, t)[0], sigma / alpha)
+    return -decoder.log_prob(data, x, _error(score, x, keys, t)[0], sigma / alpha)
 
 
 def _folded(keys: PRNGKeyArray, number: Int[Array, ""] | int) -> PRNGKeyArray:
@@ -118,7 +133,7 @@ def sde_bound(
 ) -> Bound:
     """The SDE's bound, its integral by `draws` log-SNRs per example spread evenly over the range.
 
-    x: the data as the network sees it; data: as the decoder wants it (x itself, or integer levels).
+    x: the data as the network sees it; data: as it is (x itself, or integer levels).
     Any number of draws is unbiased; 2 x draws evaluations. Columns are independent but for the
     spreading: their mean is the estimate.
     """

@@ -49,7 +49,11 @@ class Estimator(Protocol):
 
 
 class Filling(Protocol):
-    """From data to the x of a density."""
+    """From data to the x that stands for it."""
+
+    @property
+    def spread(self) -> bool:
+        """Whether x has a density; else a decoder has to give P."""
 
     def __call__(
         self, data: Array, keys: PRNGKeyArray
@@ -63,6 +67,8 @@ class Dequantized:
 
     bins: Bins
     law: Dequantization
+
+    spread = True
 
     def __call__(
         self, data: Int[Array, "b *d"], keys: PRNGKeyArray
@@ -78,6 +84,8 @@ class Continuous:
 
     centered: bool = static()
 
+    spread = True
+
     def __call__(
         self, data: Float[Array, "b *d"], keys: PRNGKeyArray
     ) -> tuple[Float[Array, "b *d"], Float[Array, " b"]]:
@@ -91,6 +99,8 @@ class Middle:
     """Integer levels in the middle of their bins, for a decoder that gives P itself: c = 0."""
 
     bins: Bins
+
+    spread = False
 
     def __call__(
         self, data: Int[Array, "b *d"], keys: PRNGKeyArray
@@ -157,16 +167,15 @@ class BoundEstimator:
     """`bounds.sde_bound`. Terms: its three, as parts of log P."""
 
     filling: Filling
-    decoder: Decoder | None
+    decoder: Decoder
     eps: Number
     draws: int = static()
 
     def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
         x, volume = self.filling(data, _folded(keys, FILL_STREAM))
-        decoder, target = (GaussianDecoder(), x) if self.decoder is None else (self.decoder, data)
         bound = bounds.sde_bound(
-            score, x, target, _folded(keys, TRACE_STREAM),
-            eps=self.eps, decoder=decoder, draws=self.draws,
+            score, x, data, _folded(keys, TRACE_STREAM),
+            eps=self.eps, decoder=self.decoder, draws=self.draws,
         )  # fmt: skip
         return _of_bound(bound, volume, 2 * self.draws)
 
@@ -176,16 +185,15 @@ class DiscreteBoundEstimator:
     """`bounds.discrete_bound` on the rising `times`. Terms: its three, as parts of log P."""
 
     filling: Filling
-    decoder: Decoder | None
+    decoder: Decoder
     times: Float[Array, " n"]
     variance: str = static(default="posterior")
 
     def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
         x, volume = self.filling(data, _folded(keys, FILL_STREAM))
-        decoder, target = (GaussianDecoder(), x) if self.decoder is None else (self.decoder, data)
         bound = bounds.discrete_bound(
-            score, x, target, _folded(keys, TRACE_STREAM),
-            times=self.times, decoder=decoder, variance=VARIANCES[self.variance],
+            score, x, data, _folded(keys, TRACE_STREAM),
+            times=self.times, decoder=self.decoder, variance=VARIANCES[self.variance],
         )  # fmt: skip
         return _of_bound(bound, volume, len(self.times))
 
@@ -205,30 +213,30 @@ def smallest_time(config: Any, sde: SDE) -> Number:
     return config.eval.eps or sde.t_min
 
 
-def _filling(config: Any, sde: SDE, levels: int | None) -> tuple[Filling, Decoder | None]:
-    """How the data is filled, and its decoder where that is not the Gaussian one."""
+def _filling(config: Any, sde: SDE, levels: int | None) -> tuple[Filling, Decoder]:
+    """How the data is filled, and the decoder of what that gives."""
     c, centered = config.eval, config.data.centered
     if levels is None:
-        return Continuous(centered), None
+        return Continuous(centered), GaussianDecoder()
     choose("eval.bins", c.bins, LAYOUTS)
     bins = Bins.of(c.bins, levels, centered)
     law = choose("eval.dequantization", c.dequantization, {**DEQUANTIZATIONS, "none": None})
     if law is None:
         return Middle(bins), LevelDecoder(bins)
     alpha, sigma = sde.marginal(jnp.asarray(smallest_time(config, sde), float))
-    return Dequantized(bins, law(sigma / (alpha * bins.spacing))), None
+    return Dequantized(bins, law(sigma / (alpha * bins.spacing))), GaussianDecoder()
 
 
 def _flow(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
     c = config.eval
-    if levels is not None and c.dequantization == "none":
+    filling, _ = _filling(config, sde, levels)
+    if not filling.spread:
         raise ValueError(
             "eval.dequantization=none needs eval.likelihood=bound or discrete_bound: the flow has "
             "a density, which integer levels must be spread over: use uniform or truncated_normal"
         )
     choose("eval.probe", c.probe, PROBES)
     trace = choose("eval.trace", c.trace, TRACES)(c.probe, c.num_probes)
-    filling, _ = _filling(config, sde, levels)
     eps = smallest_time(config, sde)
     return FlowEstimator(build_flow(config), trace, filling, eps, moments, c.importance_samples)
 
