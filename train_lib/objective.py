@@ -173,6 +173,19 @@ def _spread_order(n: int) -> Float[Array, " n"]:
     return jnp.asarray(place, float)
 
 
+def _draw(
+    times: Callable[[SDE, PRNGKeyArray, int], Time],
+    sde: SDE,
+    key: PRNGKeyArray,
+    x0: Float[Array, "b *d"],
+    train: bool,
+) -> tuple[Time, Float[Array, "b *d"], PRNGKeyArray | None]:
+    """(t, noise, the key of dropout, None without)."""
+    key_t, key_z, key_dropout = jax.random.split(key, 3)
+    noise = jax.random.normal(key_z, x0.shape, x0.dtype)
+    return times(sde, key_t, x0.shape[0]), noise, key_dropout if train else None
+
+
 @pytree
 class Objective:
     """Law of t, weighting, and how squared errors are reduced over an example's axes.
@@ -219,11 +232,8 @@ class Objective:
         train: bool,
     ) -> Float[Array, " b"]:
         """Losses of a batch at random times and noises; with dropout if `train`."""
-        key_t, key_z, key_dropout = jax.random.split(key, 3)
-        t = self.times(score.sde, key_t, x0.shape[0])
-        noise = jax.random.normal(key_z, x0.shape, x0.dtype)
-        score = replace(score, dropout_key=key_dropout if train else None)
-        return self.at(score, x0, noise, t, condition)
+        t, noise, dropout_key = _draw(self.times, score.sde, key, x0, train)
+        return self.at(replace(score, dropout_key=dropout_key), x0, noise, t, condition)
 
 
 @jax.custom_vjp
@@ -277,14 +287,12 @@ class VariationalObjective:
         train: bool,
     ) -> Float[Array, " b"]:
         """Losses of a batch at random times and noises; with dropout if `train`."""
-        key_t, key_z, key_dropout = jax.random.split(key, 3)
-        t = self.times(score.sde, key_t, x0.shape[0])
-        noise = jax.random.normal(key_z, x0.shape, x0.dtype)
+        t, noise, dropout_key = _draw(self.times, score.sde, key, x0, train)
         level = score.sde.log_snr(t)
         rate = -time_derivative(score.sde.log_snr, t)
         token = jnp.zeros_like(t)
         level, rate, token = _weighed_later(level, rate, token)
-        pinned = replace(score, sde=Pinned(level), dropout_key=key_dropout if train else None)
+        pinned = replace(score, sde=Pinned(level), dropout_key=dropout_key)
         predicted = pinned.noise(pinned.sde.perturb(x0, noise, t), t, condition)
         loss = rate * _half_sum((predicted - noise) ** 2) / x0[0].size
         # The token is 0. What reaches it is the batch's 1 / n times twice the loss, which turns
@@ -309,10 +317,6 @@ def _denoising(config: Any) -> Objective:
     """`training.continuous=False` takes the levels as the law of t, `training.likelihood_weighting`
     the likelihood weight, as in score_sde; ValueError where score_sde would be undefined too."""
     training = config.training
-    if config.sde.name == "learned":
-        raise ValueError(
-            "sde.name=learned needs training.objective=variational, which trains its schedule"
-        )
     if training.likelihood_weighting and not training.continuous:
         raise ValueError(
             "training.likelihood_weighting=True needs training.continuous=True: g(t) is not "
@@ -332,11 +336,6 @@ LEARNED_LABELS = ("published", "log_sigma", "quarter_log_sigma", "log_half_sigma
 
 
 def _variational(config: Any) -> VariationalObjective:
-    if config.sde.name != "learned":
-        raise ValueError(
-            f"training.objective=variational needs sde.name=learned, got {config.sde.name!r}: for "
-            "the bound of a fixed schedule use training.weighting=likelihood"
-        )
     if config.sde.log_snr_min >= config.sde.log_snr_max:
         raise ValueError("sde.log_snr_min must be below sde.log_snr_max")
     if config.model.conditioning not in LEARNED_LABELS:
@@ -351,8 +350,19 @@ OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
     "denoising": _denoising,
     "variational": _variational,
 }
+TRAINS = {"learned": "variational"}
+"""SDE with a schedule to train -> the objective that trains it, and serves no other."""
 
 
 def build(config: Any) -> TrainingLoss:
     """The objective of a config; ValueError, in the user's terms, for what does not go together."""
-    return choose("training.objective", config.training.objective, OBJECTIVES)(config)
+    name, sde = config.training.objective, config.sde.name
+    make = choose("training.objective", name, OBJECTIVES)
+    for learned, trains in TRAINS.items():
+        if (sde == learned) != (name == trains):
+            raise ValueError(
+                f"sde.name={learned} and training.objective={trains} need each other, got {sde!r} "
+                f"with {name!r}: set both or neither (the bound of a fixed schedule is "
+                "training.weighting=likelihood)"
+            )
+    return make(config)
