@@ -46,10 +46,10 @@ from sde_lib.vp import VP
 
 __all__ = [
     "EDM", "SDE", "VE", "VP", "ClassifierFree", "Conditional", "Data", "Gaussian", "KarrasVE",
-    "LearnedVP", "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse",
-    "ScaledScore",
-    "Score", "SubVP", "Tabulated", "TimeLabel", "UnitNoise", "V", "Velocity", "build",
-    "build_parametrization", "choose", "empirical", "expand", "pytree", "static",
+    "LearnedVP", "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore",
+    "Reverse", "ScaledScore", "Score", "SubVP", "Tabulated", "TimeLabel", "UnitNoise", "V",
+    "Velocity", "build", "build_parametrization", "choose", "empirical", "expand", "pytree",
+    "static",
 ]  # fmt: skip
 
 Section = Any
