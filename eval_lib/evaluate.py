@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +48,14 @@ def _training(config: Any) -> dict[str, Any]:
     return {k: v for k, v in flat.items() if not k.startswith(workdir.FREE_SECTIONS)}
 
 
-def _work(experiment: Experiment, folder: Path, log: Log, model: bool) -> tuple[Work, dict]:
+def _work(
+    experiment: Experiment, splits: data_lib.Splits, folder: Path, log: Log, **samples: bool
+) -> tuple[Work, dict[str, str]]:
+    """(what all cells share, the metrics left out); all that can be refused is, first."""
     config = experiment.config
-    choose("eval.quantize", config.eval.quantize, QUANTIZE)
-    protocol.asked(config)
-    splits = data_lib.load(config.data, log=log)
     extractor = extractors.build(config, splits)
+    metrics, skipped = protocol.choose_metrics(config, extractor, splits, **samples)
     ref = reference.obtain(config, extractor, splits, folder, log)
-    labelled = bool(config.model.num_classes) if model else True
-    metrics, skipped = protocol.choose_metrics(config, extractor, ref, labelled, model)
     return Work(experiment, folder, splits, extractor, ref, metrics, log), skipped
 
 
@@ -77,6 +76,21 @@ def stats(experiment: Experiment, folder: Path, log: Log = print) -> int:
     return 0
 
 
+def _asked(
+    config: Any, splits: data_lib.Splits, folder: Path, log: Log
+) -> tuple[Callable[[Work], list[Cell]], dict[str, bool]]:
+    """(what makes the cells, what their samples have): of a file of samples, or of checkpoints."""
+    if config.eval.samples:
+        images, digest = given(config, splits.train.levels)
+        of_file = {"labelled": images.labels is not None, "model": False}
+        return lambda work: [given_cell(work, images, digest)], of_file
+    workdir.check_model(folder, config)
+    averages, steps = protocol.averages(config), protocol.steps(config, folder, log)
+    models = [(step, *average) for step in steps for average in averages]
+    of_model = {"labelled": config.model.num_classes > 0, "model": True}
+    return lambda work: [model_cell(work, *model) for model in models], of_model
+
+
 def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """Fill FOLDER/evaluation: report.md, report.json and pictures; returns 0.
 
@@ -84,27 +98,19 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     command goes on after a kill, and other metrics need no new samples.
     """
     config = experiment.config
-    from_file = bool(config.eval.samples)
-    if from_file:
-        workdir.create(folder)
-        plans: list[Any] = [given(config, data_lib.load(config.data, log=log).train.levels)]
-    else:
-        workdir.check_model(folder, config)
-        averages = protocol.averages(config)
-        plans = [(step, *pair) for step in protocol.steps(config, folder, log) for pair in averages]
-    work, skipped = _work(experiment, folder, log, not from_file)
-    make = given_cell if from_file else model_cell
+    choose("eval.quantize", config.eval.quantize, QUANTIZE)
+    protocol.asked(config)
+    splits = data_lib.load(config.data, log=log)
+    make, samples = _asked(config, splits, folder, log)
+    work, skipped = _work(experiment, splits, folder, log, **samples)
+    target = folder / FOLDER / "report"
     try:
-        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        cells = [make(work, *plan) for plan in plans]
-        if config.eval.held_out:
-            cells.append(held_out_cell(work))
+        cells = make(work) + ([held_out_cell(work)] if config.eval.held_out else [])
         told = _protocol(work, skipped, cells)
-        target = folder / FOLDER / "report"
         old = read_json(target / REPORT)
         other = old is not None and not same(old, {"protocol": told})
         set_aside(target, "a report of other settings" if other else None, log)
-        target.mkdir(exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
         for line in write(target, REPORT, told, cells, work.real("train")):
             log(line)
     except OSError as error:

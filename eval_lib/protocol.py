@@ -7,12 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from data_lib import Splits
 from data_lib.base import Log
+from eval_lib import reference
 from eval_lib.extractors import Extractor
-from eval_lib.metrics import METRICS, WORDS, Compared, FeatureSet, lacks
-from eval_lib.reference import Reference
+from eval_lib.metrics import METRICS
+from models.features import Features
 from sde_lib import choose
 from train_lib.checkpoint import Checkpoints
 
@@ -34,34 +35,57 @@ def asked(config: Any) -> list[str]:
     return names
 
 
+def _features(config: Any, extractor: Extractor) -> Features:
+    """Shapes of what the extractor gives; ValueError if it cannot take the config's images."""
+    data = config.data
+    shape = 1, data.image_size, data.image_size, data.num_channels
+    try:
+        return jax.eval_shape(extractor.network, jax.ShapeDtypeStruct(shape, jnp.float32))
+    except Exception as error:  # it may be the user's
+        reason = next(iter(str(error).splitlines()), "")[:150]
+        raise ValueError(
+            f"eval.extractor={config.eval.extractor} cannot take images {list(shape)}: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+
+
+def _available(
+    config: Any, extractor: Extractor, splits: Splits, labelled: bool
+) -> dict[str, bool]:
+    """Whether there will be each of the `WORDS`; ValueError for a reference that does not fit."""
+    of_extractor = _features(config, extractor)
+    logits, spatial = of_extractor.logits is not None, of_extractor.spatial is not None
+    if config.eval.reference in reference.SPLITS:
+        images = reference.of_split(splits, config.eval.reference)
+        real = {"pool": True, "spatial": spatial, "labels": images.labels is not None}
+    else:
+        found = reference.read(Path(config.eval.reference), extractor)
+        d = found.features.moments.mean.size
+        if of_extractor.pool.shape != (1, d):
+            raise ValueError(
+                f"{found.path} is of {d} features, the extractor ({extractor.identity}) has "
+                f"{of_extractor.pool.shape[-1]}: they do not belong together"
+            )
+        real = {name: getattr(found.features, name) is not None
+                for name in ("pool", "spatial", "labels")}  # fmt: skip
+    fake = {"logits": logits, "spatial": spatial, "labels": labelled}
+    has = {f"reference.{name}": there for name, there in real.items()}
+    return has | {f"samples.{name}": there for name, there in fake.items()}
+
+
 def choose_metrics(
-    config: Any, extractor: Extractor, ref: Reference, labelled: bool, model: bool
+    config: Any, extractor: Extractor, splits: Splits, *, labelled: bool, model: bool
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """(metrics to compute, those left out of "all" with the reason of each).
 
+    labelled: whether samples have classes. model: whether there is one, not a file of samples.
     Raises ValueError for a metric that was asked for by name and cannot be computed.
     """
-    data = config.data
-    shape = 1, data.image_size, data.image_size, data.num_channels
-    found = jax.eval_shape(extractor.network, jax.ShapeDtypeStruct(shape, jnp.float32))
-    if found.pool.shape[-1:] != ref.features.moments.mean.shape:
-        raise ValueError(
-            f"{ref.path} is of {ref.features.moments.mean.size} features, the extractor "
-            f"({extractor.identity}) has {found.pool.shape[-1]}: they do not belong together"
-        )
-    nothing = np.zeros((1, 1))
-    there = lambda x: None if x is None else nothing
-    samples = FeatureSet(
-        ref.features.moments, nothing, there(found.logits), there(found.spatial),  # type: ignore[arg-type]
-        nothing, nothing if labelled else None,
-    )  # fmt: skip
-    has = lacks(Compared(samples, ref.features, nothing, nothing))
-    assert set(has) == set(WORDS)
+    has = _available(config, extractor, splits, labelled)
+    no_model = "" if model else "the samples come from a file, not from a model"
     reasons = {
-        name: METRICS[name].lacking(has) if name in METRICS else ""
-        if model else "the samples come from a file, not from a model"
-        for name in asked(config)
-    }  # fmt: skip
+        name: METRICS[name].lacking(has) if name in METRICS else no_model for name in asked(config)
+    }
     lacking = {name: reason for name, reason in reasons.items() if reason}
     if lacking and config.eval.metrics.strip() != "all":
         name, reason = next(iter(lacking.items()))

@@ -1,6 +1,6 @@
 """Metrics of generated images: each a function of features and one line in `METRICS`."""
 
-from eval_lib.metrics.base import WORDS, Compared, FeatureSet, Metric, Moments, Numbers, lacks
+from eval_lib.metrics.base import Compared, FeatureSet, Metric, Moments, Numbers
 from eval_lib.metrics.frechet import class_fid, fid, fid_infinity, frechet, sfid
 from eval_lib.metrics.inception_score import inception_score
 from eval_lib.metrics.kernel import kid
@@ -8,20 +8,17 @@ from eval_lib.metrics.manifold import precision_recall
 from eval_lib.metrics.memorisation import authenticity, memorisation
 from eval_lib.metrics.sliced import sliced
 
-__all__ = ["Compared", "FeatureSet", "METRICS", "Metric", "Moments", "WORDS", "Numbers", "frechet",
-           "lacks"]  # fmt: skip
-
-_POOLS = ("samples.pool", "reference.pool")
+__all__ = ["METRICS", "Compared", "FeatureSet", "Metric", "Moments", "Numbers", "frechet"]
 
 METRICS: dict[str, Metric] = {
     "fid": Metric(fid),
-    "fid_infinity": Metric(fid_infinity, ("samples.pool",)),
-    "kid": Metric(kid, _POOLS),
+    "fid_infinity": Metric(fid_infinity),
+    "kid": Metric(kid, ("reference.pool",)),
     "inception_score": Metric(inception_score, ("samples.logits",)),
-    "precision_recall": Metric(precision_recall, _POOLS),
+    "precision_recall": Metric(precision_recall, ("reference.pool",)),
     "sfid": Metric(sfid, ("samples.spatial", "reference.spatial")),
-    "class_fid": Metric(class_fid, (*_POOLS, "samples.labels", "reference.labels")),
-    "sliced": Metric(sliced, _POOLS),
-    "memorisation": Metric(memorisation, ("samples.images", "train", "test")),
-    "authenticity": Metric(authenticity, _POOLS),
+    "class_fid": Metric(class_fid, ("reference.pool", "samples.labels", "reference.labels")),
+    "sliced": Metric(sliced, ("reference.pool",)),
+    "memorisation": Metric(memorisation),
+    "authenticity": Metric(authenticity, ("reference.pool",)),
 }

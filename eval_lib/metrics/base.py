@@ -58,6 +58,8 @@ class Moments:
 class FeatureSet:
     """A set of images as one extractor sees it; None for what a file or an extractor lacks.
 
+    Of samples, `pool` and `images` are always there.
+
     moments: of the features. pool [n, d]: the features. logits [n, k]: a classifier's.
     spatial: moments of the spatial features. images: as integer levels. labels: classes.
     """
@@ -72,12 +74,12 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class Compared:
-    """Samples, the reference, and the training and held-out images that a metric may ask for."""
+    """Samples, the reference, and the training and held-out images in the samples' levels."""
 
     samples: FeatureSet
     reference: FeatureSet
-    train: Shaped[np.ndarray, "m h w c"] | None = None
-    test: Shaped[np.ndarray, "k h w c"] | None = None
+    train: Shaped[np.ndarray, "m h w c"]
+    test: Shaped[np.ndarray, "k h w c"]
 
 
 @dataclass(frozen=True)
@@ -102,22 +104,8 @@ WORDS = {
     "reference.pool": "the reference statistics have no features, only their moments",
     "reference.spatial": "the reference statistics have no spatial features",
     "reference.labels": "the reference statistics have no classes",
-    "samples.pool": "there are no features",
-    "samples.images": "there are no images",
-    "train": "there are no training images",
-    "test": "there are no held-out images",
 }
 """What to say of something that is lacking."""
-
-
-def lacks(compared: Compared) -> dict[str, bool]:
-    """Whether each of `WORDS` is there."""
-    found = {}
-    for name in WORDS:
-        part, _, field = name.partition(".")
-        value = getattr(compared, part)
-        found[name] = (getattr(value, field) if field else value) is not None
-    return found
 
 
 def chosen_rows(n: int, most: int) -> Int[np.ndarray, " k"]:

@@ -25,8 +25,6 @@ def memorisation(c: Compared) -> Numbers:
     held-out images; train_copies: the share that is some training image to the last level.
     """
     assert c.samples.images is not None
-    assert c.train is not None
-    assert c.test is not None
     train = flat(c.train)
     fake, _ = nearest(flat(c.samples.images[chosen_rows(len(c.samples.images), MOST)]), train)
     held_out, _ = nearest(flat(c.test[chosen_rows(len(c.test), MOST)]), train)

@@ -16,9 +16,16 @@ def draws(n, d, seed=0):
     return np.random.default_rng(seed).standard_normal((n, d))
 
 
+NOTHING = np.zeros((1, 2, 2, 1), np.uint8)
+
+
+def compared(samples, reference, train=NOTHING, test=NOTHING):
+    return Compared(samples, reference, train, test)
+
+
 def sets(real, fake, **more):
     of = lambda x: FeatureSet(Moments.of(x), x, **more)
-    return Compared(of(fake), of(real))
+    return compared(of(fake), of(real))
 
 
 def measure(name, *arguments, **more):
@@ -84,7 +91,7 @@ def test_fid_infinity_takes_the_samples_bias_away():
     d, n = 10, 1000
     law = Moments(None, np.zeros(d), np.eye(d))
     x = draws(n, d)
-    c = Compared(FeatureSet(Moments.of(x), x), FeatureSet(law))
+    c = compared(FeatureSet(Moments.of(x), x), FeatureSet(law))
     plain = METRICS["fid"].compute(c)["fid"]
     assert plain > d / n
     assert abs(METRICS["fid_infinity"].compute(c)["fid_infinity"]) < min(0.02, plain / 2)
@@ -101,7 +108,7 @@ def test_class_fid_is_the_mean_of_the_classes():
 
 def test_sfid_is_of_spatial_features():
     near, far = Moments(9, np.zeros(3), np.eye(3)), Moments(9, np.full(3, 2.0), np.eye(3))
-    c = Compared(FeatureSet(near, spatial=near), FeatureSet(near, spatial=far))
+    c = compared(FeatureSet(near, spatial=near), FeatureSet(near, spatial=far))
     assert METRICS["sfid"].compute(c)["sfid"] == pytest.approx(12.0)
 
 
@@ -143,7 +150,7 @@ def test_kid_sees_a_shift():
 
 
 def score(logits):
-    c = Compared(FeatureSet(Moments.of(logits), logits=logits), FeatureSet(Moments.of(logits)))
+    c = compared(FeatureSet(Moments.of(logits), logits=logits), FeatureSet(Moments.of(logits)))
     return METRICS["inception_score"].compute(c)
 
 
@@ -223,7 +230,7 @@ def test_copies_are_told_from_new_images():
         flat = samples.reshape(len(samples), -1).astype(float)
         own = FeatureSet(Moments.of(flat), flat, images=samples)
         real = train.reshape(len(train), -1).astype(float)
-        c = Compared(own, FeatureSet(Moments.of(real), real), train, test)
+        c = compared(own, FeatureSet(Moments.of(real), real), train, test)
         return METRICS["memorisation"].compute(c) | METRICS["authenticity"].compute(c)
 
     new = of(test)
