@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 import time
@@ -30,11 +29,11 @@ import numpy as np
 from scipy import integrate
 
 import data_lib
+from benchmarks import command
 from benchmarks.peer import Peer, peer_spec
-from configs import command_line
 from eval_lib.bins import Bins
 from eval_lib.divergence import Hutchinson
-from eval_lib.flow import ProbabilityFlow, _DensityField
+from eval_lib.flow import DensityField, ProbabilityFlow
 from eval_lib.sampling import load_score
 from samplers import LogSNR
 from samplers.integrate import Tolerance
@@ -108,7 +107,7 @@ def ours(score: Score, x: jax.Array, keys: jax.Array, name: str, tolerance: floa
 def reference(score: Score, x: jax.Array, keys: jax.Array, times: jax.Array) -> jax.Array:
     """By Heun's method in fixed steps, since in float32 error control has no more to go by."""
     sde, clock = score.sde, InLogSNR()
-    field = _DensityField(clock, score, TRACE, TRACE.draw(keys, x))
+    field = DensityField(clock, score, TRACE, TRACE.draw(keys, x))
     q = clock.coordinate(sde, times)
 
     def step(y: tuple, ends: tuple) -> tuple[tuple, None]:
@@ -177,24 +176,18 @@ def table(figures: list[Figure]) -> str:
     return "\n".join(lines)
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Measure, print, and write the report if asked to."""
-    arguments, settings = command_line.split(arguments)
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--workdir", required=True, type=Path, help="of a trained model")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
+def _options(parser: argparse.ArgumentParser) -> None:
+    command.of_a_model(parser, batch=32)
     parser.add_argument("--peer", type=Path, help="a checkout of score_sde_pytorch")
     parser.add_argument("--python", default=sys.executable, help="with torch, for --peer")
-    parser.add_argument("--json", type=Path, help="a file to write the report to")
-    options = parser.parse_args(arguments)
-    config = command_line.load(options.config, settings)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Measure, print, and write the report if asked to."""
+    options, config = command.parse(arguments, __doc__, _options)
     if config.model.num_classes:
         raise ValueError("model.num_classes must be 0: the published way knows no classes")
-    experiment = Experiment.of(config)
-    score, step = load_score(experiment, options.workdir)
+    score, step = load_score(Experiment.of(config), options.workdir)
     images = data_lib.load(config.data).test.take(np.arange(options.batch))
     bins = Bins.of("equal", images.levels or 256, config.data.centered)
     u = np.random.default_rng(0).random(images.pixels.shape) - 0.5
@@ -205,26 +198,15 @@ def run(arguments: Sequence[str]) -> None:
         if options.peer:
             peer = stack.enter_context(Peer(options.peer, options.python, peer_spec(config, 1)))
         figures, other = measure(score, x, options.rounds, peer)
-    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    print(f"step {step}, batch {options.batch}, {device}, t from {EPS:g} to {score.sde.T:g}")
+    ends = f"t from {EPS:g} to {score.sde.T:g}"
+    print(f"step {step}, batch {options.batch}, {command.device()}, {ends}")
     print(table(figures))
     if other is not None:
         ratios = ", ".join(f"{f.name}: {other / f.seconds:.2f}x" for f in figures)
         print(f"the original: {1e3 * other:.2f} ms/eval; as fast per evaluation as it, {ratios}")
-    if options.json:
-        report = {"step": step, "original": other, "figures": [asdict(f) for f in figures]}
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run, and turn errors of the user's making into one line and exit code 2."""
-    try:
-        run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    report = {"step": step, "original": other, "figures": [asdict(f) for f in figures]}
+    command.write(options.json, report)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.main(run)

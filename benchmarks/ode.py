@@ -11,15 +11,11 @@ squares against DPM-Solver++ of order 3 in 1,500 steps. Per evaluation, times ar
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +23,7 @@ import numpy as np
 from scipy import integrate
 
 import samplers
-from configs import command_line
+from benchmarks import command
 from eval_lib.sampling import load_score
 from samplers import AdaptiveODE
 from samplers.ode import CLOCKS
@@ -130,42 +126,21 @@ def table(figures: list[Figure]) -> str:
 
 def run(arguments: Sequence[str]) -> None:
     """Measure, print, and write the report if asked to."""
-    arguments, settings = command_line.split(arguments)
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--workdir", required=True, type=Path, help="of a trained model")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="a file to write the report to")
-    options = parser.parse_args(arguments)
-    experiment = Experiment.of(command_line.load(options.config, settings))
+    options, config = command.parse(arguments, __doc__, partial(command.of_a_model, batch=64))
+    experiment = Experiment.of(config)
     score, step = load_score(experiment, options.workdir)
-    classes = experiment.config.model.num_classes
+    classes = config.model.num_classes
     condition = jnp.arange(options.batch) % classes if classes else None
     shape = (options.batch, *experiment.image_shape)
     sde = experiment.sde
     x = sde.prior_sample(jax.random.key(1), shape)
     times = jnp.asarray([sde.T, sde.t_min_sampling or sde.t_min], jnp.float32)
     figures = measure(Conditional(score, condition), x, times, options.rounds)
-    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     ends = f"t from {float(times[0]):g} to {float(times[1]):g}"
-    print(f"step {step}, batch {options.batch}, {device}, {ends}")
+    print(f"step {step}, batch {options.batch}, {command.device()}, {ends}")
     print(table(figures))
-    if options.json:
-        report: dict[str, Any] = {"step": step, "figures": [asdict(f) for f in figures]}
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run, and turn errors of the user's making into one line and exit code 2."""
-    try:
-        run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    command.write(options.json, {"step": step, "figures": [asdict(f) for f in figures]})
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.main(run)

@@ -22,10 +22,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
 import os
 import resource
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,9 +33,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import models
-from benchmarks.peer import Peer, PeerError, peer_spec
+from benchmarks import command
+from benchmarks.peer import Peer, peer_spec
 from benchmarks.timing import KINDS, Timing, summary, take_turns, timed
-from configs import command_line
 from configs.schema import flatten
 from eval_lib.generate import make_generator
 from train_lib import sharding
@@ -48,26 +46,23 @@ from train_lib.loop import stack_batches
 from train_lib.step import make_step
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line, its config resolved; ValueError for what cannot be understood."""
-    arguments, settings = command_line.split(arguments)
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
+def _options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--config", required=True, help="the config file, e.g. configs/vp_cifar.py")
     add("--batch_size", type=int, help="images per training step; default: the config's")
     add("--sample_batch_size", type=int, help="images sampled at a time; default: as training")
     add("--sample_steps", type=int, default=5, help="steps of the sampler")
     add("--steps", type=int, default=5, help="repetitions, of which medians are taken")
-    add("--json", type=Path, help="a file to write the report to")
     add("--peer", type=Path, help="a checkout of score_sde_pytorch to measure against")
     add("--peer_python", default="python", help="an interpreter with torch")
-    options = parser.parse_args(arguments)
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, ConfigDict]:
+    """The command line, its config resolved; ValueError for what cannot be understood."""
+    options, config = command.parse(arguments, __doc__, _options)
     sizes = options.batch_size or 1, options.sample_batch_size or 1, options.steps
     if min(*sizes, options.sample_steps - 1) < 1:
         raise ValueError("sizes and steps must be positive, and --sample_steps at least 2")
-    options.settings = prepare(command_line.load(options.config, settings), options)
-    return options
+    return options, prepare(config, options)
 
 
 # This framework ----------------------------------------------------------------------------------
@@ -168,9 +163,9 @@ def describe(name: str, party: dict[str, Any], batch: int, samples: int) -> str:
     ])  # fmt: skip
 
 
-def run(options: argparse.Namespace) -> None:
+def run(arguments: Sequence[str]) -> None:
     """Measure, print, and write the report if asked to."""
-    config = options.settings
+    options, config = parse(arguments)
     use_cpu_devices(config)
     with contextlib.ExitStack() as stack:
         parties: dict[str, Ours | Peer] = {"ours": Ours(config)}
@@ -180,7 +175,7 @@ def run(options: argparse.Namespace) -> None:
         report = measure(parties, options.steps)
     batch, samples = config.training.batch_size, config.sampling.batch_size
     threads = len(os.sched_getaffinity(0))
-    device = f"{len(jax.devices())} x {jax.devices()[0].device_kind}, {threads} CPU threads"
+    device = f"{command.device()}, {threads} CPU threads"
     print(f"{options.config}: training batch {batch}, sampling batch {samples}; {device}")
     for party, figures in report.items():
         print(describe(party, figures, batch, samples))
@@ -190,20 +185,9 @@ def run(options: argparse.Namespace) -> None:
         full["ratios"] = ratios(report)
         for task, ratio in full["ratios"].items():
             print(f"ours / peer, {task}: {ratio['wall']:.2f} wall, {ratio['cpu']:.2f} CPU")
-    if options.json:
-        options.json.write_text(json.dumps(full, indent=1) + "\n")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Parse, run, and turn errors of the user's making into one line and exit code 2."""
-    try:
-        run(parse(arguments))
-    except (ValueError, OSError, PeerError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    command.write(options.json, full)
 
 
 if __name__ == "__main__":
     restart_with_huge_pages()
-    sys.exit(main(sys.argv[1:]))
+    command.main(run)

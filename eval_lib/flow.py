@@ -45,8 +45,8 @@ class Density:
 
 
 @pytree
-class _DensityField:
-    """d/dq of (y, mean over the dimensions of the integral in (1))."""
+class DensityField:
+    """d/dq of (y, the integral in (1) per dimension [b, p]), for `Trace.draw`'s probes."""
 
     clock: FlowClock
     score: Score
@@ -111,7 +111,7 @@ class ProbabilityFlow:
         scales = clock.scale(sde, start), clock.scale(sde, end)
         q = clock.coordinate(sde, start), clock.coordinate(sde, end)
         probes = trace.draw(keys, x)
-        field = _DensityField(clock, score, trace, probes)
+        field = DensityField(clock, score, trace, probes)
         none = jnp.zeros((len(x), trace.estimates), x.dtype)
         solved = self._integrator(field, (x * sde.alpha(start) * scales[0], none), *q)
         y, integral = solved.y

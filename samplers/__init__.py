@@ -38,11 +38,11 @@ from sde_lib import Score, choose
 __all__ = [
     "Accelerated", "AdamsBashforth", "AdaptiveAdams", "AdaptiveODE", "AdaptiveSDE", "Ancestral",
     "BatchMean", "Borrowed", "BudgetError", "Churn", "Corrector", "DDIM", "DPMSolver", "ERSDE",
-    "EulerMaruyama", "Flow",
-    "IDDPM", "Idle", "Karras", "Langevin", "Levels", "LogSNR", "NoiseLevel", "PerSample", "Plan",
-    "Posterior", "Power", "PredictorCorrector", "Restart", "ReverseDiffusion", "RungeKutta",
-    "SASolver", "SDEDPMSolverPP", "SEEDS", "Sampler", "Samples", "State", "UniPC", "Uniform",
-    "build", "build_times", "run", "sample", "sample_keys",
+    "EulerMaruyama", "Flow", "IDDPM", "Idle", "Karras", "Langevin", "Levels", "LogSNR",
+    "NoiseLevel", "PerSample", "Plan", "Posterior", "Power", "PredictorCorrector", "Restart",
+    "ReverseDiffusion", "RungeKutta", "SASolver", "SDEDPMSolverPP", "SEEDS", "Sampler",
+    "Samples", "State", "UniPC", "Uniform", "build", "build_times", "run", "sample",
+    "sample_keys",
 ]  # fmt: skip
 
 Section = Any
@@ -129,9 +129,8 @@ def _sde_dpm_solver_pp(c: Section) -> Sampler:
 
 def _restart(c: Section) -> Sampler:
     key = "sampling.restart_solver"
-    solver = choose(key, c.restart_solver, {k: v for k, v in PREDICTORS.items() if k != "restart"})(
-        c
-    )
+    others = {name: make for name, make in PREDICTORS.items() if name != "restart"}
+    solver = choose(key, c.restart_solver, others)(c)
     if not isinstance(solver, LinearSampler) or solver.stirs:
         raise ValueError(f"{key} must be a solver of fixed steps, got {c.restart_solver!r}")
     return Restart(solver, c.restart_min, c.restart_max, c.restart_steps, c.restart_times)

@@ -1,0 +1,59 @@
+"""What the benchmarks' command lines share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from benchmarks.peer import PeerError
+from configs import command_line
+
+
+def parse(
+    arguments: Sequence[str],
+    description: str | None,
+    add: Callable[[argparse.ArgumentParser], None],
+) -> tuple[argparse.Namespace, ConfigDict]:
+    """(options, config): --config with its settings, --json, and the options that `add` adds."""
+    arguments, settings = command_line.split(arguments)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = command_line.Parser(description=description, formatter_class=raw, allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="the config file, e.g. configs/vp_cifar.py")
+    add(parser)
+    parser.add_argument("--json", type=Path, help="a file to write the report to")
+    options = parser.parse_args(arguments)
+    return options, command_line.load(options.config, settings)
+
+
+def of_a_model(parser: argparse.ArgumentParser, batch: int) -> None:
+    """Adds the options of what is measured on a trained model, by rounds that take turns."""
+    parser.add_argument("--workdir", required=True, type=Path, help="of a trained model")
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rounds", type=int, default=3)
+
+
+def device() -> str:
+    """How many of what kind it runs on."""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
+def write(path: Path | None, report: dict[str, Any]) -> None:
+    """The report as JSON, if a file for it was given."""
+    if path:
+        path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def main(run: Callable[[Sequence[str]], None]) -> None:
+    """`run` of the command line, then exit; errors of the user's making are one line and code 2."""
+    try:
+        run(sys.argv[1:])
+    except (ValueError, OSError, PeerError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
