@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 import jax
 from ml_collections import ConfigDict
@@ -54,14 +54,11 @@ class PeerError(RuntimeError):
     """The peer's process ended before it was told to."""
 
 
-class Peer:
-    """The PyTorch original, waiting in a process of its own for `peer_driver.py`'s commands."""
+class Driver:
+    """A program in another interpreter that answers lines with lines of JSON."""
 
-    def __init__(self, checkout: Path, python: str, spec: dict[str, Any]) -> None:
-        if not (checkout / "losses.py").is_file():
-            raise ValueError(f"--peer must be a checkout of score_sde_pytorch, got {checkout}")
-        driver = Path(__file__).with_name("peer_driver.py")
-        command = [python, str(driver), str(checkout.resolve()), json.dumps(spec)]
+    def __init__(self, python: str, program: str, *arguments: str) -> None:
+        command = [python, str(Path(__file__).with_name(program)), *arguments]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
         self._input = cast(IO[str], self._process.stdin)
@@ -78,6 +75,23 @@ class Peer:
             raise PeerError(f"the peer ended instead of answering {command!r}; see its message")
         return json.loads(answer)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the process."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate("quit\n")
+
+
+class Peer(Driver):
+    """The PyTorch original, waiting in a process of its own for `peer_driver.py`'s commands."""
+
+    def __init__(self, checkout: Path, python: str, spec: dict[str, Any]) -> None:
+        if not (checkout / "losses.py").is_file():
+            raise ValueError(f"--peer must be a checkout of score_sde_pytorch, got {checkout}")
+        super().__init__(python, "peer_driver.py", str(checkout.resolve()), json.dumps(spec))
+
     def step(self) -> Timing:
         """One training step."""
         return Timing(**self.ask("step"))
@@ -93,11 +107,3 @@ class Peer:
     def stats(self) -> dict[str, Any]:
         """Parameters, peak memory in bytes, version."""
         return self.ask("stats")
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """End the process."""
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate("quit\n")

@@ -1,17 +1,6 @@
-"""Networks whose features measure images."""
+"""Networks that see images as features, in which the quality of samples is measured."""
 
-from __future__ import annotations
+from models.features.base import FeatureNetwork, Features
+from models.features.inception import Inception, load_inception
 
-from typing import NamedTuple
-
-from jaxtyping import Array, Float
-
-__all__ = ["Features"]
-
-
-class Features(NamedTuple):
-    """Of a batch: features, a classifier's logits, and features that know where things are."""
-
-    pool: Float[Array, "b d"]
-    logits: Float[Array, "b k"] | None = None
-    spatial: Float[Array, "b s"] | None = None
+__all__ = ["FeatureNetwork", "Features", "Inception", "load_inception"]

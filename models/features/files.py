@@ -1,0 +1,98 @@
+"""Weight files of feature networks: PyTorch's .pth, .npz and .safetensors, by the same names."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from models.pretrained import safetensors_file, torch_files
+from models.pretrained.base import MismatchError, Place, Shape, Weights, as_params
+from models.pretrained.tensors import Arrays, PretrainedError, Tensor
+
+MOST_BYTES = 8 * 2**30
+"""More than any of these networks weighs; an archive of zeros could claim anything."""
+
+
+def read(path: Path | str) -> tuple[Weights, str]:
+    """(weights by name, sha256 of the file in hexadecimal); nothing in the file is executed.
+
+    Raises:
+      PretrainedError: it is none of the three kinds, damaged, or holds more than named tensors.
+      OSError: it cannot be read.
+    """
+    path = Path(path)
+    weights = READERS.get(path.suffix, _read_torch)(path)
+    with path.open("rb") as file:
+        return weights, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_torch(path: Path) -> Weights:
+    content = torch_files.read(path)
+    if not isinstance(content, dict) or not content:
+        raise PretrainedError(f"{path.name} holds no dictionary of tensors")
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise PretrainedError(
+                f"{path.name}: {str(name)[:80]} is no tensor: a state_dict and nothing else is "
+                "wanted"
+            )
+    return Arrays(content)
+
+
+def _read_npz(path: Path) -> Weights:
+    if not path.is_file():
+        raise PretrainedError(f"there is no file {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MOST_BYTES:
+            raise PretrainedError(f"{path.name} claims to unpack to {size:,} bytes: refused")
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
+        if isinstance(error, PretrainedError):
+            raise
+        raise PretrainedError(f"{path.name} is no sound .npz file ({error!s:.100})") from error
+
+
+READERS: dict[str, Callable[[Path], Weights]] = {
+    ".npz": _read_npz,
+    ".safetensors": lambda path: safetensors_file.read_tensors(path)[0],
+}
+"""Readers by the end of a file's name; any other is taken for a file of PyTorch."""
+
+
+def torch_axes(name: str, ndim: int) -> Sequence[int]:
+    """PyTorch's kernels [out, in, height, width] and matrices [out, in] as [..., in, out]."""
+    return {4: (2, 3, 1, 0), 2: (1, 0)}.get(ndim, range(ndim))
+
+
+def fitted(
+    what: str, file: str, weights: Weights, wanted: Mapping[Place, Shape], **options: Any
+) -> dict[str, Any]:
+    """`as_params` of a network called `what`; the error names it and the file.
+
+    Raises:
+      PretrainedError: a tensor is missing, of another shape or type, or not wanted.
+    """
+    try:
+        return as_params(weights, wanted, **options)
+    except MismatchError as error:
+        raise PretrainedError(
+            f"{file} does not hold the weights of {what}: {len(error.rows)} tensors differ, the "
+            f"first {error.rows[0]}\n{error.table}"
+        ) from error
+
+
+def shapes(network: nn.Module, *inputs: jax.ShapeDtypeStruct) -> dict[Place, Shape]:
+    """Path and shape of every parameter of a network for inputs of these shapes."""
+    params = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
+    leaves, _ = jax.tree.flatten_with_path(params)
+    return {tuple(key.key for key in path): leaf.shape for path, leaf in leaves}
