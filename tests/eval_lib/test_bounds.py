@@ -11,7 +11,7 @@ from scipy import stats
 from eval_lib.bins import DEQUANTIZATIONS, LAYOUTS, Bins, TruncatedNormal, Uniform, bits_per_dim
 from eval_lib.bounds import VARIANCES, GaussianDecoder, LevelDecoder, discrete_bound, sde_bound
 from eval_lib.divergence import Exact
-from eval_lib.estimators import Dequantized, FlowEstimator
+from eval_lib.estimators import Continuous, Dequantized, FlowEstimator
 from eval_lib.flow import ProbabilityFlow
 from eval_lib.likelihood import estimate as estimate_batch
 from samplers.integrate import Tolerance
@@ -52,14 +52,27 @@ def test_levels_have_probabilities_that_sum_to_one(layout, centered, deviation):
         assert float(jnp.exp(log_probs).sum()) == pytest.approx(1, abs=1e-12)
 
 
-def test_a_level_far_from_the_mean_keeps_its_digits():
+@pytest.mark.parametrize("deviation", [0.05, 0.02])
+def test_a_level_far_from_the_mean_keeps_its_digits(deviation):
+    """19 and 48 deviations away: the latter has a probability below float64's least."""
     bins = Bins.of("nearest", 256, True)
-    found = bins.log_prob(jnp.asarray([250, 5]), jnp.asarray(0.0), jnp.asarray(0.05))
-    edge = (bins.center(jnp.asarray(250)) - bins.spacing / 2) / 0.05
-    # The bin's far edge is 0.16 deviations further out.
-    far = edge + bins.spacing / 0.05
-    expected = stats.norm.logsf(edge) + np.log1p(-stats.norm.sf(far) / stats.norm.sf(edge))
+    found = bins.log_prob(jnp.asarray([250, 5]), jnp.asarray(0.0), jnp.asarray(deviation))
+    edge = (bins.center(jnp.asarray(250)) - bins.spacing / 2) / deviation
+    far = edge + bins.spacing / deviation
+    near_tail, far_tail = stats.norm.logsf(edge), stats.norm.logsf(far)
+    expected = near_tail + np.log(-np.expm1(far_tail - near_tail))
     np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_a_density_of_values_in_the_unit_interval_integrates_to_a_probability(centered):
+    """Whatever the network's range: exp(log p(x) + c) over the values is p over the range."""
+    values = np.linspace(0.0, 1.0, 2001)
+    x, c = Continuous(centered)(jnp.asarray(values)[:, None], keys(2001))
+    law = stats.norm(0.1, 0.5)
+    found = np.trapezoid(np.exp(law.logpdf(np.asarray(x)[:, 0]) + np.asarray(c)), values)
+    # The rule's error is 1 / 12 of the step's square times the change of slope: below 1e-6.
+    assert found == pytest.approx(law.cdf(1.0) - law.cdf(-1.0 if centered else 0.0), abs=1e-6)
 
 
 def test_layouts_are_the_published_ones():
@@ -168,6 +181,33 @@ def test_the_kernels_variance_costs_what_its_divergence_says():
     posterior = float(run("posterior").diffusion[0, 0])  # (m - m')^2 / (2 v)
     expected = 0.5 * (v / w - 1 - np.log(v / w)) + posterior * v / w
     assert float(run("kernel").diffusion[0, 0]) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "level"])
+def test_prior_and_reconstruction_are_those_of_their_gaussians(name):
+    """The score of data at 0, whatever x: the denoiser says 0, so that neither term is random."""
+    sde = VE(0.1, 2.0) if name == "level" else VP(1.0, 3.0)  # far from their priors
+    score = Gaussian.isotropic(sde, jnp.zeros(2), 1e-14)
+    bins = Bins.of("equal", 17, True)
+    v = jnp.asarray([[5, 9]])
+    x, t = bins.center(v), jnp.asarray([0.2, 0.6])
+    decoder = {"gaussian": GaussianDecoder(), "level": LevelDecoder(bins)}[name]
+    bound = discrete_bound(score, x, v, keys(1), times=t, decoder=decoder)
+    law = stats.norm(0, float(sde.sigma(t[0]) / sde.alpha(t[0])))
+    edges = np.asarray(x) - bins.spacing / 2
+    expected = {
+        "gaussian": law.logpdf(np.asarray(x)),
+        "level": np.log(law.cdf(edges + bins.spacing) - law.cdf(edges)),
+    }[name]
+    assert float(bound.reconstruction[0, 0]) == pytest.approx(-expected.sum(), rel=1e-6)
+    prior = stats.norm(0, float(sde.prior_std))
+    alpha, sigma = (float(c) for c in sde.marginal(t[1]))
+    ends = [stats.norm(alpha * float(mean), sigma) for mean in x[0]]
+    owed = sum(q.expect(lambda z, q=q: q.logpdf(z) - prior.logpdf(z)) for q in ends)
+    assert float(bound.prior[0, 0]) == pytest.approx(owed, rel=1e-6)
+    assert owed > 0.05
+    total = bound.prior + bound.reconstruction + bound.diffusion
+    assert float(bound.log_prob[0, 0]) == pytest.approx(-float(total[0, 0]))
 
 
 @slow

@@ -171,6 +171,23 @@ def test_a_code_decodes_to_its_image(name, solver):
         assert int(z.evaluations.min()) > 0
 
 
+def test_codes_and_densities_begin_at_the_law_of_the_smallest_time():
+    """x_eps = alpha x; along the flow of a Gaussian, values keep their place in its law."""
+    sde, eps = VP(), 0.2  # where alpha is 0.8
+    score = Gaussian.isotropic(sde, jnp.zeros(1), 0.25)
+    x = jnp.asarray([[0.7], [-1.1]])
+    alpha, sigma = sde.marginal(jnp.asarray([eps, 1.0]))
+    deviations = jnp.sqrt(alpha**2 * 0.25 + sigma**2)
+    z = alpha[0] * x * deviations[1] / deviations[0]
+    both = flow(1e-7, "adams")
+    # Errors of some 500 steps add up.
+    np.testing.assert_allclose(encode_batch(both, score, x, None, eps).z, z, rtol=1e-5)
+    np.testing.assert_allclose(decode_batch(both, score, z, None, eps).z, x, rtol=1e-5)
+    found = jax.jit(lambda: both.density(score, x, eps, keys(2), Exact()))()
+    np.testing.assert_allclose(found.z, z, rtol=1e-5)
+    np.testing.assert_allclose(found.log_prob[:, 0], exact(score, x, eps, found.z), atol=1e-5)
+
+
 def test_a_code_does_not_depend_on_the_schedule():
     """Codes in units of the prior agree between SDEs, but for what their ends differ by."""
     x = mixture_2d(VP()).sample(jax.random.key(3), 4)
