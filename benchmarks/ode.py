@@ -58,33 +58,47 @@ class Figure:
     seconds: float
 
 
-def published(score: Score, x: jax.Array, start: float, end: float) -> tuple[np.ndarray, int]:
-    """(x at `end`, evaluations) by SciPy's RK45 in t."""
+Way = Callable[[], tuple[np.ndarray, int]]
+"""-> (x at the end, evaluations of the network, each of the whole batch)."""
+
+
+def published(score: Score, x: jax.Array, start: float, end: float) -> Way:
+    """By SciPy's RK45 in t; the drift is compiled by the first call."""
     drift = jax.jit(lambda x, t: score.velocity(x, t))
 
     def field(t: float, y: np.ndarray) -> np.ndarray:
         given = jnp.asarray(y.reshape(x.shape), jnp.float32)
         return np.asarray(drift(given, jnp.float32(t)), np.float64).ravel()
 
-    tolerance = PUBLISHED_TOLERANCE
-    solution = integrate.solve_ivp(
-        field, (start, end), np.asarray(x, np.float64).ravel(), rtol=tolerance, atol=tolerance
-    )
-    return solution.y[:, -1].reshape(x.shape), solution.nfev
+    def way() -> tuple[np.ndarray, int]:
+        solution = integrate.solve_ivp(
+            field,
+            (start, end),
+            np.asarray(x, np.float64).ravel(),
+            rtol=PUBLISHED_TOLERANCE,
+            atol=PUBLISHED_TOLERANCE,
+        )
+        return solution.y[:, -1].reshape(x.shape), solution.nfev
+
+    return way
 
 
-def ours(
-    score: Score, x: jax.Array, times: jax.Array, sampler: samplers.Sampler
-) -> tuple[np.ndarray, int]:
-    """(x at the end, evaluations of the network, each of the whole batch)."""
+def ours(score: Score, x: jax.Array, times: jax.Array, sampler: samplers.Sampler) -> Way:
+    """By a sampler of ours."""
     keys = samplers.sample_keys(jax.random.key(0), jnp.arange(len(x)))
-    drawn = samplers.sample(score, sampler, times, keys, shape=x.shape[1:], start=x, denoise=False)
-    return np.asarray(drawn.x), int(drawn.evaluations.max())
+
+    def way() -> tuple[np.ndarray, int]:
+        drawn = samplers.sample(
+            score, sampler, times, keys, shape=x.shape[1:], start=x, denoise=False
+        )
+        return np.asarray(drawn.x), int(drawn.evaluations.max())
+
+    return way
 
 
-def _timed(run: Callable[[], tuple[np.ndarray, int]]) -> float:
+def _timed(way: Way) -> float:
     start = time.perf_counter()
-    _, evaluations = run()
+    _, evaluations = way()
     return (time.perf_counter() - start) / evaluations
 
 
@@ -94,12 +108,9 @@ def measure(score: Score, x: jax.Array, times: jax.Array, rounds: int) -> list[F
     start, end = float(times[0]), float(times[-1])
     # Of fixed steps, since in float32 error control has nothing to go by below 1e-6.
     fine = samplers.LogSNR()(score.sde, REFERENCE_STEPS, start, end)
-    reference = ours(score, x, fine, samplers.AdamsBashforth(3))[0]
-    ways: dict[str, Callable[[], tuple[np.ndarray, int]]] = {
-        "published": lambda: published(score, x, start, end)
-    }
-    for name, sampler in tried.items():
-        ways[name] = lambda sampler=sampler: ours(score, x, times, sampler)  # type: ignore[misc]
+    reference = ours(score, x, fine, samplers.AdamsBashforth(3))()[0]
+    ways = {"published": published(score, x, start, end)}
+    ways |= {name: ours(score, x, times, sampler) for name, sampler in tried.items()}
     results = {name: way() for name, way in ways.items()}  # compiles
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
