@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 from configs.schema import get_default
 from sde_lib import VP, LearnedVP, LogSigmaLabel, ModelScore, Noise, Parametrization
@@ -53,6 +54,10 @@ def test_stratified_times_are_spread_over_every_beginning_of_a_batch():
     for m in (16, 41, 100):
         largest_gap = np.diff(np.sort(np.append(t[:m], t[:m].min() + 1))).max()
         assert largest_gap < 3 / m
+    keys = jax.random.split(jax.random.key(1), 2000)
+    first = np.asarray(jax.vmap(lambda key: times(VP(), key, 8)[0])(keys))
+    # Each place in the batch has the whole law; above 0.044 once in a thousand.
+    assert stats.kstest(first, "uniform").statistic < 0.044
 
 
 SHAPE = LearnedVP().initial_shape()
