@@ -64,7 +64,7 @@ def variance(sampler: samplers.Sampler, score: Isotropic, times: jax.Array, star
     plan = sampler.plan(score, times)
     assert plan.interval is not None
     # Of two sizes, so that runs of several lengths share a program.
-    draws = 128 if len(plan.interval) < 64 else 2 * LONGEST
+    draws = 128 if len(plan.interval) < 64 else 2 * LONGEST + 1
     x = jnp.zeros((1, draws), times.dtype).at[0, 0].set(start**0.5)
     return float(jnp.sum(run(score, plan, Scripted(x, jnp.zeros((), jnp.int32))) ** 2))
 
