@@ -168,6 +168,7 @@ def _child(run: Run, stdout: int, stderr: int) -> NoReturn:
     # Unoptimized: compiling takes a fifth of the time, and all children do the same.
     os.environ["XLA_FLAGS"] = (
         f"--xla_force_host_platform_device_count={run.devices} --xla_backend_optimization_level=0"
+        " --xla_cpu_use_fusion_emitters=false"
     )
     code = 70
     try:
@@ -213,6 +214,7 @@ def _serve() -> None:
 
     jax.config.update("jax_compilation_cache_dir", sys.argv[1])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_traceback_in_locations_limit", 0)
     tiny.register()
     for line in sys.stdin:
         start = time.perf_counter()

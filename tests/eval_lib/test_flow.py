@@ -49,7 +49,11 @@ CASES = {
     "vp mixture_1d time": ("vp", "mixture_1d", "dopri8", "time"),
     "ve mixture_1d sigma": ("ve", "mixture_1d", "dopri8", "sigma"),
 }  # fmt: skip
-SLOW = [c for c in CASES if c.endswith("mixture_2d")] + ["vp mixture_1d tsit5"]
+# Off the mixture and a Gaussian of each kind of SDE nothing is left to be proved; every other test
+# here takes dopri8 in the log-SNR.
+SLOW = [c for c in CASES if c.endswith("mixture_2d")]
+SLOW += [f"{sde} correlated" for sde in ("subvp", "edm", "ddpm")]
+SLOW += ["vp mixture_1d tsit5", "vp mixture_1d dopri8"]
 
 
 @pytest.mark.parametrize("case", but_slow(CASES, *SLOW))
@@ -67,7 +71,7 @@ def test_log_likelihood_is_that_of_the_closed_form_to_a_millionth_of_a_nat(case)
     np.testing.assert_allclose(found.log_prob[:, 0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", but_slow(PREDICTIONS, "unit_noise", "scaled_score", "velocity"))
+@pytest.mark.parametrize("name", but_slow(PREDICTIONS, *(set(PREDICTIONS) - {"noise", "edm"})))
 def test_every_prediction_gives_the_same_likelihood(name):
     """A network whose output is that of a Gaussian's exact score, in its own terms."""
     sde = VP()
@@ -107,14 +111,14 @@ def test_published_number_of_a_gaussian_and_what_it_owes():
     assert at_eps == pytest.approx(-0.405919341444, abs=1e-12)
     assert float(found.log_prob[0, 0] - owed[0]) == pytest.approx(at_eps, abs=1e-9)
     assert float(owed[0]) == pytest.approx(3.20e-5, abs=5e-8)
-    cut = truncation(score, x, 0.0, keys(1), Exact())
+    cut = jax.jit(lambda: truncation(score, x, 0.0, keys(1), Exact()))()
     true = at_eps - float(jax.scipy.stats.norm.logpdf(0.3, 0, 0.5))
     assert true == pytest.approx(-1.28e-4, abs=5e-7)
     # To first order in r^2 / v = 4e-4.
     assert float(cut[0]) == pytest.approx(true, rel=1e-3)
 
 
-@pytest.mark.parametrize("law", ["rademacher", "gaussian"])
+@pytest.mark.parametrize("law", ["rademacher", pytest.param("gaussian", marks=pytest.mark.slow)])
 def test_hutchinson_is_within_three_standard_errors(law):
     score = correlated(VP())
     x = score.sample(jax.random.key(1), 4)

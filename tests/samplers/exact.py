@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import samplers
 from sde_lib import SDE, Score, pytree
@@ -41,17 +42,31 @@ class Scripted:
 
 
 @jax.jit
-def _run(score, plan, x):
-    return samplers.run(score, plan, Scripted(x, jnp.zeros((), jnp.int32))).x
+def _run(score, method, rows, count, state):
+    step = lambda i, state: method.step(score, state, jax.tree.map(lambda leaf: leaf[i], rows))
+    return jax.lax.fori_loop(0, count, step, method.init(state)).x
+
+
+LONGEST = 4608
+"""Of a table of rows; the longest here are seven stages of 640 steps."""
+
+
+def run(score, plan, state):
+    """The last x of `samplers.run`, by one program for plans of every length."""
+    assert plan.interval is not None
+    missing = LONGEST - len(plan.interval)
+    pad = lambda leaf: np.pad(np.asarray(leaf), [(0, missing)] + [(0, 0)] * (np.ndim(leaf) - 1))
+    return _run(score, plan.method, jax.tree.map(pad, plan.rows), len(plan.interval), state)
 
 
 def variance(sampler: samplers.Sampler, score: Isotropic, times: jax.Array, start: float) -> float:
     """Of a linear sampler's result, begun with the variance `start`."""
     plan = sampler.plan(score, times)
     assert plan.interval is not None
-    draws = 2 * len(plan.interval) + 1
+    # Of two sizes, so that runs of several lengths share a program.
+    draws = 128 if len(plan.interval) < 64 else 2 * LONGEST + 1
     x = jnp.zeros((1, draws), times.dtype).at[0, 0].set(start**0.5)
-    return float(jnp.sum(_run(score, replace(plan, interval=None, times=None, nfe=0), x) ** 2))
+    return float(jnp.sum(run(score, plan, Scripted(x, jnp.zeros((), jnp.int32))) ** 2))
 
 
 def marginal(sde: SDE, t: jax.Array) -> float:
@@ -75,4 +90,4 @@ class GivenNoise:
 def one_step(sampler, score, x, z, t, s):
     """x_s from x_t with the noise z."""
     plan = sampler.plan(score, jnp.stack([t, s]))
-    return samplers.run(score, plan, GivenNoise(x, z)).x
+    return run(score, plan, GivenNoise(x, z))
