@@ -45,6 +45,12 @@ LIKELIHOOD = {
 """Of few images and a rough tolerance: what is held is that nothing changes it."""
 
 
+EVALUATION = {
+    "eval__num_samples": 7, "eval__batch_size": 500, "sampling__batch_size": 5,
+    "eval__metrics": "fid, precision_recall, noise_error", "eval__held_out": False,
+}  # fmt: skip
+
+
 class Story(NamedTuple):
     """The workdirs' parent and the result of every run, by name."""
 
@@ -91,6 +97,8 @@ def script(root: Path) -> dict[str, Run]:
         "whole, sampling on a full disk": sample("whole", "full disk for samples", 3, **small),
         "whole, sampled in the end": sample("whole", **small),
         "whole, likelihood on 4": run("likelihood", "whole", "", 0, 4, LIKELIHOOD),
+        "whole, evaluation killed": run("eval", "whole", "kill after part", 0, 4, EVALUATION),
+        "whole, evaluated on 4": run("eval", "whole", "", 0, 4, EVALUATION),
     }  # fmt: skip
 
 
@@ -247,6 +255,22 @@ def test_likelihoods_are_the_same_on_one_device_and_on_four(story, tmp_path):
     # Round-off, where it decides whether a step is taken, changes it by less than the tolerance.
     np.testing.assert_allclose(one["log_prob"], four["log_prob"], rtol=1e-4)
     np.testing.assert_allclose(one["truncation"], four["truncation"], rtol=1e-3)
+
+
+def test_evaluations_are_the_same_on_one_device_and_on_four(story, tmp_path):
+    """On four devices it is killed once on the way, with kill -9."""
+    assert story.results["whole, evaluation killed"].returncode == -9
+    assert story.results["whole, evaluated on 4"].returncode == 0
+    shutil.copytree(story.root / "whole", tmp_path / "run")
+    for name in ("evaluation", "reference"):
+        shutil.rmtree(tmp_path / "run" / name)
+    settings = EVALUATION | {"eval__batch_size": 300, "sampling__batch_size": 4}
+    assert main.main(tiny.arguments("eval", tmp_path / "run", **settings)) == 0
+    read = lambda folder: json.loads((folder / "evaluation/report/report.json").read_text())
+    one, four = (read(folder)["cells"][0] for folder in (tmp_path / "run", story.root / "whole"))
+    assert one["identity"]["weights"] == four["identity"]["weights"]
+    assert one["metrics"]["fid"]["mean"] == pytest.approx(four["metrics"]["fid"]["mean"], rel=1e-4)
+    assert one["model"] == pytest.approx(four["model"], rel=1e-4)
 
 
 def test_samples_of_other_settings_are_moved_aside_and_it_is_said(story):
