@@ -31,7 +31,7 @@ import numpy as np
 from benchmarks import random_weights
 from benchmarks.peer import Driver, PeerError
 from benchmarks.timing import Timing, summary, take_turns, timed
-from models.features import FeatureNetwork, inception
+from models.features import FeatureNetwork, dinov2, inception
 from train_lib.huge_pages import restart_with_huge_pages
 
 Arrays = dict[str, np.ndarray]
@@ -64,12 +64,19 @@ PICTURES = (32, 32), (64, 64), (299, 299), (40, 57), (300, 331)
 def cases() -> dict[str, Case]:
     """Everything that is compared, by name."""
     shapes = random_weights.torch_shapes(inception.in_file())
+    transformers = {"tiny": dinov2.Size(128, 2)} | {v: k for k, v in dinov2.PUBLISHED.items()}
     half = lambda weights: inception.of_weights(weights, "half_pixel")
     return {
         "inception, tf1": Case(
             "torch-fidelity", shapes, inception.of_weights, PICTURES, (32, 32)
         ),
         "inception, half_pixel": Case("pytorch-fid", shapes, half, PICTURES, None),
+    } | {
+        f"dinov2, {name}": Case(
+            "dinov2", random_weights.torch_shapes(dinov2.in_file(size)) | {
+                "mask_token": (1, size.width)}, dinov2.of_weights, PICTURES, (64, 64),
+            {"embed_dim": size.width, "depth": size.depth, "num_heads": size.heads},
+        ) for name, size in transformers.items()
     }  # fmt: skip
 
 
@@ -169,7 +176,7 @@ def report(name: str, case: Case, options: argparse.Namespace) -> None:
 
 # Golden numbers ----------------------------------------------------------------------------------
 
-GOLDEN = {"inception, tf1": (24, 40), "inception, half_pixel": (24, 40)}
+GOLDEN = {"inception, tf1": (24, 40), "inception, half_pixel": (24, 40), "dinov2, tiny": (24, 40)}
 """Cases of which the tests have the peer's features, and the size of their one image."""
 
 

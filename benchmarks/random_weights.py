@@ -32,6 +32,12 @@ RANGES = {
     "running_var": (0.5, 1.5),
     "running_mean": (-0.2, 0.2),
     "bn.weight": (0.5, 1.5),
+    "norm1.weight": (0.5, 1.5),
+    "norm2.weight": (0.5, 1.5),
+    "norm.weight": (0.5, 1.5),
+    "gamma": (-0.5, 0.5),
+    "cls_token": (-1.0, 1.0),
+    "pos_embed": (-1.0, 1.0),
     "bias": (-0.2, 0.2),
 }
 """Where numbers lie, by the end of their tensor's name."""

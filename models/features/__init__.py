@@ -1,6 +1,7 @@
 """Networks that see images as features, in which the quality of samples is measured."""
 
 from models.features.base import FeatureNetwork, Features
+from models.features.dinov2 import DINOv2, load_dinov2
 from models.features.inception import Inception, load_inception
 
-__all__ = ["FeatureNetwork", "Features", "Inception", "load_inception"]
+__all__ = ["DINOv2", "FeatureNetwork", "Features", "Inception", "load_dinov2", "load_inception"]
