@@ -137,7 +137,7 @@ def _inception(config: Any, splits: Splits) -> Extractor:
 
 
 def _dinov2(config: Any, splits: Splits) -> Extractor:
-    from models.features.dinov2 import load_dinov2
+    from models.features import load_dinov2
 
     return Extractor(*load_dinov2(_weights(config, "DINOv2 (dinov2_vitl14_pretrain.pth)")))
 
