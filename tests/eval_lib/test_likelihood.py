@@ -11,10 +11,11 @@ from PIL import Image
 import main
 import models
 from data_lib import Images
-from eval_lib import latents
-from eval_lib.images import fingerprint
+from eval_lib import batches, latents
+from eval_lib.images import fingerprint, moments
 from eval_lib.results import Parts
 from eval_lib.summary import summary
+from sde_lib import VP
 from tests import tiny
 
 ROUGH = {"eval__eps": 1e-2, "eval__rtol": 1e-2, "eval__atol": 1e-2, "eval__num_images": 6}
@@ -149,7 +150,9 @@ def save(folder, **arrays):
 def test_images_of_a_file_have_log_densities(run, tmp_path):
     images = np.random.default_rng(0).random((3, 8, 8, 1)).astype(np.float32)
     mine = save(tmp_path, images=images, labels=np.arange(3))
-    code, out, _ = run("likelihood", eval__units="nats", eval__num_images=0, **mine)
+    # In batches of two, the last of which has one to fill it up.
+    settings = {"eval__units": "nats", "eval__num_images": 0, "eval__batch_size": 2}
+    code, out, _ = run("likelihood", **settings, **mine)
     assert code == 0
     rows, report = read(run.folder / "likelihood")
     assert rows["nats"].shape == (3,)
@@ -209,6 +212,22 @@ def test_images_are_known_by_all_that_they_hold():
     assert fingerprint(backwards) == fingerprint(others[0])
 
 
+@pytest.mark.parametrize("centered", [False, True])
+def test_moments_are_of_the_networks_range(centered):
+    pixels = np.random.default_rng(0).integers(0, 17, (50, 2, 3, 1)).astype(np.uint8)
+    mean, variance = moments(Images(pixels, None, 17), centered)
+    span = 2 if centered else 1
+    # Values are rounded to float32.
+    np.testing.assert_allclose(mean, span * pixels.mean(axis=0) / 16 - centered, atol=1e-6)
+    np.testing.assert_allclose(variance, span**2 * pixels.var(axis=0) / 256, rtol=1e-6)
+
+
+def test_batches_are_as_even_as_they_can_be_and_filled_up_with_the_last_image():
+    assert [batches.even(total, 4) for total in (1, 4, 5, 6, 9, 100)] == [1, 4, 3, 3, 3, 4]
+    assert batches.numbers(3, 3, 5, devices=2).tolist() == [3, 4, 4, 4]
+    assert batches.numbers(0, 4, 9, devices=2).tolist() == [0, 1, 2, 3]
+
+
 PICTURES = np.zeros((3, 8, 8, 1), np.float32)
 LABELS = {"labels": np.arange(3)}
 NAMES = {
@@ -261,8 +280,12 @@ def test_an_empty_workdir_is_refused(run):
     assert "--mode train" in error
 
 
+CLOSE = {"eval__rtol": 1e-4, "eval__atol": 1e-4, "eval__batch_size": 4}
+"""Five or six images are batches of three, of which the last of five has one to fill it up."""
+
+
 def test_codes_are_written_and_decode_to_their_images(run):
-    code, out, _ = run("encode", eval__rtol=1e-4, eval__atol=1e-4)
+    code, out, _ = run("encode", **CLOSE)
     assert code == 0
     folder = run.folder / "latents"
     report = json.loads((folder / "latents.json").read_text())
@@ -277,16 +300,32 @@ def test_codes_are_written_and_decode_to_their_images(run):
     assert size(folder / "latents.png") == (6 * 34 + 2, 3 * 34 + 2)
 
 
+def test_codes_are_told_in_units_of_the_prior_and_scaled_by_the_temperature(run, monkeypatch):
+    monkeypatch.setattr(VP, "prior_std", property(lambda self: np.float32(2.0)))
+    settings = {**CLOSE, "eval__temperature": 0.0}
+    assert run("encode", **settings)[0] == 0
+    folder = run.folder / "latents"
+    with np.load(folder / "latents.npz") as arrays:
+        z, decoded = arrays["z"], arrays["decoded"]
+    report = json.loads((folder / "latents.json").read_text())
+    assert report["code_std"] == pytest.approx(z.std() / 2, rel=1e-5)
+    np.testing.assert_array_equal(decoded, np.broadcast_to(decoded[:1], decoded.shape))
+    assert run("interpolate", **settings)[0] == 0
+    with np.load(run.folder / "interpolations" / "interpolations.npz") as arrays:
+        assert not np.any(arrays["z"])
+
+
 def test_codes_of_a_file_that_has_changed_are_other_codes(run, tmp_path):
-    images, labels = np.zeros((6, 8, 8, 1), np.float32), np.arange(6)
-    close = {"eval__rtol": 1e-4, "eval__atol": 1e-4}
-    for mode, name in (("encode", "latents"), ("interpolate", "interpolations")):
+    for mode, name, n in (("encode", "latents", 5), ("interpolate", "interpolations", 6)):
+        images, labels = np.zeros((n, 8, 8, 1), np.float32), np.arange(n)
         for content in (images, 1 - images):
-            code, out, _ = run(mode, **close, **save(tmp_path, images=content, labels=labels))
+            code, out, _ = run(mode, **CLOSE, **save(tmp_path, images=content, labels=labels))
             assert code == 0
             assert ("they are now in" in out) == (content is not images)
-        with np.load(run.folder / f"{name}_1" / f"{name}.npz") as arrays:
-            assert abs(arrays["images"]).max() < 0.1
+        for folder, value in ((name, 1), (f"{name}_1", 0)):
+            with np.load(run.folder / folder / f"{name}.npz") as arrays:
+                assert arrays["z"].shape[0] == (n if mode == "encode" else n // 2)
+                assert abs(arrays["images"] - value).max() < 0.1
 
 
 def test_what_cannot_be_written_and_what_cannot_be_read_are_told_apart(run, monkeypatch):
@@ -313,9 +352,12 @@ def test_one_image_has_nothing_to_be_interpolated_to(run, tmp_path):
 
 
 @pytest.mark.parametrize("split", ["test", pytest.param("prior", marks=pytest.mark.slow)])
-def test_interpolations_begin_and_end_at_the_images(run, split):
-    settings = {"eval__rtol": 1e-4, "eval__atol": 1e-4, "eval__interpolations": 5}
-    assert run("interpolate", eval__split=split, **settings)[0] == 0
+def test_interpolations_begin_and_end_at_the_images(run, split, monkeypatch):
+    given, decode = [], latents.Coder.decode
+    monkeypatch.setattr(
+        latents.Coder, "decode", lambda *args: given.append(args[-1]) or decode(*args)
+    )
+    assert run("interpolate", eval__split=split, eval__interpolations=5, **CLOSE)[0] == 0
     folder = run.folder / "interpolations"
     with np.load(folder / "interpolations.npz") as arrays:
         images, z = arrays["images"], arrays["z"]
@@ -323,10 +365,14 @@ def test_interpolations_begin_and_end_at_the_images(run, split):
     norms = np.sqrt((z**2).sum(axis=(2, 3, 4)))
     assert np.all(norms[:, 2] > 0.9 * norms[:, [0, 4]].min(axis=1))  # as long as codes are
     if split == "test":
-        assert run("encode", eval__rtol=1e-4, eval__atol=1e-4)[0] == 0
+        assert run("encode", **CLOSE)[0] == 0
         with np.load(run.folder / "latents" / "latents.npz") as arrays:
             np.testing.assert_allclose(images[:, 0], arrays["images"][0::2], atol=0.05)
             np.testing.assert_allclose(images[:, 4], arrays["images"][1::2], atol=0.05)
+            first, last = arrays["labels"][0::2, None], arrays["labels"][1::2, None]
+        nearer = np.where(np.arange(5) < 2, first, last)
+        np.testing.assert_array_equal(given[0].reshape(3, 5), nearer)
+        assert np.any(first != last)
     assert size(folder / "interpolations.png") == (5 * 34 + 2, 3 * 34 + 2)
 
 

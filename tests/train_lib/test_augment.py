@@ -62,6 +62,7 @@ def test_labels_follow_their_laws():
     np.testing.assert_allclose((cos_1 + 1) ** 2 + sin**2, 1, atol=1e-6)
     angles = np.arctan2(sin, cos_1 + 1)[sin != 0]
     assert np.var(angles) == pytest.approx(np.pi**2 / 3, rel=5 / len(angles) ** 0.5)
+    np.testing.assert_allclose(along * np.sin(axis), across * np.cos(axis), atol=1e-6)
     np.testing.assert_array_equal(right != 0, down != 0)
 
 
