@@ -7,9 +7,8 @@ others' Inception-v3: average pools count no padding, the last block pools the m
 1,008 classes.
 
 Names are those of the PyTorch conversions of the graph (pytorch-fid, torch-fidelity), whose batch
-normalizations are folded into the convolutions when a file is read. No convolution here is that of
-`models.layers.conv`: these are always computed in full float32, on accelerators too, where features
-in TF32 would move the metrics.
+normalizations are folded into the convolutions when a file is read. Everything is computed in full
+float32, on accelerators too, where features in TF32 would move the metrics.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from models.features.resizing import (
     corner_positions,
     resize_bilinear,
 )
+from models.layers.conv import conv2d
 from models.pretrained.base import Place, Shape, Weights
 from sde_lib import choose, pytree, static
 
@@ -63,14 +63,19 @@ class Unit(nn.Module):
         shape = (*self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = lax.conv_general_dilated(
-            x,
-            kernel,
-            (self.stride, self.stride),
-            self.padding,
+        full = functools.partial(
+            lax.conv_general_dilated,
+            window_strides=(self.stride, self.stride),
+            padding=self.padding,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             precision=lax.Precision.HIGHEST,
         )
+        # On a CPU, where every precision is the full one, `conv2d` knows a faster form.
+        same = ((1, 1), (1, 1)) if self.padding == "SAME" else ((0, 0), (0, 0))
+        quick = functools.partial(conv2d, padding=same)
+        simple = self.kernel == (3, 3) and self.stride == 1
+        conv = functools.partial(lax.platform_dependent, cpu=quick, default=full)
+        y = (conv if simple else full)(x, kernel)
         return nn.relu(y + bias[None, None, None])
 
 
@@ -111,10 +116,17 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
 def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """The mean of those of the 3x3 pixels around each that are in the image."""
-    total = lax.reduce_window(x, np.float32(0), lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
+    total = _sum_of_three(_sum_of_three(x, 1), 2)
     rows, columns = (np.convolve(np.ones(n), np.ones(3), "same") for n in x.shape[1:3])
     counts = np.outer(rows, columns).astype(np.float32)
     return total / counts[None, :, :, None]
+
+
+def _sum_of_three(x: Array, axis: int) -> Array:
+    """Each entry and its two neighbours along an axis."""
+    n = x.shape[axis]
+    padded = jnp.pad(x, [(int(a == axis),) * 2 for a in range(x.ndim)])
+    return sum(lax.slice_in_dim(padded, i, i + n, 1, axis) for i in range(3))  # type: ignore
 
 
 def _block_a(pooled: int) -> Step:
