@@ -453,7 +453,7 @@ def test_a_bad_config_file_is_refused_in_one_line(fails, tmp_path, name):
 def test_an_unknown_argument_of_a_config_lists_the_known_ones(fails, tmp_path):
     config = f"{ROOT / 'configs' / 'vp_cifar.py'}:deeep"
     arguments = ["--config", config, "--mode", "train", "--workdir", str(tmp_path / "run")]
-    fails(arguments, "deep, likelihood, smoke", "'deeep'")
+    fails(arguments, "bits, deep, fid, likelihood, ode_fid, smoke", "'deeep'")
 
 
 def test_a_broken_picture_is_named(fails, tmp_path):
