@@ -26,7 +26,7 @@ def test_the_configs_of_the_readme_are_there():
     assert named <= set(FILES)
 
 
-ALSO = [n for n in FILES if n not in ("edm", "vp_digits")]
+ALSO = [n for n in FILES if n != "edm"]
 
 
 @pytest.mark.parametrize("name", but_slow(FILES, *ALSO))

@@ -229,7 +229,7 @@ def test_a_path_with_slashes_is_an_argument_on_the_command_line():
         ("ve/cifar10_ncsnpp.py", "did you mean ve/cifar10_ncsnpp or "),
         ("bedroom", "vp/ddpm/bedroom"),
         ("", "use ve/cifar10_ncsnpp, "),
-        ("ve/cifar10_ncsnpp,smok", "among smoke, got 'smok'"),
+        ("ve/cifar10_ncsnpp,smok", "among bits, fid, ode_fid, smoke, got 'smok'"),
     ],
 )
 def test_an_unknown_name_is_refused_with_those_near_it(argument, words):

@@ -27,6 +27,7 @@ from models.pretrained import (
 )
 from models.pretrained.base import paths_and_shapes
 from tests.models.pretrained import writing
+from tests.slow import but_slow
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 OPTIONS = json.loads((GOLDEN / "options" / "options.json").read_text())
@@ -189,7 +190,7 @@ def test_settings_are_recognised_from_names_and_shapes(case, kind):
 
 @pytest.mark.parametrize(
     "name",
-    ["ve/church_ncsnpp_continuous", "vp/ddpm/bedroom"],
+    but_slow(["ve/church_ncsnpp_continuous", "vp/ddpm/bedroom"], "ve/church_ncsnpp_continuous"),
 )
 def test_published_network_is_recognised_by_its_weights_alone(name):
     config = schema.get_default()
