@@ -24,3 +24,11 @@ def float64() -> Iterator[None]:
     """Double precision, for statements about mathematics rather than about round-off."""
     with jax.enable_x64(True):
         yield
+
+
+FIRST = ("test_main.py", "test_import.py", "test_samplers.py", "test_flow.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else 9)
