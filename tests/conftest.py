@@ -26,9 +26,14 @@ def float64() -> Iterator[None]:
         yield
 
 
-FIRST = ("test_main.py", "test_import.py", "test_samplers.py", "test_flow.py")
+FIRST = (
+    "test_main.py", "test_import.py", "test_samplers.py", "test_diffusers.py", "test_likelihood.py",
+    "test_flow.py", "test_orders.py", "test_adaptive.py", "test_compare.py", "test_evaluate.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no worker is left alone with one of them at the end."""
-    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else 9)
+    items.sort(
+        key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST)
+    )
