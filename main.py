@@ -201,7 +201,7 @@ def _one_line(error: Exception) -> str:
 def _is_loss(error: Exception) -> bool:
     from train_lib.processes import is_loss
 
-    return is_loss(error) and not _out_of_memory(error)
+    return is_loss(error)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -231,11 +231,12 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code."""
     if code and "jax" in sys.modules:
-        from train_lib.processes import leave
+        from train_lib import processes
 
-        leave(code)
+        processes.leave(code)
     sys.exit(code)
 
 
@@ -243,4 +244,4 @@ if __name__ == "__main__":
     restart_with_huge_pages()
     # Into a file or a pipe, too, a line is there as soon as it is said.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    _leave(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -28,7 +28,7 @@ from jaxtyping import Array, PyTree
 
 from train_lib.files import plain_reason
 from train_lib.leaves import abstract, abstract_data, as_data, from_data, named_leaves
-from train_lib.processes import is_first
+from train_lib.processes import is_first, is_loss
 from train_lib.quiet import silence_background_noise
 from train_lib.record import (
     CheckpointError,
@@ -114,6 +114,8 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None and is_loss(error):
+            return  # what is being written waits for that process, too
         try:
             self.close()
         except CheckpointError as failed:

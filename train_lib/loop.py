@@ -171,8 +171,14 @@ class _Run:
         start = f"resuming at step {self._step}" if self._step else "starting"
         train = self._splits.train
         return (f"{start}: {size:,} parameters, {len(train):,} training images of "
-                f"{self._splits.name}, {self._mesh.size} {jax.default_backend()} device(s), "
+                f"{self._splits.name}, {self._devices()}, "
                 f"to step {self._total}")  # fmt: skip
+
+    def _devices(self) -> str:
+        told = f"{self._mesh.size} {jax.default_backend()} device(s)"
+        count, parts = jax.process_count(), self._mesh.shape[sharding.FSDP]
+        told += f" of {count} processes" if count > 1 else ""
+        return told + (f", the model divided among {parts}" if parts > 1 else "")
 
     def _due(self, period: int) -> bool:
         return is_due(self._step, period, self._total)

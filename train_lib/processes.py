@@ -133,7 +133,8 @@ def _spread(own: int, mesh: Mesh) -> Int[Array, " devices"]:
 
 def is_loss(error: BaseException) -> bool:
     """Whether an error comes from another process of the run that is gone."""
-    return type(error).__name__ == "JaxRuntimeError" and are_several()
+    named = type(error).__name__ == "JaxRuntimeError"
+    return named and "RESOURCE_EXHAUSTED" not in str(error) and are_several()
 
 
 def leave(code: int) -> NoReturn:
