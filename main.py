@@ -13,9 +13,13 @@
     python main.py --config configs/ve_cifar.py --mode import --workdir runs/ve \\
         --import_from checkpoint_24.pth
 
+Many processes are one run when each is given --coordinator, --num_processes and --process_id, or
+--distributed where a cluster tells them (docs/scaling.md).
+
 Every setting can be given as --config.section.key=value; configs/schema.py lists them all.
 Exit codes: 0 done, 2 bad input (one line says what; with SCORE_SDE_TRACEBACK=1 in the
-environment, a traceback says where), 130 and 143 stopped by Ctrl-C and SIGTERM.
+environment, a traceback says where), 3 another process of the run is gone, 130 and 143 stopped by
+Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from configs import command_line
 from train_lib.cpu_devices import use_cpu_devices
@@ -46,6 +50,8 @@ class Asked(NamedTuple):
     import_from: str
     export_to: str
     export_as: str
+    peers: tuple[str | None, int | None, int | None] | None = None
+    """Of `train_lib.processes.Peers`; None: this process is alone."""
 
 
 def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
@@ -99,6 +105,8 @@ NEEDED = {"import": ("mode", "workdir")}
 """What a mode cannot do without, where that is not config, mode and workdir."""
 OWNERS = {"import_from": "import", "export_to": "export", "export_as": "export"}
 """Arguments that belong to one mode."""
+ALONE = ("import", "export")
+"""Modes of one process."""
 
 
 def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
@@ -112,6 +120,10 @@ def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
     parser.add_argument("--import_from", help="with --mode import: a foreign checkpoint")
     parser.add_argument("--export_to", help="with --mode export: what to write")
     parser.add_argument("--export_as", help="with --mode export: safetensors or diffusers")
+    parser.add_argument("--coordinator", help="HOST:PORT of process 0, the same for all")
+    parser.add_argument("--num_processes", type=int, help="of this run")
+    parser.add_argument("--process_id", type=int, help="of this one, from 0")
+    parser.add_argument("--distributed", action="store_true", help="as the cluster tells")
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]!r}: see --help")
@@ -125,8 +137,26 @@ def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
     others = (getattr(given, name) or "" for name in OWNERS)
     return given.mode, Asked(
-        _config(given.config, settings), settings, Path(given.workdir), *others
+        _config(given.config, settings), settings, Path(given.workdir), *others, _peers(given)
     )
+
+
+def _peers(given: Any) -> tuple[str | None, int | None, int | None] | None:
+    told = (given.coordinator, given.num_processes, given.process_id)
+    if not given.distributed and told == (None, None, None):
+        return None
+    if given.mode in ALONE:
+        raise ValueError(f"--mode {given.mode} is of one process: leave --distributed and the like")
+    return told
+
+
+def _meet(peers: tuple[str | None, int | None, int | None]) -> None:
+    """Join the other processes of this run; the first alone talks."""
+    from train_lib.processes import Peers, connect, is_first
+
+    connect(Peers(*peers))
+    if not is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 def _config(argument: str | None, settings: dict[str, str]) -> Any:
@@ -168,15 +198,29 @@ def _one_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def _is_loss(error: Exception) -> bool:
+    from train_lib.processes import is_loss
+
+    return is_loss(error)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Parse, dispatch, and turn errors of the user's making into one line and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     expected: tuple[type[Exception], ...] = (ValueError, OSError)
+    asked = None
     try:
         mode, asked = _parse(arguments)
+        if asked.peers:
+            _meet(asked.peers)
         expected = _user_errors()
         return MODES[mode](asked)
     except Exception as error:
+        if asked and asked.peers and _is_loss(error):
+            reason = _one_line(error)[:100]
+            print(f"error: another process of this run is gone ({reason}): start all of them "
+                  "again with the same commands", file=sys.stderr)  # fmt: skip
+            return 3
         told = isinstance(error, expected) or _out_of_memory(error)
         if not told or os.environ.get("SCORE_SDE_TRACEBACK"):
             raise
@@ -187,8 +231,17 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code."""
+    if code and "jax" in sys.modules:
+        from train_lib import processes
+
+        processes.leave(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
     restart_with_huge_pages()
     # Into a file or a pipe, too, a line is there as soon as it is said.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

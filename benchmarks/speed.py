@@ -75,7 +75,7 @@ class Ours:
         self.config = config
         self._experiment = Experiment.of(config)
         self._mesh = sharding.device_mesh()
-        self._state = sharding.replicate(self._experiment.init_state(), self._mesh)
+        self._state = self._experiment.init_state()
         self._update = make_step(self._experiment.recipe)
         self._batches = itertools.repeat(self._random_batch())
 

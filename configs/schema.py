@@ -23,6 +23,7 @@ POSITIVE = Rule(lambda v: v > 0, "positive")
 NOT_NEGATIVE = Rule(lambda v: v >= 0, "zero or positive")
 FRACTION = Rule(lambda v: 0 <= v < 1, "in [0, 1)")
 RATES = Rule(lambda v: all(0 <= r < 1 for r in v), "a tuple of rates in [0, 1)")
+AXIS = Rule(lambda v: v > 0 or v == -1, "positive, or -1 for what is left")
 BOUNDARY = Rule(lambda v: 0 <= v < 1, "in [0, 1), where 0 stands for the SDE's own")
 
 
@@ -259,6 +260,10 @@ SETTINGS: dict[str, Setting] = {
     "eval.interpolations": Setting(8, Rule(lambda v: v >= 2, "at least 2"),
                                    "--mode interpolate: images from one end to the other"),
     # the machine
+    "mesh.data": Setting(-1, AXIS, "devices, of all processes, that hold copies of the model"),
+    "mesh.fsdp": Setting(1, AXIS, "devices among which one copy of model, averages and optimizer "
+                         "is divided; data x fsdp: all devices"),
+    "mesh.smallest": Setting(2**14, POSITIVE, "numbers in the smallest array that is divided"),
     "cpu_devices": Setting(1, NOT_NEGATIVE, "on CPUs: devices of one thread each that share a "
                            "batch; 1: one device, all threads; 0: one per core"),
 }  # fmt: skip

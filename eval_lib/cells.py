@@ -30,6 +30,7 @@ from eval_lib.reference import Reference
 from eval_lib.results import Identity, read_json, same
 from eval_lib.sampling import load_weights
 from sde_lib import ModelScore
+from train_lib import sharding
 from train_lib.experiment import LIKELIHOOD_STREAM, Experiment
 from train_lib.files import atomic_write_json
 
@@ -126,7 +127,7 @@ def _digest(score: ModelScore) -> str:
     """Of the parameters: another training that made as many updates is another model."""
     found = hashlib.sha256()
     for leaf in jax.tree.leaves((score.params, score.sde)):
-        found.update(np.ascontiguousarray(leaf).tobytes())
+        found.update(np.ascontiguousarray(sharding.collect(leaf)).tobytes())
     return found.hexdigest()[:16]
 
 

@@ -15,6 +15,7 @@ from eval_lib.metrics.base import Numbers, chosen_rows
 from eval_lib.metrics.manifold import nearest
 from eval_lib.metrics.memorisation import MOST, flat
 from train_lib.files import atomic_write, atomic_write_json
+from train_lib.processes import by_the_first
 
 PAIRS = 16
 """Samples shown beside their nearest training images."""
@@ -161,7 +162,6 @@ def write(
 
     Returns lines for the user: the first number of each cell.
     """
-    (folder / report).unlink(missing_ok=True)
     rows = [_row(cell) for cell in cells]
     drawn = cells[0]
     files = {
@@ -173,13 +173,19 @@ def write(
     for cell in cells[1:]:
         slug = "".join(c if c.isalnum() else "_" for c in cell.name)
         files[f"samples_{slug}.png"] = pictures.grid_png(cell.shown)
+    _write(folder, report, {"protocol": told, "cells": rows}, files)
+    return [_headline(row) for row in rows]
+
+
+@by_the_first
+def _write(folder: Path, report: str, told: dict[str, Any], files: dict[str, Any]) -> None:
+    (folder / report).unlink(missing_ok=True)
     for name, content in files.items():
         (folder / name).unlink(missing_ok=True)
         if content is not None:
             atomic_write(folder / name, content)
-    atomic_write(folder / "report.md", markdown(told, rows).encode())
-    atomic_write_json(folder / report, {"protocol": told, "cells": rows})
-    return [_headline(row) for row in rows]
+    atomic_write(folder / "report.md", markdown(told["protocol"], told["cells"]).encode())
+    atomic_write_json(folder / report, told)
 
 
 def _headline(row: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from jaxtyping import Float, Shaped
 from tqdm import tqdm
@@ -60,10 +59,10 @@ class Featurer:
         """Of at most `size` images in integer levels, as {pool, logits, spatial} without None."""
         mesh = sharding.device_mesh()
         rows = batches.numbers(0, self.size, len(pixels), mesh.size)
-        images = jax.device_put(to_unit(pixels, self.levels)[rows], sharding.split(mesh))
-        network = sharding.replicate(self.extractor.network, mesh)
+        images = sharding.distribute(to_unit(pixels, self.levels)[rows], mesh)
+        network = sharding.on_mesh(self.extractor.network, mesh)
         found = extract(network, images)._asdict()
-        return {k: np.asarray(v)[: len(pixels)] for k, v in found.items() if v is not None}
+        return {k: sharding.collect(v)[: len(pixels)] for k, v in found.items() if v is not None}
 
 
 def streamed(

@@ -24,6 +24,7 @@ from sde_lib import ClassifierFree, Conditional, Score
 from train_lib import sharding
 from train_lib.experiment import SAMPLE_STREAM, Experiment
 from train_lib.files import atomic_write, atomic_write_json
+from train_lib.processes import by_the_first
 
 LABEL_STREAM = 2**32 - 1
 """Folded into the run's key for the classes: the number of a sample that is never drawn."""
@@ -86,13 +87,13 @@ class Generator:
         `evaluations` [n] says how many each took; `labels` [n] is there for a model of classes,
         `frames` [f, n, h, w, c] if asked for.
         """
-        mesh = sharding.device_mesh()
+        mesh = sharding.mesh_of(self.score)
         padded = -count % mesh.size + count
-        indices = jax.device_put(jnp.arange(first, first + padded), sharding.split(mesh))
+        indices = sharding.distribute(np.arange(first, first + padded, dtype=np.int32), mesh)
         keys = samplers.sample_keys(self.key, indices)
         labels = self._condition(indices)
         drawn = samplers.sample(
-            self.guidance(sharding.replicate(self.score, mesh), labels),
+            self.guidance(sharding.on_mesh(self.score, mesh), labels),
             self.sampler,
             self.times,
             keys,
@@ -101,13 +102,13 @@ class Generator:
             frames=self.frames,
         )
         result = {
-            "samples": np.asarray(self.scaler.inverse(drawn.x))[:count],
-            "evaluations": np.asarray(drawn.evaluations)[:count],
+            "samples": sharding.collect(self.scaler.inverse(drawn.x))[:count],
+            "evaluations": sharding.collect(drawn.evaluations)[:count],
         }
         if labels is not None:
-            result["labels"] = np.asarray(labels)[:count]
+            result["labels"] = sharding.collect(labels)[:count]
         if drawn.frames is not None:
-            result["frames"] = np.asarray(self.scaler.inverse(drawn.frames))[:, :count]
+            result["frames"] = sharding.collect(self.scaler.inverse(drawn.frames))[:, :count]
         return result
 
 
@@ -242,6 +243,7 @@ def generate(
     return report
 
 
+@by_the_first
 def _write(folder: Path, arrays: dict[str, np.ndarray], report: dict[str, Any]) -> None:
     """The files of finished samples, the report last: where it is, the others belong to it."""
     (folder / REPORT).unlink(missing_ok=True)

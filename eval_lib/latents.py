@@ -29,6 +29,7 @@ from sde_lib.base import Number
 from train_lib import sharding, workdir
 from train_lib.experiment import LIKELIHOOD_STREAM, Experiment
 from train_lib.files import atomic_write, atomic_write_json, plain_reason
+from train_lib.processes import by_the_first
 
 SHOWN = 16
 """Images, or rows of interpolations, in a picture."""
@@ -62,8 +63,8 @@ class Coder:
 
     def __init__(self, experiment: Experiment, score: Score) -> None:
         config = experiment.config
-        self._mesh = sharding.device_mesh()
-        self._score = sharding.replicate(score, self._mesh)
+        self._mesh = sharding.mesh_of(score)
+        self._score = sharding.on_mesh(score, self._mesh)
         self._flow, self._scaler = build_flow(config), Scaler(config.data.centered)
         self._eps, self._size = smallest_time(config, score.sde), config.eval.batch_size
 
@@ -72,14 +73,14 @@ class Coder:
     ) -> tuple[np.ndarray, np.ndarray]:
         total, devices = len(values), self._mesh.size
         size = batches.even(total, self._size)
-        put = lambda x: jax.device_put(x, sharding.split(self._mesh))
+        put = lambda x: sharding.distribute(x, self._mesh)
         outputs, evaluations = [], []
         for first in tqdm(range(0, total, size), unit="batch", desc="codes", disable=None):
             numbers, count = batches.numbers(first, size, total, devices), min(size, total - first)
             own = None if labels is None else put(labels[numbers])
             done = run(self._flow, self._score, put(values[numbers]), own, self._eps)
-            outputs.append(np.asarray(done.z)[:count])
-            evaluations.append(np.asarray(done.evaluations)[:count])
+            outputs.append(sharding.collect(done.z)[:count])
+            evaluations.append(sharding.collect(done.evaluations)[:count])
         return np.concatenate(outputs), np.concatenate(evaluations)
 
     def encode(
@@ -119,6 +120,7 @@ class _Results:
             set_aside(self._folder, "results of other settings" if other else None, log)
             self._folder.mkdir(parents=True, exist_ok=True)
 
+    @by_the_first
     def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:
         """The report last: where it is, the others belong to it."""
         base = self._folder / self._name

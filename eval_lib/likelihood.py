@@ -27,6 +27,7 @@ from sde_lib import Conditional, Score
 from train_lib import sharding, workdir
 from train_lib.experiment import LIKELIHOOD_STREAM, Experiment
 from train_lib.files import atomic_write, atomic_write_json, plain_reason
+from train_lib.processes import by_the_first
 
 REPORT = "likelihood.json"
 SETTINGS = ("split", "images", "num_images", "likelihood", "units", "bins", "dequantization",
@@ -64,19 +65,19 @@ class Evaluator:
 
         `size` >= count is the compiled program's; it is rounded up to the devices.
         """
-        mesh = sharding.device_mesh()
+        mesh = sharding.mesh_of(self.score)
         numbers = batches.numbers(first, size, len(self.images), mesh.size)
         part = self.images.take(numbers)
-        put = lambda x: jax.device_put(x, sharding.split(mesh))
+        put = lambda x: sharding.distribute(x, mesh)
         data = put(part.pixels.astype(np.int32) if part.levels else part.pixels)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(
             jax.random.fold_in(self.key, repeat), put(jnp.asarray(numbers))
         )
         labels = put(jnp.asarray(part.labels)) if self.labelled else None
-        score = sharding.replicate(self.score, mesh)
+        score = sharding.on_mesh(self.score, mesh)
         found = estimate(self.estimator, score, data, labels, keys)
         arrays = {"log_prob": found.log_prob, "evaluations": found.evaluations, **found.terms}
-        return {name: np.asarray(value)[:count] for name, value in arrays.items()}
+        return {name: sharding.collect(value)[:count] for name, value in arrays.items()}
 
 
 def _jobs(total: int, batch: int, repeats: int) -> Iterator[tuple[str, int, int, int]]:
@@ -202,6 +203,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     return 0
 
 
+@by_the_first
 def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images) -> None:
     """The files of finished likelihoods, the report last: where it is, the others belong to it."""
     (folder / REPORT).unlink(missing_ok=True)

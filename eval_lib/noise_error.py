@@ -49,16 +49,16 @@ def curve(
 
     Over the first `MOST` images, each with noise of its own that depends on its number alone.
     """
-    mesh = sharding.device_mesh()
+    mesh = sharding.mesh_of(score)
     x0 = x0[:MOST]
-    put = lambda x: jax.device_put(x, sharding.split(mesh))
-    copies = sharding.replicate(score, mesh)
+    put = lambda x: sharding.distribute(x, mesh)
+    placed = sharding.on_mesh(score, mesh)
     found = []
     size = min(batch, MOST)  # one program for both splits
     for first in range(0, len(x0), size):
         numbers = batches.numbers(first, size, len(x0), mesh.size)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, put(jnp.asarray(numbers)))
         own = None if labels is None else put(labels[numbers])
-        errors = _errors(copies, put(x0[numbers]), own, times, keys)
-        found.append(np.asarray(errors)[:, : min(size, len(x0) - first)])
+        errors = _errors(placed, put(x0[numbers]), own, times, keys)
+        found.append(sharding.collect(errors)[:, : min(size, len(x0) - first)])
     return np.concatenate(found, axis=1).astype(np.float64).mean(axis=1)

@@ -26,6 +26,7 @@ from eval_lib.metrics import FeatureSet, Moments
 from eval_lib.results import Arrays, Parts, load_npz, npz
 from train_lib import workdir
 from train_lib.files import atomic_write, plain_reason
+from train_lib.processes import by_the_first
 
 SPLITS = ("train", "test", "all")
 FOLDER = "reference"
@@ -107,7 +108,7 @@ def obtain(
         features = features_of(featurer, images.pixels, images.labels, parts, what, log)
         atomic_write(path, npz(_arrays(features, info)))
         parts.remove()
-        parts.folder.parent.rmdir()
+        by_the_first(parts.folder.parent.rmdir)()
     except OSError as error:
         raise workdir.WorkdirError(
             f"cannot write to {folder / FOLDER}, {plain_reason(error)} (finished batches are kept)"

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from train_lib.files import atomic_write, atomic_write_json
+from train_lib.processes import by_the_first
 
 Arrays = dict[str, np.ndarray]
 Identity = dict[str, Any]
@@ -52,6 +53,10 @@ class Parts:
 
     def __init__(self, folder: Path, identity: Identity) -> None:
         self.folder = folder / "parts"
+        self._begin(identity)
+
+    @by_the_first
+    def _begin(self, identity: Identity) -> None:
         marker = self.folder / "identity.json"
         if read_json(marker) != plain(identity):
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -73,11 +78,13 @@ class Parts:
         """Keep a finished part."""
         atomic_write(self._path(name), npz(arrays))
 
+    @by_the_first
     def remove(self) -> None:
         """All parts, once the results made of them are written."""
         shutil.rmtree(self.folder)
 
 
+@by_the_first
 def set_aside(folder: Path, why: str | None, log: Callable[[str], None]) -> None:
     """Move FOLDER to FOLDER_1, FOLDER_2, ... if there is a reason `why` it must not be replaced."""
     if why is None:

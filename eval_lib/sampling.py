@@ -39,7 +39,7 @@ def load_weights(
     checkpoints that are missing or all damaged.
     """
     workdir.check_model(folder, experiment.config)
-    state = experiment.abstract_state()
+    state = experiment.layout.abstract(experiment.abstract_state())
     part: dict[str, Any] = {"params": state.params} if average is None else {"ema": state.ema}
     with Checkpoints(folder / "checkpoints", read_only=True, log=log) as checkpoints:
         restored = checkpoints.restore_part(part, step=step)

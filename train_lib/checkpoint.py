@@ -28,6 +28,7 @@ from jaxtyping import Array, PyTree
 
 from train_lib.files import plain_reason
 from train_lib.leaves import abstract, abstract_data, as_data, from_data, named_leaves
+from train_lib.processes import is_first, is_loss
 from train_lib.quiet import silence_background_noise
 from train_lib.record import (
     CheckpointError,
@@ -113,6 +114,8 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None and is_loss(error):
+            return  # what is being written waits for that process, too
         try:
             self.close()
         except CheckpointError as failed:
@@ -328,7 +331,7 @@ class Checkpoints:
             with suppress(Exception):
                 self._writer.close()
             self._writer = _new_writer()
-        if _is_primary():
+        if is_first():
             self._directories.remove_unfinished()
         others = ", ".join(str(s) for s in self.steps() if s not in self._damaged) or "none"
         return CheckpointError(
@@ -340,7 +343,7 @@ class Checkpoints:
         # Steps above the one just written belong to a future that was given up (they are damaged,
         # or the run went back): they are neither counted nor removed, but replaced in their turn.
         sound = [s for s in self.steps() if s <= newest and s not in self._damaged]
-        if _is_primary():
+        if is_first():
             self._directories.remove(expired(sound, self._keep, self._snapshot_every))
 
     def _prepare_directory(self) -> None:
@@ -350,12 +353,8 @@ class Checkpoints:
             raise CheckpointError(
                 f"cannot create {self.directory}, {plain_reason(error)}: give another --workdir"
             ) from error
-        if _is_primary():
+        if is_first():
             self._directories.remove_unfinished()
-
-
-def _is_primary() -> bool:
-    return jax.process_index() == 0
 
 
 def _handler() -> ocp.CompositeCheckpointHandler:

@@ -13,7 +13,7 @@ import samplers
 from configs import schema
 from models.score import template
 from sde_lib import SDE, ModelScore
-from train_lib import augment, objective, optimizer
+from train_lib import augment, objective, optimizer, sharding
 from train_lib.ema import EMA
 from train_lib.state import TrainState
 from train_lib.step import Recipe
@@ -34,13 +34,15 @@ class Experiment:
     recipe: Recipe
     sampler: samplers.Sampler
     times: Any
+    layout: sharding.Layout
 
     @classmethod
     def of(cls, config: Any) -> Experiment:
         """Build every object of `config`; ValueError, in the user's terms, for a bad setting."""
         schema.check(config)
         score = template(config)
-        training, model = config.training, config.model
+        training, model, mesh = config.training, config.model, config.mesh
+        layout = sharding.Layout(sharding.device_mesh(mesh.data, mesh.fsdp), mesh.smallest)
         _check_division(config)
         _check_guidance(config)
         recipe = Recipe(
@@ -55,7 +57,7 @@ class Experiment:
         sampler = samplers.build(config.sampling)
         times = samplers.build_times(config.sampling, score, config.sde.num_scales)
         sampler.plan(score, times)  # refuses, before training, what sampling could not do after it
-        return cls(config, score.sde, score, recipe, sampler, times)
+        return cls(config, score.sde, score, recipe, sampler, times, layout)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -74,10 +76,11 @@ class Experiment:
         return TrainState.create(params, self.recipe.optimizer, self.recipe.ema, key)
 
     def init_state(self) -> TrainState:
-        """The state before the first update."""
+        """The state before the first update, laid out over the devices; safe to donate."""
+        placed = self.layout.shardings(self.abstract_state())
         # Run once: optimizing this program would take several times as long as running it.
         quick = {"xla_backend_optimization_level": 0}
-        return jax.jit(self._fresh_state, compiler_options=quick)()
+        return jax.jit(self._fresh_state, out_shardings=placed, compiler_options=quick)()
 
     def abstract_state(self) -> Any:
         """Shapes and types of the state, without computing it."""

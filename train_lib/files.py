@@ -13,11 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from train_lib.processes import is_first
+
 Content = bytes | str | Callable[[BinaryIO], object]
 
 
 def atomic_write(path: Path | str, content: Content) -> None:
     """Writes a file that readers see either as it was or complete, even after a power cut.
+
+    Of several processes of one run the first writes it.
 
     Args:
       path: the file; its folder exists.
@@ -26,6 +30,8 @@ def atomic_write(path: Path | str, content: Content) -> None:
     Raises:
       OSError: if the file cannot be written; the old one is then untouched.
     """
+    if not is_first():
+        return
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -112,6 +118,8 @@ class WorkdirLock:
 
     def __enter__(self) -> Self:
         """Raises WorkdirLockedError if another process trains here, OSError if it cannot write."""
+        if not is_first():
+            return self
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:

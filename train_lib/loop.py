@@ -23,6 +23,7 @@ from train_lib.experiment import Experiment
 from train_lib.files import WorkdirLock, atomic_write
 from train_lib.logging import RunLog, duration, speed
 from train_lib.meter import Meter, Throughput
+from train_lib.processes import Agreement, is_first
 from train_lib.signals import StopRequest, stop_on_signals
 from train_lib.state import TrainState
 from train_lib.step import Batch, make_step
@@ -48,15 +49,11 @@ def check_labels(splits: data_lib.Splits, classes: int) -> None:
                          f"run from {labels.min()} to {labels.max()}")  # fmt: skip
 
 
-def restore_or_start(experiment: Experiment, checkpoints: Checkpoints, mesh: Any) -> TrainState:
+def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainState:
     """The newest sound checkpoint's state, or a fresh one if nothing was ever saved."""
     if not checkpoints.steps():
-        return sharding.replicate(experiment.init_state(), mesh)
-    place = sharding.replicated(mesh)
-    abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        experiment.abstract_state().as_dict(),
-    )
+        return experiment.init_state()
+    abstract = experiment.layout.abstract(experiment.abstract_state().as_dict())
     return TrainState.from_dict(checkpoints.restore(abstract).state)
 
 
@@ -140,22 +137,23 @@ class _Run:
         self._experiment, self._folder, self._splits = experiment, folder, splits
         self._checkpoints, self._say = checkpoints, say
         self._settings, self._total = config.training, config.training.n_iters
-        self._mesh = sharding.device_mesh()
-        self._state = restore_or_start(experiment, checkpoints, self._mesh)
+        self._mesh = experiment.layout.mesh
+        self._state = restore_or_start(experiment, checkpoints)
         self._step = int(self._state.step)
         self._batches = training_batches(splits.train, config, self._step)
-        self._update = make_step(experiment.recipe)
+        self._update = make_step(experiment.recipe, experiment.layout.shardings(self._state))
         self._evaluate = held_out.make_eval(experiment.recipe)
         self._meter, self._clock, self._compiled = Meter(), Throughput(self._step), False
+        self._agree = Agreement(self._mesh)
 
     def go(self, stop: StopRequest) -> int:
         """Train until the end or until asked to stop; returns the exit code."""
         self._say(self._opening())
-        training, lead = self._settings, jax.process_index() == 0
-        preemption = training.snapshot_freq_for_preemption
-        with RunLog(self._folder / "logs", self._step, self._total, active=lead) as self._log:
+        training = self._settings
+        preemption, signum = training.snapshot_freq_for_preemption, 0
+        with RunLog(self._folder / "logs", self._step, self._total, active=is_first()) as self._log:
             self._clock.start(self._step)
-            while self._step < self._total and not stop:
+            while self._step < self._total and not (signum := self._agree(stop.signum)):
                 self._advance()
                 if self._due(training.log_freq):
                     self._report()
@@ -166,15 +164,21 @@ class _Run:
                 if self._due(training.snapshot_freq):
                     self._snapshot()
             self._save(wait=True)
-        return self._leave(stop)
+        return self._leave(signum)
 
     def _opening(self) -> str:
         size = sum(x.size for x in jax.tree.leaves(self._state.params))
         start = f"resuming at step {self._step}" if self._step else "starting"
         train = self._splits.train
         return (f"{start}: {size:,} parameters, {len(train):,} training images of "
-                f"{self._splits.name}, {self._mesh.size} {jax.default_backend()} device(s), "
+                f"{self._splits.name}, {self._devices()}, "
                 f"to step {self._total}")  # fmt: skip
+
+    def _devices(self) -> str:
+        told = f"{self._mesh.size} {jax.default_backend()} device(s)"
+        count, parts = jax.process_count(), self._mesh.shape[sharding.FSDP]
+        told += f" of {count} processes" if count > 1 else ""
+        return told + (f", the model divided among {parts}" if parts > 1 else "")
 
     def _due(self, period: int) -> bool:
         return is_due(self._step, period, self._total)
@@ -240,7 +244,7 @@ class _Run:
             generator = replace(make_generator(self._experiment, score), frames=0)
             count = min(sampling.num_samples, sampling.batch_size)
             images = generator.draw(0, count)["samples"]
-        if jax.process_index() == 0:
+        if is_first():
             pictures_folder = self._folder / "snapshots"
             pictures_folder.mkdir(exist_ok=True)
             if images is not None:
@@ -250,10 +254,10 @@ class _Run:
             atomic_write(self._folder / "loss.png", curves)
         self._clock.start(self._step)
 
-    def _leave(self, stop: StopRequest) -> int:
-        if stop and self._step < self._total:
+    def _leave(self, signum: int) -> int:
+        if signum and self._step < self._total:
             self._say(f"asked to stop: saved step {self._step} of {self._total}; "
                       "the same command goes on from there")  # fmt: skip
-            return 128 + stop.signum
+            return 128 + signum
         self._say(f"trained to step {self._step}: {self._folder}")
         return 0

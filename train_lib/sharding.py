@@ -1,19 +1,67 @@
-"""One mesh over every device; batches are split along its axis, everything else is replicated."""
+"""One mesh over every device: batches are split over all of it, large parameters over one axis.
+
+The mesh has two axes. `data` copies the model; along `fsdp` its arrays are divided (fully sharded
+data parallelism: each device keeps a part, and XLA gathers an array where it is used). A batch is
+split over both. Which is which changes no result: only where numbers lie is said here, and nothing
+that computes knows of it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-AXIS = "data"
+AXES = DATA, FSDP = "data", "fsdp"
 
 
-def device_mesh() -> Mesh:
-    """All devices of all processes in a row (Auto axes: XLA inserts the collectives)."""
-    return Mesh(np.asarray(jax.devices()), (AXIS,))
+def device_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
+    """All devices of all processes as [data, fsdp], of which one may be -1: what is left.
+
+    Devices of one process are neighbours, along `fsdp` first: there links are fastest. (Auto axes:
+    XLA inserts the collectives.) Raises ValueError unless data x fsdp is the number of devices.
+    """
+    count = jax.device_count()
+    given = {"mesh.data": data, "mesh.fsdp": fsdp}
+    known = data * fsdp if min(data, fsdp) > 0 else max(data, fsdp)
+    if known < 1 or count % known or (known != count and min(data, fsdp) > 0):
+        told = ", ".join(f"{name}={size}" for name, size in given.items())
+        raise ValueError(f"mesh.data x mesh.fsdp must be the number of devices, {count} "
+                         f"(one of the two may be -1: what is left), got {told}")  # fmt: skip
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.asarray(devices).reshape(data, fsdp), AXES)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a model lies: arrays of fewer than `smallest` elements whole on every device."""
+
+    mesh: Mesh
+    smallest: int
+
+    def sharding(self, x: Any) -> NamedSharding:
+        """Of one array (or its shape): its largest axis that `fsdp` divides, if any, is divided."""
+        parts = self.mesh.shape[FSDP]
+        axes = [axis for axis, size in enumerate(x.shape) if size % parts == 0]
+        if parts == 1 or x.size < self.smallest or not axes:
+            return replicated(self.mesh)
+        largest = max(axes, key=lambda axis: x.shape[axis])
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * largest, FSDP))
+
+    def shardings(self, tree: Any) -> Any:
+        """`sharding` of every array. The rule sees shapes alone, so that parameters, their averages
+        and the optimizer's moments lie alike."""
+        return jax.tree.map(self.sharding, tree)
+
+    def abstract(self, tree: Any) -> Any:
+        """Shapes, types and shardings of a tree of shapes, as `Checkpoints.restore` takes them."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding(x)), tree
+        )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -22,16 +70,48 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Array axis `axis` divided among the devices."""
-    return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
-
-
-def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Copies of the arrays of `tree` on every device, safe to donate."""
-    return jax.device_put(tree, replicated(mesh))
+    """Array axis `axis` divided among all devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXES))
 
 
 def shard_batch(batch: Any, mesh: Mesh, axis: int = 0) -> Any:
     """Global arrays from each process's share of a batch."""
     sharding = split(mesh, axis)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def mesh_of(tree: Any) -> Mesh:
+    """The mesh on which arrays of `tree` lie; all devices in a row where they lie on none."""
+    meshes = map(_mesh, jax.tree.leaves(tree))
+    found = (mesh for mesh in meshes if mesh is not None and mesh.axis_names == AXES)
+    return next(found, None) or device_mesh()
+
+
+def on_mesh(tree: Any, mesh: Mesh) -> Any:
+    """`tree` with a copy on every device of each array that does not lie on `mesh` yet."""
+    whole = replicated(mesh)
+    return jax.tree.map(lambda x: x if _mesh(x) == mesh else _put(x, whole), tree)
+
+
+def distribute(x: Any, mesh: Mesh) -> jax.Array:
+    """An array that every process has whole, its first axis divided among all devices."""
+    return _put(x, split(mesh))
+
+
+def collect(x: Any) -> np.ndarray:
+    """An array that lies anywhere, whole on the host of every process."""
+    if getattr(x, "is_fully_addressable", True) or x.is_fully_replicated:
+        return np.asarray(x)
+    return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+
+def _mesh(x: Any) -> Mesh | None:
+    return getattr(getattr(x, "sharding", None), "mesh", None)
+
+
+def _put(x: Any, sharding: NamedSharding) -> jax.Array:
+    if sharding.is_fully_addressable:
+        return jax.device_put(x, sharding)
+    # device_put would ask all processes whether they mean the same.
+    host = np.asarray(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])

@@ -98,13 +98,16 @@ def update(recipe: Recipe, state: TrainState, batch: Batch) -> tuple[TrainState,
     return state, {"loss": loss, "grad_norm": optax.tree.norm(gradient)}
 
 
-def make_step(recipe: Recipe) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+def make_step(
+    recipe: Recipe, placed: TrainState | None = None
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """step(state, batches [k, b, ...]) -> (state, metrics [k]): k updates in one call.
 
-    The state given is donated. k is `training.n_jitted_steps`.
+    The state given is donated. k is `training.n_jitted_steps`. placed: the sharding of each array
+    of the state (`train_lib.sharding.Layout`), which it keeps; None: XLA chooses.
     """
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, out_shardings=(placed, None))
     def step(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
         return sequentially(partial(update, recipe), state, batches)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from configs import schema
 from train_lib.files import atomic_write_json
+from train_lib.processes import by_the_first
 
 CONFIG_FILE = "config.json"
 
@@ -16,7 +17,7 @@ FREE = (
     "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
     "training.snapshot_sampling", "data.data_dir", "data.cache", "cpu_devices",
 )  # fmt: skip
-FREE_SECTIONS = ("sampling.", "eval.")
+FREE_SECTIONS = ("sampling.", "eval.", "mesh.")
 """Settings that may differ between runs in one workdir: the updates made so far stay what they are.
 
 (With an `optim.schedule` that falls to 0 at the end, another n_iters moves that end.)"""
@@ -87,9 +88,11 @@ def claim(workdir: Path, config: Any) -> None:
     check_same(workdir, config)
     create(workdir)
     try:
-        atomic_write_json(workdir / CONFIG_FILE, _plain(config))
+        by_the_first(atomic_write_json)(workdir / CONFIG_FILE, _plain(config))
     except OSError as error:
         raise WorkdirError(f"cannot write to {workdir}: {error.strerror or error}") from error
+    if read_config(workdir) is None:
+        raise WorkdirError(f"{workdir} must be a directory that all processes of the run share")
 
 
 def check_model(workdir: Path, config: Any) -> None:
