@@ -3,6 +3,7 @@
     python -m benchmarks.features --torch-fidelity CHECKOUT --pytorch-fid CHECKOUT \
         --dinov2 CHECKOUT --peer-python PYTHON_WITH_TORCH
 
+Batches are shared out among `--cpu-devices` devices where they are timed, as evaluation does it.
 All have the same random weights (`random_weights.py`), normalizations included, of which nothing is
 downloaded, and see the same images. An error is the largest difference over the root mean square of
 the peer's features. Times are medians of `--rounds` turns taken in one run, all with the same
@@ -32,6 +33,7 @@ from benchmarks import random_weights
 from benchmarks.peer import Driver, PeerError
 from benchmarks.timing import Timing, summary, take_turns, timed
 from models.features import FeatureNetwork, dinov2, inception
+from train_lib import cpu_devices, sharding
 from train_lib.huge_pages import restart_with_huge_pages
 
 Arrays = dict[str, np.ndarray]
@@ -139,9 +141,12 @@ def race(case: Case, network: FeatureNetwork, parties: Mapping[str, Party], batc
     """A line for each party: images per second, and CPU seconds per image."""
     assert case.timed is not None
     pixels = random_weights.images(batch, *case.timed)
+    mesh = sharding.device_mesh()
+    everywhere = sharding.replicate(network, mesh)
 
     def ours() -> Timing:
-        return timed(lambda: jax.block_until_ready(compiled(network, pixels)), batch)
+        share = sharding.shard_batch(pixels, mesh)
+        return timed(lambda: jax.block_until_ready(compiled(everywhere, share)), batch)
 
     works = {"ours": ours}
     for name, party in parties.items():
@@ -211,6 +216,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter with torch")
     parser.add_argument("--batch", type=int, default=16, help="images at a time when timed")
     parser.add_argument("--rounds", type=int, default=5, help="turns; 0: no times")
+    parser.add_argument("--cpu-devices", type=int, default=0, help="that share the batch out among "
+                        "them, as the setting cpu_devices; 0: one per core")  # fmt: skip
     parser.add_argument("--only", default="", help="cases whose names contain this")
     parser.add_argument("--write-golden", type=Path, help="write the tests' numbers there")
     options = parser.parse_args(arguments)
@@ -224,6 +231,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> None:
     """Every case whose peer is there."""
+    cores = len(os.sched_getaffinity(0))
+    count = cpu_devices.devices(options.cpu_devices, options.batch, cores)
+    os.environ["XLA_FLAGS"] = cpu_devices.flags_with(count, os.environ) or os.environ.get(
+        "XLA_FLAGS", "")  # fmt: skip
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, "
           f"{len(os.sched_getaffinity(0))} threads, jax {jax.__version__}")  # fmt: skip
     for name, case in cases().items():
