@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import random_weights
-from models.features import inception, load_inception
+from models.features import inception, inception_network, load_inception
 from models.pretrained import PretrainedError
 from tests.models.pretrained import writing
 from tests.slow import slow
@@ -87,7 +87,10 @@ def test_ways_of_resizing_are_named(tmp_path):
 
 def test_average_pool_counts_no_padding_and_max_pool_sees_none():
     x = np.random.RandomState(0).normal(-5, 1, (1, 5, 4, 2)).astype(np.float32)
-    mean, most = inception.average_pool(jnp.asarray(x)), inception.max_pool(jnp.asarray(x))
+    mean, most = (
+        inception_network.average_pool(jnp.asarray(x)),
+        inception_network.max_pool(jnp.asarray(x)),
+    )
     for i in range(5):
         for j in range(4):
             window = x[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
