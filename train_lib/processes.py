@@ -131,10 +131,13 @@ def _spread(own: int, mesh: Mesh) -> Int[Array, " devices"]:
     return jax.make_array_from_callback((mesh.size,), sharding.split(mesh), mine)
 
 
-def is_loss(error: BaseException) -> bool:
-    """Whether an error comes from another process of the run that is gone."""
-    named = type(error).__name__ == "JaxRuntimeError"
-    return named and "RESOURCE_EXHAUSTED" not in str(error) and are_several()
+def is_loss(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, comes from another process that is gone."""
+    if error is None or "RESOURCE_EXHAUSTED" in str(error) or not are_several():
+        return False
+    # On CPUs the collectives' own errors come as ValueErrors.
+    named = type(error).__name__ == "JaxRuntimeError" or "UNKNOWN: Gloo" in str(error)
+    return named or is_loss(error.__cause__)
 
 
 def leave(code: int) -> NoReturn:
