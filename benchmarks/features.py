@@ -142,7 +142,7 @@ def race(case: Case, network: FeatureNetwork, parties: Mapping[str, Party], batc
     assert case.timed is not None
     pixels = random_weights.images(batch, *case.timed)
     mesh = sharding.device_mesh()
-    everywhere = sharding.replicate(network, mesh)
+    everywhere = sharding.on_mesh(network, mesh)
 
     def ours() -> Timing:
         share = sharding.shard_batch(pixels, mesh)
