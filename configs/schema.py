@@ -133,6 +133,13 @@ SETTINGS: dict[str, Setting] = {
     "training.snapshot_freq": Setting(50_000, POSITIVE, "updates between permanent checkpoints"),
     "training.snapshot_freq_for_preemption": Setting(10_000, POSITIVE,
                                                      "updates between checkpoints to resume from"),
+    "training.patience": Setting(1, POSITIVE, "bad updates (loss not finite or exploded) in a row "
+                                 "that end the run; fewer are left out"),
+    "training.explosion": Setting(1e4, NOT_NEGATIVE, "a loss of so many times its running mean is "
+                                  "bad; 0: any that is finite is good"),
+    "training.check_memory": Setting(True, ANY, "refuse to start what will not fit, by estimate"),
+    "training.wandb": Setting("", ANY, "log to this project of Weights & Biases as well"
+                              "; empty: none"),
     "training.keep": Setting(3, POSITIVE, "checkpoints to resume from that are kept"),
     "training.snapshot_sampling": Setting(True, ANY, "draw a sample grid at every snapshot"),
     # optim

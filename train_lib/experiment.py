@@ -15,6 +15,7 @@ from models.score import template
 from sde_lib import SDE, ModelScore
 from train_lib import augment, objective, optimizer, sharding
 from train_lib.ema import EMA
+from train_lib.guard import Guard
 from train_lib.state import TrainState
 from train_lib.step import Recipe
 
@@ -53,6 +54,7 @@ class Experiment:
             training.accumulate,
             labelled=model.num_classes > 0,
             augment=augment.build(config),
+            guard=Guard(training.patience, training.explosion),
         )
         sampler = samplers.build(config.sampling)
         times = samplers.build_times(config.sampling, score, config.sde.num_scales)

@@ -17,6 +17,7 @@ from train_lib import workdir
 from train_lib.checkpoint import Checkpoints
 from train_lib.experiment import TRAIN_STREAM, Experiment
 from train_lib.files import WorkdirLock, atomic_write
+from train_lib.guard import Watch
 from train_lib.state import TrainState
 
 CONFIG_SCRIPT = "config.py"
@@ -121,6 +122,7 @@ def _state(experiment: Experiment, opened: Opened, log: Callable[[str], None]) -
         tuple(average for _ in recipe.ema.rates),
         jax.tree.map(lambda leaf: _zeros(leaf.shape, leaf.dtype), optimizer),
         experiment.key(TRAIN_STREAM),
+        Watch.start(),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,18 +14,19 @@ import numpy as np
 from jaxtyping import Array
 
 import data_lib
+from configs.schema import flatten
 from eval_lib import pictures
 from eval_lib.generate import make_generator
-from train_lib import held_out, sharding, workdir
+from train_lib import buckets, hardware, held_out, preflight, sharding, workdir
 from train_lib.checkpoint import Checkpoints
 from train_lib.experiment import Experiment
 from train_lib.files import WorkdirLock, atomic_write
-from train_lib.logging import RunLog, duration, speed
-from train_lib.meter import Meter, Throughput
+from train_lib.logging import RunLog, WeightsAndBiases, duration, speed
+from train_lib.meter import Clock, Meter, peak_memory
 from train_lib.processes import Agreement, is_first
 from train_lib.signals import StopRequest, stop_on_signals
 from train_lib.state import TrainState
-from train_lib.step import Batch, make_step
+from train_lib.step import Batch, Step, make_step
 
 
 class Diverged(RuntimeError):
@@ -54,7 +54,10 @@ def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainS
     if not checkpoints.steps():
         return experiment.init_state()
     abstract = experiment.layout.abstract(experiment.abstract_state().as_dict())
-    return TrainState.from_dict(checkpoints.restore(abstract).state)
+    state = TrainState.from_dict(checkpoints.restore(abstract).state)
+    if experiment.recipe.guard.is_over(state.watch):
+        state = replace(state, watch=state.watch.resumed())
+    return state
 
 
 def training_batches(images: data_lib.Images, config: Any, start: int) -> data_lib.Batches:
@@ -112,6 +115,11 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     workdir.check_same(folder, config)
     splits = data_lib.load(config.data, log=log)
     check_labels(splits, config.model.num_classes)
+    placed = experiment.layout.shardings(experiment.abstract_state())
+    step = make_step(experiment.recipe, placed)
+    needs = preflight.estimate(experiment, step)
+    log(needs.text())
+    preflight.check(needs, experiment)
     workdir.create(folder)
     with WorkdirLock(folder), stop_on_signals() as stop:
         workdir.claim(folder, config)
@@ -119,7 +127,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
         with Checkpoints(
             folder / "checkpoints", keep=keep, snapshot_every=permanent, log=log
         ) as checkpoints:
-            return _Run(experiment, folder, splits, checkpoints, log).go(stop)
+            return _Run(experiment, folder, splits, checkpoints, step, needs, log).go(stop)
 
 
 class _Run:
@@ -131,6 +139,8 @@ class _Run:
         folder: Path,
         splits: data_lib.Splits,
         checkpoints: Checkpoints,
+        step: Step,
+        needs: preflight.Estimate,
         say: Callable[[str], None],
     ) -> None:
         config = experiment.config
@@ -141,9 +151,11 @@ class _Run:
         self._state = restore_or_start(experiment, checkpoints)
         self._step = int(self._state.step)
         self._batches = training_batches(splits.train, config, self._step)
-        self._update = make_step(experiment.recipe, experiment.layout.shardings(self._state))
-        self._evaluate = held_out.make_eval(experiment.recipe)
-        self._meter, self._clock, self._compiled = Meter(), Throughput(self._step), False
+        self._update, self._evaluate = step, held_out.make_eval(experiment.recipe)
+        self._meter, self._clock, self._compiled = Meter(), Clock(self._step), False
+        self._ranges = buckets.names(experiment.recipe.objective, experiment.sde)
+        self._operations = needs.update * config.training.batch_size
+        self._peak = hardware.peak_of_all()
         self._agree = Agreement(self._mesh)
 
     def go(self, stop: StopRequest) -> int:
@@ -151,7 +163,7 @@ class _Run:
         self._say(self._opening())
         training = self._settings
         preemption, signum = training.snapshot_freq_for_preemption, 0
-        with RunLog(self._folder / "logs", self._step, self._total, active=is_first()) as self._log:
+        with self._open_log() as self._log:
             self._clock.start(self._step)
             while self._step < self._total and not (signum := self._agree(stop.signum)):
                 self._advance()
@@ -166,11 +178,16 @@ class _Run:
             self._save(wait=True)
         return self._leave(signum)
 
+    def _open_log(self) -> RunLog:
+        folder, config = self._folder / "logs", self._experiment.config
+        project = config.training.wandb
+        more = lambda: [WeightsAndBiases(project, folder, flatten(config))] if project else []
+        return RunLog(folder, self._step, self._total, active=is_first(), more=more)
+
     def _opening(self) -> str:
-        size = sum(x.size for x in jax.tree.leaves(self._state.params))
         start = f"resuming at step {self._step}" if self._step else "starting"
         train = self._splits.train
-        return (f"{start}: {size:,} parameters, {len(train):,} training images of "
+        return (f"{start}: {len(train):,} training images of "
                 f"{self._splits.name}, {self._devices()}, "
                 f"to step {self._total}")  # fmt: skip
 
@@ -190,8 +207,9 @@ class _Run:
                    training.snapshot_freq_for_preemption)  # fmt: skip
         due = next_stop(self._step, self._total, *periods)
         k = min(training.n_jitted_steps, due - self._step)
-        batches = stack_batches(self._batches, k, self._mesh)
-        self._state, metrics = self._update(self._state, batches)
+        fetch = partial(stack_batches, self._batches, k, self._mesh)
+        self._state, metrics = self._update(self._state, self._clock.fetch(fetch))
+        self._clock.working_on(metrics.loss)
         self._step += k
         self._meter.add(metrics)
         self._log.advance(k)
@@ -202,18 +220,32 @@ class _Run:
 
     def _report(self) -> None:
         """The training loss and the pace since the last report."""
-        means, pace, speeds = self._meter.means(), "", {}
-        if not all(map(math.isfinite, means.values())):
-            raise self._diverged()
-        if rate := self._clock.lap(self._step):
-            speeds = {"images_per_second": rate * self._settings.batch_size}
-            pace = (f"  {speed(speeds['images_per_second'])} images/s"
-                    f"  {duration((self._total - self._step) / rate)} left")  # fmt: skip
-        loss, norm = means["loss"], means["grad_norm"]
-        self._log.write(self._step, train_loss=loss, grad_norm=norm, **speeds)
-        self._log.say(f"step {self._step}/{self._total}  loss {loss:.4g}{pace}")
+        self._check_guard()
+        means, told, speeds = self._meter.summary(), "", {}
+        if pace := self._clock.lap(self._step):
+            images = pace.rate * self._settings.batch_size
+            used = pace.rate * self._operations / self._peak
+            speeds = {"steps_per_second": pace.rate, "images_per_second": images,
+                      "flops_utilization": used, "data_wait": pace.data_wait}  # fmt: skip
+            told = (
+                f"  {speed(images)} images/s, {used:.0%} of peak, {pace.data_wait:.0%} waiting "
+                f"for data  {duration((self._total - self._step) / pace.rate)} left"
+            )
+        refused = f"  {means.refused} bad updates left out" if means.refused else ""
+        self._log.write(
+            self._step,
+            train_loss=means.loss,
+            grad_norm=means.grad_norm,
+            update_norm=means.update_norm,
+            refused=means.refused,
+            loss_by_time=dict(zip(self._ranges, means.loss_by_time.tolist(), strict=True)),
+            peak_memory_bytes=peak_memory(),
+            **speeds,
+        )
+        self._log.say(f"step {self._step}/{self._total}  loss {means.loss:.4g}{told}{refused}")
 
     def _report_held_out(self) -> None:
+        self._check_guard()
         config, params = self._experiment.config, self._state.ema[0]
         loss = held_out.loss(self._evaluate, params, self._splits.test, config, self._mesh)
         self._log.write(self._step, eval_loss=loss)
@@ -221,19 +253,38 @@ class _Run:
         self._clock.start(self._step)
 
     def _save(self, wait: bool = False) -> None:
+        self._check_guard()
+        self._write(self._step, wait)
+
+    def _write(self, step: int, wait: bool) -> None:
         # The optimizer's state and the averages cannot be worse than the parameters they made.
         if not all_finite(self._state.params):
-            raise self._diverged()
-        meta = {"config": workdir.read_config(self._folder), "data_step": self._step}
-        self._checkpoints.save(self._step, self._state.as_dict(), meta, wait=wait)
+            raise self._diverged(f"a parameter is not finite after update {step}")
+        meta = {"config": workdir.read_config(self._folder), "data_step": step}
+        self._checkpoints.save(step, self._state.as_dict(), meta, wait=wait)
 
-    def _diverged(self) -> Diverged:
+    def _check_guard(self) -> None:
+        """Save the state before the bad updates, and raise Diverged, if there are too many."""
+        watch, guard = self._state.watch, self._experiment.recipe.guard
+        if not guard.is_over(watch):
+            return
+        step, first = int(self._state.step), int(watch.began) + 1
+        loss, norm = self._meter.first_refused()
+        many = f"{guard.patience} in a row, the first " if guard.patience > 1 else ""
+        self._write(step, wait=True)
+        raise self._diverged(
+            f"{many}update {first} had loss {loss:.4g} and gradient norm {norm:.4g}, after a mean "
+            f"loss of {float(watch.mean):.4g}"
+        )
+
+    def _diverged(self, told: str) -> Diverged:
         self._checkpoints.wait()
         saved = self._checkpoints.latest()
         kept = "nothing was saved yet" if saved is None else f"checkpoint {saved} is kept"
         return Diverged(
-            f"the training diverged before step {self._step} of {self._total}, {kept}: train in "
-            "another --workdir with a smaller optim.lr or optim.grad_clip"
+            f"the training diverged: {told}; {kept}. Go on without such updates with a larger "
+            f"training.patience (here {self._settings.patience}), or train in another --workdir "
+            "with a smaller optim.lr or optim.grad_clip"
         )
 
     def _snapshot(self) -> None:

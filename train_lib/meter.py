@@ -2,49 +2,110 @@
 
 from __future__ import annotations
 
+import resource
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+
+from train_lib.step import Metrics
+
+T = TypeVar("T")
 
 
-class Throughput:
-    """Updates per second, measured between calls."""
+class Pace(NamedTuple):
+    """rate: updates/s; data_wait: part of the time in which devices were idle for want of data."""
+
+    rate: float
+    data_wait: float
+
+
+class Clock:
+    """How fast updates are made, and how long the devices wait for data meanwhile."""
 
     def __init__(self, step: int) -> None:
+        self._last: Any = None
         self.start(step)
 
     def start(self, step: int) -> None:
         """Begin to measure here: what lies before, such as compilation, does not count."""
-        self._step, self._time = step, time.perf_counter()
+        self._step, self._time, self._waited = step, time.perf_counter(), 0.0
 
     @property
     def seconds(self) -> float:
         """Since the start or the last lap."""
         return time.perf_counter() - self._time
 
-    def lap(self, step: int) -> float | None:
-        """Updates/s since the start or the last lap; None if there were none."""
-        done, seconds = step - self._step, self.seconds
+    def fetch(self, get: Callable[[], T]) -> T:
+        """`get()`, the next batches; its time counts as waiting where devices had nothing to do.
+
+        Where they finish while it runs all of it counts: what is told is never too little.
+        """
+        start = time.perf_counter()
+        batches = get()
+        if self._last is None or self._last.is_ready():
+            self._waited += time.perf_counter() - start
+        return batches
+
+    def working_on(self, result: jax.Array) -> None:
+        """The devices are busy until `result` is there."""
+        self._last = result
+
+    def lap(self, step: int) -> Pace | None:
+        """The pace since the start or the last lap; None if there was no update."""
+        done, seconds, waited = step - self._step, self.seconds, self._waited
         self.start(step)
-        return done / seconds if done else None
+        return Pace(done / seconds, waited / seconds) if done else None
+
+
+class Summary(NamedTuple):
+    """Means over the good updates (NaN without any), how many were refused, and losses by time."""
+
+    loss: float
+    grad_norm: float
+    update_norm: float
+    refused: int
+    loss_by_time: np.ndarray
 
 
 class Meter:
-    """The metrics of the steps since the last line; kept on the device until they are asked for."""
+    """The metrics of the updates since the last line; on the device until they are asked for."""
 
     def __init__(self) -> None:
-        self._recent: list[dict[str, Float[Array, " k"]]] = []
+        self._recent: list[Metrics] = []
 
-    def add(self, metrics: dict[str, Any]) -> None:
-        """The metrics [k] of k more steps."""
+    def add(self, metrics: Metrics) -> None:
+        """The metrics [k] of k more updates."""
         self._recent.append(metrics)
 
-    def means(self) -> dict[str, float]:
-        """The mean of each metric since the last call."""
-        values, self._recent = jax.device_get(self._recent), []
-        return {
-            name: float(np.mean(np.concatenate([v[name] for v in values]))) for name in values[0]
-        }
+    def _taken(self) -> Metrics:
+        recent, self._recent = jax.device_get(self._recent), []
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *recent)
+
+    def summary(self) -> Summary:
+        """Of the updates since the last call."""
+        taken = self._taken()
+        good: Metrics = jax.tree.map(lambda x: x[taken.good], taken)
+        mean = lambda x: float(np.mean(x)) if len(x) else float("nan")
+        return Summary(
+            loss=mean(good.loss),
+            grad_norm=mean(good.grad_norm),
+            update_norm=mean(good.update_norm),
+            refused=int(np.sum(~taken.good)),
+            loss_by_time=good.buckets.means(),
+        )
+
+    def first_refused(self) -> tuple[float, float]:
+        """(loss, gradient norm) of the first update since the last call that was refused."""
+        taken = self._taken()
+        first = int(np.argmin(taken.good))
+        return float(taken.loss[first]), float(taken.grad_norm[first])
+
+
+def peak_memory() -> int:
+    """Bytes in use at most so far: of this process's fullest device, or of the process on CPUs."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    peaks = [known["peak_bytes_in_use"] for known in stats if known]
+    return max(peaks, default=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -21,7 +21,6 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib import SDE, ModelScore, choose
@@ -29,83 +28,14 @@ from sde_lib.base import Number, Time, time_derivative
 from sde_lib.learned import Pinned
 from sde_lib.pytree import pytree, static
 from sde_lib.score import Condition
-
-
-class TimeLaw(Protocol):
-    """The distribution of t, given by its quantile function."""
-
-    def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
-        """t such that P(time <= t) = u, for u in [0, 1)."""
-
-    def correction(self, sde: SDE, t: Time) -> Time:
-        """The factor on a loss at t that restores the law this one is drawn in place of."""
-
-
-class _OwnLaw:
-    """A law that stands in for no other."""
-
-    def correction(self, sde: SDE, t: Time) -> Time:
-        return jnp.ones_like(t)
-
-
-@pytree
-class UniformTime(_OwnLaw):
-    """t ~ U(eps, T); score_sde trains with eps = 1e-5."""
-
-    eps: Number = 1e-5
-
-    def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
-        return self.eps + u * (sde.T - self.eps)
-
-
-@pytree
-class ImportanceTime:
-    """p(t) proportional to g^2 / sigma^2, in place of U(eps, T): all likelihood losses weigh alike.
-
-    Since g^2 / sigma^2 = -d log_snr / dt, the log-SNR is uniform under this law, and its quantiles
-    are those of the SDE's own inverse: in closed form, or by bisection where it has none (Song et
-    al. 2021, arXiv:2101.09258, section 5.1; Kingma et al. 2021, arXiv:2107.00630, eq. 18).
-    """
-
-    eps: Number = 1e-5
-
-    def _ends(self, sde: SDE) -> tuple[Time, Time, Time]:
-        """(first time, log-SNR there, log-SNR at T)."""
-        start = jnp.maximum(jnp.asarray(self.eps, float), sde.t_min)
-        return start, sde.log_snr(start), sde.log_snr(jnp.full_like(start, sde.T))
-
-    def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
-        start, high, low = self._ends(sde)
-        return jnp.clip(sde.time_of_log_snr(high + u * (low - high)), start, sde.T)
-
-    def correction(self, sde: SDE, t: Time) -> Time:
-        start, high, low = self._ends(sde)
-        return (high - low) / (sde.T - start) / (sde.diffusion(t) / sde.sigma(t)) ** 2
-
-
-@pytree
-class UniformLevel(_OwnLaw):
-    """t uniform on the N levels i / (N - 1): discrete training (DDPM, SMLD)."""
-
-    num_scales: int = static()
-
-    def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
-        last = self.num_scales - 1
-        return jnp.clip(jnp.floor(u * self.num_scales), 0, last) / last
-
-
-@pytree
-class LogNormalSigma(_OwnLaw):
-    """log(sigma / alpha) ~ N(mean, std^2), kept within the SDE's times (Karras et al. 2022)."""
-
-    mean: Number = -1.2
-    std: Number = 1.2
-
-    def quantile(self, sde: SDE, u: Float[Array, " b"]) -> Time:
-        tiny = jnp.finfo(u.dtype).eps
-        z = jax.scipy.special.ndtri(jnp.clip(u, tiny, 1 - tiny))
-        t = sde.time_of_log_snr(-2 * (self.mean + self.std * z))
-        return jnp.clip(t, sde.t_min, sde.T)
+from train_lib.times import (
+    ImportanceTime,
+    LogNormalSigma,
+    TimeLaw,
+    UniformLevel,
+    UniformTime,
+    draw_times,
+)
 
 
 class Weighting(Protocol):
@@ -152,6 +82,14 @@ def _half_sum(x: Array) -> Array:
 class TrainingLoss(Protocol):
     """What is trained: one loss per example."""
 
+    @property
+    def law(self) -> TimeLaw:
+        """Of the times that are drawn."""
+
+    @property
+    def stratified(self) -> bool:
+        """Whether a batch's times are spread evenly over the law."""
+
     def __call__(
         self,
         score: ModelScore,
@@ -164,26 +102,22 @@ class TrainingLoss(Protocol):
         """Losses of a batch at random times and noises; with dropout if `train`."""
 
 
-def _spread_order(n: int) -> Float[Array, " n"]:
-    """0 to n - 1 in an order of which every beginning is spread evenly (by the golden ratio).
-
-    So a batch that is filled up with padding has times from the whole of the law too.
-    """
-    place = np.argsort(np.argsort(np.arange(n) * (np.sqrt(5) - 1) / 2 % 1))
-    return jnp.asarray(place, float)
+def drawn(objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, n: int) -> Time:
+    """The times at which an objective called with this key takes the losses of n examples."""
+    return draw_times(objective.law, sde, _keys(key)[0], n, stratified=objective.stratified)
 
 
 def _draw(
-    times: Callable[[SDE, PRNGKeyArray, int], Time],
-    sde: SDE,
-    key: PRNGKeyArray,
-    x0: Float[Array, "b *d"],
-    train: bool,
+    objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, x0: Float[Array, "b *d"], train: bool
 ) -> tuple[Time, Float[Array, "b *d"], PRNGKeyArray | None]:
     """(t, noise, the key of dropout, None without)."""
-    key_t, key_z, key_dropout = jax.random.split(key, 3)
-    noise = jax.random.normal(key_z, x0.shape, x0.dtype)
-    return times(sde, key_t, x0.shape[0]), noise, key_dropout if train else None
+    _, key_noise, key_dropout = _keys(key)
+    noise = jax.random.normal(key_noise, x0.shape, x0.dtype)
+    return drawn(objective, sde, key, x0.shape[0]), noise, key_dropout if train else None
+
+
+def _keys(key: PRNGKeyArray) -> PRNGKeyArray:
+    return jax.random.split(key, 3)
 
 
 @pytree
@@ -199,14 +133,6 @@ class Objective:
     weighting: Weighting
     reduce_mean: bool = static(default=True)
     stratified: bool = static(default=False)
-
-    def times(self, sde: SDE, key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
-        """n times from the law."""
-        if self.stratified:
-            u = (jax.random.uniform(key) + _spread_order(n) / n) % 1.0
-        else:
-            u = jax.random.uniform(key, (n,))
-        return self.law.quantile(sde, u)
 
     def at(
         self,
@@ -232,7 +158,7 @@ class Objective:
         train: bool,
     ) -> Float[Array, " b"]:
         """Losses of a batch at random times and noises; with dropout if `train`."""
-        t, noise, dropout_key = _draw(self.times, score.sde, key, x0, train)
+        t, noise, dropout_key = _draw(self, score.sde, key, x0, train)
         return self.at(replace(score, dropout_key=dropout_key), x0, noise, t, condition)
 
 
@@ -273,9 +199,15 @@ class VariationalObjective:
     and with it its variance (Kingma et al. 2021, arXiv:2107.00630, eq. 18 and appendix I.2).
     """
 
-    def times(self, sde: SDE, key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
-        """n times from the law."""
-        return Objective(UniformTime(0.0), NoiseWeight(), stratified=True).times(sde, key, n)
+    @property
+    def law(self) -> TimeLaw:
+        """Of the times that are drawn."""
+        return UniformTime(0.0)
+
+    @property
+    def stratified(self) -> bool:
+        """They are spread evenly."""
+        return True
 
     def __call__(
         self,
@@ -287,7 +219,7 @@ class VariationalObjective:
         train: bool,
     ) -> Float[Array, " b"]:
         """Losses of a batch at random times and noises; with dropout if `train`."""
-        t, noise, dropout_key = _draw(self.times, score.sde, key, x0, train)
+        t, noise, dropout_key = _draw(self, score.sde, key, x0, train)
         level = score.sde.log_snr(t)
         rate = -time_derivative(score.sde.log_snr, t)
         token = jnp.zeros_like(t)

@@ -10,24 +10,28 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from sde_lib.pytree import pytree
 from train_lib.ema import EMA
+from train_lib.guard import Watch
 
 
 @pytree
 class TrainState:
-    """step: updates made, also the position in the data; ema: one tree per rate; key: the run's."""
+    """step: updates made or refused, also the position in the data; ema: one tree per rate; key:
+    the run's; watch: what has been seen of bad updates."""
 
     step: Int[Array, ""]
     params: Any
     ema: tuple[Any, ...]
     opt_state: Any
     key: PRNGKeyArray
+    watch: Watch
 
     @classmethod
     def create(
         cls, params: Any, optimizer: optax.GradientTransformation, ema: EMA, key: PRNGKeyArray
     ) -> TrainState:
         """The state before the first update."""
-        return cls(jnp.zeros((), jnp.int32), params, ema.init(params), optimizer.init(params), key)
+        step, averages = jnp.zeros((), jnp.int32), ema.init(params)
+        return cls(step, params, averages, optimizer.init(params), key, Watch.start())
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, as checkpoints store them."""

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from sde_lib import ModelScore
 from sde_lib.score import Condition
 from train_lib.augment import Augmentation
+from train_lib.buckets import Buckets
 from train_lib.ema import EMA
+from train_lib.guard import Guard, choose
 from train_lib.objective import TrainingLoss
 from train_lib.state import TrainState
 
 Batch = dict[str, Array]
-Metrics = dict[str, Float[Array, "..."]]
+
+
+class Metrics(NamedTuple):
+    """Of one update; where it was refused only the first says anything. The norms are of the
+    gradient, before it is clipped, and of the change of the parameters."""
+
+    good: Bool[Array, "..."]
+    loss: Float[Array, "..."]
+    grad_norm: Float[Array, "..."]
+    update_norm: Float[Array, "..."]
+    buckets: Buckets
 
 
 @dataclass(frozen=True)
@@ -37,13 +49,17 @@ class Recipe:
     """Whether the network is given the labels."""
     augment: Augmentation | None = None
     """What training images go through, and the network is told of."""
+    guard: Guard = field(default=Guard())
+    """Which updates are refused."""
 
     def condition(self, batch: Batch) -> Array | None:
         """What the network is told of a batch beside its noise level."""
         return batch["label"] if self.labelled else None
 
-    def loss(self, params: Any, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
-        """The mean training loss of a batch."""
+    def loss(
+        self, params: Any, key: PRNGKeyArray, batch: Batch
+    ) -> tuple[Float[Array, ""], Buckets]:
+        """The mean training loss of a batch, and its losses by time."""
         score = self.score.with_params(params)
         image: Array = batch["image"]
         condition: Condition = self.condition(batch)
@@ -51,7 +67,9 @@ class Recipe:
             key, key_augment = jax.random.split(key)
             image, labels = self.augment(key_augment, image)
             condition = {"label": condition, "augment": labels}
-        return jnp.mean(self.objective(score, key, image, condition, train=True))
+        losses = self.objective(score, key, image, condition, train=True)
+        buckets = Buckets.of(self.objective, score.sde, key, losses)
+        return jnp.mean(losses), jax.lax.stop_gradient(buckets)
 
 
 def sequentially(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> Any:
@@ -71,7 +89,8 @@ def sequentially(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: An
 
 
 def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Batch) -> Any:
-    gradient = jax.value_and_grad(recipe.loss)
+    """((loss, buckets), gradient), averaged over micro-batches."""
+    gradient = jax.value_and_grad(recipe.loss, has_aux=True)
     if recipe.accumulate == 1:
         return gradient(params, key, batch)
     n = recipe.accumulate
@@ -81,26 +100,32 @@ def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Ba
     def add(total: Any, part: Any) -> tuple[Any, tuple[()]]:
         return jax.tree.map(jnp.add, total, gradient(params, *part)), ()
 
-    zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+    zero = ((jnp.zeros(()), Buckets.empty()), jax.tree.map(jnp.zeros_like, params))
     total, _ = sequentially(add, zero, (jax.random.split(key, n), parts))
     return jax.tree.map(lambda x: x / n, total)
 
 
 def update(recipe: Recipe, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    """One update of parameters, optimizer state and averages."""
+    """One update of parameters, optimizer state and averages, unless it is bad."""
     key = jax.random.fold_in(state.key, state.step)
-    loss, gradient = _loss_and_gradient(recipe, state.params, key, batch)
+    (loss, buckets), gradient = _loss_and_gradient(recipe, state.params, key, batch)
     change, opt_state = recipe.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, change)
-    step = state.step + 1
-    ema = recipe.ema.update(state.ema, params, step)
-    state = replace(state, step=step, params=params, opt_state=opt_state, ema=ema)
-    return state, {"loss": loss, "grad_norm": optax.tree.norm(gradient)}
+    made = params, recipe.ema.update(state.ema, params, state.step + 1), opt_state
+
+    grad_norm, update_norm = optax.tree.norm(gradient), optax.tree.norm(change)
+    good = recipe.guard.is_good(state.watch, loss, grad_norm)
+    watch = recipe.guard.after(state.watch, loss, state.step, good)
+    step = jnp.where(recipe.guard.is_over(watch), state.step, state.step + 1)
+    params, ema, opt_state = choose(good, made, (state.params, state.ema, state.opt_state))
+    state = TrainState(step, params, ema, opt_state, state.key, watch)
+    return state, Metrics(good, loss, grad_norm, update_norm, buckets)
 
 
-def make_step(
-    recipe: Recipe, placed: TrainState | None = None
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def make_step(recipe: Recipe, placed: TrainState | None = None) -> Step:
     """step(state, batches [k, b, ...]) -> (state, metrics [k]): k updates in one call.
 
     The state given is donated. k is `training.n_jitted_steps`. placed: the sharding of each array

@@ -15,7 +15,8 @@ CONFIG_FILE = "config.json"
 FREE = (
     "training.n_iters", "training.n_jitted_steps", "training.log_freq", "training.eval_freq",
     "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
-    "training.snapshot_sampling", "data.data_dir", "data.cache", "cpu_devices",
+    "training.snapshot_sampling", "training.patience", "training.explosion",
+    "training.check_memory", "training.wandb", "data.data_dir", "data.cache", "cpu_devices",
 )  # fmt: skip
 FREE_SECTIONS = ("sampling.", "eval.", "mesh.")
 """Settings that may differ between runs in one workdir: the updates made so far stay what they are.

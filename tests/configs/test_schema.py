@@ -43,7 +43,7 @@ def test_the_smoke_variant_of_a_config_makes_an_update(name):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == (
         jax.tree.map(lambda x: (x.shape, x.dtype), state)
     )
-    assert metrics["loss"].shape == (1,)
+    assert metrics.loss.shape == (1,)
 
 
 def test_variants_are_applied_in_order():

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 from data_lib import Images, Splits
 from tests.train_lib.test_step import RECIPE, NoNoise, fresh
 from train_lib import held_out, loop, meter, sharding, signals
+from train_lib.buckets import COUNT, Buckets
+from train_lib.step import Metrics
 
 
 @pytest.mark.parametrize(
@@ -38,18 +40,55 @@ def test_nothing_with_period_zero_is_ever_due():
     assert loop.is_due(10, 3, 10)
 
 
-def test_speed_counts_from_the_last_start(monkeypatch):
+@dataclass
+class Result:
+    """Stands for what the devices are working on."""
+
+    ready: bool
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+
+def test_the_pace_counts_from_the_last_start_and_waiting_is_what_keeps_devices_idle(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(meter.time, "perf_counter", lambda: now[0])
-    clock = meter.Throughput(3)
-    now[0] += 50  # compiling
+
+    def pass_by(seconds: float) -> None:
+        now[0] += seconds
+
+    clock = meter.Clock(3)
+    clock.fetch(lambda: pass_by(50))  # and compiling
     clock.start(4)
     assert clock.lap(4) is None
-    now[0] += 2
+    clock.working_on(Result(ready=False))
+    clock.fetch(lambda: pass_by(2))
     assert clock.seconds == 2
-    assert clock.lap(14) == 5
-    now[0] += 1
-    assert clock.lap(15) == 1
+    assert clock.lap(14) == meter.Pace(5, 0)
+    clock.working_on(Result(ready=True))
+    clock.fetch(lambda: pass_by(1))
+    pass_by(3)
+    assert clock.lap(15) == meter.Pace(0.25, 0.25)
+
+
+def test_refused_updates_count_in_no_mean():
+    def metrics(good, loss):
+        one = jnp.ones(len(loss))
+        first = jnp.zeros((len(loss), COUNT)).at[:, 0]
+        buckets = Buckets(first.set(jnp.asarray(loss)), first.set(1.0))
+        return Metrics(jnp.asarray(good), jnp.asarray(loss), 2 * one, 3 * one, buckets)
+
+    log = meter.Meter()
+    log.add(metrics([True, False], [1.0, jnp.nan]))
+    log.add(metrics([False, True], [jnp.inf, 4.0]))
+    found = log.summary()
+    assert found[:4] == (2.5, 2.0, 3.0, 2)
+    np.testing.assert_array_equal(found.loss_by_time, [2.5] + [np.nan] * (COUNT - 1))
+    log.add(metrics([True, False], [1.0, jnp.inf]))
+    log.add(metrics([False], [jnp.nan]))
+    assert log.first_refused() == (np.inf, 2.0)
+    log.add(metrics([False], [jnp.nan]))
+    assert np.isnan(log.summary().loss)
 
 
 def test_a_state_is_finite_if_all_its_numbers_are():

@@ -1,6 +1,7 @@
 """Laws of t, and the learned schedule: expectations kept, gradients of what is meant."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from train_lib.objective import (
     Objective,
     UniformTime,
     VariationalObjective,
+    drawn,
 )
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -47,15 +49,15 @@ def test_importance_sampling_keeps_the_expectation_and_evens_the_weights(name):
 
 def test_stratified_times_are_spread_over_every_beginning_of_a_batch():
     """Held-out batches are filled up with padding: what counts is the first few."""
-    times = Objective(UniformTime(0.0), NoiseWeight(), stratified=True).times
-    t = np.asarray(times(VP(), jax.random.key(0), 256))
+    times = partial(drawn, Objective(UniformTime(0.0), NoiseWeight(), stratified=True), VP())
+    t = np.asarray(times(jax.random.key(0), 256))
     strata = np.sort((t * 256 - (t[0] * 256 % 1)).round().astype(int) % 256)
     assert np.array_equal(strata, np.arange(256))  # one in each
     for m in (16, 41, 100):
         largest_gap = np.diff(np.sort(np.append(t[:m], t[:m].min() + 1))).max()
         assert largest_gap < 3 / m
     keys = jax.random.split(jax.random.key(1), 2000)
-    first = np.asarray(jax.vmap(lambda key: times(VP(), key, 8)[0])(keys))
+    first = np.asarray(jax.vmap(lambda key: times(key, 8)[0])(keys))
     # Each place in the batch has the whole law; above 0.044 once in a thousand.
     assert stats.kstest(first, "uniform").statistic < 0.044
 
@@ -99,8 +101,8 @@ def test_the_network_descends_the_loss_and_the_schedule_its_square():
 
     def by_hand(params):
         score = template.with_params(params)
-        key_t, key_z, _ = jax.random.split(key, 3)
-        t = loss.times(score.sde, key_t, 6)
+        key_z = jax.random.split(key, 3)[1]
+        t = drawn(loss, score.sde, key, 6)
         noise = jax.random.normal(key_z, x0.shape)
         x = score.sde.perturb(x0, noise, t)
         rate = -time_derivative(score.sde.log_snr, t)

@@ -1,6 +1,7 @@
 """An update is gradient, optimizer, average, however it is divided into calls and micro-batches."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,10 @@ import pytest
 
 from sde_lib import VP, ModelScore, Noise, Parametrization, TimeLabel
 from sde_lib.parametrization import Continuous
+from train_lib.buckets import COUNT
 from train_lib.ema import EMA
-from train_lib.objective import NoiseWeight, Objective, UniformTime
+from train_lib.guard import Guard
+from train_lib.objective import NoiseWeight, Objective, UniformTime, drawn
 from train_lib.state import TrainState
 from train_lib.step import Recipe, make_step, update
 
@@ -31,6 +34,9 @@ def affine(params, x, label, condition=None, dropout_key=None):
 @dataclass(frozen=True)
 class NoNoise:
     """A loss without anything random: each example's error at t = 0.5."""
+
+    law: UniformTime = UniformTime()
+    stratified: bool = False
 
     def __call__(self, score, key, x0, condition=None, *, train):
         t = jnp.full(x0.shape[:1], 0.5)
@@ -56,7 +62,7 @@ def test_an_update_is_gradient_descent_with_averages_and_counts_itself():
     state, data = fresh(RECIPE), batch()
     new, metrics = update(RECIPE, state, data)
     key = jax.random.fold_in(state.key, 0)
-    loss, gradient = jax.value_and_grad(RECIPE.loss)(state.params, key, data)
+    (loss, _), gradient = jax.value_and_grad(RECIPE.loss, has_aux=True)(state.params, key, data)
     for name in ("w", "b"):
         expected = state.params[name] - LR * gradient[name]
         np.testing.assert_allclose(new.params[name], expected, rtol=1e-6)
@@ -64,9 +70,11 @@ def test_an_update_is_gradient_descent_with_averages_and_counts_itself():
             blended = rate * state.params[name] + (1 - rate) * expected
             np.testing.assert_allclose(average[name], blended, rtol=1e-6)
     assert int(new.step) == 1
-    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)
+    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-6)
     norm = np.hypot(gradient["w"], gradient["b"])
-    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-6)
+    np.testing.assert_allclose(metrics.grad_norm, norm, rtol=1e-6)
+    np.testing.assert_allclose(metrics.update_norm, LR * norm, rtol=1e-6)
+    assert bool(metrics.good)
 
 
 @pytest.mark.parametrize("n", [2, 4])
@@ -76,9 +84,9 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(n, labelled):
     (one, a), (several, b) = (
         update(recipe, fresh(recipe), batch()) for recipe in (whole, replace(whole, accumulate=n))
     )
+    a, b = (one.params, a.loss, a.grad_norm), (several.params, b.loss, b.grad_norm)
     # Sums of eight numbers in another order.
-    for x, y in zip(jax.tree.leaves((one.params, a)), jax.tree.leaves((several.params, b)),
-                    strict=True):  # fmt: skip
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5)
 
 
@@ -88,11 +96,11 @@ def test_micro_batches_draw_their_own_noise_and_share_the_examples_out():
     _, metrics = update(recipe, state, data)
     keys = jax.random.split(jax.random.fold_in(state.key, 0), 2)
     losses = [
-        recipe.loss(state.params, keys[i], jax.tree.map(lambda x, i=i: x[i::2], data))
+        recipe.loss(state.params, keys[i], jax.tree.map(lambda x, i=i: x[i::2], data))[0]
         for i in range(2)
     ]
     assert losses[0] != losses[1]
-    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-6)
+    np.testing.assert_allclose(metrics.loss, np.mean(losses), rtol=1e-6)
 
 
 def test_two_updates_in_one_call_are_two_calls():
@@ -102,9 +110,9 @@ def test_two_updates_in_one_call_are_two_calls():
     apart, losses = fresh(RECIPE), []
     for k in range(2):
         apart, m = step(apart, jax.tree.map(lambda x, k=k: x[k : k + 1], batches))
-        losses.append(m["loss"][0])
-    assert metrics["loss"].shape == (2,)
-    np.testing.assert_allclose(metrics["loss"], losses, rtol=1e-6)
+        losses.append(m.loss[0])
+    assert metrics.loss.shape == (2,)
+    np.testing.assert_allclose(metrics.loss, losses, rtol=1e-6)
     # Fused across the two updates, the last bit may differ.
     for x, y in zip(jax.tree.leaves(together.ema), jax.tree.leaves(apart.ema), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-6)
@@ -122,5 +130,88 @@ def test_every_step_draws_new_noise_and_the_same_step_the_same():
     losses = []
     for at in (0, 0, 1):
         state = replace(fresh(RECIPE), step=jnp.int32(at))
-        losses.append(float(update(RECIPE, state, batch())[1]["loss"]))
+        losses.append(float(update(RECIPE, state, batch())[1].loss))
     assert losses[0] == losses[1] != losses[2]
+
+
+# Bad updates --------------------------------------------------------------------------------------
+
+
+def run(recipe: Recipe, images: list[float], state: TrainState | None = None):
+    """The states after updates on constant images of these values, and their metrics."""
+    step, states, metrics = jax.jit(partial(update, recipe)), [state or fresh(recipe)], []
+    for value in images:
+        new, m = step(states[-1], {"image": jnp.full((8, 4, 4, 1), value)})
+        states.append(new)
+        metrics.append(m)
+    return states, metrics
+
+
+def same(a: TrainState, b: TrainState) -> bool:
+    kept = lambda s: jax.tree.leaves((s.params, s.ema, s.opt_state))
+    return all(np.array_equal(x, y) for x, y in zip(kept(a), kept(b), strict=True))
+
+
+PATIENT = replace(RECIPE, objective=NoNoise(), guard=Guard(patience=3, explosion=1e4))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e4])
+def test_a_bad_update_is_left_out_and_training_goes_on(bad):
+    states, metrics = run(PATIENT, [1.0, 1.0, bad, 1.0])
+    assert [bool(m.good) for m in metrics] == [True, True, False, True]
+    assert same(states[3], states[2])
+    assert not same(states[4], states[3])
+    assert [int(s.step) for s in states] == [0, 1, 2, 3, 4]
+    watch = states[4].watch
+    assert (int(watch.refused), int(watch.row), int(watch.began)) == (1, 0, 2)
+    # The mean forgets nothing and takes nothing up: 0.99 of the first loss, 0.01 of the others.
+    losses = [float(metrics[i].loss) for i in (0, 1, 3)]
+    expected = 0.99 * (0.99 * losses[0] + 0.01 * losses[1]) + 0.01 * losses[2]
+    assert float(watch.mean) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_loss_just_below_the_limit_is_no_explosion():
+    """Losses of constant images grow as their square."""
+    for factor, good in ((0.98, True), (1.02, False)):
+        _, metrics = run(replace(PATIENT, ema=EMA(())), [1.0, 100 * factor])
+        grown = float(metrics[1].loss / metrics[0].loss)
+        recipe = replace(PATIENT, guard=Guard(3, explosion=grown / factor**2))
+        assert bool(run(recipe, [1.0, 100 * factor])[1][1].good) == good
+
+
+def test_without_a_limit_no_finite_loss_is_bad():
+    recipe = replace(PATIENT, guard=Guard(3, explosion=0.0))
+    assert bool(run(recipe, [1.0, 1e6])[1][1].good)
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_too_many_bad_updates_end_the_run_before_the_last_of_them(patience):
+    recipe = replace(PATIENT, guard=Guard(patience))
+    nan = float("nan")
+    states, metrics = run(recipe, [1.0, 1.0, nan, nan, nan, 1.0, 1.0])
+    over = 2 + patience
+    assert [bool(recipe.guard.is_over(s.watch)) for s in states] == [i >= over for i in range(8)]
+    if patience == 1:
+        assert int(states[-1].step) == 2
+    assert int(states[-1].step) == over - 1
+    assert int(states[-1].watch.began) == 2
+    assert all(same(s, states[2]) for s in states[over:])
+    assert not any(bool(m.good) for m in metrics[2:])
+    # A run that goes on has its patience back, and meets the same update.
+    again = replace(states[-1], watch=states[-1].watch.resumed())
+    assert bool(run(recipe, [1.0], again)[1][0].good)
+
+
+def test_losses_by_time_are_those_of_the_examples_in_each_range():
+    recipe, data = replace(RECIPE, accumulate=2), batch(64)
+    state = fresh(recipe)
+    _, metrics = update(recipe, state, data)
+    keys = jax.random.split(jax.random.fold_in(state.key, 0), 2)
+    score = SCORE.with_params(state.params)
+    parts = [(key, data["image"][i::2]) for i, key in enumerate(keys)]
+    times = np.concatenate([drawn(DENOISING, score.sde, key, len(x)) for key, x in parts])
+    losses = np.concatenate([DENOISING(score, key, x, train=True) for key, x in parts])
+    place = np.floor((times - 1e-5) / (1 - 1e-5) * COUNT).astype(int)
+    expected = [losses[place == k].mean() for k in range(COUNT)]
+    np.testing.assert_allclose(metrics.buckets.means(), expected, rtol=1e-5)
+    assert set(place) == set(range(COUNT))
