@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from configs import command_line
+from train_lib.compiled import keep_compiled_programs
 from train_lib.cpu_devices import use_cpu_devices
 from train_lib.huge_pages import restart_with_huge_pages
 
@@ -165,6 +166,7 @@ def _config(argument: str | None, settings: dict[str, str]) -> Any:
     config = command_line.load(argument, settings)
     if "jax" not in sys.modules:  # else it is too late
         use_cpu_devices(config)
+        keep_compiled_programs(config.compiled)
     return config
 
 

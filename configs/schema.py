@@ -271,6 +271,8 @@ SETTINGS: dict[str, Setting] = {
     "mesh.fsdp": Setting(1, AXIS, "devices among which one copy of model, averages and optimizer "
                          "is divided; data x fsdp: all devices"),
     "mesh.smallest": Setting(2**14, POSITIVE, "numbers in the smallest array that is divided"),
+    "compiled": Setting("", ANY, "folder of compiled programs, for the next run; empty: "
+                        "~/.cache/score_sde/compiled, 'none': keep none"),
     "cpu_devices": Setting(1, NOT_NEGATIVE, "on CPUs: devices of one thread each that share a "
                            "batch; 1: one device, all threads; 0: one per core"),
 }  # fmt: skip

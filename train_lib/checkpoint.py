@@ -221,6 +221,11 @@ class Checkpoints:
         """
         return self._first_sound(self._read_record, step)[1]["meta"]
 
+    def entries(self) -> set[str]:
+        """The top-level entries of the newest readable state. Raises as `restore`."""
+        leaves = self._first_sound(self._read_record, None)[1]["leaves"]
+        return {name.split("/")[0] for name in leaves}
+
     def _restore(self, like: PyTree, step: int | None, *, whole: bool) -> Restored:
         wanted = {name: abstract(leaf) for name, leaf in named_leaves(like).items()}
         stored = {name: abstract_data(leaf) for name, leaf in wanted.items()}

@@ -21,6 +21,7 @@ from train_lib import buckets, hardware, held_out, preflight, sharding, workdir
 from train_lib.checkpoint import Checkpoints
 from train_lib.experiment import Experiment
 from train_lib.files import WorkdirLock, atomic_write
+from train_lib.guard import Watch
 from train_lib.logging import RunLog, WeightsAndBiases, duration, speed
 from train_lib.meter import Clock, Meter, peak_memory
 from train_lib.processes import Agreement, is_first
@@ -53,8 +54,10 @@ def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainS
     """The newest sound checkpoint's state, or a fresh one if nothing was ever saved."""
     if not checkpoints.steps():
         return experiment.init_state()
-    abstract = experiment.layout.abstract(experiment.abstract_state().as_dict())
-    state = TrainState.from_dict(checkpoints.restore(abstract).state)
+    wanted = experiment.layout.abstract(experiment.abstract_state().as_dict())
+    new = {"watch": Watch.start()} if "watch" not in checkpoints.entries() else {}
+    wanted = {name: leaf for name, leaf in wanted.items() if name not in new}
+    state = TrainState.from_dict({**checkpoints.restore(wanted).state, **new})
     if experiment.recipe.guard.is_over(state.watch):
         state = replace(state, watch=state.watch.resumed())
     return state

@@ -17,6 +17,7 @@ FREE = (
     "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
     "training.snapshot_sampling", "training.patience", "training.explosion",
     "training.check_memory", "training.wandb", "data.data_dir", "data.cache", "cpu_devices",
+    "compiled",
 )  # fmt: skip
 FREE_SECTIONS = ("sampling.", "eval.", "mesh.")
 """Settings that may differ between runs in one workdir: the updates made so far stay what they are.
