@@ -1,6 +1,7 @@
 """score-sde-jax: train a score model, and use it.
 
     python main.py --config configs/vp_digits.py --mode train --workdir runs/digits
+    python main.py --config configs/vp_digits.py --mode profile --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode sample --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode samplers --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode eval --workdir runs/digits
@@ -92,6 +93,7 @@ def _export(asked: Asked) -> int:
 
 MODES: dict[str, Callable[[Asked], int]] = {
     "train": _of_experiment("train_lib.loop", "train"),
+    "profile": _of_experiment("train_lib.profiling", "profile"),
     "sample": _of_experiment("eval_lib.sampling", "sample"),
     "samplers": _of_experiment("eval_lib.compare", "compare"),
     "eval": _of_experiment("eval_lib.evaluate", "evaluate"),

@@ -140,6 +140,7 @@ SETTINGS: dict[str, Setting] = {
     "training.check_memory": Setting(True, ANY, "refuse to start what will not fit, by estimate"),
     "training.wandb": Setting("", ANY, "log to this project of Weights & Biases as well"
                               "; empty: none"),
+    "training.profile_steps": Setting(5, POSITIVE, "--mode profile: calls of the step in a trace"),
     "training.keep": Setting(3, POSITIVE, "checkpoints to resume from that are kept"),
     "training.snapshot_sampling": Setting(True, ANY, "draw a sample grid at every snapshot"),
     # optim

@@ -16,8 +16,8 @@ FREE = (
     "training.n_iters", "training.n_jitted_steps", "training.log_freq", "training.eval_freq",
     "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
     "training.snapshot_sampling", "training.patience", "training.explosion",
-    "training.check_memory", "training.wandb", "data.data_dir", "data.cache", "cpu_devices",
-    "compiled",
+    "training.check_memory", "training.profile_steps", "training.wandb",
+    "data.data_dir", "data.cache", "cpu_devices", "compiled",
 )  # fmt: skip
 FREE_SECTIONS = ("sampling.", "eval.", "mesh.")
 """Settings that may differ between runs in one workdir: the updates made so far stay what they are.
