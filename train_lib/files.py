@@ -47,6 +47,12 @@ def atomic_write(path: Path | str, content: Content) -> None:
     _sync_folder(path.parent)
 
 
+def remove_temporary(folder: Path) -> None:
+    """Removes what `atomic_write` has left in a folder when it was killed."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def atomic_write_json(path: Path | str, value: Any) -> None:
     """`atomic_write` of `value` as indented JSON with sorted keys. Raises TypeError, OSError."""
     atomic_write(path, json.dumps(value, indent=2, sort_keys=True) + "\n")

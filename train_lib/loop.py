@@ -20,14 +20,17 @@ from eval_lib.generate import make_generator
 from train_lib import buckets, hardware, held_out, preflight, sharding, workdir
 from train_lib.checkpoint import Checkpoints
 from train_lib.experiment import Experiment
-from train_lib.files import WorkdirLock, atomic_write
+from train_lib.files import WorkdirLock, atomic_write, remove_temporary
 from train_lib.guard import Watch
 from train_lib.logging import RunLog, WeightsAndBiases, duration, speed
 from train_lib.meter import Clock, Meter, peak_memory
-from train_lib.processes import Agreement, is_first
+from train_lib.processes import Agreement, by_the_first, is_first
 from train_lib.signals import StopRequest, stop_on_signals
 from train_lib.state import TrainState
 from train_lib.step import Batch, Step, make_step
+
+LOGS, SNAPSHOTS = "logs", "snapshots"
+"""Folders of a workdir."""
 
 
 class Diverged(RuntimeError):
@@ -125,12 +128,19 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     preflight.check(needs, experiment)
     workdir.create(folder)
     with WorkdirLock(folder), stop_on_signals() as stop:
+        by_the_first(_tidy)(folder)
         workdir.claim(folder, config)
         keep, permanent = config.training.keep, config.training.snapshot_freq
         with Checkpoints(
             folder / "checkpoints", keep=keep, snapshot_every=permanent, log=log
         ) as checkpoints:
             return _Run(experiment, folder, splits, checkpoints, step, needs, log).go(stop)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed run has left half-written; checkpoints see to themselves."""
+    for place in (folder, folder / LOGS, folder / SNAPSHOTS):
+        remove_temporary(place)
 
 
 class _Run:
@@ -182,7 +192,7 @@ class _Run:
         return self._leave(signum)
 
     def _open_log(self) -> RunLog:
-        folder, config = self._folder / "logs", self._experiment.config
+        folder, config = self._folder / LOGS, self._experiment.config
         project = config.training.wandb
         more = lambda: [WeightsAndBiases(project, folder, flatten(config))] if project else []
         return RunLog(folder, self._step, self._total, active=is_first(), more=more)
@@ -299,7 +309,7 @@ class _Run:
             count = min(sampling.num_samples, sampling.batch_size)
             images = generator.draw(0, count)["samples"]
         if is_first():
-            pictures_folder = self._folder / "snapshots"
+            pictures_folder = self._folder / SNAPSHOTS
             pictures_folder.mkdir(exist_ok=True)
             if images is not None:
                 png = pictures.grid_png(images)
