@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
+from models.layers.dense import shifted
 from tests.models.every import IMAGES, NETWORKS, training
 from tests.slow import but_slow
 
@@ -95,3 +96,9 @@ def test_gradients_are_those_of_float32_but_for_rounding():
     # bfloat16 has 8 bits: 0.4 % per operation, some twenty of them each way.
     assert abs(low_value / value - 1) < 0.02
     assert 1e-4 < np.linalg.norm(low_gradient - gradient) / np.linalg.norm(gradient) < 0.05
+
+
+def test_the_gradient_of_a_shift_is_a_sum_over_all_pixels():
+    h, shift = jnp.zeros((1, 64, 64, 2), jnp.bfloat16), jnp.zeros((1, 1, 1, 2))
+    total = jax.grad(lambda s: shifted(h, s).astype(jnp.float32).sum())
+    np.testing.assert_array_equal(total(shift)[0, 0, 0], 64 * 64)
