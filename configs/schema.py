@@ -75,7 +75,10 @@ SETTINGS: dict[str, Setting] = {
     "model.num_classes": Setting(0, NOT_NEGATIVE, "class labels the network is given; 0 for none"),
     "model.label_dropout": Setting(0.0, FRACTION, "class labels hidden while training"),
     "model.augment_dim": Setting(0, NOT_NEGATIVE, "songunet, adm: augmentation labels it takes"),
-    "model.dtype": Setting("float32", ANY, "of the computation; parameters stay float32"),
+    "model.dtype": Setting("float32", ANY, "of activations: float32 or bfloat16"),
+    "model.attention": Setting("auto", ANY, "how computed: auto, plain, blocks, fused"),
+    "model.remat": Setting("none", ANY, "computed again in the backward pass: none, products (all "
+                           "but these), blocks (all)"),
     "model.norm_num_groups": Setting(32, POSITIVE, "ddpm_ho: groups of a group normalization"),
     "model.norm_eps": Setting(1e-6, POSITIVE, "ddpm_ho: added to the variance it divides by"),
     "model.attention_head_dim": Setting(0, NOT_NEGATIVE, "ddpm_ho: channels a head; 0: one head"),

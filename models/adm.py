@@ -9,7 +9,6 @@ num_classes, label_dropout and augment_dim.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -21,10 +20,12 @@ from ml_collections import ConfigDict
 from models import settings
 from models.checks import integer
 from models.layers.adaptive import CHANNELS_PER_HEAD, AdaptiveBlock, conv, norm
+from models.layers.attend import Attend, auto
 from models.layers.conditions import Condition
 from models.layers.embeddings import Positional
 from models.layers.mappings import ADMMapping
 from models.layers.norm import quarter_groups
+from models.layers.remat import Remat, kept
 from models.layers.resampling import Plain
 
 Image = Float[Array, "b h w c"]
@@ -38,6 +39,7 @@ class ADM(nn.Module):
       dropout: probability of dropping an activation while training.
       conditioning: makes the embedding that all blocks see.
       dtype: of the computation; parameters, statistics and softmax are float32 in any case.
+      attend, remat: as in `models.layers.style.Style`.
     """  # noqa: E501
 
     widths: tuple[int, ...]
@@ -48,6 +50,8 @@ class ADM(nn.Module):
     dropout: float
     conditioning: nn.Module
     dtype: Any = jnp.float32
+    attend: Attend = auto
+    remat: Remat = kept
 
     @nn.compact
     def __call__(
@@ -60,34 +64,41 @@ class ADM(nn.Module):
     ) -> Image:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         embedding = self.conditioning(label, condition, train)
-        block = partial(AdaptiveBlock, dropout=self.dropout, dtype=self.dtype)
-        image = (x if self.centered else 2 * x - 1).astype(self.dtype)
+        image, block, remat = x if self.centered else 2 * x - 1, self._block, self.remat
         levels = list(zip(self.widths, self.attention, strict=True))
 
-        skips = [conv(image, self.widths[0], self.dtype, "stem")]
+        # In bfloat16 the input would be rounded by more than the least noise in it.
+        skips = [conv(image, self.widths[0], jnp.float32, "stem").astype(self.dtype)]
         for level, (width, attention) in enumerate(levels):
             if level:
                 same = skips[-1].shape[-1]
                 halve = block(same, False, resize=RESAMPLE.down, name=f"down_{level}_halve")
-                skips.append(halve(skips[-1], embedding, train))
+                skips.append(remat(halve)(skips[-1], embedding, train=train))
             for i in range(self.blocks):
                 down = block(width, attention, name=f"down_{level}_block_{i}")
-                skips.append(down(skips[-1], embedding, train))
+                skips.append(remat(down)(skips[-1], embedding, train=train))
 
         h = skips[-1]
         for i, attention in enumerate((True, False)):
-            h = block(h.shape[-1], attention, name=f"middle_block_{i}")(h, embedding, train)
+            middle = block(h.shape[-1], attention, name=f"middle_block_{i}")
+            h = remat(middle)(h, embedding, train=train)
 
         for level, (width, attention) in reversed(list(enumerate(levels))):
             for i in range(self.blocks + 1):
                 joined = jnp.concatenate([h, skips.pop()], axis=-1)
                 up = block(width, attention, name=f"up_{level}_block_{i}")
-                h = up(joined, embedding, train)
+                h = remat(up)(joined, embedding, train=train)
             if level:
                 double = block(width, False, resize=RESAMPLE.up, name=f"up_{level}_double")
-                h = double(h, embedding, train)
+                h = remat(double)(h, embedding, train=train)
         h = jax.nn.silu(norm(h, self.dtype, "output_norm"))
-        return conv(h, self.channels, self.dtype, "output_conv", silent=True).astype(x.dtype)
+        h = conv(h, self.channels, jnp.float32, "output_conv", silent=True)
+        return h.astype(x.dtype)
+
+    def _block(self, features: int, attention: bool, **settings: Any) -> AdaptiveBlock:
+        return AdaptiveBlock(
+            features, attention, self.dropout, self.dtype, attend=self.attend, **settings
+        )
 
 
 def build(config: ConfigDict) -> ADM:
@@ -118,7 +129,8 @@ def build(config: ConfigDict) -> ADM:
             classes=common.classes,
             augments=integer(model, "model.augment_dim", least=0),
             label_dropout=common.label_dropout,
-            dtype=common.dtype,
         ),
         dtype=common.dtype,
+        attend=common.attend,
+        remat=common.remat,
     )

@@ -36,6 +36,8 @@ def build(config: ConfigDict) -> UNet:
         rescale=False,
         init_scale=0.0,
         dtype=common.dtype,
+        attend=common.attend,
+        remat=common.remat,
     )
     embedding = Positional(integer(config.model, "model.nf", least=4))
     return UNet(

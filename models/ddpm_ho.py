@@ -42,6 +42,8 @@ def build(config: ConfigDict) -> UNet:
         rescale=False,
         init_scale=0.0,
         dtype=common.dtype,
+        attend=common.attend,
+        remat=common.remat,
         epsilon=number(model, "model.norm_eps", "positive", lambda e: 0 < e < math.inf),
         heads=_heads(model, common),
     )

@@ -71,6 +71,8 @@ def build(config: ConfigDict) -> UNet:
         rescale=flag(model, "model.skip_rescale"),
         init_scale=number(model, "model.init_scale", "at least 0", lambda s: 0 <= s < math.inf),
         dtype=common.dtype,
+        attend=common.attend,
+        remat=common.remat,
     )
     input_step = choice(model, "model.progressive_input", INPUTS)
     combine = choice(model, "model.progressive_combine", COMBINE)

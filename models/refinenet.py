@@ -20,10 +20,11 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from models import settings
 from models.checks import choice, flag, integer
 from models.layers.refine import Refine, RefineStyle, Residual
 from models.layers.windows import bilinear, bilinear_corners, nearest
-from models.settings import ACTIVATIONS, DTYPES
+from models.settings import ACTIVATIONS
 
 Image = Float[Array, "b h w c"]
 
@@ -104,10 +105,12 @@ class RefineNet(nn.Module):
                 "there is a condition: NCSN and NCSNv2 take none"
             )
         style, level = self.style, jnp.round(label).astype(jnp.int32)
-        image = (x if self.centered else 2 * x - 1).astype(style.dtype)
-        outputs = self._down(style.conv(image, self.nf, "stem"), level)
+        image = x if self.centered else 2 * x - 1
+        # In bfloat16 the input would be rounded by more than the least noise in it.
+        stem = style.exact.conv(image, self.nf, "stem").astype(style.dtype)
+        outputs = self._down(stem, level)
         h = style.activation(style.normalize("norm")(self._up(outputs, level), level))
-        return style.conv(h, self.channels, "output").astype(x.dtype)
+        return style.exact.conv(h, self.channels, "output").astype(x.dtype)
 
     def _down(self, h: Image, level: Array) -> list[Image]:
         outputs = []
@@ -122,7 +125,7 @@ class RefineNet(nn.Module):
                     dilation=stage.dilation,
                     name=f"stage_{i}_block_{j}",
                 )
-                h = block(h, level)
+                h = self.style.remat(block)(h, level)
             outputs.append(h)
         return outputs
 
@@ -132,7 +135,7 @@ class RefineNet(nn.Module):
         for i, multiple in enumerate(self.refinements):
             units = 3 if i == last else 1
             block = Refine(self.style, multiple * self.nf, units, name=f"refine_{i}")
-            refined = [block([outputs[last - i], *refined], level)]
+            refined = [self.style.remat(block)([outputs[last - i], *refined], level)]
         return refined[0]
 
 
@@ -165,7 +168,8 @@ def build(
         resize=choice(model, "model.interpolation", release.interpolations),
         levels=levels,
         ddof=release.ddof,
-        dtype=choice(model, "model.dtype", DTYPES) if "dtype" in model else jnp.float32,
+        dtype=settings.dtype(model),
+        remat=settings.remat(model),
     )
     _check_size(config, plan)
     return RefineNet(

@@ -13,7 +13,9 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from models.checks import choice, flag, integer, number, numbers
+from models.layers.attend import ATTENTIONS, Attend, auto, check_fused, fused
 from models.layers.embeddings import Conditioning
+from models.layers.remat import REMATS, Remat, kept
 from models.layers.style import Activation, Style
 from models.unet import normalized_widths
 
@@ -51,6 +53,8 @@ class Settings:
       classes: model.num_classes; 0, for none, where the key is absent.
       label_dropout: model.label_dropout; 0 where the key is absent.
       dtype: model.dtype, of the computation; float32 where the key is absent.
+      attend: model.attention; auto where the key is absent.
+      remat: model.remat; none where the key is absent.
     """
 
     nf: int
@@ -66,6 +70,8 @@ class Settings:
     classes: int
     label_dropout: float
     dtype: Any
+    attend: Attend
+    remat: Remat
 
     def conditioning(self, style: Style, embedding: nn.Module) -> Conditioning:
         """The embedding of label and class, without the label in an unconditional network."""
@@ -129,8 +135,28 @@ def read(config: ConfigDict) -> Settings:
         conditional=flag(model, "model.conditional"),
         classes=integer(model, "model.num_classes", least=0) if "num_classes" in model else 0,
         label_dropout=rate("label_dropout") if "label_dropout" in model else 0.0,
-        dtype=choice(model, "model.dtype", DTYPES) if "dtype" in model else jnp.float32,
+        dtype=dtype(model),
+        attend=attend(model),
+        remat=remat(model),
     )
+
+
+def dtype(model: ConfigDict) -> Any:
+    """model.dtype: float16 is not among them, whose range is too small without scaled losses."""
+    return choice(model, "model.dtype", DTYPES) if "dtype" in model else jnp.float32
+
+
+def remat(model: ConfigDict) -> Remat:
+    """model.remat."""
+    return choice(model, "model.remat", REMATS) if "remat" in model else kept
+
+
+def attend(model: ConfigDict) -> Attend:
+    """model.attention; ValueError where it must be fused and cannot be, whatever the heads."""
+    chosen = choice(model, "model.attention", ATTENTIONS) if "attention" in model else auto
+    if chosen is fused:
+        check_fused(dtype(model))
+    return chosen
 
 
 def _attention(config: ConfigDict, levels: int) -> tuple[bool, ...]:

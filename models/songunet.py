@@ -65,6 +65,8 @@ def build(config: ConfigDict) -> UNet:
         rescale=True,
         init_scale=0.0,
         dtype=common.dtype,
+        attend=common.attend,
+        remat=common.remat,
     )
     return UNet(
         style=style,

@@ -83,25 +83,28 @@ class UNet(nn.Module):
           train: drop activations and labels, which needs a key named "dropout".
         """
         embedding = self.conditioning(label, condition, train)
-        image = (x if self.centered else 2 * x - 1).astype(self.style.dtype)
+        image = x if self.centered else 2 * x - 1
         skips = self._down(image, embedding, train)
         h = self._across(skips[-1], embedding, train)
         return self._up(h, skips, embedding, train).astype(x.dtype)
 
     def _down(self, image: Image, embedding: Embedding, train: bool) -> list[Image]:
-        stem = Conv(self.stem, kernel_init=default_init(), dtype=self.style.dtype, name="stem")
-        skips = [stem(image)]
+        remat = self.style.remat
+        # In bfloat16 the input would be rounded by more than the least noise in it.
+        stem = Conv(self.stem, kernel_init=default_init(), name="stem")
+        skips = [stem(image).astype(self.style.dtype)]
         for level, width in enumerate(self.widths):
             if level:
                 halve = self.layers.down(self.style, skips[-1].shape[-1], f"down_{level}_halve")
                 step = self.input_step(self.style, self.combine, name=f"down_{level}_input")
-                image, h = step(image, halve(skips[-1], embedding, train))
+                image, h = step(image, remat(halve)(skips[-1], embedding, train=train))
                 skips.append(h)
             for i in range(self.blocks):
                 block = self.layers.block(self.style, width, f"down_{level}_block_{i}")
-                h = block(skips[-1], embedding, train)
+                h = remat(block)(skips[-1], embedding, train=train)
                 if self.attention[level]:
-                    h = Attention(self.style, name=f"down_{level}_attention_{i}")(h)
+                    attention = Attention(self.style, name=f"down_{level}_attention_{i}")
+                    h = remat(attention)(h, train=train)
                 skips.append(h)
         return skips
 
@@ -109,27 +112,30 @@ class UNet(nn.Module):
         width, style = h.shape[-1], self.style
         if self.middle_rescale is not None:
             style = replace(style, rescale=self.middle_rescale)
-        h = self.layers.block(style, width, "middle_block_0")(h, embedding, train)
+        first, last = (self.layers.block(style, width, f"middle_block_{i}") for i in range(2))
+        h = style.remat(first)(h, embedding, train=train)
         if self.middle_attention:
-            h = Attention(style, name="middle_attention")(h)
-        return self.layers.block(style, width, "middle_block_1")(h, embedding, train)
+            h = style.remat(Attention(style, name="middle_attention"))(h, train=train)
+        return style.remat(last)(h, embedding, train=train)
 
     def _up(self, h: Image, skips: list[Image], embedding: Embedding, train: bool) -> Image:
-        pyramid = None
+        pyramid, remat = None, self.style.remat
         for level in reversed(range(len(self.widths))):
             for i in range(self.blocks + 1):
                 joined = jnp.concatenate([h, skips.pop()], axis=-1)
                 block = self.layers.block(self.style, self.widths[level], f"up_{level}_block_{i}")
-                h = block(joined, embedding, train)
+                h = remat(block)(joined, embedding, train=train)
                 if self.attention[level] and self.attention_each_up:
-                    h = Attention(self.style, name=f"up_{level}_attention_{i}")(h)
+                    attention = Attention(self.style, name=f"up_{level}_attention_{i}")
+                    h = remat(attention)(h, train=train)
             if self.attention[level] and not self.attention_each_up:
-                h = Attention(self.style, name=f"up_{level}_attention")(h)
+                attention = Attention(self.style, name=f"up_{level}_attention")
+                h = remat(attention)(h, train=train)
             step = self.output.step(self.style, self.channels, name=f"up_{level}_output")
             pyramid, h = step(pyramid, h)
             if level:
                 double = self.layers.up(self.style, h.shape[-1], f"up_{level}_double")
-                h = double(h, embedding, train)
+                h = remat(double)(h, embedding, train=train)
         return self.output.head(self.style, self.channels, name="output")(pyramid, h)
 
 

@@ -19,13 +19,13 @@ from jax import lax
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from models.checks import choice, flag, integer, number, numbers
+from models import settings
+from models.checks import flag, integer, number, numbers
 from models.layers.conv import Conv
 from models.layers.embeddings import Fourier
 from models.layers.norm import GroupNorm, quarter_groups
 from models.layers.resampling import Plain
 from models.layers.style import uniform_init
-from models.settings import DTYPES
 
 Image = Float[Array, "b h w c"]
 FREQUENCIES, FEATURES = 128, 512
@@ -168,7 +168,7 @@ def build(config: ConfigDict) -> WideResNet:
         classes=integer(model, "model.num_classes", least=2),
         scale=number(model, "model.fourier_scale", "positive", lambda s: 0 < s < math.inf),
         centered=flag(data, "data.centered"),
-        dtype=choice(model, "model.dtype", DTYPES) if "dtype" in model else jnp.float32,
+        dtype=settings.dtype(model),
     )
     _check(config, network)
     return network

@@ -18,6 +18,7 @@ FREE = (
     "training.snapshot_sampling", "training.patience", "training.explosion",
     "training.check_memory", "training.profile_steps", "training.wandb",
     "data.data_dir", "data.cache", "cpu_devices", "compiled",
+    "model.remat", "model.attention",
 )  # fmt: skip
 FREE_SECTIONS = ("sampling.", "eval.", "mesh.")
 """Settings that may differ between runs in one workdir: the updates made so far stay what they are.

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from models.layers.attend import Attend, auto
 from models.layers.attention import attend_with_heads
 from models.layers.conv import Conv
 from models.layers.dropout import Dropout
@@ -40,9 +41,10 @@ class MultiHeadAttention(nn.Module):
     """x + attention over pixels with one head per 64 channels; x itself where there are fewer."""
 
     dtype: Any
+    attend: Attend = auto
 
     @nn.compact
-    def __call__(self, x: Image) -> Image:
+    def __call__(self, x: Image, train: bool) -> Image:
         batch, height, width, channels = x.shape
         heads = channels // CHANNELS_PER_HEAD
         if not heads:
@@ -51,7 +53,7 @@ class MultiHeadAttention(nn.Module):
         query, key, value = (
             linear(pixels, channels, self.dtype, name) for name in ("query", "key", "value")
         )
-        seen = attend_with_heads(query, key, value, heads)
+        seen = attend_with_heads(self.attend, query, key, value, heads, train)
         return x + linear(seen, channels, self.dtype, "project", silent=True).reshape(x.shape)
 
 
@@ -64,6 +66,7 @@ class AdaptiveBlock(nn.Module):
       dropout: probability of dropping an activation while training.
       dtype: of the computation.
       resize: doubles or halves both branches; None keeps the size.
+      attend: how attention is computed.
     """
 
     features: int
@@ -71,19 +74,24 @@ class AdaptiveBlock(nn.Module):
     dropout: float
     dtype: Any
     resize: Callable[[Array], Array] | None = None
+    attend: Attend = auto
 
     @nn.compact
     def __call__(self, x: Image, embedding: Float[Array, "b d"], train: bool) -> Image:
         resize = self.resize or (lambda y: y)
         h = resize(jax.nn.silu(norm(x, self.dtype, "norm_0")))
         h = conv(h, self.features, self.dtype, "conv_0")
-        modulation = linear(embedding, 2 * self.features, self.dtype, "embed")[:, None, None]
+        # In float32, since the gradients of scale and shift are sums over all pixels.
+        modulation = linear(embedding, 2 * self.features, jnp.float32, "embed")[:, None, None]
         scale, shift = jnp.split(modulation, 2, axis=-1)
-        h = jax.nn.silu(norm(h, self.dtype, "norm_1") * (scale + 1) + shift)
+        h = norm(h, jnp.float32, "norm_1") * (scale + 1) + shift
+        h = jax.nn.silu(h.astype(self.dtype))
         h = conv(Dropout(self.dropout)(h, train=train), self.features, self.dtype, "conv_1",
                  silent=True)  # fmt: skip
         x = resize(x)
         if x.shape[-1] != self.features:
             x = linear(x, self.features, self.dtype, "shortcut")
         h = x + h
-        return MultiHeadAttention(self.dtype, name="attention")(h) if self.attention else h
+        if not self.attention:
+            return h
+        return MultiHeadAttention(self.dtype, self.attend, name="attention")(h, train)

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from models.layers.conv import Conv
+from models.layers.dense import shifted
 from models.layers.dropout import Dropout
 from models.layers.style import Style, default_init
 
@@ -41,7 +42,7 @@ class ResBlock(nn.Module):
         h = resize(style.activation(self._norm(x, "norm_0")))
         h = self._conv(h, 1.0, "conv_0")
         if embedding is not None:
-            h = h + style.dense(self.features, name="embed")(embedding)[:, None, None]
+            h = shifted(h, style.exact.dense(self.features, name="embed")(embedding)[:, None, None])
         h = style.activation(self._norm(h, "norm_1"))
         h = Dropout(style.dropout)(h, train=train)
         h = self._conv(h, style.init_scale, "conv_1")

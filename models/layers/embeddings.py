@@ -66,7 +66,7 @@ class Positional(nn.Module):
 
 
 class Conditioning(nn.Module):
-    """The vector that every residual block sees: of the noise label, of a class, or of both.
+    """The vector, float32, that every residual block sees: of the noise label, of a class, or both.
 
     Attributes:
       style: shared choices; the result has passed its activation.
@@ -91,13 +91,13 @@ class Conditioning(nn.Module):
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"] | None:
         rows, _ = as_rows(condition, label.shape[0], self.classes, 0)
-        activation = self.style.activation
+        style = self.style.exact
         parts = []
         if self.embedding is not None:
             waves = self.embedding(label.astype(jnp.float32))
-            hidden = activation(self.style.dense(self.features, name="time_0")(waves))
-            parts.append(self.style.dense(self.features, name="time_1")(hidden))
+            hidden = style.activation(style.dense(self.features, name="time_0")(waves))
+            parts.append(style.dense(self.features, name="time_1")(hidden))
         if self.classes:
             rows = HideRows(self.label_dropout)(rows, train)
-            parts.append(self.style.dense(self.features, use_bias=False, name="classes")(rows))
-        return activation(sum(parts[1:], parts[0])) if parts else None
+            parts.append(style.dense(self.features, use_bias=False, name="classes")(rows))
+        return style.activation(sum(parts[1:], parts[0])) if parts else None

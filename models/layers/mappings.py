@@ -1,7 +1,8 @@
 """EDM's embeddings of noise level, class and augmentation, which all of its blocks see.
 
 Karras et al., 2022, arXiv:2206.00364, appendix F.2: class and augmentation labels enter before
-the hidden layers in the networks after Song et al.; in ADM the class enters after them.
+the hidden layers in the networks after Song et al.; in ADM the class enters after them. All are
+float32, whatever the network's activations are.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from models.layers.conditions import Condition, HideRows, as_rows
+from models.layers.dense import Dense
 from models.layers.style import Style, linear
 
 
@@ -42,8 +44,8 @@ class SongMapping(nn.Module):
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"]:
         rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments)
-        h = self.embedding(label.astype(jnp.float32)).astype(self.style.dtype)
-        dense, activation = self.style.dense, self.style.activation
+        h = self.embedding(label.astype(jnp.float32))
+        dense, activation = self.style.exact.dense, self.style.activation
         if self.classes:
             shown = HideRows(self.label_dropout)(rows, train) * math.sqrt(self.classes)
             h = h + dense(h.shape[-1], name="classes")(shown)
@@ -56,7 +58,7 @@ class SongMapping(nn.Module):
 class ADMMapping(nn.Module):
     """Waves + augmentation, two hidden layers, + class; SiLU throughout.
 
-    Attributes: as `SongMapping`'s; `dtype` is that of the computation.
+    Attributes: as `SongMapping`'s.
     """
 
     features: int
@@ -64,23 +66,21 @@ class ADMMapping(nn.Module):
     classes: int = 0
     augments: int = 0
     label_dropout: float = 0.0
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"]:
         rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments)
-        h = self.embedding(label.astype(jnp.float32)).astype(self.dtype)
+        h = self.embedding(label.astype(jnp.float32))
         if self.augments:
             h = h + self._rows(augment, h.shape[-1], nn.initializers.zeros, "augment")
-        h = jax.nn.silu(linear(h, self.features, self.dtype, "time_0"))
-        h = linear(h, self.features, self.dtype, "time_1")
+        h = jax.nn.silu(linear(h, self.features, jnp.float32, "time_0"))
+        h = linear(h, self.features, jnp.float32, "time_1")
         if self.classes:
             shown = HideRows(self.label_dropout)(rows, train)
             h = h + self._rows(shown, self.features, nn.initializers.normal(1.0), "classes")
         return jax.nn.silu(h)
 
     def _rows(self, rows: Array, features: int, init: Any, name: str) -> Float[Array, "b d"]:
-        dense = nn.Dense(features, use_bias=False, kernel_init=init, dtype=self.dtype, name=name)
-        return dense(rows)
+        return Dense(features, use_bias=False, kernel_init=init, name=name)(rows)

@@ -9,7 +9,7 @@ pyramid None at first. A head turns what is there at the end, `(pyramid, h)`, in
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -23,18 +23,19 @@ Image = Float[Array, "b h w c"]
 
 
 class Head(nn.Module):
-    """GroupNorm, activation, 3x3 convolution to `features` channels."""
+    """GroupNorm, activation, 3x3 convolution to `features` channels, computed in `dtype`."""
 
     style: Style
     features: int
     scale: float
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, h: Image) -> Image:
         style = self.style
         norm = style.norm(h.shape[-1], "norm")
         init = default_init(self.scale)
-        conv = Conv(self.features, kernel_init=init, dtype=style.dtype, name="conv")
+        conv = Conv(self.features, kernel_init=init, dtype=self.dtype, name="conv")
         return conv(style.activation(norm(h)))
 
 
@@ -70,7 +71,8 @@ class InputSkip(nn.Module):
     @nn.compact
     def __call__(self, image: Image, h: Image) -> tuple[Image, Image]:
         image = self.style.resample.down(image)
-        return image, self.combine(self.style.dense(h.shape[-1], name="project")(image), h)
+        project = self.style.exact.dense(h.shape[-1], name="project")
+        return image, self.combine(project(image).astype(h.dtype), h)
 
 
 class InputResidual(nn.Module):
@@ -121,7 +123,7 @@ class OutputResidual(nn.Module):
     def __call__(self, pyramid: Image | None, h: Image) -> tuple[Image, Image]:
         width = h.shape[-1]
         if pyramid is None:
-            return Head(self.style, width, 1.0, name="head")(h), h
+            return Head(self.style, width, 1.0, self.style.dtype, name="head")(h), h
         up = Upsample(self.style, width, conv=True, name="up")
         pyramid = self.style.residual(up(pyramid), h)
         return pyramid, pyramid

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from models.layers.conv import Conv
 from models.layers.instance_norm import Level
+from models.layers.remat import Remat, kept
 from models.layers.resampling import Plain
 from models.layers.style import Activation, uniform_init
 
@@ -40,6 +41,7 @@ class RefineStyle:
       levels: number of noise levels that the normalizations may tell apart.
       ddof: 1 where variances that torch corrects for the sample's size are so corrected.
       dtype: of the computation; parameters and statistics are float32 in any case.
+      remat: what of a block is computed again in the backward pass.
     """
 
     activation: Activation
@@ -50,6 +52,12 @@ class RefineStyle:
     levels: int
     ddof: int
     dtype: Any = jnp.float32
+    remat: Remat = kept
+
+    @property
+    def exact(self) -> RefineStyle:
+        """The same in float32, for what bfloat16 would blur: the input and the output."""
+        return replace(self, dtype=jnp.float32)
 
     def normalize(self, name: str) -> nn.Module:
         """A normalization outside of the refinement blocks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -12,7 +12,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from models.layers.attend import Attend, auto
+from models.layers.dense import Dense
 from models.layers.norm import EPSILON, GroupNorm
+from models.layers.remat import Remat, kept
 from models.layers.resampling import Resampling
 
 Activation = Callable[[Array], Array]
@@ -55,7 +58,7 @@ def linear(
 ) -> Float[Array, "*b o"]:
     """ADM's linear map of the last axis, within a module: `fan_in_init`, or `silent` zeros."""
     init = nn.initializers.zeros if silent else fan_in_init(x.shape[-1])
-    return nn.Dense(features, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
+    return Dense(features, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
 
 
 def one_head(channels: int) -> int:
@@ -88,6 +91,8 @@ class Style:
       dtype: of the computation; parameters, statistics and softmax are float32 in any case.
       epsilon: added to the variance in every GroupNorm.
       heads: number of heads of an attention layer over the given number of channels.
+      attend: how attention is computed.
+      remat: what of a block is computed again in the backward pass.
     """
 
     activation: Activation
@@ -100,6 +105,13 @@ class Style:
     dtype: Any = jnp.float32
     epsilon: float = EPSILON
     heads: Callable[[int], int] = one_head
+    attend: Attend = auto
+    remat: Remat = kept
+
+    @property
+    def exact(self) -> Style:
+        """The same in float32, for what bfloat16 would blur: labels, the input, the output."""
+        return replace(self, dtype=jnp.float32)
 
     def norm(self, channels: int, name: str) -> GroupNorm:
         """Group normalization of that many channels."""
@@ -113,9 +125,9 @@ class Style:
 
     def dense(
         self, features: int, *, scale: float = 1.0, use_bias: bool = True, name: str | None = None
-    ) -> nn.Dense:
+    ) -> Dense:
         """Linear map of the last axis; on an image, a convolution by a 1x1 kernel."""
-        return nn.Dense(
+        return Dense(
             features,
             use_bias=use_bias,
             kernel_init=default_init(scale),

@@ -16,7 +16,7 @@ from models.pretrained.tensors import PretrainedError
 COMPARED = ("model.", "sde.", "training.continuous", "data.image_size", "data.num_channels",
             "data.centered")  # fmt: skip
 INDIFFERENT = ("model.ema_rate", "model.dropout", "model.label_dropout", "model.init_scale",
-               "model.dtype")  # fmt: skip
+               "model.dtype", "model.remat", "model.attention")  # fmt: skip
 """Of training or of how it is computed: a config may have them as it likes."""
 MEANING = ("model.prediction", "model.conditioning", "model.scale_by_sigma", "model.sigma_data")
 """Settings with several spellings of the same: compared by the parametrization they build."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import models
-from models.layers.attention import attend
+from models.layers.attend import attend
 from models.layers.conditions import one_hot
 from models.layers.embeddings import Fourier, Positional
 from models.layers.norm import GroupNorm, group_mean, normalize_groups

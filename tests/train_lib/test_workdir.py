@@ -44,6 +44,7 @@ def test_the_same_config_may_go_on(claimed):
         {"sampling__snr": 0.5, "sampling__predictor": "euler_maruyama"},
         {"eval__batch_size": 3},
         {"data__data_dir": "elsewhere"},
+        {"model__remat": "blocks", "model__attention": "plain"},
     ],
 )
 def test_what_does_not_change_the_updates_may_differ_and_is_kept_anew(claimed, settings):
@@ -55,7 +56,13 @@ def test_what_does_not_change_the_updates_may_differ_and_is_kept_anew(claimed, s
 
 @pytest.mark.parametrize(
     "settings",
-    [{"optim__lr": 0.5}, {"model__nf": 8}, {"training__batch_size": 2}, {"sde__beta_max": 9.0}],
+    [
+        {"optim__lr": 0.5},
+        {"model__nf": 8},
+        {"training__batch_size": 2},
+        {"sde__beta_max": 9.0},
+        {"model__dtype": "bfloat16"},
+    ],
 )
 def test_what_changes_the_updates_is_refused_with_the_difference(claimed, settings):
     before = (claimed / "config.json").read_bytes()

@@ -1,0 +1,121 @@
+"""Ways to compute attention.
+
+Each is called as `attend(query, key, value, train=...)` with arrays [b, n, h, c], of n pixels and
+h heads, and gives softmax(Q K^T / sqrt(c)) V of each head, softmax in float32 (Vaswani et al.,
+2017, "Attention Is All You Need", arXiv:1706.03762, equation 1). All can be differentiated in both
+modes; but what is fused, in training, only backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Heads = Float[Array, "b n h c"]
+Attend = Callable[..., Heads]
+QUERIES = 1024
+"""Pixels in the largest block of queries."""
+
+
+def attend(
+    query: Float[Array, "b n c"], key: Float[Array, "b m c"], value: Float[Array, "b m c"]
+) -> Float[Array, "b n c"]:
+    """softmax(Q K^T / sqrt(c)) V with one head; logits and softmax in float32."""
+    logits = jnp.einsum("bnc,bmc->bnm", query, key, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(logits * query.shape[-1] ** -0.5, axis=-1)
+    return jnp.einsum("bnm,bmc->bnc", weights.astype(value.dtype), value)
+
+
+def plain(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
+    """`attend` on each head: all n x n weights are held at once."""
+    return jax.vmap(attend, in_axes=2, out_axes=2)(query, key, value)
+
+
+def in_blocks(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
+    """`plain` for at most 1024 queries at a time, computed again in the backward pass.
+
+    The same numbers, in memory that grows with n, not with n^2 (Rabe and Staats, 2021,
+    arXiv:2112.05682; keys need no blocks of their own while one block's weights fit).
+    """
+    n = query.shape[1]
+    size = max(d for d in range(1, min(n, QUERIES) + 1) if n % d == 0)
+    # Their gradients are summed over the blocks, which is to happen in float32.
+    keys, values = key.astype(jnp.float32), value.astype(jnp.float32)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def block(queries: Heads) -> Heads:
+        return plain(queries, keys.astype(key.dtype), values.astype(value.dtype))
+
+    blocks = query.reshape(query.shape[0], n // size, size, *query.shape[2:]).swapaxes(0, 1)
+    return lax.map(block, blocks).swapaxes(0, 1).reshape(query.shape)
+
+
+def cuda_capability() -> tuple[int, ...] | None:
+    """(major, minor) of the first CUDA GPU; None where computations run on anything else."""
+    device = jax.devices()[0]
+    if device.platform != "gpu" or "cuda" not in device.client.platform_version.lower():
+        return None
+    return tuple(int(n) for n in device.compute_capability.split("."))
+
+
+def obstacle(capability: tuple[int, ...] | None, dtype: Any, head: int) -> str | None:
+    """Why attention cannot be fused with heads of so many channels, in words; None where it can.
+
+    These are cuDNN's limits for training (docs.nvidia.com/cudnn, "Attention", of version 9.18).
+    """
+    largest = 256 if capability and capability >= (9, 0) else 128
+    if capability is None or capability < (8, 0):
+        return "a CUDA GPU of compute capability 8.0 or more"
+    if dtype != jnp.bfloat16:
+        return "model.dtype='bfloat16'"
+    if head > largest or head % 8:
+        return f"heads of a multiple of 8 and at most {largest} channels on this GPU, not {head}"
+    return None
+
+
+def check_fused(dtype: Any, head: int = 8) -> None:
+    """ValueError, in the user's terms, where there is an `obstacle` on this machine."""
+    if missing := obstacle(cuda_capability(), dtype, head):
+        raise ValueError(f"model.attention='fused' needs {missing}: set model.attention='auto'")
+
+
+def cudnn(query: Heads, key: Heads, value: Heads) -> Heads:
+    """Flash attention (Dao et al., 2022, arXiv:2205.14135), which has no forward derivative."""
+    return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+
+
+@jax.custom_jvp
+def evaluated(query: Heads, key: Heads, value: Heads) -> Heads:
+    """`cudnn` where nothing is differentiated, as in sampling; `plain` where something is."""
+    return cudnn(query, key, value)
+
+
+@evaluated.defjvp
+def _evaluated_jvp(primals: tuple[Heads, ...], tangents: tuple[Heads, ...]) -> tuple[Heads, Heads]:
+    return jax.jvp(plain, primals, tangents)
+
+
+def fused(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
+    """cuDNN's; ValueError where it cannot be had."""
+    check_fused(query.dtype, query.shape[-1])
+    return (cudnn if train else evaluated)(query, key, value)
+
+
+def auto(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
+    """`fused` where it can be had, else `plain`."""
+    absent = obstacle(cuda_capability(), query.dtype, query.shape[-1])
+    return (plain if absent else fused)(query, key, value, train=train)
+
+
+ATTENTIONS: dict[str, Attend] = {
+    "auto": auto,
+    "plain": plain,
+    "fused": fused,
+    "blocks": in_blocks,
+}

@@ -1,0 +1,65 @@
+"""model.remat: the same function, the same draws, less memory from forward to backward pass."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.layers.remat import REMATS
+from tests.models.every import IMAGES, LABELS, NETWORKS, training
+from tests.slow import but_slow
+
+SHOWN = ("ncsnpp", "adm", "ncsnv2_256")
+
+
+def kept_bytes(of):
+    """What the backward pass needs of the forward pass, parameters apart, and the parameters."""
+    params = of.shapes()
+
+    def backward(p, x):
+        return jax.vjp(lambda p: of.loss(p, x)[0], p)[1]
+
+    size = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    return size(jax.eval_shape(backward, params, IMAGES)) - size(params), params
+
+
+@pytest.mark.parametrize("case", but_slow(NETWORKS, *NETWORKS.keys() - SHOWN))
+def test_parameters_stay_and_memory_falls(case):
+    (none, params), (products, same), (blocks, again) = (
+        kept_bytes(training(case, remat=remat)) for remat in ("none", "products", "blocks")
+    )
+    assert params == same == again
+    assert blocks < 0.8 * none
+    assert blocks < products < none
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Per form: loss and gradient in training, output and derivative along x in sampling."""
+    x, v = (jax.random.normal(jax.random.key(seed), IMAGES.shape) for seed in range(2))
+    quick = {"xla_backend_optimization_level": 0}
+
+    def everything(of, params):
+        value = lambda p: of.loss(p, x)[0]
+        still = lambda x: of.network.apply({"params": params}, x, LABELS)
+        # As eval_lib.divergence does: several directions, one pass.
+        push = jax.vmap(lambda v: jax.jvp(still, (x,), (v,)), out_axes=(None, 0))
+        return jax.value_and_grad(value)(params), push(jnp.stack([v, x]))
+
+    results = {}
+    for name in REMATS:
+        of = training("ncsnpp small", remat=name, dropout=0.5)
+        params = jax.jit(of.params, compiler_options=quick)(jax.random.key(0))
+        run = jax.jit(lambda p, of=of: everything(of, p), compiler_options=quick)
+        results[name] = jax.tree.leaves(run(params))
+    return results
+
+
+@pytest.mark.parametrize("name", [name for name in REMATS if name != "none"])
+def test_loss_gradient_output_and_derivative_are_the_same_up_to_round_off(found, name):
+    assert found[name][0] > 0
+    for ours, plain in zip(found[name], found["none"], strict=True):
+        # Programs of different fusions: some float32 round-offs of the largest number.
+        np.testing.assert_allclose(ours, plain, atol=1e-5 * max(1, np.abs(plain).max()), rtol=0)
