@@ -12,8 +12,9 @@ undisturbed, and once killed (SIGKILL) so many times, each time by one of
     data         while a batch is made
 
 and started again with the same command. After every kill the next run must go on from the newest
-checkpoint that was complete (nothing is lost beyond it); in the end the checkpoints of the last step
-must be equal bit for bit, the losses in the logs equal, and the workdirs must hold the same files.
+checkpoint that was complete (nothing is lost beyond it); in the end the checkpoints of the last
+step must be equal bit for bit, the losses in the logs equal, and the workdirs must hold the same
+files.
 Ends with code 1 where that is not so.
 """
 
@@ -182,8 +183,10 @@ def run(arguments: Sequence[str]) -> None:
     extra = disturbed.files() ^ undisturbed.files()
     check(not extra, f"files that only one of both has: {sorted(extra)}")
     told = ", ".join(f"{count} {event}" for event, count in sorted(kills.items()))
-    print(f"{total} updates, {options.kills} kills ({told}), the last at step {reached}: state, log "
-          "and files are those of the undisturbed run")  # fmt: skip
+    print(
+        f"{total} updates, {options.kills} kills ({told}), the last at step {reached}: state, log "
+        "and files are those of the undisturbed run"
+    )
 
 
 if __name__ == "__main__":

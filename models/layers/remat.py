@@ -16,7 +16,7 @@ import jax
 from flax import linen as nn
 
 Remat = Callable[[nn.Module], Callable[..., Any]]
-PRODUCTS = ("correlate", "conv_general_dilated", "dot_general")
+PRODUCTS = ("correlate_3x3", "conv_general_dilated", "dot_general")
 """Primitives that take nearly all the time of a network here."""
 
 

@@ -10,6 +10,7 @@ import pytest
 from models.layers.remat import REMATS
 from tests.models.every import IMAGES, LABELS, NETWORKS, training
 from tests.slow import but_slow
+from train_lib.cost import operations
 
 SHOWN = ("ncsnpp", "adm", "ncsnv2_256")
 
@@ -33,6 +34,15 @@ def test_parameters_stay_and_memory_falls(case):
     assert params == same == again
     assert blocks < 0.8 * none
     assert blocks < products < none
+
+
+def test_products_are_not_computed_twice():
+    def of(remat):
+        case = training("ncsnpp small", remat=remat)
+        gradient = jax.grad(lambda p, x: case.loss(p, x)[0])
+        return operations(jax.make_jaxpr(gradient)(case.shapes(), IMAGES).jaxpr)
+
+    assert of("none") == of("products") < of("blocks")
 
 
 @pytest.fixture(scope="module")
