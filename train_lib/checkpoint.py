@@ -363,8 +363,15 @@ class Checkpoints:
 
 
 def _handler() -> ocp.CompositeCheckpointHandler:
+    # For each device to write its slice of a copy, slicing is compiled anew for every shape: that
+    # pays where processes write at the same time.
+    arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=jax.process_count() > 1)
+    kinds = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
+    )
     return ocp.CompositeCheckpointHandler(
-        state=ocp.PyTreeCheckpointHandler(), meta=ocp.JsonCheckpointHandler()
+        state=ocp.PyTreeCheckpointHandler(type_handler_registry=kinds),
+        meta=ocp.JsonCheckpointHandler(),
     )
 
 
