@@ -79,7 +79,7 @@ def script(root: Path) -> dict[str, Run]:
         "cut, a save half-written": train("cut", "kill half-written", 4),
         "cut, full disk": train("cut", "full disk", 5),
         "cut, removing an old one": train("cut", "kill while removing", 3),
-        "cut, between updates": train("cut", "kill before update", 2),
+        "cut, replacing a file": train("cut", "kill before replacing", 2),
         "cut, SIGTERM": train("cut", "SIGTERM", 1),
         "cut, SIGINT": train("cut", "SIGINT", 1),
         "cut, done": train("cut"),
@@ -91,6 +91,11 @@ def script(root: Path) -> dict[str, Run]:
         "jitted": train("jitted", training__n_iters=3, training__n_jitted_steps=2,
                         training__log_freq=3),
         "diverged": train("diverged", optim__lr=1e30),
+        "poisoned": train("poisoned", "poison", 2, training__n_iters=4),
+        "poisoned, patient": train("poisoned", "poison", 2, training__n_iters=4,
+                                   training__patience=2),
+        "patient": train("patient", "poison", 2, training__n_iters=4, training__patience=2,
+                         training__log_freq=4),
         "three devices": train("three", devices=3),
         "whole, sampled on 4": sample("whole", devices=4),
         "whole, sampling killed": sample("whole", "kill after part", 0, **small),
@@ -170,7 +175,7 @@ def test_a_run_cut_short_at_any_moment_ends_in_the_same_state_bitwise(story, sta
         "cut, a save half-written": -9,
         "cut, full disk": 2,
         "cut, removing an old one": -9,
-        "cut, between updates": -9,
+        "cut, replacing a file": -9,
         "cut, SIGTERM": 143,
         "cut, SIGINT": 130,
         "cut, done": 0,
@@ -330,6 +335,21 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_finite_state(story, state)
     for step in steps:
         saved = {**state("diverged", step), "key": np.zeros(())}
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved))
+
+
+def test_a_bad_update_ends_the_run_before_it_or_is_left_out_by_setting(story, state):
+    stopped, gone_on = story.results["poisoned"], story.results["poisoned, patient"]
+    assert stopped.returncode == 2
+    assert_one_line(stopped.stderr, "update 3 had loss nan", "checkpoint 2 is kept", "patience")
+    assert "resuming at step 2:" in gone_on.stdout
+    assert "step 3/4  loss nan" in gone_on.stdout
+    assert story.results["patient"].stdout.count("bad updates left out: 1") == 1
+    assert bits(state("poisoned", 4)) == bits(state("patient", 4))
+    assert not np.array_equal(*(jax.tree.leaves(state("patient", n)["params"])[0] for n in (3, 4)))
+    three, two = state("patient", 3), state("patient", 2)
+    assert bits({**three, "step": 0, "watch": 0}) == bits({**two, "step": 0, "watch": 0})
+    assert [line.get("refused") for line in metrics(story.root / "poisoned")] == [0, 0, 1, 0]
+    assert "NaN" not in (story.root / "poisoned" / "logs" / "metrics.jsonl").read_text()
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(story):

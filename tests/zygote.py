@@ -82,6 +82,31 @@ def _at_update(step: int, act: Any) -> None:
     loop.stack_batches = wrapped
 
 
+def _poison(step: int) -> None:
+    """The images of the update that follows `step` others are NaN, in whichever run makes it."""
+    from train_lib import loop
+
+    batches = loop.training_batches
+
+    def wrapped(images: Any, config: Any, start: int) -> Any:
+        for made, batch in enumerate(batches(images, config, start), start):
+            yield {**batch, "image": batch["image"] * (float("nan") if made == step else 1)}
+
+    loop.training_batches = wrapped  # type: ignore[assignment]
+
+
+def _when_replacing(step: int) -> None:
+    replace, made = os.replace, [0]
+
+    def wrapped(*paths: Any, **kwargs: Any) -> None:
+        made[0] += 1
+        if made[0] == step:
+            kill()
+        replace(*paths, **kwargs)
+
+    os.replace = wrapped
+
+
 def _when_half_written(step: int) -> None:
     # The folder of an unfinished checkpoint has a longer name than its step's.
     def watch() -> None:
@@ -151,6 +176,8 @@ EVENTS = {
     "kill half-written": _when_half_written,
     "kill while removing": _when_removing,
     "kill before update": lambda step: _at_update(step, kill),
+    "kill before replacing": _when_replacing,
+    "poison": _poison,
     "SIGTERM": lambda step: _at_update(step, lambda: os.kill(os.getpid(), signal.SIGTERM)),
     "SIGINT": lambda step: _at_update(step, lambda: os.kill(os.getpid(), signal.SIGINT)),
     "full disk": lambda step: _at_save(step, before=fill_disk),

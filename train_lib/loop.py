@@ -244,7 +244,7 @@ class _Run:
                 f"  {speed(images)} images/s, {used:.0%} of peak, {pace.data_wait:.0%} waiting "
                 f"for data  {duration((self._total - self._step) / pace.rate)} left"
             )
-        refused = f"  {means.refused} bad updates left out" if means.refused else ""
+        refused = f"  bad updates left out: {means.refused}" if means.refused else ""
         self._log.write(
             self._step,
             train_loss=means.loss,

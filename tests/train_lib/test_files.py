@@ -15,6 +15,7 @@ from train_lib.files import (
     atomic_write,
     atomic_write_json,
     plain_reason,
+    remove_temporary,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -85,3 +86,12 @@ def test_a_second_run_is_refused_by_name_until_the_first_is_gone(tmp_path):
         WorkdirLock(tmp_path).__enter__()
     with WorkdirLock(tmp_path):
         pass
+
+
+def test_only_what_a_killed_write_left_is_removed(tmp_path):
+    kept = [tmp_path / name for name in ("config.json", ".lock", "notes.tmp", ".hidden")]
+    for path in (*kept, tmp_path / ".config.json.x1y2.tmp"):
+        path.write_text("")
+    remove_temporary(tmp_path)
+    remove_temporary(tmp_path / "absent")
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
