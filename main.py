@@ -93,7 +93,6 @@ def _export(asked: Asked) -> int:
 
 MODES: dict[str, Callable[[Asked], int]] = {
     "train": _of_experiment("train_lib.loop", "train"),
-    "profile": _of_experiment("train_lib.profiling", "profile"),
     "sample": _of_experiment("eval_lib.sampling", "sample"),
     "samplers": _of_experiment("eval_lib.compare", "compare"),
     "eval": _of_experiment("eval_lib.evaluate", "evaluate"),
@@ -101,6 +100,7 @@ MODES: dict[str, Callable[[Asked], int]] = {
     "likelihood": _of_experiment("eval_lib.likelihood", "likelihood"),
     "encode": _of_experiment("eval_lib.latents", "encode"),
     "interpolate": _of_experiment("eval_lib.latents", "interpolate"),
+    "profile": _of_experiment("train_lib.profiling", "profile"),
     "import": _import,
     "export": _export,
 }

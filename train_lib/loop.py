@@ -121,12 +121,12 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     workdir.check_same(folder, config)
     splits = data_lib.load(config.data, log=log)
     check_labels(splits, config.model.num_classes)
+    workdir.create(folder)
     placed = experiment.layout.shardings(experiment.abstract_state())
     step = make_step(experiment.recipe, placed)
     needs = preflight.estimate(experiment, step)
     log(needs.text())
     preflight.check(needs, experiment)
-    workdir.create(folder)
     with WorkdirLock(folder), stop_on_signals() as stop:
         by_the_first(_tidy)(folder)
         workdir.claim(folder, config)

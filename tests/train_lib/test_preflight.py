@@ -74,7 +74,7 @@ def tiny_run():
     del preflight.models.NETWORKS["tiny"]
 
 
-def test_a_run_that_will_not_fit_is_refused_before_anything_is_made(
+def test_a_run_that_will_not_fit_is_refused_before_anything_is_written(
     tiny_run, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(hardware, "memory", lambda device: 40_000.0)
@@ -85,7 +85,7 @@ def test_a_run_that_will_not_fit_is_refused_before_anything_is_made(
     assert err.count("\n") == 1
     for word in ("will not fit", "training.accumulate=", "model.dtype=bfloat16", "check_memory"):
         assert word in err
-    assert not (tmp_path / "new").exists()
+    assert not list((tmp_path / "new").iterdir())
 
 
 NEEDS = preflight.Estimate(parameters=10, forward=1e9, state=40.0, work=80.0, limit=100.0)
