@@ -29,6 +29,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from models.layers.outline import outlined
 from models.layers.style import default_init
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -92,7 +93,7 @@ def conv2d(
     if kernel.shape[:2] == (1, 1) and stride == 1 and pads == ((0, 0), (0, 0)):
         return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0])
     if kernel.shape[:2] == (3, 3) and stride == 1 and all(0 <= n <= 2 for n in sum(pads, ())):
-        return _correlate_p.bind(x, kernel, padding=pads)
+        return _correlate_p.bind(x, kernel, padding=pads, adjoint=False)
     return _xla_conv(x, kernel, stride=stride, padding=pads)
 
 
@@ -120,6 +121,12 @@ def _xla_conv(
     )
 
 
+def _xla_correlate(x: Array, kernel: Array, *, padding: Padding, adjoint: bool) -> Array:
+    if adjoint:
+        kernel = kernel[::-1, ::-1].swapaxes(2, 3)
+    return _xla_conv(x, kernel, padding=padding)
+
+
 def _xla_kernel_gradient(x: Array, dy: Array, *, padding: Padding) -> Array:
     kernel = jax.ShapeDtypeStruct((3, 3, x.shape[3], dy.shape[3]), x.dtype)
     (dk,) = jax.linear_transpose(lambda k: _xla_conv(x, k, padding=padding), kernel)(dy)
@@ -135,6 +142,9 @@ def _xla_kernel_gradient(x: Array, dy: Array, *, padding: Padding) -> Array:
 # and transposing in k, its gradient is G^T [(A dY A^T) . (B^T d B)] G summed over tiles. The
 # coefficients are 0, +-1 and 1/2, so that rounding errors stay those of the direct sum; larger
 # tiles lose a decimal digit. Each line below is one of the matrices, applied to a column.
+
+
+Line = Callable[..., tuple[Array, ...]]
 
 
 def _input_line(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
@@ -157,7 +167,16 @@ def _output_line_transposed(a: Array, b: Array) -> tuple[Array, ...]:
     return a, a + b, a - b, -b  # A
 
 
-def _sandwich(line: Callable[..., tuple[Array, ...]], x: Array) -> Array:
+def _swapped(line: Line) -> Line:
+    """The first and the last entry of a column of four trade places: G of a reversed kernel."""
+    return lambda a, b, c, d: line(d, b, c, a)
+
+
+def _swapped_input_line(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
+    return b - d, b + c, c - b, a - c
+
+
+def _sandwich(line: Line, x: Array) -> Array:
     """L x L^T over the first two axes of x.
 
     The barrier keeps XLA from fusing the two products, which would repeat the first for each entry
@@ -173,22 +192,28 @@ def _overlapping(x: Array, axis: int) -> list[Array]:
     return [lax.slice_in_dim(x, i, i + stop, 2, axis) for i in range(4)]
 
 
-def _input_tiles(x: Array, padding: Padding) -> Float[Array, "16 tiles c"]:
+def _input_tiles(
+    x: Array, padding: Padding, line: Line = _input_line
+) -> Float[Array, "16 tiles c"]:
     """B^T d B of the overlapping 4x4 tiles d of the padded image."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows = lax.optimization_barrier(jnp.stack(_input_line(*_overlapping(x, 1))))
-    return jnp.stack(_input_line(*_overlapping(rows, 3)), 1).reshape(16, -1, x.shape[3])
+    rows = lax.optimization_barrier(jnp.stack(line(*_overlapping(x, 1))))
+    return jnp.stack(line(*_overlapping(rows, 3)), 1).reshape(16, -1, x.shape[3])
 
 
-def _winograd_correlate(x: Array, kernel: Array, *, padding: Padding) -> Array:
+def _winograd_correlate(x: Array, kernel: Array, *, padding: Padding, adjoint: bool) -> Array:
     batch, height, width = _output_shape(x, padding)
     (above, below), (left, right) = padding
     # An odd image gets a last row or column that is thrown away.
     rows, columns = -(-height // 2), -(-width // 2)
     even = (above, below + height % 2), (left, right + width % 2)
     taps = _sandwich(_kernel_line, kernel).reshape(16, *kernel.shape[2:])
-    products = jnp.einsum("ktc,kco->kto", _input_tiles(x, even), taps)
-    tiles = _sandwich(_output_line, products.reshape(4, 4, batch, rows, columns, kernel.shape[3]))
+    inputs, outputs = _input_line, _output_line
+    if adjoint:
+        inputs, outputs = _swapped_input_line, _swapped(_output_line)
+    tiles = _input_tiles(x, even, inputs)
+    products = _batch_dot(tiles, taps, 2, 2 if adjoint else 1)
+    tiles = _sandwich(outputs, products.reshape(4, 4, batch, rows, columns, -1))
     image = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(batch, 2 * rows, 2 * columns, -1)
     return image[:, :height, :width]
 
@@ -199,6 +224,10 @@ def _winograd_kernel_gradient(x: Array, dy: Array, *, padding: Padding) -> Array
     tiles = _sandwich(_output_line_transposed, tiles).reshape(16, -1, features)
     products = _contract_tiles(_input_tiles(x, padding), tiles)
     return _sandwich(_kernel_line_transposed, products.reshape(4, 4, -1, features))
+
+
+def _batch_dot(x: Array, y: Array, i: int, j: int) -> Array:
+    return lax.dot_general(x, y, (((i,), (j,)), ((0,), (0,))))
 
 
 def _contract_tiles(
@@ -212,7 +241,7 @@ def _contract_tiles(
     tiles, small = x.shape[1], x.shape[2] * y.shape[2] <= 64 * 64
     runs = tiles // 256 if small and tiles % 256 == 0 else 1
     x, y = (t.reshape(16, runs, tiles // runs, -1) for t in (x, y))
-    return jnp.einsum("krtc,krto->krco", x, y).sum(1)
+    return lax.dot_general(x, y, (((2,), (2,)), ((0, 1), (0, 1)))).sum(1)
 
 
 def _output_shape(x: Array, padding: Padding) -> tuple[int, int, int]:
@@ -256,32 +285,37 @@ def _winograd_pays(x: Array, features: int, padding: Padding) -> bool:
     return min(channels, features) >= 32 and channels * features >= 2048 and tiles >= 64
 
 
-def _cpu_correlate(x: Array, kernel: Array, *, padding: Padding) -> Array:
-    fast = _winograd_pays(x, kernel.shape[3], padding)
-    return (_winograd_correlate if fast else _xla_conv)(x, kernel, padding=padding)
+@partial(outlined, static_argnames=("padding", "adjoint"))
+def _cpu_correlate(x: Array, kernel: Array, *, padding: Padding, adjoint: bool) -> Array:
+    fast = _winograd_pays(x, kernel.shape[2 if adjoint else 3], padding)
+    correlate = _winograd_correlate if fast else _xla_correlate
+    return correlate(x, kernel, padding=padding, adjoint=adjoint)
 
 
+@partial(outlined, static_argnames="padding")
 def _cpu_kernel_gradient(x: Array, dy: Array, *, padding: Padding) -> Array:
     even = dy.shape[1] % 2 == dy.shape[2] % 2 == 0
     fast = even and _winograd_pays(x, dy.shape[3], padding)
     return (_winograd_kernel_gradient if fast else _xla_kernel_gradient)(x, dy, padding=padding)
 
 
-def _abstract(portable: Callable[..., Array], x: Any, y: Any, *, padding: Padding) -> Any:
-    out = jax.eval_shape(partial(portable, padding=padding), x, y)
+def _abstract(portable: Callable[..., Array], x: Any, y: Any, **static: Any) -> Any:
+    out = jax.eval_shape(partial(portable, **static), x, y)
     return jax.core.ShapedArray(out.shape, out.dtype)
 
 
 def _batched(
-    portable: Callable[..., Array], args: Any, axes: Any, *, padding: Padding
+    portable: Callable[..., Array], args: Any, axes: Any, **static: Any
 ) -> tuple[Array, int]:
-    return jax.vmap(partial(portable, padding=padding), in_axes=tuple(axes))(*args), 0
+    return jax.vmap(partial(portable, **static), in_axes=tuple(axes))(*args), 0
 
 
-def _bilinear(name: str, portable: Callable[..., Array], cpu: Callable[..., Array]) -> Primitive:
+def _bilinear(
+    name: str, portable: Callable[..., Array], cpu: Callable[..., Array], *static: str
+) -> Primitive:
     """A primitive computed by `cpu` on a CPU and `portable` elsewhere, batched by `portable`."""
     primitive = Primitive(name)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames="padding"))
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
     primitive.def_abstract_eval(partial(_abstract, portable))
     batching.primitive_batchers[primitive] = partial(_batched, portable)
     mlir.register_lowering(primitive, mlir.lower_fun(portable, multiple_results=False))
@@ -289,36 +323,51 @@ def _bilinear(name: str, portable: Callable[..., Array], cpu: Callable[..., Arra
     return primitive
 
 
-_correlate_p = _bilinear("correlate_3x3", _xla_conv, _cpu_correlate)
-_kernel_gradient_p = _bilinear("kernel_gradient_3x3", _xla_kernel_gradient, _cpu_kernel_gradient)
+_correlate_p = _bilinear("correlate_3x3", _xla_correlate, _cpu_correlate, "padding", "adjoint")
+_kernel_gradient_p = _bilinear(
+    "kernel_gradient_3x3", _xla_kernel_gradient, _cpu_kernel_gradient, "padding"
+)
 
 
-def _transposed(dy: Array, kernel: Array, padding: Padding) -> Array:
-    """The gradient of correlate(x, kernel) . dy with respect to x."""
+def _transposed(y: Array, kernel: Array, padding: Padding, adjoint: bool) -> Array:
+    """The transpose of x -> correlate(x, kernel), applied to y."""
+    return _correlate_p.bind(y, kernel, padding=_full(padding), adjoint=not adjoint)
+
+
+def _full(padding: Padding) -> Padding:
+    """Of the transposed map."""
     (above, below), (left, right) = padding
-    full = ((2 - above, 2 - below), (2 - left, 2 - right))
-    return _correlate_p.bind(dy, kernel[::-1, ::-1].swapaxes(2, 3), padding=full)
+    return (2 - above, 2 - below), (2 - left, 2 - right)
+
+
+def _kernel_gradient(
+    x: Array, dy: Array, padding: Padding, adjoint: bool
+) -> Array:
+    """The transpose of kernel -> correlate(x, kernel), applied to dy."""
+    if adjoint:
+        return _kernel_gradient_p.bind(dy, x, padding=_full(padding))
+    return _kernel_gradient_p.bind(x, dy, padding=padding)
 
 
 ad.defbilinear(
     _correlate_p,
-    lambda dy, x, kernel, *, padding: _transposed(dy, kernel, padding),
-    lambda dy, x, kernel, *, padding: _kernel_gradient_p.bind(x, dy, padding=padding),
+    lambda dy, x, kernel, *, padding, adjoint: _transposed(dy, kernel, padding, adjoint),
+    lambda dy, x, kernel, *, padding, adjoint: _kernel_gradient(x, dy, padding, adjoint),
 )
 ad.defbilinear(
     _kernel_gradient_p,
-    lambda dk, x, dy, *, padding: _transposed(dy, dk, padding),
-    lambda dk, x, dy, *, padding: _correlate_p.bind(x, dk, padding=padding),
+    lambda dk, x, dy, *, padding: _transposed(dy, dk, padding, False),
+    lambda dk, x, dy, *, padding: _correlate_p.bind(x, dk, padding=padding, adjoint=False),
 )
 
 
-def _batched_correlate(args: Any, axes: Any, *, padding: Padding) -> tuple[Array, int]:
+def _batched_correlate(args: Any, axes: Any, **static: Any) -> tuple[Array, int]:
     """Images under one kernel are one larger batch."""
     x, kernel = args
     if axes[1] is not None:
-        return _batched(_xla_conv, args, axes, padding=padding)
+        return _batched(_xla_correlate, args, axes, **static)
     x = jnp.moveaxis(x, axes[0], 0)
-    y = _correlate_p.bind(x.reshape(-1, *x.shape[2:]), kernel, padding=padding)
+    y = _correlate_p.bind(x.reshape(-1, *x.shape[2:]), kernel, **static)
     return y.reshape(*x.shape[:2], *y.shape[1:]), 0
 
 
