@@ -6,19 +6,20 @@ The 3x3 convolutions of stride 1, nearly all the work of a network here, are two
     dk = x . dy   `kernel_gradient`  (x [b, h, w, c], dy [b, p, q, o]) -> dk [3, 3, c, o]
 
 Every derivative of either, of any order and in either mode, is again one of the two:
-dx = dy * flip(k), padded by 2 minus the padding of x. They are primitives because that is the
-only way to say so: `jax.custom_vjp` has no forward mode, `linear_call` does not differentiate its
-coefficients, and differentiating a hand-written algorithm keeps its intermediates, several times
-the size of x, from the forward pass to the backward.
+dx = dy * flip(k), padded by 2 minus the padding of x; `adjoint` says that k stands for flip(k),
+reversed and with its channels exchanged, so that nobody has to move it. They are primitives
+because that is the only way to say so: `jax.custom_vjp` has no forward mode, `linear_call` does
+not differentiate its coefficients, and differentiating a hand-written algorithm keeps its
+intermediates, several times the size of x, from the forward pass to the backward.
 
 Being primitives they are also lowered by platform. On accelerators they are XLA's convolutions.
-On a CPU they use whichever exact form is faster for the shape, see `_winograd_pays`.
+On a CPU they use whichever exact form is faster for the shape, see `winograd.pays`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import jax
@@ -29,10 +30,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from models.layers import winograd
 from models.layers.outline import outlined
 from models.layers.style import default_init
-
-Padding = tuple[tuple[int, int], tuple[int, int]]
+from models.layers.winograd import Padding
 
 
 class Conv(nn.Module):
@@ -133,172 +134,21 @@ def _xla_kernel_gradient(x: Array, dy: Array, *, padding: Padding) -> Array:
     return dk
 
 
-# Winograd's minimal filtering F(2x2, 3x3): Lavin and Gray, 2016, "Fast Algorithms for
-# Convolutional Neural Networks", arXiv:1509.09308, section 4.1. An output tile of 2x2 takes 16
-# products of a 4x4 input tile with the transformed kernel instead of 36:
-#
-#     Y = A^T [(G k G^T) . (B^T d B)] A
-#
-# and transposing in k, its gradient is G^T [(A dY A^T) . (B^T d B)] G summed over tiles. The
-# coefficients are 0, +-1 and 1/2, so that rounding errors stay those of the direct sum; larger
-# tiles lose a decimal digit. Each line below is one of the matrices, applied to a column.
-
-
-Line = Callable[..., tuple[Array, ...]]
-
-
-def _input_line(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
-    return a - c, b + c, c - b, b - d  # B^T
-
-
-def _kernel_line(a: Array, b: Array, c: Array) -> tuple[Array, ...]:
-    return a, (a + b + c) * 0.5, (a - b + c) * 0.5, c  # G
-
-
-def _kernel_line_transposed(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
-    return a + (b + c) * 0.5, (b - c) * 0.5, (b + c) * 0.5 + d  # G^T
-
-
-def _output_line(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
-    return a + b + c, b - c - d  # A^T
-
-
-def _output_line_transposed(a: Array, b: Array) -> tuple[Array, ...]:
-    return a, a + b, a - b, -b  # A
-
-
-def _swapped(line: Line) -> Line:
-    """The first and the last entry of a column of four trade places: G of a reversed kernel."""
-    return lambda a, b, c, d: line(d, b, c, a)
-
-
-def _swapped_input_line(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
-    return b - d, b + c, c - b, a - c
-
-
-def _sandwich(line: Line, x: Array) -> Array:
-    """L x L^T over the first two axes of x.
-
-    The barrier keeps XLA from fusing the two products, which would repeat the first for each entry
-    of the second.
-    """
-    rows = lax.optimization_barrier(jnp.stack(line(*x)))
-    return jnp.stack(line(*jnp.moveaxis(rows, 1, 0)), 1)
-
-
-def _overlapping(x: Array, axis: int) -> list[Array]:
-    """Entries 0 to 3 of the windows of four, every two, along an axis."""
-    stop = x.shape[axis] - 3
-    return [lax.slice_in_dim(x, i, i + stop, 2, axis) for i in range(4)]
-
-
-def _input_tiles(
-    x: Array, padding: Padding, line: Line = _input_line
-) -> Float[Array, "16 tiles c"]:
-    """B^T d B of the overlapping 4x4 tiles d of the padded image."""
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows = lax.optimization_barrier(jnp.stack(line(*_overlapping(x, 1))))
-    return jnp.stack(line(*_overlapping(rows, 3)), 1).reshape(16, -1, x.shape[3])
-
-
-def _winograd_correlate(x: Array, kernel: Array, *, padding: Padding, adjoint: bool) -> Array:
-    batch, height, width = _output_shape(x, padding)
-    (above, below), (left, right) = padding
-    # An odd image gets a last row or column that is thrown away.
-    rows, columns = -(-height // 2), -(-width // 2)
-    even = (above, below + height % 2), (left, right + width % 2)
-    taps = _sandwich(_kernel_line, kernel).reshape(16, *kernel.shape[2:])
-    inputs, outputs = _input_line, _output_line
-    if adjoint:
-        inputs, outputs = _swapped_input_line, _swapped(_output_line)
-    tiles = _input_tiles(x, even, inputs)
-    products = _batch_dot(tiles, taps, 2, 2 if adjoint else 1)
-    tiles = _sandwich(outputs, products.reshape(4, 4, batch, rows, columns, -1))
-    image = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(batch, 2 * rows, 2 * columns, -1)
-    return image[:, :height, :width]
-
-
-def _winograd_kernel_gradient(x: Array, dy: Array, *, padding: Padding) -> Array:
-    batch, height, width, features = dy.shape
-    tiles = dy.reshape(batch, height // 2, 2, width // 2, 2, features).transpose(2, 4, 0, 1, 3, 5)
-    tiles = _sandwich(_output_line_transposed, tiles).reshape(16, -1, features)
-    products = _contract_tiles(_input_tiles(x, padding), tiles)
-    return _sandwich(_kernel_line_transposed, products.reshape(4, 4, -1, features))
-
-
-def _batch_dot(x: Array, y: Array, i: int, j: int) -> Array:
-    return lax.dot_general(x, y, (((i,), (j,)), ((0,), (0,))))
-
-
-def _contract_tiles(
-    x: Float[Array, "16 tiles c"], y: Float[Array, "16 tiles o"]
-) -> Float[Array, "16 c o"]:
-    """Sum over tiles of the outer products of x and y.
-
-    XLA splits long sums into small matrices between threads, which costs more than it gains; runs
-    of 256 tiles it leaves whole (0.47 instead of 0.63 of the time of its convolution, 64 channels).
-    """
-    tiles, small = x.shape[1], x.shape[2] * y.shape[2] <= 64 * 64
-    runs = tiles // 256 if small and tiles % 256 == 0 else 1
-    x, y = (t.reshape(16, runs, tiles // runs, -1) for t in (x, y))
-    return lax.dot_general(x, y, (((2,), (2,)), ((0, 1), (0, 1)))).sum(1)
-
-
-def _output_shape(x: Array, padding: Padding) -> tuple[int, int, int]:
-    (above, below), (left, right) = padding
-    batch, height, width, _ = x.shape
-    return batch, height + above + below - 2, width + left + right - 2
-
-
-FROM_ODD = 31
-"""Smallest odd height or width for which F(2x2, 3x3) is used."""
-
-
-def _winograd_pays(x: Array, features: int, padding: Padding) -> bool:
-    """Whether F(2x2, 3x3) applies and is faster than XLA's convolution on a CPU.
-
-    CPU seconds of three to five convolutions and nonlinearities relative to XLA's convolution,
-    float32, jax 0.10.2, two busy cores with AVX2. They say nothing of threads: for 64 channels at
-    8x8 one thread does 0.85 to 0.95 of XLA's work, and half of this form's.
-
-        batch x pixels, channels     forward   forward and backward
-        128 x 8x8,       64           0.62          0.88
-        128 x 8x8,      128           0.72          0.58
-        128 x 4x4,       64           0.76          0.74
-        128 x 4x4,      128           0.57          0.80
-          8 x 32x32,    128           0.74          0.52
-          8 x 16x16,    256           0.65          0.59
-          8 x 8x8,      256           0.62          0.82
-         16 x 4x4,      256           0.68          1.01
-          8 x 4x4,      256           0.95          1.72   left to XLA
-        128 x 8x8,       32           1.15                 left to XLA
-         16 images, Inception-v3  0.69   (the whole network, odd sizes from 35 to 147)
-
-    Transforming tiles costs as much for few channels as for many, transforming the kernel as much
-    for few tiles: hence the two thresholds. In an odd image a row and a column of tiles are half
-    in vain, which is little from `FROM_ODD` pixels on.
-    """
-    batch, height, width = _output_shape(x, padding)
-    if x.dtype != jnp.float32 or any(n % 2 and n < FROM_ODD for n in (height, width)):
-        return False
-    channels, tiles = x.shape[3], batch * height * width // 4
-    return min(channels, features) >= 32 and channels * features >= 2048 and tiles >= 64
-
-
 @partial(outlined, static_argnames=("padding", "adjoint"))
 def _cpu_correlate(x: Array, kernel: Array, *, padding: Padding, adjoint: bool) -> Array:
-    fast = _winograd_pays(x, kernel.shape[2 if adjoint else 3], padding)
-    correlate = _winograd_correlate if fast else _xla_correlate
+    fast = winograd.pays(x, kernel.shape[2 if adjoint else 3], padding)
+    correlate = winograd.correlate if fast else _xla_correlate
     return correlate(x, kernel, padding=padding, adjoint=adjoint)
 
 
 @partial(outlined, static_argnames="padding")
 def _cpu_kernel_gradient(x: Array, dy: Array, *, padding: Padding) -> Array:
     even = dy.shape[1] % 2 == dy.shape[2] % 2 == 0
-    fast = even and _winograd_pays(x, dy.shape[3], padding)
-    return (_winograd_kernel_gradient if fast else _xla_kernel_gradient)(x, dy, padding=padding)
+    fast = even and winograd.pays(x, dy.shape[3], padding)
+    return (winograd.kernel_gradient if fast else _xla_kernel_gradient)(x, dy, padding=padding)
 
 
+@cache
 def _abstract(portable: Callable[..., Array], x: Any, y: Any, **static: Any) -> Any:
     out = jax.eval_shape(partial(portable, **static), x, y)
     return jax.core.ShapedArray(out.shape, out.dtype)
@@ -340,9 +190,7 @@ def _full(padding: Padding) -> Padding:
     return (2 - above, 2 - below), (2 - left, 2 - right)
 
 
-def _kernel_gradient(
-    x: Array, dy: Array, padding: Padding, adjoint: bool
-) -> Array:
+def _kernel_gradient(x: Array, dy: Array, padding: Padding, adjoint: bool) -> Array:
     """The transpose of kernel -> correlate(x, kernel), applied to dy."""
     if adjoint:
         return _kernel_gradient_p.bind(dy, x, padding=_full(padding))

@@ -78,12 +78,12 @@ class HeadsOf:
 
 
 @outlined
-def _sum(x, h):
+def _sum(x: Array, h: Array) -> Array:
     return x + h
 
 
 @outlined
-def _rescaled_sum(x, h):
+def _rescaled_sum(x: Array, h: Array) -> Array:
     return (x + h) / math.sqrt(2.0)
 
 
