@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from models.layers.attend import Attend, auto
 from models.layers.dense import Dense
 from models.layers.norm import EPSILON, GroupNorm
+from models.layers.outline import outlined
 from models.layers.remat import Remat, kept
 from models.layers.resampling import Resampling
 
@@ -76,6 +77,16 @@ class HeadsOf:
         return channels // self.width
 
 
+@outlined
+def _sum(x: Array, h: Array) -> Array:
+    return x + h
+
+
+@outlined
+def _rescaled_sum(x: Array, h: Array) -> Array:
+    return (x + h) / math.sqrt(2.0)
+
+
 @dataclass(frozen=True)
 class Style:
     """Choices shared by all blocks of a network.
@@ -121,7 +132,7 @@ class Style:
         self, x: Float[Array, "b h w c"], h: Float[Array, "b h w c"]
     ) -> Float[Array, "b h w c"]:
         """x + h, over sqrt(2) where sums are rescaled."""
-        return (x + h) / math.sqrt(2.0) if self.rescale else x + h
+        return _rescaled_sum(x, h) if self.rescale else _sum(x, h)
 
     def dense(
         self, features: int, *, scale: float = 1.0, use_bias: bool = True, name: str | None = None
