@@ -31,6 +31,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 from models.layers import winograd
+from models.layers.dense import shifted
 from models.layers.outline import outlined
 from models.layers.style import default_init
 from models.layers.winograd import Padding
@@ -70,7 +71,7 @@ class Conv(nn.Module):
         if not self.use_bias:
             return y
         bias = self.param("bias", self.bias_init, (self.features,))
-        return y + bias.astype(self.dtype)[None, None, None]
+        return shifted(y, bias[None, None, None])
 
 
 def conv2d(

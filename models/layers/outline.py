@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 
 def outlined(function: Callable[..., Array], **options: Any) -> Callable[..., Array]:
-    """`jax.jit(function, **options)` that XLA does not inline, nor its derivatives.
+    """`jax.jit(function, **options)` that XLA does not inline on a CPU, nor its derivatives.
 
     What goes in and comes out is made once. XLA otherwise repeats cheap operations in each of
     their consumers on a CPU: along a chain of residual sums each one would compute all sums
@@ -23,6 +23,8 @@ def outlined(function: Callable[..., Array], **options: Any) -> Callable[..., Ar
 
     @wraps(function)
     def call(*args: Array, **static: Any) -> Array:
+        if jax.default_backend() != "cpu":  # there it would keep sums from being fused
+            return function(*args, **static)
         with set_xla_metadata(inlineable="false"):
             return jitted(*args, **static)
 

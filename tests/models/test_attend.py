@@ -118,7 +118,7 @@ def test_unknown_attention_and_remat_are_refused_by_name():
 
 
 def test_automatic_attention_is_fused_in_training_and_sampling_but_not_in_likelihoods(gpu):
-    of = training("adm", dtype="bfloat16", nf=64)
+    of = training("adm", dtype="bfloat16", nf=64, ch_mult=(1,), attn_resolutions=(8,))
     params, still = of.shapes(), lambda p, x: of.network.apply({"params": p}, x, jnp.ones(2))
     jax.eval_shape(still, params, IMAGES)
     assert set(gpu) == {"kernel"}
