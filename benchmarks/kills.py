@@ -10,6 +10,7 @@ undisturbed, and once killed (SIGKILL) so many times, each time by one of
     save         while a checkpoint is written in the background, a random time after it began
     evaluation   while the held-out loss is computed
     data         while a batch is made
+    progress     when it got further than its share of the way without meeting one of these
 
 and started again with the same command. After every kill the next run must go on from the newest
 checkpoint that was complete (nothing is lost beyond it); in the end the checkpoints of the last
@@ -124,29 +125,32 @@ def _resumed(out: str) -> int | None:
     return int(found[1]) if found else (0 if "starting: " in out else None)
 
 
-def kill_once(run: Trained, event: str, after: float) -> int | None:
-    """Start, be killed, and check what was gone on from; the newest step then, None if it ended."""
+def kill_once(run: Trained, event: str, after: float, limit: int) -> bool:
+    """Start, be killed, and check what was gone on from; whether it was the event that killed.
+
+    A run that reaches a checkpoint of `limit` or more is killed there, so that all kills find one.
+    """
     saved = run.newest()
     process = run.start(event if event != "moment" else "", after)
-    try:
-        out, error = process.communicate(timeout=after if event == "moment" else None)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, error = process.communicate()
+    end = time.monotonic() + (after if event == "moment" else float("inf"))
+    while process.poll() is None and time.monotonic() < end and run.newest() < limit:
+        time.sleep(0.02)
+    met = process.poll() is not None or time.monotonic() >= end
+    process.kill()
+    out, error = process.communicate()
     check(error == "", f"a run said: {error}")
-    check(process.returncode in (0, -9), f"a run ended with code {process.returncode}")
+    check(process.returncode == -9, f"a run ended with code {process.returncode}")
     resumed = _resumed(out)
     check(resumed in (saved, None), f"resumed at {resumed}, {saved} was saved")
     check("skipped" not in out, f"a complete checkpoint was damaged: {out}")
     check(run.newest() >= saved, f"step {saved} was lost")
-    return run.newest() if process.returncode else None
+    return met
 
 
-def _after(event: str, chance: random.Random, whole: float, left: float) -> float:
+def _after(event: str, chance: random.Random, whole: float) -> float:
     """When to kill: seconds, or how many events are let pass."""
-    start = whole * 0.5  # about what starting takes
     return {
-        "moment": chance.uniform(0.1, start + (whole - start) * left * 0.5),
+        "moment": chance.uniform(0.1, whole),
         "file": float(chance.randrange(60)),
         "save": chance.uniform(0.0, 0.15),
         "evaluation": float(chance.randrange(2)),
@@ -169,13 +173,12 @@ def run(arguments: Sequence[str]) -> None:
     finish(Trained(options.workdir / "warm", given), 0)  # compiles for all
     whole = finish(undisturbed, 0)
     kills: Counter[str] = Counter()
-    for _ in tqdm(range(options.kills), desc="kills"):
+    for made in tqdm(range(options.kills), desc="kills"):
         event = chance.choice(EVENTS)
-        left = 1 - disturbed.newest() / total
-        kill_once(disturbed, event, _after(event, chance, whole, left))
-        kills[event] += 1
+        limit = total * (made + 1) // (options.kills + 1)
+        met = kill_once(disturbed, event, _after(event, chance, whole), limit)
+        kills[event if met else "progress"] += 1
     reached = disturbed.newest()
-    check(reached < total, f"the run ended before its {options.kills} kills: raise n_iters")
     finish(disturbed, reached)
     like = Experiment.of(config).abstract_state().as_dict()
     check(disturbed.state(like) == undisturbed.state(like), "the states differ")
