@@ -83,4 +83,4 @@ class Guard:
 
 def choose(good: Bool[Array, ""], new: T, old: T) -> T:
     """`new` where `good`, else `old`, array by array."""
-    return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
+    return jax.tree.map(lambda a, b: jax.lax.select(good, a, b), new, old)

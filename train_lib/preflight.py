@@ -15,23 +15,27 @@ from train_lib import cost, hardware, sharding
 from train_lib.experiment import Experiment
 from train_lib.step import Step, make_step
 
+GRADIENT = 3
+"""Operations of a gradient over those of a forward pass: each product has two factors."""
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """parameters: numbers in the network; forward: floating-point operations of one image, there
-    and not back; state, work: bytes on each device of parameters, averages and optimizer, and of
-    what an update computes; limit: bytes that a device has, None where that cannot be asked."""
+    """parameters: numbers in the network; update: floating-point operations of an update per
+    image, none of them for what `model.remat` computes again; state, work: bytes on each device
+    of parameters, averages and optimizer, and of what an update computes; limit: bytes that a
+    device has, None where that cannot be asked."""
 
     parameters: int
-    forward: float
+    update: float
     state: float
     work: float
     limit: float | None
 
     @property
-    def update(self) -> float:
-        """Operations of an update per image: the gradient takes twice the forward pass."""
-        return 3 * self.forward
+    def forward(self) -> float:
+        """Operations of a forward pass per image."""
+        return self.update / GRADIENT
 
     @property
     def need(self) -> float:
@@ -68,13 +72,17 @@ def estimate(experiment: Experiment, step: Step | None = None) -> Estimate:
     layout, recipe = experiment.layout, experiment.recipe
     program: Any = step or make_step(recipe)
     state, batches = experiment.abstract_state(), abstract_batches(experiment)
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[2:]), x.dtype), batches)
-    forward = jax.make_jaxpr(recipe.loss)(state.params, state.key, one)
     traced = program.trace(layout.abstract(state), batches)
+    images = experiment.config.training.n_jitted_steps * experiment.config.training.batch_size
+    operations = cost.operations(traced.jaxpr.jaxpr) / images
+    if experiment.config.model.remat != "none":  # what is computed twice is no progress
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[2:]), x.dtype), batches)
+        loss = jax.make_jaxpr(recipe.loss)(state.params, state.key, one)
+        operations = GRADIENT * cost.operations(loss.jaxpr)
     size = _on_each_device(layout, state.params)
     return Estimate(
         parameters=models.count(state.params),
-        forward=cost.operations(forward.jaxpr),
+        update=operations,
         state=sum(map(size, jax.tree.leaves(state))),
         work=cost.peak(traced.jaxpr.jaxpr, size),
         limit=hardware.memory(jax.local_devices()[0]),

@@ -88,7 +88,7 @@ def test_a_run_that_will_not_fit_is_refused_before_anything_is_written(
     assert not list((tmp_path / "new").iterdir())
 
 
-NEEDS = preflight.Estimate(parameters=10, forward=1e9, state=40.0, work=80.0, limit=100.0)
+NEEDS = preflight.Estimate(parameters=10, update=1e9, state=40.0, work=80.0, limit=100.0)
 
 
 @pytest.mark.parametrize(
