@@ -16,21 +16,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import integrate
 
 import data_lib
 from benchmarks import command
 from benchmarks.peer import Peer, peer_spec
+from benchmarks.ways import REFERENCE_STEPS, Figure, Way, compare, rk45
 from eval_lib.bins import Bins
 from eval_lib.divergence import Hutchinson
 from eval_lib.flow import DensityField, ProbabilityFlow
@@ -41,28 +39,13 @@ from samplers.ode import CLOCKS, InLogSNR
 from sde_lib import Score
 from train_lib.experiment import Experiment
 
-PUBLISHED_TOLERANCE, EPS = 1e-5, 1e-5
-REFERENCE_STEPS = 1500
+EPS = 1e-5
 WAYS = {
     "adams, log_snr": (3e-4, 1e-4, 3e-5),
     "dopri5, log_snr": (1e-4, 1e-5),
     "dopri5, time": (1e-5,),
 }
 TRACE = Hutchinson()
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One way: error in bits/dim, evaluations of the whole batch, seconds per evaluation."""
-
-    name: str
-    error: float
-    evaluations: int
-    seconds: float
-
-
-Way = Callable[[], tuple[np.ndarray, int]]
-"""-> (log p in nats per image, evaluations)."""
 
 
 def published(score: Score, x: jax.Array, keys: jax.Array) -> Way:
@@ -81,9 +64,7 @@ def published(score: Score, x: jax.Array, keys: jax.Array) -> Way:
 
     def way() -> tuple[np.ndarray, int]:
         start = np.concatenate([np.asarray(x, np.float64).ravel(), np.zeros(len(x))])
-        solution = integrate.solve_ivp(
-            field, (EPS, float(sde.T)), start, rtol=PUBLISHED_TOLERANCE, atol=PUBLISHED_TOLERANCE
-        )
+        solution = rk45(field, (EPS, float(sde.T)), start)
         last = solution.y[:, -1]
         z = jnp.asarray(last[: x.size].reshape(x.shape), jnp.float32)
         return np.asarray(sde.prior_log_prob(z)) + last[x.size :], solution.nfev
@@ -105,7 +86,7 @@ def ours(score: Score, x: jax.Array, keys: jax.Array, name: str, tolerance: floa
 
 
 def reference(score: Score, x: jax.Array, keys: jax.Array, times: jax.Array) -> jax.Array:
-    """By Heun's method in fixed steps, since in float32 error control has no more to go by."""
+    """By Heun's method in fixed steps."""
     sde, clock = score.sde, InLogSNR()
     field = DensityField(clock, score, TRACE, TRACE.draw(keys, x))
     q = clock.coordinate(sde, times)
@@ -126,12 +107,6 @@ def reference(score: Score, x: jax.Array, keys: jax.Array, times: jax.Array) -> 
     return sde.prior_log_prob(z) + x[0].size * (integral[:, 0] + volume)
 
 
-def _timed(way: Way) -> float:
-    start = time.perf_counter()
-    _, evaluations = way()
-    return (time.perf_counter() - start) / evaluations
-
-
 def measure(
     score: Score, x: jax.Array, rounds: int, peer: Peer | None
 ) -> tuple[list[Figure], float | None]:
@@ -143,21 +118,10 @@ def measure(
     for name, tolerances in WAYS.items():
         for tol in tolerances:
             ways[f"{name}, {tol:g}"] = ours(score, x, keys, name, tol)
-    results = {name: way() for name, way in ways.items()}  # compiles
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    others = []
-    for _ in range(rounds):
-        for name, way in ways.items():
-            seconds[name].append(_timed(way))
-        if peer is not None:
-            others.append(peer.likelihood().wall)
     d = x[0].size * np.log(2)
     error = lambda found: float(np.sqrt(np.mean((found - true) ** 2)) / d)
-    figures = [
-        Figure(name, error(found), nfe, statistics.median(seconds[name]))
-        for name, (found, nfe) in results.items()
-    ]
-    return figures, statistics.median(others) if others else None
+    figures, others = compare(ways, error, rounds, {"peer": peer.likelihood} if peer else {})
+    return figures, others.get("peer")
 
 
 def table(figures: list[Figure]) -> str:

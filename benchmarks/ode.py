@@ -11,27 +11,23 @@ squares against DPM-Solver++ of order 3 in 1,500 steps. Per evaluation, times ar
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import integrate
 
 import samplers
 from benchmarks import command
+from benchmarks.ways import REFERENCE_STEPS, Figure, Way, compare, rk45
 from eval_lib.sampling import load_score
 from samplers import AdaptiveODE
 from samplers.ode import CLOCKS
 from sde_lib import Conditional, Score
 from train_lib.experiment import Experiment
 
-PUBLISHED_TOLERANCE = 1e-5
-REFERENCE_STEPS = 1500
 TOLERANCES = {
     "adams, log_snr": (1e-3, 3e-4, 2.5e-4, 2e-4, 1e-4),
     "dopri5, log_snr": (1e-4, 3e-5, 1e-5),
@@ -48,20 +44,6 @@ def candidate(name: str, tolerance: float) -> samplers.Sampler:
     return AdaptiveODE(tolerance, tolerance, solver, CLOCKS[clock](), shared=True)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One way of solving: its error, its evaluations, seconds per evaluation."""
-
-    name: str
-    error: float
-    evaluations: int
-    seconds: float
-
-
-Way = Callable[[], tuple[np.ndarray, int]]
-"""-> (x at the end, evaluations of the network, each of the whole batch)."""
-
-
 def published(score: Score, x: jax.Array, start: float, end: float) -> Way:
     """By SciPy's RK45 in t; the drift is compiled by the first call."""
     drift = jax.jit(lambda x, t: score.velocity(x, t))
@@ -71,13 +53,7 @@ def published(score: Score, x: jax.Array, start: float, end: float) -> Way:
         return np.asarray(drift(given, jnp.float32(t)), np.float64).ravel()
 
     def way() -> tuple[np.ndarray, int]:
-        solution = integrate.solve_ivp(
-            field,
-            (start, end),
-            np.asarray(x, np.float64).ravel(),
-            rtol=PUBLISHED_TOLERANCE,
-            atol=PUBLISHED_TOLERANCE,
-        )
+        solution = rk45(field, (start, end), np.asarray(x, np.float64).ravel())
         return solution.y[:, -1].reshape(x.shape), solution.nfev
 
     return way
@@ -96,31 +72,16 @@ def ours(score: Score, x: jax.Array, times: jax.Array, sampler: samplers.Sampler
     return way
 
 
-def _timed(way: Way) -> float:
-    start = time.perf_counter()
-    _, evaluations = way()
-    return (time.perf_counter() - start) / evaluations
-
-
 def measure(score: Score, x: jax.Array, times: jax.Array, rounds: int) -> list[Figure]:
     """The published way, then every candidate."""
     tried = {f"{n}, {t:g}": candidate(n, t) for n, ts in TOLERANCES.items() for t in ts}
     start, end = float(times[0]), float(times[-1])
-    # Of fixed steps, since in float32 error control has nothing to go by below 1e-6.
     fine = samplers.LogSNR()(score.sde, REFERENCE_STEPS, start, end)
     reference = ours(score, x, fine, samplers.AdamsBashforth(3))()[0]
     ways = {"published": published(score, x, start, end)}
     ways |= {name: ours(score, x, times, sampler) for name, sampler in tried.items()}
-    results = {name: way() for name, way in ways.items()}  # compiles
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            seconds[name].append(_timed(way))
     error = lambda x: float(np.sqrt(np.mean((x - reference) ** 2)))
-    return [
-        Figure(name, error(x), nfe, statistics.median(seconds[name]))
-        for name, (x, nfe) in results.items()
-    ]
+    return compare(ways, error, rounds)[0]
 
 
 def table(figures: list[Figure]) -> str:

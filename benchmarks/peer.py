@@ -30,7 +30,13 @@ PEER_SDE_SETTINGS = "beta_min", "beta_max", "sigma_min", "sigma_max", "num_scale
 """What the original keeps among the settings of the model."""
 
 
-def peer_spec(config: ConfigDict, steps: int) -> dict[str, Any]:
+PUBLISHED_TOLERANCE = 1e-5
+"""Relative and absolute, of the original's ODE solver."""
+
+
+def peer_spec(
+    config: ConfigDict, steps: int, tolerance: float = PUBLISHED_TOLERANCE
+) -> dict[str, Any]:
     """The same experiment in the terms of `peer_driver.py`."""
     if config.sde.name not in PEER_CONFIGS:
         known = ", ".join(PEER_CONFIGS)
@@ -45,6 +51,7 @@ def peer_spec(config: ConfigDict, steps: int) -> dict[str, Any]:
         "batch_size": config.training.batch_size,
         "sample_batch_size": config.sampling.batch_size,
         "sample_steps": steps,
+        "tolerance": tolerance,
         "device": "cpu" if jax.default_backend() == "cpu" else "cuda",
         "threads": len(os.sched_getaffinity(0)),
     }
@@ -98,7 +105,11 @@ class Peer(Driver):
 
     def evaluation(self) -> Timing:
         """One batch of samples; seconds per network evaluation."""
-        return Timing(**self.ask("eval"))
+        return Timing(**self.ask("evaluation"))
+
+    def ode(self) -> Timing:
+        """One batch of samples by the probability-flow ODE; seconds per network evaluation."""
+        return Timing(**self.ask("ode"))
 
     def likelihood(self) -> Timing:
         """The likelihood of one batch; seconds per evaluation of drift and divergence."""

@@ -5,18 +5,21 @@
 Runs in an interpreter with torch, apart from this project. `SPEC` is JSON: `config`, the name of
 one of the checkout's configurations ("vp/cifar10_ddpmpp_continuous"); `overrides`,
 {"section.key": value}, of which those that the checkout knows are laid over it; `batch_size`,
-`sample_batch_size`, `sample_steps`, `device` ("cpu" or "cuda") and `threads`. Commands come on
-standard input, one a line, and each is answered with one line of JSON on standard output:
+`sample_batch_size`, `sample_steps`, `tolerance` (of the ODE solver), `device` ("cpu" or "cuda") and
+`threads`. Commands come on standard input, one a line, and each is answered with one line of JSON
+on standard output:
 
-    step   one training step: loss, gradients, clipping, Adam with warm-up, moving average
-    eval   `sample_steps` steps of the configured predictor-corrector sampler
-    likelihood  the likelihood of one batch by the probability-flow ODE, tolerance 1e-5
-    stats  parameters, peak memory in bytes and the torch version
-    quit   ends the program
+    step        one training step: loss, gradients, clipping, Adam with warm-up, moving average
+    evaluation  `sample_steps` steps of the configured predictor-corrector sampler
+    ode         one batch of samples by the probability-flow ODE
+    likelihood  the likelihood of one batch by the probability-flow ODE
+    stats       parameters, peak memory in bytes and the torch version
+    quit        ends the program
 
-All but `stats` answer {"wall": s, "cpu": s}: seconds per training step, per evaluation of the
-network, or per evaluation of the ODE's drift and divergence (two calls of the network); `cpu` is
-the process's time summed over its threads. Everything that is measured is the checkout's own code.
+All but `stats` answer {"wall": s, "cpu": s, "units": n}: seconds per training step, per evaluation
+of the network, or per evaluation of the ODE's drift and divergence (two calls of the network), and
+how many it did; `cpu` is the process's time summed over its threads. Everything that is measured is
+the checkout's own code.
 """
 
 import contextlib
@@ -25,6 +28,7 @@ import json
 import resource
 import sys
 import time
+from functools import partial
 
 import torch
 import torch.utils.cpp_extension
@@ -64,6 +68,12 @@ def build_sde(sde_lib, config, steps):
     return family(model.beta_min, model.beta_max, steps), 1e-3
 
 
+def image_shape(config, batch_size):
+    """Of a batch, as torch has it."""
+    size, channels = config.data.image_size, config.data.num_channels
+    return batch_size, channels, size, size
+
+
 def build_step(peer, config, model, batch_size):
     """A function that takes one training step on a fixed batch and returns 1, the steps taken."""
     sde, _ = build_sde(peer["sde_lib"], config, config.model.num_scales)
@@ -81,8 +91,7 @@ def build_step(peer, config, model, batch_size):
         continuous=config.training.continuous,
         likelihood_weighting=config.training.likelihood_weighting,
     )
-    size, channels = config.data.image_size, config.data.num_channels
-    batch = torch.rand(batch_size, channels, size, size, device=config.device)
+    batch = torch.rand(image_shape(config, batch_size), device=config.device)
     batch = 2 * batch - 1 if config.data.centered else batch
 
     def run():
@@ -95,11 +104,30 @@ def build_step(peer, config, model, batch_size):
 def build_sampler(peer, config, model, batch_size, steps):
     """A function that samples in `steps` steps and returns the number of network calls."""
     sde, eps = build_sde(peer["sde_lib"], config, steps)
-    size, channels = config.data.image_size, config.data.num_channels
-    shape = (batch_size, channels, size, size)
-    sample = peer["sampling"].get_sampling_fn(config, sde, shape, lambda x: x, eps)
+    shape = image_shape(config, batch_size)
+    return calls_of(model, peer["sampling"].get_sampling_fn(config, sde, shape, lambda x: x, eps))
+
+
+def build_ode(peer, config, model, batch_size, tolerance):
+    """A function that samples by the ODE and returns the number of network calls."""
+    sde, eps = build_sde(peer["sde_lib"], config, config.model.num_scales)
+    sample = peer["sampling"].get_ode_sampler(
+        sde,
+        image_shape(config, batch_size),
+        lambda x: x,
+        denoise=config.sampling.noise_removal,
+        rtol=tolerance,
+        atol=tolerance,
+        eps=eps,
+        device=config.device,
+    )
+    return calls_of(model, sample)
+
+
+def calls_of(model, sample):
+    """A function that samples and returns how often it called the network."""
     calls = []
-    # The sampler's own count assumes a corrector, so the calls are counted where they happen.
+    # The samplers' own counts assume a corrector, so the calls are counted where they happen.
     model.register_forward_hook(lambda *_: calls.append(1))
 
     def run():
@@ -110,20 +138,14 @@ def build_sampler(peer, config, model, batch_size, steps):
     return run
 
 
-def build_likelihood(peer, config, model, batch_size):
+def build_likelihood(peer, config, model, batch_size, tolerance):
     """A function that computes a batch's likelihood; returns the number of ODE evaluations."""
     sde, _ = build_sde(peer["sde_lib"], config, config.model.num_scales)
-    size, channels = config.data.image_size, config.data.num_channels
-    images = torch.rand(batch_size, channels, size, size, device=config.device)
-    likelihood = peer["likelihood"].get_likelihood_fn(sde, lambda x: (x + 1) / 2)
-    evaluations = []
-
-    def run():
-        evaluations.clear()
-        evaluations.append(likelihood(model, 2 * images - 1)[2])
-        return evaluations[0]
-
-    return run
+    images = torch.rand(image_shape(config, batch_size), device=config.device)
+    likelihood = peer["likelihood"].get_likelihood_fn(
+        sde, lambda x: (x + 1) / 2, rtol=tolerance, atol=tolerance
+    )
+    return lambda: likelihood(model, 2 * images - 1)[2]
 
 
 def timed(work, device):
@@ -133,7 +155,7 @@ def timed(work, device):
     if device == "cuda":
         torch.cuda.synchronize()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {"wall": wall / units, "cpu": cpu / units}
+    return {"wall": wall / units, "cpu": cpu / units, "units": units}
 
 
 def stats(model, device):
@@ -151,15 +173,15 @@ def build(checkout, spec):
     peer = load_checkout(checkout, spec["device"] == "cpu")
     config = read_config(spec)
     model = peer["utils"].create_model(config)
-    step = build_step(peer, config, model, spec["batch_size"])
-    sample = build_sampler(peer, config, model, spec["sample_batch_size"], spec["sample_steps"])
-    likelihood = build_likelihood(peer, config, model, spec["sample_batch_size"])
-    return {
-        "likelihood": lambda: timed(likelihood, spec["device"]),
-        "step": lambda: timed(step, spec["device"]),
-        "eval": lambda: timed(sample, spec["device"]),
-        "stats": lambda: stats(model, spec["device"]),
+    samples, tolerance = spec["sample_batch_size"], spec["tolerance"]
+    works = {
+        "step": build_step(peer, config, model, spec["batch_size"]),
+        "evaluation": build_sampler(peer, config, model, samples, spec["sample_steps"]),
+        "ode": build_ode(peer, config, model, samples, tolerance),
+        "likelihood": build_likelihood(peer, config, model, samples, tolerance),
     }
+    timings = {name: partial(timed, work, spec["device"]) for name, work in works.items()}
+    return timings | {"stats": lambda: stats(model, spec["device"])}
 
 
 def main():

@@ -23,12 +23,22 @@ class Timing:
 Work = Callable[[], Timing]
 
 
-def timed(work: Callable[[], Any], units: int) -> Timing:
-    """The timing of `work()`, which does `units` units; CPU time is summed over threads."""
+def counted(work: Callable[[], int]) -> Timing:
+    """The timing of `work()`, which says how many units it did; CPU time is of all threads."""
     wall, cpu = time.perf_counter(), time.process_time()
-    work()
+    units = work()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Timing(wall / units, cpu / units, units)
+
+
+def timed(work: Callable[[], Any], units: int) -> Timing:
+    """The timing of `work()`, which does `units` units."""
+
+    def counts() -> int:
+        work()
+        return units
+
+    return counted(counts)
 
 
 def take_turns(works: dict[str, Work], rounds: int) -> dict[str, list[Timing]]:
@@ -38,8 +48,14 @@ def take_turns(works: dict[str, Work], rounds: int) -> dict[str, list[Timing]]:
 
 
 def summary(timings: list[Timing]) -> dict[str, Any]:
-    """Medians per unit of the warm calls, and what the first one, which compiles, took beyond."""
+    """Medians of the warm calls per unit, of their units and of whole calls, and what the first
+    one, which compiles, took beyond."""
     first, *warm = timings
     medians = {kind: statistics.median(getattr(t, kind) for t in warm) for kind in KINDS}
-    beyond = (first.wall - medians["wall"]) * first.units
-    return {**medians, "first_call_beyond": max(beyond, 0.0), "calls": [asdict(t) for t in warm]}
+    return {
+        **medians,
+        "units": statistics.median(t.units for t in warm),
+        "whole": {k: statistics.median(getattr(t, k) * t.units for t in warm) for k in KINDS},
+        "first_call_beyond": max((first.wall - medians["wall"]) * first.units, 0.0),
+        "calls": [asdict(t) for t in warm],
+    }

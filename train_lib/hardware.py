@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 PEAKS = {
     "V100": 125e12, "A100": 312e12, "A10": 125e12, "A10G": 70e12, "L4": 121e12, "L40": 181e12,
@@ -27,18 +30,57 @@ def peak_operations(device: jax.Device) -> float | None:
 
 def measured_operations(size: int = 1024, seconds: float = 0.1) -> float:
     """Of all devices, per second, in products of float32 matrices, the best of several runs."""
+    multiply = lambda x: jnp.einsum("dij,djk->dik", x, x) / size
+    return _best_rate(multiply, (size, size), 2 * size**3, seconds)
+
+
+def measured_convolutions(
+    batch: int = 8, size: int = 32, channels: int = 128, seconds: float = 0.1
+) -> float:
+    """The same in 3x3 convolutions of [batch, size, size, channels] to as many channels.
+
+    Counted as the sum that a convolution is; one that takes fewer products (Winograd's) may be
+    faster than this one, XLA's own.
+    """
+    kernel = jnp.ones((3, 3, channels, channels)) / (9 * channels)
+
+    def convolve(x: jax.Array) -> jax.Array:
+        one = partial(jax.lax.conv_general_dilated, window_strides=(1, 1), padding="SAME",
+                      dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
+        return one(x[0], kernel)[None]
+
+    mesh = _local_mesh()
+    spread = jax.shard_map(convolve, mesh=mesh, in_specs=_ACROSS, out_specs=_ACROSS)
+    shape = batch, size, size, channels
+    return _best_rate(spread, shape, 2 * 9 * channels * batch * size * size * channels, seconds)
+
+
+_ACROSS = jax.sharding.PartitionSpec("x")
+
+
+def _local_mesh() -> jax.sharding.Mesh:
+    auto = (jax.sharding.AxisType.Auto,)
+    return jax.make_mesh((jax.local_device_count(),), ("x",), auto, devices=jax.local_devices())
+
+
+def _best_rate(
+    work: Callable[[jax.Array], jax.Array],
+    shape: tuple[int, ...],
+    operations: float,
+    seconds: float,
+) -> float:
+    """Operations per second of all devices here, each of which does so many on ones of `shape`."""
     count = jax.local_device_count()
-    mesh = jax.make_mesh((count,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
-    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
-    a = jax.device_put(jnp.ones((count, size, size)), whole)
-    multiply = jax.jit(lambda x: jnp.einsum("dij,djk->dik", x, x) / size)
-    jax.block_until_ready(multiply(a))
+    whole = jax.sharding.NamedSharding(_local_mesh(), _ACROSS)
+    ones = jax.device_put(np.ones((count, *shape), np.float32), whole)
+    compiled = jax.jit(work)
+    jax.block_until_ready(compiled(ones))
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
-        jax.block_until_ready(multiply(a))
+        jax.block_until_ready(compiled(ones))
         best = min(best, time.perf_counter() - start)
-    return 2 * count * size**3 / best
+    return count * operations / best
 
 
 def peak_of_all() -> float:

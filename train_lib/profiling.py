@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import statistics
@@ -34,7 +35,8 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
 
     Writes the trace (for XProf, alone or in TensorBoard, and Perfetto) and `summary.json` to
     `folder`/profile; nothing of a training run there is read or changed. Updates start from fresh
-    parameters. Raises ValueError or WorkdirError as training does.
+    parameters. Of several processes the first writes, and its own devices are traced.
+    Raises ValueError or WorkdirError as training does.
     """
     count = experiment.config.training.profile_steps
     splits = data_lib.load(experiment.config.data, log=log)
@@ -49,18 +51,24 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         call()
     times = [call() for _ in range(count)]
     place = folder / FOLDER
-    shutil.rmtree(place, ignore_errors=True)
-    with jax.profiler.trace(str(place)):
+    # Of the first process alone: others of one machine would write to the same files.
+    with _trace(place) if is_first() else contextlib.nullcontext():
         for _ in range(count):
             call()
     found = _summary(experiment, needs, first, statistics.median(times))
-    found["operations"] = operations(place)
     if is_first():
+        found["operations"] = operations(place)
         atomic_write_json(place / SUMMARY, found)
-    for line in lines(found):
-        log(line)
-    log(f"trace in {place}: open its .trace.json.gz in Perfetto, or all of it with xprof {place}")
+        for line in lines(found):
+            log(line)
+        log(f"trace in {place}: open its .trace.json.gz in Perfetto, or all with xprof {place}")
     return 0
+
+
+def _trace(place: Path) -> contextlib.AbstractContextManager[None]:
+    """Trace to `place`, where nothing is left of a profile before."""
+    shutil.rmtree(place, ignore_errors=True)
+    return jax.profiler.trace(str(place))
 
 
 def _calls(experiment: Experiment, splits: data_lib.Splits, step: Any) -> Callable[[], float]:

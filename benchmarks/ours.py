@@ -1,0 +1,135 @@
+"""This framework as something to measure, by the functions that `main.py` calls."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import data_lib
+import models
+from benchmarks.timing import Timing, counted, timed
+from data_lib import Images
+from eval_lib.generate import make_generator
+from eval_lib.likelihood import make_evaluator
+from sde_lib import ModelScore
+from train_lib import preflight, sharding
+from train_lib.experiment import Experiment
+from train_lib.loop import stack_batches
+from train_lib.step import make_step
+
+LEVELS = 256
+
+
+class Ours:
+    """A config's work on random images; each call does a task once and says how long it took.
+
+    tolerance: relative and absolute, of sampling by the ODE and of the likelihood; their solvers
+    are those of the settings `sampling.ode_solver`, `eval.ode_solver` and the like.
+    """
+
+    def __init__(self, config: ConfigDict, tolerance: float) -> None:
+        self.config, self._tolerance = config, tolerance
+        self._experiment = Experiment.of(config)
+        self._mesh = sharding.device_mesh()
+        self._state = self._experiment.init_state()
+        self._update = make_step(self._experiment.recipe)
+        size = config.training.batch_size
+        self._batches = itertools.repeat({
+            "image": (self._pixels(size) / np.float32(LEVELS / 2) - 1).astype(np.float32),
+            "label": np.zeros(size, np.int32),
+        })  # fmt: skip
+
+    def _pixels(self, count: int) -> np.ndarray:
+        shape = (count, *self._experiment.image_shape)
+        return np.random.default_rng(0).integers(0, LEVELS, shape, dtype=np.uint8)
+
+    @property
+    def _score(self) -> ModelScore:
+        """With the averaged weights."""
+        return self._experiment.score.with_params(self._state.ema[0])
+
+    def step(self) -> Timing:
+        """One call of the training step; seconds per update."""
+        updates = self.config.training.n_jitted_steps
+
+        def work() -> None:
+            batches = stack_batches(self._batches, updates, self._mesh)
+            self._state, metrics = self._update(self._state, batches)
+            jax.block_until_ready((self._state, metrics))
+
+        return timed(work, updates)
+
+    def evaluation(self) -> Timing:
+        """One batch of samples by the config's sampler; seconds per network evaluation."""
+        return self._drawing(self._experiment)
+
+    def ode(self) -> Timing:
+        """One batch of samples by the probability-flow ODE; seconds per network evaluation."""
+        return self._drawing(Experiment.of(with_ode(self.config, self._tolerance)))
+
+    def _drawing(self, experiment: Experiment) -> Timing:
+        generator = make_generator(experiment, self._score)
+
+        def work() -> int:
+            drawn = generator.draw(0, self.config.sampling.batch_size)
+            check(drawn["samples"], "sampling.max_steps")
+            # A batch is evaluated until its slowest sample is done.
+            return int(drawn["evaluations"].max())
+
+        return counted(work)
+
+    def likelihood(self) -> Timing:
+        """The likelihood of one batch; seconds per evaluation of drift and divergence."""
+        size = self.config.sampling.batch_size
+        images = Images(self._pixels(size), np.zeros(size, np.int32), LEVELS)
+        experiment = Experiment.of(with_likelihood(self.config, self._tolerance))
+        splits = data_lib.Splits(images, images, "random")
+        evaluator = make_evaluator(experiment, self._score, splits)
+
+        def work() -> int:
+            found = evaluator.batch(0, size, 0, size)
+            check(found["log_prob"], "eval.max_steps")
+            return int(found["evaluations"].max())
+
+        return counted(work)
+
+    def estimate(self) -> preflight.Estimate:
+        """Operations of an image."""
+        return preflight.estimate(self._experiment)
+
+    def stats(self) -> dict[str, Any]:
+        """Parameters, peak memory in bytes, version."""
+        memory = jax.devices()[0].memory_stats()
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {
+            "parameters": models.count(self._state.params),
+            "peak_bytes": memory["peak_bytes_in_use"] if memory else resident,
+            "version": jax.__version__,
+        }
+
+
+def with_ode(config: ConfigDict, tolerance: float) -> ConfigDict:
+    """A copy that samples by the adaptive ODE solver."""
+    changed = config.copy_and_resolve_references()
+    changed.sampling.update(predictor="ode", corrector="none", nfe=0, frames=0, rtol=tolerance,
+                            atol=tolerance)  # fmt: skip
+    return changed
+
+
+def with_likelihood(config: ConfigDict, tolerance: float) -> ConfigDict:
+    """A copy that evaluates the exact likelihood once."""
+    changed = config.copy_and_resolve_references()
+    changed.eval.update(likelihood="flow", dequantization="uniform", images="", num_images=0,
+                        split="test", rtol=tolerance, atol=tolerance)  # fmt: skip
+    return changed
+
+
+def check(found: np.ndarray, setting: str) -> None:
+    """ValueError unless a solver came to its end."""
+    if not np.isfinite(found).all():
+        raise ValueError(f"the ODE solver gave up: raise {setting} or --tolerance")
