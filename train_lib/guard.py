@@ -26,22 +26,21 @@ MEMORY = 0.99
 
 @pytree
 class Watch:
-    """What has been seen. mean: of |loss|, 0 before the first update; refused: bad updates in all;
-    row: the last ones without a good one between; began: the updates before the first of these."""
+    """What has been seen. mean: of |loss|, 0 before the first update; refused: bad updates that
+    were left out; row: the last bad ones without a good one between."""
 
     mean: Float[Array, ""]
     refused: Int[Array, ""]
     row: Int[Array, ""]
-    began: Int[Array, ""]
 
     @classmethod
     def start(cls) -> Watch:
         """Before the first update."""
         count = lambda: jnp.zeros((), jnp.int32)
-        return cls(jnp.zeros(()), count(), count(), count())
+        return cls(jnp.zeros(()), count(), count())
 
     def resumed(self) -> Watch:
-        """At the start of a run, which has its whole patience again."""
+        """Of a run that has its whole patience again."""
         return replace(self, row=jnp.zeros_like(self.row))
 
 
@@ -65,20 +64,13 @@ class Guard:
         """Whether the run has ended."""
         return watch.row >= self.patience
 
-    def after(
-        self, watch: Watch, loss: Float[Array, ""], step: Int[Array, ""], good: Bool[Array, ""]
-    ) -> Watch:
-        """What has been seen after the update that follows `step` others."""
+    def after(self, watch: Watch, loss: Float[Array, ""], good: Bool[Array, ""]) -> Watch:
+        """What has been seen after an update."""
         size = jnp.abs(loss)
         mean = jnp.where(watch.mean > 0, MEMORY * watch.mean + (1 - MEMORY) * size, size)
-        bad = (~good & ~self.is_over(watch)).astype(jnp.int32)
-        row = jnp.where(good, 0, watch.row + bad)
-        return Watch(
-            mean=jnp.where(good, mean, watch.mean),
-            refused=watch.refused + bad,
-            row=row,
-            began=jnp.where(bad * row == 1, step, watch.began),
-        )
+        row = jnp.where(good, 0, jnp.minimum(watch.row + 1, self.patience))
+        left_out = (~good & (row < self.patience)).astype(jnp.int32)
+        return Watch(jnp.where(good, mean, watch.mean), watch.refused + left_out, row)
 
 
 def choose(good: Bool[Array, ""], new: T, old: T) -> T:

@@ -60,10 +60,7 @@ def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainS
     wanted = experiment.layout.abstract(experiment.abstract_state().as_dict())
     new = {"watch": Watch.start()} if "watch" not in checkpoints.entries() else {}
     wanted = {name: leaf for name, leaf in wanted.items() if name not in new}
-    state = TrainState.from_dict({**checkpoints.restore(wanted).state, **new})
-    if experiment.recipe.guard.is_over(state.watch):
-        state = replace(state, watch=state.watch.resumed())
-    return state
+    return TrainState.from_dict({**checkpoints.restore(wanted).state, **new})
 
 
 def training_batches(images: data_lib.Images, config: Any, start: int) -> data_lib.Batches:
@@ -122,12 +119,12 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     splits = data_lib.load(config.data, log=log)
     check_labels(splits, config.model.num_classes)
     workdir.create(folder)
-    placed = experiment.layout.shardings(experiment.abstract_state())
-    step = make_step(experiment.recipe, placed)
-    needs = preflight.estimate(experiment, step)
-    log(needs.text())
-    preflight.check(needs, experiment)
     with WorkdirLock(folder), stop_on_signals() as stop:
+        placed = experiment.layout.shardings(experiment.abstract_state())
+        step = make_step(experiment.recipe, placed)
+        needs = preflight.estimate(experiment, step)
+        log(needs.text())
+        preflight.check(needs, experiment)
         by_the_first(_tidy)(folder)
         workdir.claim(folder, config)
         keep, permanent = config.training.keep, config.training.snapshot_freq
@@ -281,13 +278,14 @@ class _Run:
         watch, guard = self._state.watch, self._experiment.recipe.guard
         if not guard.is_over(watch):
             return
-        step, first = int(self._state.step), int(watch.began) + 1
+        self._state = replace(self._state, watch=watch.resumed())
+        step = int(self._state.step)
         loss, norm = self._meter.first_refused()
         many = f"{guard.patience} in a row, the first " if guard.patience > 1 else ""
         self._write(step, wait=True)
         raise self._diverged(
-            f"{many}update {first} had loss {loss:.4g} and gradient norm {norm:.4g}, after a mean "
-            f"loss of {float(watch.mean):.4g}"
+            f"{many}update {step - guard.patience + 2} had loss {loss:.4g} and gradient norm "
+            f"{norm:.4g}, after a mean loss of {float(watch.mean):.4g}"
         )
 
     def _diverged(self, told: str) -> Diverged:

@@ -115,7 +115,7 @@ def update(recipe: Recipe, state: TrainState, batch: Batch) -> tuple[TrainState,
 
     grad_norm, update_norm = optax.tree.norm(gradient), optax.tree.norm(change)
     good = recipe.guard.is_good(state.watch, loss, grad_norm)
-    watch = recipe.guard.after(state.watch, loss, state.step, good)
+    watch = recipe.guard.after(state.watch, loss, good)
     step = jnp.where(recipe.guard.is_over(watch), state.step, state.step + 1)
     params, ema, opt_state = choose(good, made, (state.params, state.ema, state.opt_state))
     state = TrainState(step, params, ema, opt_state, state.key, watch)

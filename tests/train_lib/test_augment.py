@@ -17,6 +17,7 @@ from train_lib.augment import LABELS, Augmentation, build, from_labels, transfor
 from train_lib.ema import EMA
 from train_lib.experiment import Experiment
 from train_lib.step import Recipe
+from train_lib.times import UniformTime
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "edm" / "augment.npz"
 
@@ -77,6 +78,8 @@ def test_probabilities_of_zero_and_one():
 class Told:
     """A loss that is the images and labels it was given, summed with different weights."""
 
+    law, stratified = UniformTime(), False
+
     def __call__(self, score, key, x0, condition=None, *, train):
         rows = condition["augment"] if isinstance(condition, dict) else jnp.zeros((len(x0), LABELS))
         return score.params["w"] * (jnp.sum(x0, axis=(1, 2, 3)) + 10 * jnp.sum(rows, axis=1))
@@ -95,8 +98,8 @@ def test_the_network_is_told_what_its_images_went_through():
     batch = {"image": jax.random.normal(jax.random.key(0), (4, 8, 8, 1))}
     images, labels = RECIPE.augment(jax.random.split(key)[1], batch["image"])
     expected = jnp.mean(jnp.sum(images, axis=(1, 2, 3)) + 10 * jnp.sum(labels, axis=1))
-    assert float(RECIPE.loss(params, key, batch)) == pytest.approx(float(expected), rel=1e-5)
-    plain = replace(RECIPE, augment=None).loss(params, key, batch)
+    assert float(RECIPE.loss(params, key, batch)[0]) == pytest.approx(float(expected), rel=1e-5)
+    plain = replace(RECIPE, augment=None).loss(params, key, batch)[0]
     assert float(plain) == pytest.approx(float(jnp.sum(batch["image"])) / 4, rel=1e-5)
 
 
@@ -110,7 +113,8 @@ def test_an_edm_set_up_trains_on_augmented_images():
     batch = {"image": jnp.ones((8, 8, 8, 3)), "label": jnp.arange(8)}
     # Away from the start, where the last layer's zeros stop all gradients.
     params = jax.tree.map(lambda p: p + 0.02, experiment.init_state().params)
-    loss = lambda recipe: jax.jit(jax.grad(recipe.loss))(params, jax.random.key(1), batch)
+    gradient = lambda recipe: jax.jit(jax.grad(recipe.loss, has_aux=True))
+    loss = lambda recipe: gradient(recipe)(params, jax.random.key(1), batch)[0]
     told, untold = loss(experiment.recipe), loss(replace(experiment.recipe, augment=None))
     weights = lambda tree: [
         leaf

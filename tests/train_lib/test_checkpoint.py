@@ -371,14 +371,17 @@ def test_kill_during_saves_leaves_a_sound_newest_step(tmp_path):
         return {str(i): jnp.full((128, 1024), step + i / 16.0) for i in range(16)}
 
     delays, interrupted, newest = random.Random(time.time_ns()), 0, 0
-    for _ in range(3):
+    half_written = lambda: any("tmp" in path.name for path in tmp_path.iterdir())
+    for kill in range(3):
         training = run(TRAINING, str(tmp_path))
         lines = [int(training.stdout.readline()) for _ in range(2)]
         assert lines[0] == newest + 1  # it resumed from the newest step
         time.sleep(delays.uniform(0, 0.3))
+        while kill == 0 and not half_written():
+            time.sleep(1e-4)
         training.send_signal(signal.SIGKILL)
         training.communicate()
-        interrupted += any("tmp" in path.name for path in tmp_path.iterdir())
+        interrupted += half_written()
         with Checkpoints(tmp_path, read_only=True) as checkpoints:
             restored = checkpoints.restore(jax.eval_shape(lambda: make(0)))
         # The second save begins when the first is on the disk.
