@@ -1,5 +1,6 @@
 """Strictness for every test: no silent broadcasting across ranks, no silent promotion of types."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import pytest
 
+# Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
+gc.set_threshold(50_000, 20, 100)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Nobody reads where in the source an operation of a compiled program came from.

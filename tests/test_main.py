@@ -344,7 +344,8 @@ def test_a_bad_update_ends_the_run_before_it_or_is_left_out_by_setting(story, st
     assert "resuming at step 2:" in gone_on.stdout
     assert "step 3/4  loss nan" in gone_on.stdout
     assert story.results["patient"].stdout.count("bad updates left out: 1") == 1
-    assert bits(state("poisoned", 4)) == bits(state("patient", 4))
+    # Another patience is another program: of the same numbers, some differ in their last bit.
+    assert distance(state("poisoned", 4)["params"], state("patient", 4)["params"]) < 1e-6
     assert not np.array_equal(*(jax.tree.leaves(state("patient", n)["params"])[0] for n in (3, 4)))
     three, two = state("patient", 3), state("patient", 2)
     assert bits({**three, "step": 0, "watch": 0}) == bits({**two, "step": 0, "watch": 0})

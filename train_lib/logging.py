@@ -156,7 +156,7 @@ class RunLog:
         """Record metrics at a step, but no NaN; several under one name as a dictionary."""
         if not self._active:
             return
-        metrics = {name: value for name, value in metrics.items() if not _is_nan(value)}
+        metrics = _numbers(metrics)
         record = {"step": step, "time": round(time.time(), 3), **metrics}
         self._records.append(record)
         self._file.write(json.dumps(record) + "\n")
@@ -178,8 +178,10 @@ class RunLog:
         return found
 
 
-def _is_nan(value: float | dict[str, float]) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)  # JSON has no name for these
+def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without what is not finite, for which JSON has no name."""
+    inner = {k: _numbers(v) if isinstance(v, dict) else v for k, v in metrics.items()}
+    return {k: v for k, v in inner.items() if not isinstance(v, float) or math.isfinite(v)}
 
 
 def _flat(metrics: dict[str, float | dict[str, float]]) -> dict[str, float]:

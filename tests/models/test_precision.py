@@ -39,7 +39,7 @@ def hazards(jaxpr):
                 yield name
 
 
-SHOWN = ("ncsnpp", "adm", "ncsnv2_256")
+SHOWN = ("ncsnpp", "adm")
 
 
 @pytest.mark.parametrize("case", but_slow(NETWORKS, *NETWORKS.keys() - SHOWN))

@@ -35,7 +35,8 @@ def test_what_a_lost_part_of_a_run_logged_is_dropped(tmp_path):
 def test_tensorboard_reads_what_was_written(tmp_path):
     with RunLog(tmp_path, 0, 10) as log:
         log.write(1, train_loss=0.5)
-        log.write(2, train_loss=0.25, by_time={"0-0.5": 3.0}, none=float("nan"))
+        by_time = {"0-0.5": 3.0, "0.5-1": float("nan")}
+        log.write(2, train_loss=0.25, by_time=by_time, none=float("inf"))
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
     (file,) = tmp_path.glob("events.out.tfevents.*")
     found = {
