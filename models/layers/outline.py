@@ -22,7 +22,7 @@ def outlined(function: Callable[..., Array], **options: Any) -> Callable[..., Ar
     jitted = jax.jit(function, **options)
 
     @wraps(function)
-    def call(*args: Array, **static: Any) -> Array:
+    def call(*args: Any, **static: Any) -> Array:
         if jax.default_backend() != "cpu":  # there it would keep sums from being fused
             return function(*args, **static)
         with set_xla_metadata(inlineable="false"):

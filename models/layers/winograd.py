@@ -1,19 +1,26 @@
-"""Winograd's minimal filtering F(2x2, 3x3), for 3x3 convolutions of stride 1 on a CPU.
+"""Winograd's minimal filtering F(m x m, 3x3), for 3x3 convolutions of stride 1 on a CPU.
 
 Lavin and Gray, 2016, "Fast Algorithms for Convolutional Neural Networks", arXiv:1509.09308,
-section 4.1. An output tile of 2x2 takes 16 products of a 4x4 input tile with the transformed
-kernel instead of 36:
+section 4. With n = m + 2, an output tile of m x m takes n x n products of an n x n input tile d
+with the transformed kernel instead of 9 m x m, 16 instead of 36 for m = 2, 36 instead of 144 for
+m = 4:
 
     Y = A^T [(G k G^T) . (B^T d B)] A
 
-and transposing in k, its gradient is G^T [(A dY A^T) . (B^T d B)] G summed over tiles. The
-coefficients are 0, +-1 and 1/2, so that rounding errors stay those of the direct sum; larger
-tiles lose a decimal digit. Each `line` below is one of the matrices, applied to a column.
+and transposing in k, its gradient is G^T [(A dY A^T) . (B^T d B)] G summed over tiles.
+
+The rows of the matrices belong to the points of interpolation 0, 1, -1 and infinity for m = 2 and
+0, 2/3, -2/3, 3/2, -3/2 and infinity for m = 4. These keep rounding small: relative to the root
+mean square of the result, XLA's direct sum has an error of 4e-7 (64 channels), m = 2 of 3e-7, m = 4
+of 8e-7; the usual 0, +-1, +-2 have twice the error of m = 4 here (points are compared in Barabasz
+et al., 2018, arXiv:1803.10986). They are reciprocals of each other, too, so that a reversed kernel
+has the same transform with its rows exchanged, and B^T and A^T can have integers, which are exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jax import lax
@@ -23,36 +30,100 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 Line = Callable[..., tuple[Array, ...]]
 
 
-def _input_line(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
-    return a - c, b + c, c - b, b - d  # B^T
+@dataclass(frozen=True)
+class Form:
+    """F(m x m, 3x3). Each line is one of the matrices, applied to a column; `reverse` says which
+    row of a kernel's transform is which of the reversed kernel's."""
+
+    m: int
+    inputs: Line
+    """B^T"""
+    kernel: Line
+    """G"""
+    kernel_transposed: Line
+    outputs: Line
+    """A^T"""
+    outputs_transposed: Line
+    reverse: tuple[int, ...]
+
+    @property
+    def n(self) -> int:
+        """Rows and columns of an input tile."""
+        return self.m + 2
+
+    def tiles(self, size: int) -> int:
+        """Along an axis of so many outputs; the last may be in vain in part."""
+        return -(-size // self.m)
 
 
-def _kernel_line(a: Array, b: Array, c: Array) -> tuple[Array, ...]:
-    return a, (a + b + c) * 0.5, (a - b + c) * 0.5, c  # G
+TWO = Form(
+    m=2,
+    inputs=lambda a, b, c, d: (a - c, b + c, c - b, b - d),
+    kernel=lambda a, b, c: (a, (a + b + c) * 0.5, (a - b + c) * 0.5, c),
+    kernel_transposed=lambda a, b, c, d: (a + (b + c) * 0.5, (b - c) * 0.5, (b + c) * 0.5 + d),
+    outputs=lambda a, b, c, d: (a + b + c, b - c - d),
+    outputs_transposed=lambda a, b: (a, a + b, a - b, -b),
+    reverse=(3, 1, 2, 0),
+)
 
 
-def _kernel_line_transposed(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
-    return a + (b + c) * 0.5, (b - c) * 0.5, (b + c) * 0.5 + d  # G^T
+def _both(even: Array, odd: Array) -> tuple[Array, Array]:
+    """At a point and at its negative."""
+    return even + odd, even - odd
 
 
-def _output_line(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
-    return a + b + c, b - c - d  # A^T
+def _inputs(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array) -> tuple[Array, ...]:
+    return (
+        36 * (a + e) - 97 * c,
+        *_both(27 * c - 12 * e, 18 * b - 8 * d),
+        *_both(18 * e - 8 * c, 27 * d - 12 * b),
+        36 * (b + f) - 97 * d,
+    )
 
 
-def _output_line_transposed(a: Array, b: Array) -> tuple[Array, ...]:
-    return a, a + b, a - b, -b  # A
+def _kernel(a: Array, b: Array, c: Array) -> tuple[Array, ...]:
+    middle = b * (1 / 780)
+    return (
+        a * (1 / 36),
+        *_both(a * (1 / 520) + c * (1 / 1170), middle),
+        *_both(a * (1 / 1170) + c * (1 / 520), middle),
+        c * (1 / 36),
+    )
 
 
-# A reversed kernel has the first and the last of its four transformed entries exchanged. Rather
-# than the kernel, which is reversed and transposed slowly, its partners are exchanged.
+def _kernel_transposed(
+    a: Array, b: Array, c: Array, d: Array, e: Array, f: Array
+) -> tuple[Array, ...]:
+    low, high = b + c, d + e
+    return (
+        a * (1 / 36) + low * (1 / 520) + high * (1 / 1170),
+        (b - c + d - e) * (1 / 780),
+        low * (1 / 1170) + high * (1 / 520) + f * (1 / 36),
+    )
 
 
-def _input_line_exchanged(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
-    return b - d, b + c, c - b, a - c
+def _outputs(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array) -> tuple[Array, ...]:
+    low, low_odd, high, high_odd = b + c, b - c, d + e, d - e
+    return (
+        a + 27 * low + 8 * high,
+        18 * low_odd + 12 * high_odd,
+        12 * low + 18 * high,
+        8 * low_odd + 27 * high_odd + f,
+    )
 
 
-def _output_line_exchanged(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
-    return _output_line(d, b, c, a)
+def _outputs_transposed(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, ...]:
+    return (
+        a,
+        *_both(27 * a + 12 * c, 18 * b + 8 * d),
+        *_both(8 * a + 18 * c, 12 * b + 27 * d),
+        d,
+    )
+
+
+FOUR = Form(
+    4, _inputs, _kernel, _kernel_transposed, _outputs, _outputs_transposed, (5, 3, 4, 1, 2, 0)
+)
 
 
 def _sandwich(line: Line, x: Array) -> Array:
@@ -65,59 +136,88 @@ def _sandwich(line: Line, x: Array) -> Array:
     return jnp.stack(line(*jnp.moveaxis(rows, 1, 0)), 1)
 
 
-def _overlapping(x: Array, axis: int) -> list[Array]:
-    """Entries 0 to 3 of the windows of four, every two, along an axis."""
-    stop = x.shape[axis] - 3
-    return [lax.slice_in_dim(x, i, i + stop, 2, axis) for i in range(4)]
+def _overlapping(form: Form, x: Array, axis: int) -> list[Array]:
+    """Entries 0 to n - 1 of the windows of n, every m, along an axis."""
+    stop = x.shape[axis] - form.n + 1
+    return [lax.slice_in_dim(x, i, i + stop, form.m, axis) for i in range(form.n)]
 
 
 def _input_tiles(
-    x: Array, padding: Padding, line: Line = _input_line
-) -> Float[Array, "16 tiles c"]:
-    """B^T d B of the overlapping 4x4 tiles d of the padded image."""
+    form: Form, x: Array, padding: Padding, adjoint: bool = False
+) -> Float[Array, "nn tiles c"]:
+    """B^T d B of the overlapping n x n tiles d of the padded image."""
+    line = _exchanged_rows(form) if adjoint else form.inputs
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows = lax.optimization_barrier(jnp.stack(line(*_overlapping(x, 1))))
-    return jnp.stack(line(*_overlapping(rows, 3)), 1).reshape(16, -1, x.shape[3])
+    rows = lax.optimization_barrier(jnp.stack(line(*_overlapping(form, x, 1))))
+    return jnp.stack(line(*_overlapping(form, rows, 3)), 1).reshape(form.n**2, -1, x.shape[3])
 
 
-def correlate(x: Array, kernel: Array, *, padding: Padding, adjoint: bool) -> Array:
+# Rather than the kernel, which is reversed and transposed slowly, what it meets is exchanged.
+
+
+def _exchanged_rows(form: Form) -> Line:
+    def line(*column: Array) -> tuple[Array, ...]:
+        rows = form.inputs(*column)
+        return tuple(rows[i] for i in form.reverse)
+
+    return line
+
+
+def _exchanged_columns(form: Form) -> Line:
+    return lambda *column: form.outputs(*(column[i] for i in form.reverse))
+
+
+def correlate(form: Form, x: Array, kernel: Array, *, padding: Padding, adjoint: bool) -> Array:
     """x * kernel; `adjoint`: with the kernel reversed and its channels exchanged."""
     batch, height, width = _output_shape(x, padding)
-    (above, below), (left, right) = padding
-    # An odd image gets a last row or column that is thrown away.
-    rows, columns = -(-height // 2), -(-width // 2)
-    even = (above, below + height % 2), (left, right + width % 2)
-    taps = _sandwich(_kernel_line, kernel).reshape(16, *kernel.shape[2:])
-    inputs, outputs, summed = _input_line, _output_line, 1
-    if adjoint:
-        inputs, outputs, summed = _input_line_exchanged, _output_line_exchanged, 2
-    tiles = _input_tiles(x, even, inputs)
-    products = lax.dot_general(tiles, taps, (((2,), (summed,)), ((0,), (0,))))
-    tiles = _sandwich(outputs, products.reshape(4, 4, batch, rows, columns, -1))
-    image = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(batch, 2 * rows, 2 * columns, -1)
+    rows, columns = form.tiles(height), form.tiles(width)
+    whole = _filled(padding, form.m * rows - height, form.m * columns - width)
+    tiles = _input_tiles(form, x, whole, adjoint)
+    taps = _sandwich(form.kernel, kernel).reshape(form.n**2, *kernel.shape[2:])
+    products = _products(tiles, taps, 2 if adjoint else 1)
+    lines = _exchanged_columns(form) if adjoint else form.outputs
+    tiles = _sandwich(lines, products.reshape(form.n, form.n, batch, rows, columns, -1))
+    image = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(batch, form.m * rows, form.m * columns, -1)
     return image[:, :height, :width]
 
 
-def kernel_gradient(x: Array, dy: Array, *, padding: Padding) -> Array:
-    """The gradient of x * kernel . dy by the kernel, for even heights and widths of dy."""
+def kernel_gradient(form: Form, x: Array, dy: Array, *, padding: Padding) -> Array:
+    """The gradient of x * kernel . dy by the kernel."""
     batch, height, width, features = dy.shape
-    tiles = dy.reshape(batch, height // 2, 2, width // 2, 2, features).transpose(2, 4, 0, 1, 3, 5)
-    tiles = _sandwich(_output_line_transposed, tiles).reshape(16, -1, features)
-    products = _contract_tiles(_input_tiles(x, padding), tiles)
-    return _sandwich(_kernel_line_transposed, products.reshape(4, 4, -1, features))
+    rows, columns = form.tiles(height), form.tiles(width)
+    below, right = form.m * rows - height, form.m * columns - width
+    dy = jnp.pad(dy, ((0, 0), (0, below), (0, right), (0, 0)))
+    tiles = dy.reshape(batch, rows, form.m, columns, form.m, features).transpose(2, 4, 0, 1, 3, 5)
+    tiles = _sandwich(form.outputs_transposed, tiles).reshape(form.n**2, -1, features)
+    products = _contract_tiles(_input_tiles(form, x, _filled(padding, below, right)), tiles)
+    return _sandwich(form.kernel_transposed, products.reshape(form.n, form.n, -1, features))
+
+
+def _filled(padding: Padding, below: int, right: int) -> Padding:
+    """With rows and columns of zeros more, whose outputs are thrown away."""
+    (top, bottom), (left, end) = padding
+    return (top, bottom + below), (left, end + right)
+
+
+def _products(
+    tiles: Float[Array, "nn tiles c"], taps: Array, summed: int
+) -> Float[Array, "nn tiles o"]:
+    """tiles x taps, matrix by matrix."""
+    return lax.dot_general(tiles, taps, (((2,), (summed,)), ((0,), (0,))))
 
 
 def _contract_tiles(
-    x: Float[Array, "16 tiles c"], y: Float[Array, "16 tiles o"]
-) -> Float[Array, "16 c o"]:
+    x: Float[Array, "nn tiles c"], y: Float[Array, "nn tiles o"]
+) -> Float[Array, "nn c o"]:
     """Sum over tiles of the outer products of x and y.
 
     XLA splits long sums into small matrices between threads, which costs more than it gains; runs
     of 256 tiles it leaves whole (0.47 instead of 0.63 of the time of its convolution, 64 channels).
     """
-    tiles, small = x.shape[1], x.shape[2] * y.shape[2] <= 64 * 64
+    entries, tiles, _ = x.shape
+    small = x.shape[2] * y.shape[2] <= 64 * 64
     runs = tiles // 256 if small and tiles % 256 == 0 else 1
-    x, y = (t.reshape(16, runs, tiles // runs, -1) for t in (x, y))
+    x, y = (t.reshape(entries, runs, tiles // runs, -1) for t in (x, y))
     return lax.dot_general(x, y, (((2,), (2,)), ((0, 1), (0, 1)))).sum(1)
 
 
@@ -127,36 +227,30 @@ def _output_shape(x: Array, padding: Padding) -> tuple[int, int, int]:
     return batch, height + above + below - 2, width + left + right - 2
 
 
-FROM_ODD = 31
-"""Smallest odd height or width for which F(2x2, 3x3) is used."""
+FEWEST, FEWEST_PAIRS = 16, 1024
+"""Channels in and out, and pairs of them."""
+VAIN = 1.4
+"""Largest part of what the tiles cover, in units of the image, for which a form is used."""
 
 
-def pays(x: Array, features: int, padding: Padding) -> bool:
-    """Whether F(2x2, 3x3) applies and is faster than XLA's convolution on a CPU.
+def fastest(x: Array, features: int, padding: Padding) -> Form | None:
+    """The form that is faster than XLA's convolution on a CPU; None: there is none.
 
-    CPU seconds of three to five convolutions and nonlinearities relative to XLA's convolution,
-    float32, jax 0.10.2, two busy cores with AVX2. They say nothing of threads: for 64 channels at
-    8x8 one thread does 0.85 to 0.95 of XLA's work, and half of this form's.
-
-        batch x pixels, channels     forward   forward and backward
-        128 x 8x8,       64           0.62          0.88
-        128 x 8x8,      128           0.72          0.58
-        128 x 4x4,       64           0.76          0.74
-        128 x 4x4,      128           0.57          0.80
-          8 x 32x32,    128           0.74          0.52
-          8 x 16x16,    256           0.65          0.59
-          8 x 8x8,      256           0.62          0.82
-         16 x 4x4,      256           0.68          1.01
-          8 x 4x4,      256           0.95          1.72   left to XLA
-        128 x 8x8,       32           1.15                 left to XLA
-         16 images, Inception-v3  0.69   (the whole network, odd sizes from 35 to 147)
-
-    Transforming tiles costs as much for few channels as for many, transforming the kernel as much
-    for few tiles: hence the two thresholds. In an odd image a row and a column of tiles are half
-    in vain, which is little from `FROM_ODD` pixels on.
+    TABLE
     """
     batch, height, width = _output_shape(x, padding)
-    if x.dtype != jnp.float32 or any(n % 2 and n < FROM_ODD for n in (height, width)):
-        return False
-    channels, tiles = x.shape[3], batch * height * width // 4
-    return min(channels, features) >= 32 and channels * features >= 2048 and tiles >= 64
+    channels = x.shape[3]
+    if (
+        x.dtype != jnp.float32
+        or min(channels, features) < FEWEST
+        or channels * features < FEWEST_PAIRS
+    ):
+        return None
+
+    def pays(form: Form) -> bool:
+        tiles = form.tiles(height) * form.tiles(width)
+        vain = tiles * form.m**2 / (height * width)
+        enough = 32 * batch * tiles >= form.m**2 * channels * features / (channels + features)
+        return enough and vain <= VAIN
+
+    return next(filter(pays, (FOUR, TWO)), None)
