@@ -38,7 +38,7 @@ from typing import Any, NamedTuple, NoReturn
 from configs import command_line
 from train_lib.compiled import keep_compiled_programs
 from train_lib.cpu_devices import use_cpu_devices
-from train_lib.huge_pages import restart_with_huge_pages
+from train_lib.malloc import restart_with_malloc_kept
 
 
 class Asked(NamedTuple):
@@ -246,7 +246,7 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_with_malloc_kept()
     # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
     # Into a file or a pipe, too, a line is there as soon as it is said.

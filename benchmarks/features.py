@@ -34,7 +34,7 @@ from benchmarks.peer import Driver, PeerError
 from benchmarks.timing import Timing, summary, take_turns, timed
 from models.features import FeatureNetwork, dinov2, inception
 from train_lib import cpu_devices, sharding
-from train_lib.huge_pages import restart_with_huge_pages
+from train_lib.malloc import restart_with_malloc_kept
 
 Arrays = dict[str, np.ndarray]
 
@@ -257,5 +257,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_with_malloc_kept()
     sys.exit(main(sys.argv[1:]))

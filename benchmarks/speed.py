@@ -45,7 +45,7 @@ from benchmarks.peer import PUBLISHED_TOLERANCE, Peer, peer_spec
 from benchmarks.timing import KINDS, summary, take_turns
 from configs.schema import flatten
 from train_lib.cpu_devices import use_cpu_devices
-from train_lib.huge_pages import restart_with_huge_pages
+from train_lib.malloc import restart_with_malloc_kept
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -202,5 +202,5 @@ def run(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_with_malloc_kept()
     command.main(run)

@@ -236,7 +236,31 @@ VAIN = 1.4
 def fastest(x: Array, features: int, padding: Padding) -> Form | None:
     """The form that is faster than XLA's convolution on a CPU; None: there is none.
 
-    TABLE
+    Wall time of the three maps (forward and both gradients) relative to XLA's convolution, of two
+    threads, float32, jax 0.10.2, AMD EPYC with AVX2; with * what is chosen:
+
+        batch x pixels,  channels       m = 2    m = 4
+          8 x 32x32,     128            0.90     0.43*
+          8 x 32x32,     256 to 128     0.70     0.47*
+          8 x 16x16,     256            0.45     0.30*
+          1 x 16x16,     128            0.82     0.80*
+         16 x 8x8,       256            0.55     0.61*   (CPU time 0.55 and 0.45)
+          8 x 8x8,       256            0.57*    0.70
+          8 x 8x8,       512 to 256     0.46*    0.50
+          8 x 4x4,       256            0.92*    1.22
+          8 x 4x4,       512 to 256     0.67*    0.96
+          4 x 4x4,       256            1.08*    1.68
+        128 x 8x8,       64             0.51     0.37*
+        128 x 8x8,       32             0.95     0.65*
+        128 x 8x8,       16 to 64       0.99     0.78*
+         32 x 16x16,     16             1.11     1.11    left to XLA
+          8 x 32x32,     3 to 128       2.25     1.75    left to XLA
+         16 x 35x35,     64             0.94     0.36*
+         16 x 17x17,     128            0.58     0.53*
+          8 x 6x6,       256            0.56*    0.82
+
+    Transforming tiles costs as much for few channels as for many, transforming the kernel as much
+    for few tiles as for many, and more for m = 4: hence the thresholds.
     """
     batch, height, width = _output_shape(x, padding)
     channels = x.shape[3]
