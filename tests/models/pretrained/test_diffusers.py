@@ -104,7 +104,7 @@ def output(network: Any, params: Any, x: Any, t: Any, fourier: bool, labels: Any
 REPEATING = (
     "ddpm layers_per_block", "ncsnpp layers_per_block", "ncsnpp center_input_sample",
     "ncsnpp num_class_embeds", "ncsnpp attention", "ddpm channels",
-    "ddpm modern", "ddpm",  # whole directories of it are read below
+    "ddpm attention_head_dim", "ddpm modern", "ddpm",  # whole directories of these are read below
 )  # fmt: skip
 
 
