@@ -29,13 +29,13 @@ def float64() -> Iterator[None]:
         yield
 
 
-RUN_LONG = "samplers", "sde_lib"
-"""Folders whose tests spend more time in compiled programs than in compiling them."""
+RUN_LONG = "samplers", "sde_lib", "test_import.py"
+"""Folders and files whose tests spend more time in compiled programs than in compiling them."""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Compile without optimization where nothing runs long, which takes a fifth off those tests."""
-    quick = item.path.parent.name not in RUN_LONG
+    quick = not {item.path.parent.name, item.path.name} & set(RUN_LONG)
     jax.config.update("jax_disable_most_optimizations", quick)
 
 

@@ -97,7 +97,7 @@ def score_of(imported):
 
 
 @pytest.mark.parametrize("ema", [False, True], ids=["raw", "ema"])
-@pytest.mark.parametrize("case", but_slow(CASES, "vp_ddpm_continuous", "ve_ncsnpp_continuous"))
+@pytest.mark.parametrize("case", but_slow(CASES, "vp_ddpmpp_continuous", "ve_ncsnpp_continuous"))
 def test_imported_score_equals_the_original(case, ema, score_of):
     arrays, evaluate = golden(case)
     with jax.default_matmul_precision("highest"):
