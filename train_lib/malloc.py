@@ -2,9 +2,9 @@
 
 XLA takes the buffers of every step from malloc and gives them back, gigabytes of them, and by
 default malloc gives them back to the system, which clears them page by page the next time. Three
-settings of glibc keep them in the process, which does not grow by it beyond its peak: nothing is
-mapped on its own, nothing trimmed, and all threads share one arena, since those of threads are
-unmapped whatever is set. A fourth asks for huge pages where Linux grants them on request only
+settings of glibc keep them in the process, which then stays at its peak: nothing is mapped on its
+own, nothing trimmed, and all threads share one arena, since those of threads are unmapped whatever
+is set. A fourth asks for huge pages where Linux grants them on request only
 ("madvise", the usual setting). What each brought is in benchmarks/README.md. Nothing inside a
 running process can change them.
 """
@@ -19,6 +19,11 @@ from pathlib import Path
 TUNABLES = "GLIBC_TUNABLES"
 KEPT = {"mmap_max": "0", "trim_threshold": str(2**62), "arena_max": "1"}
 HUGE = {"hugetlb": "1"}
+OLDER = {
+    "mmap_max": "MALLOC_MMAP_MAX_", "trim_threshold": "MALLOC_TRIM_THRESHOLD_",
+    "arena_max": "MALLOC_ARENA_MAX",
+}  # fmt: skip
+"""Setting -> the variable that was its name before there were tunables (man 3 mallopt)."""
 KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -27,7 +32,7 @@ def environment_with(
 ) -> dict[str, str] | None:
     """The environment in which memory is kept; None when there is nothing to change.
 
-    Settings that the user made stay, also under the names that malloc had for them before.
+    Settings that the user made stay, also those made by `OLDER` names.
     """
     if platform != "linux":
         return None
@@ -36,7 +41,7 @@ def environment_with(
     missing = {
         f"glibc.malloc.{name}": value
         for name, value in wanted.items()
-        if f"glibc.malloc.{name}=" not in given and f"MALLOC_{name.upper()}_" not in environment
+        if f"glibc.malloc.{name}=" not in given and OLDER.get(name, "") not in environment
     }
     if not missing:
         return None

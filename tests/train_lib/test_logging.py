@@ -37,7 +37,8 @@ def test_tensorboard_reads_what_was_written(tmp_path):
         log.write(1, train_loss=0.5)
         by_time = {"0-0.5": 3.0, "0.5-1": float("nan")}
         log.write(2, train_loss=0.25, by_time=by_time, none=float("inf"))
-    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    from tensorboard.backend.event_processing import event_file_loader as loader
+
     (file,) = tmp_path.glob("events.out.tfevents.*")
     found = {
         (event.step, value.tag): value.simple_value or value.tensor.float_val[0]
