@@ -142,11 +142,16 @@ def test_vmap_is_that_of_xla(axes):
     assert_close(*(jax.jit(jax.vmap(pair, axes))(*stacked) for pair in pairs))
 
 
-def convolutions(name, platform):
-    """Number of XLA convolutions in a gradient lowered for a platform."""
+def lowered(name, platform):
+    """A gradient lowered for a platform."""
     (ours, _), point, _ = both(name)
     traced = jax.jit(jax.value_and_grad(energy(ours), (0, 1))).trace(*point)
-    return traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.convolution")
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def convolutions(name, platform):
+    """Number of XLA convolutions in it."""
+    return lowered(name, platform).count("stablehlo.convolution")
 
 
 @pytest.mark.parametrize("name", WINOGRAD)
@@ -158,6 +163,12 @@ def test_gradient_is_three_convolutions_except_on_a_cpu(name):
 @pytest.mark.parametrize("name", ["odd", "few channels", "few tiles"])
 def test_shapes_that_do_not_pay_are_left_to_xla(name):
     assert convolutions(name, "cpu") == 3
+
+
+def test_winograds_forms_are_functions_and_xlas_convolutions_are_inlined():
+    """A kernel's gradient in a function of its own takes XLA twenty times as long."""
+    assert 'inlineable = "false"' in lowered("tiles of 4", "cpu")
+    assert "inlineable" not in lowered("few tiles", "cpu")
 
 
 FORMS = {"m = 2": winograd.TWO, "m = 4": winograd.FOUR}
