@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 
 from models import adm, ddpm, ddpm_ho, ncsn, ncsnpp, ncsnv2, songunet, wideresnet
 from models.checks import choice
+from models.layers.keys import hashed
 
 NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ncsnpp": ncsnpp.build,
@@ -81,7 +82,7 @@ def init(network: nn.Module, key: Array, config: ConfigDict) -> Mapping[str, Any
     size, channels = config.data.image_size, config.data.num_channels
     x = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
     label = jax.ShapeDtypeStruct((1,), jnp.float32)
-    return network.lazy_init(key, x, label)["params"]
+    return network.lazy_init(hashed(key), x, label)["params"]
 
 
 def count(params: Any) -> int:

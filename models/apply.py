@@ -8,6 +8,8 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from models.layers.keys import hashed
+
 
 @dataclass(frozen=True)
 class Apply:
@@ -25,6 +27,6 @@ class Apply:
     ) -> Float[Array, "b h w c"]:
         """The raw output; dropout is active when it has a key."""
         train = dropout_key is not None
-        rngs = {} if dropout_key is None else {"dropout": dropout_key}
+        rngs = {} if dropout_key is None else {"dropout": hashed(dropout_key)}
         apply: Any = self.network.apply
         return apply({"params": params}, x, label, condition, train=train, rngs=rngs)

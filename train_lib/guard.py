@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from models.layers.outline import once
 from sde_lib.pytree import pytree
 
 T = TypeVar("T")
@@ -75,4 +76,5 @@ class Guard:
 
 def choose(good: Bool[Array, ""], new: T, old: T) -> T:
     """`new` where `good`, else `old`, array by array."""
+    good = once(good)
     return jax.tree.map(lambda a, b: jax.lax.select(good, a, b), new, old)

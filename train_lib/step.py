@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from models.layers.outline import outlined
 from sde_lib import ModelScore
 from sde_lib.score import Condition
 from train_lib.augment import Augmentation
@@ -20,6 +21,7 @@ from train_lib.ema import EMA
 from train_lib.guard import Guard, choose
 from train_lib.objective import TrainingLoss
 from train_lib.state import TrainState
+from train_lib.together import Gathering, norm
 
 Batch = dict[str, Array]
 
@@ -105,19 +107,25 @@ def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Ba
     return jax.tree.map(lambda x: x / n, total)
 
 
+_moved = outlined(optax.apply_updates)
+
+
 def update(recipe: Recipe, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One update of parameters, optimizer state and averages, unless it is bad."""
     key = jax.random.fold_in(state.key, state.step)
     (loss, buckets), gradient = _loss_and_gradient(recipe, state.params, key, batch)
-    change, opt_state = recipe.optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, change)
-    made = params, recipe.ema.update(state.ema, params, state.step + 1), opt_state
+    gathering = Gathering.of(state.params)
+    gradient, *old = gathering.gather((gradient, state.params, state.ema, state.opt_state))
+    params, ema, opt_state = old
+    change, opt_state = recipe.optimizer.update(gradient, opt_state, params)
+    params = _moved(params, change)
+    made = params, recipe.ema.update(ema, params, state.step + 1), opt_state
 
-    grad_norm, update_norm = optax.tree.norm(gradient), optax.tree.norm(change)
+    grad_norm, update_norm = norm(gradient), norm(change)
     good = recipe.guard.is_good(state.watch, loss, grad_norm)
     watch = recipe.guard.after(state.watch, loss, good)
     step = jnp.where(recipe.guard.is_over(watch), state.step, state.step + 1)
-    params, ema, opt_state = choose(good, made, (state.params, state.ema, state.opt_state))
+    params, ema, opt_state = gathering.scatter(choose(good, made, tuple(old)))
     state = TrainState(step, params, ema, opt_state, state.key, watch)
     return state, Metrics(good, loss, grad_norm, update_norm, buckets)
 

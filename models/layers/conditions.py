@@ -75,5 +75,5 @@ class HideRows(nn.Module):
     def __call__(self, rows: Float[Array, "b k"], train: bool) -> Float[Array, "b k"]:
         if not train or self.rate == 0:
             return rows
-        shown = keep_mask(self.make_rng("dropout"), (rows.shape[0], 1), 1 - self.rate)
+        shown = keep_mask(self.make_rng("dropout"), shape=(rows.shape[0], 1), keep=1 - self.rate)
         return rows * shown.astype(rows.dtype)

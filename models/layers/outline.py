@@ -11,7 +11,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
 
-def outlined(function: Callable[..., Array], **options: Any) -> Callable[..., Array]:
+def outlined(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`jax.jit(function, **options)` that XLA does not inline on a CPU, nor its derivatives.
 
     What goes in and comes out is made once. XLA otherwise repeats cheap operations in each of
@@ -22,10 +22,16 @@ def outlined(function: Callable[..., Array], **options: Any) -> Callable[..., Ar
     jitted = jax.jit(function, **options)
 
     @wraps(function)
-    def call(*args: Any, **static: Any) -> Array:
+    def call(*args: Any, **static: Any) -> Any:
         if jax.default_backend() != "cpu":  # there it would keep sums from being fused
             return function(*args, **static)
         with set_xla_metadata(inlineable="false"):
             return jitted(*args, **static)
 
     return call
+
+
+@outlined
+def once(x: Array) -> Array:
+    """x, which XLA then does not work out anew for each of its uses on a CPU."""
+    return x

@@ -41,10 +41,7 @@ def uniform_init(bound: float) -> Callable[..., Array]:
     """Draws from U(-bound, bound)."""
 
     def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-        size = math.prod(shape)
-        # A generator is slow to compile. Lengths of powers of two make a few do for all shapes.
-        draws = jax.random.uniform(key, (1 << (size - 1).bit_length(),), dtype, -1.0, 1.0)
-        return draws[:size].reshape(shape) * bound
+        return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * bound
 
     return init
 
