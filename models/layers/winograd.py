@@ -19,7 +19,7 @@ has the same transform with its rows exchanged, and B^T and A^T can have integer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -126,14 +126,28 @@ FOUR = Form(
 )
 
 
+# Axes are sliced and joined without being dropped: XLA copies what is unstacked and stacked again.
+
+
+def _along(axis: int, line: Line, parts: Iterable[Array]) -> Array:
+    """L applied to the parts of an array, joined along an axis."""
+    return lax.concatenate(line(*parts), axis)
+
+
 def _sandwich(line: Line, x: Array) -> Array:
     """L x L^T over the first two axes of x.
 
     The barrier keeps XLA from fusing the two products, which would repeat the first for each entry
     of the second.
     """
-    rows = lax.optimization_barrier(jnp.stack(line(*x)))
-    return jnp.stack(line(*jnp.moveaxis(rows, 1, 0)), 1)
+    rows = lax.optimization_barrier(_along(0, line, jnp.split(x, x.shape[0], 0)))
+    return _along(1, line, jnp.split(rows, x.shape[1], 1))
+
+
+def _padded(x: Array, padding: Padding) -> Array:
+    (above, below), (left, right) = padding
+    zero = jnp.zeros((), x.dtype)
+    return lax.pad(x, zero, ((0, 0, 0), (above, below, 0), (left, right, 0), (0, 0, 0)))
 
 
 def _overlapping(form: Form, x: Array, axis: int) -> list[Array]:
@@ -147,9 +161,9 @@ def _input_tiles(
 ) -> Float[Array, "nn tiles c"]:
     """B^T d B of the overlapping n x n tiles d of the padded image."""
     line = _exchanged_rows(form) if adjoint else form.inputs
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows = lax.optimization_barrier(jnp.stack(line(*_overlapping(form, x, 1))))
-    return jnp.stack(line(*_overlapping(form, rows, 3)), 1).reshape(form.n**2, -1, x.shape[3])
+    x = _padded(x, padding)[None, None]
+    rows = lax.optimization_barrier(_along(0, line, _overlapping(form, x, 3)))
+    return _along(1, line, _overlapping(form, rows, 4)).reshape(form.n**2, -1, x.shape[5])
 
 
 # Rather than the kernel, which is reversed and transposed slowly, what it meets is exchanged.
@@ -186,7 +200,7 @@ def kernel_gradient(form: Form, x: Array, dy: Array, *, padding: Padding) -> Arr
     batch, height, width, features = dy.shape
     rows, columns = form.tiles(height), form.tiles(width)
     below, right = form.m * rows - height, form.m * columns - width
-    dy = jnp.pad(dy, ((0, 0), (0, below), (0, right), (0, 0)))
+    dy = _padded(dy, ((0, below), (0, right)))
     tiles = dy.reshape(batch, rows, form.m, columns, form.m, features).transpose(2, 4, 0, 1, 3, 5)
     tiles = _sandwich(form.outputs_transposed, tiles).reshape(form.n**2, -1, features)
     products = _contract_tiles(_input_tiles(form, x, _filled(padding, below, right)), tiles)
