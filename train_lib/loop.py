@@ -64,7 +64,9 @@ def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainS
 
 
 def training_batches(images: data_lib.Images, config: Any, start: int) -> data_lib.Batches:
-    """The batches of a run from step `start` on."""
+    """The batches of a run from step `start` on; labels are in them where the network is told."""
+    if not config.model.num_classes:
+        images = replace(images, labels=None)
     return data_lib.Batches(
         images,
         batch_size=config.training.batch_size,

@@ -64,7 +64,8 @@ def abstract_batches(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
     shape = training.n_jitted_steps, training.batch_size
     placed = sharding.split(mesh, axis=1)
     image = jax.ShapeDtypeStruct((*shape, *experiment.image_shape), jnp.float32, sharding=placed)
-    return {"image": image, "label": jax.ShapeDtypeStruct(shape, jnp.int32, sharding=placed)}
+    label = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=placed)
+    return {"image": image} | ({"label": label} if experiment.recipe.labelled else {})
 
 
 def estimate(experiment: Experiment, step: Step | None = None) -> Estimate:

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import main
+from data_lib import Images
 from models.layers.conv import conv2d
 from tests import tiny
-from train_lib import cost, hardware, preflight
+from train_lib import cost, hardware, loop, preflight
+from train_lib.experiment import Experiment
 
 
 def counted(function, *shapes):
@@ -86,6 +89,20 @@ def test_a_run_that_will_not_fit_is_refused_before_anything_is_written(
     for word in ("will not fit", "training.accumulate=", "model.dtype=bfloat16", "check_memory"):
         assert word in err
     assert [path.name for path in (tmp_path / "new").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(("classes", "labelled"), [(0, False), (0, True), (3, True)])
+def test_the_step_is_traced_with_what_it_is_given(tiny_run, tmp_path, classes, labelled):
+    given = tiny_run("train", tmp_path, model__num_classes=classes, training__n_jitted_steps=2)
+    config = main._parse(given)[1].config
+    experiment = Experiment.of(config)
+    shape = (12, *experiment.image_shape)
+    images = Images(np.zeros(shape, np.uint8), np.arange(12) % 3 if labelled else None, 17)
+    batches = loop.training_batches(images, config, 0)
+    stacked = loop.stack_batches(batches, 2, experiment.layout.mesh)
+    told = lambda x: (x.shape, x.dtype, x.sharding.spec)
+    expected = preflight.abstract_batches(experiment)
+    assert jax.tree.map(told, stacked) == jax.tree.map(told, expected)
 
 
 NEEDS = preflight.Estimate(parameters=10, update=1e9, state=40.0, work=80.0, limit=100.0)
