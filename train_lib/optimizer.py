@@ -27,6 +27,7 @@ OPTIMIZERS: dict[str, Callable[[Section, optax.Schedule], optax.GradientTransfor
         lr, b1=c.beta1, b2=c.beta2, eps=c.eps, weight_decay=c.weight_decay
     ),
 }
+"""Elementwise, because the step gives them small arrays as one (`train_lib.together`)."""
 
 
 def learning_rate(config: Section, n_iters: int) -> optax.Schedule:
