@@ -107,6 +107,7 @@ def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Ba
     return jax.tree.map(lambda x: x / n, total)
 
 
+# Else XLA works out the whole update again for the averages on a CPU.
 _moved = outlined(optax.apply_updates)
 
 

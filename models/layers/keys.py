@@ -33,10 +33,15 @@ def _bits(words: Words, width: int, shape: tuple[int, ...]) -> UInt[Array, "..."
     for axis in range(len(shape)):
         stride = math.prod(shape[axis + 1 :]) % 2**32
         position = position + jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
-    bits = mix(mix(position * jnp.uint32(GOLDEN) + words[0]) ^ words[1])
+    high = _hash(position, words[0], words[1])
     if width <= 32:
-        return (bits >> (32 - width)).astype(f"uint{width}")
-    return (bits.astype(jnp.uint64) << 32) | mix(bits + words[0]).astype(jnp.uint64)
+        return (high >> (32 - width)).astype(f"uint{width}")
+    low = _hash(position, words[1], words[0])
+    return (high.astype(jnp.uint64) << 32) | low.astype(jnp.uint64)
+
+
+def _hash(position: UInt[Array, "..."], first: Array, second: Array) -> UInt[Array, "..."]:
+    return mix(mix(position * jnp.uint32(GOLDEN) + first) ^ second)
 
 
 def _fold_in(words: Words, data: Any) -> Words:

@@ -12,7 +12,7 @@ import models
 from eval_lib import compare
 from tests import tiny
 
-TABLE = "heun grid=log_snr; ode rtol=0.1 atol=0.1; rk4"
+TABLE = "ddim; heun grid=log_snr; ode rtol=0.1 atol=0.1; rk4"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,12 @@ def test_every_sampler_is_run_at_every_budget(workdir, capsys):
     folder = workdir / "comparison"
     report = json.loads((folder / "table.json").read_text())
     cells = [(c["sampler"], c["budget"], c["nfe"]) for c in report["cells"]]
-    assert cells[:2] == [("heun grid=log_snr", 4, 3), ("heun grid=log_snr", 9, 9)]
-    assert cells[2][:2] == ("ode rtol=0.1 atol=0.1", 0)
-    assert cells[2][2] > 6
-    assert cells[3:] == [("rk4", 9, 9)]
+    assert cells[:4] == [
+        ("ddim", 4, 4), ("ddim", 9, 9), ("heun grid=log_snr", 4, 3), ("heun grid=log_snr", 9, 9),
+    ]  # fmt: skip
+    assert cells[4][:2] == ("ode rtol=0.1 atol=0.1", 0)
+    assert cells[4][2] > 6
+    assert cells[5:] == [("rk4", 9, 9)]
     assert "rk4: 4 evaluations are too few" in capsys.readouterr().out
     assert (folder / "table.md").read_text().count("\n| ") == 1 + len(cells)
     for name in ("quality.png", "pictures.png"):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.layers.keys import hashed
+from models.layers.keys import HASHED, hashed, mix
 
 KEY = hashed(jax.random.key(3))
 
@@ -62,6 +62,25 @@ def test_bits_are_those_of_the_key_at_every_width(float64):
         np.testing.assert_array_equal(narrow, high >> (32 - width))
     correlation = np.corrcoef(low.astype(float), high.astype(float))[0, 1]
     assert abs(correlation) < 5 / np.sqrt(1000)
+
+
+def test_half_of_64_bits_does_not_tell_the_other(float64):
+    keys = (jax.random.wrap_key_data(jnp.array([7, n], jnp.uint32), impl=HASHED) for n in (1, 2))
+    one, other = (np.asarray(jax.random.bits(key, (2**18,), jnp.uint64)) for key in keys)
+    same, i, j = np.intersect1d(one >> 32, other >> 32, return_indices=True)
+    assert len(same) > 2  # 16 expected
+    assert not np.any(one[i] == other[j])
+
+
+def test_every_bit_of_a_word_moves_half_of_the_bits_of_its_mix():
+    words = np.random.default_rng(0).integers(0, 2**32, 4096, dtype=np.uint32)
+    for i in range(32):
+        moved = np.asarray(mix(jnp.asarray(words)) ^ mix(jnp.asarray(words ^ np.uint32(1 << i))))
+        # Each of 32 means of 4,096 coins, with room for what mix lacks of a perfect hash.
+        shares = [np.mean((moved >> k) & 1) for k in range(32)]
+        assert np.mean(shares) == pytest.approx(0.5, abs=0.01)
+        assert min(shares) > 0.4
+        assert max(shares) < 0.6
 
 
 def test_keys_of_every_kind_can_be_hashed_and_differ():

@@ -40,6 +40,10 @@ def test_gathering_joins_what_is_small_and_scattering_undoes_it():
     jax.tree.map(np.testing.assert_array_equal, back, given)
 
 
+def test_by_default_no_array_that_is_gathered_is_divided_among_devices():
+    assert vp_digits.get_config().mesh.smallest == SMALL
+
+
 def test_trees_of_other_shapes_or_types_are_left_alone():
     params = {"a": jnp.ones(2), "b": jnp.ones(3, jnp.bfloat16)}
     gathering = Gathering.of(params)
