@@ -19,6 +19,7 @@ import models
 import sde_lib
 from models.pretrained import diffusers, edm, safetensors_file, score_sde, score_sde_jax
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
+from models.pretrained.gate import admit
 from models.pretrained.matching import adopted, config_of, disagreements, with_adopted
 from models.score import template
 from sde_lib import ModelScore
@@ -40,12 +41,14 @@ class Opened(NamedTuple):
     """A checkpoint, its format, and the config that was made of it, or given.
 
     adopted: settings that a given config has taken from the file.
+    left_out: what the file may not set, in a line for the user; empty for nothing.
     """
 
     checkpoint: Checkpoint
     format: Format
     config: ConfigDict
     adopted: dict[str, Any]
+    left_out: str
 
 
 def open_checkpoint(path: Path | str, config: ConfigDict | None = None) -> Opened:
@@ -61,11 +64,11 @@ def open_checkpoint(path: Path | str, config: ConfigDict | None = None) -> Opene
         raise PretrainedError(f"there is no file {path}")
     for known in FORMATS.values():
         if known.recognises(path):
-            checkpoint = known.read(path)
+            checkpoint, left_out = admit(known.read(path))
             if config is None:
-                return Opened(checkpoint, known, config_of(checkpoint), {})
+                return Opened(checkpoint, known, config_of(checkpoint), {}, left_out)
             taken = adopted(checkpoint, config)
-            return Opened(checkpoint, known, with_adopted(checkpoint, config), taken)
+            return Opened(checkpoint, known, with_adopted(checkpoint, config), taken, left_out)
     raise PretrainedError(
         f"{path.name} is a checkpoint of no known format: it must be one of {', '.join(FORMATS)}"
     )
@@ -78,7 +81,7 @@ def params_of(opened: Opened, ema: bool) -> Any:
       MismatchError: checkpoint and config do not belong together.
       PretrainedError: it has no such weights, or not the noise schedule of the config.
     """
-    checkpoint, form, config, _ = opened
+    checkpoint, form, config, *_ = opened
     if sde_lib.build(config).learned and form is not safetensors_file:
         raise PretrainedError(
             f"a checkpoint of {checkpoint.family} has no noise schedule, and sde.name="
