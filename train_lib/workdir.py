@@ -91,7 +91,7 @@ def claim(workdir: Path, config: Any) -> None:
     check_same(workdir, config)
     create(workdir)
     try:
-        by_the_first(atomic_write_json)(workdir / CONFIG_FILE, _plain(config))
+        by_the_first(atomic_write_json)(workdir / CONFIG_FILE, _plain(config), known=True)
     except OSError as error:
         raise WorkdirError(f"cannot write to {workdir}: {error.strerror or error}") from error
     if read_config(workdir) is None:
