@@ -79,6 +79,23 @@ def put_new(finished: Path, path: Path) -> None:
         os.unlink(finished)
 
 
+def is_taken(path: Path) -> bool:
+    """Whether there is anything at `path` but a folder with nothing in it."""
+    if not os.path.lexists(path):
+        return False
+    return path.is_symlink() or not path.is_dir() or any(path.iterdir())
+
+
+def put_new_folder(finished: Path, path: Path) -> None:
+    """`put_new` of a folder; the system lets it take the place of an empty one and no other."""
+    try:
+        os.rename(finished, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and is_taken(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        raise
+
+
 def set_aside(path: Path) -> Path:
     """The new name, NAME_1, NAME_2, ... with its suffix, of what was at `path`."""
     names = (path.with_name(f"{path.stem}_{n}{path.suffix}") for n in itertools.count(1))
