@@ -9,16 +9,17 @@ from typing import Any
 import data_lib
 from configs import schema
 from data_lib.base import Log
-from eval_lib import extractors, protocol, reference
-from eval_lib.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
-from eval_lib.evaluation_report import write
-from eval_lib.featuring import QUANTIZE
-from eval_lib.likelihood import SETTINGS
-from eval_lib.results import read_json, same, set_aside
+from eval_lib.features import extractors, reference
+from eval_lib.features.featuring import QUANTIZE
+from modes.evaluation import protocol
+from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
+from modes.evaluation.report import write
+from modes.experiment import Experiment
+from modes.likelihood import SETTINGS
+from runtime_lib import workdir
+from runtime_lib.files import plain_reason
+from runtime_lib.results import read_json, same, set_aside
 from sde_lib import choose
-from train_lib import workdir
-from train_lib.experiment import Experiment
-from train_lib.files import plain_reason
 
 REPORT = "report.json"
 

@@ -12,8 +12,9 @@ import models
 import samplers
 from configs import schema
 from models.score import template
+from runtime_lib import sharding
 from sde_lib import SDE, ModelScore
-from train_lib import augment, objective, optimizer, sharding
+from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
 from train_lib.guard import Guard
 from train_lib.state import TrainState

@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from configs import schema
-from models.pretrained import diffusers, safetensors_file
-from train_lib import workdir
-from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import Experiment
-from train_lib.files import plain_reason
+from models.pretrained.diffusers import directory as diffusers
+from models.pretrained.files import safetensors_file
+from modes.experiment import Experiment
+from runtime_lib import workdir
+from runtime_lib.checkpoints.store import Checkpoints
+from runtime_lib.files import plain_reason
 
 
 class Trained(NamedTuple):

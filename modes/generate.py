@@ -19,12 +19,12 @@ import samplers
 from data_lib import Scaler
 from data_lib.base import patient
 from eval_lib import pictures
-from eval_lib.results import Parts, npz, read_json, same, set_aside
+from modes.experiment import SAMPLE_STREAM, Experiment
+from runtime_lib import sharding
+from runtime_lib.files import atomic_write, atomic_write_json
+from runtime_lib.processes import by_the_first
+from runtime_lib.results import Parts, npz, read_json, same, set_aside
 from sde_lib import ClassifierFree, Conditional, Score
-from train_lib import sharding
-from train_lib.experiment import SAMPLE_STREAM, Experiment
-from train_lib.files import atomic_write, atomic_write_json
-from train_lib.processes import by_the_first
 
 LABEL_STREAM = 2**32 - 1
 """Folded into the run's key for the classes: the number of a sample that is never drawn."""

@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 
 from configs import schema
 from models.pretrained import MismatchError, Opened, open_checkpoint, params_of
-from train_lib import workdir
-from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import TRAIN_STREAM, Experiment
-from train_lib.files import WorkdirLock, atomic_write
+from modes.experiment import TRAIN_STREAM, Experiment
+from runtime_lib import workdir
+from runtime_lib.checkpoints.store import Checkpoints
+from runtime_lib.files import WorkdirLock, atomic_write
 from train_lib.guard import Watch
 from train_lib.state import TrainState
 

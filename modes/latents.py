@@ -18,18 +18,18 @@ import samplers
 from data_lib import Images, Scaler
 from data_lib.base import Log
 from data_lib.transforms import to_unit
-from eval_lib import batches, pictures
-from eval_lib.estimators import build_flow, smallest_time
-from eval_lib.flow import Encoded, ProbabilityFlow, slerp
+from eval_lib import pictures
 from eval_lib.images import chosen, identity
-from eval_lib.results import Arrays, npz, read_json, same, set_aside
-from eval_lib.sampling import load_score
+from eval_lib.likelihood.estimators import build_flow, smallest_time
+from eval_lib.likelihood.flow import Encoded, ProbabilityFlow, slerp
+from modes.experiment import LIKELIHOOD_STREAM, Experiment
+from modes.sample import load_score
+from runtime_lib import batches, sharding, workdir
+from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
+from runtime_lib.processes import by_the_first
+from runtime_lib.results import Arrays, npz, read_json, same, set_aside
 from sde_lib import Conditional, Score
 from sde_lib.base import Number
-from train_lib import sharding, workdir
-from train_lib.experiment import LIKELIHOOD_STREAM, Experiment
-from train_lib.files import atomic_write, atomic_write_json, plain_reason
-from train_lib.processes import by_the_first
 
 SHOWN = 16
 """Images, or rows of interpolations, in a picture."""

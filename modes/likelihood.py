@@ -17,17 +17,18 @@ import data_lib
 from data_lib import Images
 from data_lib.base import patient
 from data_lib.transforms import to_unit
-from eval_lib import batches, estimators, figures
-from eval_lib.estimators import Estimate, Estimator
+from eval_lib import figures
 from eval_lib.images import chosen, identity, moments
-from eval_lib.results import Arrays, Identity, Parts, npz, read_json, same, set_aside
-from eval_lib.sampling import load_score
-from eval_lib.summary import headline, markdown, scales, summary
+from eval_lib.likelihood import estimators
+from eval_lib.likelihood.estimators import Estimate, Estimator
+from eval_lib.likelihood.summary import headline, markdown, scales, summary
+from modes.experiment import LIKELIHOOD_STREAM, Experiment
+from modes.sample import load_score
+from runtime_lib import batches, sharding, workdir
+from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
+from runtime_lib.processes import by_the_first
+from runtime_lib.results import Arrays, Identity, Parts, npz, read_json, same, set_aside
 from sde_lib import Conditional, Score
-from train_lib import sharding, workdir
-from train_lib.experiment import LIKELIHOOD_STREAM, Experiment
-from train_lib.files import atomic_write, atomic_write_json, plain_reason
-from train_lib.processes import by_the_first
 
 REPORT = "likelihood.json"
 SETTINGS = ("split", "images", "num_images", "likelihood", "units", "bins", "dequantization",

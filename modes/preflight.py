@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 import models
-from train_lib import cost, hardware, sharding
-from train_lib.experiment import Experiment
+from modes.experiment import Experiment
+from runtime_lib import cost, hardware, sharding
 from train_lib.step import Step, make_step
 
 GRADIENT = 3

@@ -15,12 +15,13 @@ from typing import Any
 import jax
 
 import data_lib
-from train_lib import hardware, preflight, workdir
-from train_lib.experiment import Experiment
-from train_lib.files import atomic_write_json
-from train_lib.loop import stack_batches, training_batches
+from modes import preflight
+from modes.experiment import Experiment
+from modes.train import stack_batches, training_batches
+from runtime_lib import hardware, workdir
+from runtime_lib.files import atomic_write_json
+from runtime_lib.processes import is_first
 from train_lib.meter import peak_memory
-from train_lib.processes import is_first
 from train_lib.step import make_step
 
 FOLDER, SUMMARY = "profile", "summary.json"

@@ -8,13 +8,13 @@ from typing import Any
 
 import jax
 
-from eval_lib.generate import generate, make_generator
+from modes.experiment import Experiment
+from modes.generate import generate, make_generator
+from runtime_lib import workdir
+from runtime_lib.checkpoints.store import Checkpoints
+from runtime_lib.files import plain_reason
+from runtime_lib.logging import speed
 from sde_lib import ModelScore
-from train_lib import workdir
-from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import Experiment
-from train_lib.files import plain_reason
-from train_lib.logging import speed
 
 
 def _pace(report: dict[str, Any]) -> str:

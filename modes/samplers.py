@@ -25,13 +25,13 @@ import data_lib
 import samplers
 from configs import command_line
 from eval_lib import figures
-from eval_lib.extractors import Components, some
-from eval_lib.generate import make_generator
+from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
-from eval_lib.sampling import load_score
+from modes.experiment import Experiment
+from modes.generate import make_generator
+from modes.sample import load_score
+from runtime_lib.files import atomic_write, atomic_write_json
 from sde_lib import ModelScore
-from train_lib.experiment import Experiment
-from train_lib.files import atomic_write, atomic_write_json
 
 SHOWN = 16
 """Images of each cell in the picture."""

@@ -16,16 +16,18 @@ from jaxtyping import Array
 import data_lib
 from configs.schema import flatten
 from eval_lib import pictures
-from eval_lib.generate import make_generator
-from train_lib import buckets, hardware, held_out, preflight, sharding, workdir
-from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import Experiment
-from train_lib.files import WorkdirLock, atomic_write, remove_temporary
+from modes import preflight
+from modes.experiment import Experiment
+from modes.generate import make_generator
+from runtime_lib import hardware, sharding, workdir
+from runtime_lib.checkpoints.store import Checkpoints
+from runtime_lib.files import WorkdirLock, atomic_write, remove_temporary
+from runtime_lib.logging import RunLog, WeightsAndBiases, duration, speed
+from runtime_lib.processes import Agreement, by_the_first, is_first
+from runtime_lib.signals import StopRequest, stop_on_signals
+from train_lib import buckets, held_out
 from train_lib.guard import Watch
-from train_lib.logging import RunLog, WeightsAndBiases, duration, speed
 from train_lib.meter import Clock, Meter, peak_memory
-from train_lib.processes import Agreement, by_the_first, is_first
-from train_lib.signals import StopRequest, stop_on_signals
 from train_lib.state import TrainState
 from train_lib.step import Batch, Step, make_step
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from train_lib.processes import is_first
+from runtime_lib.processes import is_first
 
 Content = bytes | str | Callable[[BinaryIO], object]
 

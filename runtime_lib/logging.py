@@ -16,7 +16,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 from tqdm import tqdm
 
-from train_lib.files import atomic_write
+from runtime_lib.files import atomic_write
 
 
 def duration(seconds: float) -> str:

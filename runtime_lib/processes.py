@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from train_lib import sharding
+from runtime_lib import sharding
 
 P = ParamSpec("P")
 

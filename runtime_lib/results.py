@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from train_lib.files import atomic_write, atomic_write_json
-from train_lib.processes import by_the_first
+from runtime_lib.files import atomic_write, atomic_write_json
+from runtime_lib.processes import by_the_first
 
 Arrays = dict[str, np.ndarray]
 Identity = dict[str, Any]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from configs import schema
-from train_lib.files import atomic_write_json
-from train_lib.processes import by_the_first
+from runtime_lib.files import atomic_write_json
+from runtime_lib.processes import by_the_first
 
 CONFIG_FILE = "config.json"
 

@@ -3,7 +3,7 @@
 64 pixels -> 128 -> 64 -> 10 classes with ReLU, fitted to the first 1,500 digits of scikit-learn.
 Its weights lie beside this file, so that its numbers are the same everywhere;
 
-    python -m eval_lib.digits_network
+    python -m eval_lib.features.digits_network
 
 fits and writes them anew (which changes the numbers' last digits with the machine).
 """

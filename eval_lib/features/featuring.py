@@ -11,11 +11,10 @@ from tqdm import tqdm
 
 from data_lib.base import Log, patient
 from data_lib.transforms import to_unit
-from eval_lib import batches
-from eval_lib.extractors import Extractor, extract
+from eval_lib.features.extractors import Extractor, extract
 from eval_lib.metrics import FeatureSet, Moments
-from eval_lib.results import Arrays, Parts
-from train_lib import sharding
+from runtime_lib import batches, sharding
+from runtime_lib.results import Arrays, Parts
 
 KEPT = 50_000
 """Images of a larger set whose features are kept, beside the moments of all."""

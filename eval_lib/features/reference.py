@@ -19,14 +19,14 @@ import numpy as np
 import data_lib
 from data_lib import Images
 from data_lib.base import Log
-from eval_lib.extractors import Extractor
-from eval_lib.featuring import LEVELS, Featurer, features_of, quantize
+from eval_lib.features.extractors import Extractor
+from eval_lib.features.featuring import LEVELS, Featurer, features_of, quantize
 from eval_lib.images import fingerprint
 from eval_lib.metrics import FeatureSet, Moments
-from eval_lib.results import Arrays, Parts, load_npz, npz
-from train_lib import workdir
-from train_lib.files import atomic_write, plain_reason
-from train_lib.processes import by_the_first
+from runtime_lib import workdir
+from runtime_lib.files import atomic_write, plain_reason
+from runtime_lib.processes import by_the_first
+from runtime_lib.results import Arrays, Parts, load_npz, npz
 
 SPLITS = ("train", "test", "all")
 FOLDER = "reference"

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from eval_lib.bins import Bins
+from eval_lib.likelihood.bins import Bins
 from sde_lib import SDE, Score
 from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree

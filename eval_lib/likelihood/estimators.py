@@ -16,14 +16,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from data_lib import Scaler
-from eval_lib import bounds
-from eval_lib.bins import DEQUANTIZATIONS, LAYOUTS, Bins, Dequantization
-from eval_lib.bounds import VARIANCES, Decoder, GaussianDecoder, LevelDecoder
-from eval_lib.divergence import PROBES, TRACES, Trace
-from eval_lib.flow import ProbabilityFlow, prior_mismatch, truncation
+from eval_lib.likelihood import bounds
+from eval_lib.likelihood.bins import DEQUANTIZATIONS, LAYOUTS, Bins, Dequantization
+from eval_lib.likelihood.bounds import VARIANCES, Decoder, GaussianDecoder, LevelDecoder
+from eval_lib.likelihood.divergence import PROBES, TRACES, Trace
+from eval_lib.likelihood.flow import ProbabilityFlow, prior_mismatch, truncation
+from samplers.adaptive.integrate import INTEGRATORS, Tolerance
+from samplers.adaptive.ode import CLOCKS
 from samplers.grids import LogSNR
-from samplers.integrate import INTEGRATORS, Tolerance
-from samplers.ode import CLOCKS
 from sde_lib import SDE, Score, choose
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
@@ -124,8 +124,9 @@ def _log_mean_exp(log_probs: Float[Array, "k b p"]) -> Float[Array, "b p"]:
 class FlowEstimator:
     """`ProbabilityFlow.density` of filled data, `draws` fillings inside the logarithm.
 
-    Terms: `prior_mismatch` and `truncation` of `eval_lib.flow`, of the first filling. With probes,
-    the noise of the trace is inside the logarithm too, which biases more than one draw upwards.
+    Terms: `prior_mismatch` and `truncation` of `eval_lib.likelihood.flow`, of the first filling.
+    With probes, the noise of the trace is inside the logarithm too, which biases more than one draw
+    upwards.
     """
 
     flow: ProbabilityFlow

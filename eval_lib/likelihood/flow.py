@@ -1,7 +1,8 @@
 """Exact likelihood and latent codes by the probability-flow ODE.
 
 The model of data x is the law of x_eps / alpha(eps), eps being the smallest time. Along the flow
-in a clock q of `samplers.ode`, y = c x, dy/dq = F(y, q) (Song et al. 2021, arXiv:2011.13456, (39))
+in a clock q of `samplers.adaptive.ode`, y = c x, dy/dq = F(y, q) (Song et al. 2021,
+arXiv:2011.13456, (39))
 
     log p(x) = log N(z; 0, prior_std^2 I) + integral over [q_eps, q_T] of div F dq
                + d log(alpha(eps) c(eps) / c(T)),                                            (1)
@@ -16,9 +17,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from eval_lib.divergence import Trace
-from samplers.integrate import INTEGRATORS, Integrator, Tolerance
-from samplers.ode import FlowClock, FlowField, InLogSNR
+from eval_lib.likelihood.divergence import Trace
+from samplers.adaptive.integrate import INTEGRATORS, Integrator, Tolerance
+from samplers.adaptive.ode import FlowClock, FlowField, InLogSNR
 from sde_lib import SDE, Score, expand
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
@@ -64,8 +65,9 @@ class DensityField:
 class ProbabilityFlow:
     """The probability flow between data and latent codes, solved to a tolerance.
 
-    solver: one of `samplers.integrate.INTEGRATORS`; clock: of `samplers.ode.CLOCKS`. The error that
-    is held is the larger of x's, root mean square, and the log-likelihood's in nats per dimension.
+    solver: one of `samplers.adaptive.integrate.INTEGRATORS`; clock: one of
+    `samplers.adaptive.ode.CLOCKS`. The error that is held is the larger of x's, root mean square,
+    and the log-likelihood's in nats per dimension.
     """
 
     tolerance: Tolerance = Tolerance()

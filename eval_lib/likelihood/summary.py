@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eval_lib.bins import bits_per_dim
-from eval_lib.results import Arrays
+from eval_lib.likelihood.bins import bits_per_dim
+from runtime_lib.results import Arrays
 
 Scales = dict[str, Callable[[np.ndarray], np.ndarray]]
 

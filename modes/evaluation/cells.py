@@ -18,21 +18,23 @@ from data_lib.arrays import IMAGE_KEYS, checked_labels
 from data_lib.arrays import read as read_arrays
 from data_lib.base import Log
 from data_lib.transforms import Scaler, to_unit
-from eval_lib import noise_error, protocol, reference
-from eval_lib.draws import Drawn, Store, short
-from eval_lib.extractors import Extractor
-from eval_lib.featuring import LEVELS, Featurer, quantize
-from eval_lib.generate import make_generator
+from eval_lib import noise_error
+from eval_lib.features import reference
+from eval_lib.features.extractors import Extractor
+from eval_lib.features.featuring import LEVELS, Featurer, quantize
+from eval_lib.features.reference import Reference
 from eval_lib.images import fingerprint
-from eval_lib.likelihood import bits_per_dim_of
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
-from eval_lib.reference import Reference
-from eval_lib.results import Identity, read_json, same
-from eval_lib.sampling import load_weights
+from modes.evaluation import protocol
+from modes.evaluation.draws import Drawn, Store, short
+from modes.experiment import LIKELIHOOD_STREAM, Experiment
+from modes.generate import make_generator
+from modes.likelihood import bits_per_dim_of
+from modes.sample import load_weights
+from runtime_lib import sharding
+from runtime_lib.files import atomic_write_json
+from runtime_lib.results import Identity, read_json, same
 from sde_lib import ModelScore
-from train_lib import sharding
-from train_lib.experiment import LIKELIHOOD_STREAM, Experiment
-from train_lib.files import atomic_write_json
 
 FOLDER = "evaluation"
 SHOWN = 64

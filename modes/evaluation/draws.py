@@ -15,10 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from data_lib.base import Log, patient
-from eval_lib.featuring import Featurer, features_of, quantize
-from eval_lib.generate import Generator
+from eval_lib.features.featuring import Featurer, features_of, quantize
 from eval_lib.metrics import FeatureSet
-from eval_lib.results import Arrays, Identity, Parts, plain
+from modes.generate import Generator
+from runtime_lib.results import Arrays, Identity, Parts, plain
 
 
 def short(identity: Identity) -> str:

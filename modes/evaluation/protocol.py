@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 from data_lib import Splits
 from data_lib.base import Log
-from eval_lib import reference
-from eval_lib.extractors import Extractor
+from eval_lib.features import reference
+from eval_lib.features.extractors import Extractor
 from eval_lib.metrics import METRICS
 from models.features import Features
+from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import choose
-from train_lib.checkpoint import Checkpoints
 
 OF_THE_MODEL = ("noise_error", "bits_per_dim")
 """Metrics that look at the score and draw no samples."""

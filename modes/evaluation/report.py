@@ -10,12 +10,12 @@ import numpy as np
 
 from data_lib.transforms import to_unit
 from eval_lib import figures, pictures
-from eval_lib.cells import Cell
 from eval_lib.metrics.base import Numbers, chosen_rows
 from eval_lib.metrics.manifold import nearest
 from eval_lib.metrics.memorisation import MOST, flat
-from train_lib.files import atomic_write, atomic_write_json
-from train_lib.processes import by_the_first
+from modes.evaluation.cells import Cell
+from runtime_lib.files import atomic_write, atomic_write_json
+from runtime_lib.processes import by_the_first
 
 PAIRS = 16
 """Samples shown beside their nearest training images."""

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from train_lib.integrity import digests
-from train_lib.leaves import is_key
+from runtime_lib.checkpoints.integrity import digests
+from runtime_lib.checkpoints.leaves import is_key
 
 FORMAT = 1
 

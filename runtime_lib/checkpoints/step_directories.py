@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from train_lib.files import plain_reason
+from runtime_lib.files import plain_reason
 
 # orbax's mark of a folder that is being written.
 _UNFINISHED = ".orbax-checkpoint-tmp"

@@ -26,11 +26,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import Array, PyTree
 
-from train_lib.files import plain_reason
-from train_lib.leaves import abstract, abstract_data, as_data, from_data, named_leaves
-from train_lib.processes import is_first, is_loss
-from train_lib.quiet import silence_background_noise
-from train_lib.record import (
+from runtime_lib.checkpoints.leaves import abstract, abstract_data, as_data, from_data, named_leaves
+from runtime_lib.checkpoints.quiet import silence_background_noise
+from runtime_lib.checkpoints.record import (
     CheckpointError,
     DamagedError,
     NoCheckpointError,
@@ -40,7 +38,9 @@ from train_lib.record import (
     check_structure,
     make_record,
 )
-from train_lib.step_directories import StepDirectories, expired
+from runtime_lib.checkpoints.step_directories import StepDirectories, expired
+from runtime_lib.files import plain_reason
+from runtime_lib.processes import is_first, is_loss
 
 __all__ = [
     "CheckpointError",
@@ -72,7 +72,7 @@ class Checkpoints:
       keep: how many of the newest steps stay.
       snapshot_every: steps divisible by it stay for ever; 0 for none.
       read_only: for whoever only reads, also while a training run writes. One writer at a time
-        (see `train_lib.files.WorkdirLock`): it removes what a killed one left half-written.
+        (see `runtime_lib.files.WorkdirLock`): it removes what a killed one left half-written.
       log: receives one line for each thing the user should know.
 
     Raises:

@@ -1,11 +1,12 @@
 """The probability flow by an Adams pair with error control: one evaluation a try.
 
-With xb = x / alpha, q half the log-SNR and D the denoiser, the flow is (`samplers.forms`, 'data')
+With xb = x / alpha, q half the log-SNR and D the denoiser, the flow is (`samplers.planned.forms`,
+'data')
 
     xb(q + h) = e^-h xb(q) + integral over tau in [0, h] of e^(tau - h) D(q + tau).
 
-`samplers.integrate.adams` steps it: exponential Adams-Bashforth-Moulton of orders 2 and 3, one
-evaluation a try (Zhao et al. 2023, arXiv:2302.04867, has the same predictor and corrector).
+`samplers.adaptive.integrate.adams` steps it: exponential Adams-Bashforth-Moulton of orders 2 and 3,
+one evaluation a try (Zhao et al. 2023, arXiv:2302.04867, has the same predictor and corrector).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from samplers.adaptive.integrate import adams, decaying_moments
 from samplers.base import Plan, State
-from samplers.integrate import adams, decaying_moments
 from sde_lib import Score, expand
 from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree

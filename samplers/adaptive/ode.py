@@ -1,6 +1,6 @@
 """The probability flow by adaptive solvers, wholly on the device.
 
-Solved in one of three clocks, each with the scaling of x that suits it (`samplers.forms`):
+Solved in one of three clocks, each with the scaling of x that suits it (`samplers.planned.forms`):
 
     clock       q                    y                      dy/dq
     time        t                    x                      f(x, t) - g(t)^2 score / 2
@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from samplers.adaptive.integrate import INTEGRATORS, Integrator, Tolerance
 from samplers.base import Plan, State
-from samplers.integrate import INTEGRATORS, Integrator, Tolerance
 from sde_lib import SDE, Score, expand
 from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree, static
@@ -111,7 +111,7 @@ CLOCKS: dict[str, Callable[[], FlowClock]] = {
 
 @pytree
 class FlowField:
-    """dy/dq of the probability flow: what `samplers.integrate` solves."""
+    """dy/dq of the probability flow: what `samplers.adaptive.integrate` solves."""
 
     clock: FlowClock
     score: Score
@@ -128,10 +128,10 @@ class AdaptiveODE:
     Each sample takes its own steps, or with `shared` all those of the batch (`Tolerance`).
     `Samples.evaluations` counts the evaluations that a sample needed itself.
 
-    `solver` is one of `samplers.integrate.INTEGRATORS`, its order theirs, of steps that it chooses
-    itself. The grid only says where to stop on the way, for a corrector or a frame: one step of
-    it, from T to the end, is the rule. `max_steps` bounds the solver's steps between two times of
-    the grid; a run that would need more gives NaN.
+    `solver` is one of `samplers.adaptive.integrate.INTEGRATORS`, its order theirs, of steps that it
+    chooses itself. The grid only says where to stop on the way, for a corrector or a frame: one
+    step of it, from T to the end, is the rule. `max_steps` bounds the solver's steps between two
+    times of the grid; a run that would need more gives NaN.
     """
 
     rtol: Number = 1e-5

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samplers.levels import Clock, Levels, Numbers
+from samplers.planned.levels import Clock, Levels, Numbers
 
 QUADRATURE = np.polynomial.legendre.leggauss(40)
 """Exact for polynomials of degree 79: integrands are polynomials times exponentials of at most e^10

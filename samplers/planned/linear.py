@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from samplers.base import Plan, State
-from samplers.levels import Clock, Levels, Numbers
+from samplers.planned.levels import Clock, Levels, Numbers
 from sde_lib import Score
 from sde_lib.pytree import pytree, static
 

@@ -1,7 +1,7 @@
 """Multistep methods: the flow's right-hand side as a polynomial through past evaluations.
 
-With y, q, f of `samplers.forms`, values f_0 at A, f_1, f_2, ... before it, and log r the variable
-in which time is told (`forms.lagrange`),
+With y, q, f of `samplers.planned.forms`, values f_0 at A, f_1, f_2, ... before it, and log r the
+variable in which time is told (`forms.lagrange`),
 
     predict   y_B = y_A + sum_j w_j f_j,          w_j = integral of l_j(u) dq over [A, B],
     correct   the same with f at B among the nodes, once it is known: it is the next step's own
@@ -21,11 +21,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samplers.forms import DATA, FORMS, MEASURES, VARIABLES, Form, Measure, Variable, lagrange
-from samplers.levels import Clock, Levels, Numbers, check_distinct
-from samplers.linear import LinearSampler, Row
+from samplers.planned.forms import (
+    DATA,
+    FORMS,
+    MEASURES,
+    VARIABLES,
+    Form,
+    Measure,
+    Variable,
+    lagrange,
+)
+from samplers.planned.levels import Clock, Levels, Numbers, check_distinct
+from samplers.planned.linear import LinearSampler, Row
+from samplers.planned.runge_kutta import TABLEAUS, runge_kutta
 from samplers.predictors import steps
-from samplers.runge_kutta import TABLEAUS, runge_kutta
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 

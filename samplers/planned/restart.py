@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from samplers.levels import Clock, Levels
-from samplers.linear import LinearSampler, Row
+from samplers.planned.levels import Clock, Levels
+from samplers.planned.linear import LinearSampler, Row
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 

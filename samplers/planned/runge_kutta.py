@@ -1,6 +1,6 @@
 """Runge-Kutta methods on the probability flow, in any form of it, with or without churn.
 
-A tableau (c, a, b) is data. With y, q and f of `samplers.forms` and step Q = q_B - q_A,
+A tableau (c, a, b) is data. With y, q and f of `samplers.planned.forms` and step Q = q_B - q_A,
 
     y_i = y_A + Q sum_j a_ij f_j,   f_i = f at q_A + c_i Q,   y_B = y_A + Q sum_i b_i f_i.
 """
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samplers.forms import FORMS, NOISE, Form
-from samplers.levels import Clock, Levels, Numbers
-from samplers.linear import LinearSampler, Row
+from samplers.planned.forms import FORMS, NOISE, Form
+from samplers.planned.levels import Clock, Levels, Numbers
+from samplers.planned.linear import LinearSampler, Row
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 

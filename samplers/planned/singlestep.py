@@ -1,8 +1,8 @@
 """Exponential Runge-Kutta methods: DPM-Solver and DPM-Solver++ (single step), and SEEDS.
 
 Stages lie at s_1, s_2 between A and B, evenly in log r. Each stage, and the step, integrates the
-flow in the form 'noise' or 'data' (`samplers.forms`) with its right-hand side linear in log r
-through two known values: the one at A and that of the last stage.
+flow in the form 'noise' or 'data' (`samplers.planned.forms`) with its right-hand side linear in
+log r through two known values: the one at A and that of the last stage.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from samplers.forms import FORMS, MEASURES, VARIABLES, lagrange
-from samplers.levels import Clock, Levels, Numbers
-from samplers.linear import LinearSampler, Row
+from samplers.planned.forms import FORMS, MEASURES, VARIABLES, lagrange
+from samplers.planned.levels import Clock, Levels, Numbers
+from samplers.planned.linear import LinearSampler, Row
 from sde_lib.pytree import pytree, static
 
 STAGES = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}

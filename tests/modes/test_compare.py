@@ -9,7 +9,7 @@ from PIL import Image
 
 import main
 import models
-from eval_lib import compare
+from modes import samplers as compare
 from tests import tiny
 
 TABLE = "ddim; heun grid=log_snr; ode rtol=0.1 atol=0.1; rk4"

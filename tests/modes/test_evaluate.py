@@ -12,11 +12,11 @@ import data_lib
 import main
 import models
 from configs import command_line
-from eval_lib import extractors, featuring, reference
-from eval_lib.draws import Store
-from eval_lib.generate import Generator
+from eval_lib.features import extractors, featuring, reference
 from eval_lib.metrics import Moments
-from eval_lib.results import Parts
+from modes.evaluation.draws import Store
+from modes.generate import Generator
+from runtime_lib.results import Parts
 from tests import tiny
 
 QUIET = lambda message: None
@@ -123,7 +123,7 @@ def test_a_killed_evaluation_ends_as_an_undisturbed_one(
     owner, name = {
         "draw": (Generator, "draw"),
         "features": (featuring.Featurer, "__call__"),
-        "write": (main.importlib.import_module("eval_lib.evaluate"), "write"),
+        "write": (main.importlib.import_module("modes.evaluate"), "write"),
     }[where]
     settings = {"eval__metrics": "fid, kid, memorisation"}
     assert run(folder, **settings) == 0

@@ -10,11 +10,13 @@ import pytest
 
 import main
 from configs import command_line, schema
-from eval_lib.sampling import load_score
-from models.pretrained import diffusers, load, safetensors_file
-from train_lib import workdir
-from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import Experiment
+from models.pretrained import load
+from models.pretrained.diffusers import directory as diffusers
+from models.pretrained.files import safetensors_file
+from modes.experiment import Experiment
+from modes.sample import load_score
+from runtime_lib import workdir
+from runtime_lib.checkpoints.store import Checkpoints
 
 CONFIG = Path(__file__).parents[2] / "configs" / "vp_digits.py"
 SETTINGS = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_lib import Scaler
-from eval_lib.generate import Generator, Guidance, generate
+from modes.generate import Generator, Guidance, generate
 from samplers import RungeKutta, Uniform
 from sde_lib import VP, Score, expand, pytree
 

@@ -16,22 +16,23 @@ from scipy.integrate import solve_ivp
 import main
 import models
 from configs import command_line
-from eval_lib.bins import bits_per_dim
-from eval_lib.divergence import Hutchinson
-from eval_lib.flow import ProbabilityFlow
-from eval_lib.sampling import load_score
-from models.pretrained import load, networks
-from samplers.integrate import Tolerance
-from samplers.ode import CLOCKS
+from eval_lib.likelihood.bins import bits_per_dim
+from eval_lib.likelihood.divergence import Hutchinson
+from eval_lib.likelihood.flow import ProbabilityFlow
+from models.pretrained import load
+from models.pretrained.score_sde import networks
+from modes.experiment import Experiment
+from modes.sample import load_score
+from runtime_lib import workdir
+from runtime_lib.checkpoints.store import Checkpoints
+from samplers.adaptive.integrate import Tolerance
+from samplers.adaptive.ode import CLOCKS
 from sde_lib.pytree import pytree
 from tests.models import ncsn_golden
 from tests.models.pretrained import writing
 from tests.slow import but_slow
-from train_lib import workdir
-from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import Experiment
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 VP = [f"{ROOT}/configs/vp_cifar.py", "--config.model.nf=16", "--config.model.num_res_blocks=2"]
 VE = [f"{ROOT}/configs/ve_cifar.py", "--config.model.nf=16", "--config.model.num_res_blocks=2"]

@@ -11,10 +11,11 @@ from PIL import Image
 import main
 import models
 from data_lib import Images
-from eval_lib import batches, latents
 from eval_lib.images import fingerprint, moments
-from eval_lib.results import Parts
-from eval_lib.summary import summary
+from eval_lib.likelihood.summary import summary
+from modes import latents
+from runtime_lib import batches
+from runtime_lib.results import Parts
 from sde_lib import VP
 from tests import tiny
 

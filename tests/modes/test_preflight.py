@@ -10,9 +10,11 @@ import pytest
 import main
 from data_lib import Images
 from models.layers.conv import conv2d
+from modes import preflight
+from modes import train as loop
+from modes.experiment import Experiment
+from runtime_lib import cost, hardware
 from tests import tiny
-from train_lib import cost, hardware, loop, preflight
-from train_lib.experiment import Experiment
 
 
 def counted(function, *shapes):

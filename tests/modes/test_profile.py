@@ -7,8 +7,8 @@ import pytest
 
 import main
 import models
+from modes import profile as profiling
 from tests import tiny
-from train_lib import profiling
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from data_lib import Images, Splits
+from modes import train as loop
+from runtime_lib import sharding, signals
 from tests.train_lib.test_step import RECIPE, NoNoise, fresh
-from train_lib import held_out, loop, meter, sharding, signals
+from train_lib import held_out, meter
 from train_lib.buckets import COUNT, Buckets
 from train_lib.step import Metrics
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from train_lib.files import (
+from runtime_lib.files import (
     WorkdirLock,
     WorkdirLockedError,
     atomic_write,
@@ -63,7 +63,7 @@ def test_plain_reason_is_one_short_line(error, reason):
 
 HOLD = """
 import sys
-from train_lib.files import WorkdirLock
+from runtime_lib.files import WorkdirLock
 with WorkdirLock(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

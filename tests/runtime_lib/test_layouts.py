@@ -23,12 +23,12 @@ from jax.sharding import AbstractMesh, PartitionSpec
 import main
 import models
 from configs import command_line
+from modes.experiment import Experiment
+from runtime_lib import processes, sharding
+from runtime_lib.checkpoints.store import Checkpoints
 from tests import layouts, tiny
 from tests.layouts import Stage
 from tests.slow import slow
-from train_lib import processes, sharding
-from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import Experiment
 
 # The round-off of float32, 6e-8, in sums of other orders; an update moves a parameter by 2e-4.
 # Each update starts from what the one before made of it.

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from train_lib.logging import RunLog, WeightsAndBiases, duration, speed
+from runtime_lib.logging import RunLog, WeightsAndBiases, duration, speed
 
 
 def lines(folder):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from configs import vp_cifar, vp_digits
-from train_lib import workdir
-from train_lib.workdir import WorkdirError
+from runtime_lib import workdir
+from runtime_lib.workdir import WorkdirError
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from models.layers.outline import outlined
+from models.layers.cpu.outline import outlined
 
 SMALL = 2**14
 """Numbers in the smallest array that stays alone; also what `mesh.smallest` leaves undivided."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.pretrained.diffusers_rules import FAMILY_RULES, ROOT_TWO, RULES, Json, check, close
-from models.pretrained.diffusers_scheduler import sde_settings
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.diffusers.rules import FAMILY_RULES, ROOT_TWO, RULES, Json, check, close
+from models.pretrained.diffusers.scheduler import sde_settings
+from models.pretrained.files.tensors import PretrainedError
 
 Settings = dict[str, Any]
 

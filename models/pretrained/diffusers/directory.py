@@ -17,12 +17,12 @@ from typing import Any
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from models.pretrained import safetensors_file, torch_files
 from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
-from models.pretrained.diffusers_config import settings
-from models.pretrained.diffusers_layout import layout
-from models.pretrained.diffusers_names import REPEATED, axes, modernized, names, to_theirs
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.diffusers.config import settings
+from models.pretrained.diffusers.layout import layout
+from models.pretrained.diffusers.names import REPEATED, axes, modernized, names, to_theirs
+from models.pretrained.files import safetensors_file, torch_files
+from models.pretrained.files.tensors import PretrainedError
 
 FAMILY = "diffusers"
 LARGEST_JSON = 1 << 20

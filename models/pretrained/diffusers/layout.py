@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 import sde_lib
-from models.pretrained.diffusers_config import BLOCKS, settings
-from models.pretrained.diffusers_rules import ROOT_TWO
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.diffusers.config import BLOCKS, settings
+from models.pretrained.diffusers.rules import ROOT_TWO
+from models.pretrained.files.tensors import PretrainedError
 
 VERSION = "0.42.1"
 """Of diffusers: the one that the export was tested with."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from models.layers.norm import quarter_groups
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.files.tensors import PretrainedError
 
 Json = Mapping[str, Any]
 ROOT_TWO = math.sqrt(2)

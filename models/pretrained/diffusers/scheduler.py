@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.pretrained.diffusers_rules import Json, Rule, check, integer, number, one_of
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.diffusers.rules import Json, Rule, check, integer, number, one_of
+from models.pretrained.files.tensors import PretrainedError
 
 Settings = dict[str, Any]
 

@@ -14,10 +14,10 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from configs import edm, schema
-from models.pretrained import torch_files
 from models.pretrained.base import Checkpoint, Place, Shape, Weights, as_params, paths_and_shapes
-from models.pretrained.edm_settings import Object, Settings, network_of, settings
-from models.pretrained.tensors import Arrays, PretrainedError, Tensor
+from models.pretrained.edm.settings import Object, Settings, network_of, settings
+from models.pretrained.files import torch_files
+from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
 
 FAMILY = "edm"
 LARGE = 64

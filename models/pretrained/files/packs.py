@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from models.pretrained.tensors import DTYPES, PretrainedError, Storage, Tensor, map_file
+from models.pretrained.files.tensors import DTYPES, PretrainedError, Storage, Tensor, map_file
 
 DEEPEST = 40
 MOST_ENTRIES = 200_000

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.files.tensors import PretrainedError
 
 MOST_OPERATIONS = 250_000
 """Of all pickles in one file; the largest published checkpoint takes some 120,000."""

@@ -29,7 +29,7 @@ from safetensors.numpy import save_file
 
 import sde_lib
 from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.files.tensors import PretrainedError
 
 FAMILY = FORMAT = "score-sde-jax"
 VERSION = 1

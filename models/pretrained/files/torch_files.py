@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.pretrained import pickles
-from models.pretrained.pickles import Allowed, Budget, NumberType, Object, Window
-from models.pretrained.tensors import DTYPES, PretrainedError, Storage, Tensor, map_file
+from models.pretrained.files import pickles
+from models.pretrained.files.pickles import Allowed, Budget, NumberType, Object, Window
+from models.pretrained.files.tensors import DTYPES, PretrainedError, Storage, Tensor, map_file
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first pickle of the old format: its magic number."""

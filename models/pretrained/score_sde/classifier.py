@@ -10,8 +10,9 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 import models
-from models.pretrained import packs, score_sde_jax
 from models.pretrained.base import Place, Weights, as_params, paths_and_shapes
+from models.pretrained.files import packs
+from models.pretrained.score_sde import jax_checkpoint as score_sde_jax
 
 OUTER = {
     "stem": "init_conv",

@@ -13,10 +13,11 @@ from typing import Any
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from models.pretrained import networks, packs, published
 from models.pretrained.base import Checkpoint, Weights
-from models.pretrained.tensors import Arrays, PretrainedError, Tensor, shapes
-from models.pretrained.torch_files import head
+from models.pretrained.files import packs
+from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor, shapes
+from models.pretrained.files.torch_files import head
+from models.pretrained.score_sde import networks, published
 
 FAMILY = "score_sde_jax"
 FIELDS = ("step", "optimizer", "lr", "model_state", "ema_rate", "params_ema", "rng")

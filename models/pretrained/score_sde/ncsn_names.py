@@ -15,9 +15,9 @@ from models.layers.instance_norm import (
     LevelInstanceNormPlus,
     VarianceNorm,
 )
-from models.pretrained.tensors import PretrainedError
-from models.pretrained.unet_names import Names, Path
-from models.pretrained.unet_settings import Inferred, Shape
+from models.pretrained.files.tensors import PretrainedError
+from models.pretrained.score_sde.unet_names import Names, Path
+from models.pretrained.score_sde.unet_settings import Inferred, Shape
 from models.refinenet import RefineNet
 
 TORCH_OUTER = {"stem": "begin_conv", "norm": "normalizer", "output": "end_conv"}

@@ -12,10 +12,10 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from models.checks import choice
-from models.pretrained import ncsn_names, unet_names, unet_settings
 from models.pretrained.base import Shape, Weights, as_params, paths_and_shapes
-from models.pretrained.unet_names import Names, Path
-from models.pretrained.unet_settings import Inferred
+from models.pretrained.score_sde import ncsn_names, unet_names, unet_settings
+from models.pretrained.score_sde.unet_names import Names, Path
+from models.pretrained.score_sde.unet_settings import Inferred
 
 
 def _nothing(config: ConfigDict, name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from configs import schema
 from configs.score_sde import CONFIGS, Table
 from models.pretrained.base import Checkpoint, Weights
-from models.pretrained.unet_settings import Inferred
+from models.pretrained.score_sde.unet_settings import Inferred
 
 UNSAID = ("sde.name", "training.continuous", "data.image_size", "data.centered",
           "model.scale_by_sigma")  # fmt: skip

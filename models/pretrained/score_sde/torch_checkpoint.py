@@ -15,9 +15,10 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from models.pretrained import networks, published, torch_files
 from models.pretrained.base import Checkpoint, Weights
-from models.pretrained.tensors import Arrays, PretrainedError, Tensor, shapes
+from models.pretrained.files import torch_files
+from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor, shapes
+from models.pretrained.score_sde import networks, published
 
 FAMILY = "score_sde"
 recognises = torch_files.is_torch

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.files.tensors import PretrainedError
 
 Shape = tuple[int, ...]
 

@@ -8,13 +8,26 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval_lib.bins import DEQUANTIZATIONS, LAYOUTS, Bins, TruncatedNormal, Uniform, bits_per_dim
-from eval_lib.bounds import VARIANCES, GaussianDecoder, LevelDecoder, discrete_bound, sde_bound
-from eval_lib.divergence import Exact
-from eval_lib.estimators import Continuous, Dequantized, FlowEstimator
-from eval_lib.flow import ProbabilityFlow
-from eval_lib.likelihood import estimate as estimate_batch
-from samplers.integrate import Tolerance
+from eval_lib.likelihood.bins import (
+    DEQUANTIZATIONS,
+    LAYOUTS,
+    Bins,
+    TruncatedNormal,
+    Uniform,
+    bits_per_dim,
+)
+from eval_lib.likelihood.bounds import (
+    VARIANCES,
+    GaussianDecoder,
+    LevelDecoder,
+    discrete_bound,
+    sde_bound,
+)
+from eval_lib.likelihood.divergence import Exact
+from eval_lib.likelihood.estimators import Continuous, Dequantized, FlowEstimator
+from eval_lib.likelihood.flow import ProbabilityFlow
+from modes.likelihood import estimate as estimate_batch
+from samplers.adaptive.integrate import Tolerance
 from sde_lib import VE, VP, Gaussian, SubVP
 from tests.slow import slow
 

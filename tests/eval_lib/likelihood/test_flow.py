@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eval_lib.divergence import Exact, Hutchinson
-from eval_lib.flow import ProbabilityFlow, prior_mismatch, slerp, truncation
-from eval_lib.latents import decode_batch, encode_batch
-from samplers.integrate import INTEGRATORS, Tolerance
-from samplers.ode import CLOCKS
+from eval_lib.likelihood.divergence import Exact, Hutchinson
+from eval_lib.likelihood.flow import ProbabilityFlow, prior_mismatch, slerp, truncation
+from modes.latents import decode_batch, encode_batch
+from samplers.adaptive.integrate import INTEGRATORS, Tolerance
+from samplers.adaptive.ode import CLOCKS
 from sde_lib import PREDICTIONS, VE, VP, Gaussian, ModelScore, Parametrization, TimeLabel
 from sde_lib.parametrization import Continuous
 from tests.oracles import SDES, correlated, isotropic, mixture_1d, mixture_2d

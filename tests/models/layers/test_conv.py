@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from models.layers import winograd
 from models.layers.conv import Conv, conv2d
+from models.layers.cpu import winograd
 from tests.slow import but_slow
 
 ONE = ((1, 1), (1, 1))

@@ -17,14 +17,14 @@ import numpy as np
 import optax
 import pytest
 
-from train_lib.checkpoint import (
+from runtime_lib.checkpoints.store import (
     CheckpointError,
     Checkpoints,
     NoCheckpointError,
     StateMismatchError,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 META = {"config": {"optim": {"lr": 1e-3}}, "data": {"epoch": 2, "seed": [1, 2]}}
 
 
@@ -321,7 +321,7 @@ def run(script: str, *args: str, **environment: str) -> subprocess.Popen:
 SHARDED = """
 import sys, jax, jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from train_lib.checkpoint import Checkpoints
+from runtime_lib.checkpoints.store import Checkpoints
 mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(AxisType.Auto, AxisType.Auto))
 specs = {"rows": P("a"), "columns": P(None, "b"), "both": P("b", "a"), "copies": P()}
 def put(x, spec): return jax.device_put(x, NamedSharding(mesh, spec))
@@ -355,7 +355,7 @@ def test_a_state_of_four_devices_restores_in_other_layouts_and_on_one(tmp_path):
 
 TRAINING = """
 import sys, jax, jax.numpy as jnp
-from train_lib.checkpoint import Checkpoints
+from runtime_lib.checkpoints.store import Checkpoints
 def make(step): return {str(i): jnp.full((128, 1024), step + i / 16.0) for i in range(16)}
 with Checkpoints(sys.argv[1], keep=2) as checkpoints:
     step = checkpoints.restore(jax.eval_shape(lambda: make(0))).step if checkpoints.steps() else 0

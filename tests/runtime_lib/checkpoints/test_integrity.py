@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train_lib.integrity import digests
+from runtime_lib.checkpoints.integrity import digests
 
 
 def reference(words: list[int]) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from train_lib import compiled
+from runtime_lib.start import compiled
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys
-from train_lib.compiled import keep_compiled_programs
+from runtime_lib.start.compiled import keep_compiled_programs
 keep_compiled_programs(sys.argv[1])
 import jax, jax.numpy as jnp
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from configs.schema import get_default
-from train_lib.cpu_devices import devices, flags_with, use_cpu_devices
+from runtime_lib.start.cpu_devices import devices, flags_with, use_cpu_devices
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_flags_leave_what_the_user_has_set():
 
 
 def test_micro_batches_are_what_is_shared(monkeypatch):
-    monkeypatch.setattr("train_lib.cpu_devices._cores", lambda: 8)
-    monkeypatch.setattr("train_lib.cpu_devices.os.environ", environment := {})
+    monkeypatch.setattr("runtime_lib.start.cpu_devices._cores", lambda: 8)
+    monkeypatch.setattr("runtime_lib.start.cpu_devices.os.environ", environment := {})
     config = get_default()
     config.cpu_devices, config.training.batch_size, config.training.accumulate = 0, 12, 2
     use_cpu_devices(config)

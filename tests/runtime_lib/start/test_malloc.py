@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from train_lib.malloc import KERNEL, TUNABLES, environment_with
+from runtime_lib.start.malloc import KERNEL, TUNABLES, environment_with
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ALL = {"mmap_max": "0", "trim_threshold": str(2**62), "arena_max": "1", "hugetlb": "1"}
 MADVISE = "always [madvise] never"
 
@@ -59,7 +59,7 @@ def test_elsewhere_than_on_linux_nothing_changes() -> None:
 
 def test_the_restarted_process_is_the_same_command_in_the_new_environment() -> None:
     program = (
-        "import os, sys; from train_lib.malloc import restart_with_malloc_kept as restart; "
+        "import os, sys; from runtime_lib.start.malloc import restart_with_malloc_kept as restart; "
         f"restart(); print(os.environ.get({TUNABLES!r}), sys.argv[1:])"
     )
     clean = {k: v for k, v in os.environ.items() if k != TUNABLES}

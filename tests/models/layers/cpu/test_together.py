@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from configs import vp_digits
+from models.layers.cpu.together import SMALL, Gathering, Together, norm
 from train_lib import optimizer
-from train_lib.together import SMALL, Gathering, Together, norm
 
 WIDTH = 128
 assert WIDTH**2 == SMALL  # a kernel stays alone, by no number too many

@@ -19,14 +19,14 @@ from ml_collections import ConfigDict
 import models
 from configs import schema
 from models.layers.resampling import Plain
-from models.pretrained import diffusers
 from models.pretrained.base import MismatchError, paths_and_shapes
-from models.pretrained.diffusers_config import settings
-from models.pretrained.diffusers_names import modernized, names
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.diffusers import directory as diffusers
+from models.pretrained.diffusers.config import settings
+from models.pretrained.diffusers.names import modernized, names
+from models.pretrained.files.tensors import PretrainedError
 from tests.slow import but_slow
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "diffusers"
+GOLDEN = Path(__file__).parents[3] / "golden" / "diffusers"
 with np.load(GOLDEN / "unets.npz") as _arrays:
     UNETS = dict(_arrays)
 CASES: dict[str, Any] = json.loads(str(UNETS["cases"]))

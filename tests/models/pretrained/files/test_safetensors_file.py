@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.pretrained import safetensors_file
-from models.pretrained.safetensors_file import read, read_tensors, save, write_tensors
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.files import safetensors_file
+from models.pretrained.files.safetensors_file import read, read_tensors, save, write_tensors
+from models.pretrained.files.tensors import PretrainedError
 
 CONFIG = {"model.name": "ncsnpp", "model.ch_mult": (1, 2), "optim.lr": 2e-4, "seed": 3,
           "data.centered": True}  # fmt: skip

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.pretrained import PretrainedError, load, torch_files
-from models.pretrained.tensors import Tensor
+from models.pretrained import PretrainedError, load
+from models.pretrained.files import torch_files
+from models.pretrained.files.tensors import Tensor
 from tests.models.pretrained import writing
 
-FOREIGN = Path(__file__).parents[2] / "golden" / "foreign"
+FOREIGN = Path(__file__).parents[3] / "golden" / "foreign"
 VALUES = dict(np.load(FOREIGN / "values.npz"))
 
 

@@ -18,18 +18,16 @@ from models.pretrained import (
     MismatchError,
     PretrainedError,
     load,
-    networks,
     open_checkpoint,
     params_of,
-    published,
-    score_sde_jax,
-    unet_settings,
 )
 from models.pretrained.base import paths_and_shapes
+from models.pretrained.score_sde import jax_checkpoint as score_sde_jax
+from models.pretrained.score_sde import networks, published, unet_settings
 from tests.models.pretrained import writing
 from tests.slow import but_slow
 
-GOLDEN = Path(__file__).parents[2] / "golden"
+GOLDEN = Path(__file__).parents[3] / "golden"
 OPTIONS = json.loads((GOLDEN / "options" / "options.json").read_text())
 CHECKPOINTS = ("ve_ncsnpp_continuous", "vp_ddpmpp_continuous", "vp_ddpm_continuous")
 
