@@ -38,9 +38,9 @@ class ClassifierFree(Score):
         """The SDE of the wrapped score."""
         return self.score.sde
 
-    def marginal(self, t: Time) -> tuple[Time, Time]:
+    def snap(self, t: Time) -> Time:
         """As the wrapped score's."""
-        return self.score.marginal(t)
+        return self.score.snap(t)
 
     def predict(
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
