@@ -113,7 +113,8 @@ class RungeKutta(LinearSampler):
 class Churn(LinearSampler):
     """EDM's stochastic sampler: noise is added, then a Runge-Kutta step goes down from there.
 
-    Karras et al. 2022, arXiv:2206.00364, algorithm 2. With r = sigma / alpha and N steps,
+    Karras et al. 2022, arXiv:2206.00364, algorithm 2. With r = sigma / alpha and N levels, one
+    more than steps: EDM's last step, from the lowest level to 0, is the denoiser that ends a run,
 
         r' = (1 + gamma) r,   gamma = min(s_churn / N, sqrt(2) - 1) if s_min <= r <= s_max, else 0,
         x / alpha gets s_noise sqrt(r'^2 - r^2) z,   then `tableau` from r' to the next level.
@@ -135,7 +136,7 @@ class Churn(LinearSampler):
 
     def _raised(self, clock: Clock, at: Levels) -> tuple[Levels, Numbers]:
         """The levels above `at` [n] to which noise leads, and its deviation in x / alpha."""
-        gamma = min(float(self.churn) / len(at), np.sqrt(2) - 1)
+        gamma = min(float(self.churn) / (len(at) + 1), np.sqrt(2) - 1)
         up = clock.at_ratio(at.log_ratio + np.log1p(gamma))
         inside = (float(self.s_min) <= at.ratio) & (at.ratio <= float(self.s_max))
         moved = inside & (up.ratio > at.ratio) & (gamma > 0)
