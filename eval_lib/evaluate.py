@@ -13,7 +13,7 @@ from eval_lib import extractors, protocol, reference
 from eval_lib.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
 from eval_lib.evaluation_report import write
 from eval_lib.featuring import QUANTIZE
-from eval_lib.likelihood import SETTINGS
+from eval_lib.model_metrics import OF_THE_MODEL
 from eval_lib.results import read_json, same, set_aside
 from sde_lib import choose
 from train_lib import workdir
@@ -26,6 +26,7 @@ REPORT = "report.json"
 def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
     """All that the numbers depend on."""
     config = work.experiment.config
+    of_model = [metric for name, metric in OF_THE_MODEL.items() if name in work.metrics]
     return {
         "extractor": work.extractor.identity,
         "reference": work.reference.info,
@@ -36,7 +37,7 @@ def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict
         "quantize": config.eval.quantize,
         "levels": work.levels,
         "eps": config.eval.eps,
-        "likelihood": {k: config.eval[k] for k in SETTINGS if "bits_per_dim" in work.metrics},
+        "likelihood": {k: config.eval[k] for metric in of_model for k in metric.settings},
         "config": _training(config),
         "of": [cell.identity for cell in cells],
     }
