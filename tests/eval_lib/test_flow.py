@@ -10,7 +10,16 @@ from eval_lib.flow import ProbabilityFlow, prior_mismatch, slerp, truncation
 from eval_lib.latents import decode_batch, encode_batch
 from samplers.integrate import INTEGRATORS, Tolerance
 from samplers.ode import CLOCKS
-from sde_lib import PREDICTIONS, VE, VP, Gaussian, ModelScore, Parametrization, TimeLabel
+from sde_lib import (
+    PREDICTIONS,
+    VE,
+    VP,
+    ClassifierFree,
+    Gaussian,
+    ModelScore,
+    Parametrization,
+    TimeLabel,
+)
 from sde_lib.parametrization import Continuous
 from tests.oracles import REPEATING, SDES, correlated, isotropic, mixture_1d, mixture_2d
 from tests.slow import but_slow
@@ -173,6 +182,16 @@ def test_a_code_decodes_to_its_image(name, solver):
         # Errors of a step are held; those of two ways of a hundred steps add up.
         assert float(jnp.abs(back.z - x).max()) < 100 * tol
         assert int(z.evaluations.min()) > 0
+
+
+def test_codes_of_a_guided_score_count_its_network_evaluations():
+    score = mixture_2d(VP())
+    x, labels = score.sample(jax.random.key(3), 4), jnp.zeros(4, int)
+    guided = ClassifierFree(score, labels, labels, 3.0)  # that its classes have all in common
+    for run in (encode_batch, decode_batch):
+        plain, found = (run(flow(1e-4, "adams"), s, x, 1e-5) for s in (score, guided))
+        np.testing.assert_array_equal(found.evaluations, 2 * plain.evaluations)
+        np.testing.assert_allclose(found.z, plain.z, rtol=1e-9, atol=1e-12)
 
 
 def test_codes_and_densities_begin_at_the_law_of_the_smallest_time():

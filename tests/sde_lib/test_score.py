@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import sde_lib
 from configs.schema import get_default
 from sde_lib import (
     CONDITIONINGS,
@@ -15,8 +14,6 @@ from sde_lib import (
     VE,
     VP,
     Conditional,
-    Discrete,
-    Family,
     KarrasVE,
     LogSigmaLabel,
     ModelScore,
@@ -27,13 +24,9 @@ from sde_lib import (
     Score,
     TimeLabel,
     UnitNoise,
-    build,
-    build_parametrization,
     empirical,
 )
 from sde_lib.parametrization import (
-    EDM,
-    Continuous,
     CosineLevelLabel,
     DescendingLevelLabel,
     LevelBelow,
@@ -195,78 +188,6 @@ def test_condition_can_be_fixed_ahead() -> None:
     assert not np.allclose(fixed(x, t), score(x, t))
 
 
-def config_of(name: str, continuous: bool = True):
-    config = get_default()
-    config.sde.name, config.training.continuous = name, continuous
-    return config
-
-
-PUBLISHED = {
-    ("vp", True): (Noise(), TimeLabel(999.0), Continuous()),
-    ("vp", False): (Noise(), TimeLabel(999.0), LevelBelow(1000)),
-    ("vpsde", True): (Noise(), TimeLabel(999.0), Continuous()),
-    ("subvp", True): (Noise(), TimeLabel(999.0), Continuous()),
-    ("ve", True): (RawScore(), LogSigmaLabel(1.0), Continuous()),
-    ("ve", False): (RawScore(), DescendingLevelLabel(1000), NearestLevel(1000)),
-    ("edm", True): (EDM(0.5), LogSigmaLabel(0.25), Continuous()),
-    ("learned", True): (Noise(), LogSigmaLabel(0.25), Continuous()),
-}
-
-
-@pytest.mark.parametrize("name, continuous", PUBLISHED)
-def test_a_row_has_its_authors_parametrization(name: str, continuous: bool) -> None:
-    found = build_parametrization(config_of(name, continuous))
-    assert found == Parametrization(*PUBLISHED[name, continuous])
-
-
-def test_scaling_by_sigma_is_what_the_authors_of_ve_call_a_scaled_score() -> None:
-    config = config_of("ve")
-    config.model.scale_by_sigma = True
-    assert build_parametrization(config).prediction == ScaledScore()
-
-
-FORMS = [(name, continuous) for name, family in sde_lib.SDES.items()
-         for continuous in (True, False) if continuous or family.discrete]  # fmt: skip
-
-
-@pytest.mark.parametrize("name, continuous", FORMS)
-def test_every_row_of_the_table_is_built_whole(name: str, continuous: bool) -> None:
-    """Label, input and both predictions are finite from the smallest time to T."""
-    config = config_of(name, continuous)
-    sde, parametrization = build(config), build_parametrization(config)
-    score = model(sde, parametrization)
-    t = sde.t_min + jnp.asarray([0.0, 1e-5, 0.1, 0.5, 1.0]) * (sde.T - sde.t_min)
-    x = jnp.full((5, 2), 0.4)
-    scaled, label = parametrization.inputs(sde, x, t)
-    assert label.shape == t.shape
-    for found in (scaled, label, *score.predict(x, t)):
-        assert bool(jnp.isfinite(found).all())
-
-
-def test_a_row_needs_no_more_than_what_builds_its_sde(monkeypatch) -> None:
-    monkeypatch.setitem(sde_lib.SDES, "mine", Family(lambda c: VP(c.beta_min, 7.0)))
-    assert build(config_of("mine")) == VP(0.1, 7.0)
-    found = build_parametrization(config_of("mine"))
-    assert found == Parametrization(Noise(), TimeLabel(999.0), Continuous())
-
-
-BAD_ROWS = {
-    "prediction": (Family(lambda c: VP(), "nois"), True, r"model\.prediction .* mean 'noise'"),
-    "conditioning": (Family(lambda c: VP(), conditioning="tim"), True, r"conditioning .* 'time'"),
-    "rounding": (Family(lambda c: VP(), discrete=Discrete("time", "down")), False, "rounding"),
-    "no discrete form": (Family(lambda c: VP()), False, r"use training\.continuous=True"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_ROWS)
-def test_what_a_row_lacks_or_misspells_is_said_in_one_line(monkeypatch, case: str) -> None:
-    family, continuous, words = BAD_ROWS[case]
-    monkeypatch.setitem(sde_lib.SDES, "mine", family)
-    with pytest.raises(ValueError, match=words) as error:
-        build_parametrization(config_of("mine", continuous))
-    assert "\n" not in str(error.value)
-
-
 @pytest.mark.parametrize("name", CONDITIONINGS)
 def test_every_conditioning_tells_noise_levels_apart(name: str) -> None:
     """One number a time, for one time or many, and another for another level."""
@@ -287,16 +208,6 @@ def test_every_rounding_is_to_a_time_that_stays(name: str) -> None:
     snapped = rounding.snap(t)
     assert float(jnp.abs(snapped - t).max()) < 1.01 / 49
     np.testing.assert_allclose(rounding.snap(snapped), snapped, atol=1e-12)
-
-
-def test_unknown_names_are_refused_with_the_nearest() -> None:
-    config = get_default()
-    config.sde.name = "subvvp"
-    with pytest.raises(ValueError, match=r"sde\.name must be one of .* \(did you mean 'subvp'\?\)"):
-        build(config)
-    config.sde.name, config.training.continuous = "subvp", False
-    with pytest.raises(ValueError, match=r"use training\.continuous=True"):
-        build(config)
 
 
 def test_a_vp_networks_label_and_input_are_its_own_under_vp_and_found_by_snr_elsewhere() -> None:
