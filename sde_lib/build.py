@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from sde_lib.base import SDE
-from sde_lib.guidance import ClassifierFree, Guidance
+from sde_lib.guidance import ClassifierFree, Guidance, null_of
 from sde_lib.karras import KarrasVE
 from sde_lib.learned import LearnedVP
 from sde_lib.parametrization import (
@@ -167,11 +166,6 @@ def build_parametrization(config: Section) -> Parametrization:
     )
 
 
-def _null(condition: Condition) -> Condition:
-    """What stands for no class: the labels of the classes replaced by -1."""
-    return jax.tree.map(lambda labels: jnp.full_like(labels, -1), condition)
-
-
 def _classifier_free(config: Section) -> Guidance:
     c = config.sampling
     if c.guidance != 1 and not config.model.num_classes:
@@ -187,7 +181,7 @@ def _classifier_free(config: Section) -> Guidance:
     numbers = [jnp.asarray(v, jnp.float32) for v in (c.guidance, c.guidance_min, c.guidance_max)]
 
     def guide(score: Score, condition: Condition) -> Score:
-        return ClassifierFree(score, condition, _null(condition), *numbers)
+        return ClassifierFree(score, condition, null_of(condition), *numbers)
 
     return guide
 

@@ -16,6 +16,11 @@ Guidance = Callable[[Score, Condition], Score]
 """From a score and its condition to the score that samples follow; the plain one: `Conditional`."""
 
 
+def null_of(condition: Condition) -> Condition:
+    """What stands for no class: the same with every label replaced by -1."""
+    return jax.tree.map(lambda labels: jnp.full_like(labels, -1), condition)
+
+
 def weight_within(
     score: Score, x: Float[Array, "b *d"], t: Time, weight: Number, least: Number, most: Number
 ) -> Float[Array, "..."]:

@@ -145,9 +145,9 @@ def followed(kind: str, **settings: object):
 
 @pytest.mark.parametrize("kind", GUIDANCE)
 def test_with_a_weight_of_one_every_guidance_is_the_plain_score_to_the_last_bit(kind: str) -> None:
-    predict = jax.jit(lambda score: score.predict(X, T))
-    plain = predict(Conditional(SCORE, LABELS))
-    for one, other in zip(predict(followed(kind)), plain, strict=True):
+    """Operation by operation: how a compiler rounds depends on what it fuses."""
+    found, plain = (s.predict(X, T) for s in (followed(kind), Conditional(SCORE, LABELS)))
+    for one, other in zip(found, plain, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
