@@ -193,6 +193,8 @@ SETTINGS: dict[str, Setting] = {
                               "posterior: share of the noise that is renewed"),
     "sampling.n_steps_each": Setting(1, POSITIVE, "corrector steps per predictor step"),
     "sampling.norm": Setting("noise_level", ANY, "langevin's norms: noise_level, sample, batch"),
+    "sampling.guidance_kind": Setting("classifier_free", ANY, "none or classifier_free; of every "
+                                      "mode that follows the score: samples, likelihoods, codes"),
     "sampling.guidance": Setting(1.0, NOT_NEGATIVE, "classifier-free: weight of the class; 1: "
                                  "none, 0: no class (needs model.label_dropout in training)"),
     "sampling.guidance_min": Setting(0.0, NOT_NEGATIVE, "least sigma / alpha that is guided"),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tqdm import tqdm
@@ -24,7 +23,7 @@ from runtime_lib import sharding
 from runtime_lib.files import atomic_write, atomic_write_json
 from runtime_lib.processes import by_the_first
 from runtime_lib.results import Parts, npz, read_json, same, set_aside
-from sde_lib import ClassifierFree, Conditional, Score
+from sde_lib import Conditional, Guidance, Score
 
 LABEL_STREAM = 2**32 - 1
 """Folded into the run's key for the classes: the number of a sample that is never drawn."""
@@ -34,29 +33,12 @@ REPORT = "samples.json"
 
 
 @dataclass(frozen=True)
-class Guidance:
-    """Of `sde_lib.ClassifierFree`: its weight, and the sigma / alpha between which it acts."""
-
-    weight: float
-    least: float
-    most: float
-
-    def __call__(self, score: Score, labels: Int[Array, " b"] | None) -> Score:
-        """`score`, given classes and guided to them; -1 is the network's null class."""
-        if self.weight == 1.0 or labels is None:
-            return Conditional(score, labels)
-        # As arrays, so that other numbers are no other program.
-        numbers = (jnp.asarray(v, jnp.float32) for v in (self.weight, self.least, self.most))
-        return ClassifierFree(score, labels, jnp.full_like(labels, -1), *numbers)
-
-
-@dataclass(frozen=True)
 class Generator:
     """Draws samples by number: sample k depends on the key, the score and the sampler alone.
 
     classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
     every class once, in an order of its own, so that any number of samples is balanced.
-    With guidance each evaluation is two of the network.
+    guidance: from the score and a batch's classes (None without) to what the sampler follows.
     """
 
     score: Score
@@ -68,15 +50,16 @@ class Generator:
     denoise: bool = True
     frames: int = 0
     classes: int = 0
-    guidance: Guidance = Guidance(1.0, 0.0, jnp.inf)
+    guidance: Guidance = Conditional
 
     @property
     def planned_evaluations(self) -> int | None:
         """NFE per sample; None if only the run can tell, as for adaptive solvers."""
-        planned = self.sampler.plan(self.score, self.times).nfe
-        return planned + int(self.denoise) if planned else None
+        followed = self.guidance(self.score, self._condition(np.zeros(1, np.int32)))
+        plan = self.sampler.plan(followed, self.times)
+        return samplers.planned_evaluations(followed, plan, self.denoise) if plan.nfe else None
 
-    def _condition(self, indices: Int[Array, " b"]) -> Int[Array, " b"] | None:
+    def _condition(self, indices: Int[Array | np.ndarray, " b"]) -> Int[Array, " b"] | None:
         if not self.classes:
             return None
         return _labels(jax.random.fold_in(self.key, LABEL_STREAM), indices, self.classes)
@@ -126,19 +109,18 @@ def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[A
 def make_generator(experiment: Experiment, score: Score) -> Generator:
     """What draws the config's samples from a trained score."""
     config = experiment.config
-    sampling = config.sampling
-    guidance = Guidance(sampling.guidance, sampling.guidance_min, sampling.guidance_max)
+    times = samplers.build_times(config.sampling, experiment.followed(score), config.sde.num_scales)
     return Generator(
         score,
         experiment.sampler,
-        samplers.build_times(config.sampling, score, config.sde.num_scales),
+        times,
         experiment.key(SAMPLE_STREAM),
         experiment.image_shape,
         Scaler(config.data.centered),
         denoise=config.sampling.noise_removal,
         frames=config.sampling.frames,
         classes=config.model.num_classes,
-        guidance=guidance,
+        guidance=experiment.guidance,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from runtime_lib import batches, sharding, workdir
 from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
 from runtime_lib.processes import by_the_first
 from runtime_lib.results import Arrays, Identity, Parts, npz, read_json, same, set_aside
-from sde_lib import Conditional, Score
+from sde_lib import Guidance, Score
 
 REPORT = "likelihood.json"
 SETTINGS = ("split", "images", "num_images", "likelihood", "units", "bins", "dequantization",
@@ -41,24 +41,28 @@ EXTREMES = 36
 
 
 @jax.jit
-def estimate(
-    estimator: Estimator, score: Score, data: Array, labels: Array | None, keys: PRNGKeyArray
-) -> Estimate:
-    """`estimator` of a batch in one compiled program; numbers in it recompile nothing."""
-    return estimator(Conditional(score, labels), data, keys)
+def estimate(estimator: Estimator, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
+    """`estimator` of a batch in one compiled program; numbers in it recompile nothing.
+
+    The evaluations that come back are of the network.
+    """
+    found = estimator(score, data, keys)
+    return replace(found, evaluations=found.evaluations * score.evaluations)
 
 
 @dataclass(frozen=True)
 class Evaluator:
     """Log-probabilities by number: those of image k depend on its number, the key and the score.
 
-    The batch, the devices and how often a run was cut short change round-off only.
+    They are those of the model that `guidance` makes of the score, given the images' labels if it
+    is `labelled`. The batch, the devices and how often a run was cut short change round-off only.
     """
 
     score: Score
     estimator: Estimator
     images: Images
     key: PRNGKeyArray
+    guidance: Guidance
     labelled: bool
 
     def batch(self, first: int, count: int, repeat: int, size: int) -> Arrays:
@@ -75,8 +79,8 @@ class Evaluator:
             jax.random.fold_in(self.key, repeat), put(jnp.asarray(numbers))
         )
         labels = put(jnp.asarray(part.labels)) if self.labelled else None
-        score = sharding.on_mesh(self.score, mesh)
-        found = estimate(self.estimator, score, data, labels, keys)
+        score = self.guidance(sharding.on_mesh(self.score, mesh), labels)
+        found = estimate(self.estimator, score, data, keys)
         arrays = {"log_prob": found.log_prob, "evaluations": found.evaluations, **found.terms}
         return {name: sharding.collect(value)[:count] for name, value in arrays.items()}
 
@@ -128,16 +132,19 @@ def make_evaluator(experiment: Experiment, score: Score, splits: data_lib.Splits
     statistics = moments(splits.train, config.data.centered)
     estimator = estimators.build(config, score.sde, images.levels, statistics)
     key = experiment.key(LIKELIHOOD_STREAM)
-    return Evaluator(score, estimator, images, key, config.model.num_classes > 0)
+    labelled = config.model.num_classes > 0
+    return Evaluator(score, estimator, images, key, experiment.guidance, labelled)
 
 
-def _settings(config: Any, images: Images, name: str) -> Identity:
+def _settings(experiment: Experiment, images: Images, name: str) -> Identity:
     """What likelihoods depend on, beside the model."""
+    config = experiment.config
     return {
         **identity(images, name),
         "seed": config.seed,
         "ancestral_variance": config.sampling.ancestral_variance,
         "given_classes": config.model.num_classes > 0,
+        "guidance": experiment.guidance_settings,
         "eval": {name: config.eval[name] for name in SETTINGS},
     }
 
@@ -156,8 +163,8 @@ def bits_per_dim_of(
     if images.levels is None:
         raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
     evaluator = make_evaluator(experiment, score, splits)
-    batch = config.eval.batch_size
-    parts = Parts(folder / "likelihood", {**_settings(config, images, name), "batch_size": batch})
+    batch, settings = config.eval.batch_size, _settings(experiment, images, name)
+    parts = Parts(folder / "likelihood", {**settings, "batch_size": batch})
     found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
     bits = summary(found, images.pixels[0].size, images.levels)["bits_per_dim"]
     names = {"mean": "bits_per_dim", "standard_error": "bits_per_dim_standard_error"}
@@ -178,7 +185,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     score, step = load_score(experiment, folder, log)
     evaluator = make_evaluator(experiment, score, splits)
     images, name = chosen(config, splits)
-    settings = {**_settings(config, images, name), "step": step, "ema": config.sampling.ema}
+    settings = {**_settings(experiment, images, name), "step": step, "ema": config.sampling.ema}
     target, batch = folder / "likelihood", config.eval.batch_size
     devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
     log(f"log-probabilities of {len(images)} images of {name} at step {step}, "

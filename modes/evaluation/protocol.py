@@ -13,12 +13,10 @@ from data_lib.base import Log
 from eval_lib.features import reference
 from eval_lib.features.extractors import Extractor
 from eval_lib.metrics import METRICS
+from eval_lib.model_metrics import OF_THE_MODEL
 from models.features import Features
 from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import choose
-
-OF_THE_MODEL = ("noise_error", "bits_per_dim")
-"""Metrics that look at the score and draw no samples."""
 
 
 def asked(config: Any) -> list[str]:
@@ -26,10 +24,10 @@ def asked(config: Any) -> list[str]:
     text = config.eval.metrics.replace(";", ",")
     names = [name.strip() for name in text.split(",") if name.strip()]
     if names == ["all"]:
-        return [*METRICS, "noise_error"]
-    known = {**METRICS, **dict.fromkeys(OF_THE_MODEL)}
+        return [*METRICS, *(name for name, metric in OF_THE_MODEL.items() if metric.in_all)]
+    known = [*METRICS, *OF_THE_MODEL]
     for name in names:
-        choose("eval.metrics", name, known)
+        choose("eval.metrics", name, dict.fromkeys(known))
     if not names:
         raise ValueError("eval.metrics must be all, or names of metrics, got nothing")
     return names

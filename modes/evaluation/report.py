@@ -10,9 +10,11 @@ import numpy as np
 
 from data_lib.transforms import to_unit
 from eval_lib import figures, pictures
+from eval_lib.metrics import METRICS
 from eval_lib.metrics.base import Numbers, chosen_rows
 from eval_lib.metrics.manifold import nearest
 from eval_lib.metrics.memorisation import MOST, flat
+from eval_lib.model_metrics import OF_THE_MODEL
 from modes.evaluation.cells import Cell
 from runtime_lib.files import atomic_write, atomic_write_json
 from runtime_lib.processes import by_the_first
@@ -160,7 +162,7 @@ def write(
 ) -> list[str]:
     """All files of a report, the JSON last: where it is, the others belong to it.
 
-    Returns lines for the user: the first number of each cell.
+    Returns lines for the user: the headlines of each cell's metrics.
     """
     rows = [_row(cell) for cell in cells]
     drawn = cells[0]
@@ -190,6 +192,7 @@ def _write(folder: Path, report: str, told: dict[str, Any], files: dict[str, Any
 
 def _headline(row: dict[str, Any]) -> str:
     numbers = {**row["metrics"], **{k: {"mean": v, "std": None} for k, v in row["model"].items()}}
-    shown = ("fid", "kid", "inception_score", "precision", "recall", "bits_per_dim")
+    shown = [name for metric in METRICS.values() for name in metric.headline]
+    shown += [name for metric in OF_THE_MODEL.values() for name in metric.headline]
     told = [f"{name} {_entry(numbers[name])}" for name in shown if name in numbers]
     return f"{row['name']}: {', '.join(told) or 'see the report'}"

@@ -28,7 +28,7 @@ from samplers import (
 from samplers.planned.forms import FORMS
 from samplers.planned.runge_kutta import TABLEAUS
 from sde_lib import VE, VP, KarrasVE, SubVP
-from tests.oracles import SDES, mixture_1d
+from tests.oracles import CONTINUOUS, REPEATING, mixture_1d
 from tests.samplers.exact import GivenNoise, Isotropic, marginal, run, variance
 from tests.slow import but_slow
 
@@ -171,9 +171,9 @@ FLOWS = {
 
 
 @pytest.mark.parametrize("name", ["euler_maruyama", "reverse_diffusion", "ancestral", *FLOWS])
-@pytest.mark.parametrize("sde", but_slow(["vp", "subvp", "ve", "edm"], "subvp", "edm"))
+@pytest.mark.parametrize("sde", but_slow(CONTINUOUS, *REPEATING & CONTINUOUS.keys()))
 def test_predictors_that_step_in_t_have_their_order_for_every_sde(sde, name):
-    equation, sampler = SDES[sde], {**STOCHASTIC, **FLOWS}[name]
+    equation, sampler = CONTINUOUS[sde], {**STOCHASTIC, **FLOWS}[name]
     end = float(equation.time_of_log_snr(jnp.asarray(-2 * jnp.log(0.05))))
     steps, errors = np.array([320, 640, 1280]), []
     for n in steps:
