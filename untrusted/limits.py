@@ -53,12 +53,10 @@ CHUNK_BYTES = 4 * MIB
 
 PICKLE_OPERATIONS = 250_000
 """Of all pickles in one file; the largest published checkpoint takes some 120,000."""
-PICKLE_ENTRIES = 2_000_000
-"""In all containers, what is shared counted as often as it is met."""
+PICKLE_ENTRIES = 500_000
+"""In all containers, what is shared counted as often as it is met; published ones have 60,000."""
 PICKLE_DEPTH = 100
 """Containers within each other; a snapshot of EDM has 20."""
-PICKLE_BYTES = 64 * MIB
-"""The instructions of a pickle in a zip; those of the largest published checkpoint take 2 MiB."""
 PICKLE_TEXT_BYTES = 4 * MIB
 """Texts, bytes and long integers that a pickle makes; the source in a snapshot takes 0.1 MiB."""
 INTEGER_BITS = 512
@@ -69,8 +67,14 @@ MSGPACK_DEPTH = 40
 """Maps and lists within each other; flax's states have 10."""
 SAFETENSORS_HEADER_BYTES = 8 * MIB
 """The JSON before the tensors; 200 bytes for each tensor, and the library's own limit is 100 MB."""
-SAFETENSORS_TENSORS = 20_000
-"""Tensors of a safetensors file; the raw and averaged weights of the largest network take 3,000."""
+SAFETENSORS_ITEMS = 400_000
+"""Values and keys in that JSON; 14 for each tensor."""
+TENSORS = 20_000
+"""Tensors of a file; the raw and averaged weights of the largest published network take 3,000."""
+NAME_CHARACTERS = 1_000
+"""Of the name of a tensor, or a key of a container; the longest published has 100."""
+NOISE_LEVELS = 100_000
+"""Of a model; the largest published has 2,000."""
 WEIGHT_BYTES = 64 * GIB
 """What a file of weights claims at most; the largest score_sde checkpoint has 1 GiB."""
 
