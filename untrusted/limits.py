@@ -84,10 +84,16 @@ PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Told by their content; a decoder of any other is never started."""
 PICTURE_PIXELS = 48 * MIB
 """Of one picture, and of all that are decoded at the same time: a camera's 50 million."""
+WEBP_COPIES = 4
+"""How many times its pixels the decoder of WEBP holds: it may have a fourth of them."""
 PICTURE_BYTES = 160 * MIB
 """A picture's file: that many pixels of three bytes, uncompressed, take 144 MiB."""
 PICTURE_SCANS = 16
 """How often a JPEG of `PICTURE_PIXELS` is gone over; a progressive one is about 10 times."""
+PICTURE_BLOCKS = 50_000
+"""Chunks, segments, blocks or tags of a picture; a PNG of 150 MiB in pieces of 8 KiB has 19,000."""
+PICTURE_HEADER_BYTES = 64 * KIB
+"""Comments before the sizes in a PPM; a camera's take 1 KiB."""
 PICTURE_TAG_BYTES = 32 * MIB
 """What the tags of a TIFF take together; a profile of colours takes 3."""
 PICTURE_EXIF_BYTES = 64 * KIB
