@@ -49,7 +49,7 @@ class Entry:
         """Raises UntrustedError if a stored entry is not what was written, by its checksum."""
         if checksum(self.packed) != self.crc:
             raise UntrustedError(
-                f"entry {plain(self.name)} of the zip is damaged (its CRC differs)"
+                f"entry {plain(self.name)} of the zip is damaged (its CRC differs): fetch it again"
             )
 
     def unpacked(self) -> Iterator[bytes | memoryview]:
@@ -74,7 +74,9 @@ class Entry:
                 break
             yield piece
         if (crc, done) != (self.crc, self.size):
-            raise UntrustedError(f"entry {name} of the zip is damaged (its CRC or length differs)")
+            raise UntrustedError(
+                f"entry {name} of the zip is damaged (its CRC or length differs): fetch it again"
+            )
 
     def _inflated(self) -> Iterator[bytes]:
         inflate, rest = zlib.decompressobj(-zlib.MAX_WBITS), b""

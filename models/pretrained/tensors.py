@@ -71,7 +71,10 @@ class Storage:
         if self.data is None:
             raise PretrainedError("the file lacks the numbers of a tensor")
         if self.check:
-            self.check()
+            try:
+                self.check()
+            except UntrustedError as error:
+                raise PretrainedError(str(error)) from error
             self.check = None
         return self.data
 
