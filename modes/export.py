@@ -27,8 +27,8 @@ class Trained(NamedTuple):
 
 
 def _safetensors(config: Any, trained: Trained, target: Path) -> list[str]:
-    """Raw and averaged parameters and every setting, in one file."""
-    flat = schema.flatten(config)
+    """Raw and averaged parameters and the settings that travel with them, in one file."""
+    flat = schema.of_model(schema.flatten(config))
     target.parent.mkdir(parents=True, exist_ok=True)
     safetensors_file.save(target, flat, trained.step, raw=trained.raw, ema=trained.ema)
     return []

@@ -79,7 +79,7 @@ def test_a_workdir_is_exported_as_one_file_bitwise(trained, tmp_path, capsys):
     assert main.main(arguments(folder, *export)) == 0
     assert f"exported step 7 to {target}" in capsys.readouterr().out
     found = safetensors_file.read(target)
-    assert (found.step, found.settings) == (7, schema.flatten(config))
+    assert (found.step, found.settings) == (7, schema.of_model(schema.flatten(config)))
     assert same(safetensors_file.tree(found.raw), state["params"])
     assert same(safetensors_file.tree(found.ema), state["ema"][0])
 

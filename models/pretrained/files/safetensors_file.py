@@ -3,7 +3,7 @@
 The header of a trained model has, beside the list of arrays, texts under these names:
 
     format   "score-sde-jax"         version  of this layout, 1
-    config   every setting, as JSON  step     updates made
+    config   settings, as JSON       step     updates made
     weights  "raw", "ema" or "raw,ema"
 
 and its arrays are named by their set and their place in the network, as
@@ -30,6 +30,7 @@ from safetensors.numpy import save_file
 import sde_lib
 from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
 from models.pretrained.files.tensors import Arrays, PretrainedError
+from models.pretrained.gate import updates
 from models.pretrained.safetensors_arrays import read_tensors
 from untrusted import UntrustedError, is_regular, parse_json, plain, shown
 
@@ -77,7 +78,7 @@ def save(
 
     Args:
       path: the file; its folder exists.
-      config: every setting, as {"section.key": value}.
+      config: settings, as {"section.key": value}; all of them are in the file for all to read.
       step: updates made.
       raw: the trained parameters, or None.
       ema: their running average, or None.
@@ -120,7 +121,7 @@ def recognises(path: Path | str) -> bool:
 
 
 def read(path: Path | str) -> Checkpoint:
-    """What `save` wrote: every setting, the step, and weights by their place in the network.
+    """What `save` wrote: settings, the step, and weights by their place in the network.
 
     Raises:
       PretrainedError: `path` is not such a file, is damaged, or is of a later version.
@@ -146,9 +147,9 @@ def read(path: Path | str) -> Checkpoint:
         why = plain(str(error), 100)
         raise PretrainedError(f"{name}: its header is damaged ({why})") from error
     found = {key.partition("/")[0] for key in arrays}
-    if found != set(sets) or not found <= {"raw", "ema"} or step < 0:
+    if found != set(sets) or not found <= {"raw", "ema"}:
         raise PretrainedError(f"{name}: its header does not agree with its arrays: damaged")
-    return Checkpoint(FORMAT, entries, _part(arrays, "raw"), _part(arrays, "ema"), step)
+    return Checkpoint(FORMAT, entries, _part(arrays, "raw"), _part(arrays, "ema"), updates(step))
 
 
 def params(weights: Mapping[str, np.ndarray], network: nn.Module, config: ConfigDict) -> Any:
