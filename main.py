@@ -249,6 +249,6 @@ if __name__ == "__main__":
     restart_with_malloc_kept()
     # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
-    # Into a file or a pipe, too, a line is there as soon as it is said.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # Into a file or a pipe, too, a line is there as soon as it is said; names may be any bytes.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     leave(main(sys.argv[1:]))
