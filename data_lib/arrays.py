@@ -69,8 +69,8 @@ def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> 
         ) from error
     if found.images is None:
         raise ValueError(
-            f"{setting}={_shown(path)} must have its images under one of {', '.join(members.IMAGES)}, it has "
-            f"{_listed(shapes) or 'nothing'}"
+            f"{setting}={_shown(path)} must have its images under one of "
+            f"{', '.join(members.IMAGES)}, it has {_listed(shapes) or 'nothing'}"
         )
     what = f"{setting}={_shown(path)}"
     return _contents(what, arrays, shapes, found, _stated(what, arrays, stated))
