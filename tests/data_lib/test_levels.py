@@ -66,7 +66,7 @@ def test_values_become_levels_or_lie_in_the_unit_interval(name):
 
 # (values, range, what the message must say)
 REFUSED = {
-    "masks": (ramp(143, np.uint8) % np.uint8(2), None, "no value is above 1: set data.range=0,1 or 0,255"),
+    "masks": (ramp(143, np.uint8) % np.uint8(2), None, "above 1: set data.range=0,1 or 0,255"),
     "digits": (ramp(16, np.uint8), None, "above 16: set data.range=0,16 or 0,255"),
     "7 bits": (ramp(127, np.uint8), None, "above 127: set data.range=0,127 or 0,255"),
     "classes and 255 for none": (np.where(ramp(20, np.uint8) > 18, np.uint8(255),
