@@ -55,6 +55,7 @@ def load(data_config: Any, *, log: Log = print) -> Splits:
     for part, images in (("training", splits.train), ("held-out", splits.test)):
         _check(images, config, f"{part} images of {splits.name}")
     _tell_copies(splits, log)
+    _tell_missing(splits, log)
     return splits
 
 
@@ -83,6 +84,16 @@ def _resolve(config: DataConfig) -> DataConfig:
             f"leave it at () for {config.dataset!r}"
         )
     return config
+
+
+def _tell_missing(splits: Splits, log: Log) -> None:
+    """Say which labels are held out only: a model cannot learn them."""
+    if splits.train.labels is None or splits.test.labels is None:
+        return
+    missing = np.setdiff1d(splits.test.labels, splits.train.labels)
+    if len(missing):
+        few = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+        log(f"no training images of {splits.name} have the labels {few}, which held-out ones have")
 
 
 def _check(images: Images, config: DataConfig, what: str) -> None:

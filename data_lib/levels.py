@@ -115,6 +115,8 @@ def _outside(what: str, least: float, most: float, stated: Stated) -> str:
     if not np.isfinite([least, most]).all():
         return told
     fits: list[Range] = [r for r in ((-1, 1), (0, 255)) if r[0] <= least and most <= r[1]]
+    if least.is_integer() and most.is_integer() and (least, most) not in fits:
+        fits.insert(0, (least, most))
     clipped = ", or 0,1 to clip it" if stated.clip else ""
     return f"{told}: scale it, or {stated.ask(*(fits or [(least, most)]))}{clipped}"
 

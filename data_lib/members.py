@@ -63,7 +63,8 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Members:
     images, labels = first(TRAIN, IMAGES, (3, 4)), first(TRAIN, LABELS, (1, 2))
     parts = tuple(part for part in HELD_OUT if first(part, IMAGES, (3, 4)))
     held_out = parts[0] if parts else TEST
-    test, test_labels = first(held_out, IMAGES, (3, 4)), first(held_out, LABELS, (1, 2))
+    test = first(held_out, IMAGES, (3, 4))
+    test_labels = first(held_out, LABELS, (1, 2)) if test else None
     taken = {images, labels, test, test_labels}
     left = tuple(name for name in shapes if name not in taken)
     return Members(images, labels, test, test_labels, left, parts)

@@ -79,6 +79,7 @@ REFUSED = {
                                                "data.range=-1,1"),
     "[0, 255]": (ramp(255, np.float32), None, "run from 0 to 255: scale it, or set "
                                               "data.range=0,255"),
+    "digits as floats": (ramp(16, np.float64), None, "set data.range=0,16 or 0,255"),
     "divided twice": (ramp(1 / 255, np.float64), None, "0 to 0.00392157: set data.range=0,0.00392"
                                                        " or 0,1"),
     "normalized": (ramp(2.5, np.float32, -2), None, "set data.range=-2,2.5"),

@@ -102,6 +102,7 @@ SAID = {
     "too large": ({"x": X, "y": Y + 2**40}, "y] must be 12 integers", False),
     "of one part": ({"x_train": X, "y_train": Y, "x_test": X}, "x_test] has no labels", False),
     "not used": ({"images": X, "labels": Y, "names": Y.astype(str)}, "names not used", True),
+    "labels of nothing": ({"x": X, "y": Y, "y_test": Y}, "y_test not used", True),
     "two of a kind": ({"x": X, "images": X, "labels": Y}, "x not used", True),
 }  # fmt: skip
 
@@ -115,6 +116,12 @@ def test_what_is_not_taken_is_said(tmp_path, name):
     for part in (splits.train, splits.test):
         assert (part.labels is not None) == labelled
         assert labelled or message in part.unlabelled
+
+
+def test_labels_that_are_held_out_only_are_said(tmp_path):
+    told: list[str] = []
+    load(save(tmp_path, x_train=X, y_train=Y, x_test=X[:2] // 2, y_test=[3, 9]), told.append)
+    assert told == ["no training images of x.npz have the labels 9, which held-out ones have"]
 
 
 def test_a_second_array_without_a_name_that_is_no_labels_is_said(tmp_path):
