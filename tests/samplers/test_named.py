@@ -8,12 +8,12 @@ import pytest
 import samplers
 from configs import vp_digits
 from configs.schema import get_default
+from modes.experiment import Experiment
 from samplers import IDDPM, Borrowed, Flow, Karras, Levels, PredictorCorrector
 from samplers.grids import iddpm_table
 from sde_lib import VE, VP, Gaussian, KarrasVE
 from tests.oracles import isotropic
 from tests.slow import but_slow
-from train_lib.experiment import Experiment
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from samplers import (
     SDEDPMSolverPP,
     UniPC,
 )
-from samplers.forms import FORMS
-from samplers.runge_kutta import TABLEAUS
+from samplers.planned.forms import FORMS
+from samplers.planned.runge_kutta import TABLEAUS
 from sde_lib import VE, VP, KarrasVE, SubVP
 from tests.oracles import SDES, mixture_1d
 from tests.samplers.exact import Isotropic, marginal, run, variance
