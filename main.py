@@ -274,6 +274,11 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
+def use_any_output() -> None:
+    """Into a file or a pipe, too, say a line at once, whatever bytes the names in it have."""
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
 def leave(code: int) -> NoReturn:
     """End this process with an exit code."""
     if code and "jax" in sys.modules:
@@ -287,6 +292,5 @@ if __name__ == "__main__":
     restart_with_malloc_kept()
     # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
-    # Into a file or a pipe, too, a line is there as soon as it is said.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    use_any_output()
     leave(main(sys.argv[1:]))

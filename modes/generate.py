@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import samplers
 from data_lib import Scaler
+from data_lib.arrays import RANGE
 from data_lib.base import patient
 from eval_lib import pictures
 from modes.experiment import SAMPLE_STREAM, Experiment
@@ -30,6 +31,8 @@ LABEL_STREAM = 2**32 - 1
 GRID_LIMIT = 256
 """Most images that one grid shows."""
 REPORT = "samples.json"
+STATED = {RANGE: np.asarray([0.0, 1.0], np.float32)}
+"""What is black and what is white in a file of samples, which may lie a little outside."""
 
 
 @dataclass(frozen=True)
@@ -191,11 +194,11 @@ def generate(
 ) -> dict[str, Any]:
     """Draw `total` samples into `folder`; returns the report that is also written there.
 
-    Leaves `samples.npz` (samples [n, h, w, c] in [0, 1], labels if any), `samples.png` (a grid),
-    `trajectory.gif` if frames were asked for, and `samples.json` (`identity`, NFE, images/s).
-    Finished batches are kept in `parts/` until all are there: the same command after a kill goes
-    on where it was; `identity` says what "the same" is. Finished samples of another identity, or
-    more of them, are moved aside to FOLDER_1, FOLDER_2, ...
+    Leaves `samples.npz` (samples [n, h, w, c] in [0, 1], as its `range` says, labels if any),
+    `samples.png` (a grid), `trajectory.gif` if frames were asked for, and `samples.json`
+    (`identity`, NFE, images/s). Finished batches are kept in `parts/` until all are there: the
+    same command after a kill goes on where it was; `identity` says what "the same" is. Finished
+    samples of another identity, or more of them, are moved aside to FOLDER_1, FOLDER_2, ...
     """
     set_aside(folder, _why_kept(folder, identity, total), log)
     kept = Parts(folder, {**identity, "batch_size": batch_size})
@@ -231,7 +234,7 @@ def _write(folder: Path, arrays: dict[str, np.ndarray], report: dict[str, Any]) 
     (folder / REPORT).unlink(missing_ok=True)
     (folder / "trajectory.gif").unlink(missing_ok=True)
     frames = arrays.pop("frames", None)
-    atomic_write(folder / "samples.npz", npz(arrays))
+    atomic_write(folder / "samples.npz", npz({**arrays, **STATED}))
     atomic_write(folder / "samples.png", pictures.grid_png(arrays["samples"][:GRID_LIMIT]))
     if frames is not None:
         gif = pictures.animation_gif(frames[:, : GRID_LIMIT // 4])

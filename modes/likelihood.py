@@ -24,7 +24,7 @@ from eval_lib.likelihood.estimators import Estimate, Estimator
 from eval_lib.likelihood.summary import headline, markdown, scales, summary
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.sample import load_score
-from runtime_lib import batches, sharding, workdir
+from runtime_lib import batches, data_record, sharding, workdir
 from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
 from runtime_lib.processes import by_the_first
 from runtime_lib.results import Arrays, Identity, Parts, npz, read_json, same, set_aside
@@ -159,7 +159,7 @@ def bits_per_dim_of(
     """Mean bits per dimension of `eval.split` with its standard error, and no files but the parts
     in FOLDER/likelihood; ValueError for continuous data, which has none."""
     config = experiment.config
-    images, name = chosen(config, splits)
+    images, name = chosen(config, splits, log)
     if images.levels is None:
         raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
     evaluator = make_evaluator(experiment, score, splits)
@@ -180,11 +180,11 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     """
     config = experiment.config
     workdir.check_model(folder, config)
-    splits = data_lib.load(config.data, log=log)
+    splits = data_record.load(config, folder, log)
     evaluator = make_evaluator(experiment, experiment.score, splits)  # refuses, before it restores
     score, step = load_score(experiment, folder, log)
     evaluator = make_evaluator(experiment, score, splits)
-    images, name = chosen(config, splits)
+    images, name = chosen(config, splits, log)
     settings = {**_settings(experiment, images, name), "step": step, "ema": config.sampling.ema}
     target, batch = folder / "likelihood", config.eval.batch_size
     devices = f"{jax.device_count()} {jax.default_backend()} device(s)"

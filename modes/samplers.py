@@ -21,15 +21,15 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-import data_lib
 import samplers
 from configs import command_line
 from eval_lib import figures
 from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
 from modes.experiment import Experiment
-from modes.generate import make_generator
+from modes.generate import STATED, make_generator
 from modes.sample import load_score
+from runtime_lib import data_record
 from runtime_lib.files import atomic_write, atomic_write_json
 from sde_lib import ModelScore
 
@@ -152,7 +152,7 @@ class Cells:
         """Keep a finished cell; its table is written last."""
         table, file = self._paths(entry, cell.budget)
         half = images.astype(np.float16)
-        atomic_write(file, lambda handle: np.savez(handle, samples=half))  # type: ignore[arg-type]
+        atomic_write(file, lambda handle: np.savez(handle, samples=half, **STATED))  # type: ignore[arg-type]
         atomic_write_json(table, {"identity": self._own(entry), "cell": asdict(cell)})
 
 
@@ -165,7 +165,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     config = experiment.config
     plans = list(_experiments(config))
     score, step = load_score(experiment, folder, log)
-    splits = data_lib.load(config.data, log=log)
+    splits = data_record.load(config, folder, log)
     distance = _distance(some(splits.train, REFERENCE))
     floor = distance(some(splits.test, REFERENCE))
     identity = {
