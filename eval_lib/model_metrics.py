@@ -12,10 +12,10 @@ import data_lib
 from data_lib.base import Log
 from data_lib.transforms import Scaler, to_unit
 from eval_lib import noise_error
-from eval_lib.likelihood import SETTINGS, bits_per_dim_of
 from eval_lib.metrics import Numbers
+from modes.experiment import LIKELIHOOD_STREAM, Experiment
+from modes.likelihood import SETTINGS, bits_per_dim_of
 from sde_lib import ModelScore
-from train_lib.experiment import LIKELIHOOD_STREAM, Experiment
 
 Curves = Mapping[str, list[float]]
 

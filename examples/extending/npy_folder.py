@@ -8,7 +8,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from models.pretrained.base import Checkpoint, Weights, as_params, paths_and_shapes
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.files.tensors import PretrainedError
 
 FAMILY = "npy folder"
 

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from models.pretrained import safetensors_file, torch_files
 from models.pretrained.base import MismatchError, Place, Shape, Weights, as_params
-from models.pretrained.tensors import Arrays, PretrainedError, Tensor
+from models.pretrained.files import safetensors_file, torch_files
+from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
 
 MOST_BYTES = 8 * 2**30
 """More than any of these networks weighs; an archive of zeros could claim anything."""
