@@ -6,13 +6,18 @@ repeats at length what two SDEs prove is marked as slow.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import sde_lib
 from configs.schema import get_default
 from sde_lib import SDE, Gaussian, Mixture
+from tests.slow import slow
 
 
 def _built(continuous: bool) -> dict[str, SDE]:
@@ -40,6 +45,20 @@ DISCRETE = {
 SDES = CONTINUOUS | DISCRETE
 REPEATING = set(SDES) - {"vp", "ve"}
 """All but one that keeps the variance and one that keeps the mean."""
+FURTHER = REPEATING - {"subvp", "edm", "vp discrete"}
+"""Those whose products with other tables are slow but for one: they come last, and cost most."""
+
+
+def pairs(others: Mapping[str, Any], quick: str) -> list[Any]:
+    """(SDE, other) of every SDE and every entry of another table, for `pytest.parametrize`."""
+    return [
+        pytest.param(
+            sde, other, id=f"{name}-{key}", marks=[slow] if name in FURTHER and key != quick else []
+        )
+        for key, other in others.items()
+        for name, sde in SDES.items()
+    ]
+
 
 MEAN, VARIANCE, DIMS = 0.7, 0.25, 16
 

@@ -21,7 +21,15 @@ from sde_lib import (
     TimeLabel,
 )
 from sde_lib.parametrization import Continuous
-from tests.oracles import REPEATING, SDES, correlated, isotropic, mixture_1d, mixture_2d
+from tests.oracles import (
+    FURTHER,
+    REPEATING,
+    SDES,
+    correlated,
+    isotropic,
+    mixture_1d,
+    mixture_2d,
+)
 from tests.slow import but_slow
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -62,6 +70,7 @@ CASES = {
 # here takes dopri8 in the log-SNR.
 SLOW = [c for c in CASES if c.endswith("mixture_2d")]
 SLOW += [f"{sde} correlated" for sde in REPEATING]
+SLOW += [f"{sde} mixture_1d" for sde in FURTHER]
 SLOW += ["vp mixture_1d tsit5", "vp mixture_1d dopri8"]
 
 
