@@ -11,17 +11,27 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from samplers.adaptive_adams import AdaptiveAdams
-from samplers.adaptive_sde import AdaptiveSDE
+from samplers.adaptive.adams import AdaptiveAdams
+from samplers.adaptive.integrate import INTEGRATORS
+from samplers.adaptive.ode import CLOCKS, AdaptiveODE
+from samplers.adaptive.sde import AdaptiveSDE
 from samplers.base import Corrector, Plan, Sampler, Samples, State, run, sample, sample_keys
 from samplers.correctors import BatchMean, Langevin, NoiseLevel, NormRatio, PerSample, Posterior
-from samplers.forms import FORMS, MEASURES
 from samplers.grids import IDDPM, Borrowed, Flow, Grid, Karras, Levels, LogSNR, Power, Uniform
-from samplers.integrate import INTEGRATORS
-from samplers.linear import LinearSampler
-from samplers.multistep import ERSDE, HIGHEST, AdamsBashforth, SASolver, SDEDPMSolverPP, UniPC
-from samplers.ode import CLOCKS, AdaptiveODE
 from samplers.pc import PredictorCorrector
+from samplers.planned.forms import FORMS, MEASURES
+from samplers.planned.linear import LinearSampler
+from samplers.planned.multistep import (
+    ERSDE,
+    HIGHEST,
+    AdamsBashforth,
+    SASolver,
+    SDEDPMSolverPP,
+    UniPC,
+)
+from samplers.planned.restart import Restart
+from samplers.planned.runge_kutta import Churn, RungeKutta
+from samplers.planned.singlestep import SEEDS, DPMSolver
 from samplers.predictors import (
     DDIM,
     Accelerated,
@@ -30,9 +40,6 @@ from samplers.predictors import (
     Idle,
     ReverseDiffusion,
 )
-from samplers.restart import Restart
-from samplers.runge_kutta import Churn, RungeKutta
-from samplers.singlestep import SEEDS, DPMSolver
 from sde_lib import Score, choose
 
 __all__ = [

@@ -15,10 +15,11 @@ from sde_lib.score import Condition, Score
 class ClassifierFree(Score):
     """The score of p(x) (p(x | c) / p(x))^weight, from one network that knows p and p(. | c).
 
-        prediction = without + weight (with - without)
+        prediction = with + (weight - 1) (with - without)
 
     for x_0 and noise alike (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, whose w is weight - 1). It is
-    the score of no process for other weights than 0 and 1, yet samples follow it. Outside of
+    the score of no process for other weights than 0 and 1, yet samples follow it; at these two it is
+    one of the predictions, to the last bit and whatever the other is. Outside of
     `least` <= sigma / alpha <= `most` the weight is 1 (Kynkaanniemi et al. 2024, arXiv:2404.07724, eq. 5).
     Both predictions are one evaluation of a batch of twice the size.
 
@@ -37,9 +38,9 @@ class ClassifierFree(Score):
         """The SDE of the wrapped score."""
         return self.score.sde
 
-    def marginal(self, t: Time) -> tuple[Time, Time]:
+    def snap(self, t: Time) -> Time:
         """As the wrapped score's."""
-        return self.score.marginal(t)
+        return self.score.snap(t)
 
     def predict(
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
@@ -54,5 +55,11 @@ class ClassifierFree(Score):
         inside = (sigma >= self.least * alpha) & (sigma <= self.most * alpha)
         weight = expand(jnp.where(inside, jnp.asarray(self.weight, x.dtype), 1.0), x)
         with_c, without = zip(*(jnp.split(both, 2) for both in found), strict=True)
-        x0, noise = (b + weight * (a - b) for a, b in zip(with_c, without, strict=True))
+        x0, noise = (_mixed(weight, a, b) for a, b in zip(with_c, without, strict=True))
         return x0, noise
+
+
+def _mixed(weight: Array, a: Float[Array, "b *d"], b: Float[Array, "b *d"]) -> Array:
+    """a + (weight - 1) (a - b); a and b themselves at 1 and 0, where 0 times infinity is none."""
+    between = a + (weight - 1) * (a - b)
+    return jnp.where(weight == 1, a, jnp.where(weight == 0, b, between))

@@ -39,9 +39,13 @@ class Score(abc.ABC):
     ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
         """(E[x_0 | x_t = x], E[eps | x_t = x]) from one evaluation."""
 
+    def snap(self, t: Time) -> Time:
+        """The time that the score takes t for: itself, or that of a level which it knows."""
+        return t
+
     def marginal(self, t: Time) -> tuple[Time, Time]:
         """(alpha, sigma) of the noise level that stands for t."""
-        return self.sde.marginal(t)
+        return self.sde.marginal(self.snap(t))
 
     def __call__(
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
@@ -88,9 +92,9 @@ class ModelScore(Score):
         sde, network = self.sde.split(params)
         return replace(self, params=network, sde=sde)
 
-    def marginal(self, t: Time) -> tuple[Time, Time]:
-        """(alpha, sigma) as the parametrization rounds t."""
-        return self.parametrization.marginal(self.sde, t)
+    def snap(self, t: Time) -> Time:
+        """As the parametrization rounds t."""
+        return self.parametrization.rounding.snap(t)
 
     def predict(
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
@@ -114,9 +118,9 @@ class Conditional(Score):
         """The SDE of the wrapped score."""
         return self.score.sde
 
-    def marginal(self, t: Time) -> tuple[Time, Time]:
+    def snap(self, t: Time) -> Time:
         """As the wrapped score's."""
-        return self.score.marginal(t)
+        return self.score.snap(t)
 
     def predict(
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None

@@ -22,11 +22,11 @@ from PIL import Image
 import main
 import models
 from configs import command_line
+from modes.experiment import Experiment
+from runtime_lib.checkpoints.store import Checkpoints
+from runtime_lib.files import WorkdirLock
 from tests import tiny
 from tests.zygote import Result, Run, run_all
-from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import Experiment
-from train_lib.files import WorkdirLock
 
 ROOT = Path(__file__).parents[1]
 

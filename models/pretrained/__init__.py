@@ -18,9 +18,13 @@ from ml_collections import ConfigDict
 
 import models
 import sde_lib
-from models.pretrained import diffusers, edm, safetensors_file, score_sde, score_sde_jax
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
+from models.pretrained.diffusers import directory as diffusers
+from models.pretrained.edm import snapshot as edm
+from models.pretrained.files import safetensors_file
 from models.pretrained.matching import adopted, config_of, disagreements, with_adopted
+from models.pretrained.score_sde import jax_checkpoint as score_sde_jax
+from models.pretrained.score_sde import torch_checkpoint as score_sde
 from models.score import template
 from sde_lib import ModelScore
 from untrusted import UntrustedError, check_regular, plain

@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict, FrozenConfigDict
 
 import models
-from models.pretrained.tensors import PretrainedError, shapes
+from models.pretrained.files.tensors import PretrainedError, shapes
 from untrusted import plain
 
 __all__ = ["Checkpoint", "Format", "MismatchError", "PretrainedError", "Row", "as_params",

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 import sde_lib
 from configs import schema
 from models.pretrained.base import Checkpoint
-from models.pretrained.tensors import PretrainedError
+from models.pretrained.files.tensors import PretrainedError
 from untrusted import plain, shown
 
 COMPARED = ("model.", "sde.", "training.continuous", "data.image_size", "data.num_channels",
