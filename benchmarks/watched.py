@@ -228,8 +228,10 @@ def _forked(reader: str, path: Path, watch: Watch) -> Outcome:
 def main() -> None:
     """Reads what it is told to until the input ends."""
     warnings.simplefilter("error")
-    for name in ("models.pretrained", "models.features", "eval_lib.features.reference",
-                 "data_lib.pictures", "untrusted.pictures"):  # fmt: skip
+    for name in (
+        "models.pretrained", "models.features", "eval_lib.features.reference",
+        "data_lib.pictures", "untrusted.pictures",
+    ):  # fmt: skip
         __import__(name)
     watch = Watch(Path(sys.argv[1]))
     reading = _forked if "--fork" in sys.argv else read

@@ -23,8 +23,8 @@ from models.pretrained.diffusers.config import settings
 from models.pretrained.diffusers.layout import layout
 from models.pretrained.diffusers.names import REPEATED, axes, modernized, names, to_theirs
 from models.pretrained.files import safetensors_file, torch_files
+from models.pretrained.files.safetensors_arrays import read_tensors
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
-from models.pretrained.safetensors_arrays import read_tensors
 from untrusted import UntrustedError, check_folder, limits, plain, read_json
 
 FAMILY = "diffusers"

@@ -29,9 +29,9 @@ from safetensors.numpy import save_file
 
 import sde_lib
 from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
+from models.pretrained.files.safetensors_arrays import read_tensors
 from models.pretrained.files.tensors import Arrays, PretrainedError
 from models.pretrained.gate import updates
-from models.pretrained.safetensors_arrays import read_tensors
 from untrusted import UntrustedError, is_regular, parse_json, plain, shown
 
 FAMILY = FORMAT = "score-sde-jax"
