@@ -14,8 +14,8 @@ from eval_lib.metrics import METRICS
 from eval_lib.metrics.base import Numbers, chosen_rows
 from eval_lib.metrics.manifold import nearest
 from eval_lib.metrics.memorisation import MOST, flat
-from eval_lib.model_metrics import OF_THE_MODEL
 from modes.evaluation.cells import Cell
+from modes.evaluation.model_metrics import OF_THE_MODEL
 from runtime_lib.files import atomic_write, atomic_write_json
 from runtime_lib.processes import by_the_first
 
