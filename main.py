@@ -40,9 +40,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from configs import command_line
-from train_lib.compiled import keep_compiled_programs
-from train_lib.cpu_devices import use_cpu_devices
-from train_lib.malloc import restart_with_malloc_kept
+from runtime_lib.start.compiled import keep_compiled_programs
+from runtime_lib.start.cpu_devices import use_cpu_devices
+from runtime_lib.start.malloc import restart_with_malloc_kept
 
 
 class Asked(NamedTuple):
@@ -58,14 +58,14 @@ class Asked(NamedTuple):
     export_to: str
     export_as: str
     peers: tuple[str | None, int | None, int | None] | None = None
-    """Of `train_lib.processes.Peers`; None: this process is alone."""
+    """Of `runtime_lib.processes.Peers`; None: this process is alone."""
 
 
 def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
     """A mode that is `module.function(experiment, workdir)`; imported when it is called."""
 
     def run(asked: Asked) -> int:
-        from train_lib.experiment import Experiment
+        from modes.experiment import Experiment
 
         mode = getattr(importlib.import_module(module), function)
         return mode(Experiment.of(asked.config), asked.workdir)
@@ -76,15 +76,15 @@ def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
 def _import(asked: Asked) -> int:
     if not asked.import_from:
         raise ValueError("--import_from must be given: the checkpoint to import")
-    from train_lib.importing import import_checkpoint
+    from modes.import_ import import_checkpoint
 
     override = partial(command_line.override, settings=asked.settings)
     return import_checkpoint(Path(asked.import_from), asked.workdir, asked.config, override)
 
 
 def _export(asked: Asked) -> int:
-    from train_lib.experiment import Experiment
-    from train_lib.exporting import LAYOUTS, export
+    from modes.experiment import Experiment
+    from modes.export import LAYOUTS, export
 
     if not asked.export_to:
         raise ValueError("--export_to must be given: the file or directory to write")
@@ -97,15 +97,15 @@ def _export(asked: Asked) -> int:
 
 
 MODES: dict[str, Callable[[Asked], int]] = {
-    "train": _of_experiment("train_lib.loop", "train"),
-    "sample": _of_experiment("eval_lib.sampling", "sample"),
-    "samplers": _of_experiment("eval_lib.compare", "compare"),
-    "eval": _of_experiment("eval_lib.evaluate", "evaluate"),
-    "stats": _of_experiment("eval_lib.evaluate", "stats"),
-    "likelihood": _of_experiment("eval_lib.likelihood", "likelihood"),
-    "encode": _of_experiment("eval_lib.latents", "encode"),
-    "interpolate": _of_experiment("eval_lib.latents", "interpolate"),
-    "profile": _of_experiment("train_lib.profiling", "profile"),
+    "train": _of_experiment("modes.train", "train"),
+    "sample": _of_experiment("modes.sample", "sample"),
+    "samplers": _of_experiment("modes.samplers", "compare"),
+    "eval": _of_experiment("modes.evaluate", "evaluate"),
+    "stats": _of_experiment("modes.evaluate", "stats"),
+    "likelihood": _of_experiment("modes.likelihood", "likelihood"),
+    "encode": _of_experiment("modes.latents", "encode"),
+    "interpolate": _of_experiment("modes.latents", "interpolate"),
+    "profile": _of_experiment("modes.profile", "profile"),
     "import": _import,
     "export": _export,
 }
@@ -171,7 +171,7 @@ def _peers(given: Any) -> tuple[str | None, int | None, int | None] | None:
 
 def _meet(peers: tuple[str | None, int | None, int | None]) -> None:
     """Join the other processes of this run; the first alone talks."""
-    from train_lib.processes import Peers, connect, is_first
+    from runtime_lib.processes import Peers, connect, is_first
 
     connect(Peers(*peers))
     if not is_first():
@@ -189,10 +189,10 @@ def _config(argument: str | None, settings: dict[str, str]) -> Any:
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
-    from train_lib.checkpoint import CheckpointError
-    from train_lib.files import WorkdirLockedError
-    from train_lib.loop import Diverged
-    from train_lib.workdir import WorkdirError
+    from modes.train import Diverged
+    from runtime_lib.checkpoints.store import CheckpointError
+    from runtime_lib.files import WorkdirLockedError
+    from runtime_lib.workdir import WorkdirError
 
     return ValueError, OSError, CheckpointError, WorkdirLockedError, WorkdirError, Diverged
 
@@ -203,7 +203,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    from train_lib.files import plain_reason
+    from runtime_lib.files import plain_reason
 
     if _out_of_memory(error):
         told = next(iter(str(error).strip().splitlines()), "MemoryError")[:150]
@@ -237,7 +237,7 @@ def _report(error: Exception) -> None:
 
 
 def _is_loss(error: Exception) -> bool:
-    from train_lib.processes import is_loss
+    from runtime_lib.processes import is_loss
 
     return is_loss(error)
 
@@ -274,10 +274,15 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
+def use_any_output() -> None:
+    """Into a file or a pipe, too, say a line at once, whatever bytes the names in it have."""
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
 def leave(code: int) -> NoReturn:
     """End this process with an exit code."""
     if code and "jax" in sys.modules:
-        from train_lib import processes
+        from runtime_lib import processes
 
         processes.leave(code)
     sys.exit(code)
@@ -287,6 +292,5 @@ if __name__ == "__main__":
     restart_with_malloc_kept()
     # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
-    # Into a file or a pipe, too, a line is there as soon as it is said.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    use_any_output()
     leave(main(sys.argv[1:]))

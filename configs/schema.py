@@ -46,6 +46,7 @@ NOT_NEGATIVE = Rule(lambda v: v >= 0, "zero or positive")
 FRACTION = Rule(lambda v: 0 <= v < 1, "in [0, 1)")
 RATES = Rule(lambda v: all(0 <= r < 1 for r in v), "a tuple of rates in [0, 1)")
 AXIS = Rule(lambda v: 0 < v <= 2**20 or v == -1, f"from 1 to {2**20:,}, or -1 for what is left")
+RANGE = Rule(lambda v: not v or (len(v) == 2 and v[0] < v[1]), "() or two ascending numbers")
 BOUNDARY = Rule(lambda v: 0 <= v < 1, "in [0, 1), where 0 stands for the SDE's own")
 SEED = Rule(lambda v: 0 <= v < 2**32, "from 0 to 4,294,967,295, 32 bits")
 UPDATES, PERIOD = whole(1, INT32), whole(0, INT32)
@@ -145,6 +146,10 @@ SETTINGS: dict[str, Setting] = {
     "data.data_dir": Setting("", ANY, "where the data is, or is kept; empty for the default"),
     "data.image_size": OfModel(32, SIDE, "pixels per side"),
     "data.num_channels": OfModel(3, whole(1, 1024), "1 for grey, 3 for colour"),
+    "data.range": Setting((), RANGE, "folder, array: values of black and white, as 0,255 or -1,1; "
+                          "(): as their types say"),
+    "data.changed": Setting("refuse", Rule(lambda v: v in ("refuse", "accept"), "refuse or accept"),
+                            "--mode train in a workdir whose data were others"),
     "data.crop": OfModel(0, whole(0, 2**20), "side of the square cut from a picture; 0: largest"),
     "data.filter": OfModel("bilinear", ANY, "of resizing: bilinear, bicubic"),
     "data.random_flip": OfModel(True, ANY, "flip training images left to right at random"),
@@ -237,6 +242,8 @@ SETTINGS: dict[str, Setting] = {
                               "posterior: share of the noise that is renewed"),
     "sampling.n_steps_each": OfModel(1, ROUNDS, "corrector steps per predictor step"),
     "sampling.norm": OfModel("noise_level", ANY, "langevin's norms: noise_level, sample, batch"),
+    "sampling.guidance_kind": Setting("classifier_free", ANY, "none or classifier_free; of every "
+                                      "mode that follows the score: samples, likelihoods, codes"),
     "sampling.guidance": OfModel(1.0, NOT_NEGATIVE, "classifier-free: weight of the class; 1: "
                                  "none, 0: no class (needs model.label_dropout in training)"),
     "sampling.guidance_min": OfModel(0.0, NOT_NEGATIVE, "least sigma / alpha that is guided"),
@@ -273,6 +280,8 @@ SETTINGS: dict[str, Setting] = {
                               "of statistics"),
     "eval.samples": Setting("", ANY, "--mode eval: a .npy or .npz file of samples, instead of "
                             "drawing them"),
+    "eval.range": Setting((), RANGE, "values of black and white in eval.samples and eval.images; "
+                          "(): as their types say"),
     "eval.quantize": Setting("round", ANY, "samples to levels: round (to the nearest) or truncate"),
     "eval.checkpoints": Setting("newest", ANY, "--mode eval: newest, all, or steps as '500,1000'"),
     "eval.ema_rates": Setting((), RATES, "--mode eval: averages to evaluate, 0 for the raw "

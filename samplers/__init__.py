@@ -11,17 +11,37 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from samplers.adaptive_adams import AdaptiveAdams
-from samplers.adaptive_sde import AdaptiveSDE
-from samplers.base import Corrector, Plan, Sampler, Samples, State, run, sample, sample_keys
+from samplers.adaptive.adams import AdaptiveAdams
+from samplers.adaptive.integrate import INTEGRATORS
+from samplers.adaptive.ode import CLOCKS, AdaptiveODE
+from samplers.adaptive.sde import AdaptiveSDE
+from samplers.base import (
+    Corrector,
+    Plan,
+    Sampler,
+    Samples,
+    State,
+    planned_evaluations,
+    run,
+    sample,
+    sample_keys,
+)
 from samplers.correctors import BatchMean, Langevin, NoiseLevel, NormRatio, PerSample, Posterior
-from samplers.forms import FORMS, MEASURES
 from samplers.grids import IDDPM, Borrowed, Flow, Grid, Karras, Levels, LogSNR, Power, Uniform
-from samplers.integrate import INTEGRATORS
-from samplers.linear import LinearSampler
-from samplers.multistep import ERSDE, HIGHEST, AdamsBashforth, SASolver, SDEDPMSolverPP, UniPC
-from samplers.ode import CLOCKS, AdaptiveODE
 from samplers.pc import PredictorCorrector
+from samplers.planned.forms import FORMS, MEASURES
+from samplers.planned.linear import LinearSampler
+from samplers.planned.multistep import (
+    ERSDE,
+    HIGHEST,
+    AdamsBashforth,
+    SASolver,
+    SDEDPMSolverPP,
+    UniPC,
+)
+from samplers.planned.restart import Restart
+from samplers.planned.runge_kutta import Churn, RungeKutta
+from samplers.planned.singlestep import SEEDS, DPMSolver
 from samplers.predictors import (
     DDIM,
     Accelerated,
@@ -30,9 +50,6 @@ from samplers.predictors import (
     Idle,
     ReverseDiffusion,
 )
-from samplers.restart import Restart
-from samplers.runge_kutta import Churn, RungeKutta
-from samplers.singlestep import SEEDS, DPMSolver
 from sde_lib import Score, choose
 
 __all__ = [
@@ -41,8 +58,8 @@ __all__ = [
     "EulerMaruyama", "Flow", "IDDPM", "Idle", "Karras", "Langevin", "Levels", "LogSNR",
     "NoiseLevel", "PerSample", "Plan", "Posterior", "Power", "PredictorCorrector", "Restart",
     "ReverseDiffusion", "RungeKutta", "SASolver", "SDEDPMSolverPP", "SEEDS", "Sampler",
-    "Samples", "State", "UniPC", "Uniform", "build", "build_times", "run", "sample",
-    "sample_keys",
+    "Samples", "State", "UniPC", "Uniform", "build", "build_times",
+    "planned_evaluations", "run", "sample", "sample_keys",
 ]  # fmt: skip
 
 Section = Any
@@ -243,8 +260,9 @@ def build(config: Section) -> Sampler:
 def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, " n"]:
     """The time grid from T to `eps` (0: the SDE's own).
 
-    As many steps as `nfe` evaluations allow, or `num_steps` (0: `num_scales`). Solvers that choose
-    their own steps stop on the way only for the corrector, `num_steps` times, and for frames.
+    As many steps as `nfe` evaluations of the network allow, or `num_steps` (0: `num_scales`).
+    Solvers that choose their own steps stop on the way only for the corrector, `num_steps` times,
+    and for frames.
     Raises ValueError for a grid that there cannot be.
     """
     sde = score.sde
@@ -276,7 +294,7 @@ def _within_budget(
     sampler = build(config)
 
     def cost(steps: int) -> int:
-        return sampler.plan(score, times(steps)).nfe + int(config.noise_removal)
+        return planned_evaluations(score, sampler.plan(score, times(steps)), config.noise_removal)
 
     low, high = 0, config.nfe
     while low < high:

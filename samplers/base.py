@@ -115,7 +115,7 @@ class Corrector(Sampler, Protocol):
 @pytree
 class Samples:
     """x: the samples [b, ...]; frames [f, b, ...]: states along the way, evenly spread, or None;
-    evaluations [b]: score evaluations that each sample took."""
+    evaluations [b]: network evaluations that each sample took, which is its NFE."""
 
     x: Float[Array, "b *d"]
     frames: Float[Array, "f b *d"] | None
@@ -136,6 +136,14 @@ def run(score: Score, plan: Plan, state: State) -> State:
     step = lambda state, row: (plan.method.step(score, state, row), None)
     length = None if plan.interval is None else len(plan.interval)
     return jax.lax.scan(step, plan.method.init(state), plan.rows, length)[0]
+
+
+def planned_evaluations(score: Score, plan: Plan, denoise: bool) -> int:
+    """Network evaluations of each sample, the denoised end included, as far as the plan can tell.
+
+    Those of the score times the network evaluations that one of them takes (`Score.evaluations`).
+    """
+    return (plan.nfe + int(denoise)) * score.evaluations
 
 
 def sample(
@@ -169,7 +177,7 @@ def sample(
     # Counted in steps, not in rows: the stages within a step are no states of the process.
     assert plan.interval is not None
     film_index = plan.interval * frames // plan.steps
-    known = plan.nfe + int(denoise)
+    known = planned_evaluations(score, plan, denoise)
     anonymous = replace(plan, interval=None, times=None, nfe=0)  # or grids share no program
     drawn = _sample(
         score, anonymous, film_index, times[-1], keys, start,
@@ -207,4 +215,4 @@ def _sample(
 
     (state, film), _ = jax.lax.scan(body, (state, film), (plan.rows, film_index))
     x = score.denoise(state.x, end) if denoise else state.x
-    return Samples(x, film if frames else None, state.evaluations)
+    return Samples(x, film if frames else None, state.evaluations * score.evaluations)

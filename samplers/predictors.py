@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from samplers.base import Plan, State
-from samplers.levels import Clock, Levels
-from samplers.linear import LinearSampler, Row
+from samplers.planned.levels import Clock, Levels
+from samplers.planned.linear import LinearSampler, Row
 from sde_lib import Score
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static

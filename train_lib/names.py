@@ -20,9 +20,9 @@ from models.layers.instance_norm import NORMS
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
 from models.refinenet import RELEASES
 from models.settings import ACTIVATIONS, DTYPES, NORMALIZATIONS
-from samplers.forms import FORMS
-from samplers.integrate import INTEGRATORS
-from samplers.ode import CLOCKS
+from samplers.adaptive.integrate import INTEGRATORS
+from samplers.adaptive.ode import CLOCKS
+from samplers.planned.forms import FORMS
 from train_lib.objective import LAWS, OBJECTIVES, WEIGHTINGS
 from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown

@@ -13,7 +13,7 @@ import numpy as np
 
 from configs import schema
 from models.pretrained.base import Checkpoint
-from models.pretrained.tensors import PretrainedError, Tensor
+from models.pretrained.files.tensors import PretrainedError, Tensor
 from untrusted import shown
 
 NAMED = 6

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval_lib import figures, pictures, results
-from train_lib.files import atomic_write, atomic_write_json
+from eval_lib import figures, pictures
+from runtime_lib import results
+from runtime_lib.files import atomic_write, atomic_write_json
 from untrusted import ours
 
 IMAGES = np.random.default_rng(0).uniform(size=(3, 8, 8, 1)).astype(np.float32)

@@ -13,12 +13,14 @@ import pytest
 import main
 import models
 from configs import command_line, schema
-from models.pretrained import PretrainedError, gate, open_checkpoint, safetensors_file
+from models.pretrained import PretrainedError, gate, open_checkpoint
 from models.pretrained.base import Checkpoint
-from models.pretrained.tensors import Storage, Tensor
+from models.pretrained.files import safetensors_file
+from models.pretrained.files.tensors import Storage, Tensor
+from modes import import_ as importing
+from modes.experiment import Experiment
 from tests import tiny
-from train_lib import importing, names
-from train_lib.experiment import Experiment
+from train_lib import names
 
 HOME = {name: setting for name, setting in schema.SETTINGS.items() if not setting.travels}
 PATHS_AND_PROGRAMS = (
