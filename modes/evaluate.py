@@ -11,9 +11,9 @@ from configs import schema
 from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
-from eval_lib.model_metrics import OF_THE_MODEL
 from modes.evaluation import protocol
 from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
+from modes.evaluation.model_metrics import OF_THE_MODEL
 from modes.evaluation.report import write
 from modes.experiment import Experiment
 from runtime_lib import data_record, workdir

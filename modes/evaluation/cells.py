@@ -22,9 +22,9 @@ from eval_lib.features.featuring import LEVELS, Featurer, quantize
 from eval_lib.features.reference import Reference
 from eval_lib.images import fingerprint, of_file
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
-from eval_lib.model_metrics import OF_THE_MODEL, Trained
 from modes.evaluation import protocol
 from modes.evaluation.draws import Drawn, Store, short
+from modes.evaluation.model_metrics import OF_THE_MODEL, Trained
 from modes.experiment import Experiment
 from modes.generate import make_generator
 from modes.sample import load_weights

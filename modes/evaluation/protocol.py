@@ -13,8 +13,8 @@ from data_lib.base import Log
 from eval_lib.features import reference
 from eval_lib.features.extractors import Extractor
 from eval_lib.metrics import METRICS, Moments
-from eval_lib.model_metrics import OF_THE_MODEL
 from models.features import Features
+from modes.evaluation.model_metrics import OF_THE_MODEL
 from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import choose
 
