@@ -18,6 +18,9 @@ from eval_lib.metrics import FeatureSet, Moments
 from untrusted import UntrustedError, open_regular, parse_json, plain, read_arrays, shown
 
 NAMES = ("mu", "sigma", "mu_s", "sigma_s", "pool", "pool_3", "logits", "labels", "info")
+ROUND_OFF = 1e-5
+"""Part of the trace by which a covariance may be asymmetric, or its eigenvalues below zero: sums in
+float32 bring some 1e-6 of it."""
 LARGEST = 1e30
 """Of any number: squares of larger ones go beyond what sums of them can hold."""
 
@@ -111,17 +114,25 @@ def _moments(
             f"{mean} must be [d] and {covariance} [d, d], they are {_outline(mu)} and "
             f"{_outline(sigma)}"
         )
-    # Round-off of float32 sums; a matrix whose pairs are no covariances is none either.
-    variances = sigma.diagonal()
-    slack = 1e-4 * max(float(variances.max()), 0.0)
-    bound = np.sqrt(np.maximum(variances, 0) + slack)
-    symmetric = np.abs(sigma - sigma.T).max() <= slack
-    if not symmetric or variances.min() < -slack or (np.abs(sigma) > np.outer(bound, bound)).any():
+    if not _is_covariance(sigma):
         raise ValueError(
-            f"{covariance} is no covariance: it must be symmetric with variances on its diagonal, "
-            "and no entry beyond the product of two deviations"
+            f"{covariance} is no covariance: it must be symmetric, without negative eigenvalues"
         )
     return Moments(count, mu, sigma)
+
+
+def _is_covariance(sigma: np.ndarray) -> bool:
+    """Check that a matrix is symmetric and positive semidefinite, but for float32's round-off."""
+    slack = ROUND_OFF * max(float(sigma.trace()), 0.0)
+    if np.abs(sigma - sigma.T).max() > slack:
+        return False
+    if not slack:
+        return not sigma.any()
+    try:
+        np.linalg.cholesky(sigma + slack * np.eye(len(sigma)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _numbers(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:

@@ -14,6 +14,7 @@ are: kernels are laid out [height, width, in, out] and [in, out].
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
 from models.pretrained.files.safetensors_arrays import read_tensors
 from models.pretrained.files.tensors import Arrays, PretrainedError
 from models.pretrained.gate import updates
-from untrusted import UntrustedError, is_regular, parse_json, plain, shown
+from untrusted import UntrustedError, is_regular, ours, parse_json, plain, shown
 
 FAMILY = FORMAT = "score-sde-jax"
 VERSION = 1
@@ -41,26 +42,32 @@ VERSION = 1
 def write_tensors(
     path: Path | str, tensors: Mapping[str, np.ndarray], texts: Mapping[str, str]
 ) -> None:
-    """Writes named arrays and a header of texts; readers see the old file or the whole new one.
+    """Writes named arrays and a header of texts into a new file, which is there when it is whole.
 
     Raises:
-      OSError: it cannot be written; an old file is then untouched.
+      FileExistsError: there is something already.
+      OSError: it cannot be written; nothing is then left behind.
     """
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    replace_file(Path(path), lambda temporary: save_file(arrays, temporary, dict(texts)))
+    create_file(Path(path), lambda temporary: save_file(arrays, temporary, dict(texts)))
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Puts what `write` makes of a temporary path in the place of `path`, all at once."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def create_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Gives what `write` makes of a temporary path the name `path`, all at once; never another's.
+
+    FileExistsError if anything has that name, also if it came while this was being written.
+    """
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    temporary = ours.temporary(path)
+    os.close(ours.create(temporary))  # with the rights of any new file, which `write` may tighten
     try:
-        temporary.touch()  # with the rights of any new file, which `write` may tighten
         mode = temporary.stat().st_mode
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(mode)
-        temporary.replace(path)
+        ours.put_new(temporary, path)
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
     finally:
@@ -85,7 +92,8 @@ def save(
 
     Raises:
       ValueError: neither raw nor ema is given.
-      OSError: the file cannot be written; an old one is then untouched.
+      FileExistsError: there is something already.
+      OSError: the file cannot be written; nothing is then left behind.
     """
     sets = {name: tree for name, tree in (("raw", raw), ("ema", ema)) if tree is not None}
     if not sets:
