@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from samplers.base import Plan, State
@@ -57,8 +56,7 @@ class AdaptiveAdams:
     order, stochastic = 3, False
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
-        rows = {"t": times[:-1], "s": times[1:]}
-        return Plan(self, rows, np.arange(len(times) - 1), np.asarray(times), 0)
+        return Plan.of_steps(self, times[:-1], times[1:])
 
     def init(self, state: State) -> State:
         """The history is the size of each sample's next step."""

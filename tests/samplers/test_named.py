@@ -8,7 +8,7 @@ import pytest
 import samplers
 from configs import vp_digits
 from configs.schema import get_default
-from samplers import IDDPM, Borrowed, Flow, Karras, Levels, PredictorCorrector
+from samplers import IDDPM, Borrowed, Flow, Indices, Karras, PredictorCorrector
 from samplers.grids import iddpm_table
 from sde_lib import VE, VP, Gaussian, KarrasVE
 from tests.oracles import isotropic
@@ -210,14 +210,14 @@ def test_iddpm_levels_are_those_of_its_cosine_schedule() -> None:
         IDDPM()(KarrasVE(0.002, 80.0), 5000, 80.0, 0.002)
 
 
-def test_levels_of_a_discrete_model() -> None:
-    level = lambda times: np.round(np.asarray(times) * 999).astype(int).tolist()
+def test_times_of_a_discrete_model() -> None:
+    index = lambda times: np.round(np.asarray(times) * 999).astype(int).tolist()
     sde = VP().discrete(1000)
-    assert level(Levels(1000)(sde, 4, 1.0, 0.0)) == [999, 799, 599, 399, 199]
-    assert level(Levels(1000, False)(sde, 4, 1.0, 0.0)) == [800, 600, 400, 200, 0]
-    assert float(Levels(1000, False)(sde, 4, 1.0, 0.01)[-1]) == pytest.approx(0.01)
+    assert index(Indices(1000)(sde, 4, 1.0, 0.0)) == [999, 799, 599, 399, 199]
+    assert index(Indices(1000, False)(sde, 4, 1.0, 0.0)) == [800, 600, 400, 200, 0]
+    assert float(Indices(1000, False)(sde, 4, 1.0, 0.01)[-1]) == pytest.approx(0.01)
     with pytest.raises(ValueError, match=r"below sde.num_scales = 1000.*got 1000"):
-        Levels(1000)(sde, 1000, 1.0, 1e-4)
+        Indices(1000)(sde, 1000, 1.0, 1e-4)
 
 
 def test_karras_with_rho_one_is_even_in_sigma() -> None:
