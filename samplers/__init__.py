@@ -23,13 +23,7 @@ from samplers.forms import MEASURES
 from samplers.grids import IDDPM, Borrowed, Flow, Indices, Karras, LogSNR, Power, Uniform
 from samplers.linear import LinearSampler, Rise, Row
 from samplers.multistep import ERSDE, AdamsBashforth, SASolver, SDEDPMSolverPP, UniPC
-from samplers.named import (
-    CHOOSE_THEIR_STEPS,
-    CORRECTORS,
-    GRIDS,
-    PREDICTORS,
-    PUBLISHED_NAMES,
-)
+from samplers.named import CORRECTORS, GRIDS, PREDICTORS, PUBLISHED_NAMES
 from samplers.ode import AdaptiveODE
 from samplers.one_step import MultiStage, OneStep, Step
 from samplers.pc import PredictorCorrector
@@ -46,7 +40,7 @@ from samplers.runge_kutta import Churn, RungeKutta
 from samplers.singlestep import SEEDS, DPMSolver, StochasticHeun
 
 __all__ = [
-    "CHOOSE_THEIR_STEPS", "CORRECTORS", "DDIM", "ERSDE", "GRIDS", "IDDPM", "MEASURES",
+    "CORRECTORS", "DDIM", "ERSDE", "GRIDS", "IDDPM", "MEASURES",
     "PREDICTORS", "PUBLISHED_NAMES", "SEEDS", "Accelerated", "AdamsBashforth", "AdaptiveAdams",
     "AdaptiveODE", "AdaptiveSDE", "Ancestral", "BatchMean", "Borrowed", "BudgetError", "Churn",
     "Corrector", "DPMSolver", "EulerMaruyama", "Flow", "Idle", "Indices", "Karras", "Langevin",

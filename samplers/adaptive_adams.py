@@ -53,7 +53,7 @@ class AdaptiveAdams:
     rtol: Number = 3e-4
     atol: Number = 3e-4
     max_tries: Number = 2_000
-    order, stochastic = 3, False
+    order, stochastic, adaptive = 3, False, True
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         return Plan.of_steps(self, times[:-1], times[1:])

@@ -57,7 +57,7 @@ class AdaptiveSDE:
     max_tries: Number = 2_000
     safety: Number = 0.9
     exponent: Number = 0.9
-    order, stochastic = 1, True
+    order, stochastic, adaptive = 1, True, True
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         return Plan.of_steps(self, times[:-1], times[1:])

@@ -105,6 +105,7 @@ class Sampler(Protocol):
 
     order: the order of convergence in the step size (weak order if stochastic; 0 for correctors,
     which converge to the marginal at a fixed time instead). stochastic: whether it draws noise.
+    adaptive: whether it chooses its own steps, so that the grid only says where to stop on the way.
     """
 
     @property
@@ -112,6 +113,9 @@ class Sampler(Protocol):
 
     @property
     def stochastic(self) -> bool: ...
+
+    @property
+    def adaptive(self) -> bool: ...
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         """What to do between neighbours of the falling grid `times`.

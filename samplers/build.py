@@ -9,14 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from samplers.base import Sampler
-from samplers.named import (
-    CHOOSE_THEIR_STEPS,
-    CORRECTORS,
-    GRIDS,
-    PREDICTORS,
-    PROBABILITY_FLOW,
-    PUBLISHED_NAMES,
-)
+from samplers.named import CORRECTORS, GRIDS, PREDICTORS, PROBABILITY_FLOW, PUBLISHED_NAMES
 from samplers.pc import PredictorCorrector
 from sde_lib import Score, choose
 from sde_lib.tables import made
@@ -74,7 +67,7 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
     def times(steps: int) -> Float[Array, " n"]:
         return jnp.asarray(grid(sde, steps, sde.T, end), jnp.float32)
 
-    adaptive = _name(config) in CHOOSE_THEIR_STEPS
+    adaptive = _predictor(config).adaptive
     if config.nfe and adaptive:
         raise ValueError(
             f"sampling.nfe must be 0 with sampling.predictor={config.predictor!r}, which takes as "

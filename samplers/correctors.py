@@ -84,7 +84,7 @@ class BatchMean:
 class AtFixedTime(abc.ABC):
     """A corrector whose row is a time t and its neighbour s. Holds no state."""
 
-    order, stochastic = 0, True
+    order, stochastic, adaptive = 0, True, False
     steps: int
     """How many times it moves at each."""
 

@@ -166,6 +166,8 @@ def _check_finite(table: Mapping[str, Float[np.ndarray, "r ..."]]) -> None:
 class LinearSampler(abc.ABC):
     """A sampler that is a rule for rows. Holds no state."""
 
+    adaptive = False
+
     @property
     @abc.abstractmethod
     def order(self) -> int:

@@ -205,7 +205,6 @@ PROBABILITY_FLOW = {
 }  # fmt: skip
 PUBLISHED_NAMES = {"ancestral_sampling": "ancestral"}
 """score_sde's names for the same predictors."""
-CHOOSE_THEIR_STEPS = ("ode", "adaptive_adams", "adaptive_sde")
 
 
 def _langevin(snr: float, n_steps_each: int, norm: str) -> Corrector:

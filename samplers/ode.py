@@ -139,7 +139,7 @@ class AdaptiveODE:
     clock: FlowClock = InLogSNR()
     shared: bool = static(default=False)
     max_steps: int = static(default=4096)
-    stochastic = False
+    stochastic, adaptive = False, True
 
     @property
     def _integrator(self) -> Integrator:

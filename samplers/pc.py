@@ -72,6 +72,10 @@ class PredictorCorrector:
     def stochastic(self) -> bool:
         return self.predictor.stochastic or self.corrector.stochastic
 
+    @property
+    def adaptive(self) -> bool:
+        return self.predictor.adaptive
+
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         predictor = self.predictor.plan(score, times)
         t, s = predictor.times[:-1], predictor.times[1:]

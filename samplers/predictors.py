@@ -158,7 +158,7 @@ class Idle:
     """x_s = x, without an evaluation: a predictor for corrector-only (annealed Langevin) sampling,
     as NCSN does, or a corrector that corrects nothing."""
 
-    order, stochastic = 0, False
+    order, stochastic, adaptive = 0, False, False
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         return self.at(score, times[:-1], times[1:])

@@ -35,8 +35,8 @@ def test_every_named_sampler_is_built_and_runs(c, pair) -> None:
     keys = samplers.sample_keys(jax.random.key(0), jnp.arange(200))
     c.grid = "karras"
     c.predictor, c.corrector = pair
-    c.num_steps = 4 if c.predictor in samplers.CHOOSE_THEIR_STEPS else 24
     sampler = samplers.build(c)
+    c.num_steps = 4 if sampler.adaptive else 24
     times = samplers.build_times(c, score, 1000)
     drawn = samplers.sample(score, sampler, times, keys, shape=(4,))
     assert int(drawn.evaluations[0]) > c.num_steps
@@ -49,8 +49,9 @@ def test_every_named_sampler_is_built_and_runs(c, pair) -> None:
 def test_every_named_sampler_is_built_and_planned(c, name) -> None:
     c.grid, c.predictor, c.num_steps = "karras", name, 24
     score = isotropic(VP())
-    plan = samplers.build(c).plan(score, samplers.build_times(c, score, 1000))
-    assert plan.nfe >= 24 or name in samplers.CHOOSE_THEIR_STEPS
+    sampler = samplers.build(c)
+    plan = sampler.plan(score, samplers.build_times(c, score, 1000))
+    assert plan.nfe >= 24 or sampler.adaptive
 
 
 def test_pairs_are_built_in_the_order_asked_for(c) -> None:
