@@ -18,9 +18,10 @@ Many processes are one run when each is given --coordinator, --num_processes and
 --distributed where a cluster tells them (docs/scaling.md).
 
 Every setting can be given as --config.section.key=value; configs/schema.py lists them all.
-Exit codes: 0 done, 2 bad input (one line says what; with SCORE_SDE_TRACEBACK=1 in the
-environment, a traceback says where), 3 another process of the run is gone, 130 and 143 stopped by
-Ctrl-C and SIGTERM.
+--config FILE.py and FILE.py:FUNCTION run what is in those files: of a stranger's, read them first.
+Exit codes: 0 done, 1 a fault of this program (its traceback is in a file, which is named), 2 bad
+input (one line says what; with SCORE_SDE_TRACEBACK=1 in the environment, a traceback says where),
+3 another process of the run is gone, 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -28,17 +29,20 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import io
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from configs import command_line
-from train_lib.compiled import keep_compiled_programs
-from train_lib.cpu_devices import use_cpu_devices
-from train_lib.malloc import restart_with_malloc_kept
+from runtime_lib.start.compiled import keep_compiled_programs
+from runtime_lib.start.cpu_devices import use_cpu_devices
+from runtime_lib.start.malloc import restart_with_malloc_kept
 
 
 class Asked(NamedTuple):
@@ -54,14 +58,14 @@ class Asked(NamedTuple):
     export_to: str
     export_as: str
     peers: tuple[str | None, int | None, int | None] | None = None
-    """Of `train_lib.processes.Peers`; None: this process is alone."""
+    """Of `runtime_lib.processes.Peers`; None: this process is alone."""
 
 
 def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
     """A mode that is `module.function(experiment, workdir)`; imported when it is called."""
 
     def run(asked: Asked) -> int:
-        from train_lib.experiment import Experiment
+        from modes.experiment import Experiment
 
         mode = getattr(importlib.import_module(module), function)
         return mode(Experiment.of(asked.config), asked.workdir)
@@ -72,15 +76,15 @@ def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
 def _import(asked: Asked) -> int:
     if not asked.import_from:
         raise ValueError("--import_from must be given: the checkpoint to import")
-    from train_lib.importing import import_checkpoint
+    from modes.import_ import import_checkpoint
 
     override = partial(command_line.override, settings=asked.settings)
     return import_checkpoint(Path(asked.import_from), asked.workdir, asked.config, override)
 
 
 def _export(asked: Asked) -> int:
-    from train_lib.experiment import Experiment
-    from train_lib.exporting import LAYOUTS, export
+    from modes.experiment import Experiment
+    from modes.export import LAYOUTS, export
 
     if not asked.export_to:
         raise ValueError("--export_to must be given: the file or directory to write")
@@ -93,15 +97,15 @@ def _export(asked: Asked) -> int:
 
 
 MODES: dict[str, Callable[[Asked], int]] = {
-    "train": _of_experiment("train_lib.loop", "train"),
-    "sample": _of_experiment("eval_lib.sampling", "sample"),
-    "samplers": _of_experiment("eval_lib.compare", "compare"),
-    "eval": _of_experiment("eval_lib.evaluate", "evaluate"),
-    "stats": _of_experiment("eval_lib.evaluate", "stats"),
-    "likelihood": _of_experiment("eval_lib.likelihood", "likelihood"),
-    "encode": _of_experiment("eval_lib.latents", "encode"),
-    "interpolate": _of_experiment("eval_lib.latents", "interpolate"),
-    "profile": _of_experiment("train_lib.profiling", "profile"),
+    "train": _of_experiment("modes.train", "train"),
+    "sample": _of_experiment("modes.sample", "sample"),
+    "samplers": _of_experiment("modes.samplers", "compare"),
+    "eval": _of_experiment("modes.evaluate", "evaluate"),
+    "stats": _of_experiment("modes.evaluate", "stats"),
+    "likelihood": _of_experiment("modes.likelihood", "likelihood"),
+    "encode": _of_experiment("modes.latents", "encode"),
+    "interpolate": _of_experiment("modes.latents", "interpolate"),
+    "profile": _of_experiment("modes.profile", "profile"),
     "import": _import,
     "export": _export,
 }
@@ -139,10 +143,21 @@ def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
             raise ValueError(f"--{name} must be given: see --help")
     if given.mode not in MODES:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
+    _check_workdir(given.workdir)
     others = (getattr(given, name) or "" for name in OWNERS)
     return given.mode, Asked(
         _config(given.config, settings), settings, Path(given.workdir), *others, _peers(given)
     )
+
+
+def _check_workdir(path: str) -> None:
+    """ValueError for a name that the library which writes checkpoints cannot be given."""
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"--workdir must be a path in UTF-8, got {path!r}: rename that folder, or give another"
+        ) from error
 
 
 def _peers(given: Any) -> tuple[str | None, int | None, int | None] | None:
@@ -156,7 +171,7 @@ def _peers(given: Any) -> tuple[str | None, int | None, int | None] | None:
 
 def _meet(peers: tuple[str | None, int | None, int | None]) -> None:
     """Join the other processes of this run; the first alone talks."""
-    from train_lib.processes import Peers, connect, is_first
+    from runtime_lib.processes import Peers, connect, is_first
 
     connect(Peers(*peers))
     if not is_first():
@@ -174,10 +189,10 @@ def _config(argument: str | None, settings: dict[str, str]) -> Any:
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
-    from train_lib.checkpoint import CheckpointError
-    from train_lib.files import WorkdirLockedError
-    from train_lib.loop import Diverged
-    from train_lib.workdir import WorkdirError
+    from modes.train import Diverged
+    from runtime_lib.checkpoints.store import CheckpointError
+    from runtime_lib.files import WorkdirLockedError
+    from runtime_lib.workdir import WorkdirError
 
     return ValueError, OSError, CheckpointError, WorkdirLockedError, WorkdirError, Diverged
 
@@ -188,7 +203,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    from train_lib.files import plain_reason
+    from runtime_lib.files import plain_reason
 
     if _out_of_memory(error):
         told = next(iter(str(error).strip().splitlines()), "MemoryError")[:150]
@@ -200,11 +215,29 @@ def _one_line(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return where + plain_reason(error)
     # Everything after the first line is for developers.
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return command_line.first_line(error) or type(error).__name__
+
+
+def _say(line: str) -> None:
+    """One line on stderr, whatever names of strangers' are in it."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print("".join(shown), file=sys.stderr)
+
+
+def _report(error: Exception) -> None:
+    """Name a fault that nobody foresaw, and keep its traceback where it can be found."""
+    kind = type(error).__name__
+    told = "".join(traceback.format_exception(error))
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="score_sde-", suffix=".txt", delete=False, errors="backslashreplace"
+    ) as file:
+        file.write(told)
+    _say(f"error: {kind}: {_one_line(error)}: a fault of this program, please report it with "
+         f"{file.name}, which has the traceback")  # fmt: skip
 
 
 def _is_loss(error: Exception) -> bool:
-    from train_lib.processes import is_loss
+    from runtime_lib.processes import is_loss
 
     return is_loss(error)
 
@@ -212,6 +245,9 @@ def _is_loss(error: Exception) -> bool:
 def main(arguments: Sequence[str]) -> int:
     """Parse, dispatch, and turn errors of the user's making into one line and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name need not be text that can be printed
+            stream.reconfigure(errors="backslashreplace")
     expected: tuple[type[Exception], ...] = (ValueError, OSError)
     asked = None
     try:
@@ -223,23 +259,30 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         if asked and asked.peers and _is_loss(error):
             reason = _one_line(error)[:100]
-            print(f"error: another process of this run is gone ({reason}): start all of them "
-                  "again with the same commands", file=sys.stderr)  # fmt: skip
+            _say(f"error: another process of this run is gone ({reason}): start all of them "
+                 "again with the same commands")  # fmt: skip
             return 3
-        told = isinstance(error, expected) or _out_of_memory(error)
-        if not told or os.environ.get("SCORE_SDE_TRACEBACK"):
+        if os.environ.get("SCORE_SDE_TRACEBACK"):
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        return 2
+        if isinstance(error, expected) or _out_of_memory(error):
+            _say(f"error: {_one_line(error)}")
+            return 2
+        _report(error)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
 
 
+def use_any_output() -> None:
+    """Into a file or a pipe, too, say a line at once, whatever bytes the names in it have."""
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
 def leave(code: int) -> NoReturn:
     """End this process with an exit code."""
     if code and "jax" in sys.modules:
-        from train_lib import processes
+        from runtime_lib import processes
 
         processes.leave(code)
     sys.exit(code)
@@ -249,6 +292,5 @@ if __name__ == "__main__":
     restart_with_malloc_kept()
     # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
-    # Into a file or a pipe, too, a line is there as soon as it is said.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    use_any_output()
     leave(main(sys.argv[1:]))

@@ -33,8 +33,9 @@ from benchmarks import random_weights
 from benchmarks.peer import Driver, PeerError
 from benchmarks.timing import Timing, summary, take_turns, timed
 from models.features import FeatureNetwork, dinov2, inception
-from train_lib import cpu_devices, sharding
-from train_lib.malloc import restart_with_malloc_kept
+from runtime_lib import sharding
+from runtime_lib.start import cpu_devices
+from runtime_lib.start.malloc import restart_with_malloc_kept
 
 Arrays = dict[str, np.ndarray]
 

@@ -39,8 +39,8 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import command
-from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import Experiment
+from modes.experiment import Experiment
+from runtime_lib.checkpoints.store import Checkpoints
 
 EVENTS = "moment", "file", "save", "evaluation", "data"
 FREQUENT = {

@@ -50,7 +50,7 @@ def at_file(after: float, workdir: str) -> None:
 
 def at_save(after: float, workdir: str) -> None:
     """Some time after the first save of a run began."""
-    from train_lib.checkpoint import Checkpoints
+    from runtime_lib.checkpoints.store import Checkpoints
 
     save = Checkpoints.save
 

@@ -29,15 +29,15 @@ import data_lib
 from benchmarks import command
 from benchmarks.peer import Peer, peer_spec
 from benchmarks.ways import REFERENCE_STEPS, Figure, Way, compare, rk45
-from eval_lib.bins import Bins
-from eval_lib.divergence import Hutchinson
-from eval_lib.flow import DensityField, ProbabilityFlow
-from eval_lib.sampling import load_score
+from eval_lib.likelihood.bins import Bins
+from eval_lib.likelihood.divergence import Hutchinson
+from eval_lib.likelihood.flow import DensityField, ProbabilityFlow
+from modes.experiment import Experiment
+from modes.sample import load_score
 from samplers import LogSNR
-from samplers.integrate import Tolerance
-from samplers.ode import CLOCKS, InLogSNR
+from samplers.adaptive.integrate import Tolerance
+from samplers.adaptive.ode import CLOCKS, InLogSNR
 from sde_lib import Score
-from train_lib.experiment import Experiment
 
 EPS = 1e-5
 WAYS = {

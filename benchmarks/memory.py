@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import command
 from configs import schema
-from train_lib.experiment import Experiment
+from modes.experiment import Experiment
 from train_lib.step import make_step
 
 CASES: tuple[dict[str, Any], ...] = (

@@ -22,11 +22,11 @@ import numpy as np
 import samplers
 from benchmarks import command
 from benchmarks.ways import REFERENCE_STEPS, Figure, Way, compare, rk45
-from eval_lib.sampling import load_score
+from modes.experiment import Experiment
+from modes.sample import load_score
 from samplers import AdaptiveODE
-from samplers.ode import CLOCKS
+from samplers.adaptive.ode import CLOCKS
 from sde_lib import Conditional, Score
-from train_lib.experiment import Experiment
 
 TOLERANCES = {
     "adams, log_snr": (1e-3, 3e-4, 2.5e-4, 2e-4, 1e-4),

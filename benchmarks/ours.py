@@ -14,12 +14,13 @@ import data_lib
 import models
 from benchmarks.timing import Timing, counted, timed
 from data_lib import Images
-from eval_lib.generate import make_generator
-from eval_lib.likelihood import make_evaluator
+from modes import preflight
+from modes.experiment import Experiment
+from modes.generate import make_generator
+from modes.likelihood import make_evaluator
+from modes.train import stack_batches
+from runtime_lib import sharding
 from sde_lib import ModelScore
-from train_lib import preflight, sharding
-from train_lib.experiment import Experiment
-from train_lib.loop import stack_batches
 from train_lib.step import make_step
 
 LEVELS = 256

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from train_lib import hardware, preflight
+from modes import preflight
+from runtime_lib import hardware
 
 SECONDS = 1.0
 """Of looking for each peak; where others use the machine, a longer while is steadier."""

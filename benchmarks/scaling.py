@@ -9,9 +9,9 @@ of its own; the layouts take turns, `--rounds` times, and medians are given. Pro
 between rounds as between any runs (the setting `compiled`). Strong scaling: the batch is
 `--batch_size` images in any layout; weak scaling: for each device.
 
-On a CPU a device is one thread (XLA_FLAGS as `train_lib/cpu_devices.py` sets it), so that there is
-something to gain up to the number of cores, and nothing beyond it. With `--accelerators` a process
-is shown the first devices of the machine, or one each, by CUDA_VISIBLE_DEVICES.
+On a CPU a device is one thread (XLA_FLAGS as `runtime_lib/start/cpu_devices.py` sets it), so that
+there is something to gain up to the number of cores, and nothing beyond it. With `--accelerators` a
+process is shown the first devices of the machine, or one each, by CUDA_VISIBLE_DEVICES.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 
 from benchmarks import command
 from configs import command_line
-from train_lib.cpu_devices import COUNT, FLAGS, ONE_THREAD
+from runtime_lib.start.cpu_devices import COUNT, FLAGS, ONE_THREAD
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("strong", "weak")

@@ -15,7 +15,7 @@ weights as they are before training, and measures what `main.py` runs:
 Numbers are medians of `--steps` warm repetitions. CPU seconds are summed over the threads of the
 process; on a shared machine they are steadier than wall time. On a CPU, peak memory is the resident
 set of the whole process, compilation included; elsewhere it is what the device's allocator reports.
-Operations per second (`train_lib.preflight`) are given as shares of what the devices reach in
+Operations per second (`modes.preflight`) are given as shares of what the devices reach in
 products of matrices and in 3x3 convolutions, measured before and after, and of their data sheet
 where that is known.
 
@@ -44,8 +44,8 @@ from benchmarks.ours import Ours
 from benchmarks.peer import PUBLISHED_TOLERANCE, Peer, peer_spec
 from benchmarks.timing import KINDS, summary, take_turns
 from configs.schema import flatten
-from train_lib.cpu_devices import use_cpu_devices
-from train_lib.malloc import restart_with_malloc_kept
+from runtime_lib.start.cpu_devices import use_cpu_devices
+from runtime_lib.start.malloc import restart_with_malloc_kept
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

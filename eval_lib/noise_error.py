@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from eval_lib import batches
+from runtime_lib import batches, sharding
 from sde_lib import ModelScore
-from train_lib import sharding
 
 LEVELS, MOST = 20, 1000
 """Noise levels, even in the log-SNR, and images of each split, at most."""

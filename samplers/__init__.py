@@ -4,8 +4,9 @@
 class and one row there.
 """
 
-from samplers.adaptive_adams import AdaptiveAdams
-from samplers.adaptive_sde import AdaptiveSDE
+from samplers.adaptive.adams import AdaptiveAdams
+from samplers.adaptive.ode import AdaptiveODE
+from samplers.adaptive.sde import AdaptiveSDE
 from samplers.base import (
     Corrector,
     Plan,
@@ -13,20 +14,29 @@ from samplers.base import (
     Sampler,
     Samples,
     State,
+    planned_evaluations,
     run,
     sample,
     sample_keys,
 )
 from samplers.build import BudgetError, build, build_times
 from samplers.correctors import BatchMean, Langevin, NoiseLevel, PerSample, Posterior
-from samplers.forms import MEASURES
 from samplers.grids import IDDPM, Borrowed, Flow, Indices, Karras, LogSNR, Power, Uniform
-from samplers.linear import LinearSampler, Rise, Row
-from samplers.multistep import ERSDE, AdamsBashforth, SASolver, SDEDPMSolverPP, UniPC
 from samplers.named import CORRECTORS, GRIDS, PREDICTORS, PUBLISHED_NAMES
-from samplers.ode import AdaptiveODE
-from samplers.one_step import MultiStage, OneStep, Step
 from samplers.pc import PredictorCorrector
+from samplers.planned.forms import MEASURES
+from samplers.planned.linear import LinearSampler, Rise, Row
+from samplers.planned.multistep import (
+    ERSDE,
+    AdamsBashforth,
+    SASolver,
+    SDEDPMSolverPP,
+    UniPC,
+)
+from samplers.planned.one_step import MultiStage, OneStep, Step
+from samplers.planned.restart import Restart
+from samplers.planned.runge_kutta import Churn, RungeKutta
+from samplers.planned.singlestep import SEEDS, DPMSolver, StochasticHeun
 from samplers.predictors import (
     DDIM,
     Accelerated,
@@ -35,9 +45,6 @@ from samplers.predictors import (
     Idle,
     ReverseDiffusion,
 )
-from samplers.restart import Restart
-from samplers.runge_kutta import Churn, RungeKutta
-from samplers.singlestep import SEEDS, DPMSolver, StochasticHeun
 
 __all__ = [
     "CORRECTORS", "DDIM", "ERSDE", "GRIDS", "IDDPM", "MEASURES",
@@ -47,5 +54,6 @@ __all__ = [
     "LinearSampler", "LogSNR", "MultiStage", "NoiseLevel", "OneStep", "PerSample", "Plan",
     "Posterior", "Power", "PredictorCorrector", "Program", "Restart", "ReverseDiffusion", "Rise",
     "Row", "RungeKutta", "SASolver", "SDEDPMSolverPP", "Sampler", "Samples", "State", "Step",
-    "StochasticHeun", "UniPC", "Uniform", "build", "build_times", "run", "sample", "sample_keys",
+    "StochasticHeun", "UniPC", "Uniform", "build", "build_times",
+    "planned_evaluations", "run", "sample", "sample_keys",
 ]  # fmt: skip

@@ -134,7 +134,7 @@ class Corrector(Sampler, Protocol):
 @pytree
 class Samples:
     """x: the samples [b, ...]; frames [f, b, ...]: states along the way, evenly spread, or None;
-    evaluations [b]: score evaluations that each sample took."""
+    evaluations [b]: network evaluations that each sample took, which is its NFE."""
 
     x: Float[Array, "b *d"]
     frames: Float[Array, "f b *d"] | None
@@ -155,6 +155,14 @@ def run(score: Score, plan: Plan, state: State) -> State:
     method = plan.program.method
     step = lambda state, row: (method.step(score, state, row), None)
     return jax.lax.scan(step, method.init(state), plan.program.rows)[0]
+
+
+def planned_evaluations(score: Score, plan: Plan, denoise: bool) -> int:
+    """Network evaluations of each sample, the denoised end included, as far as the plan can tell.
+
+    Those of the score times the network evaluations that one of them takes (`Score.evaluations`).
+    """
+    return (plan.nfe + int(denoise)) * score.evaluations
 
 
 def sample(
@@ -187,11 +195,12 @@ def sample(
     frames = min(frames, plan.steps)
     # Counted in steps, not in rows: the stages within a step are no states of the process.
     film_index = plan.interval * frames // plan.steps
+    known = planned_evaluations(score, plan, denoise)
     drawn = _sample(
         score, plan.program, film_index, times[-1], keys, start,
         shape=shape, denoise=denoise, frames=frames,
     )  # fmt: skip
-    return replace(drawn, evaluations=drawn.evaluations + plan.nfe + int(denoise))
+    return replace(drawn, evaluations=drawn.evaluations + known)
 
 
 @partial(jax.jit, static_argnames=("shape", "denoise", "frames"))
@@ -223,4 +232,4 @@ def _sample(
 
     (state, film), _ = jax.lax.scan(body, (state, film), (program.rows, film_index))
     x = score.denoise(state.x, end) if denoise else state.x
-    return Samples(x, film if frames else None, state.evaluations)
+    return Samples(x, film if frames else None, state.evaluations * score.evaluations)

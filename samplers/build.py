@@ -8,16 +8,21 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from samplers.base import Sampler
-from samplers.named import CORRECTORS, GRIDS, PREDICTORS, PROBABILITY_FLOW, PUBLISHED_NAMES
+from samplers.base import Sampler, planned_evaluations
+from samplers.named import (
+    CORRECTORS,
+    DETERMINISTIC,
+    GRIDS,
+    PC_ORDERS,
+    PREDICTORS,
+    PUBLISHED_NAMES,
+)
 from samplers.pc import PredictorCorrector
 from sde_lib import Score, choose
-from sde_lib.tables import made
+from sde_lib.tables import made, parameters
 
 Section = Any
 """The `sampling` section of an ml_collections ConfigDict."""
-
-PC_ORDERS = {"corrector_first": True, "predictor_first": False}
 
 
 class BudgetError(ValueError):
@@ -32,7 +37,9 @@ def _predictor(config: Section) -> Sampler:
     name = _name(config)
     row = choose("sampling.predictor", name, PREDICTORS)
     if config.probability_flow:
-        choose("sampling.predictor with sampling.probability_flow=True", name, PROBABILITY_FLOW)
+        have = lambda name, row: name in DETERMINISTIC or "probability_flow" in parameters(row)
+        flows = {name: row for name, row in PREDICTORS.items() if have(name, row)}
+        choose("sampling.predictor with sampling.probability_flow=True", name, flows)
     return made(row, config, predictor=name)
 
 
@@ -54,8 +61,9 @@ def build(config: Section) -> Sampler:
 def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, " n"]:
     """The time grid from T to `eps` (0: the SDE's own).
 
-    As many steps as `nfe` evaluations allow, or `num_steps` (0: `num_scales`). Solvers that choose
-    their own steps stop on the way only for the corrector, `num_steps` times, and for frames.
+    As many steps as `nfe` evaluations of the network allow, or `num_steps` (0: `num_scales`).
+    Solvers that choose their own steps stop on the way only for the corrector, `num_steps` times,
+    and for frames.
     Raises ValueError for a grid that there cannot be.
     """
     sde = score.sde
@@ -87,7 +95,7 @@ def _within_budget(
     sampler = build(config)
 
     def cost(steps: int) -> int:
-        return sampler.plan(score, times(steps)).nfe + int(config.noise_removal)
+        return planned_evaluations(score, sampler.plan(score, times(steps)), config.noise_removal)
 
     low, high = 0, config.nfe
     while low < high:

@@ -29,7 +29,8 @@ from sde_lib.pytree import pytree, static
 
 def squared_mean_ratio(score: Score, t: Time, s: Time) -> Time:
     """A of the module docstring, at most 1."""
-    return jnp.exp(-2 * jnp.abs(score.sde.log_alpha(t) - score.sde.log_alpha(s)))
+    earlier, later = jnp.minimum(t, s), jnp.maximum(t, s)
+    return jnp.exp(2 * score.sde.log_alpha_change(earlier, later))
 
 
 def _norms(x: Float[Array, "b *d"]) -> Float[Array, " b"]:

@@ -124,26 +124,35 @@ def iddpm_table() -> Float[np.ndarray, " 1000"]:
     return u[:-1]
 
 
+ON_A_LEVEL = 1e-5
+"""An end whose log(sigma / alpha) is as near to a level's is on it: round-off of float32."""
+
+
 @pytree
 class IDDPM:
     """Evenly spaced among iDDPM's thousand levels (Nichol & Dhariwal 2021; EDM's 'iddpm').
 
+    Of the L levels from one end to the other, counted from 0, those numbered round(i (L - 1) / n),
+    as in EDM's code, whose N = n + 1 levels they are; the ends themselves stand for the first and
+    the last.
+
     Raises:
-        ValueError: more steps than levels lie between the ends.
+        ValueError: more steps than there are from level to level.
     """
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         first, last = np.asarray(-0.5 * sde.log_snr(jnp.asarray([start, end])))
         table = np.log(iddpm_table())
-        table = table[(table < first) & (table > last)]
-        if len(table) < n - 1:
+        table = table[(table <= first + ON_A_LEVEL) & (table >= last - ON_A_LEVEL)]
+        most = max(len(table) - 1, 1)
+        if n > most:
             raise ValueError(
-                f"sampling.grid='iddpm' has {len(table)} levels between the ends, so that "
-                f"sampling.num_steps must be at most {len(table) + 1}, got {n}"
+                f"sampling.grid='iddpm' has {len(table)} levels from end to end, so that "
+                f"sampling.num_steps must be at most {most}, got {n}"
             )
-        chosen = np.floor(np.linspace(0, len(table) - 1, n + 1) + 0.5).astype(int)
-        times = sde.time_of_log_snr(-2 * jnp.asarray(table[chosen]))
-        return _with_exact_ends(times, start, end)
+        inner = np.round(np.arange(1, n) * ((len(table) - 1) / n)).astype(int)
+        levels = np.concatenate([[first], table[inner], [last]])
+        return _with_exact_ends(sde.time_of_log_snr(-2 * jnp.asarray(levels)), start, end)
 
 
 @pytree

@@ -7,19 +7,30 @@ and `num_scales`, how many times a discrete model has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from samplers.adaptive_adams import AdaptiveAdams
-from samplers.adaptive_sde import AdaptiveSDE
+from samplers.adaptive.adams import AdaptiveAdams
+from samplers.adaptive.integrate import INTEGRATORS
+from samplers.adaptive.ode import CLOCKS, AdaptiveODE
+from samplers.adaptive.sde import AdaptiveSDE
 from samplers.base import Corrector, Sampler
 from samplers.correctors import BatchMean, Langevin, NoiseLevel, NormRatio, PerSample, Posterior
-from samplers.forms import FORMS, MEASURES
 from samplers.grids import IDDPM, Borrowed, Flow, Grid, Indices, Karras, LogSNR, Power, Uniform
-from samplers.integrate import INTEGRATORS
-from samplers.linear import LinearSampler
-from samplers.multistep import ERSDE, HIGHEST, AdamsBashforth, SASolver, SDEDPMSolverPP, UniPC
-from samplers.ode import CLOCKS, AdaptiveODE
+from samplers.planned.forms import FORMS, MEASURES
+from samplers.planned.linear import LinearSampler
+from samplers.planned.multistep import (
+    ERSDE,
+    HIGHEST,
+    AdamsBashforth,
+    SASolver,
+    SDEDPMSolverPP,
+    UniPC,
+)
+from samplers.planned.restart import Restart
+from samplers.planned.runge_kutta import Churn, RungeKutta
+from samplers.planned.singlestep import SEEDS, DPMSolver, StochasticHeun
 from samplers.predictors import (
     DDIM,
     Accelerated,
@@ -28,11 +39,8 @@ from samplers.predictors import (
     Idle,
     ReverseDiffusion,
 )
-from samplers.restart import Restart
-from samplers.runge_kutta import Churn, RungeKutta
-from samplers.singlestep import SEEDS, DPMSolver, StochasticHeun
 from sde_lib import choose
-from sde_lib.tables import made, parameters
+from sde_lib.tables import made
 
 VARIANCES = {"posterior": 0.0, "kernel": 1.0}
 NORMS: dict[str, Callable[[], NormRatio]] = {
@@ -40,6 +48,7 @@ NORMS: dict[str, Callable[[], NormRatio]] = {
     "sample": PerSample,
     "batch": BatchMean,
 }
+PC_ORDERS = {"corrector_first": True, "predictor_first": False}
 STEP_CONTROLS = {"sample": False, "batch": True}
 SECOND_ORDERS = {"published": "midpoint", "exact": "exact"}
 BH = {"published": "bh2", "exact": "exact"}
@@ -198,11 +207,8 @@ DETERMINISTIC: dict[str, Callable[..., Sampler]] = {
     "none": Idle,
 }
 """Solvers of the probability flow (ddim and accelerated: unless asked for noise)."""
-PREDICTORS = {**STOCHASTIC, **DETERMINISTIC}
-PROBABILITY_FLOW = {
-    name: row for name, row in PREDICTORS.items()
-    if name in DETERMINISTIC or "probability_flow" in parameters(row)
-}  # fmt: skip
+PREDICTORS: Mapping[str, Callable[..., Sampler]] = ChainMap(DETERMINISTIC, STOCHASTIC)
+"""Both."""
 PUBLISHED_NAMES = {"ancestral_sampling": "ancestral"}
 """score_sde's names for the same predictors."""
 

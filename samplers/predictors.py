@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from samplers.base import Plan, State
-from samplers.levels import Levels, Schedule, steps
-from samplers.linear import LinearSampler, Row
-from samplers.one_step import OneStep, Step
+from samplers.planned.levels import Levels, Schedule, steps
+from samplers.planned.linear import LinearSampler, Row
+from samplers.planned.one_step import OneStep, Step
 from sde_lib import Score
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static

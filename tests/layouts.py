@@ -49,9 +49,9 @@ def _import(compiled: str) -> None:
     import matplotlib.pyplot  # noqa: F401
     import sklearn.datasets  # noqa: F401
 
-    import eval_lib.sampling  # noqa: F401
     import main  # noqa: F401
-    import train_lib.loop  # noqa: F401
+    import modes.sample
+    import modes.train  # noqa: F401
     from tests import tiny
 
     jax.config.update("jax_compilation_cache_dir", compiled)

@@ -4,6 +4,7 @@ The runs that must be killed are made once for the module (see `zygote`): a netw
 parameters on the digits, in real processes, real checkpoints, real signals.
 """
 
+import io
 import json
 import os
 import shutil
@@ -22,11 +23,11 @@ from PIL import Image
 import main
 import models
 from configs import command_line
+from modes.experiment import Experiment
+from runtime_lib.checkpoints.store import Checkpoints
+from runtime_lib.files import WorkdirLock
 from tests import tiny
 from tests.zygote import Result, Run, run_all
-from train_lib.checkpoint import Checkpoints
-from train_lib.experiment import Experiment
-from train_lib.files import WorkdirLock
 
 ROOT = Path(__file__).parents[1]
 
@@ -475,6 +476,14 @@ def test_an_unknown_argument_of_a_config_lists_the_known_ones(fails, tmp_path):
     config = f"{ROOT / 'configs' / 'vp_cifar.py'}:deeep"
     arguments = ["--config", config, "--mode", "train", "--workdir", str(tmp_path / "run")]
     fails(arguments, "bits, deep, fid, likelihood, ode_fid, smoke", "'deeep'")
+
+
+def test_lines_with_names_of_any_bytes_can_be_said(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "utf-8"))
+    main.use_any_output()
+    print("wrote", os.fsdecode(b"caf\xe9"))
+    assert raw.getvalue() == b"wrote caf\\udce9\n"
 
 
 def test_a_broken_picture_is_named(fails, tmp_path):

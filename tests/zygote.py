@@ -53,7 +53,7 @@ def fill_disk() -> None:
 
 
 def _at_save(step: int, before: Any = None, after: Any = None) -> None:
-    from train_lib.checkpoint import Checkpoints
+    from runtime_lib.checkpoints.store import Checkpoints
 
     save = Checkpoints.save
 
@@ -68,7 +68,7 @@ def _at_save(step: int, before: Any = None, after: Any = None) -> None:
 
 
 def _at_update(step: int, act: Any) -> None:
-    from train_lib import loop
+    from modes import train as loop
 
     stack = loop.stack_batches
     made = [0]
@@ -84,7 +84,7 @@ def _at_update(step: int, act: Any) -> None:
 
 def _poison(step: int) -> None:
     """The images of the update that follows `step` others are NaN, in whichever run makes it."""
-    from train_lib import loop
+    from modes import train as loop
 
     batches = loop.training_batches
 
@@ -131,7 +131,7 @@ def _when_removing(step: int) -> None:
 
 
 def _when_part_is_kept(step: int) -> None:
-    from eval_lib.results import Parts
+    from runtime_lib.results import Parts
 
     put = Parts.put
 
@@ -144,7 +144,7 @@ def _when_part_is_kept(step: int) -> None:
 
 
 def _full_disk_for_samples(step: int) -> None:
-    from eval_lib import generate
+    from modes import generate
 
     draw = generate.Generator.draw
 
@@ -234,9 +234,9 @@ def _serve() -> None:
     import matplotlib.pyplot  # noqa: F401
     import sklearn.datasets  # noqa: F401
 
-    import eval_lib.sampling  # noqa: F401
     import main  # noqa: F401
-    import train_lib.loop  # noqa: F401
+    import modes.sample
+    import modes.train  # noqa: F401
     from tests import tiny
 
     jax.config.update("jax_compilation_cache_dir", sys.argv[1])

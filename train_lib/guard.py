@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from models.layers.outline import once
+from models.layers.cpu.outline import once
 from sde_lib.pytree import pytree
 
 T = TypeVar("T")

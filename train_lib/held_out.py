@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 import data_lib
-from train_lib import sharding
+from runtime_lib import sharding
 from train_lib.step import Batch, Recipe
 
 SEED = 1

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from models.layers.outline import once
+from models.layers.cpu.outline import once
+from models.layers.cpu.together import norm
 from sde_lib import choose
-from train_lib.together import norm
 
 Section = Any
 """The `optim` section of an ml_collections ConfigDict."""
@@ -27,7 +27,7 @@ OPTIMIZERS: dict[str, Callable[[Section, optax.Schedule], optax.GradientTransfor
         lr, b1=c.beta1, b2=c.beta2, eps=c.eps, weight_decay=c.weight_decay
     ),
 }
-"""Elementwise, because the step gives them small arrays as one (`train_lib.together`)."""
+"""Elementwise, because the step gives them small arrays as one (`models.layers.cpu.together`)."""
 
 
 def learning_rate(config: Section, n_iters: int) -> optax.Schedule:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from models.layers.outline import outlined
+from models.layers.cpu.outline import outlined
+from models.layers.cpu.together import Gathering, norm
 from sde_lib import ModelScore
 from sde_lib.score import Condition
 from train_lib.augment import Augmentation
@@ -21,7 +22,6 @@ from train_lib.ema import EMA
 from train_lib.guard import Guard, choose
 from train_lib.objective import TrainingLoss
 from train_lib.state import TrainState
-from train_lib.together import Gathering, norm
 
 Batch = dict[str, Array]
 
@@ -138,7 +138,7 @@ def make_step(recipe: Recipe, placed: TrainState | None = None) -> Step:
     """step(state, batches [k, b, ...]) -> (state, metrics [k]): k updates in one call.
 
     The state given is donated. k is `training.n_jitted_steps`. placed: the sharding of each array
-    of the state (`train_lib.sharding.Layout`), which it keeps; None: XLA chooses.
+    of the state (`runtime_lib.sharding.Layout`), which it keeps; None: XLA chooses.
     """
 
     @partial(jax.jit, donate_argnums=0, out_shardings=(placed, None))

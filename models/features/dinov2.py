@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 from models.features import files
 from models.features.base import Features, pixel_values
 from models.pretrained.base import Place, Shape, Weights
-from models.pretrained.tensors import PretrainedError, shapes
+from models.pretrained.files.tensors import PretrainedError, shapes
 from sde_lib import pytree, static
 
 SIDE, PATCH = 224, 14

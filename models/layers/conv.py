@@ -30,11 +30,11 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from models.layers import winograd
+from models.layers.cpu import winograd
+from models.layers.cpu.outline import outlined
+from models.layers.cpu.winograd import Padding
 from models.layers.dense import shifted
-from models.layers.outline import outlined
 from models.layers.style import default_init
-from models.layers.winograd import Padding
 
 
 class Conv(nn.Module):

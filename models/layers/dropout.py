@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.layers.outline import outlined
+from models.layers.cpu.outline import outlined
 
 
 @partial(outlined, static_argnames=("shape", "keep"))

@@ -13,9 +13,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from models.layers.attend import Attend, auto
+from models.layers.cpu.outline import outlined
 from models.layers.dense import Dense
 from models.layers.norm import EPSILON, GroupNorm
-from models.layers.outline import outlined
 from models.layers.remat import Remat, kept
 from models.layers.resampling import Resampling
 

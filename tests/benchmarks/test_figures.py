@@ -6,7 +6,8 @@ import pytest
 from benchmarks import roofline, scaling, speed, ways
 from benchmarks.scaling import ONE, Layout
 from benchmarks.timing import Timing, counted, summary
-from train_lib import hardware, preflight
+from modes import preflight
+from runtime_lib import hardware
 
 
 def test_medians_are_of_the_warm_calls_per_unit_and_as_a_whole():

@@ -6,9 +6,9 @@ import pytest
 
 import models
 from configs import edm, schema
+from modes.experiment import Experiment
 from tests.slow import but_slow
 from train_lib.ema import EMA
-from train_lib.experiment import Experiment
 
 # As the authors' networks count, and for NCSN++ the 128 fixed frequencies, which they do not.
 SIZES = {

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 from configs import command_line, schema
+from modes.experiment import Experiment
 from tests.slow import but_slow
-from train_lib.experiment import Experiment
 from train_lib.step import make_step
 
 FOLDER = Path(schema.__file__).parent

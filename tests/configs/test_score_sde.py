@@ -11,7 +11,7 @@ import models
 import samplers
 import sde_lib
 from configs import command_line, published, schema, score_sde, subvp_cifar, ve_cifar, vp_cifar
-from train_lib.experiment import Experiment
+from modes.experiment import Experiment
 from train_lib.step import make_step
 
 TABLE = json.loads(Path(__file__).with_name("score_sde_published.json").read_text())

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 import models
 from configs.schema import get_default
-from models.pretrained import classifier, networks
+from models.pretrained.score_sde import classifier, networks
 
 FOLDER = Path(__file__).parents[1] / "golden" / "ncsn"
 CASES = json.loads((FOLDER / "cases.json").read_text())

@@ -21,8 +21,10 @@ from models.layers import conditions
 from models.layers.embeddings import Positional
 from models.layers.mappings import ADMMapping, SongMapping
 from models.layers.style import fan_in_init
-from models.pretrained import MismatchError, PretrainedError, edm, load, torch_files
-from models.pretrained.edm_settings import network_of, settings
+from models.pretrained import MismatchError, PretrainedError, load
+from models.pretrained.edm import snapshot as edm
+from models.pretrained.edm.settings import network_of, settings
+from models.pretrained.files import torch_files
 from sde_lib import ModelScore
 from tests import edm_snapshots
 from tests.slow import but_slow, slow

@@ -10,7 +10,8 @@ import pytest
 import models
 import sde_lib
 from models.apply import Apply
-from models.pretrained import MismatchError, networks
+from models.pretrained import MismatchError
+from models.pretrained.score_sde import networks
 from sde_lib import ModelScore
 from tests.models.ncsn_golden import (
     CASES,

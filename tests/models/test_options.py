@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import models
-from models.pretrained import networks
+from models.pretrained.score_sde import networks
 from tests.slow import but_slow
 
 OPTIONS = Path(__file__).parents[1] / "golden" / "options"

@@ -1,4 +1,7 @@
-"""Published networks have their published sizes, to the unit; tests/test_import.py has outputs."""
+"""Published networks have their published sizes, to the unit.
+
+Their outputs are in tests/modes/test_import.py.
+"""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from runtime_lib.cost import operations
 from tests.models.every import IMAGES, LABELS, NETWORKS, training
 from tests.slow import but_slow, slow
-from train_lib.cost import operations
 
 SHOWN = ("ncsnpp small",)
 
@@ -53,7 +53,7 @@ def found(name, sampling):
     quick = {"xla_backend_optimization_level": 0}
     of = training("ncsnpp small", remat=name, dropout=0.5)
     still = lambda params, x: of.network.apply({"params": params}, x, LABELS)
-    # As eval_lib.divergence does: several directions, one pass.
+    # As eval_lib.likelihood.divergence does: several directions, one pass.
     push = lambda p: jax.vmap(lambda v: jax.jvp(lambda x: still(p, x), (x,), (v,)))(
         jnp.stack([v, x])
     )

@@ -10,7 +10,8 @@ from flax import serialization
 from flax.traverse_util import unflatten_dict
 
 import models
-from models.pretrained import MismatchError, classifier
+from models.pretrained import MismatchError
+from models.pretrained.score_sde import classifier
 from models.wideresnet import whiten
 from tests.models.ncsn_golden import CLASSIFIERS, golden, make, relative, weights
 from tests.slow import slow

@@ -8,8 +8,8 @@ import pytest
 
 import samplers
 from samplers import AdaptiveAdams, AdaptiveODE, AdaptiveSDE, LogSNR, RungeKutta
-from samplers.integrate import INTEGRATORS
-from samplers.ode import CLOCKS, InLogSNR
+from samplers.adaptive.integrate import INTEGRATORS
+from samplers.adaptive.ode import CLOCKS, InLogSNR
 from sde_lib import VE, VP, Conditional, Score, SubVP, pytree
 from tests.oracles import DIMS, MEAN, VARIANCE, isotropic, mixture_1d
 from tests.slow import but_slow, slow

@@ -10,12 +10,12 @@ import optax
 import pytest
 
 from configs import edm
+from modes.experiment import Experiment
 from sde_lib import VP, ModelScore, Noise, Parametrization, TimeLabel
 from sde_lib.parametrization import Continuous
 from tests.slow import slow
 from train_lib.augment import LABELS, Augmentation, build, from_labels, transform
 from train_lib.ema import EMA
-from train_lib.experiment import Experiment
 from train_lib.step import Recipe
 from train_lib.times import UniformTime
 

@@ -1,0 +1,1 @@
+"""Features of images, in which metrics measure, and their statistics."""

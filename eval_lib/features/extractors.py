@@ -1,0 +1,195 @@
+"""What turns images into features; how a config names it.
+
+An extractor's network is a pytree, called as network(images) with images [b, h, w, c] in [0, 1] and
+giving `Features`. Its identity states all that the features depend on: statistics made by one
+extractor are never compared with features of another. A new one is one line in `EXTRACTORS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from data_lib import Images, Splits
+from data_lib.transforms import to_unit
+from eval_lib.features import digits_network
+from eval_lib.images import fingerprint
+from models.features import Features
+from sde_lib import choose
+from sde_lib.pytree import pytree, static
+
+COMPONENTS = 64
+"""Principal components, at most."""
+LARGEST_SCALE = 10.0
+
+Network = Callable[[Float[Array, "b h w c"]], Features]
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network and, in words and hashes, what its features depend on."""
+
+    network: Network
+    identity: str
+
+
+@pytree
+class Pixels:
+    """The values of all pixels."""
+
+    def __call__(self, images: Float[Array, "b h w c"]) -> Features:
+        return Features(images.reshape(len(images), -1))
+
+
+@pytree
+class Components:
+    """The leading principal components of reference images, scaled to unit variance there.
+
+    None is scaled by more than `LARGEST_SCALE` times the first, so that fine structure counts and
+    pixels that hardly ever vary do not.
+    """
+
+    centre: Float[Array, " p"]
+    axes: Float[Array, "p d"]
+
+    @classmethod
+    def of(cls, images: Float[np.ndarray, "n h w c"]) -> Components:
+        """Of `images`, in [0, 1]."""
+        flat = np.asarray(images, np.float64).reshape(len(images), -1)
+        centre = flat.mean(0)
+        _, deviations, axes = np.linalg.svd(flat - centre, full_matrices=False)
+        deviations = deviations[:COMPONENTS] / np.sqrt(len(flat))
+        scaled = np.maximum(deviations, deviations[0] / LARGEST_SCALE)
+        cast = lambda x: jnp.asarray(x, jnp.float32)
+        return cls(cast(centre), cast(axes[:COMPONENTS].T / scaled))
+
+    def __call__(self, images: Float[Array, "b h w c"]) -> Features:
+        flat = images.reshape(len(images), -1)
+        return Features(jnp.matmul(flat - self.centre[None], self.axes, precision="highest"))
+
+
+@pytree
+class OwnFunction:
+    """A user's function of images, which gives `Features` or their [b, d] alone."""
+
+    function: Callable[[Any], Any] = static()
+
+    def __call__(self, images: Float[Array, "b h w c"]) -> Features:
+        found = self.function(images)
+        return found if isinstance(found, Features) else Features(found)
+
+
+PCA_IMAGES = 5000
+"""Training images whose components are taken, at most."""
+
+
+def some(images: Images, most: int) -> Float[np.ndarray, "n h w c"]:
+    """At most so many images, drawn at random but always the same, in [0, 1]."""
+    order = np.random.default_rng(0).permutation(len(images))[:most]
+    return to_unit(images.pixels[np.sort(order)], images.levels)
+
+
+def _pixels(config: Any, splits: Splits) -> Extractor:
+    return Extractor(Pixels(), "pixels in [0, 1]")
+
+
+def _pca(config: Any, splits: Splits) -> Extractor:
+    network = Components.of(some(splits.train, PCA_IMAGES))
+    of = f"{splits.name} (train) sha256={fingerprint(splits.train)[:16]}"
+    return Extractor(network, f"{network.axes.shape[1]} principal components of {of}")
+
+
+def _digits(config: Any, splits: Splits) -> Extractor:
+    data = config.data
+    if (data.image_size, data.num_channels) != (8, 1):
+        raise ValueError(
+            "eval.extractor=digits is of 8x8 grey images, the config's are "
+            f"{data.image_size}x{data.image_size}x{data.num_channels}: use pca, pixels, inception, "
+            "dinov2, or a function of your own"
+        )
+    return Extractor(*digits_network.load())
+
+
+def _weights(config: Any, what: str) -> Path:
+    path = Path(config.eval.weights)
+    if not config.eval.weights or not path.is_file():
+        raise ValueError(
+            f"eval.weights must be the file of {what}, got {config.eval.weights!r}: download it "
+            "(docs/evaluation.md says where), or use eval.extractor=pca, which needs none"
+        )
+    return path
+
+
+def _inception(config: Any, splits: Splits) -> Extractor:
+    from models.features import load_inception
+
+    path = _weights(config, "the Inception network of 2015 (pt_inception-2015-12-05-6726825d.pth)")
+    return Extractor(*load_inception(path, config.eval.resize))
+
+
+def _dinov2(config: Any, splits: Splits) -> Extractor:
+    from models.features import load_dinov2
+
+    return Extractor(*load_dinov2(_weights(config, "DINOv2 (dinov2_vitl14_pretrain.pth)")))
+
+
+EXTRACTORS: dict[str, Callable[[Any, Splits], Extractor]] = {
+    "inception": _inception,
+    "dinov2": _dinov2,
+    "digits": _digits,
+    "pca": _pca,
+    "pixels": _pixels,
+}
+
+
+def _module(file: str) -> Any:
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _own(text: str) -> Extractor:
+    """FILE.py:FUNCTION."""
+    file, _, name = text.rpartition(":")
+    if not Path(file).is_file():
+        raise ValueError(f"eval.extractor: there is no file {file!r} to take {name!r} from")
+    try:
+        function = getattr(_module(file), name)
+    except Exception as error:  # it is the user's program, which may do anything
+        raise ValueError(
+            f"eval.extractor={text}: {type(error).__name__}: {str(error)[:150]}"
+        ) from error
+    if not callable(function):
+        raise ValueError(f"eval.extractor={text}: {name} must be a function of images [b, h, w, c]")
+    source = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    return Extractor(OwnFunction(function), f"{name} of {Path(file).name} sha256={source}")
+
+
+def build(config: Any, splits: Splits) -> Extractor:
+    """The extractor that `eval.extractor` names, or FILE.py:FUNCTION of the user's.
+
+    Raises ValueError, in the user's terms, for what there is not, OSError for files that cannot be
+    read.
+    """
+    name = config.eval.extractor
+    if ":" in name:
+        return _own(name)
+    return choose("eval.extractor", name, EXTRACTORS)(config, splits)
+
+
+@jax.jit
+def extract(network: Network, images: Float[Array, "b h w c"]) -> Features:
+    """`network(images)` in one compiled program."""
+    return network(images)

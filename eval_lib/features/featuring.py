@@ -1,0 +1,138 @@
+"""From images on the host to what metrics see of them: in batches, over all devices, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from tqdm import tqdm
+
+from data_lib.base import Log, patient
+from data_lib.transforms import to_unit
+from eval_lib.features.extractors import Extractor, extract
+from eval_lib.metrics import FeatureSet, Moments
+from runtime_lib import batches, sharding
+from runtime_lib.results import Arrays, Parts
+
+KEPT = 50_000
+"""Images of a larger set whose features are kept, beside the moments of all."""
+LEVELS = 256
+"""Of continuous data, once it is quantized."""
+
+
+def _round(x: np.ndarray, top: int) -> np.ndarray:
+    return np.rint(x * top)
+
+
+def _truncate(x: np.ndarray, top: int) -> np.ndarray:
+    return np.floor(x * top)
+
+
+QUANTIZE: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "round": _round,
+    "truncate": _truncate,
+}
+"""How a value times the highest level becomes a level: the nearest, as image files are written, or
+the one below, as score_sde's evaluation does."""
+
+
+def quantize(
+    x: Float[np.ndarray, "n h w c"], levels: int | None, rule: str
+) -> Shaped[np.ndarray, "n h w c"]:
+    """Values to integer levels: clipped to [0, 1], NaN black; 256 levels for continuous data."""
+    clipped, top = np.clip(np.nan_to_num(x), 0.0, 1.0), (levels or LEVELS) - 1
+    return QUANTIZE[rule](clipped, top).astype(np.uint8 if top < 256 else np.uint16)
+
+
+@dataclass(frozen=True)
+class Featurer:
+    """Features of batches of one size: every image by itself, whatever the batch it is in."""
+
+    extractor: Extractor
+    size: int
+    levels: int
+
+    def __call__(self, pixels: Shaped[np.ndarray, "n h w c"]) -> Arrays:
+        """Of at most `size` images in integer levels, as {pool, logits, spatial} without None."""
+        mesh = sharding.device_mesh()
+        rows = batches.numbers(0, self.size, len(pixels), mesh.size)
+        images = sharding.distribute(to_unit(pixels, self.levels)[rows], mesh)
+        network = sharding.on_mesh(self.extractor.network, mesh)
+        found = extract(network, images)._asdict()
+        return {k: sharding.collect(v)[: len(pixels)] for k, v in found.items() if v is not None}
+
+
+def streamed(
+    parts: Iterator[Arrays], images: np.ndarray | None, labels: np.ndarray | None, total: int
+) -> FeatureSet:
+    """The set of all parts, in their order: moments of all, features of `KEPT` of them.
+
+    Parts may be read from the disk one by one: no more than `KEPT` are in memory.
+    """
+    pool = spatial = None
+    kept: dict[str, list[np.ndarray]] = {"pool": [], "logits": []}
+    rows = _kept_rows(total)
+    first = 0
+    for batch in parts:
+        pool = _join(pool, batch["pool"])
+        if "spatial" in batch:
+            spatial = _join(spatial, batch["spatial"])
+        own = rows[(rows >= first) & (rows < first + len(batch["pool"]))] - first
+        for name, found in kept.items():
+            if name in batch:
+                found.append(batch[name][own])
+        first += len(batch["pool"])
+    assert pool is not None
+    arrays = {name: np.concatenate(found) for name, found in kept.items() if found}
+    pick = lambda x: None if x is None else x[rows]
+    return FeatureSet(
+        pool, arrays["pool"], arrays.get("logits"), spatial, pick(images), pick(labels)
+    )
+
+
+def _kept_rows(total: int) -> np.ndarray:
+    if total <= KEPT:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(0).permutation(total)[:KEPT])
+
+
+def _join(moments: Moments | None, x: np.ndarray) -> Moments:
+    own = Moments.of(x)
+    return own if moments is None else moments + own
+
+
+def features_of(
+    featurer: Featurer,
+    pixels: Shaped[np.ndarray, "n h w c"],
+    labels: np.ndarray | None,
+    parts: Parts,
+    what: str,
+    log: Log,
+    number: int = 0,
+) -> FeatureSet:
+    """Of images in their order, nothing dropped; finished batches are kept in `parts`.
+
+    number: of the first image, if they are some of more, so that each part has a name of its own.
+    """
+    total = len(pixels)
+    slices = [slice(k, min(k + featurer.size, total)) for k in range(0, total, featurer.size)]
+    names = [f"{number + rows.start:08d}_{rows.stop - rows.start}" for rows in slices]
+    if done := parts.done(names):
+        log(f"{done} of {len(names)} batches of features were there: going on from there")
+    tell = patient(log)
+
+    def every() -> Iterator[Arrays]:
+        bar = tqdm(zip(names, slices, strict=True), total=len(names), unit="batch",
+                   desc=what, disable=None)  # fmt: skip
+        for name, rows in bar:
+            arrays = parts.get(name)
+            if arrays is None:
+                arrays = featurer(pixels[rows])
+                parts.put(name, arrays)
+            if bar.disable:
+                tell(f"{what}: {rows.stop} of {total}")
+            yield arrays
+
+    return streamed(every(), pixels, labels, total)

@@ -1,0 +1,190 @@
+"""Reference statistics: what real images look like to an extractor, made once and kept.
+
+A file of ours holds, under the names that EDM (mu, sigma) and ADM (mu_s, sigma_s) use, the moments
+of all images, the features of up to 50,000 of them (pool, logits, labels), and `info`, JSON: the
+extractor with its hash, dataset, split, count and preprocessing. Files of EDM, of ADM, and
+score_sde's arrays of activations (pool_3) are read too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import data_lib
+from data_lib import Images
+from data_lib.base import Log
+from eval_lib.features.extractors import Extractor
+from eval_lib.features.featuring import LEVELS, Featurer, features_of, quantize
+from eval_lib.images import fingerprint
+from eval_lib.metrics import FeatureSet, Moments
+from runtime_lib import workdir
+from runtime_lib.files import atomic_write, plain_reason
+from runtime_lib.processes import by_the_first
+from runtime_lib.results import Arrays, Parts, load_npz, npz
+
+SPLITS = ("train", "test", "all")
+FOLDER = "reference"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The set, and all that is known of how it was made."""
+
+    features: FeatureSet
+    info: dict[str, Any]
+    path: Path
+
+
+def of_split(splits: data_lib.Splits, name: str) -> Images:
+    """Training images, held-out images, or all of them."""
+    if name != "all":
+        return getattr(splits, name)
+    train, test = splits.train, splits.test
+    both = train.labels is not None and test.labels is not None
+    labels = np.concatenate([train.labels, test.labels]) if both else None  # type: ignore[list-item]
+    return Images(np.concatenate([train.pixels, test.pixels]), labels, train.levels)
+
+
+def as_levels(images: Images, rule: str) -> Images:
+    """Integer levels: continuous images are quantized as samples are."""
+    if images.levels is not None:
+        return images
+    return Images(quantize(images.pixels, None, rule), images.labels, LEVELS)
+
+
+def describe(config: Any, extractor: Extractor, name: str, images: Images) -> dict[str, Any]:
+    """All that statistics of `images`, quantized, depend on."""
+    data = config.data
+    return {
+        "extractor": extractor.identity,
+        "dataset": name,
+        "split": config.eval.reference,
+        "count": len(images),
+        "sha256": fingerprint(images),
+        "preprocessing": {
+            "size": [data.image_size, data.image_size, data.num_channels],
+            "crop": data.crop,
+            "filter": data.filter,
+            "levels": images.levels,
+            "flips": False,
+        },
+    }
+
+
+def obtain(
+    config: Any, extractor: Extractor, splits: data_lib.Splits, folder: Path, log: Log = print
+) -> Reference:
+    """The reference that `eval.reference` asks for: a file's, or a split's, in FOLDER/reference.
+
+    A split's is made unless it is there already, of these very images and this extractor.
+
+    Raises:
+      ValueError: there is no such split or file, or it is of another extractor.
+      WorkdirError: it cannot be written.
+    """
+    asked = config.eval.reference
+    if asked not in SPLITS:
+        return read(Path(asked), extractor)
+    images = as_levels(of_split(splits, asked), config.eval.quantize)
+    info = describe(config, extractor, splits.name, images)
+    tag = hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()[:12]
+    slug = "".join(c if c.isalnum() else "_" for c in splits.name)
+    path = folder / FOLDER / f"{slug}_{asked}_{tag}.npz"
+    found = load_npz(path)
+    if found is not None and _info(found) == info:
+        return Reference(_features(found, path), info, path)
+    log(f"statistics of {len(images)} images of {splits.name} ({asked}), {extractor.identity}")
+    featurer = Featurer(extractor, config.eval.batch_size, images.levels or LEVELS)
+    identity = {**info, "batch_size": featurer.size}
+    try:
+        parts = Parts(folder / FOLDER / f"{slug}_{asked}_{tag}", identity)
+        what = f"{splits.name} ({asked})"
+        features = features_of(featurer, images.pixels, images.labels, parts, what, log)
+        atomic_write(path, npz(_arrays(features, info)))
+        parts.remove()
+        by_the_first(parts.folder.parent.rmdir)()
+    except OSError as error:
+        raise workdir.WorkdirError(
+            f"cannot write to {folder / FOLDER}, {plain_reason(error)} (finished batches are kept)"
+        ) from error
+    log(f"wrote {path}")
+    return Reference(features, info, path)
+
+
+def _arrays(features: FeatureSet, info: dict[str, Any]) -> Arrays:
+    found = {
+        "mu": features.moments.mean,
+        "sigma": features.moments.covariance,
+        "pool": features.pool,
+        "logits": features.logits,
+        "labels": features.labels,
+        "info": np.asarray(json.dumps(info)),
+    }
+    if features.spatial is not None:
+        found |= {"mu_s": features.spatial.mean, "sigma_s": features.spatial.covariance}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _info(arrays: Arrays) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(str(arrays["info"])))
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _moments(arrays: Arrays, mean: str, covariance: str, count: int | None) -> Moments | None:
+    if mean not in arrays or covariance not in arrays:
+        return None
+    as_float = lambda name: np.asarray(arrays[name], np.float64)
+    return Moments(count, as_float(mean), as_float(covariance))
+
+
+def _features(arrays: Arrays, path: Path) -> FeatureSet:
+    """Of any file that is understood; ValueError for one that is not."""
+    info = _info(arrays)
+    count = info["count"] if info else None
+    pool = arrays.get("pool", arrays.get("pool_3"))
+    moments = _moments(arrays, "mu", "sigma", count)
+    if moments is None and pool is not None and pool.ndim == 2:
+        moments = Moments.of(pool)
+    d = -1 if moments is None else moments.mean.size
+    if moments is None or moments.mean.shape != (d,) or moments.covariance.shape != (d, d):
+        raise ValueError(
+            f"{path} must have mu [d] and sigma [d, d], or activations pool_3 [n, d]; it has "
+            + (", ".join(f"{k} {list(v.shape)}" for k, v in arrays.items()) or "nothing")
+        )
+    if not (np.isfinite(moments.mean).all() and np.isfinite(moments.covariance).all()):
+        raise ValueError(f"{path}: its statistics are not finite")
+    spatial = _moments(arrays, "mu_s", "sigma_s", count)
+    logits = arrays.get("logits")
+    return FeatureSet(moments, pool, logits, spatial, labels=arrays.get("labels"))
+
+
+def read(path: Path, extractor: Extractor) -> Reference:
+    """A file of statistics; ValueError if it is none, or is known to be of another extractor."""
+    if not path.is_file():
+        raise ValueError(
+            f"eval.reference must be {', '.join(SPLITS)} or a .npz file of statistics, got {path}"
+        )
+    arrays = load_npz(path)
+    if arrays is None:
+        raise ValueError(f"eval.reference: {path} is not a .npz file, or is damaged")
+    features = _features(arrays, path)
+    info = _info(arrays) or {
+        "extractor": "the file does not say",
+        "dataset": path.name,
+        "count": features.moments.count or (None if features.pool is None else len(features.pool)),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    if _info(arrays) and info["extractor"] != extractor.identity:
+        raise ValueError(
+            f"{path} was made by another extractor ({info['extractor']}) than this one "
+            f"({extractor.identity}): use that one, or make statistics anew (--mode stats)"
+        )
+    return Reference(features, info, path)

@@ -1,0 +1,1 @@
+"""Log-likelihoods of data: the flow's, the bounds, and their units."""

@@ -1,0 +1,294 @@
+"""Estimators of log P of data: the exact likelihood and the bounds; how a config names them.
+
+Each is a pytree called as estimator(score, data, keys) with one key per example. `data` are integer
+levels, or continuous values in [0, 1]; what comes back is log P of the levels, or the log-density
+of the values, in nats per example. A new estimator is one class and one line in `ESTIMATORS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from data_lib import Scaler
+from eval_lib.likelihood import bounds
+from eval_lib.likelihood.bins import DEQUANTIZATIONS, LAYOUTS, Bins, Dequantization
+from eval_lib.likelihood.bounds import VARIANCES, Decoder, GaussianDecoder, LevelDecoder
+from eval_lib.likelihood.divergence import PROBES, TRACES, Trace
+from eval_lib.likelihood.flow import ProbabilityFlow, prior_mismatch, truncation
+from samplers.adaptive.integrate import INTEGRATORS, Tolerance
+from samplers.adaptive.ode import CLOCKS
+from samplers.grids import LogSNR
+from sde_lib import SDE, Score, choose
+from sde_lib.base import Number
+from sde_lib.pytree import pytree, static
+
+Moments = tuple[Float[np.ndarray, "*d"], Float[np.ndarray, "*d"]]
+"""Mean and variance of the data at each coordinate, in the network's range."""
+
+
+@pytree
+class Estimate:
+    """log_prob [b, p]: p estimates per example, in nats; terms: named parts of it or corrections
+    to it [b], in nats; evaluations [b] of the score."""
+
+    log_prob: Float[Array, "b p"]
+    terms: dict[str, Float[Array, " b"]]
+    evaluations: Int[Array, " b"]
+
+
+class Estimator(Protocol):
+    """See the module's docstring."""
+
+    def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate: ...
+
+
+class Filling(Protocol):
+    """From data to the x that stands for it."""
+
+    @property
+    def spread(self) -> bool:
+        """Whether x has a density; else a decoder has to give P."""
+
+    def __call__(
+        self, data: Array, keys: PRNGKeyArray
+    ) -> tuple[Float[Array, "b *d"], Float[Array, " b"]]:
+        """(x in the network's range, c in nats) with log P(data) >= log p(x) + c."""
+
+
+@pytree
+class Dequantized:
+    """Integer levels, spread over their bins: c = d log spacing - log q(u)."""
+
+    bins: Bins
+    law: Dequantization
+
+    spread = True
+
+    def __call__(
+        self, data: Int[Array, "b *d"], keys: PRNGKeyArray
+    ) -> tuple[Float[Array, "b *d"], Float[Array, " b"]]:
+        u, log_q = jax.vmap(lambda key: self.law.draw(key, data.shape[1:]))(keys)
+        x = self.bins.center(data) + self.bins.spacing * u
+        return x, data[0].size * jnp.log(self.bins.spacing) - log_q
+
+
+@pytree
+class Continuous:
+    """Values in [0, 1] as they are: c turns the density of the network's range into theirs."""
+
+    centered: bool = static()
+
+    spread = True
+
+    def __call__(
+        self, data: Float[Array, "b *d"], keys: PRNGKeyArray
+    ) -> tuple[Float[Array, "b *d"], Float[Array, " b"]]:
+        span = 2.0 if self.centered else 1.0
+        x = Scaler(self.centered)(data)
+        return x, jnp.full(len(data), data[0].size * np.log(span), x.dtype)
+
+
+@pytree
+class Middle:
+    """Integer levels in the middle of their bins, for a decoder that gives P itself: c = 0."""
+
+    bins: Bins
+
+    spread = False
+
+    def __call__(
+        self, data: Int[Array, "b *d"], keys: PRNGKeyArray
+    ) -> tuple[Float[Array, "b *d"], Float[Array, " b"]]:
+        return self.bins.center(data), jnp.zeros(len(data))
+
+
+FILL_STREAM, TRACE_STREAM, TERM_STREAM = 0, 1, 2
+"""Folded into an example's key: dequantization, probes or noise, and corrections are apart."""
+
+
+def _folded(keys: PRNGKeyArray, number: int | Array) -> PRNGKeyArray:
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
+def _log_mean_exp(log_probs: Float[Array, "k b p"]) -> Float[Array, "b p"]:
+    return jax.nn.logsumexp(log_probs, axis=0) - jnp.log(float(len(log_probs)))
+
+
+@pytree
+class FlowEstimator:
+    """`ProbabilityFlow.density` of filled data, `draws` fillings inside the logarithm.
+
+    Terms: `prior_mismatch` and `truncation` of `eval_lib.likelihood.flow`, of the first filling.
+    With probes, the noise of the trace is inside the logarithm too, which biases more than one draw
+    upwards.
+    """
+
+    flow: ProbabilityFlow
+    trace: Trace
+    filling: Filling
+    eps: Number
+    moments: Moments
+    draws: int = static(default=1)
+
+    def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
+        def draw(k: Array) -> tuple[Array, Array, Array]:
+            own = _folded(keys, k)
+            x, volume = self.filling(data, _folded(own, FILL_STREAM))
+            found = self.flow.density(score, x, self.eps, _folded(own, TRACE_STREAM), self.trace)
+            return found.log_prob + volume[:, None], found.z, found.evaluations
+
+        log_probs, z, evaluations = jax.lax.map(draw, jnp.arange(self.draws))
+        x, _ = self.filling(data, _folded(_folded(keys, 0), FILL_STREAM))
+        mean, variance = (jnp.asarray(m, x.dtype) for m in self.moments)
+        terms = {
+            "prior_mismatch": prior_mismatch(score.sde, z[0], mean, variance),
+            "truncation": truncation(
+                score, x, self.eps, _folded(keys, self.draws + TERM_STREAM), self.trace
+            ),
+        }
+        return Estimate(_log_mean_exp(log_probs), terms, jnp.sum(evaluations, axis=0))
+
+
+def _of_bound(bound: bounds.Bound, volume: Float[Array, " b"], evaluations: int) -> Estimate:
+    names = ("prior", "reconstruction", "diffusion")
+    terms = {name: -jnp.mean(getattr(bound, name), axis=1) for name in names}
+    return Estimate(
+        bound.log_prob + volume[:, None], terms, jnp.full(len(volume), evaluations, jnp.int32)
+    )
+
+
+@pytree
+class BoundEstimator:
+    """`bounds.sde_bound`. Terms: its three, as parts of log P."""
+
+    filling: Filling
+    decoder: Decoder
+    eps: Number
+    draws: int = static()
+
+    def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
+        x, volume = self.filling(data, _folded(keys, FILL_STREAM))
+        bound = bounds.sde_bound(
+            score, x, data, _folded(keys, TRACE_STREAM),
+            eps=self.eps, decoder=self.decoder, draws=self.draws,
+        )  # fmt: skip
+        return _of_bound(bound, volume, 2 * self.draws)
+
+
+@pytree
+class DiscreteBoundEstimator:
+    """`bounds.discrete_bound` on the rising `times`. Terms: its three, as parts of log P."""
+
+    filling: Filling
+    decoder: Decoder
+    times: Float[Array, " n"]
+    variance: str = static(default="posterior")
+
+    def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
+        x, volume = self.filling(data, _folded(keys, FILL_STREAM))
+        bound = bounds.discrete_bound(
+            score, x, data, _folded(keys, TRACE_STREAM),
+            times=self.times, decoder=self.decoder, variance=VARIANCES[self.variance],
+        )  # fmt: skip
+        return _of_bound(bound, volume, len(self.times))
+
+
+def build_flow(config: Any) -> ProbabilityFlow:
+    """The flow of a config's `eval` section. ValueError for names that are not known."""
+    c = config.eval
+    choose("eval.ode_solver", c.ode_solver, INTEGRATORS)
+    clock = choose("eval.ode_clock", c.ode_clock, CLOCKS)()
+    shared = choose("eval.step_control", c.step_control, {"sample": False, "batch": True})
+    tolerance = Tolerance(c.rtol, c.atol, shared, c.max_steps)
+    return ProbabilityFlow(tolerance, c.ode_solver, clock)
+
+
+def smallest_time(config: Any, sde: SDE) -> Number:
+    """`eval.eps`, or the SDE's own."""
+    return config.eval.eps or sde.t_min
+
+
+def _filling(config: Any, sde: SDE, levels: int | None) -> tuple[Filling, Decoder]:
+    """How the data is filled, and the decoder of what that gives."""
+    c, centered = config.eval, config.data.centered
+    if levels is None:
+        return Continuous(centered), GaussianDecoder()
+    choose("eval.bins", c.bins, LAYOUTS)
+    bins = Bins.of(c.bins, levels, centered)
+    law = choose("eval.dequantization", c.dequantization, {**DEQUANTIZATIONS, "none": None})
+    if law is None:
+        return Middle(bins), LevelDecoder(bins)
+    alpha, sigma = sde.marginal(jnp.asarray(smallest_time(config, sde), float))
+    return Dequantized(bins, law(sigma / (alpha * bins.spacing))), GaussianDecoder()
+
+
+def _flow(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+    c = config.eval
+    filling, _ = _filling(config, sde, levels)
+    if not filling.spread:
+        raise ValueError(
+            "eval.dequantization=none needs eval.likelihood=bound or discrete_bound: the flow has "
+            "a density, which integer levels must be spread over: use uniform or truncated_normal"
+        )
+    choose("eval.probe", c.probe, PROBES)
+    trace = choose("eval.trace", c.trace, TRACES)(c.probe, c.num_probes)
+    eps = smallest_time(config, sde)
+    return FlowEstimator(build_flow(config), trace, filling, eps, moments, c.importance_samples)
+
+
+def _one_draw(config: Any) -> None:
+    if config.eval.importance_samples != 1:
+        raise ValueError(
+            "eval.importance_samples must be 1 with a bound, which is one inside the logarithm"
+        )
+
+
+def _bound(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+    _one_draw(config)
+    eps = smallest_time(config, sde)
+    return BoundEstimator(*_filling(config, sde, levels), eps, config.eval.bound_draws)
+
+
+def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+    _one_draw(config)
+    steps, variance = config.eval.bound_steps, config.sampling.ancestral_variance
+    choose("sampling.ancestral_variance", variance, VARIANCES)
+    if steps:
+        times = LogSNR()(sde, steps, float(sde.T), float(smallest_time(config, sde)))[::-1]
+    elif not config.training.continuous:
+        times = jnp.arange(config.sde.num_scales) / (config.sde.num_scales - 1)
+    else:
+        raise ValueError(
+            "eval.likelihood=discrete_bound takes the levels of a model trained with "
+            "training.continuous=False: for this one give eval.bound_steps, or use bound"
+        )
+    return DiscreteBoundEstimator(*_filling(config, sde, levels), times, variance)
+
+
+ESTIMATORS: dict[str, Callable[[Any, SDE, int | None, Moments], Estimator]] = {
+    "flow": _flow,
+    "bound": _bound,
+    "discrete_bound": _discrete_bound,
+}
+
+
+def build(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+    """The estimator of a config for data of so many levels (None: continuous).
+
+    Raises ValueError, in the user's terms, for names that are not known, and for what the data or
+    the model does not have.
+    """
+    if config.eval.units == "bits_per_dim" and levels is None:
+        raise ValueError(
+            "eval.units=bits_per_dim is the code length of integer levels, and the data is "
+            "continuous: use eval.units=nats (a log-density of values in [0, 1])"
+        )
+    choose("eval.units", config.eval.units, {"bits_per_dim": None, "nats": None})
+    make = choose("eval.likelihood", config.eval.likelihood, ESTIMATORS)
+    return make(config, sde, levels, moments)

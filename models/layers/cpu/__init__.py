@@ -1,0 +1,1 @@
+"""Implementations and rewrites that only XLA's CPU backend needs."""

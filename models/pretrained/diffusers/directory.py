@@ -1,0 +1,178 @@
+"""diffusers directories: a UNet2DModel with its scheduler, read and written.
+
+    unet/config.json, unet/diffusion_pytorch_model.safetensors (or .bin), unet_ema/ likewise,
+    scheduler/scheduler_config.json, model_index.json
+
+or the first two and the scheduler's file in one directory, as the published DDPM models are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
+from models.pretrained.diffusers.config import settings
+from models.pretrained.diffusers.layout import layout
+from models.pretrained.diffusers.names import REPEATED, axes, modernized, names, to_theirs
+from models.pretrained.files import safetensors_file, torch_files
+from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
+from models.pretrained.safetensors_arrays import read_tensors
+from untrusted import UntrustedError, check_folder, limits, plain, read_json
+
+FAMILY = "diffusers"
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".safetensors": lambda path: read_tensors(path, named=False)[0].tensors,
+    ".bin": lambda path: torch_files.read(path, named=False),
+}
+WEIGHTS = {
+    f"diffusion_pytorch_model{half}{suffix}": reader
+    for suffix, reader in READERS.items()
+    for half in ("", ".fp16")
+}
+"""Names of a file of weights -> its reader; the first that is there is taken."""
+
+
+def recognises(path: Path | str) -> bool:
+    """Whether `path` is a directory with the config.json of a UNet2DModel, or a pipeline's.
+
+    Or with one that cannot be read, which `read` says why.
+    """
+    try:
+        return _unet_folder(Path(path)) is not None
+    except UntrustedError:
+        return True
+
+
+def read(path: Path | str) -> Checkpoint:
+    """The weights and settings of a pipeline or of its unet.
+
+    The weights are named as diffusers names them today. With a unet_ema beside the unet, these
+    are the running average and the raw weights; otherwise they are taken to be the average.
+
+    Raises:
+      PretrainedError: it is no such directory, a file in it is damaged, or an option has no
+        counterpart here; the message names it.
+      OSError: a file cannot be read.
+    """
+    try:
+        folder = _unet_folder(Path(path))
+        if folder is None:
+            raise PretrainedError(
+                "it must be a diffusers directory, with the config.json of a UNet2DModel in it or "
+                "in its unet/"
+            )
+        implied = settings(read_json(folder / "config.json"), _scheduler(folder))
+        weights = _weights(folder)
+        averaged = folder.with_name("unet_ema")
+        if folder.name == "unet" and _is_there(averaged):
+            return Checkpoint(FAMILY, implied, weights, _weights(averaged))
+        return Checkpoint(FAMILY, implied, None, weights)
+    except UntrustedError as error:
+        raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
+
+
+def params(
+    weights: Mapping[str, Any], network: nn.Module, config: ConfigDict
+) -> dict[str, dict[str, Any]]:
+    """The parameters of `network`, which `config` describes, from weights by diffusers' names.
+
+    Raises:
+      MismatchError: weights are missing, left over, or of other shapes.
+    """
+    wanted = paths_and_shapes(network, config)
+    places = {"/".join(path): path for path in wanted}
+    known = {places[place]: name for place, name in names(config, places).items()}
+    return as_params(weights, wanted, known, axes=axes)
+
+
+def export(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) -> list[str]:
+    """Writes a diffusers pipeline: unet/, scheduler/ and model_index.json.
+
+    Args:
+      config: of the model.
+      params: its parameters.
+      folder: the pipeline's directory, which must not exist or be empty.
+
+    Returns:
+      What whoever uses it should know, a sentence each.
+
+    Raises:
+      PretrainedError: diffusers has no such network, or an option of it that would be needed.
+      OSError: it cannot be written; nothing is then left behind.
+    """
+    files, folder = layout(config), Path(folder)
+    if (folder.is_dir() and any(folder.iterdir())) or folder.is_file():
+        raise PretrainedError(f"{folder} is there already: give a path that is not")
+    flat = safetensors_file.flatten(params)
+    arrays = {name: to_theirs(name, flat[path]) for path, name in names(config, flat).items()}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        for name, content in (
+            ("unet/config.json", files.unet),
+            ("scheduler/scheduler_config.json", files.scheduler),
+            ("model_index.json", files.pipeline),
+        ):
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        weights = temporary / "unet" / "diffusion_pytorch_model.safetensors"
+        safetensors_file.write_tensors(weights, arrays, {"format": "pt"})
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return files.notes
+
+
+def _unet_folder(path: Path) -> Path | None:
+    if not path.is_dir():
+        return None
+    for folder in (path, path / "unet"):
+        # The user named `path`, which may be a link; what is in it may not.
+        file = folder / "config.json"
+        there = (folder == path or _is_there(folder)) and os.path.lexists(file)
+        if there and read_json(file).get("_class_name") == "UNet2DModel":
+            return folder
+    return None
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether there is a folder of that name; UntrustedError for a link or a file."""
+    if not os.path.lexists(folder):
+        return False
+    check_folder(folder)
+    return True
+
+
+def _scheduler(folder: Path) -> dict[str, Any] | None:
+    beside = folder.parent / "scheduler" if folder.name == "unet" else folder / "scheduler"
+    for place in (folder, beside):
+        here = place == folder or _is_there(place)
+        if here and os.path.lexists(place / "scheduler_config.json"):
+            return read_json(place / "scheduler_config.json")
+    return None
+
+
+def _weights(folder: Path) -> Arrays:
+    for name, reader in WEIGHTS.items():
+        if os.path.lexists(folder / name):
+            weights = reader(folder / name)
+            if not isinstance(weights, Mapping) or not all(
+                isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
+            ):
+                raise PretrainedError(f"{name} must hold weights by name")
+            if len(weights) > limits.TENSORS:
+                raise PretrainedError(f"{name} has more than {limits.TENSORS:,} tensors: refused")
+            renamed = {modernized(key): weight for key, weight in weights.items()}
+            if "time_proj.weight" in renamed:
+                renamed.pop(REPEATED, None)
+            return Arrays(renamed)
+    raise PretrainedError(f"there is none of {', '.join(WEIGHTS)} in its {plain(folder.name)}")

@@ -1,0 +1,1 @@
+"""Containers of arrays, read without running anything in them."""

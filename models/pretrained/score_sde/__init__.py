@@ -1,0 +1,1 @@
+"""Checkpoints of score_sde's two repositories."""

@@ -1,0 +1,1 @@
+"""One file per `--mode`: what is built from a config, and run."""

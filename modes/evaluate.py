@@ -1,0 +1,123 @@
+"""`--mode eval` and `--mode stats`: samples measured against a reference, by a stated protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import data_lib
+from configs import schema
+from data_lib.base import Log
+from eval_lib.features import extractors, reference
+from eval_lib.features.featuring import QUANTIZE
+from eval_lib.model_metrics import OF_THE_MODEL
+from modes.evaluation import protocol
+from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
+from modes.evaluation.report import write
+from modes.experiment import Experiment
+from runtime_lib import data_record, workdir
+from runtime_lib.files import plain_reason
+from runtime_lib.results import read_json, same, set_aside
+from sde_lib import choose
+
+REPORT = "report.json"
+
+
+def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
+    """All that the numbers depend on."""
+    config = work.experiment.config
+    of_model = [metric for name, metric in OF_THE_MODEL.items() if name in work.metrics]
+    return {
+        "extractor": work.extractor.identity,
+        "reference": work.reference.info,
+        "metrics": list(work.metrics),
+        "not_computed": dict(skipped),
+        "num_samples": config.eval.num_samples,
+        "repeats": config.eval.repeats,
+        "quantize": config.eval.quantize,
+        "levels": work.levels,
+        "eps": config.eval.eps,
+        "likelihood": {k: config.eval[k] for metric in of_model for k in metric.settings},
+        "config": _training(config),
+        "of": [cell.identity for cell in cells],
+    }
+
+
+def _training(config: Any) -> dict[str, Any]:
+    """Every setting but those of sampling and evaluation, which are stated where they act."""
+    flat = schema.flatten(config)
+    return {k: v for k, v in flat.items() if not k.startswith(workdir.FREE_SECTIONS)}
+
+
+def _work(
+    experiment: Experiment, splits: data_lib.Splits, folder: Path, log: Log, **samples: bool
+) -> tuple[Work, dict[str, str]]:
+    """(what all cells share, the metrics left out); all that can be refused is, first."""
+    config = experiment.config
+    extractor = extractors.build(config, splits)
+    metrics, skipped = protocol.choose_metrics(config, extractor, splits, **samples)
+    ref = reference.obtain(config, extractor, splits, folder, log)
+    return Work(experiment, folder, splits, extractor, ref, metrics, log), skipped
+
+
+def stats(experiment: Experiment, folder: Path, log: Log = print) -> int:
+    """Reference statistics of `eval.reference` in FOLDER/reference; returns 0."""
+    config = experiment.config
+    if config.eval.reference not in reference.SPLITS:
+        raise ValueError(
+            f"eval.reference must be one of {', '.join(reference.SPLITS)} with --mode stats, "
+            f"got {config.eval.reference!r}"
+        )
+    choose("eval.quantize", config.eval.quantize, QUANTIZE)
+    workdir.create(folder)
+    splits = data_record.load(config, folder, log)
+    found = reference.obtain(config, extractors.build(config, splits), splits, folder, log)
+    log(f"{found.path}: {found.info['count']} images of {found.info['dataset']} "
+        f"({found.info['split']}), {found.info['extractor']}")  # fmt: skip
+    return 0
+
+
+def _asked(
+    config: Any, splits: data_lib.Splits, folder: Path, log: Log
+) -> tuple[Callable[[Work], list[Cell]], dict[str, bool]]:
+    """(what makes the cells, what their samples have): of a file of samples, or of checkpoints."""
+    if config.eval.samples:
+        drawn = given(config, splits.train.levels, log)
+        of_file = {"labelled": drawn.labels is not None, "model": False}
+        return lambda work: [given_cell(work, drawn)], of_file
+    workdir.check_model(folder, config)
+    averages, steps = protocol.averages(config), protocol.steps(config, folder, log)
+    models = [(step, *average) for step in steps for average in averages]
+    of_model = {"labelled": config.model.num_classes > 0, "model": True}
+    return lambda work: [model_cell(work, *model) for model in models], of_model
+
+
+def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
+    """Fill FOLDER/evaluation: report.md, report.json and pictures; returns 0.
+
+    Samples (as levels) and their features stay in FOLDER/evaluation/draws, so that the same
+    command goes on after a kill, and other metrics need no new samples.
+    """
+    config = experiment.config
+    choose("eval.quantize", config.eval.quantize, QUANTIZE)
+    protocol.asked(config)
+    splits = data_record.load(config, folder, log)
+    make, samples = _asked(config, splits, folder, log)
+    work, skipped = _work(experiment, splits, folder, log, **samples)
+    target = folder / FOLDER / "report"
+    try:
+        cells = make(work) + ([held_out_cell(work)] if config.eval.held_out else [])
+        told = _protocol(work, skipped, cells)
+        old = read_json(target / REPORT)
+        other = old is not None and not same(old, {"protocol": told})
+        set_aside(target, "a report of other settings" if other else None, log)
+        target.mkdir(parents=True, exist_ok=True)
+        for line in write(target, REPORT, told, cells, work.real("train")):
+            log(line)
+    except OSError as error:
+        raise workdir.WorkdirError(
+            f"cannot write to {folder / FOLDER}, {plain_reason(error)} (what is finished is kept)"
+        ) from error
+    log(f"wrote {target}: report.md, report.json and pictures")
+    return 0

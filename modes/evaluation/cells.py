@@ -1,0 +1,240 @@
+"""The rows of an evaluation: a model at one step, a file of samples, the held-out images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import data_lib
+from data_lib import Images
+from data_lib.base import Log
+from data_lib.transforms import to_unit
+from eval_lib.features import reference
+from eval_lib.features.extractors import Extractor
+from eval_lib.features.featuring import LEVELS, Featurer, quantize
+from eval_lib.features.reference import Reference
+from eval_lib.images import fingerprint, of_file
+from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
+from eval_lib.model_metrics import OF_THE_MODEL, Trained
+from modes.evaluation import protocol
+from modes.evaluation.draws import Drawn, Store, short
+from modes.experiment import Experiment
+from modes.generate import make_generator
+from modes.sample import load_weights
+from runtime_lib import sharding
+from runtime_lib.files import atomic_write_json
+from runtime_lib.results import Identity, read_json, same
+from sde_lib import ModelScore
+
+FOLDER = "evaluation"
+SHOWN = 64
+"""Samples of each cell in a picture."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model, or one file of samples, and what was measured of it.
+
+    repeats: the numbers of each independent set of samples. model: those of the score itself.
+    curves: noise errors on held-out and training images by log-SNR. shown: samples in [0, 1].
+    """
+
+    name: str
+    identity: Identity
+    nfe: float | None
+    not_finite: int
+    repeats: list[Numbers]
+    model: Numbers
+    curves: dict[str, list[float]]
+    shown: np.ndarray
+    samples: np.ndarray
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every cell of one evaluation shares."""
+
+    experiment: Experiment
+    folder: Path
+    splits: data_lib.Splits
+    extractor: Extractor
+    reference: Reference
+    metrics: tuple[str, ...]
+    log: Log
+
+    @property
+    def levels(self) -> int:
+        """Of samples."""
+        return self.splits.train.levels or LEVELS
+
+    @property
+    def featurer(self) -> Featurer:
+        """Of samples and held-out images."""
+        return Featurer(self.extractor, self.experiment.config.eval.batch_size, self.levels)
+
+    def real(self, name: str) -> np.ndarray:
+        """Pixels of a split in the levels of samples."""
+        rule = self.experiment.config.eval.quantize
+        return reference.as_levels(reference.of_split(self.splits, name), rule).pixels
+
+    def numbers(self, samples: FeatureSet) -> Numbers:
+        """Every metric of one set."""
+        compared = Compared(samples, self.reference.features, self.real("train"), self.real("test"))
+        found: dict[str, float | None] = {}
+        for name in self.metrics:
+            if name in METRICS:
+                found |= METRICS[name].compute(compared)
+        return found
+
+
+def model_cell(work: Work, step: int | None, rate: float, average: int | None) -> Cell:
+    """Draw, measure, and keep what was found: the next call reads it back."""
+    config, log = work.experiment.config, work.log
+    score, step = load_weights(work.experiment, work.folder, step, average, log)
+    identity = {
+        "step": step,
+        "ema_rate": rate,
+        "weights": _digest(score),
+        "seed": config.seed,
+        "sampling": protocol.sampling(config),
+        "quantize": config.eval.quantize,
+        "levels": work.levels,
+    }
+    name = f"step {step}, " + (f"EMA {rate:g}" if rate else "raw weights")
+    log(f"evaluating {name}")
+    store = Store(work.folder / FOLDER / "draws", identity, config.sampling.batch_size)
+    generator = make_generator(work.experiment, score)
+    total, repeats, sets = config.eval.num_samples, [], []
+    for k in range(config.eval.repeats):
+        first = k * total
+        drawn = store.drawn(generator, first, total, work.levels, config.eval.quantize, log)
+        sets.append(drawn)
+        measure = lambda d=drawn, f=first: work.numbers(store.features(work.featurer, d, f, log))
+        repeats.append(_remembered(work, store.folder, {"first": first, "count": total}, measure))
+    model, curves = _of_model(work, score, store.folder)
+    return _cell(name, identity, sets, repeats, model, curves)
+
+
+def _digest(score: ModelScore) -> str:
+    """Of the parameters: another training that made as many updates is another model."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves((score.params, score.sde)):
+        found.update(np.ascontiguousarray(sharding.collect(leaf)).tobytes())
+    return found.hexdigest()[:16]
+
+
+def _cell(
+    name: str, identity: Identity, sets: list[Drawn], repeats: list[Numbers], model: Numbers,
+    curves: dict[str, list[float]],
+) -> Cell:  # fmt: skip
+    counts = np.concatenate([drawn.evaluations for drawn in sets])
+    nfe = float(counts.mean()) if counts.size else None
+    pixels = sets[0].pixels
+    shown = to_unit(pixels[:SHOWN], identity["levels"])
+    lost = sum(drawn.not_finite for drawn in sets)
+    return Cell(name, identity, nfe, lost, repeats, model, curves, shown, pixels)
+
+
+def _remembered(
+    work: Work, folder: Path, more: Identity, compute: Callable[[], Numbers]
+) -> Numbers:
+    """`compute()`, or what it gave before for the same metrics, reference and samples."""
+    identity = {
+        "extractor": work.extractor.identity,
+        "reference": work.reference.info,
+        "metrics": [name for name in work.metrics if name in METRICS],
+        **more,
+    }
+    path = folder / f"metrics_{short(identity)}.json"
+    kept = read_json(path)
+    if kept is not None and same(kept, identity):
+        return kept["numbers"]
+    numbers = compute()
+    atomic_write_json(path, {**identity, "numbers": numbers})
+    return json.loads(json.dumps(numbers))
+
+
+def _of_model(
+    work: Work, score: ModelScore, folder: Path
+) -> tuple[Numbers, dict[str, list[float]]]:
+    """(numbers, curves) of the score itself."""
+    trained = Trained(work.experiment, score, work.splits, folder, work.log)
+    numbers: dict[str, float | None] = {}
+    curves: dict[str, list[float]] = {}
+    for name, metric in OF_THE_MODEL.items():
+        if name in work.metrics:
+            own_numbers, own_curves = metric.compute(trained)
+            numbers |= own_numbers
+            curves |= own_curves
+    return numbers, curves
+
+
+def given(config: Any, levels: int | None, log: Log) -> Drawn:
+    """The images of `eval.samples` in levels; ValueError for those that are none of the data's."""
+    found, data = of_file(config, "samples", clip=True, log=log), config.data
+    wanted = (data.image_size, data.image_size, data.num_channels)
+    path, target = config.eval.samples, levels or LEVELS
+    if found.pixels.shape[1:] != wanted:
+        raise ValueError(
+            f"eval.samples: {path} must hold images [n, {', '.join(map(str, wanted))}], got "
+            f"{list(found.pixels.shape)}"
+        )
+    if found.levels == target:
+        return Drawn(found.pixels, found.labels, np.zeros(0), 0)
+    if found.levels and not config.eval.range:
+        raise ValueError(
+            f"eval.samples: {path} has {found.levels} levels, the data has {target} levels: set "
+            f"eval.range=0,{target - 1} if it has them too, else 0,{found.levels - 1}, or store "
+            "floats in [0, 1]"
+        )
+    x = to_unit(found.pixels, found.levels)
+    lost = _tell_outside(x, log)
+    pixels = quantize(x, levels, config.eval.quantize)
+    return Drawn(pixels, found.labels, np.zeros(0), lost)
+
+
+def _tell_outside(x: np.ndarray, log: Log) -> int:
+    """Say how much of it will be clipped; how many images are not finite."""
+    outside = float(((x < 0) | (x > 1)).mean())
+    if outside:
+        log(f"eval.samples: {outside:.2%} of the values lie outside of their range and are clipped")
+    lost = int((~np.isfinite(x.reshape(len(x), -1)).all(axis=1)).sum())
+    if lost:
+        log(f"eval.samples: {lost} of {len(x)} images are not finite")
+    return lost
+
+
+def given_cell(work: Work, drawn: Drawn) -> Cell:
+    """The row of `eval.samples`."""
+    config, digest = (
+        work.experiment.config,
+        fingerprint(Images(drawn.pixels, drawn.labels, work.levels)),
+    )
+    name = Path(config.eval.samples).name
+    identity = {"samples": name, "sha256": digest, "levels": work.levels}
+    store = Store(work.folder / FOLDER / "draws", identity, config.eval.batch_size)
+    measure = lambda: work.numbers(store.features(work.featurer, drawn, 0, work.log))
+    repeats = [_remembered(work, store.folder, {"count": len(drawn.pixels)}, measure)]
+    return _cell(name, identity, [drawn], repeats, {}, {})
+
+
+def held_out_cell(work: Work) -> Cell:
+    """Held-out images in the place of samples: what to hope for."""
+    images = work.splits.test
+    pixels = work.real("test")
+    labels = images.labels if work.experiment.config.model.num_classes else None
+    digest = fingerprint(Images(pixels, labels, work.levels))
+    identity = {"samples": "held-out images", "sha256": digest, "levels": work.levels}
+    store = Store(work.folder / FOLDER / "draws", identity, work.featurer.size)
+    drawn = Drawn(pixels, labels, np.zeros(0), 0)
+    measure = lambda: work.numbers(store.features(work.featurer, drawn, 0, work.log))
+    more = {"count": len(images), "labelled": labels is not None}
+    repeats = [_remembered(work, store.folder, more, measure)]
+    return _cell("held-out images", identity, [drawn], repeats, {}, {})

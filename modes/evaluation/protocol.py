@@ -1,0 +1,132 @@
+"""What an evaluation is asked for; what cannot be done is refused before anything is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from data_lib import Splits
+from data_lib.base import Log
+from eval_lib.features import reference
+from eval_lib.features.extractors import Extractor
+from eval_lib.metrics import METRICS
+from eval_lib.model_metrics import OF_THE_MODEL
+from models.features import Features
+from runtime_lib.checkpoints.store import Checkpoints
+from sde_lib import choose
+
+
+def asked(config: Any) -> list[str]:
+    """The names in `eval.metrics`, all for "all"; ValueError for one that there is not."""
+    text = config.eval.metrics.replace(";", ",")
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["all"]:
+        return [*METRICS, *(name for name, metric in OF_THE_MODEL.items() if metric.in_all)]
+    known = [*METRICS, *OF_THE_MODEL]
+    for name in names:
+        choose("eval.metrics", name, dict.fromkeys(known))
+    if not names:
+        raise ValueError("eval.metrics must be all, or names of metrics, got nothing")
+    return names
+
+
+def _features(config: Any, extractor: Extractor) -> Features:
+    """Shapes of what the extractor gives; ValueError if it cannot take the config's images."""
+    data = config.data
+    shape = 1, data.image_size, data.image_size, data.num_channels
+    try:
+        return jax.eval_shape(extractor.network, jax.ShapeDtypeStruct(shape, jnp.float32))
+    except Exception as error:  # it may be the user's
+        reason = next(iter(str(error).splitlines()), "")[:150]
+        raise ValueError(
+            f"eval.extractor={config.eval.extractor} cannot take images {list(shape)}: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+
+
+def _available(
+    config: Any, extractor: Extractor, splits: Splits, labelled: bool
+) -> dict[str, bool]:
+    """Whether there will be each of the `WORDS`; ValueError for a reference that does not fit."""
+    of_extractor = _features(config, extractor)
+    logits, spatial = of_extractor.logits is not None, of_extractor.spatial is not None
+    if config.eval.reference in reference.SPLITS:
+        images = reference.of_split(splits, config.eval.reference)
+        real = {"pool": True, "spatial": spatial, "labels": images.labels is not None}
+    else:
+        found = reference.read(Path(config.eval.reference), extractor)
+        d = found.features.moments.mean.size
+        if of_extractor.pool.shape != (1, d):
+            raise ValueError(
+                f"{found.path} is of {d} features, the extractor ({extractor.identity}) has "
+                f"{of_extractor.pool.shape[-1]}: they do not belong together"
+            )
+        real = {name: getattr(found.features, name) is not None
+                for name in ("pool", "spatial", "labels")}  # fmt: skip
+    fake = {"logits": logits, "spatial": spatial, "labels": labelled}
+    has = {f"reference.{name}": there for name, there in real.items()}
+    return has | {f"samples.{name}": there for name, there in fake.items()}
+
+
+def choose_metrics(
+    config: Any, extractor: Extractor, splits: Splits, *, labelled: bool, model: bool
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """(metrics to compute, those left out of "all" with the reason of each).
+
+    labelled: whether samples have classes. model: whether there is one, not a file of samples.
+    Raises ValueError for a metric that was asked for by name and cannot be computed.
+    """
+    has = _available(config, extractor, splits, labelled)
+    no_model = "" if model else "the samples come from a file, not from a model"
+    reasons = {
+        name: METRICS[name].lacking(has) if name in METRICS else no_model for name in asked(config)
+    }
+    lacking = {name: reason for name, reason in reasons.items() if reason}
+    if lacking and config.eval.metrics.strip() != "all":
+        name, reason = next(iter(lacking.items()))
+        raise ValueError(f"eval.metrics: {name} cannot be computed, {reason}")
+    return tuple(name for name in reasons if name not in lacking), lacking
+
+
+def steps(config: Any, folder: Path, log: Log) -> list[int | None]:
+    """The checkpoints of `eval.checkpoints`; None for the newest sound one."""
+    wanted = config.eval.checkpoints.strip()
+    if wanted == "newest":
+        return [config.sampling.step or None]
+    with Checkpoints(folder / "checkpoints", read_only=True, log=log) as checkpoints:
+        there = checkpoints.steps()
+    if wanted == "all":
+        if not there:
+            raise ValueError(f"{folder} has no checkpoint: train first (--mode train)")
+        return list(there)
+    try:
+        found = [int(part) for part in wanted.split(",")]
+    except ValueError:
+        found = []
+    if not found or any(step not in there for step in found):
+        raise ValueError(
+            f"eval.checkpoints must be newest, all, or some of {', '.join(map(str, there))}, "
+            f"got {wanted!r}"
+        )
+    return list(found)
+
+
+def averages(config: Any) -> list[tuple[float, int | None]]:
+    """(rate, its place among the averages; None for the raw weights) of `eval.ema_rates`."""
+    rates = (config.model.ema_rate, *config.model.extra_ema_rates)
+    wanted = config.eval.ema_rates or ((rates[0] if config.sampling.ema else 0),)
+    if wrong := [rate for rate in wanted if rate and rate not in rates]:
+        raise ValueError(
+            f"eval.ema_rates must be among the rates that were trained, "
+            f"{', '.join(map(str, rates))}, or 0 for the raw weights; got {wrong[0]}"
+        )
+    return [(float(rate), rates.index(rate) if rate else None) for rate in wanted]
+
+
+def sampling(config: Any) -> dict[str, Any]:
+    """Settings that samples depend on."""
+    others = ("num_samples", "batch_size", "step", "ema", "frames")
+    return {k: v for k, v in config.sampling.to_dict().items() if k not in others}

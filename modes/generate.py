@@ -1,0 +1,252 @@
+"""Any number of samples in batches that fit: compiled once, resumable, whatever the batch size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from tqdm import tqdm
+
+import samplers
+from data_lib import Scaler
+from data_lib.arrays import RANGE
+from data_lib.base import patient
+from eval_lib import pictures
+from modes.experiment import SAMPLE_STREAM, Experiment
+from runtime_lib import sharding
+from runtime_lib.files import atomic_write, atomic_write_json
+from runtime_lib.processes import by_the_first
+from runtime_lib.results import Parts, npz, read_json, same, set_aside
+from sde_lib import Conditional, Guidance, Score
+
+LABEL_STREAM = 2**32 - 1
+"""Folded into the run's key for the classes: the number of a sample that is never drawn."""
+GRID_LIMIT = 256
+"""Most images that one grid shows."""
+REPORT = "samples.json"
+STATED = {RANGE: np.asarray([0.0, 1.0], np.float32)}
+"""What is black and what is white in a file of samples, which may lie a little outside."""
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Draws samples by number: sample k depends on the key, the score and the sampler alone.
+
+    classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
+    every class once, in an order of its own, so that any number of samples is balanced.
+    guidance: from the score and a batch's classes (None without) to what the sampler follows.
+    """
+
+    score: Score
+    sampler: samplers.Sampler
+    times: Float[Array, " n"]
+    key: PRNGKeyArray
+    shape: tuple[int, int, int]
+    scaler: Scaler
+    denoise: bool = True
+    frames: int = 0
+    classes: int = 0
+    guidance: Guidance = Conditional
+
+    @property
+    def planned_evaluations(self) -> int | None:
+        """NFE per sample; None if only the run can tell, as for adaptive solvers."""
+        followed = self.guidance(self.score, self._condition(np.zeros(1, np.int32)))
+        plan = self.sampler.plan(followed, self.times)
+        return samplers.planned_evaluations(followed, plan, self.denoise) if plan.nfe else None
+
+    def _condition(self, indices: Int[Array | np.ndarray, " b"]) -> Int[Array, " b"] | None:
+        if not self.classes:
+            return None
+        return _labels(jax.random.fold_in(self.key, LABEL_STREAM), indices, self.classes)
+
+    def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
+        """Samples first .. first + count - 1 as {samples [n, h, w, c] in [0, 1], ...}.
+
+        `evaluations` [n] says how many each took; `labels` [n] is there for a model of classes,
+        `frames` [f, n, h, w, c] if asked for.
+        """
+        mesh = sharding.mesh_of(self.score)
+        padded = -count % mesh.size + count
+        indices = sharding.distribute(np.arange(first, first + padded, dtype=np.int32), mesh)
+        keys = samplers.sample_keys(self.key, indices)
+        labels = self._condition(indices)
+        drawn = samplers.sample(
+            self.guidance(sharding.on_mesh(self.score, mesh), labels),
+            self.sampler,
+            self.times,
+            keys,
+            shape=self.shape,
+            denoise=self.denoise,
+            frames=self.frames,
+        )
+        result = {
+            "samples": sharding.collect(self.scaler.inverse(drawn.x))[:count],
+            "evaluations": sharding.collect(drawn.evaluations)[:count],
+        }
+        if labels is not None:
+            result["labels"] = sharding.collect(labels)[:count]
+        if drawn.frames is not None:
+            result["frames"] = sharding.collect(self.scaler.inverse(drawn.frames))[:, :count]
+        return result
+
+
+@partial(jax.jit, static_argnums=2)
+def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[Array, " b"]:
+    """Each run of `classes` indices in an order of its own."""
+
+    def label(index: Int[Array, ""]) -> Int[Array, ""]:
+        round_key = jax.random.fold_in(key, index // classes)
+        return jax.random.permutation(round_key, classes)[index % classes]
+
+    return jax.vmap(label)(indices)
+
+
+def make_generator(experiment: Experiment, score: Score) -> Generator:
+    """What draws the config's samples from a trained score."""
+    config = experiment.config
+    times = samplers.build_times(config.sampling, experiment.followed(score), config.sde.num_scales)
+    return Generator(
+        score,
+        experiment.sampler,
+        times,
+        experiment.key(SAMPLE_STREAM),
+        experiment.image_shape,
+        Scaler(config.data.centered),
+        denoise=config.sampling.noise_removal,
+        frames=config.sampling.frames,
+        classes=config.model.num_classes,
+        guidance=experiment.guidance,
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One batch of samples, and the seconds it took to draw; None if it was read back."""
+
+    arrays: dict[str, np.ndarray]
+    seconds: float | None
+
+
+def _part(generator: Generator, first: int, batch: int, parts: Parts) -> Part:
+    """Read back if an earlier run finished it, else drawn and kept."""
+    name = _name(first)
+    found = parts.get(name)
+    if found is not None:
+        return Part(found, None)
+    start = time.perf_counter()
+    drawn = generator.draw(first, batch)
+    seconds = time.perf_counter() - start
+    parts.put(name, drawn)
+    return Part(drawn, seconds)
+
+
+def _name(first: int) -> str:
+    return f"{first:08d}"
+
+
+def _merge(parts: list[Part], total: int) -> dict[str, np.ndarray]:
+    """Samples 0 .. total - 1: the last batch is drawn whole, for the compiled program, and cut."""
+
+    def join(name: str) -> np.ndarray:
+        axis = 1 if name == "frames" else 0
+        joined = np.concatenate([part.arrays[name] for part in parts], axis)
+        return joined.take(np.arange(total), axis)
+
+    return {name: join(name) for name in parts[0].arrays}
+
+
+def _speed(parts: list[Part], batch: int) -> dict[str, Any]:
+    """Images per second, without the first batch that was drawn: it compiles.
+
+    Without a second one its time is all there is to report; None if none was drawn.
+    """
+    seconds = [part.seconds for part in parts if part.seconds is not None]
+    steady = seconds[1:] or seconds
+    return {
+        "images_per_second": round(batch * len(steady) / sum(steady), 3) if steady else None,
+        "images_per_second_includes_compilation": len(seconds) == 1,
+    }
+
+
+def _evaluations(counts: np.ndarray) -> dict[str, Any]:
+    """NFE per sample: one number, or the mean and the largest where they differ."""
+    if counts.min() == counts.max():
+        return {"nfe": int(counts[0])}
+    return {"nfe": round(float(counts.mean()), 1), "nfe_max": int(counts.max())}
+
+
+def generate(
+    generator: Generator,
+    total: int,
+    batch_size: int,
+    folder: Path,
+    identity: dict[str, Any],
+    *,
+    log: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Draw `total` samples into `folder`; returns the report that is also written there.
+
+    Leaves `samples.npz` (samples [n, h, w, c] in [0, 1], as its `range` says, labels if any),
+    `samples.png` (a grid), `trajectory.gif` if frames were asked for, and `samples.json`
+    (`identity`, NFE, images/s). Finished batches are kept in `parts/` until all are there: the
+    same command after a kill goes on where it was; `identity` says what "the same" is. Finished
+    samples of another identity, or more of them, are moved aside to FOLDER_1, FOLDER_2, ...
+    """
+    set_aside(folder, _why_kept(folder, identity, total), log)
+    kept = Parts(folder, {**identity, "batch_size": batch_size})
+    starts = range(0, total, batch_size)
+    if done := kept.done([_name(first) for first in starts]):
+        log(f"{done} of {len(starts)} batches were drawn before: going on from there")
+    bar = tqdm(starts, unit="batch", desc="sampling", disable=None)
+    tell = patient(log)
+    parts = []
+    for first in bar:
+        parts.append(_part(generator, first, batch_size, kept))
+        if bar.disable:
+            tell(f"{min(first + batch_size, total)} of {total} images")
+    arrays = _merge(parts, total)
+    finite = np.isfinite(arrays["samples"].reshape(total, -1)).all(axis=1)
+    if lost := total - int(finite.sum()):
+        log(f"{lost} of {total} samples are not finite: an adaptive solver gives up after "
+            "sampling.max_steps, raise it, sampling.rtol or sampling.atol")  # fmt: skip
+    report = {
+        **identity,
+        "num_samples": total,
+        **_evaluations(arrays.pop("evaluations")),
+        **_speed(parts, batch_size),
+    }
+    _write(folder, arrays, report)
+    kept.remove()
+    return report
+
+
+@by_the_first
+def _write(folder: Path, arrays: dict[str, np.ndarray], report: dict[str, Any]) -> None:
+    """The files of finished samples, the report last: where it is, the others belong to it."""
+    (folder / REPORT).unlink(missing_ok=True)
+    (folder / "trajectory.gif").unlink(missing_ok=True)
+    frames = arrays.pop("frames", None)
+    atomic_write(folder / "samples.npz", npz({**arrays, **STATED}))
+    atomic_write(folder / "samples.png", pictures.grid_png(arrays["samples"][:GRID_LIMIT]))
+    if frames is not None:
+        gif = pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
+        atomic_write(folder / "trajectory.gif", gif)
+    atomic_write_json(folder / REPORT, report)
+
+
+def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
+    """Why finished samples would not be replaced one for one by those to be drawn."""
+    report = read_json(folder / REPORT)
+    if report is None:
+        return None
+    if not same(report, identity):
+        return "samples of other settings"
+    return "more samples" if report["num_samples"] > total else None

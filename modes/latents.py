@@ -1,0 +1,243 @@
+"""`--mode encode` and `--mode interpolate`: latent codes of images, and images between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+import samplers
+from data_lib import Images, Scaler
+from data_lib.base import Log
+from data_lib.transforms import to_unit
+from eval_lib import pictures
+from eval_lib.images import chosen, identity
+from eval_lib.likelihood.estimators import build_flow, smallest_time
+from eval_lib.likelihood.flow import Encoded, ProbabilityFlow, slerp
+from modes.experiment import LIKELIHOOD_STREAM, Experiment
+from modes.sample import load_score
+from runtime_lib import batches, data_record, sharding, workdir
+from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
+from runtime_lib.processes import by_the_first
+from runtime_lib.results import Arrays, npz, read_json, same, set_aside
+from sde_lib import Score
+from sde_lib.base import Number
+
+SHOWN = 16
+"""Images, or rows of interpolations, in a picture."""
+SETTINGS = ("split", "images", "num_images", "eps", "ode_solver", "ode_clock", "step_control",
+            "rtol", "atol", "max_steps", "temperature", "interpolations")  # fmt: skip
+"""Of the `eval` section: what codes depend on."""
+PRIOR = "prior"
+
+
+@jax.jit
+def encode_batch(flow: ProbabilityFlow, score: Score, x: Array, eps: Number) -> Encoded:
+    """`flow.encode` in one compiled program; evaluations of the network."""
+    return _of_network(score, flow.encode(score, x, eps))
+
+
+@jax.jit
+def decode_batch(flow: ProbabilityFlow, score: Score, z: Array, eps: Number) -> Encoded:
+    """`flow.decode` in one compiled program; evaluations of the network."""
+    return _of_network(score, flow.decode(score, z, eps))
+
+
+def _of_network(score: Score, found: Encoded) -> Encoded:
+    return replace(found, evaluations=found.evaluations * score.evaluations)
+
+
+class Coder:
+    """Codes of images and images of codes, in batches over all devices; arrays of the host.
+
+    Images are in [0, 1]; codes have the prior's standard deviation. The flow is that of the score
+    as the config guides it.
+    """
+
+    def __init__(self, experiment: Experiment, score: Score) -> None:
+        config = experiment.config
+        self._mesh = sharding.mesh_of(score)
+        self._score = sharding.on_mesh(score, self._mesh)
+        self._guidance = experiment.guidance
+        self._flow, self._scaler = build_flow(config), Scaler(config.data.centered)
+        self._eps, self._size = smallest_time(config, score.sde), config.eval.batch_size
+
+    def _batches(
+        self, run: Any, values: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        total, devices = len(values), self._mesh.size
+        size = batches.even(total, self._size)
+        put = lambda x: sharding.distribute(x, self._mesh)
+        outputs, evaluations = [], []
+        for first in tqdm(range(0, total, size), unit="batch", desc="codes", disable=None):
+            numbers, count = batches.numbers(first, size, total, devices), min(size, total - first)
+            own = None if labels is None else put(labels[numbers])
+            score = self._guidance(self._score, own)
+            done = run(self._flow, score, put(values[numbers]), self._eps)
+            outputs.append(sharding.collect(done.z)[:count])
+            evaluations.append(sharding.collect(done.evaluations)[:count])
+        return np.concatenate(outputs), np.concatenate(evaluations)
+
+    def encode(
+        self, images: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
+    ) -> tuple[Float[np.ndarray, "n h w c"], np.ndarray]:
+        """(codes, evaluations [n])."""
+        return self._batches(encode_batch, self._scaler(images), labels)
+
+    def decode(
+        self, codes: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
+    ) -> tuple[Float[np.ndarray, "n h w c"], np.ndarray]:
+        """(images, not clipped, evaluations [n])."""
+        x, evaluations = self._batches(decode_batch, codes.astype(np.float32), labels)
+        return self._scaler.inverse(x), evaluations
+
+
+def _labels(images: Images, experiment: Experiment) -> np.ndarray | None:
+    return images.labels if experiment.config.model.num_classes else None
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise workdir.WorkdirError(f"cannot write to {folder}, {plain_reason(error)}") from error
+
+
+class _Results:
+    """NAME.npz, NAME.png and NAME.json of one identity in FOLDER/NAME; never lost to another's."""
+
+    def __init__(self, folder: Path, name: str, identity: dict[str, Any], log: Log) -> None:
+        self._folder, self._name, self._identity, self._log = folder / name, name, identity, log
+        report = read_json(self._folder / f"{name}.json")
+        other = report is not None and not same(report, identity)
+        with _writing(self._folder):
+            set_aside(self._folder, "results of other settings" if other else None, log)
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    @by_the_first
+    def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:
+        """The report last: where it is, the others belong to it."""
+        base = self._folder / self._name
+        with _writing(self._folder):
+            base.with_suffix(".json").unlink(missing_ok=True)
+            atomic_write(base.with_suffix(".npz"), npz(arrays))
+            atomic_write(base.with_suffix(".png"), pictures.rows_png(shown))
+            atomic_write_json(base.with_suffix(".json"), {**self._identity, **found})
+        self._log(f"wrote {self._folder}: {self._name}.npz, {self._name}.png, {self._name}.json")
+
+
+def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[str, Any]:
+    config = experiment.config
+    settings = {key: config.eval[key] for key in SETTINGS}
+    return {**data, "step": step, "seed": config.seed, "ema": config.sampling.ema,
+            "guidance": experiment.guidance_settings, "eval": settings}  # fmt: skip
+
+
+def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
+    """Codes of `eval.split` or `eval.images` into FOLDER/latents; returns 0.
+
+    latents.npz: codes z [n, h, w, c], the images, what the codes decode to, labels; latents.png:
+    rows of images, codes (brighter is higher) and decoded images; latents.json: how far decoded
+    images are from the images, and the codes' moments.
+    """
+    config = experiment.config
+    build_flow(config)
+    workdir.check_model(folder, config)
+    images, name = chosen(config, data_record.load(config, folder, log), log)
+    score, step = load_score(experiment, folder, log)
+    coder, labels = Coder(experiment, score), _labels(images, experiment)
+    x = to_unit(images.pixels, images.levels)
+    log(f"encoding {len(images)} images of {name} at step {step}")
+    own = _identity(experiment, step, identity(images, name))
+    results = _Results(folder, "latents", own, log)
+    z, evaluations = coder.encode(x, labels)
+    decoded, back = coder.decode(config.eval.temperature * z, labels)
+    scaled = z / float(score.sde.prior_std)
+    error = np.sqrt(np.mean((decoded - x) ** 2, axis=(1, 2, 3)))
+    found = {
+        "images": len(x),
+        "evaluations_to_encode": float(evaluations.mean()),
+        "evaluations_to_decode": float(back.mean()),
+        "round_trip_rms": {"mean": float(error.mean()), "max": float(error.max())},
+        "code_mean": float(scaled.mean()),
+        "code_std": float(scaled.std()),
+    }
+    arrays = {"z": z, "images": x, "decoded": decoded}
+    arrays |= {} if images.labels is None else {"labels": images.labels}
+    grey = np.clip(0.5 + scaled / 6, 0, 1)
+    results.write(arrays, np.stack([x, grey, decoded])[:, :SHOWN], found)
+    log(f"decoded again within {error.mean():.2e} of the images (root mean square, of [0, 1])"
+        f", {evaluations.mean():.0f} evaluations to encode")  # fmt: skip
+    return 0
+
+
+def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
+    """Images between pairs of images into FOLDER/interpolations; returns 0.
+
+    Images 0 and 1, 2 and 3, ... of `eval.split` (test, train, or prior: codes drawn at random) or
+    of `eval.images` are encoded, `eval.interpolations` codes are spread on the great circle between
+    them, multiplied by `eval.temperature`, and decoded. A model of classes is given that of the
+    nearer end. interpolations.npz: images [pairs, n, h, w, c] and their codes; interpolations.png:
+    one row per pair; interpolations.json.
+    """
+    config = experiment.config
+    build_flow(config)
+    workdir.check_model(folder, config)
+    pairs = (config.eval.num_images or 2 * SHOWN) // 2
+    if not pairs:
+        raise ValueError("eval.num_images must be at least 2 to interpolate, got 1")
+    of_prior = config.eval.split == PRIOR and not config.eval.images
+    ends = _prior_ends if of_prior else partial(_image_ends, folder)
+    score, step = load_score(experiment, folder, log)
+    coder = Coder(experiment, score)
+    codes, labels, data = ends(experiment, coder, pairs, log)
+    pairs, n = len(codes) // 2, config.eval.interpolations
+    results = _Results(folder, "interpolations", _identity(experiment, step, data), log)
+    log(f"interpolating {pairs} pairs of {data['data']} at step {step}, {n} images each")
+    part = np.linspace(0.0, 1.0, n, dtype=np.float32)
+    between = slerp(jnp.asarray(codes[0::2]), jnp.asarray(codes[1::2]), jnp.asarray(part))
+    z = config.eval.temperature * np.asarray(between).swapaxes(0, 1)  # [pairs, n, ...]
+    own = None
+    if labels is not None:
+        nearer = np.where(part[None] < 0.5, labels[0::2, None], labels[1::2, None])
+        own = nearer.ravel().astype(np.int32)
+    x, evaluations = coder.decode(z.reshape(-1, *z.shape[2:]), own)
+    x = x.reshape(z.shape)
+    found = {"pairs": pairs, "evaluations_to_decode": float(evaluations.mean())}
+    results.write({"images": x, "z": z}, x[:SHOWN], found)
+    return 0
+
+
+def _image_ends(
+    folder: Path, experiment: Experiment, coder: Coder, pairs: int, log: Log
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
+    """(codes [2 pairs, ...], labels, what they are of) of the first images."""
+    config = experiment.config
+    images, name = chosen(config, data_record.load(config, folder, log), log)
+    images = images.take(np.arange(min(2 * pairs, len(images) // 2 * 2)))
+    if not len(images):
+        raise ValueError(f"{name} holds one image: give two at least to interpolate between")
+    labels = _labels(images, experiment)
+    codes, _ = coder.encode(to_unit(images.pixels, images.levels), labels)
+    return codes, labels, identity(images, name)
+
+
+def _prior_ends(
+    experiment: Experiment, coder: Coder, pairs: int, log: Log
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
+    """The same of codes drawn from the prior; classes in turn."""
+    keys = samplers.sample_keys(experiment.key(LIKELIHOOD_STREAM), jnp.arange(2 * pairs))
+    draw = lambda key: experiment.sde.prior_sample(key, experiment.image_shape)
+    classes = experiment.config.model.num_classes
+    labels = np.arange(2 * pairs, dtype=np.int32) % classes if classes else None
+    return np.asarray(jax.vmap(draw)(keys)), labels, {"data": "codes of the prior"}

@@ -1,0 +1,143 @@
+"""`--mode profile`: how long an update takes, and where the time goes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import data_lib
+from modes import preflight
+from modes.experiment import Experiment
+from modes.train import stack_batches, training_batches
+from runtime_lib import hardware, workdir
+from runtime_lib.files import atomic_write_json
+from runtime_lib.processes import is_first
+from train_lib.meter import peak_memory
+from train_lib.step import make_step
+
+FOLDER, SUMMARY = "profile", "summary.json"
+WARM = 2
+"""Calls before anything is measured; the first compiles."""
+SHOWN = 15
+"""Kinds of operations that are named."""
+
+
+def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
+    """Time `training.profile_steps` updates, trace as many more, and say what was found.
+
+    Writes the trace (for XProf, alone or in TensorBoard, and Perfetto) and `summary.json` to
+    `folder`/profile; nothing of a training run there is read or changed. Updates start from fresh
+    parameters. Of several processes the first writes, and its own devices are traced.
+    Raises ValueError or WorkdirError as training does.
+    """
+    count = experiment.config.training.profile_steps
+    splits = data_lib.load(experiment.config.data, log=log)
+    step = make_step(experiment.recipe, experiment.layout.shardings(experiment.abstract_state()))
+    needs = preflight.estimate(experiment, step)
+    log(needs.text())
+    preflight.check(needs, experiment)
+    workdir.create(folder)
+    call = _calls(experiment, splits, step)
+    first = call()
+    for _ in range(WARM - 1):
+        call()
+    times = [call() for _ in range(count)]
+    place = folder / FOLDER
+    # Of the first process alone: others of one machine would write to the same files.
+    with _trace(place) if is_first() else contextlib.nullcontext():
+        for _ in range(count):
+            call()
+    found = _summary(experiment, needs, first, statistics.median(times))
+    if is_first():
+        found["operations"] = operations(place)
+        atomic_write_json(place / SUMMARY, found)
+        for line in lines(found):
+            log(line)
+        log(f"trace in {place}: open its .trace.json.gz in Perfetto, or all with xprof {place}")
+    return 0
+
+
+def _trace(place: Path) -> contextlib.AbstractContextManager[None]:
+    """Trace to `place`, where nothing is left of a profile before."""
+    shutil.rmtree(place, ignore_errors=True)
+    return jax.profiler.trace(str(place))
+
+
+def _calls(experiment: Experiment, splits: data_lib.Splits, step: Any) -> Callable[[], float]:
+    """A function that calls the step once, with data, and returns the seconds of an update."""
+    k, mesh = experiment.config.training.n_jitted_steps, experiment.layout.mesh
+    batches = training_batches(splits.train, experiment.config, 0)
+    state = [experiment.init_state()]
+
+    def call() -> float:
+        start = time.perf_counter()
+        state[0], metrics = step(state[0], stack_batches(batches, k, mesh))
+        jax.block_until_ready((state[0], metrics))
+        return (time.perf_counter() - start) / k
+
+    return call
+
+
+def _summary(
+    experiment: Experiment, needs: preflight.Estimate, first: float, seconds: float
+) -> dict[str, Any]:
+    batch = experiment.config.training.batch_size
+    device = jax.local_devices()[0]
+    rate, peak = needs.update * batch / seconds, hardware.peak_of_all()
+    return {
+        "devices": f"{jax.device_count()} x {device.device_kind}",
+        "parameters": needs.parameters,
+        "seconds_per_update": seconds,
+        "first_update_seconds": first,
+        "images_per_second": batch / seconds,
+        "flops_per_second": rate,
+        "peak_flops_per_second": peak,
+        "peak_is": "measured" if hardware.peak_operations(device) is None else "of the data sheet",
+        "flops_utilization": rate / peak,
+        "peak_memory_bytes": peak_memory(),
+    }
+
+
+def operations(place: Path) -> list[dict[str, Any]]:
+    """Seconds of the devices by kind of operation in the trace in `place`, longest first.
+
+    Kinds are names without the number that tells instances apart. Threads of one device that work
+    on one operation together count once each where the trace has them so.
+    """
+    seconds: Counter[str] = Counter()
+    for path in place.rglob("*.xplane.pb"):
+        for plane in jax.profiler.ProfileData.from_file(str(path)).planes:
+            for line in plane.lines:
+                for event in line.events:
+                    name = dict(event.stats).get("hlo_op")
+                    if name:
+                        seconds[re.sub(r"[.\d]+$", "", str(name))] += event.duration_ns / 1e9
+    total = sum(seconds.values())
+    return [
+        {"kind": kind, "seconds": spent, "share": spent / total}
+        for kind, spent in seconds.most_common()
+    ]
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The summary for people."""
+    told = [
+        f"{found['devices']}: {found['seconds_per_update']:.4g} s an update (the first "
+        f"{found['first_update_seconds']:.1f} s), {found['images_per_second']:.4g} images/s",
+        f"{found['flops_per_second'] / 1e9:.4g} GFLOP/s, {found['flops_utilization']:.0%} of "
+        f"{found['peak_flops_per_second'] / 1e9:.4g} ({found['peak_is']}); at most "
+        f"{found['peak_memory_bytes'] / 2**30:.2f} GiB of memory",
+    ]
+    shown = found["operations"][:SHOWN]
+    told += [f"{op['share']:6.1%}  {op['seconds']:9.4f} s  {op['kind']}" for op in shown]
+    rest = sum(op["share"] for op in found["operations"][SHOWN:])
+    return [*told, f"{rest:6.1%}  others"] if rest else told

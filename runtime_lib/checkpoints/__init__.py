@@ -1,0 +1,1 @@
+"""Checkpoints that survive kills, full disks and flipped bits."""

@@ -1,0 +1,203 @@
+"""What a run says: one line per interval, TensorBoard, JSON lines, and the loss curve."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
+from tqdm import tqdm
+
+from runtime_lib.files import atomic_write
+
+
+def duration(seconds: float) -> str:
+    """1h02m, 2m05s or 7s."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{m:02d}m"
+    return f"{m}m{s:02d}s" if m else f"{s}s"
+
+
+def speed(rate: float) -> str:
+    """1234 or 0.35: digits enough for any network."""
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+class Sink(Protocol):
+    """Where numbers go, beside the JSON lines."""
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Numbers by name, of one step."""
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+
+
+class TensorBoard:
+    """Event files in `folder`; what was there at later steps than `start` counts no more."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        # Written in this thread: SummaryWriter's own would print a traceback on a full disk.
+        self._board = EventsWriter(str(folder / "events"))
+        self._event(start + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """As `Sink`."""
+        for name, value in values.items():
+            self._event(step, summary=scalar(name, value))
+        self._board.flush()
+
+    def _event(self, step: int, **content: Any) -> None:
+        self._board.write_event(Event(wall_time=time.time(), step=step, **content))
+
+    def close(self) -> None:
+        """As `Sink`."""
+        self._board.close()
+
+
+class WeightsAndBiases:
+    """A run of a project there, gone on with by whoever resumes this one.
+
+    Raises ValueError if the package is not installed.
+    """
+
+    def __init__(self, project: str, folder: Path, config: dict[str, Any]) -> None:
+        try:
+            import wandb  # type: ignore[import-not-found]
+        except ImportError as error:
+            raise ValueError(
+                f"training.wandb={project} needs Weights & Biases: install the extra 'wandb', or "
+                "leave training.wandb empty"
+            ) from error
+        name = folder / "wandb_run"
+        known = name.read_text().strip() if name.exists() else None
+        self._run = wandb.init(
+            project=project, dir=str(folder), id=known, resume="allow", config=config
+        )
+        self._run.define_metric("*", step_metric="step")
+        atomic_write(name, f"{self._run.id}\n")
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """As `Sink`."""
+        self._run.log({"step": step, **values})
+
+    def close(self) -> None:
+        """As `Sink`."""
+        self._run.finish()
+
+
+class RunLog:
+    """Metrics of one run by step, appended to those of the runs it resumes.
+
+    JSON lines beyond the step at which a run resumes are dropped first: they were made by
+    updates that were lost, and will be made again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        start: int,
+        total: int,
+        *,
+        active: bool = True,
+        more: Callable[[], Sequence[Sink]] = tuple,
+    ) -> None:
+        self._active, self._total = active, total
+        self._records: list[dict[str, Any]] = []
+        if not active:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "metrics.jsonl"
+        self._records = [r for r in _read_records(self._path) if r["step"] <= start]
+        atomic_write(self._path, "".join(json.dumps(r) + "\n" for r in self._records))
+        self._file = self._path.open("a")
+        self._sinks: list[Sink] = [TensorBoard(folder, start), *more()]
+        # disable=None: a bar on a terminal, none in a file.
+        self._bar = tqdm(
+            initial=start, total=total, unit="step", desc="training", smoothing=0.1, disable=None
+        )
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._active:
+            self._bar.close()
+            self._file.close()
+            for sink in self._sinks:
+                sink.close()
+
+    def advance(self, steps: int) -> None:
+        """Move the progress bar."""
+        if self._active:
+            self._bar.update(steps)
+
+    def say(self, text: str) -> None:
+        """One line to the user, clear of the progress bar."""
+        if self._active:
+            self._bar.write(text)
+
+    def write(self, step: int, **metrics: float | dict[str, float]) -> None:
+        """Record metrics at a step, but no NaN; several under one name as a dictionary."""
+        if not self._active:
+            return
+        metrics = _numbers(metrics)
+        record = {"step": step, "time": round(time.time(), 3), **metrics}
+        self._records.append(record)
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        values = _flat(metrics)
+        for sink in self._sinks:
+            sink.write(step, values)
+
+    def curves(self) -> dict[str, tuple[list[float], list[float]]]:
+        """The losses so far, by name, as (steps, values)."""
+        found: dict[str, tuple[list[float], list[float]]] = {}
+        for record in self._records:
+            for name in ("train_loss", "eval_loss"):
+                if name in record:
+                    steps, values = found.setdefault(name, ([], []))
+                    steps.append(record["step"])
+                    values.append(record[name])
+        return found
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without what is not finite, for which JSON has no name."""
+    inner = {k: _numbers(v) if isinstance(v, dict) else v for k, v in metrics.items()}
+    return {k: v for k, v in inner.items() if not isinstance(v, float) or math.isfinite(v)}
+
+
+def _flat(metrics: dict[str, float | dict[str, float]]) -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        several = value if isinstance(value, dict) else {"": value}
+        flat |= {f"{name}/{key}" if key else name: number for key, number in several.items()}
+    return flat
+
+
+def _read_records(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; a line that a kill cut short is left out."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return [r for r in records if isinstance(r, dict) and "step" in r]

@@ -1,0 +1,1 @@
+"""Settings of the process that must be made before JAX starts."""

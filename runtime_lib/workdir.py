@@ -1,0 +1,121 @@
+"""A workdir belongs to one config: what it holds, and who may go on in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from configs import schema
+from runtime_lib.files import atomic_write_json
+from runtime_lib.processes import by_the_first
+
+CONFIG_FILE = "config.json"
+
+FREE = (
+    "training.n_iters", "training.n_jitted_steps", "training.log_freq", "training.eval_freq",
+    "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
+    "training.snapshot_sampling", "training.patience", "training.explosion",
+    "training.check_memory", "training.profile_steps", "training.wandb",
+    "data.data_dir", "data.cache", "data.changed", "cpu_devices", "compiled",
+    "model.remat", "model.attention",
+)  # fmt: skip
+FREE_SECTIONS = ("sampling.", "eval.", "mesh.")
+"""Settings that may differ between runs in one workdir: the updates made so far stay what they are.
+
+(With an `optim.schedule` that falls to 0 at the end, another n_iters moves that end.)"""
+MODEL_SECTIONS = ("sde.", "model.", "data.", "training.continuous")
+"""Settings that a trained model depends on when it is used."""
+
+
+class WorkdirError(RuntimeError):
+    """A workdir that cannot be used as asked; the message is one line for the user."""
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """The flat config as JSON gives it back (tuples become lists)."""
+    return json.loads(json.dumps(schema.flatten(config)))
+
+
+def _is_free(name: str) -> bool:
+    return name in FREE or name.startswith(FREE_SECTIONS)
+
+
+def read_config(workdir: Path) -> dict[str, Any] | None:
+    """The flat config of a workdir, or None if it has none.
+
+    A setting that was not there yet when the file was written has its default.
+    """
+    path = workdir / CONFIG_FILE
+    try:
+        return _plain(schema.get_default()) | dict(json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, TypeError, ValueError) as error:
+        raise WorkdirError(
+            f"{path} cannot be read ({error}): restore it, or use another --workdir"
+        ) from error
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any], names: list[str]) -> str:
+    changed = [n for n in names if old.get(n) != new.get(n)]
+    return ", ".join(f"{n}: {old.get(n)!r} there, {new.get(n)!r} here" for n in changed)
+
+
+def check_same(workdir: Path, config: Any) -> None:
+    """Check that `workdir`, if it is one, is a workdir of `config`.
+
+    Raises WorkdirError with the difference if it belongs to another config.
+    """
+    new, old = _plain(config), read_config(workdir)
+    if old is not None:
+        names = sorted(n for n in {*old, *new} if not _is_free(n))
+        _refuse(workdir, _difference(old, new, names))
+
+
+def create(workdir: Path) -> None:
+    """Make the directory unless it is there. Raises WorkdirError if it cannot be made."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise WorkdirError(f"--workdir must be a directory, {workdir} is a file") from error
+    except OSError as error:
+        raise WorkdirError(f"cannot write to {workdir}: {error.strerror or error}") from error
+
+
+def claim(workdir: Path, config: Any) -> None:
+    """Make `workdir` a workdir of `config`, or check that it is one already.
+
+    Raises WorkdirError as `check_same` and `create`, or if it cannot be written.
+    """
+    check_same(workdir, config)
+    create(workdir)
+    try:
+        by_the_first(atomic_write_json)(workdir / CONFIG_FILE, _plain(config))
+    except OSError as error:
+        raise WorkdirError(f"cannot write to {workdir}: {error.strerror or error}") from error
+    if read_config(workdir) is None:
+        raise WorkdirError(f"{workdir} must be a directory that all processes of the run share")
+
+
+def check_model(workdir: Path, config: Any) -> None:
+    """Check that a trained model in `workdir` is the one `config` describes.
+
+    Raises WorkdirError if there is no model or another one.
+    """
+    old = read_config(workdir)
+    if old is None:
+        raise WorkdirError(
+            f"{workdir} holds no trained model: run --mode train with this --workdir first"
+        )
+    new = _plain(config)
+    names = [n for n in sorted(new) if n.startswith(MODEL_SECTIONS) and not _is_free(n)]
+    _refuse(workdir, _difference(old, new, names))
+
+
+def _refuse(workdir: Path, difference: str) -> None:
+    if difference:
+        raise WorkdirError(
+            f"{workdir} belongs to another config ({difference}): use its config, "
+            "or another --workdir"
+        )

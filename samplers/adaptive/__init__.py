@@ -1,0 +1,1 @@
+"""Samplers that choose their steps on the device, and their integrators."""

@@ -1,0 +1,1 @@
+"""Samplers of fixed steps, planned on the host in float64."""

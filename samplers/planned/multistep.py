@@ -1,0 +1,342 @@
+"""Multistep methods: the flow's right-hand side as a polynomial through past evaluations.
+
+With y, q, f of `samplers.planned.forms`, values f_0 at A, f_1, f_2, ... before it, and log r the
+variable in which time is told (`forms.lagrange`),
+
+    predict   y_B = y_A + sum_j w_j f_j,          w_j = integral of l_j(u) dq over [A, B],
+    correct   the same with f at B among the nodes, once it is known: it is the next step's own
+              evaluation, so that correcting costs none (Zhao et al. 2023, arXiv:2302.04867).
+
+All of DDIM, DPM-Solver and DPM-Solver++ (multistep), DEIS, LMS, Adams-Bashforth, UniPC, and with
+noise ER-SDE, SDE-DPM-Solver++ and SA-Solver are a form, a variable u and an order.
+
+The global order k of a multistep method needs its first steps to be made with local order k. Up to
+k = 3 correcting them does that for free; beyond, they are made by Runge-Kutta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from samplers.planned.forms import (
+    DATA,
+    FORMS,
+    MEASURES,
+    VARIABLES,
+    Form,
+    Measure,
+    Variable,
+    lagrange,
+)
+from samplers.planned.levels import Levels, Numbers, Schedule, check_distinct, steps
+from samplers.planned.linear import LinearSampler, Row
+from samplers.planned.one_step import unrolled
+from samplers.planned.runge_kutta import TABLEAUS, runge_kutta
+from sde_lib.base import Number
+from sde_lib.pytree import pytree, static
+
+Weights = dict[int, Numbers]
+"""By the number of the row whose f they multiply."""
+
+STARTERS = {2: "heun", 3: "kutta3", 4: "rk4", 5: "dopri5"}
+"""Order -> tableau of the first steps; so no multistep method can be of order above 6."""
+HIGHEST = 6
+
+Shortcut = Callable[[Numbers, Numbers, Numbers], Numbers]
+"""B of a published shortcut for two nodes: (q_A, q_B, h = log(r_A / r_B)) -> B. The slope of f is
+given the weight B h / 2 instead of its exact integral."""
+
+SHORTCUTS: dict[str, Shortcut | None] = {
+    "exact": None,
+    "midpoint": lambda q_a, q_b, h: q_b - q_a,  # f in the middle of the step: DPM-Solver++ (2M)
+    "bh2": lambda q_a, q_b, h: q_b - q_a,  # UniPC's B(h) = e^h - 1, in the form 'data'
+    "bh1": lambda q_a, q_b, h: h * q_b,  # UniPC's B(h) = h
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What distinguishes one multistep method from another; see the module's docstring.
+
+    shortcut: for two nodes. deviation: of the noise that a step adds, by its ends. kinks: where the
+    measure is not smooth in log r.
+    """
+
+    scale: Callable[[Levels], Numbers]
+    coordinate: Callable[[Levels], Numbers]
+    slope: Callable[[Schedule, Levels], tuple[Numbers, Numbers]]
+    measure: Measure
+    variable: Variable
+    shortcut: Shortcut | None = None
+    deviation: Callable[[Levels, Levels], Numbers] | None = None
+    kinks: tuple[float, ...] = ()
+
+    def predictor(
+        self, schedule: Schedule, levels: Levels, k: int, order: int, number: list[int]
+    ) -> Weights:
+        """The weights of the step from level k to k + 1."""
+        nodes = list(range(k, max(k - order, -1), -1))
+        values = self._weights(schedule, levels.log_ratio, nodes, k)
+        if self.shortcut and len(nodes) == 2:
+            gap, h, b = self._step(levels, k, self.shortcut)
+            tilt = b * h / (2 * (levels.log_ratio[k - 1] - levels.log_ratio[k]))
+            values = [gap + tilt, -tilt]
+        return {number[j]: w for j, w in zip(nodes, values, strict=True)}
+
+    def corrector(
+        self, schedule: Schedule, levels: Levels, k: int, order: int, number: list[int]
+    ) -> Weights:
+        """The same with the evaluation at level k + 1 among `order` nodes."""
+        nodes = list(range(k + 1, max(k + 1 - order, -1), -1))
+        values = self._weights(schedule, levels.log_ratio, nodes, k)
+        if self.shortcut and len(nodes) == 2:
+            gap, _, b = self._step(levels, k, self.shortcut)
+            values = [b / 2, gap - b / 2]
+        return {number[j]: w for j, w in zip(nodes, values, strict=True)}
+
+    def _step(self, levels: Levels, k: int, shortcut: Shortcut) -> tuple[Numbers, Numbers, Numbers]:
+        """(q_B - q_A, h, B) of the step from level k."""
+        q_a, q_b = (self.coordinate(levels[j]) for j in (k, k + 1))
+        h = levels.log_ratio[k] - levels.log_ratio[k + 1]
+        return q_b - q_a, h, shortcut(q_a, q_b, h)
+
+    def _weights(
+        self, schedule: Schedule, log_ratio: Numbers, nodes: list[int], k: int
+    ) -> list[Numbers]:
+        at, (a, b) = [log_ratio[j] for j in nodes], log_ratio[k : k + 2]
+        return lagrange(schedule, self.variable, self.measure, at, a, b, self.kinks)
+
+
+def multistep(
+    schedule: Schedule, levels: Levels, family: Family, order: int, *, correct: int = 0,
+    starter: Form | None = None,
+) -> list[Row]:  # fmt: skip
+    """The rows of a predictor of `order` and, where `correct` is not 0, a corrector of that order.
+
+    starter: the form in which Runge-Kutta makes the first steps; None leaves them to lower orders.
+    """
+    check_distinct(levels)
+    reached = max(order, correct)
+    by_runge_kutta = max(0, reached - 3) if starter else 0
+    rows: list[Row] = []
+    number: list[int] = []
+    for k, t, s in steps(levels):
+        number.append(len(rows))
+        if starter and k < by_runge_kutta:
+            tableau = TABLEAUS[STARTERS[reached - 1]]
+            alone = levels[k : k + 1], levels[k + 1 : k + 2]
+            rows += unrolled(runge_kutta(schedule, starter, tableau, *alone), 1, len(rows))
+            continue
+        weights = family.predictor(schedule, levels, k, order, number)
+        corrected = correct or (3 if starter and k == 1 and reached == 3 else 0)
+        if corrected and k > by_runge_kutta:
+            # What the step before should have been, now that its end is known.
+            first = family.predictor(schedule, levels, k - 1, order, number)
+            better = family.corrector(schedule, levels, k - 1, corrected, number)
+            for j in {**first, **better}:
+                change = better.get(j, 0.0) - first.get(j, 0.0)
+                weights[j] = weights.get(j, np.zeros(())) + change
+        scale = family.scale(s)
+        f = {j: w / scale for j, w in weights.items()}
+        z = {number[k]: family.deviation(t, s)} if family.deviation else {}
+        rows.append(Row(t.t, *family.slope(schedule, t), x=family.scale(t) / scale, f=f, z=z))
+    return rows
+
+
+def _family(form: str, variable: str, shortcut: str) -> Family:
+    shape = FORMS[form]
+    return Family(
+        shape.scale, shape.coordinate, shape.slope, MEASURES[form], VARIABLES[variable],
+        SHORTCUTS[shortcut],
+    )  # fmt: skip
+
+
+@pytree
+class AdamsBashforth(LinearSampler):
+    """Adams-Bashforth of order 1 to 6 in any form and variable u (see the module's docstring).
+
+    form, variable:
+        noise, log_snr      multistep DPM-Solver (Lu et al. 2022, arXiv:2206.00927)
+        data, log_snr       DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095), with the third-order
+                            coefficients that are right: the published code halves one of them
+        noise, time         DEIS, tAB (Zhang & Chen 2023, arXiv:2204.13902, eq. 15)
+        noise, noise        DEIS, rhoAB; the LMS of k-diffusion: plain Adams-Bashforth in sigma
+        velocity, velocity  plain Adams-Bashforth on the velocity of rectified flow
+
+    `second='midpoint'` takes the published shortcut for the weights of order 2. One evaluation per
+    step; without `high_order_start` a low-order start limits the global order to 2.
+    """
+
+    degree: int = static(default=2)
+    form: str = static(default="data")
+    variable: str = static(default="log_snr")
+    second: str = static(default="exact")
+    high_order_start: bool = static(default=True)
+
+    @property
+    def order(self) -> int:
+        return self.degree if self.high_order_start else min(self.degree, 2)
+
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
+        family = _family(self.form, self.variable, self.second)
+        starter = FORMS[self.form] if self.high_order_start else None
+        return multistep(schedule, levels, family, self.degree, starter=starter)
+
+
+@pytree
+class UniPC(LinearSampler):
+    """UniP-p and UniC-p in the form 'data' (Zhao et al. 2023, arXiv:2302.04867, algorithms 1, 2).
+
+    Exponential Adams-Bashforth of order p whose every step is corrected, once the evaluation at its
+    end is there, by Adams-Moulton of order p + 1. `variant` is B(h): bh1 or bh2 differ in the
+    published shortcuts for two nodes; 'exact' uses none. Order p + 1, one evaluation per step. The
+    published start, at low order, limits p = 3 to about 3.5: `high_order_start` lifts that.
+    """
+
+    degree: int = static(default=2)
+    variant: str = static(default="bh2")
+    high_order_start: bool = static(default=True)
+
+    @property
+    def order(self) -> int:
+        return self.degree + 1 if self.high_order_start else min(self.degree + 1, 3)
+
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
+        family = _family("data", "log_snr", self.variant)
+        starter = FORMS["data"] if self.high_order_start else None
+        return multistep(
+            schedule, levels, family, self.degree, correct=self.degree + 1, starter=starter
+        )
+
+
+# With noise ---------------------------------------------------------------------------------------
+
+LogPhi = Callable[[Numbers], Numbers]
+"""log phi as a function of log r."""
+
+
+def extended(log_phi: LogPhi, slope: LogPhi, variable: str, shortcut: str = "exact") -> Family:
+    """The family of reverse SDEs whose exact step is, with P = phi(r_B) / phi(r_A),
+
+        x_B / alpha_B = P x_A / alpha_A + phi(r_B) * integral of x_0 d(1 / phi)
+                        + sqrt(r_B^2 - P^2 r_A^2) z,
+
+    the marginals being the flow's for every phi that grows at least as r (Cui et al. 2023,
+    arXiv:2309.06169, eq. 11 and 13). phi = r is the flow, r^2 the reverse SDE with eta = 1, and
+    r^(1 + tau^2) the one whose noise is tau times that.
+
+    slope: d log phi / d log r.
+    """
+
+    def deviation(t: Levels, s: Levels) -> Numbers:
+        log_p = log_phi(s.log_ratio) - log_phi(t.log_ratio)
+        # 1 - P^2 r_A^2 / r_B^2 without cancellation, nor a trace below 0 where P = r_B / r_A.
+        exponent = 2 * (log_p + t.log_ratio - s.log_ratio)
+        return s.sigma * np.sqrt(np.maximum(-np.expm1(exponent), 0.0))
+
+    return Family(
+        scale=lambda at: np.exp(-log_phi(at.log_ratio)) / at.alpha,
+        coordinate=lambda at: np.exp(-log_phi(at.log_ratio)),
+        slope=DATA.slope,
+        measure=lambda x: -slope(x) * np.exp(-log_phi(x)),
+        variable=VARIABLES[variable],
+        shortcut=SHORTCUTS[shortcut],
+        deviation=deviation,
+    )
+
+
+@pytree
+class SDEDPMSolverPP(LinearSampler):
+    """SDE-DPM-Solver++ of 1 to 3 steps: phi = r^(1 + eta) and x_0 a polynomial in the log-SNR.
+
+    Lu et al. 2022, arXiv:2211.01095, section 5 (eta = 1); noise as k-diffusion's 2M-SDE has it:
+    variance 1 - exp(-2 eta h) of the level's. eta = 0 is DPM-Solver++ multistep. `second` is
+    'midpoint' or 'exact' (k-diffusion's 'heun'). Weak order 2 with two steps or more on Gaussian
+    data, where the noise enters linearly; 1 in general.
+    """
+
+    eta: Number = 1.0
+    degree: int = static(default=2)
+    second: str = static(default="midpoint")
+    stochastic = True
+
+    @property
+    def order(self) -> int:
+        return min(self.degree, 2)
+
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
+        power = 1 + float(self.eta)
+        family = extended(
+            lambda x: power * x, lambda x: np.full_like(x, power), "log_snr", self.second
+        )
+        return multistep(schedule, levels, family, self.degree)
+
+
+@pytree
+class ERSDE(LinearSampler):
+    """Extended reverse-time SDE solvers of 1 to 3 steps: x_0 a polynomial in r.
+
+    Cui et al. 2023, arXiv:2309.06169, algorithms 2 to 5, with phi = r (exp(r^0.3) + 10), the
+    paper's choice (ER-SDE 4) for both VE and VP. Where the paper expands x_0 in a Taylor series
+    with differences for derivatives, the polynomial through the same values stands here: equal
+    for two steps, and of third order in the integral for three. Weak order as for
+    `SDEDPMSolverPP`.
+    """
+
+    degree: int = static(default=3)
+    stochastic = True
+
+    @property
+    def order(self) -> int:
+        return min(self.degree, 2)
+
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
+        def log_phi(x: Numbers) -> Numbers:
+            # exp(r^0.3) itself overflows at large r.
+            power = np.exp(0.3 * x)
+            return x + np.logaddexp(power, np.log(10.0))
+
+        def slope(x: Numbers) -> Numbers:
+            power = np.exp(0.3 * x)
+            return 1 + 0.3 * power / (1 + 10 * np.exp(-power))
+
+        return multistep(schedule, levels, extended(log_phi, slope, "noise"), self.degree)
+
+
+@pytree
+class SASolver(LinearSampler):
+    """Stochastic Adams: predictor and corrector on the reverse SDE with noise tau(r).
+
+    Xue et al. 2023, arXiv:2309.05019, algorithm 1: phi = r exp(integral of tau^2 d log r), tau
+    constant on tau_min <= r <= tau_max and 0 outside; x_0 a polynomial in the log-SNR. The
+    corrector (`correct` nodes, 0: none) keeps the predictor's noise. tau = 0 gives exponential
+    Adams methods (order `degree`, or one more if corrected), tau = 1 with one step ancestral
+    sampling.
+    """
+
+    tau: Number = 1.0
+    tau_min: Number = 0.05
+    tau_max: Number = 1.0
+    degree: int = static(default=3)
+    correct: int = static(default=4)
+    stochastic = True
+
+    @property
+    def order(self) -> int:
+        return min(max(self.degree, self.correct), 2)
+
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
+        tau, low, high = float(self.tau), np.log(float(self.tau_min)), np.log(float(self.tau_max))
+
+        def log_phi(x: Numbers) -> Numbers:
+            return x + tau**2 * (np.clip(x, low, high) - low)
+
+        def slope(x: Numbers) -> Numbers:
+            return 1 + tau**2 * ((x >= low) & (x <= high))
+
+        family = extended(log_phi, slope, "log_snr")
+        family = replace(family, kinks=(low, high))
+        return multistep(schedule, levels, family, self.degree, correct=self.correct)

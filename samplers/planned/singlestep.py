@@ -1,0 +1,133 @@
+"""Exponential Runge-Kutta methods: DPM-Solver and DPM-Solver++ (single step), and on the reverse
+SDE SEEDS and the stochastic Heun method.
+
+Stages lie at s_1, s_2 between t and s, evenly in log r. Each stage, and the step, integrates the
+flow in the form 'noise' or 'data' (`samplers.planned.forms`) with its right-hand side linear in
+log r through two known values: the one at t and that of the last stage.
+
+In xb = x / alpha and r = sigma / alpha the reverse SDE whose noise is tau times the published is
+
+    d xb = (1 + tau^2) eps dr + tau dB,       B a Brownian path in r^2, run downwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from samplers.planned.forms import FORMS, MEASURES, VARIABLES, lagrange
+from samplers.planned.levels import Levels, Numbers, Schedule
+from samplers.planned.linear import Row
+from samplers.planned.one_step import MultiStage
+from sde_lib.base import Number
+from sde_lib.pytree import pytree, static
+
+STAGES = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
+"""Order -> where the stages are, as parts of the step in log r."""
+
+
+def _points(schedule: Schedule, order: int, t: Levels, s: Levels) -> list[Levels]:
+    """t, the stages, s."""
+    gap = s.log_ratio - t.log_ratio
+    return [t, *(schedule.at_ratio(t.log_ratio + c * gap) for c in STAGES[order]), s]
+
+
+def _weights(schedule: Schedule, form: str, at: Sequence[Levels], i: int) -> dict[int, Numbers]:
+    """Of f at t and of f at stage i - 1, by their numbers, for the integral from t to at[i]."""
+    q = FORMS[form].coordinate
+    whole = q(at[i]) - q(at[0])
+    if i == 1:
+        return {0: whole}
+    if len(at) == 3:  # order 2 as published: all weight on the stage in the middle
+        return {0: np.zeros_like(whole), 1: whole}
+    u, measure = VARIABLES["log_snr"], MEASURES[form]
+    steps = zip(*(at[j].log_ratio for j in (0, i - 1, i)), strict=True)
+    first, last = np.transpose([lagrange(schedule, u, measure, [a, c], a, b) for a, c, b in steps])
+    return {0: first, i - 1: last}
+
+
+def exponential(schedule: Schedule, form: str, at: Sequence[Levels]) -> list[Row]:
+    """The stages that lead from at[0] to each of the others."""
+    shape = FORMS[form]
+
+    def row(i: int) -> Row:
+        scale = shape.scale(at[i])
+        f = {j: w / scale for j, w in _weights(schedule, form, at, i).items()}
+        slope = shape.slope(schedule, at[i - 1])
+        return Row(at[i - 1].t, *slope, base=shape.scale(at[0]) / scale, f=f)
+
+    return [row(i) for i in range(1, len(at))]
+
+
+@pytree
+class DPMSolver(MultiStage):
+    """DPM-Solver-1, -2, -3 (form 'noise') and DPM-Solver++ 1S, 2S, 3S (form 'data').
+
+    Lu et al. 2022, arXiv:2206.00927, algorithms 1 and 2 (r_1 = 1/2; r_1 = 1/3, r_2 = 2/3), and
+    arXiv:2211.01095, algorithm 1. Order and evaluations per step `degree`.
+    """
+
+    degree: int = static(default=3)
+    form: str = static(default="noise")
+
+    @property
+    def order(self) -> int:
+        return self.degree
+
+    def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
+        return exponential(schedule, self.form, _points(schedule, self.degree, t, s))
+
+
+@pytree
+class SEEDS(MultiStage):
+    """SEEDS-1, -2, -3: DPM-Solver's stages on the reverse SDE (Gonzalez et al. 2023,
+    arXiv:2305.14267, algorithms 1 to 3).
+
+    Twice DPM-Solver's integrals, and the path from t to where the stage leads. Stages and step take
+    one path, z_j its piece beyond stage j, so that the covariances between them are exact. Weak
+    order 1 for one stage, 2 for more on Gaussian data.
+    """
+
+    degree: int = static(default=3)
+    stochastic = True
+
+    @property
+    def order(self) -> int:
+        return min(self.degree, 2)
+
+    def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
+        at = _points(schedule, self.degree, t, s)
+        path = [np.sqrt(a.ratio**2 - b.ratio**2) for a, b in pairwise(at)]
+
+        def noisy(i: int, row: Row, to: Levels) -> Row:
+            f = {j: 2 * w for j, w in row.f.items()}
+            return replace(row, f=f, z={j: to.alpha * path[j] for j in range(i + 1)})
+
+        flow = exponential(schedule, "noise", at)
+        return [noisy(i, row, to) for i, (row, to) in enumerate(zip(flow, at[1:], strict=True))]
+
+
+@pytree
+class StochasticHeun(MultiStage):
+    """xb' = xb + Q eps + n z,  then  xb_s = xb + Q (eps + eps') / 2 + n z  with the same z.
+
+    Q = (1 + tau^2) (r_s - r_t), n = tau sqrt(r_t^2 - r_s^2), eps' at xb': the trapezoidal rule on
+    the reverse SDE. tau = 1 is the published SDE, tau = 0 Heun's method on the flow. Because the
+    noise does not depend on x, the shared z makes it of weak order 2, for any data.
+    """
+
+    tau: Number = 1.0
+    order, stochastic = 2, True
+
+    def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
+        tau = float(self.tau)
+        q = s.alpha * (1 + tau**2) * (s.ratio - t.ratio)
+        n = s.alpha * tau * np.sqrt(t.ratio**2 - s.ratio**2)
+        gain = s.alpha / t.alpha
+        return [
+            Row(t.t, eps=1.0, base=gain, f={0: q}, z={0: n}),
+            Row(s.t, eps=1.0, base=gain, f={0: q / 2, 1: q / 2}, z={0: n}),
+        ]

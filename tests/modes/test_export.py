@@ -1,0 +1,167 @@
+"""`--mode export`: from the command line to a file and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import main
+from configs import command_line, schema
+from models.pretrained import load
+from models.pretrained.diffusers import directory as diffusers
+from models.pretrained.files import safetensors_file
+from modes.experiment import Experiment
+from modes.sample import load_score
+from runtime_lib import workdir
+from runtime_lib.checkpoints.store import Checkpoints
+
+CONFIG = Path(__file__).parents[2] / "configs" / "vp_digits.py"
+SETTINGS = {
+    "model.name": "ddpm_ho", "model.nf": "4", "model.norm_num_groups": "1", "model.ch_mult": "(1,)",
+    "model.num_res_blocks": "1", "model.attn_resolutions": "()", "training.continuous": "False",
+    "data.centered": "True", "sampling.predictor": "ancestral",
+    "model.prediction": "published", "model.conditioning": "published",
+}  # fmt: skip
+
+LEARNED = (
+    "--config.sde.name=learned", "--config.training.objective=variational",
+    "--config.training.continuous=True",
+)  # fmt: skip
+
+
+def arguments(folder: Path, *more: str) -> list[str]:
+    return ["--config", f"{CONFIG}:smoke", "--workdir", str(folder),
+            *(f"--config.{name}={value}" for name, value in SETTINGS.items()), *more]  # fmt: skip
+
+
+def written(folder, *more):
+    """A workdir with a state whose raw and averaged parameters differ; its config and state."""
+    others, settings = command_line.split(arguments(folder, *more))
+    config = command_line.load(others[1], settings)
+    experiment = Experiment.of(config)
+    draw = np.random.default_rng(0).standard_normal
+    state = jax.tree.map(
+        lambda leaf: (
+            jax.random.key(0)
+            if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            else np.asarray(draw(leaf.shape), leaf.dtype)
+        ),
+        experiment.abstract_state().as_dict(),
+    )
+    workdir.claim(folder, config)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(7, state, {}, wait=True)
+    return folder, config, state
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("learned"), *LEARNED)
+
+
+def same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, found, expected)))
+
+
+def test_a_workdir_is_exported_as_one_file_bitwise(trained, tmp_path, capsys):
+    folder, config, state = trained
+    target = tmp_path / "new" / "model.safetensors"
+    export = ("--mode", "export", "--export_to", str(target), "--export_as", "safetensors")
+    assert main.main(arguments(folder, *export)) == 0
+    assert f"exported step 7 to {target}" in capsys.readouterr().out
+    found = safetensors_file.read(target)
+    assert (found.step, found.settings) == (7, schema.of_model(schema.flatten(config)))
+    assert same(safetensors_file.tree(found.raw), state["params"])
+    assert same(safetensors_file.tree(found.ema), state["ema"][0])
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_a_workdir_is_exported_to_diffusers_bitwise(trained, tmp_path, capsys, ema):
+    folder, config, state = trained
+    export = ("--mode", "export", "--export_to", str(tmp_path / "out"), "--export_as", "diffusers",
+              f"--config.sampling.ema={ema}")  # fmt: skip
+    assert main.main(arguments(folder, *export)) == 0
+    capsys.readouterr()
+    network = Experiment.of(config).score.apply.network
+    weights = diffusers.read(tmp_path / "out").ema
+    expected = state["ema"][0] if ema else state["params"]
+    assert same(diffusers.params(weights, network, config), expected)
+
+
+def test_a_learned_schedule_is_exported_and_imported_with_its_network(learned, tmp_path):
+    folder, config, state = learned
+    file, again = str(tmp_path / "model.safetensors"), tmp_path / "again"
+    export = ("--mode", "export", "--export_to", file, "--export_as", "safetensors")
+    assert main.main(arguments(folder, *LEARNED, *export)) == 0
+    assert main.main(["--mode", "import", "--import_from", file, "--workdir", str(again)]) == 0
+    made = command_line.load(str(again / "config.py"), {})
+    experiments = [(Experiment.of(c), w) for c, w in ((config, folder), (made, again))]
+    for ema, trained in ((True, state["ema"][0]), (False, state["params"])):
+        config.sampling.ema = made.sampling.ema = ema
+        exported, imported = (load_score(*each)[0] for each in experiments)
+        assert same(imported, exported)
+        assert same(imported.sde.shape, trained["schedule"])
+        assert same(load(file, ema=ema), exported)
+
+
+def test_what_holds_a_network_alone_is_refused_a_learned_schedule(
+    trained, learned, tmp_path, capsys
+):
+    target = tmp_path / "new" / "pipeline"
+    export = ("--mode", "export", "--export_to", str(target), "--export_as", "diffusers")
+    assert main.main(arguments(learned[0], *LEARNED, *export)) == 2
+    told = capsys.readouterr().err
+    assert "no learned noise schedule" in told
+    assert "sde.name='learned'" in told
+    assert "export as safetensors" in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+    assert main.main(arguments(trained[0], *export)) == 0
+    read = ("--mode", "import", "--import_from", str(target))
+    assert main.main(arguments(tmp_path / "again", *LEARNED, *read)) == 2
+    told = capsys.readouterr().err
+    assert "sde.name='learned'" in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "again").exists()
+
+
+BAD = {
+    "no target": (["--mode", "export", "--export_as", "safetensors"], "--export_to"),
+    "no layout": (["--mode", "export", "--export_to", "x"], "safetensors, diffusers"),
+    "unknown layout": (["--mode", "export", "--export_to", "x", "--export_as", "onnx"], "'onnx'"),
+    "another mode": (["--mode", "sample", "--export_to", "x"], "belongs to --mode export"),
+    "another config": (
+        ["--mode", "export", "--export_to", "x", "--export_as", "diffusers",
+         "--config.model.nonlinearity=elu"], "model.nonlinearity"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_command_is_refused_in_one_line(trained, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    more, word = BAD[name]
+    assert main.main(arguments(trained[0], *more)) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert word in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_target_that_cannot_be_written_is_named(trained, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    target = tmp_path / "file" / "model.safetensors"
+    export = ("--mode", "export", "--export_to", str(target), "--export_as", "safetensors")
+    assert main.main(arguments(trained[0], *export)) == 2
+    told = capsys.readouterr().err
+    assert str(target) in told
+    assert told.count("\n") == 1
