@@ -50,8 +50,7 @@ class Entry:
     def has_own_length(self) -> bool:
         """Whether it is run once, and not at every budget."""
         sampling = self.config.sampling
-        own = sampling.predictor in samplers.CHOOSE_THEIR_STEPS
-        return bool(own or sampling.num_steps)
+        return bool(samplers.build(sampling).adaptive or sampling.num_steps)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A file of ours holds, under the names that EDM (mu, sigma) and ADM (mu_s, sigma_s) use, the moments
 of all images, the features of up to 50,000 of them (pool, logits, labels), and `info`, JSON: the
-extractor with its hash, dataset, split, count and preprocessing. `reference_file` reads it, and
+extractor with its hash, dataset, split, count and preprocessing. `statistics` reads it, and
 those of others.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 import data_lib
 from data_lib import Images
 from data_lib.base import Log
-from eval_lib.features import reference_file
+from eval_lib.features import statistics
 from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, features_of, quantize
 from eval_lib.images import fingerprint
@@ -28,9 +28,8 @@ from eval_lib.metrics import FeatureSet
 from runtime_lib import workdir
 from runtime_lib.files import atomic_write, plain_reason
 from runtime_lib.processes import by_the_first
-from runtime_lib.results import Arrays, Parts, npz, plain
-from untrusted import UntrustedError, open_regular, ours
-from untrusted import plain as plain_text
+from runtime_lib.results import Arrays, Parts, npz
+from untrusted import ours, plain
 
 SPLITS = ("train", "test", "all")
 FOLDER = "reference"
@@ -136,44 +135,38 @@ def _arrays(features: FeatureSet, info: dict[str, Any]) -> Arrays:
 
 
 def _kept(path: Path, info: dict[str, Any]) -> FeatureSet | None:
-    """The statistics of ours in a file, if they are of that very description."""
+    """The statistics that an earlier run made for `info`; None if there are none that are whole."""
     if not ours.is_ours(path):
         return None
     try:
-        found, said = reference_file.read(path)
-    except (OSError, ValueError):
+        found = statistics.read(path)
+    except (ValueError, OSError):
         return None
-    return found if said == plain(info) else None
+    return found.features if found.info == info else None
 
 
 def read(path: Path, extractor: Extractor) -> Reference:
-    """A file of statistics that the user names.
-
-    ValueError if it is none, or is known to be of another extractor; OSError if it cannot be read.
-    """
-    if not path.is_file():
+    """A file of statistics; ValueError if it is none, or is known to be of another extractor."""
+    if not path.exists():
         raise ValueError(
-            f"eval.reference must be {', '.join(SPLITS)} or a .npz file of statistics, got {path}"
+            f"eval.reference must be {', '.join(SPLITS)} or a .npz file of statistics, got "
+            f"{plain(str(path), 200)}"
         )
     try:
-        features, said = reference_file.read(path, named=True)
-    except UntrustedError as error:
+        found = statistics.read(path)
+    except ValueError as error:
         raise ValueError(f"eval.reference: {error}") from error
-    if said is not None and said["extractor"] != extractor.identity:
-        raise ValueError(
-            f"{path} was made by another extractor ({said['extractor']}) than this one "
-            f"({extractor.identity}): use that one, or make statistics anew (--mode stats)"
-        )
-    return Reference(features, said or _of_another(path, features), path)
-
-
-def _of_another(path: Path, features: FeatureSet) -> dict[str, Any]:
-    """What is known of a file that does not say how it was made."""
-    with open_regular(path, named=True) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-    return {
+    features = found.features
+    info = found.info or {
         "extractor": "the file does not say",
-        "dataset": plain_text(path.name),
+        "dataset": path.name,
         "count": features.moments.count or (None if features.pool is None else len(features.pool)),
-        "sha256": digest,
+        "sha256": found.sha256,
     }
+    if found.info and info["extractor"] != extractor.identity:
+        raise ValueError(
+            f"{plain(str(path), 200)} was made by another extractor "
+            f"({plain(info['extractor'], 120)}) than this one ({extractor.identity}): use that "
+            "one, or make statistics anew (--mode stats)"
+        )
+    return Reference(features, info, path)
