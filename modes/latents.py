@@ -23,6 +23,7 @@ from eval_lib import pictures
 from eval_lib.images import chosen, identity
 from eval_lib.likelihood.estimators import build_flow, smallest_time
 from eval_lib.likelihood.flow import Encoded, ProbabilityFlow, slerp
+from modes import sizes
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.sample import load_score
 from runtime_lib import batches, data_record, sharding, workdir
@@ -195,11 +196,14 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     if not pairs:
         raise ValueError("eval.num_images must be at least 2 to interpolate, got 1")
     of_prior = config.eval.split == PRIOR and not config.eval.images
+    if of_prior:
+        sizes.check("eval.num_images", 2 * pairs, config)
     ends = _prior_ends if of_prior else partial(_image_ends, folder)
     score, step = load_score(experiment, folder, log)
     coder = Coder(experiment, score)
     codes, labels, data = ends(experiment, coder, pairs, log)
     pairs, n = len(codes) // 2, config.eval.interpolations
+    sizes.check("eval.interpolations", pairs * n, config)
     results = _Results(folder, "interpolations", _identity(experiment, step, data), log)
     log(f"interpolating {pairs} pairs of {data['data']} at step {step}, {n} images each")
     part = np.linspace(0.0, 1.0, n, dtype=np.float32)
