@@ -29,7 +29,7 @@ from modes import sizes
 from modes.experiment import Experiment
 from modes.generate import STATED, make_generator
 from modes.sample import load_score
-from runtime_lib import data_record
+from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, atomic_write, atomic_write_json
 from runtime_lib.results import fits, load_npz, marked, npz, publish, read_json
 from sde_lib import ModelScore
@@ -169,6 +169,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     """
     config = experiment.config
     sizes.check("eval.num_samples", config.eval.num_samples, config)
+    workdir.check_model(folder, config)
     plans = list(_experiments(config))
     score, step = load_score(experiment, folder, log)
     splits = data_record.load(config, folder, log)

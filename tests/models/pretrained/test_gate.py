@@ -20,8 +20,10 @@ from models.pretrained.files.tensors import Storage, Tensor
 from modes import import_ as importing
 from modes.experiment import Experiment
 from tests import tiny
+from tests.models.pretrained import writing
 from train_lib import names
 
+OPTIONS = json.loads((Path(__file__).parents[2] / "golden/options/options.json").read_text())
 HOME = {name: setting for name, setting in schema.SETTINGS.items() if not setting.travels}
 PATHS_AND_PROGRAMS = (
     "data.data_dir", "data.tfds_name", "training.wandb", "eval.extractor", "eval.weights",
@@ -224,3 +226,18 @@ def test_a_config_file_of_the_users_is_not_replaced_by_an_import(model, tmp_path
     assert main.main(arguments) == 2
     assert "config.py is there already" in capsys.readouterr().err
     assert [(p.name, p.read_text()) for p in Path(folder).iterdir()] == [("config.py", "mine")]
+
+
+def test_the_step_of_a_checkpoint_of_pytorch_is_read_however_it_was_saved(tmp_path):
+    case = next(name for name, case in OPTIONS.items() if case["model"]["name"] == "ncsnpp")
+    rng = np.random.default_rng(0)
+    shapes = OPTIONS[case]["weights"]
+    weights = {f"all_modules.{k}": np.float32(rng.normal(size=s)) for k, s in shapes.items()}
+    for n, step in enumerate((7, 7.0, writing.saved(np.asarray(7), "step"))):
+        content = writing.checkpoint(weights, step=step)
+        path = writing.write_zip(tmp_path / f"{n}.pth", content)
+        assert open_checkpoint(path).checkpoint.step == 7
+    for step in (2**40, 7.5, writing.saved(np.asarray([7, 8]), "step"), "7"):
+        path = writing.write_zip(tmp_path / "bad.pth", writing.checkpoint(weights, step=step))
+        with pytest.raises(PretrainedError, match="step must be a whole number of updates"):
+            open_checkpoint(path)
