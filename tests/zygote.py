@@ -68,9 +68,9 @@ def _at_save(step: int, before: Any = None, after: Any = None) -> None:
 
 
 def _at_update(step: int, act: Any) -> None:
-    from modes import train as loop
+    from modes import train
 
-    stack = loop.stack_batches
+    stack = train.stack_batches
     made = [0]
 
     def wrapped(*args: Any) -> Any:
@@ -79,20 +79,20 @@ def _at_update(step: int, act: Any) -> None:
             act()
         return stack(*args)
 
-    loop.stack_batches = wrapped
+    train.stack_batches = wrapped
 
 
 def _poison(step: int) -> None:
     """The images of the update that follows `step` others are NaN, in whichever run makes it."""
-    from modes import train as loop
+    from modes import train
 
-    batches = loop.training_batches
+    batches = train.training_batches
 
     def wrapped(images: Any, config: Any, start: int) -> Any:
         for made, batch in enumerate(batches(images, config, start), start):
             yield {**batch, "image": batch["image"] * (float("nan") if made == step else 1)}
 
-    loop.training_batches = wrapped  # type: ignore[assignment]
+    train.training_batches = wrapped  # type: ignore[assignment]
 
 
 def _when_replacing(step: int) -> None:

@@ -18,14 +18,13 @@ from ml_collections import ConfigDict
 
 import models
 import sde_lib
+from models.pretrained import own_format
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
-from models.pretrained.diffusers import directory as diffusers
-from models.pretrained.edm import snapshot as edm
-from models.pretrained.files import safetensors_file
+from models.pretrained.diffusers import directory
+from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
 from models.pretrained.matching import adopted, config_of, disagreements, with_adopted
-from models.pretrained.score_sde import jax_checkpoint as score_sde_jax
-from models.pretrained.score_sde import torch_checkpoint as score_sde
+from models.pretrained.score_sde import jax_checkpoint, torch_checkpoint
 from models.score import template
 from sde_lib import ModelScore
 from untrusted import UntrustedError, check_regular, plain
@@ -34,11 +33,11 @@ __all__ = ["FORMATS", "Checkpoint", "Format", "MismatchError", "Opened", "Pretra
            "open_checkpoint", "params_of"]  # fmt: skip
 
 FORMATS: dict[str, Format] = {
-    diffusers.FAMILY: diffusers,
-    safetensors_file.FAMILY: safetensors_file,
-    score_sde.FAMILY: score_sde,
-    edm.FAMILY: edm,
-    score_sde_jax.FAMILY: score_sde_jax,
+    directory.FAMILY: directory,
+    own_format.FAMILY: own_format,
+    torch_checkpoint.FAMILY: torch_checkpoint,
+    snapshot.FAMILY: snapshot,
+    jax_checkpoint.FAMILY: jax_checkpoint,
 }
 """Asked in this order whose a file is."""
 
@@ -98,7 +97,7 @@ def params_of(opened: Opened, ema: bool) -> Any:
       PretrainedError: it has no such weights, or not the noise schedule of the config.
     """
     checkpoint, form, config, *_ = opened
-    if sde_lib.build(config).learned and form is not safetensors_file:
+    if sde_lib.build(config).learned and form is not own_format:
         raise PretrainedError(
             f"a checkpoint of {checkpoint.family} has no noise schedule, and sde.name="
             f"{config.sde.name!r} learns one: give the SDE that it was trained with"
