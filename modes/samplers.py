@@ -28,7 +28,7 @@ from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
 from modes.experiment import Experiment
 from modes.generate import STATED, make_generator
-from modes.sample import load_score
+from modes.trained import load_score
 from runtime_lib import data_record
 from runtime_lib.files import atomic_write, atomic_write_json
 from sde_lib import ModelScore

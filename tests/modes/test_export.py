@@ -14,7 +14,7 @@ from configs import command_line, schema
 from models.pretrained import load, own_format
 from models.pretrained.diffusers import directory
 from modes.experiment import Experiment
-from modes.sample import load_score
+from modes.trained import load_score
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
 

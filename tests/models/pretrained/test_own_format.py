@@ -145,7 +145,7 @@ HEADERS: dict[str, tuple[dict[str, str], str]] = {
     "later version": ({**HEADER, "version": "2"}, "must be 1"),
     "no step": ({k: v for k, v in HEADER.items() if k != "step"}, "damaged"),
     "step of words": ({**HEADER, "step": "many"}, "damaged"),
-    "negative step": ({**HEADER, "step": "-1"}, "damaged"),
+    "negative step": ({**HEADER, "step": "-1"}, "must be a whole number"),
     "config of another kind": ({**HEADER, "config": "[1]"}, "damaged"),
     "config cut off": ({**HEADER, "config": '{"a": '}, "damaged"),
     "endless config": ({**HEADER, "config": "[" * 100_000}, "damaged"),
