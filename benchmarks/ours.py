@@ -17,9 +17,9 @@ from eval_lib.likelihood import evaluator
 from modes import preflight
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.generate import make_generator
-from modes.train import stack_batches
 from runtime_lib import sharding
 from sde_lib import ModelScore
+from train_lib.feed import stack_batches
 from train_lib.step import make_step
 
 LEVELS = 256

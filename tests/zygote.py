@@ -68,9 +68,9 @@ def _at_save(step: int, before: Any = None, after: Any = None) -> None:
 
 
 def _at_update(step: int, act: Any) -> None:
-    from modes import train
+    from train_lib import feed
 
-    stack = train.stack_batches
+    stack = feed.stack_batches
     made = [0]
 
     def wrapped(*args: Any) -> Any:
@@ -79,20 +79,20 @@ def _at_update(step: int, act: Any) -> None:
             act()
         return stack(*args)
 
-    train.stack_batches = wrapped
+    feed.stack_batches = wrapped
 
 
 def _poison(step: int) -> None:
     """The images of the update that follows `step` others are NaN, in whichever run makes it."""
-    from modes import train
+    from train_lib import feed
 
-    batches = train.training_batches
+    batches = feed.training_batches
 
     def wrapped(images: Any, config: Any, start: int) -> Any:
         for made, batch in enumerate(batches(images, config, start), start):
             yield {**batch, "image": batch["image"] * (float("nan") if made == step else 1)}
 
-    train.training_batches = wrapped  # type: ignore[assignment]
+    feed.training_batches = wrapped  # type: ignore[assignment]
 
 
 def _when_replacing(step: int) -> None:
