@@ -45,7 +45,8 @@ class Reader:
 
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "benchmarks.watched", str(self.scratch)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        # Decoders in C say on stderr what they make of a file.
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(command, text=True, cwd=ROOT, bufsize=1, **pipes)  # type: ignore[call-overload]
 
     def read(self, reader: str, path: Path) -> Outcome:

@@ -59,28 +59,34 @@ def checkpoints(folder: Path) -> dict[str, Seed]:
     tree = {"Dense_0": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
     state = {"step": 7, "optimizer": {"target": tree}, "params_ema": tree, "ema_rate": 0.999}
     foreign = GOLDEN / "foreign"
-    settings = json.dumps({"model.name": "ncsnpp", "model.ch_mult": [1, 2], "model.nf": 8})
+    settings = json.dumps({"model.name": "ncsnpp", "model.ch_mult": [1, 2], "model.nf": 8,
+                           "model.num_res_blocks": 1})  # fmt: skip
     texts = {"format": "score-sde-jax", "version": "1", "step": "7", "weights": "raw,ema",
              "config": settings}  # fmt: skip
     ours = {f"{kind}/{name}": array for kind in ("raw", "ema")
             for name, array in (("stem/kernel", np.ones((3, 3, 1, 8), np.float32)),
                                 ("stem/bias", np.zeros(8, np.float32)))}  # fmt: skip
     packed = serialization.msgpack_serialize(state)
+    alone = _made(lambda path: writing.write_zip(path, {"w": writing.saved(
+        np.ones((2, 3)), "0")}), folder)  # fmt: skip
     zipped = _made(lambda path: writing.write_zip(path, content, byteorder=b"little"), folder)
     return {
         "torch zip": Seed("checkpoint", "torch zip", "a.pth", zipped),
         "torch zip, containers": Seed(
-            "features", "torch zip", "a.pth", (foreign / "zip.pth").read_bytes()),
+            "containers", "torch zip", "a.pth", (foreign / "zip.pth").read_bytes()),
         "torch stream": Seed("checkpoint", "torch stream", "a.pth", writing.legacy(content)),
         "torch stream, containers": Seed(
-            "features", "torch stream", "a.pth", (foreign / "legacy.pth").read_bytes()),
-        "EDM snapshot": Seed(
-            "checkpoint", "snapshot", "a.pkl", (foreign / "snapshot_4.pkl").read_bytes()),
+            "containers", "torch stream", "a.pth", (foreign / "legacy.pth").read_bytes()),
+        "state_dict": Seed("features", "torch zip", "a.pth", alone),
+        "EDM snapshot, containers": Seed(
+            "containers", "snapshot", "a.pkl", (foreign / "snapshot_4.pkl").read_bytes()),
         "EDM snapshot, protocol 2": Seed(
-            "checkpoint", "snapshot", "a.pkl", (foreign / "snapshot_2.pkl").read_bytes()),
-        "EDM snapshot, a network": Seed("checkpoint", "snapshot", "a.pkl", snapshot()),
+            "containers", "snapshot", "a.pkl", (foreign / "snapshot_2.pkl").read_bytes()),
+        "EDM snapshot": Seed("checkpoint", "snapshot", "a.pkl", snapshot()),
         "msgpack": Seed("checkpoint", "msgpack", "checkpoint_8", packed),
+        "msgpack, containers": Seed("packs", "msgpack", "checkpoint_8", packed),
         "safetensors": Seed("checkpoint", "safetensors", "a.safetensors", save(ours, texts)),
+        "safetensors, features": Seed("features", "safetensors", "a.safetensors", save(ours, {})),
     }  # fmt: skip
 
 

@@ -73,6 +73,20 @@ def model(path: Path) -> None:
     load(path)
 
 
+def containers(path: Path) -> None:
+    """Whatever PyTorch may have saved, as it is."""
+    from models.pretrained.files import torch_files
+
+    torch_files.read(path)
+
+
+def packs(path: Path) -> None:
+    """Whatever flax may have saved, as it is."""
+    from models.pretrained.files import packs
+
+    packs.read(path)
+
+
 def features(path: Path) -> None:
     """The weights of a feature network."""
     from models.features import files
@@ -124,8 +138,9 @@ def statistics(path: Path) -> None:
 
 READERS: dict[str, Callable[[Path], None]] = {
     reader.__name__: reader
-    for reader in (checkpoint, model, features, arrays, settings, picture, pictures, statistics)
-}
+    for reader in (checkpoint, model, containers, packs, features, arrays, settings, picture,
+                   pictures, statistics)
+}  # fmt: skip
 
 # Watching ----------------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
         other = old is not None and not same(old, {"protocol": told})
         set_aside(target, "a report of other settings" if other else None, log)
         target.mkdir(parents=True, exist_ok=True)
-        for line in write(target, REPORT, told, cells, work.real("train")):
+        for line in write(target, REPORT, told, cells, work.real("train"), log):
             log(line)
     except OSError as error:
         raise workdir.WorkdirError(

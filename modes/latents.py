@@ -25,9 +25,8 @@ from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
-from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
-from runtime_lib.processes import by_the_first
-from runtime_lib.results import Arrays, npz, read_json, same, set_aside
+from runtime_lib.files import Content, plain_reason
+from runtime_lib.results import Arrays, npz, publish, read_json, same, set_aside
 
 SHOWN = 16
 """Images, or rows of interpolations, in a picture."""
@@ -60,16 +59,15 @@ class _Results:
             set_aside(self._folder, "results of other settings" if other else None, log)
             self._folder.mkdir(parents=True, exist_ok=True)
 
-    @by_the_first
     def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:
-        """The report last: where it is, the others belong to it."""
-        base = self._folder / self._name
+        """The files of the results."""
+        name = self._name
+        files: dict[str, Content | None] = {
+            f"{name}.npz": npz(arrays), f"{name}.png": pictures.rows_png(shown),
+        }  # fmt: skip
         with _writing(self._folder):
-            base.with_suffix(".json").unlink(missing_ok=True)
-            atomic_write(base.with_suffix(".npz"), npz(arrays))
-            atomic_write(base.with_suffix(".png"), pictures.rows_png(shown))
-            atomic_write_json(base.with_suffix(".json"), {**self._identity, **found})
-        self._log(f"wrote {self._folder}: {self._name}.npz, {self._name}.png, {self._name}.json")
+            publish(self._folder, files, f"{name}.json", {**self._identity, **found}, self._log)
+        self._log(f"wrote {self._folder}: {name}.npz, {name}.png, {name}.json")
 
 
 def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[str, Any]:

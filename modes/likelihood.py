@@ -19,9 +19,8 @@ from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
-from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
-from runtime_lib.processes import by_the_first
-from runtime_lib.results import Arrays, Parts, npz, read_json, same, set_aside
+from runtime_lib.files import Content, plain_reason
+from runtime_lib.results import Arrays, Parts, marked, npz, publish, read_json, same, set_aside
 
 REPORT = "likelihood.json"
 EXTREMES = 36
@@ -59,10 +58,10 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
         report = read_json(target / REPORT)
         other = report is not None and not same(report, settings)
         set_aside(target, "likelihoods of other settings" if other else None, log)
-        parts = Parts(target, {**settings, "batch_size": batch})
+        parts = Parts(target, {**settings, "batch_size": batch}, log)
         found = evaluator.evaluate(build(score=score), config.eval.repeats, batch, parts, log)
         report = {**settings, **summary(found, images.pixels[0].size, images.levels)}
-        _write(target, report, found, images)
+        publish(target, _files(report, found, images), REPORT, report, log)
         parts.remove()
     except OSError as error:
         raise workdir.WorkdirError(
@@ -76,10 +75,8 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     return 0
 
 
-@by_the_first
-def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images) -> None:
-    """The files of finished likelihoods, the report last: where it is, the others belong to it."""
-    (folder / REPORT).unlink(missing_ok=True)
+def _files(report: dict[str, Any], found: Arrays, images: Images) -> dict[str, Content | None]:
+    """What is left beside the report."""
     units, nats = report["eval"]["units"], found["log_prob"].mean(axis=(0, 2))
     known = scales(images.pixels[0].size, images.levels)
     rows = {unit: scale(nats) for unit, scale in known.items()}
@@ -87,13 +84,13 @@ def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images) 
     rows["log_prob"] = found["log_prob"].transpose(1, 0, 2)
     if images.labels is not None:
         rows["labels"] = images.labels
-    atomic_write(folder / "likelihood.npz", npz(rows))
     order = np.argsort(-nats)
     order = order[np.isfinite(nats[order])]
     most, least = (
         to_unit(images.pixels[chosen[:EXTREMES]], images.levels) for chosen in (order, order[::-1])
     )
-    picture = figures.likelihood_png(rows[units][order], units, most, least)
-    atomic_write(folder / "likelihood.png", picture)
-    atomic_write(folder / "likelihood.md", markdown(report).encode())
-    atomic_write_json(folder / REPORT, report)
+    return {
+        "likelihood.npz": npz(rows),
+        "likelihood.png": figures.likelihood_png(rows[units][order], units, most, least),
+        "likelihood.md": marked(markdown(report)),
+    }

@@ -11,7 +11,6 @@ from typing import Any
 
 import data_lib
 import models
-import samplers
 import sde_lib
 from data_lib.pictures import FILTERS
 from models import ncsnpp, songunet
@@ -20,6 +19,7 @@ from models.layers.instance_norm import NORMS
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
 from models.refinenet import RELEASES
 from models.settings import ACTIVATIONS, DTYPES, NORMALIZATIONS
+from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
 from samplers.planned.forms import FORMS
@@ -50,18 +50,18 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "training.objective": (OBJECTIVES,),
     "optim.optimizer": (OPTIMIZERS,),
     "optim.schedule": (DECAYS,),
-    "sampling.predictor": (samplers.PREDICTORS, samplers.PUBLISHED_NAMES),
-    "sampling.corrector": (samplers.CORRECTORS,),
-    "sampling.pc_order": (samplers.PC_ORDERS,),
+    "sampling.predictor": (named.PREDICTORS, named.PUBLISHED_NAMES),
+    "sampling.corrector": (named.CORRECTORS,),
+    "sampling.pc_order": (named.PC_ORDERS,),
     "sampling.form": (FORMS,),
-    "sampling.second_order": (samplers.SECOND_ORDERS,),
-    "sampling.ancestral_variance": (samplers.VARIANCES,),
-    "sampling.restart_solver": (samplers.PREDICTORS,),
+    "sampling.second_order": (named.SECOND_ORDERS,),
+    "sampling.ancestral_variance": (named.VARIANCES,),
+    "sampling.restart_solver": (named.PREDICTORS,),
     "sampling.ode_solver": (INTEGRATORS,),
     "sampling.ode_clock": (CLOCKS,),
-    "sampling.step_control": (samplers.STEP_CONTROLS,),
-    "sampling.norm": (samplers.NORMS,),
-    "sampling.grid": (samplers.GRIDS,),
+    "sampling.step_control": (named.STEP_CONTROLS,),
+    "sampling.norm": (named.NORMS,),
+    "sampling.grid": (named.GRIDS,),
 }
 """A setting that travels -> where its names are."""
 

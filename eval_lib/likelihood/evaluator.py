@@ -102,7 +102,7 @@ def evaluate(
     tell = patient(log)
     bar = tqdm(jobs, unit="batch", desc="likelihood", disable=None)
     for name, first, count, repeat in bar:
-        arrays = parts.get(name)
+        arrays = parts.get(name, {"log_prob": (count, None), "evaluations": (count,)})
         if arrays is None:
             arrays = evaluator.batch(first, count, repeat, batch)
             parts.put(name, arrays)

@@ -52,7 +52,8 @@ def save(
 
     Raises:
       ValueError: neither raw nor ema is given.
-      OSError: the file cannot be written; an old one is then untouched.
+      FileExistsError: there is something already.
+      OSError: the file cannot be written; nothing is then left behind.
     """
     sets = {name: tree for name, tree in (("raw", raw), ("ema", ema)) if tree is not None}
     if not sets:

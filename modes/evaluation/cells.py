@@ -154,11 +154,15 @@ def _remembered(
     }
     path = folder / f"metrics_{short(identity)}.json"
     kept = read_json(path)
-    if kept is not None and same(kept, identity):
+    if kept is not None and same(kept, identity) and _are_numbers(kept.get("numbers")):
         return kept["numbers"]
     numbers = compute()
     atomic_write_json(path, {**identity, "numbers": numbers})
     return json.loads(json.dumps(numbers))
+
+
+def _are_numbers(found: Any) -> bool:
+    return isinstance(found, dict) and all(x is None or type(x) is float for x in found.values())
 
 
 def _of_model(

@@ -6,6 +6,7 @@ and texts), and the numbers, which are covered without a gap.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from models.pretrained.files.tensors import (
     in_file,
     map_file,
 )
-from untrusted import UntrustedError, limits, parse_json, plain, shown
+from untrusted import UntrustedError, limits, ours, parse_json, plain, shown
 
 NUMBERS = {
     "F64": DTYPES["float64"], "F32": DTYPES["float32"], "F16": DTYPES["float16"],
@@ -130,26 +131,32 @@ def _check_places(found: list[tuple[Tensor, int]], size: int) -> None:
 def write_tensors(
     path: Path | str, tensors: Mapping[str, np.ndarray], texts: Mapping[str, str]
 ) -> None:
-    """Writes named arrays and a header of texts; readers see the old file or the whole new one.
+    """Writes named arrays and a header of texts into a new file, which is there when it is whole.
 
     Raises:
-      OSError: it cannot be written; an old file is then untouched.
+      FileExistsError: there is something already.
+      OSError: it cannot be written; nothing is then left behind.
     """
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    replace_file(Path(path), lambda temporary: save_file(arrays, temporary, dict(texts)))
+    create_file(Path(path), lambda temporary: save_file(arrays, temporary, dict(texts)))
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Puts what `write` makes of a temporary path in the place of `path`, all at once."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def create_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Gives what `write` makes of a temporary path the name `path`, all at once; never another's.
+
+    FileExistsError if anything has that name, also if it came while this was being written.
+    """
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    temporary = ours.temporary(path)
+    os.close(ours.create(temporary))  # with the rights of any new file, which `write` may tighten
     try:
-        temporary.touch()  # with the rights of any new file, which `write` may tighten
         mode = temporary.stat().st_mode
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(mode)
-        temporary.replace(path)
+        ours.put_new(temporary, path)
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
     finally:
