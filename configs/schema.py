@@ -5,13 +5,13 @@ unknown keys (with the nearest known name), types and ranges. What only the libr
 such as names in its tables and combinations, is checked where the object is built.
 """
 
-import difflib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from configs.names import did_you_mean
 from untrusted import plain, shown
 
 
@@ -24,8 +24,8 @@ class Rule(NamedTuple):
 
 LARGEST = 1e30
 """Of any number: its square is beyond float32, its value is not."""
-LONGEST_TEXT, LONGEST_TUPLE, LONGEST_NAME = 4096, 64, 60
-"""Characters of a text, entries of a tuple, and characters of a name that is looked for."""
+LONGEST_TEXT, LONGEST_TUPLE = 4096, 64
+"""Characters of a text, and entries of a tuple."""
 INT32 = 2**31 - 1
 """Updates are counted, and samples numbered, in 32 bits."""
 
@@ -358,15 +358,10 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
     return flat
 
 
-def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, SETTINGS, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
 def check_name(name: str) -> None:
     """Raise ValueError, with the nearest known name, if there is no such setting."""
     if name not in SETTINGS:
-        raise ValueError(f"unknown setting {plain(name)}{_nearest(name[:LONGEST_NAME])}")
+        raise ValueError(f"unknown setting {plain(name)}{did_you_mean(name, SETTINGS)}")
 
 
 def check_value(name: str, value: Any) -> None:

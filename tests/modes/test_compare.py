@@ -72,7 +72,7 @@ BAD = [
     ({"eval__samplers": " ; "}, "eval.samplers must name at least one"),
     ({"eval__samplers": "heun karras"}, "key=value after them, got 'karras'"),
     ({"eval__samplers": "heunn"}, "did you mean 'heun'"),
-    ({"eval__samplers": "heun gird=karras"}, "did you mean sampling.grid"),
+    ({"eval__samplers": "heun gird=karras"}, "did you mean 'sampling.grid'"),
     ({"eval__samplers": "heun grid=carras"}, "did you mean 'karras'"),
     ({"eval__sampler_nfe": "(4, -1)"}, "eval.sampler_nfe must be positive integers"),
 ]

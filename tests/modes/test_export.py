@@ -14,6 +14,7 @@ import main
 from configs import command_line, schema
 from models.pretrained import load, own_format
 from models.pretrained.diffusers import directory
+from models.pretrained.files import safetensors_file
 from modes.experiment import Experiment
 from modes.trained import load_score
 from runtime_lib import workdir
