@@ -338,6 +338,35 @@ SETTINGS: dict[str, Setting] = {
 }  # fmt: skip
 
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "sampling.predictor": (
+        "probability_flow", "order", "form", "high_order_start", "second_order",
+        "ancestral_variance", "eta", "gamma", "mu", "tau", "tau_min", "tau_max", "s_churn", "s_min",
+        "s_max", "s_noise", "restart_solver", "restart_min", "restart_max", "restart_steps",
+        "restart_times", "rtol", "atol", "max_steps", "ode_solver", "ode_clock", "step_control",
+        "num_steps",
+    ),
+    "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
+    "sampling.grid": ("shift", "rho"),
+    "sampling.guidance": ("guidance_min", "guidance_max"),
+    "eval.likelihood": (
+        "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",
+        "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
+        "bound_steps",
+    ),
+    "training.time_law": ("eps", "sigma_mean", "sigma_std"),
+}  # fmt: skip
+"""Setting -> those of its section that have an effect or none by what it chooses."""
+
+
+def chooser(name: str) -> str:
+    """The setting whose value decides whether `name` has an effect; '' where there is none."""
+    section, _, key = name.partition(".")
+    chosen = (by for by, keys in CHOICES.items() if by.startswith(f"{section}.") and key in keys)
+    by = next(chosen, {"model": "model.name", "sde": "sde.name"}.get(section, ""))
+    return "" if by == name else by
+
+
 def get_default() -> ConfigDict:
     """A config of all defaults; score_sde's CIFAR-10 values where it has them."""
     config = ConfigDict()
