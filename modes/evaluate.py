@@ -11,11 +11,11 @@ from configs import schema
 from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
+from eval_lib.model_metrics import OF_THE_MODEL
 from modes.evaluation import protocol
 from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
 from modes.evaluation.report import write
 from modes.experiment import Experiment
-from modes.likelihood import SETTINGS
 from runtime_lib import data_record, workdir
 from runtime_lib.files import plain_reason
 from runtime_lib.results import read_json, same, set_aside
@@ -27,6 +27,7 @@ REPORT = "report.json"
 def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
     """All that the numbers depend on."""
     config = work.experiment.config
+    of_model = [metric for name, metric in OF_THE_MODEL.items() if name in work.metrics]
     return {
         "extractor": work.extractor.identity,
         "reference": work.reference.info,
@@ -37,7 +38,7 @@ def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict
         "quantize": config.eval.quantize,
         "levels": work.levels,
         "eps": config.eval.eps,
-        "likelihood": {k: config.eval[k] for k in SETTINGS if "bits_per_dim" in work.metrics},
+        "likelihood": {k: config.eval[k] for metric in of_model for k in metric.settings},
         "config": _training(config),
         "of": [cell.identity for cell in cells],
     }
@@ -112,7 +113,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
         other = old is not None and not same(old, {"protocol": told})
         set_aside(target, "a report of other settings" if other else None, log)
         target.mkdir(parents=True, exist_ok=True)
-        for line in write(target, REPORT, told, cells, work.real("train")):
+        for line in write(target, REPORT, told, cells, work.real("train"), log):
             log(line)
     except OSError as error:
         raise workdir.WorkdirError(

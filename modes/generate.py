@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tqdm import tqdm
@@ -22,10 +21,9 @@ from data_lib.base import patient
 from eval_lib import pictures
 from modes.experiment import SAMPLE_STREAM, Experiment
 from runtime_lib import sharding
-from runtime_lib.files import atomic_write, atomic_write_json
-from runtime_lib.processes import by_the_first
-from runtime_lib.results import Parts, npz, read_json, same, set_aside
-from sde_lib import ClassifierFree, Conditional, Score
+from runtime_lib.files import Content
+from runtime_lib.results import Parts, Shapes, npz, publish, read_json, same, set_aside
+from sde_lib import Conditional, Guidance, Score
 
 LABEL_STREAM = 2**32 - 1
 """Folded into the run's key for the classes: the number of a sample that is never drawn."""
@@ -37,29 +35,12 @@ STATED = {RANGE: np.asarray([0.0, 1.0], np.float32)}
 
 
 @dataclass(frozen=True)
-class Guidance:
-    """Of `sde_lib.ClassifierFree`: its weight, and the sigma / alpha between which it acts."""
-
-    weight: float
-    least: float
-    most: float
-
-    def __call__(self, score: Score, labels: Int[Array, " b"] | None) -> Score:
-        """`score`, given classes and guided to them; -1 is the network's null class."""
-        if self.weight == 1.0 or labels is None:
-            return Conditional(score, labels)
-        # As arrays, so that other numbers are no other program.
-        numbers = (jnp.asarray(v, jnp.float32) for v in (self.weight, self.least, self.most))
-        return ClassifierFree(score, labels, jnp.full_like(labels, -1), *numbers)
-
-
-@dataclass(frozen=True)
 class Generator:
     """Draws samples by number: sample k depends on the key, the score and the sampler alone.
 
     classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
     every class once, in an order of its own, so that any number of samples is balanced.
-    With guidance each evaluation is two of the network.
+    guidance: from the score and a batch's classes (None without) to what the sampler follows.
     """
 
     score: Score
@@ -71,15 +52,16 @@ class Generator:
     denoise: bool = True
     frames: int = 0
     classes: int = 0
-    guidance: Guidance = Guidance(1.0, 0.0, jnp.inf)
+    guidance: Guidance = Conditional
 
     @property
     def planned_evaluations(self) -> int | None:
         """NFE per sample; None if only the run can tell, as for adaptive solvers."""
-        planned = self.sampler.plan(self.score, self.times).nfe
-        return planned + int(self.denoise) if planned else None
+        followed = self.guidance(self.score, self._condition(np.zeros(1, np.int32)))
+        plan = self.sampler.plan(followed, self.times)
+        return samplers.planned_evaluations(followed, plan, self.denoise) if plan.nfe else None
 
-    def _condition(self, indices: Int[Array, " b"]) -> Int[Array, " b"] | None:
+    def _condition(self, indices: Int[Array | np.ndarray, " b"]) -> Int[Array, " b"] | None:
         if not self.classes:
             return None
         return _labels(jax.random.fold_in(self.key, LABEL_STREAM), indices, self.classes)
@@ -129,19 +111,18 @@ def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[A
 def make_generator(experiment: Experiment, score: Score) -> Generator:
     """What draws the config's samples from a trained score."""
     config = experiment.config
-    sampling = config.sampling
-    guidance = Guidance(sampling.guidance, sampling.guidance_min, sampling.guidance_max)
+    times = samplers.build_times(config.sampling, experiment.followed(score), config.sde.num_scales)
     return Generator(
         score,
         experiment.sampler,
-        samplers.build_times(config.sampling, score, config.sde.num_scales),
+        times,
         experiment.key(SAMPLE_STREAM),
         experiment.image_shape,
         Scaler(config.data.centered),
         denoise=config.sampling.noise_removal,
         frames=config.sampling.frames,
         classes=config.model.num_classes,
-        guidance=guidance,
+        guidance=experiment.guidance,
     )
 
 
@@ -156,7 +137,7 @@ class Part:
 def _part(generator: Generator, first: int, batch: int, parts: Parts) -> Part:
     """Read back if an earlier run finished it, else drawn and kept."""
     name = _name(first)
-    found = parts.get(name)
+    found = parts.get(name, _shapes(generator, batch))
     if found is not None:
         return Part(found, None)
     start = time.perf_counter()
@@ -164,6 +145,12 @@ def _part(generator: Generator, first: int, batch: int, parts: Parts) -> Part:
     seconds = time.perf_counter() - start
     parts.put(name, drawn)
     return Part(drawn, seconds)
+
+
+def _shapes(generator: Generator, batch: int) -> Shapes:
+    labels = {"labels": (batch,)} if generator.classes else {}
+    frames = {"frames": (None, batch, *generator.shape)} if generator.frames else {}
+    return {"samples": (batch, *generator.shape), "evaluations": (batch,), **labels, **frames}
 
 
 def _name(first: int) -> str:
@@ -219,7 +206,7 @@ def generate(
     samples of another identity, or more of them, are moved aside to FOLDER_1, FOLDER_2, ...
     """
     set_aside(folder, _why_kept(folder, identity, total), log)
-    kept = Parts(folder, {**identity, "batch_size": batch_size})
+    kept = Parts(folder, {**identity, "batch_size": batch_size}, log)
     starts = range(0, total, batch_size)
     if done := kept.done([_name(first) for first in starts]):
         log(f"{done} of {len(starts)} batches were drawn before: going on from there")
@@ -241,23 +228,20 @@ def generate(
         **_evaluations(arrays.pop("evaluations")),
         **_speed(parts, batch_size),
     }
-    _write(folder, arrays, report)
+    publish(folder, _files(arrays), REPORT, report, log)
     kept.remove()
     return report
 
 
-@by_the_first
-def _write(folder: Path, arrays: dict[str, np.ndarray], report: dict[str, Any]) -> None:
-    """The files of finished samples, the report last: where it is, the others belong to it."""
-    (folder / REPORT).unlink(missing_ok=True)
-    (folder / "trajectory.gif").unlink(missing_ok=True)
+def _files(arrays: dict[str, np.ndarray]) -> dict[str, Content | None]:
+    """What is left beside the report."""
     frames = arrays.pop("frames", None)
-    atomic_write(folder / "samples.npz", npz({**arrays, **STATED}))
-    atomic_write(folder / "samples.png", pictures.grid_png(arrays["samples"][:GRID_LIMIT]))
-    if frames is not None:
-        gif = pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
-        atomic_write(folder / "trajectory.gif", gif)
-    atomic_write_json(folder / REPORT, report)
+    film = None if frames is None else pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
+    return {
+        "trajectory.gif": film,
+        "samples.npz": npz({**arrays, **STATED}),
+        "samples.png": pictures.grid_png(arrays["samples"][:GRID_LIMIT]),
+    }
 
 
 def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
@@ -267,4 +251,5 @@ def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
         return None
     if not same(report, identity):
         return "samples of other settings"
-    return "more samples" if report["num_samples"] > total else None
+    held = report.get("num_samples")
+    return "more samples" if not isinstance(held, int) or held > total else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,9 @@ from eval_lib.likelihood.flow import Encoded, ProbabilityFlow, slerp
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.sample import load_score
 from runtime_lib import batches, data_record, sharding, workdir
-from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
-from runtime_lib.processes import by_the_first
-from runtime_lib.results import Arrays, npz, read_json, same, set_aside
-from sde_lib import Conditional, Score
+from runtime_lib.files import Content, plain_reason
+from runtime_lib.results import Arrays, npz, publish, read_json, same, set_aside
+from sde_lib import Score
 from sde_lib.base import Number
 
 SHOWN = 16
@@ -40,31 +40,33 @@ PRIOR = "prior"
 
 
 @jax.jit
-def encode_batch(
-    flow: ProbabilityFlow, score: Score, x: Array, labels: Array | None, eps: Number
-) -> Encoded:
-    """`flow.encode` in one compiled program."""
-    return flow.encode(Conditional(score, labels), x, eps)
+def encode_batch(flow: ProbabilityFlow, score: Score, x: Array, eps: Number) -> Encoded:
+    """`flow.encode` in one compiled program; evaluations of the network."""
+    return _of_network(score, flow.encode(score, x, eps))
 
 
 @jax.jit
-def decode_batch(
-    flow: ProbabilityFlow, score: Score, z: Array, labels: Array | None, eps: Number
-) -> Encoded:
-    """`flow.decode` in one compiled program."""
-    return flow.decode(Conditional(score, labels), z, eps)
+def decode_batch(flow: ProbabilityFlow, score: Score, z: Array, eps: Number) -> Encoded:
+    """`flow.decode` in one compiled program; evaluations of the network."""
+    return _of_network(score, flow.decode(score, z, eps))
+
+
+def _of_network(score: Score, found: Encoded) -> Encoded:
+    return replace(found, evaluations=found.evaluations * score.evaluations)
 
 
 class Coder:
     """Codes of images and images of codes, in batches over all devices; arrays of the host.
 
-    Images are in [0, 1]; codes have the prior's standard deviation.
+    Images are in [0, 1]; codes have the prior's standard deviation. The flow is that of the score
+    as the config guides it.
     """
 
     def __init__(self, experiment: Experiment, score: Score) -> None:
         config = experiment.config
         self._mesh = sharding.mesh_of(score)
         self._score = sharding.on_mesh(score, self._mesh)
+        self._guidance = experiment.guidance
         self._flow, self._scaler = build_flow(config), Scaler(config.data.centered)
         self._eps, self._size = smallest_time(config, score.sde), config.eval.batch_size
 
@@ -78,7 +80,8 @@ class Coder:
         for first in tqdm(range(0, total, size), unit="batch", desc="codes", disable=None):
             numbers, count = batches.numbers(first, size, total, devices), min(size, total - first)
             own = None if labels is None else put(labels[numbers])
-            done = run(self._flow, self._score, put(values[numbers]), own, self._eps)
+            score = self._guidance(self._score, own)
+            done = run(self._flow, score, put(values[numbers]), self._eps)
             outputs.append(sharding.collect(done.z)[:count])
             evaluations.append(sharding.collect(done.evaluations)[:count])
         return np.concatenate(outputs), np.concatenate(evaluations)
@@ -120,22 +123,22 @@ class _Results:
             set_aside(self._folder, "results of other settings" if other else None, log)
             self._folder.mkdir(parents=True, exist_ok=True)
 
-    @by_the_first
     def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:
-        """The report last: where it is, the others belong to it."""
-        base = self._folder / self._name
+        """The files of the results."""
+        name = self._name
+        files: dict[str, Content | None] = {
+            f"{name}.npz": npz(arrays), f"{name}.png": pictures.rows_png(shown),
+        }  # fmt: skip
         with _writing(self._folder):
-            base.with_suffix(".json").unlink(missing_ok=True)
-            atomic_write(base.with_suffix(".npz"), npz(arrays))
-            atomic_write(base.with_suffix(".png"), pictures.rows_png(shown))
-            atomic_write_json(base.with_suffix(".json"), {**self._identity, **found})
-        self._log(f"wrote {self._folder}: {self._name}.npz, {self._name}.png, {self._name}.json")
+            publish(self._folder, files, f"{name}.json", {**self._identity, **found}, self._log)
+        self._log(f"wrote {self._folder}: {name}.npz, {name}.png, {name}.json")
 
 
-def _identity(config: Any, step: int, data: dict[str, str]) -> dict[str, Any]:
+def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[str, Any]:
+    config = experiment.config
     settings = {key: config.eval[key] for key in SETTINGS}
     return {**data, "step": step, "seed": config.seed, "ema": config.sampling.ema,
-            "eval": settings}  # fmt: skip
+            "guidance": experiment.guidance_settings, "eval": settings}  # fmt: skip
 
 
 def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
@@ -153,7 +156,7 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     coder, labels = Coder(experiment, score), _labels(images, experiment)
     x = to_unit(images.pixels, images.levels)
     log(f"encoding {len(images)} images of {name} at step {step}")
-    own = _identity(config, step, identity(images, name))
+    own = _identity(experiment, step, identity(images, name))
     results = _Results(folder, "latents", own, log)
     z, evaluations = coder.encode(x, labels)
     decoded, back = coder.decode(config.eval.temperature * z, labels)
@@ -197,7 +200,7 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     coder = Coder(experiment, score)
     codes, labels, data = ends(experiment, coder, pairs, log)
     pairs, n = len(codes) // 2, config.eval.interpolations
-    results = _Results(folder, "interpolations", _identity(config, step, data), log)
+    results = _Results(folder, "interpolations", _identity(experiment, step, data), log)
     log(f"interpolating {pairs} pairs of {data['data']} at step {step}, {n} images each")
     part = np.linspace(0.0, 1.0, n, dtype=np.float32)
     between = slerp(jnp.asarray(codes[0::2]), jnp.asarray(codes[1::2]), jnp.asarray(part))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,19 @@ from eval_lib.likelihood.summary import headline, markdown, scales, summary
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.sample import load_score
 from runtime_lib import batches, data_record, sharding, workdir
-from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
-from runtime_lib.processes import by_the_first
-from runtime_lib.results import Arrays, Identity, Parts, npz, read_json, same, set_aside
-from sde_lib import Conditional, Score
+from runtime_lib.files import Content, plain_reason
+from runtime_lib.results import (
+    Arrays,
+    Identity,
+    Parts,
+    marked,
+    npz,
+    publish,
+    read_json,
+    same,
+    set_aside,
+)
+from sde_lib import Guidance, Score
 
 REPORT = "likelihood.json"
 SETTINGS = ("split", "images", "num_images", "likelihood", "units", "bins", "dequantization",
@@ -41,24 +50,28 @@ EXTREMES = 36
 
 
 @jax.jit
-def estimate(
-    estimator: Estimator, score: Score, data: Array, labels: Array | None, keys: PRNGKeyArray
-) -> Estimate:
-    """`estimator` of a batch in one compiled program; numbers in it recompile nothing."""
-    return estimator(Conditional(score, labels), data, keys)
+def estimate(estimator: Estimator, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
+    """`estimator` of a batch in one compiled program; numbers in it recompile nothing.
+
+    The evaluations that come back are of the network.
+    """
+    found = estimator(score, data, keys)
+    return replace(found, evaluations=found.evaluations * score.evaluations)
 
 
 @dataclass(frozen=True)
 class Evaluator:
     """Log-probabilities by number: those of image k depend on its number, the key and the score.
 
-    The batch, the devices and how often a run was cut short change round-off only.
+    They are those of the model that `guidance` makes of the score, given the images' labels if it
+    is `labelled`. The batch, the devices and how often a run was cut short change round-off only.
     """
 
     score: Score
     estimator: Estimator
     images: Images
     key: PRNGKeyArray
+    guidance: Guidance
     labelled: bool
 
     def batch(self, first: int, count: int, repeat: int, size: int) -> Arrays:
@@ -75,8 +88,8 @@ class Evaluator:
             jax.random.fold_in(self.key, repeat), put(jnp.asarray(numbers))
         )
         labels = put(jnp.asarray(part.labels)) if self.labelled else None
-        score = sharding.on_mesh(self.score, mesh)
-        found = estimate(self.estimator, score, data, labels, keys)
+        score = self.guidance(sharding.on_mesh(self.score, mesh), labels)
+        found = estimate(self.estimator, score, data, keys)
         arrays = {"log_prob": found.log_prob, "evaluations": found.evaluations, **found.terms}
         return {name: sharding.collect(value)[:count] for name, value in arrays.items()}
 
@@ -108,7 +121,7 @@ def evaluate(
     tell = patient(log)
     bar = tqdm(jobs, unit="batch", desc="likelihood", disable=None)
     for name, first, count, repeat in bar:
-        arrays = parts.get(name)
+        arrays = parts.get(name, {"log_prob": (count, None), "evaluations": (count,)})
         if arrays is None:
             arrays = evaluator.batch(first, count, repeat, batch)
             parts.put(name, arrays)
@@ -128,16 +141,19 @@ def make_evaluator(experiment: Experiment, score: Score, splits: data_lib.Splits
     statistics = moments(splits.train, config.data.centered)
     estimator = estimators.build(config, score.sde, images.levels, statistics)
     key = experiment.key(LIKELIHOOD_STREAM)
-    return Evaluator(score, estimator, images, key, config.model.num_classes > 0)
+    labelled = config.model.num_classes > 0
+    return Evaluator(score, estimator, images, key, experiment.guidance, labelled)
 
 
-def _settings(config: Any, images: Images, name: str) -> Identity:
+def _settings(experiment: Experiment, images: Images, name: str) -> Identity:
     """What likelihoods depend on, beside the model."""
+    config = experiment.config
     return {
         **identity(images, name),
         "seed": config.seed,
         "ancestral_variance": config.sampling.ancestral_variance,
         "given_classes": config.model.num_classes > 0,
+        "guidance": experiment.guidance_settings,
         "eval": {name: config.eval[name] for name in SETTINGS},
     }
 
@@ -156,8 +172,8 @@ def bits_per_dim_of(
     if images.levels is None:
         raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
     evaluator = make_evaluator(experiment, score, splits)
-    batch = config.eval.batch_size
-    parts = Parts(folder / "likelihood", {**_settings(config, images, name), "batch_size": batch})
+    batch, settings = config.eval.batch_size, _settings(experiment, images, name)
+    parts = Parts(folder / "likelihood", {**settings, "batch_size": batch})
     found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
     bits = summary(found, images.pixels[0].size, images.levels)["bits_per_dim"]
     names = {"mean": "bits_per_dim", "standard_error": "bits_per_dim_standard_error"}
@@ -178,7 +194,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     score, step = load_score(experiment, folder, log)
     evaluator = make_evaluator(experiment, score, splits)
     images, name = chosen(config, splits, log)
-    settings = {**_settings(config, images, name), "step": step, "ema": config.sampling.ema}
+    settings = {**_settings(experiment, images, name), "step": step, "ema": config.sampling.ema}
     target, batch = folder / "likelihood", config.eval.batch_size
     devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
     log(f"log-probabilities of {len(images)} images of {name} at step {step}, "
@@ -187,10 +203,10 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
         report = read_json(target / REPORT)
         other = report is not None and not same(report, settings)
         set_aside(target, "likelihoods of other settings" if other else None, log)
-        parts = Parts(target, {**settings, "batch_size": batch})
+        parts = Parts(target, {**settings, "batch_size": batch}, log)
         found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
         report = {**settings, **summary(found, images.pixels[0].size, images.levels)}
-        _write(target, report, found, images)
+        publish(target, _files(report, found, images), REPORT, report, log)
         parts.remove()
     except OSError as error:
         raise workdir.WorkdirError(
@@ -204,10 +220,8 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     return 0
 
 
-@by_the_first
-def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images) -> None:
-    """The files of finished likelihoods, the report last: where it is, the others belong to it."""
-    (folder / REPORT).unlink(missing_ok=True)
+def _files(report: dict[str, Any], found: Arrays, images: Images) -> dict[str, Content | None]:
+    """What is left beside the report."""
     units, nats = report["eval"]["units"], found["log_prob"].mean(axis=(0, 2))
     known = scales(images.pixels[0].size, images.levels)
     rows = {unit: scale(nats) for unit, scale in known.items()}
@@ -215,13 +229,13 @@ def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images) 
     rows["log_prob"] = found["log_prob"].transpose(1, 0, 2)
     if images.labels is not None:
         rows["labels"] = images.labels
-    atomic_write(folder / "likelihood.npz", npz(rows))
     order = np.argsort(-nats)
     order = order[np.isfinite(nats[order])]
     most, least = (
         to_unit(images.pixels[chosen[:EXTREMES]], images.levels) for chosen in (order, order[::-1])
     )
-    picture = figures.likelihood_png(rows[units][order], units, most, least)
-    atomic_write(folder / "likelihood.png", picture)
-    atomic_write(folder / "likelihood.md", markdown(report).encode())
-    atomic_write_json(folder / REPORT, report)
+    return {
+        "likelihood.npz": npz(rows),
+        "likelihood.png": figures.likelihood_png(rows[units][order], units, most, least),
+        "likelihood.md": marked(markdown(report)),
+    }

@@ -124,52 +124,61 @@ def iddpm_table() -> Float[np.ndarray, " 1000"]:
     return u[:-1]
 
 
+ON_A_LEVEL = 1e-5
+"""An end whose log(sigma / alpha) is as near to a level's is on it: round-off of float32."""
+
+
 @pytree
 class IDDPM:
     """Evenly spaced among iDDPM's thousand levels (Nichol & Dhariwal 2021; EDM's 'iddpm').
 
+    Of the L levels from one end to the other, counted from 0, those numbered round(i (L - 1) / n),
+    as in EDM's code, whose N = n + 1 levels they are; the ends themselves stand for the first and
+    the last.
+
     Raises:
-        ValueError: more steps than levels lie between the ends.
+        ValueError: more steps than there are from level to level.
     """
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         first, last = np.asarray(-0.5 * sde.log_snr(jnp.asarray([start, end])))
         table = np.log(iddpm_table())
-        table = table[(table < first) & (table > last)]
-        if len(table) < n - 1:
+        table = table[(table <= first + ON_A_LEVEL) & (table >= last - ON_A_LEVEL)]
+        most = max(len(table) - 1, 1)
+        if n > most:
             raise ValueError(
-                f"sampling.grid='iddpm' has {len(table)} levels between the ends, so that "
-                f"sampling.num_steps must be at most {len(table) + 1}, got {n}"
+                f"sampling.grid='iddpm' has {len(table)} levels from end to end, so that "
+                f"sampling.num_steps must be at most {most}, got {n}"
             )
-        chosen = np.floor(np.linspace(0, len(table) - 1, n + 1) + 0.5).astype(int)
-        times = sde.time_of_log_snr(-2 * jnp.asarray(table[chosen]))
-        return _with_exact_ends(times, start, end)
+        inner = np.round(np.arange(1, n) * ((len(table) - 1) / n)).astype(int)
+        levels = np.concatenate([[first], table[inner], [last]])
+        return _with_exact_ends(sde.time_of_log_snr(-2 * jnp.asarray(levels)), start, end)
 
 
 @pytree
-class Levels:
-    """n + 1 of the levels i / (levels - 1) of a discrete model, as n + 1 evaluations use them.
+class Indices:
+    """n + 1 of the times i / (num_scales - 1) of a discrete model, as n + 1 evaluations use them.
 
-    'trailing' begins at the last level and leaves the way from the lowest it visits to the
-    denoiser there; 'leading', the published DDIM code's, ends at level 0 and begins below the
+    'trailing' begins at the last index and leaves the way from the lowest it visits to the
+    denoiser there; 'leading', the published DDIM code's, ends at index 0 and begins below the
     prior (Lin et al. 2024, arXiv:2305.08891, table 2). Neither passes `end`.
 
     Raises:
-        ValueError: more evaluations than levels.
+        ValueError: more evaluations than indices.
     """
 
-    levels: int = static()
+    num_scales: int = static()
     trailing: bool = static(default=True)
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
-        if n >= self.levels:
+        if n >= self.num_scales:
             raise ValueError(
-                f"sampling.num_steps must be below sde.num_scales = {self.levels} on a grid of "
-                f"levels, got {n}"
+                f"sampling.num_steps must be below sde.num_scales = {self.num_scales} on a grid of "
+                f"a discrete model's times, got {n}"
             )
         i = np.arange(n + 1)
         if self.trailing:
-            chosen = np.round(self.levels - i * (self.levels / (n + 1))) - 1
+            chosen = np.round(self.num_scales - i * (self.num_scales / (n + 1))) - 1
         else:
-            chosen = i[::-1] * (self.levels // (n + 1))
-        return jnp.maximum(jnp.asarray(chosen / (self.levels - 1) * float(start)), end)
+            chosen = i[::-1] * (self.num_scales // (n + 1))
+        return jnp.maximum(jnp.asarray(chosen / (self.num_scales - 1) * float(start)), end)

@@ -95,7 +95,7 @@ class SDE(abc.ABC):
         def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = bounds
             middle = (low + high) / 2
-            above = self.log_snr(middle) > log_snr
+            above = self.log_snr(middle) >= log_snr
             return jnp.where(above, middle, low), jnp.where(above, high, middle)
 
         bounds = jnp.zeros_like(log_snr), jnp.full_like(log_snr, self.T)
@@ -114,13 +114,25 @@ class SDE(abc.ABC):
         """g(t) of (2)."""
         return self.sigma(t) * jnp.sqrt(-time_derivative(self.log_snr, t))
 
+    def log_alpha_change(self, s: Time, t: Time) -> Time:
+        """log alpha_t - log alpha_s, for s <= t.
+
+        Here and in `log_snr_change` a subclass writes the difference in terms of t - s: of two
+        neighbours among a thousand levels float32 would leave four digits.
+        """
+        return self.log_alpha(t) - self.log_alpha(s)
+
+    def log_snr_change(self, s: Time, t: Time) -> Time:
+        """lambda_t - lambda_s, for s <= t; see `log_alpha_change`."""
+        return self.log_snr(t) - self.log_snr(s)
+
     def transition(self, s: Time, t: Time) -> tuple[Time, Time]:
         """(a, b) of the exact kernel x_t | x_s ~ N(a x_s, b I), for s <= t.
 
         a = alpha_t / alpha_s and b = sigma_t^2 - a^2 sigma_s^2, written without cancellation.
         """
-        a = jnp.exp(self.log_alpha(t) - self.log_alpha(s))
-        return a, -(self.sigma(t) ** 2) * jnp.expm1(self.log_snr(t) - self.log_snr(s))
+        a = jnp.exp(self.log_alpha_change(s, t))
+        return a, -(self.sigma(t) ** 2) * jnp.expm1(self.log_snr_change(s, t))
 
     def perturb(
         self, x0: Float[Array, "b *d"], noise: Float[Array, "b *d"], t: Time

@@ -44,6 +44,10 @@ class KarrasVE(SDE):
         """t."""
         return t
 
+    def log_snr_change(self, s: Time, t: Time) -> Time:
+        """-2 log(t / s)."""
+        return -2 * jnp.log1p((t - s) / s)
+
     @property
     def prior_std(self) -> Float[Array, ""]:
         """sigma_max."""

@@ -43,6 +43,11 @@ class _OfLogSNR(SDE):
         """exp(log sigma)."""
         return jnp.exp(self.log_sigma(t))
 
+    def log_alpha_change(self, s: Time, t: Time) -> Time:
+        """log a, where a^-2 = 1 + sigma_s^2 (e^(lambda_s - lambda_t) - 1)."""
+        rise = jnp.expm1(-self.log_snr_change(s, t))
+        return -0.5 * jnp.log1p(self.sigma(s) ** 2 * rise)
+
     @property
     def prior_std(self) -> Float[Array, ""]:
         """1; sigma(T) differs from it by exp(log_snr(T)) / 2."""
@@ -83,19 +88,31 @@ class LearnedVP(_OfLogSNR):
             "c": jnp.full(UNITS, jnp.log(0.1)),
         }
 
-    def log_snr(self, t: Time) -> Time:
-        """Of the trained shape, or the initial one before there is any."""
+    def _rise(self, s: Time, t: Time) -> Time:
+        """h(t) - h(s) of the trained shape, or the initial one before there is any.
+
+        sigmoid(x) - sigmoid(y) = sigmoid(x) sigmoid(-y) (1 - e^(y - x)).
+        """
         shape = self.initial_shape() if self.shape is None else self.shape
         shape = jax.tree.map(lambda x: x.astype(t.dtype), shape)
+        w, b, c = (shape[k].reshape((1,) * t.ndim + (-1,)) for k in "wbc")
+        at = lambda t: jnp.exp(w) * t[..., None] + b
+        gaps = -jnp.expm1(-jnp.exp(w) * (t - s)[..., None])
+        bends = jnp.exp(c) * jax.nn.sigmoid(at(t)) * jax.nn.sigmoid(-at(s)) * gaps
+        return jnp.exp(shape["a"]) * (t - s) + jnp.mean(bends, axis=-1)
 
-        def h(t: Time) -> Time:
-            w, b, c = (shape[k].reshape((1,) * t.ndim + (-1,)) for k in "wbc")
-            bends = jnp.exp(c) * jax.nn.sigmoid(jnp.exp(w) * t[..., None] + b)
-            return jnp.exp(shape["a"]) * t + jnp.mean(bends, axis=-1)
+    def _part(self, s: Time, t: Time) -> Time:
+        """(h(t) - h(s)) / (h(1) - h(0))."""
+        return self._rise(s, t) / self._rise(jnp.zeros((), t.dtype), jnp.ones((), t.dtype))
 
-        first, last = h(jnp.zeros((), t.dtype)), h(jnp.ones((), t.dtype))
-        part = (h(t) - first) / (last - first)
+    def log_snr(self, t: Time) -> Time:
+        """Along h from the first to the last."""
+        part = self._part(jnp.zeros_like(t), t)
         return self.log_snr_max + (self.log_snr_min - self.log_snr_max) * part
+
+    def log_snr_change(self, s: Time, t: Time) -> Time:
+        """(low - high) (h(t) - h(s)) / (h(1) - h(0))."""
+        return (self.log_snr_min - self.log_snr_max) * self._part(s, t)
 
     def split(self, params: Any) -> tuple[SDE, Any]:
         """(this SDE with the trained shape, the network's parameters)."""

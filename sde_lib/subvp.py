@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from sde_lib.base import SDE, Number, Time
 from sde_lib.pytree import pytree
-from sde_lib.vp import linear_beta_log_alpha, linear_beta_time
+from sde_lib.vp import linear_beta_log_alpha, linear_beta_log_alpha_change, linear_beta_time
 
 
 @pytree
@@ -40,6 +40,16 @@ class SubVP(SDE):
     def prior_std(self) -> Float[Array, ""]:
         """1, as published; sigma(T) differs from it by 4e-5."""
         return jnp.ones(())
+
+    def log_alpha_change(self, s: Time, t: Time) -> Time:
+        """As for VP."""
+        return linear_beta_log_alpha_change(self.beta_min, self.beta_max, s, t)
+
+    def log_snr_change(self, s: Time, t: Time) -> Time:
+        """2 (log a - log(sigma_t / sigma_s)), where sigma_t - sigma_s = alpha_s^2 (1 - a^2)."""
+        change = 2 * self.log_alpha_change(s, t)
+        gain = -jnp.exp(2 * self.log_alpha(s)) * jnp.expm1(change)
+        return change - 2 * jnp.log1p(gain / self.sigma(s))
 
     def drift_rate(self, t: Time) -> Time:
         """-beta(t) / 2."""

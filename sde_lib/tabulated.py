@@ -9,12 +9,68 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from sde_lib.base import SDE, Time
 from sde_lib.pytree import pytree
+
+COARSE = 2.0**12
+"""Of times as multiples of 1 / COARSE float32 has the products with N - 1 exactly."""
+ROUNDED = 2.0**-23
+"""t is t_i if it is as near, as a part of it: what float32 leaves of i / (N - 1)."""
+
+
+@pytree
+class Table:
+    """Numbers in two parts: as they are rounded, and what that takes away.
+
+    So float32 has the differences of neighbours, which are all that a transition sees, to its last
+    digit.
+    """
+
+    high: Float[Array, " n"]
+    low: Float[Array, " n"]
+
+    @classmethod
+    def of(cls, values: Float[np.ndarray, " n"]) -> Table:
+        """Of float64."""
+        high = jnp.asarray(values, float)
+        return cls(high, jnp.asarray(values - np.asarray(high, np.float64), float))
+
+    def __len__(self) -> int:
+        return self.high.shape[0]
+
+    def at(self, i: Float[Array, "*b"]) -> Time:
+        """Entries i, which are whole."""
+        index = i.astype(jnp.int32)
+        return self.high.astype(i.dtype)[index] + self.low.astype(i.dtype)[index]
+
+    def gap(self, i: Float[Array, "*b"], j: Float[Array, "*b"]) -> Time:
+        """Entry j - entry i."""
+        i_, j_ = i.astype(jnp.int32), j.astype(jnp.int32)
+        high, low = self.high.astype(i.dtype), self.low.astype(i.dtype)
+        return (high[j_] - high[i_]) + (low[j_] - low[i_])
+
+
+@pytree
+class Place:
+    """Between entries i and i + 1 of a table of n, at the part `rest` of the way."""
+
+    i: Float[Array, "*b"]
+    rest: Float[Array, "*b"]
+
+    @classmethod
+    def of(cls, t: Time, n: int) -> Place:
+        """At t (n - 1), whose fraction would be lost to 1 / (n - 1) if it were multiplied out."""
+        coarse, nearest = jnp.round(t * COARSE) / COARSE, jnp.round(t * (n - 1))
+        beyond = (coarse * (n - 1) - nearest) + (t - coarse) * (n - 1)
+        noise = jnp.where(jnp.abs(beyond) <= ROUNDED * nearest, beyond, 0.0)
+        beyond = beyond - jax.lax.stop_gradient(noise)  # so that derivatives are the table's
+        i = jnp.clip(jnp.where(beyond < 0, nearest - 1, nearest), 0, n - 2)
+        return cls(i, (nearest - i) + beyond)
 
 
 @pytree
@@ -24,27 +80,31 @@ class Tabulated(SDE):
     Level 0 already carries noise, so the smallest usable time is 0.
     """
 
-    log_alphas: Float[Array, " n"]
-    log_sigmas: Float[Array, " n"]
+    log_alphas: Table
+    log_sigmas: Table
 
     t_min: ClassVar[float] = 0.0
     t_min_sampling: ClassVar[float] = 0.0
 
     @classmethod
     def of(cls, log_alphas: np.ndarray, log_sigmas: np.ndarray) -> Tabulated:
-        """Build from float64 tables, checked (strictly falling log-SNR) and cast once."""
+        """Build from float64 tables, checked (strictly falling log-SNR)."""
         if len(log_alphas) < 2 or not np.all(np.diff(log_alphas - log_sigmas) < 0):
             raise ValueError("a table of noise levels needs two or more of strictly falling SNR")
-        return cls(jnp.asarray(log_alphas, float), jnp.asarray(log_sigmas, float))
+        return cls(Table.of(log_alphas), Table.of(log_sigmas))
 
-    def _interpolate(self, t: Time, table: Float[Array, " n"]) -> Time:
-        # Position and weight are split by hand: jnp.interp over t_i loses a digit to 1 / (N - 1).
-        last = table.shape[0] - 1
-        position = t * last
-        i = jnp.clip(jnp.floor(position), 0, last - 1)
-        index = i.astype(jnp.int32)
-        table = table.astype(t.dtype)
-        return table[index] + (position - i) * (table[index + 1] - table[index])
+    def _interpolate(self, t: Time, table: Table) -> Time:
+        at = Place.of(t, len(table))
+        return table.at(at.i) + at.rest * table.gap(at.i, at.i + 1)
+
+    def _change(self, s: Time, t: Time, table: Table) -> Time:
+        """The rest of the interval that s is in, whole intervals, and the first part of t's."""
+        n = len(table)
+        at, to = Place.of(s, n), Place.of(t, n)
+        first, last = table.gap(at.i, at.i + 1), table.gap(to.i, to.i + 1)
+        apart = (1 - at.rest) * first + table.gap(at.i + 1, to.i) + to.rest * last
+        within = (at.i == to.i) & (to.rest < 1)  # at 1, the last level, it is `apart` all the same
+        return jnp.where(within, (t - s) * (n - 1) * first, apart)
 
     def log_alpha(self, t: Time) -> Time:
         """Interpolated log alpha."""
@@ -57,6 +117,23 @@ class Tabulated(SDE):
     def sigma(self, t: Time) -> Time:
         """exp(log sigma)."""
         return jnp.exp(self.log_sigma(t))
+
+    def time_of_log_snr(self, log_snr: Time) -> Time:
+        """Closed form between the two levels around it; values outside are clipped."""
+        n, i = len(self.log_alphas), jnp.arange(len(self.log_alphas), dtype=log_snr.dtype)
+        table = 2 * (self.log_alphas.at(i) - self.log_sigmas.at(i))
+        after = jnp.searchsorted(-table, -log_snr, side="right")
+        at = jnp.clip(after - 1, 0, n - 2)
+        part = (table[at] - log_snr) / (table[at] - table[at + 1])
+        return (i[at] + jnp.clip(part, 0.0, 1.0)) / (n - 1)
+
+    def log_alpha_change(self, s: Time, t: Time) -> Time:
+        """Along the table."""
+        return self._change(s, t, self.log_alphas)
+
+    def log_snr_change(self, s: Time, t: Time) -> Time:
+        """Along the table."""
+        return 2 * (self._change(s, t, self.log_alphas) - self._change(s, t, self.log_sigmas))
 
     @property
     def prior_std(self) -> Float[Array, ""]:

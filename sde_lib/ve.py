@@ -40,6 +40,10 @@ class VE(SDE):
         """sigma_min (sigma_max / sigma_min)^t."""
         return jnp.exp(self.log_sigma(t))
 
+    def log_snr_change(self, s: Time, t: Time) -> Time:
+        """-2 (t - s) log(sigma_max / sigma_min)."""
+        return -2 * (t - s) * self._log_ratio()
+
     @property
     def prior_std(self) -> Float[Array, ""]:
         """sigma_max."""

@@ -18,6 +18,11 @@ def linear_beta_log_alpha(beta_min: Number, beta_max: Number, t: Time) -> Time:
     return -0.25 * t**2 * (beta_max - beta_min) - 0.5 * t * beta_min
 
 
+def linear_beta_log_alpha_change(beta_min: Number, beta_max: Number, s: Time, t: Time) -> Time:
+    """log alpha_t - log alpha_s: -1/2 of the integral of beta from s to t."""
+    return -(t - s) * (0.25 * (t + s) * (beta_max - beta_min) + 0.5 * beta_min)
+
+
 def linear_beta_time(beta_min: Number, beta_max: Number, log_alpha: Time) -> Time:
     """The inverse of `linear_beta_log_alpha`, free of cancellation near t = 0."""
     half = 0.5 * beta_min
@@ -53,6 +58,16 @@ class VP(SDE):
     def prior_std(self) -> Float[Array, ""]:
         """1, as published; sigma(T) differs from it by 2e-5."""
         return jnp.ones(())
+
+    def log_alpha_change(self, s: Time, t: Time) -> Time:
+        """-1/2 of the integral of beta from s to t."""
+        return linear_beta_log_alpha_change(self.beta_min, self.beta_max, s, t)
+
+    def log_snr_change(self, s: Time, t: Time) -> Time:
+        """log a^2 - log(sigma_t^2 / sigma_s^2), sigma_t^2 - sigma_s^2 = alpha_s^2 (1 - a^2)."""
+        change = 2 * self.log_alpha_change(s, t)
+        gain = -jnp.exp(2 * self.log_alpha(s)) * jnp.expm1(change)
+        return change - jnp.log1p(gain / self.sigma(s) ** 2)
 
     def drift_rate(self, t: Time) -> Time:
         """-beta(t) / 2."""

@@ -53,12 +53,10 @@ CHUNK_BYTES = 4 * MIB
 
 PICKLE_OPERATIONS = 250_000
 """Of all pickles in one file; the largest published checkpoint takes some 120,000."""
-PICKLE_ENTRIES = 2_000_000
-"""In all containers, what is shared counted as often as it is met."""
+PICKLE_ENTRIES = 500_000
+"""In all containers, what is shared counted as often as it is met; published ones have 60,000."""
 PICKLE_DEPTH = 100
 """Containers within each other; a snapshot of EDM has 20."""
-PICKLE_BYTES = 64 * MIB
-"""The instructions of a pickle in a zip; those of the largest published checkpoint take 2 MiB."""
 PICKLE_TEXT_BYTES = 4 * MIB
 """Texts, bytes and long integers that a pickle makes; the source in a snapshot takes 0.1 MiB."""
 INTEGER_BITS = 512
@@ -69,8 +67,14 @@ MSGPACK_DEPTH = 40
 """Maps and lists within each other; flax's states have 10."""
 SAFETENSORS_HEADER_BYTES = 8 * MIB
 """The JSON before the tensors; 200 bytes for each tensor, and the library's own limit is 100 MB."""
-SAFETENSORS_TENSORS = 20_000
-"""Tensors of a safetensors file; the raw and averaged weights of the largest network take 3,000."""
+SAFETENSORS_ITEMS = 400_000
+"""Values and keys in that JSON; 14 for each tensor."""
+TENSORS = 20_000
+"""Tensors of a file; the raw and averaged weights of the largest published network take 3,000."""
+NAME_CHARACTERS = 1_000
+"""Of the name of a tensor, or a key of a container; the longest published has 100."""
+NOISE_LEVELS = 100_000
+"""Of a model; the largest published has 2,000."""
 WEIGHT_BYTES = 64 * GIB
 """What a file of weights claims at most; the largest score_sde checkpoint has 1 GiB."""
 
@@ -80,10 +84,16 @@ PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Told by their content; a decoder of any other is never started."""
 PICTURE_PIXELS = 48 * MIB
 """Of one picture, and of all that are decoded at the same time: a camera's 50 million."""
+WEBP_COPIES = 4
+"""How many times its pixels the decoder of WEBP holds: it may have a fourth of them."""
 PICTURE_BYTES = 160 * MIB
 """A picture's file: that many pixels of three bytes, uncompressed, take 144 MiB."""
 PICTURE_SCANS = 16
 """How often a JPEG of `PICTURE_PIXELS` is gone over; a progressive one is about 10 times."""
+PICTURE_BLOCKS = 50_000
+"""Chunks, segments, blocks or tags of a picture; a PNG of 150 MiB in pieces of 8 KiB has 19,000."""
+PICTURE_HEADER_BYTES = 64 * KIB
+"""Comments before the sizes in a PPM; a camera's take 1 KiB."""
 PICTURE_TAG_BYTES = 32 * MIB
 """What the tags of a TIFF take together; a profile of colours takes 3."""
 PICTURE_EXIF_BYTES = 64 * KIB

@@ -12,8 +12,8 @@ import mmap
 import os
 import re
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from untrusted.errors import UntrustedError, plain
 
@@ -25,7 +25,7 @@ _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _BLOB = re.compile(r"(?P<up>(\.\./)+)blobs/(?P<hash>[0-9a-f]{40}|[0-9a-f]{64})")
 
 
-def open_regular(path: Path | str, *, named: bool = False) -> BinaryIO:
+def open_regular(path: Path | str, *, named: bool = False) -> BufferedReader:
     """A regular file, opened to be read.
 
     Args:

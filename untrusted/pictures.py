@@ -6,13 +6,15 @@ start Ghostscript for an EPS, whatever its name.
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 # Named one by one, so that no other decoder is ever loaded.
 from PIL import (
@@ -29,9 +31,13 @@ from PIL import (
 from untrusted import limits
 from untrusted.errors import UntrustedError, plain
 from untrusted.opening import open_regular
+from untrusted.picture_blocks import check
 
 DECODERS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin,
             TiffImagePlugin, WebPImagePlugin)  # fmt: skip
+# Filters are the process's, and cannot be set for one thread. What Pillow says of unsound metadata
+# is of no picture's pixels.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
@@ -56,48 +62,59 @@ class _Room:
 
 
 _ROOM = _Room(limits.PICTURE_PIXELS)
+_COPIES = {"WEBP": limits.WEBP_COPIES}
 
 
 @contextmanager
 def open_picture(path: Path | str, *, named: bool = False) -> Iterator[Image.Image]:
     """A picture, decoded; of an animated one the first frame.
 
-    What is inside of the `with` may take its time: pictures that are larger together than the
-    largest single one that is allowed wait for each other.
+    Pictures that are larger together than the largest single one that is allowed wait for each
+    other: a thread must hold one at a time.
 
     Raises:
       UntrustedError: it is no regular file, of another format, damaged, or too large.
       OSError: there is none, or it cannot be read.
     """
     with open_regular(path, named=named) as file:
-        try:
+        with _about(path):
             image = _opened(file)
-            width, height = image.size
-            if width * height > limits.PICTURE_PIXELS:
-                raise UntrustedError(
-                    f"it has {width:,} x {height:,} pixels, must have at most "
-                    f"{limits.PICTURE_PIXELS:,}: scale it down"
-                )
-        except UntrustedError as error:
-            raise UntrustedError(f"{plain(os.fspath(path), 200)}: {error}") from error
-        with _ROOM.taken(width * height), image:
-            try:
+        with _ROOM.taken(math.prod(image.size) * _COPIES.get(image.format or "", 1)), image:
+            with _about(path):
                 image.load()
-            except Exception as error:  # a decoder fed with damaged bytes may raise anything
-                raise UntrustedError(f"{plain(os.fspath(path), 200)}: {_reason(error)}") from error
+                image.getexif()  # which is kept, so that turning a picture by it cannot fail
             yield image
 
 
-def _opened(file: BinaryIO) -> Image.Image:
-    size = os.fstat(file.fileno()).st_size
-    if size > limits.PICTURE_BYTES:
-        raise UntrustedError(
-            f"it has {size:,} bytes, must have at most {limits.PICTURE_BYTES:,}: scale it down"
-        )
+@contextmanager
+def _about(path: Path | str) -> Iterator[None]:
+    """Turn what a decoder raises, which fed with damaged bytes may be anything, into a refusal."""
     try:
-        return Image.open(file, formats=limits.PICTURE_FORMATS)
+        yield
+    except UntrustedError as error:
+        raise UntrustedError(f"{plain(os.fspath(path), 200)}: {error}") from error
     except Exception as error:
-        raise UntrustedError(_reason(error)) from error
+        raise UntrustedError(f"{plain(os.fspath(path), 200)}: {_reason(error)}") from error
+
+
+def _opened(file: BufferedReader) -> Image.Image:
+    """A picture that is known to be small, not decoded yet."""
+    size = os.fstat(file.fileno()).st_size
+    if not 0 < size <= limits.PICTURE_BYTES:
+        raise UntrustedError(
+            f"it has {size:,} bytes, must have some and at most {limits.PICTURE_BYTES:,}"
+        )
+    check(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    image = Image.open(file, formats=limits.PICTURE_FORMATS)
+    width, height = image.size
+    if width * height > limits.PICTURE_PIXELS:
+        raise UntrustedError(
+            f"it has {width:,} x {height:,} pixels, must have at most {limits.PICTURE_PIXELS:,}: "
+            "scale it down"
+        )
+    if len(image.info.get("exif", b"")) > limits.PICTURE_EXIF_BYTES:
+        raise UntrustedError("its EXIF data is beyond any camera's: refused (save it anew)")
+    return image
 
 
 def _reason(error: Exception) -> str:

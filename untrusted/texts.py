@@ -29,16 +29,18 @@ def read_json(
         raise UntrustedError(f"{plain(os.path.basename(path))}: {error}") from error
 
 
-def parse_json(content: bytes | str) -> dict[str, Any]:
-    """The object in a JSON text, of few, finite and shallow values, without repeated keys.
+def parse_json(content: bytes | str, items: int = limits.JSON_ITEMS) -> dict[str, Any]:
+    """The object in a JSON text, of finite and shallow values without repeated keys.
+
+    items: how many values and keys it may have.
 
     Raises:
       UntrustedError: it is no JSON in UTF-8, or beyond a limit; the message says which.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
-        if sum(map(text.count, ",[{")) > limits.JSON_ITEMS:
-            raise UntrustedError(f"it must have at most {limits.JSON_ITEMS:,} items: refused")
+        if sum(map(text.count, ",[{")) > items:
+            raise UntrustedError(f"it must have at most {items:,} items: refused")
         value = json.loads(text, object_pairs_hook=_pairs, parse_int=_integer, parse_float=_float,
                            parse_constant=_constant)  # fmt: skip
         _check_depth(value)

@@ -49,7 +49,7 @@ class Entry:
         """Raises UntrustedError if a stored entry is not what was written, by its checksum."""
         if checksum(self.packed) != self.crc:
             raise UntrustedError(
-                f"entry {plain(self.name)} of the zip is damaged (its CRC differs)"
+                f"entry {plain(self.name)} of the zip is damaged (its CRC differs): fetch it again"
             )
 
     def unpacked(self) -> Iterator[bytes | memoryview]:
@@ -74,7 +74,9 @@ class Entry:
                 break
             yield piece
         if (crc, done) != (self.crc, self.size):
-            raise UntrustedError(f"entry {name} of the zip is damaged (its CRC or length differs)")
+            raise UntrustedError(
+                f"entry {name} of the zip is damaged (its CRC or length differs): fetch it again"
+            )
 
     def _inflated(self) -> Iterator[bytes]:
         inflate, rest = zlib.decompressobj(-zlib.MAX_WBITS), b""
@@ -134,7 +136,7 @@ def _directory(data: memoryview) -> tuple[int, int, int]:
     tail = bytes(data[tail_at:])
     at = tail.rfind(_END)
     if at < 0:
-        raise UntrustedError("its zip has no directory: cut off, or no zip")
+        raise UntrustedError("it is damaged or cut off: its zip has no directory")
     disk, first, here, count, size, start, comment = struct.unpack_from("<4H2LH", tail, at + 4)
     end = tail_at + at
     if at >= 20 and tail[at - 20 : at - 16] == _LOCATOR:
@@ -169,7 +171,7 @@ def _listed(directory: memoryview, count: int) -> Iterator[_Found]:
         if len(body) < name + extra or disk not in (0, _UNSAID[16]):
             raise UntrustedError("its zip directory is damaged or cut off")
         size, packed, where = _wide(body[name:], size, packed, where)
-        text = str(body[:name], "utf-8" if flags & _UTF8 else "cp437", "replace")
+        text = str(body[:name], "utf-8" if flags & _UTF8 else "latin1", "replace")
         if text.startswith("/") or "\\" in text or ".." in PurePosixPath(text).parts:
             raise UntrustedError(f"an entry of its zip is named {plain(text)}: refused")
         encrypted = bool(flags & _ENCRYPTED)
@@ -212,7 +214,7 @@ def _placed(data: memoryview, entry: Entry, at: int, length: int, end: int) -> E
     name, extra = struct.unpack_from("<HH", data, at + 26)
     start = at + _LOCAL_BYTES
     (flags,) = struct.unpack_from("<H", data, at + 6)
-    told = str(data[start : start + name], "utf-8" if flags & _UTF8 else "cp437", "replace")
+    told = str(data[start : start + name], "utf-8" if flags & _UTF8 else "latin1", "replace")
     start += name + extra
     if told != entry.name or start + length > end:
         raise UntrustedError(

@@ -191,7 +191,7 @@ def discrete_bound(
         s, t = times[i], times[i + 1]
         factor, extra = variance((sde.sigma(s) / sde.sigma(t)) ** 2, d)
         error = _error(score, x, _folded(keys, i + 1), t)[1]
-        return 0.5 * factor * jnp.expm1(sde.log_snr(s) - sde.log_snr(t)) * error + extra
+        return 0.5 * factor * jnp.expm1(-sde.log_snr_change(s, t)) * error + extra
 
     diffusion = jnp.sum(jax.lax.map(term, jnp.arange(len(times) - 1)), axis=0)
     reconstruction = _reconstruction(score, x, data, decoder, _folded(keys, 0), times[0])

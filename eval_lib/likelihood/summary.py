@@ -101,10 +101,12 @@ MEANS = {
 TERMS = {
     "prior_mismatch": "owed to a prior that is not the data's law at T",
     "truncation": "owed to stopping at eps (first order)",
-    "prior": "prior",
-    "reconstruction": "reconstruction",
-    "diffusion": "diffusion",
 }
+
+
+def _words(term: str) -> str:
+    """A term of an estimator in words: its name, where the table has none."""
+    return TERMS.get(term, term.replace("_", " "))
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -122,12 +124,13 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"{report['data']}, step {report['step']}, seed {report['seed']}"
         + (", given the class of each image" if report["given_classes"] else "")
+        + (f", guided ({report['guidance']['guidance_kind']})" if report["guidance"] else "")
         + ".",
         "",
         f"| | {' | '.join(UNITS[unit][1] for unit in units)} |",
         "|---" * (1 + len(units)) + "|",
         *(row(words, [part[key] for part in parts]) for key, words in MEANS.items()),
-        *(row(TERMS[key], [part["terms"][key] for part in parts], 2) for key in parts[0]["terms"]),
+        *(row(_words(key), [part["terms"][key] for part in parts], 2) for key in parts[0]["terms"]),
         "",
         "Settings:",
         "",

@@ -1,4 +1,4 @@
-"""Metrics of generated images: each a function of features and one line in `METRICS`."""
+"""Metrics of generated images: each a function of features and one row in `METRICS`."""
 
 from eval_lib.metrics.base import Compared, FeatureSet, Metric, Moments, Numbers
 from eval_lib.metrics.frechet import class_fid, fid, fid_infinity, frechet, sfid
@@ -11,11 +11,11 @@ from eval_lib.metrics.sliced import sliced
 __all__ = ["METRICS", "Compared", "FeatureSet", "Metric", "Moments", "Numbers", "frechet"]
 
 METRICS: dict[str, Metric] = {
-    "fid": Metric(fid),
+    "fid": Metric(fid, headline=("fid",)),
     "fid_infinity": Metric(fid_infinity),
-    "kid": Metric(kid, ("reference.pool",)),
-    "inception_score": Metric(inception_score, ("samples.logits",)),
-    "precision_recall": Metric(precision_recall, ("reference.pool",)),
+    "kid": Metric(kid, ("reference.pool",), ("kid",)),
+    "inception_score": Metric(inception_score, ("samples.logits",), ("inception_score",)),
+    "precision_recall": Metric(precision_recall, ("reference.pool",), ("precision", "recall")),
     "sfid": Metric(sfid, ("samples.spatial", "reference.spatial")),
     "class_fid": Metric(class_fid, ("reference.pool", "samples.labels", "reference.labels")),
     "sliced": Metric(sliced, ("reference.pool",)),

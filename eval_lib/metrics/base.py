@@ -86,11 +86,15 @@ class Compared:
 class Metric:
     """compute(compared) -> numbers by name, the first of which is the one to look at.
 
-    needs: what `compute` uses of `Compared` that may be None, as keys of `WORDS`.
+    Attributes:
+      compute: that function.
+      needs: what it uses of `Compared` that may be None, as keys of `WORDS`.
+      headline: names of numbers that are told on the console, beside the report.
     """
 
     compute: Callable[[Compared], Numbers]
     needs: tuple[str, ...] = ()
+    headline: tuple[str, ...] = ()
 
     def lacking(self, has: Mapping[str, bool]) -> str:
         """Why it cannot be computed where `has` says what is there; "" if it can."""

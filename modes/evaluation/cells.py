@@ -15,19 +15,18 @@ import numpy as np
 import data_lib
 from data_lib import Images
 from data_lib.base import Log
-from data_lib.transforms import Scaler, to_unit
-from eval_lib import noise_error
+from data_lib.transforms import to_unit
 from eval_lib.features import reference
 from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, quantize
 from eval_lib.features.reference import Reference
 from eval_lib.images import fingerprint, of_file
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
+from eval_lib.model_metrics import OF_THE_MODEL, Trained
 from modes.evaluation import protocol
 from modes.evaluation.draws import Drawn, Store, short
-from modes.experiment import LIKELIHOOD_STREAM, Experiment
+from modes.experiment import Experiment
 from modes.generate import make_generator
-from modes.likelihood import bits_per_dim_of
 from modes.sample import load_weights
 from runtime_lib import sharding
 from runtime_lib.files import atomic_write_json
@@ -155,40 +154,30 @@ def _remembered(
     }
     path = folder / f"metrics_{short(identity)}.json"
     kept = read_json(path)
-    if kept is not None and same(kept, identity):
+    if kept is not None and same(kept, identity) and _are_numbers(kept.get("numbers")):
         return kept["numbers"]
     numbers = compute()
     atomic_write_json(path, {**identity, "numbers": numbers})
     return json.loads(json.dumps(numbers))
 
 
+def _are_numbers(found: Any) -> bool:
+    return isinstance(found, dict) and all(x is None or type(x) is float for x in found.values())
+
+
 def _of_model(
     work: Work, score: ModelScore, folder: Path
 ) -> tuple[Numbers, dict[str, list[float]]]:
     """(numbers, curves) of the score itself."""
+    trained = Trained(work.experiment, score, work.splits, folder, work.log)
     numbers: dict[str, float | None] = {}
     curves: dict[str, list[float]] = {}
-    if "noise_error" in work.metrics:
-        curves = _noise_errors(work, score)
-        for split in ("held_out", "train"):
-            numbers[f"noise_error_{split}"] = float(np.mean(curves[split]))
-    if "bits_per_dim" in work.metrics:
-        numbers |= bits_per_dim_of(work.experiment, score, work.splits, folder, work.log)
+    for name, metric in OF_THE_MODEL.items():
+        if name in work.metrics:
+            own_numbers, own_curves = metric.compute(trained)
+            numbers |= own_numbers
+            curves |= own_curves
     return numbers, curves
-
-
-def _noise_errors(work: Work, score: ModelScore) -> dict[str, list[float]]:
-    config = work.experiment.config
-    scaler = Scaler(config.data.centered)
-    times, log_snr = noise_error.levels(score, config.eval.eps or score.sde.t_min or 1e-5)
-    found = {"log_snr": np.asarray(log_snr, float).tolist()}
-    for name, images in (("held_out", work.splits.test), ("train", work.splits.train)):
-        labels = images.labels if config.model.num_classes else None
-        x0 = scaler(to_unit(images.pixels[: noise_error.MOST], images.levels))
-        key = work.experiment.key(LIKELIHOOD_STREAM)
-        errors = noise_error.curve(score, x0, labels, times, key, config.eval.batch_size)
-        found[name] = errors.tolist()
-    return found
 
 
 def given(config: Any, levels: int | None, log: Log) -> Drawn:

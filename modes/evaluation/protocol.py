@@ -12,13 +12,11 @@ from data_lib import Splits
 from data_lib.base import Log
 from eval_lib.features import reference
 from eval_lib.features.extractors import Extractor
-from eval_lib.metrics import METRICS
+from eval_lib.metrics import METRICS, Moments
+from eval_lib.model_metrics import OF_THE_MODEL
 from models.features import Features
 from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import choose
-
-OF_THE_MODEL = ("noise_error", "bits_per_dim")
-"""Metrics that look at the score and draw no samples."""
 
 
 def asked(config: Any) -> list[str]:
@@ -26,10 +24,10 @@ def asked(config: Any) -> list[str]:
     text = config.eval.metrics.replace(";", ",")
     names = [name.strip() for name in text.split(",") if name.strip()]
     if names == ["all"]:
-        return [*METRICS, "noise_error"]
-    known = {**METRICS, **dict.fromkeys(OF_THE_MODEL)}
+        return [*METRICS, *(name for name, metric in OF_THE_MODEL.items() if metric.in_all)]
+    known = [*METRICS, *OF_THE_MODEL]
     for name in names:
-        choose("eval.metrics", name, known)
+        choose("eval.metrics", name, dict.fromkeys(known))
     if not names:
         raise ValueError("eval.metrics must be all, or names of metrics, got nothing")
     return names
@@ -49,6 +47,16 @@ def _features(config: Any, extractor: Extractor) -> Features:
         ) from error
 
 
+def _check_size(
+    found: reference.Reference, what: str, moments: Moments, made: Any, extractor: Extractor
+) -> None:
+    if made.shape[-1] != moments.mean.size:
+        raise ValueError(
+            f"{found.path} is of {moments.mean.size} {what}, the extractor ({extractor.identity}) "
+            f"has {made.shape[-1]}: they do not belong together"
+        )
+
+
 def _available(
     config: Any, extractor: Extractor, splits: Splits, labelled: bool
 ) -> dict[str, bool]:
@@ -60,12 +68,10 @@ def _available(
         real = {"pool": True, "spatial": spatial, "labels": images.labels is not None}
     else:
         found = reference.read(Path(config.eval.reference), extractor)
-        d = found.features.moments.mean.size
-        if of_extractor.pool.shape != (1, d):
-            raise ValueError(
-                f"{found.path} is of {d} features, the extractor ({extractor.identity}) has "
-                f"{of_extractor.pool.shape[-1]}: they do not belong together"
-            )
+        _check_size(found, "features", found.features.moments, of_extractor.pool, extractor)
+        if spatial and found.features.spatial:
+            known = found.features.spatial, of_extractor.spatial
+            _check_size(found, "spatial features", *known, extractor)
         real = {name: getattr(found.features, name) is not None
                 for name in ("pool", "spatial", "labels")}  # fmt: skip
     fake = {"logits": logits, "spatial": spatial, "labels": labelled}

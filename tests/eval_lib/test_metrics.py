@@ -1,6 +1,7 @@
 """Metrics against closed forms, constructed sets, and loops that say what is meant."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.linalg
 import scipy.special
 
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Moments, frechet
+from eval_lib.metrics.base import WORDS
 from eval_lib.metrics.kernel import mmd2
 from eval_lib.metrics.manifold import nearest, neighbour_distances
 
@@ -30,6 +32,51 @@ def sets(real, fake, **more):
 
 def measure(name, *arguments, **more):
     return METRICS[name].compute(sets(*arguments, **more))
+
+
+# What every row of the table has to keep ----------------------------------------------------------
+
+
+def everything(seed, n=40):
+    """A set of images with all that a metric may ask for."""
+    x = draws(n, 4, seed)
+    pictures = np.random.default_rng(seed).integers(0, 17, (n, 2, 2, 1)).astype(np.uint8)
+    return FeatureSet(
+        Moments.of(x), x, draws(n, 3, seed), Moments.of(x), pictures, np.arange(n) % 2
+    )
+
+
+def without(part: FeatureSet, side: str, needed: tuple[str, ...]) -> FeatureSet:
+    """The set without what a metric that needs no more than `needed` may not look at."""
+    may_lack = [word.split(".")[1] for word in WORDS if word.startswith(side)]
+    return replace(part, **{n: None for n in may_lack if f"{side}.{n}" not in needed})
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_asks_for_what_it_uses_and_has_the_numbers_that_it_shows(name):
+    metric = METRICS[name]
+    fake = without(everything(0), "samples", metric.needs)
+    real = without(everything(1), "reference", metric.needs)
+    found = metric.compute(compared(fake, real, everything(2).images, everything(3).images))
+    assert set(metric.headline) <= set(found)
+    assert all(np.isfinite(value) for value in found.values())
+    again = metric.compute(compared(fake, real, everything(2).images, everything(3).images))
+    assert found == again
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_is_left_out_for_the_reason_of_what_is_lacking(name):
+    metric = METRICS[name]
+    has = dict.fromkeys(WORDS, True)
+    assert metric.lacking(has) == ""
+    for need in metric.needs:
+        assert metric.lacking({**has, need: False}) == WORDS[need]
+
+
+def test_no_two_metrics_have_a_number_of_one_name():
+    c = compared(everything(0), everything(1), everything(2).images, everything(3).images)
+    names = [name for metric in METRICS.values() for name in metric.compute(c)]
+    assert len(names) == len(set(names))
 
 
 # Moments and Frechet distances -------------------------------------------------------------------

@@ -14,7 +14,7 @@ from configs import command_line
 from data_lib import Images, Splits
 from data_lib.transforms import to_unit
 from eval_lib.images import chosen, fingerprint, moments
-from eval_lib.likelihood.summary import summary
+from eval_lib.likelihood.summary import markdown, summary
 from modes import latents
 from runtime_lib import batches
 from runtime_lib.results import Parts
@@ -146,6 +146,32 @@ def test_terms_of_a_bound_add_up_to_it(run):
         total = sum(report[unit]["terms"].values())
         assert report[unit]["mean"] == pytest.approx(total, rel=1e-5)
     assert report["evaluations"] == 4
+
+
+def test_likelihoods_are_of_the_guided_model_and_count_its_network_evaluations(run):
+    """The tiny network looks at no class, so that guidance changes nothing but the account."""
+    settings = {"eval__likelihood": "bound", "eval__bound_draws": 2}
+    guided = {"sampling__guidance": 3.0}
+    assert run("likelihood", **settings)[0] == 0
+    plain_rows, plain = read(run.folder / "likelihood")
+    code, out, _ = run("likelihood", **settings, **guided)
+    assert code == 0
+    assert "they are now in" in out  # a guided model is another
+    rows, report = read(run.folder / "likelihood")
+    assert (plain["guidance"], plain["evaluations"], report["evaluations"]) == (None, 4, 8)
+    assert report["guidance"]["guidance"] == 3
+    assert "guided (classifier_free)" in (run.folder / "likelihood/likelihood.md").read_text()
+    np.testing.assert_allclose(rows["nats"], plain_rows["nats"], rtol=1e-5)
+
+
+def test_a_term_that_the_table_has_no_words_for_is_told_by_its_name():
+    part = {"mean": 1.0, "standard_error": None, "of_probes": None, "of_repeats": None}
+    report = {
+        "nats": {**part, "terms": {"of_a_new_estimator": 0.25}}, "eval": {"units": "nats"},
+        "images": 2, "evaluations": 3.0, "data": "mine", "step": 1, "seed": 0,
+        "given_classes": False, "guidance": None, "ancestral_variance": "posterior",
+    }  # fmt: skip
+    assert "| of a new estimator | 0.25000 |" in markdown(report)
 
 
 def save(folder, **arrays):

@@ -9,7 +9,7 @@ import samplers
 from configs import vp_digits
 from configs.schema import get_default
 from modes.experiment import Experiment
-from samplers import IDDPM, Borrowed, Flow, Karras, Levels, PredictorCorrector
+from samplers import IDDPM, Borrowed, Flow, Indices, Karras, PredictorCorrector
 from samplers.grids import iddpm_table
 from sde_lib import VE, VP, Gaussian, KarrasVE
 from tests.oracles import isotropic
@@ -35,8 +35,8 @@ def test_every_named_sampler_is_built_and_runs(c, pair) -> None:
     keys = samplers.sample_keys(jax.random.key(0), jnp.arange(200))
     c.grid = "karras"
     c.predictor, c.corrector = pair
-    c.num_steps = 4 if c.predictor in samplers.CHOOSE_THEIR_STEPS else 24
     sampler = samplers.build(c)
+    c.num_steps = 4 if sampler.adaptive else 24
     times = samplers.build_times(c, score, 1000)
     drawn = samplers.sample(score, sampler, times, keys, shape=(4,))
     assert int(drawn.evaluations[0]) > c.num_steps
@@ -49,8 +49,9 @@ def test_every_named_sampler_is_built_and_runs(c, pair) -> None:
 def test_every_named_sampler_is_built_and_planned(c, name) -> None:
     c.grid, c.predictor, c.num_steps = "karras", name, 24
     score = isotropic(VP())
-    plan = samplers.build(c).plan(score, samplers.build_times(c, score, 1000))
-    assert plan.nfe >= 24 or name in samplers.CHOOSE_THEIR_STEPS
+    sampler = samplers.build(c)
+    plan = sampler.plan(score, samplers.build_times(c, score, 1000))
+    assert plan.nfe >= 24 or sampler.adaptive
 
 
 def test_pairs_are_built_in_the_order_asked_for(c) -> None:
@@ -203,21 +204,73 @@ def test_iddpm_levels_are_those_of_its_cosine_schedule() -> None:
     alpha_bar = np.sin(np.pi / 2 * j / 1000 / 1.008) ** 2
     ratio = (1 + table[100:-1] ** 2) / (1 + table[101:] ** 2)
     np.testing.assert_allclose(ratio, alpha_bar[1:] / alpha_bar[:-1], rtol=1e-9)
-    times = np.asarray(IDDPM()(KarrasVE(0.002, 80.0), 18, 80.0, 0.002))
-    for t in times[1:-1]:
-        assert np.abs(np.log(table) - np.log(t)).min() < 1e-9
-    with pytest.raises(ValueError, match=r"sampling.num_steps must be at most"):
-        IDDPM()(KarrasVE(0.002, 80.0), 5000, 80.0, 0.002)
 
 
-def test_levels_of_a_discrete_model() -> None:
-    level = lambda times: np.round(np.asarray(times) * 999).astype(int).tolist()
+IDDPM_ENDS = {"levels of the table": (8, 1000 - 1), "between levels": (None, None)}
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("ends", IDDPM_ENDS)
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 60])
+def test_iddpm_levels_are_those_that_edm_picks(n, ends) -> None:
+    """u_round(i (L - 1) / (N - 1)) of the L levels in [sigma_min, sigma_max], N = n + 1.
+
+    sigma_max = u_8 is that of an iDDPM network in EDM; 0.002 and 80 lie between levels.
+    """
+    table = iddpm_table()
+    high, low = (80.0, 0.002) if ends == "between levels" else table[list(IDDPM_ENDS[ends])]
+    sde = KarrasVE(low, high)
+    times = np.asarray(IDDPM()(sde, n, high, low))
+    u = table[(table >= low) & (table <= high)]
+    expected = np.asarray([u[round(i * (len(u) - 1) / n)] for i in range(n + 1)])
+    assert times.shape == (n + 1,)
+    np.testing.assert_allclose(times[1:-1], expected[1:-1], rtol=1e-12)
+    assert (times[0], times[-1]) == (high, low)
+    if ends != "between levels":
+        np.testing.assert_allclose(times, expected, rtol=1e-12)
+
+
+def test_iddpm_has_no_more_steps_than_from_level_to_level() -> None:
+    """992 levels from u_8 to u_999 are 991 steps, each of some length also in float32."""
+    table = iddpm_table()
+    high, low = np.float32(table[8]), np.float32(table[999])
+    times = np.asarray(IDDPM()(KarrasVE(low, high), 991, high, low))
+    np.testing.assert_allclose(times, table[8:], rtol=1e-5)
+    assert np.all(np.diff(times) < 0)
+    with pytest.raises(ValueError, match=r"992 levels .* must be at most 991, got 992"):
+        IDDPM()(KarrasVE(low, high), 992, high, low)
+
+
+TOO_FEW_LEVELS = {
+    "iddpm": r"must be at most 99\d, got 1000",
+    "trailing": "below sde.num_scales = 1000",
+    "leading": "below sde.num_scales = 1000",
+}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 1000])
+@pytest.mark.parametrize("grid", samplers.GRIDS)
+def test_every_named_grid_has_as_many_steps_as_are_asked_for(c, grid, steps) -> None:
+    """Each of some length; or it says that there are not so many levels."""
+    c.grid, c.num_steps = grid, steps
+    for sde in (VP(), KarrasVE(), VP().discrete(1000)):
+        if steps == 1000 and grid in TOO_FEW_LEVELS:
+            with pytest.raises(ValueError, match=TOO_FEW_LEVELS[grid]):
+                samplers.build_times(c, isotropic(sde), 1000)
+            continue
+        times = np.asarray(samplers.build_times(c, isotropic(sde), 1000))
+        assert times.shape == (steps + 1,)
+        assert np.all(np.diff(times) < 0)
+
+
+def test_times_of_a_discrete_model() -> None:
+    index = lambda times: np.round(np.asarray(times) * 999).astype(int).tolist()
     sde = VP().discrete(1000)
-    assert level(Levels(1000)(sde, 4, 1.0, 0.0)) == [999, 799, 599, 399, 199]
-    assert level(Levels(1000, False)(sde, 4, 1.0, 0.0)) == [800, 600, 400, 200, 0]
-    assert float(Levels(1000, False)(sde, 4, 1.0, 0.01)[-1]) == pytest.approx(0.01)
+    assert index(Indices(1000)(sde, 4, 1.0, 0.0)) == [999, 799, 599, 399, 199]
+    assert index(Indices(1000, False)(sde, 4, 1.0, 0.0)) == [800, 600, 400, 200, 0]
+    assert float(Indices(1000, False)(sde, 4, 1.0, 0.01)[-1]) == pytest.approx(0.01)
     with pytest.raises(ValueError, match=r"below sde.num_scales = 1000.*got 1000"):
-        Levels(1000)(sde, 1000, 1.0, 1e-4)
+        Indices(1000)(sde, 1000, 1.0, 1e-4)
 
 
 def test_karras_with_rho_one_is_even_in_sigma() -> None:

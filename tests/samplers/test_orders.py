@@ -28,8 +28,8 @@ from samplers import (
 from samplers.planned.forms import FORMS
 from samplers.planned.runge_kutta import TABLEAUS
 from sde_lib import VE, VP, KarrasVE, SubVP
-from tests.oracles import SDES, mixture_1d
-from tests.samplers.exact import Isotropic, marginal, run, variance
+from tests.oracles import CONTINUOUS, REPEATING, mixture_1d
+from tests.samplers.exact import GivenNoise, Isotropic, marginal, run, variance
 from tests.slow import but_slow
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -171,9 +171,9 @@ FLOWS = {
 
 
 @pytest.mark.parametrize("name", ["euler_maruyama", "reverse_diffusion", "ancestral", *FLOWS])
-@pytest.mark.parametrize("sde", but_slow(["vp", "subvp", "ve", "edm"], "subvp", "edm"))
+@pytest.mark.parametrize("sde", but_slow(CONTINUOUS, *REPEATING & CONTINUOUS.keys()))
 def test_predictors_that_step_in_t_have_their_order_for_every_sde(sde, name):
-    equation, sampler = SDES[sde], {**STOCHASTIC, **FLOWS}[name]
+    equation, sampler = CONTINUOUS[sde], {**STOCHASTIC, **FLOWS}[name]
     end = float(equation.time_of_log_snr(jnp.asarray(-2 * jnp.log(0.05))))
     steps, errors = np.array([320, 640, 1280]), []
     for n in steps:
@@ -258,6 +258,38 @@ def test_solvers_that_are_one_and_the_same(name):
 def test_the_variances_of_ancestral_sampling_differ():
     """So that the equalities above mean something."""
     assert _weights(Ancestral(1.0)) != pytest.approx(_weights(Ancestral()), rel=1e-3)
+
+
+def edm_stochastic(denoise, x, z, num_steps, churn, s_min, s_max, s_noise):
+    """Algorithm 2 of Karras et al. 2022, arXiv:2206.00364, with every draw equal to z."""
+    high, low, rho = 50.0, 0.01, 7
+    i = np.arange(num_steps) / (num_steps - 1)
+    t = (high ** (1 / rho) + i * (low ** (1 / rho) - high ** (1 / rho))) ** rho
+    for now, after in zip(t, [*t[1:], 0.0], strict=True):
+        gamma = min(churn / num_steps, np.sqrt(2) - 1) if s_min <= now <= s_max else 0.0
+        raised = now + gamma * now
+        x = x + s_noise * np.sqrt(raised**2 - now**2) * z
+        d = (x - denoise(x, raised)) / raised
+        there = x + (after - raised) * d
+        if after:
+            there = x + (after - raised) * (d + (there - denoise(there, after)) / after) / 2
+        x = there
+    return x
+
+
+@pytest.mark.parametrize("churn", [0.0, 2.0, 6.5, 100.0])
+@pytest.mark.parametrize("steps", [1, 2, 11])
+def test_churn_follows_edms_algorithm(churn, steps):
+    """The published last step, to 0, is the denoiser: N = steps + 1; 100 is cut to sqrt(2) - 1."""
+    sde = KarrasVE(0.01, 50.0)
+    score, times = mixture_1d(sde), jnp.asarray(Karras(7.0)(sde, steps, 50.0, 0.01))
+    x, z = jnp.asarray([[-30.0], [1.0], [70.0]]), jnp.asarray([[0.3], [-1.2], [0.8]])
+    settings = churn, 0.05, 40.0, 1.003
+    state = GivenNoise(x, z)
+    found = run(score, Churn(*settings).plan(score, times), state)
+    denoise = lambda x, t: np.asarray(score.denoise(jnp.asarray(x), jnp.asarray(t)))
+    expected = edm_stochastic(denoise, np.asarray(x), np.asarray(z), steps + 1, *settings)
+    np.testing.assert_allclose(denoise(found, times[-1]), expected, rtol=1e-9)
 
 
 INVARIANT = {

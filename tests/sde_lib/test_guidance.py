@@ -55,6 +55,48 @@ def test_it_is_the_score_of_the_tilted_density(sde, weight):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytree
+class Told(Score):
+    """Predictions [2, n, d] that are given: the first with a class, the second without."""
+
+    sde: object
+    x0: object
+    noise: object
+
+    def predict(self, x, t, condition=None):
+        picked = jnp.where(condition < 0, 1, 0)
+        row = jnp.arange(len(x)) % self.x0.shape[1]
+        return self.x0[picked, row], self.noise[picked, row]
+
+
+AWKWARD = jnp.asarray([1e-30, -0.0, 0.1, 3e38, -7.7e-8, 1 / 3], jnp.float32)
+BROKEN = jnp.asarray([jnp.nan, jnp.inf, -jnp.inf, -3e38, 1e30, 2 / 3], jnp.float32)
+
+
+@pytest.mark.parametrize("unused", [AWKWARD[::-1] / 3, BROKEN], ids=["finite", "not finite"])
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_at_weights_0_and_1_it_is_one_prediction_to_the_last_bit(weight, unused):
+    sound, unused = AWKWARD[:, None], unused[:, None]
+    pairs = jnp.stack([sound, unused] if weight else [unused, sound])
+    score = Told(VP(), pairs, pairs * jnp.float32(0.7))
+    x, t = jnp.zeros((6, 1)), jnp.asarray(0.5)
+    bits = lambda found: [np.asarray(part).view(np.int32) for part in found]
+    for least, most in ((0.0, jnp.inf), (0.0, 1e30)):
+        guided = ClassifierFree(score, LABELS, NULL, jnp.float32(weight), least, most)
+        found = jax.jit(lambda guided: guided.predict(x, t))(guided)
+        alone = jax.jit(lambda s: s.predict(x, t))(Conditional(score, LABELS if weight else NULL))
+        for one, two in zip(bits(found), bits(alone), strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_outside_of_the_interval_a_broken_unconditional_prediction_has_no_part():
+    pairs = jnp.stack([AWKWARD, BROKEN])[..., None]
+    guided = ClassifierFree(Told(VP(), pairs, pairs), LABELS, NULL, 3.0, 1e3)
+    found = guided.predict(jnp.zeros((6, 1)), jnp.asarray(0.5))
+    for part in found:
+        np.testing.assert_array_equal(part[:, 0], AWKWARD)
+
+
 def test_outside_of_the_interval_it_is_the_conditional_score():
     score = Classes(VE(0.01, 50.0))
     guided = ClassifierFree(score, LABELS, NULL, 3.0, 0.2, 2.0)

@@ -127,7 +127,7 @@ def test_weights_of_dequantization_have_the_mean_of_the_levels_probability(law):
         filling = Dequantized(bins, law)
         estimator = FlowEstimator(flow, Exact(), filling, 1e-5, (zeros, zeros + 1), draws)
         data = jnp.tile(jnp.asarray([[1, 3]]), (n, 1))
-        return estimate_batch(estimator, score, data, None, keys(n)).log_prob[:, 0]
+        return estimate_batch(estimator, score, data, keys(n)).log_prob[:, 0]
 
     edges = bins.center(jnp.asarray([1, 3])) - bins.spacing / 2
     law_at_zero = stats.norm(0.1, np.sqrt(V))

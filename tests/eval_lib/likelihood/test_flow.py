@@ -10,9 +10,26 @@ from eval_lib.likelihood.flow import ProbabilityFlow, prior_mismatch, slerp, tru
 from modes.latents import decode_batch, encode_batch
 from samplers.adaptive.integrate import INTEGRATORS, Tolerance
 from samplers.adaptive.ode import CLOCKS
-from sde_lib import PREDICTIONS, VE, VP, Gaussian, ModelScore, Parametrization, TimeLabel
+from sde_lib import (
+    PREDICTIONS,
+    VE,
+    VP,
+    ClassifierFree,
+    Gaussian,
+    ModelScore,
+    Parametrization,
+    TimeLabel,
+)
 from sde_lib.parametrization import Continuous
-from tests.oracles import SDES, correlated, isotropic, mixture_1d, mixture_2d
+from tests.oracles import (
+    FURTHER,
+    REPEATING,
+    SDES,
+    correlated,
+    isotropic,
+    mixture_1d,
+    mixture_2d,
+)
 from tests.slow import but_slow
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -52,7 +69,8 @@ CASES = {
 # Off the mixture and a Gaussian of each kind of SDE nothing is left to be proved; every other test
 # here takes dopri8 in the log-SNR.
 SLOW = [c for c in CASES if c.endswith("mixture_2d")]
-SLOW += [f"{sde} correlated" for sde in ("subvp", "edm", "ddpm")]
+SLOW += [f"{sde} correlated" for sde in REPEATING]
+SLOW += [f"{sde} mixture_1d" for sde in FURTHER]
 SLOW += ["vp mixture_1d tsit5", "vp mixture_1d dopri8"]
 
 
@@ -168,11 +186,21 @@ def test_a_code_decodes_to_its_image(name, solver):
     x = score.sample(jax.random.key(3), 4)
     for tol in (1e-4, 1e-6):
         both = flow(tol, solver)
-        z = encode_batch(both, score, x, None, 1e-5)
-        back = decode_batch(both, score, z.z, None, 1e-5)
+        z = encode_batch(both, score, x, 1e-5)
+        back = decode_batch(both, score, z.z, 1e-5)
         # Errors of a step are held; those of two ways of a hundred steps add up.
         assert float(jnp.abs(back.z - x).max()) < 100 * tol
         assert int(z.evaluations.min()) > 0
+
+
+def test_codes_of_a_guided_score_count_its_network_evaluations():
+    score = mixture_2d(VP())
+    x, labels = score.sample(jax.random.key(3), 4), jnp.zeros(4, int)
+    guided = ClassifierFree(score, labels, labels, 3.0)  # that its classes have all in common
+    for run in (encode_batch, decode_batch):
+        plain, found = (run(flow(1e-4, "adams"), s, x, 1e-5) for s in (score, guided))
+        np.testing.assert_array_equal(found.evaluations, 2 * plain.evaluations)
+        np.testing.assert_allclose(found.z, plain.z, rtol=1e-9, atol=1e-12)
 
 
 def test_codes_and_densities_begin_at_the_law_of_the_smallest_time():
@@ -185,8 +213,8 @@ def test_codes_and_densities_begin_at_the_law_of_the_smallest_time():
     z = alpha[0] * x * deviations[1] / deviations[0]
     both = flow(1e-7, "adams")
     # Errors of some 500 steps add up.
-    np.testing.assert_allclose(encode_batch(both, score, x, None, eps).z, z, rtol=1e-5)
-    np.testing.assert_allclose(decode_batch(both, score, z, None, eps).z, x, rtol=1e-5)
+    np.testing.assert_allclose(encode_batch(both, score, x, eps).z, z, rtol=1e-5)
+    np.testing.assert_allclose(decode_batch(both, score, z, eps).z, x, rtol=1e-5)
     found = jax.jit(lambda: both.density(score, x, eps, keys(2), Exact()))()
     np.testing.assert_allclose(found.z, z, rtol=1e-5)
     np.testing.assert_allclose(found.log_prob[:, 0], exact(score, x, eps, found.z), atol=1e-5)
@@ -200,7 +228,7 @@ def test_a_code_does_not_depend_on_the_schedule():
         sde = SDES[name]
         # The same first and last ratio of signal to noise.
         eps = sde.time_of_log_snr(jnp.asarray(8.0))
-        found = encode_batch(flow(1e-6, "adams"), mixture_2d(sde), x, None, eps)
+        found = encode_batch(flow(1e-6, "adams"), mixture_2d(sde), x, eps)
         codes[name] = found.z / sde.prior_std
     # VP ends at alpha = 0.0066, VE at 1 / 50 of noise: p_T is not quite the prior.
     np.testing.assert_allclose(codes["vp"], codes["ve"], atol=0.05)

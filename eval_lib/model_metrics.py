@@ -1,0 +1,80 @@
+"""Metrics of the score itself, without samples: each a function and a row in `OF_THE_MODEL`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import data_lib
+from data_lib.base import Log
+from data_lib.transforms import Scaler, to_unit
+from eval_lib import noise_error
+from eval_lib.metrics import Numbers
+from modes.experiment import LIKELIHOOD_STREAM, Experiment
+from modes.likelihood import SETTINGS, bits_per_dim_of
+from sde_lib import ModelScore
+
+Curves = Mapping[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained score, the data, and the workdir, where finished parts may be kept."""
+
+    experiment: Experiment
+    score: ModelScore
+    splits: data_lib.Splits
+    folder: Path
+    log: Log
+
+
+@dataclass(frozen=True)
+class ModelMetric:
+    """compute(trained) -> (numbers, curves), by name.
+
+    Attributes:
+      compute: that function.
+      headline: names of numbers that are told on the console.
+      in_all: whether `eval.metrics=all` has it; what takes long is asked for by name.
+      settings: what it depends on, of the `eval` section, for the report.
+    """
+
+    compute: Callable[[Trained], tuple[Numbers, Curves]]
+    headline: tuple[str, ...] = ()
+    in_all: bool = True
+    settings: tuple[str, ...] = ()
+
+
+def _noise_errors(trained: Trained) -> tuple[Numbers, Curves]:
+    """How well the network, unguided, predicts the noise, by log-SNR."""
+    config, score = trained.experiment.config, trained.score
+    scaler = Scaler(config.data.centered)
+    times, log_snr = noise_error.levels(score, config.eval.eps or score.sde.t_min or 1e-5)
+    curves = {"log_snr": np.asarray(log_snr, float).tolist()}
+    for name, images in (("held_out", trained.splits.test), ("train", trained.splits.train)):
+        labels = images.labels if config.model.num_classes else None
+        x0 = scaler(to_unit(images.pixels[: noise_error.MOST], images.levels))
+        key = trained.experiment.key(LIKELIHOOD_STREAM)
+        errors = noise_error.curve(score, x0, labels, times, key, config.eval.batch_size)
+        curves[name] = errors.tolist()
+    splits = ("held_out", "train")
+    return {f"noise_error_{split}": float(np.mean(curves[split])) for split in splits}, curves
+
+
+def _bits_per_dim(trained: Trained) -> tuple[Numbers, Curves]:
+    """Mean code length of `eval.split`, as `--mode likelihood` takes it."""
+    found = bits_per_dim_of(
+        trained.experiment, trained.score, trained.splits, trained.folder, trained.log
+    )
+    return found, {}
+
+
+OF_THE_MODEL: dict[str, ModelMetric] = {
+    "noise_error": ModelMetric(_noise_errors),
+    "bits_per_dim": ModelMetric(
+        _bits_per_dim, headline=("bits_per_dim",), in_all=False, settings=SETTINGS
+    ),
+}
