@@ -103,13 +103,6 @@ def test_what_a_row_lacks_or_misspells_is_said_in_one_line(monkeypatch, case: st
     assert "\n" not in str(error.value)
 
 
-def test_a_learned_schedule_must_fall() -> None:
-    config = config_of("learned")
-    config.sde.log_snr_min = config.sde.log_snr_max
-    with pytest.raises(ValueError, match=r"sde\.log_snr_min must be below sde\.log_snr_max"):
-        build(config)
-
-
 def test_unknown_names_are_refused_with_the_nearest() -> None:
     config = get_default()
     config.sde.name = "subvvp"

@@ -62,16 +62,6 @@ def test_stratified_times_are_spread_over_every_beginning_of_a_batch():
     assert stats.kstest(first, "uniform").statistic < 0.044
 
 
-@pytest.mark.parametrize("sde, trained_by", [("learned", "denoising"), ("vp", "variational")])
-def test_a_schedule_and_what_trains_it_need_each_other(sde, trained_by):
-    config = get_default()
-    config.sde.name, config.training.objective = "learned", "variational"
-    assert isinstance(objective.build(config), VariationalObjective)
-    config.sde.name, config.training.objective = sde, trained_by
-    with pytest.raises(ValueError, match=f"need each other, got '{sde}' with '{trained_by}'"):
-        objective.build(config)
-
-
 SHAPE = LearnedVP().initial_shape()
 BENT = {**SHAPE, "c": SHAPE["c"] + jnp.linspace(0.0, 3.0, 16), "a": jnp.asarray(-1.0)}
 
