@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_lib.levels import Range, check_range, text
 from data_lib.pictures import FILTERS
 
 
@@ -17,6 +18,7 @@ class DataConfig:
     dataset: 'digits', 'tfds', 'folder', 'array', or a score_sde name such as 'CIFAR10'.
     image_size: height and width in pixels; pictures are cropped and resized to it.
     num_channels: 1 (grey) or 3 (RGB).
+    range: values of black and white in files; None (in the section: ()): as their types say.
     uniform_dequantization: only checked here (continuous data cannot be dequantized).
     data_dir: directory of tensorflow-datasets ('' for its own default), folder of pictures, or
         .npy/.npz file.
@@ -31,6 +33,7 @@ class DataConfig:
     dataset: str
     image_size: int
     num_channels: int
+    range: Range | None = None
     uniform_dequantization: bool = False
     data_dir: str = ""
     tfds_name: str = ""
@@ -49,14 +52,17 @@ class DataConfig:
         values: dict[str, Any] = {f.name: getattr(section, f.name, f.default) for f in fields}
         for key, value in values.items():
             _check_type(key, value, _TYPES[key])
-        config = cls(**values)
+        config = cls(**values | {"range": check_range(values["range"] or (), "data.range")})
         _check_range(config)
         return config
 
     @property
     def path(self) -> Path:
-        """`data_dir` with the home directory filled in."""
-        return Path(self.data_dir).expanduser()
+        """`data_dir` with the home directory filled in; ValueError for that of nobody."""
+        try:
+            return Path(self.data_dir).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"data.data_dir must exist, got {self.data_dir!r}") from error
 
     @property
     def form(self) -> str:
@@ -64,6 +70,7 @@ class DataConfig:
         parts = [f"{self.image_size}x{self.image_size}x{self.num_channels}"]
         parts += [f"crop{self.crop}"] if self.crop else []
         parts += [self.filter] if self.filter != "bilinear" else []
+        parts += [f"range{text(self.range).replace(',', '_')}"] if self.range else []
         return "-".join(parts)
 
     def require_path(self) -> Path:
@@ -79,6 +86,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "dataset": (str,),
     "image_size": (int,),
     "num_channels": (int,),
+    "range": (tuple, list, type(None)),
     "uniform_dequantization": (bool,),
     "data_dir": (str,),
     "tfds_name": (str,),

@@ -10,9 +10,12 @@ import numpy as np
 
 import data_lib
 from data_lib import Images, arrays
+from data_lib.base import Log
+from data_lib.levels import Stated, check_range
 from data_lib.transforms import to_unit
 
 SPLITS = ("test", "train")
+_QUIET: Log = lambda message: None
 
 
 def identity(images: Images, name: str) -> dict[str, str]:
@@ -31,7 +34,20 @@ def fingerprint(images: Images) -> str:
     return digest.hexdigest()
 
 
-def chosen(config: Any, splits: data_lib.Splits) -> tuple[Images, str]:
+def of_file(config: Any, setting: str, *, clip: bool, log: Log) -> Images:
+    """The images of the file that eval.`setting` names; ValueError as `arrays.read`.
+
+    Floats outside of a stated range are left to the caller if `clip`, else refused.
+    """
+    key = f"eval.{setting}"
+    stated = Stated(check_range(config.eval.range, "eval.range"), "eval.range", clip)
+    found = arrays.read(Path(config.eval[setting]), key, stated, held_out=False)
+    for line in found.said:
+        log(line)
+    return found.train
+
+
+def chosen(config: Any, splits: data_lib.Splits, log: Log = _QUIET) -> tuple[Images, str]:
     """(images, what to call them) of `eval.split` or `eval.images`.
 
     Raises ValueError, in the user's terms, for a split that is not there, a file that cannot be
@@ -39,9 +55,7 @@ def chosen(config: Any, splits: data_lib.Splits) -> tuple[Images, str]:
     """
     evaluation = config.eval
     if evaluation.images:
-        path = Path(evaluation.images)
-        found, _ = arrays.unpack(arrays.read(path, "eval.images"), path)
-        name = path.name
+        found, name = of_file(config, "images", clip=False, log=log), Path(evaluation.images).name
     else:
         if evaluation.split not in SPLITS:
             raise ValueError(
@@ -65,7 +79,7 @@ def _check(images: Images, config: Any, name: str, levels: int | None) -> None:
     if images.levels is not None and levels is not None and images.levels != levels:
         raise ValueError(
             f"the model's data has {levels} levels, {name} has {images.levels}: store what eval."
-            "images holds as the data is, or as float in [0, 1]"
+            f"images holds as float in [0, 1], or as the data is, with eval.range=0,{levels - 1}"
         )
     if classes:
         _check_labels(images, classes, name)
@@ -75,6 +89,7 @@ def _check_labels(images: Images, classes: int, name: str) -> None:
     if images.labels is None:
         raise ValueError(
             f"the model is given classes and {name} has no labels: add them under 'labels'"
+            + (f" ({images.unlabelled})" if images.unlabelled else "")
         )
     low, high = int(images.labels.min()), int(images.labels.max())
     if low < 0 or high >= classes:

@@ -11,12 +11,12 @@ from configs import schema
 from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
+from eval_lib.model_metrics import OF_THE_MODEL
 from modes.evaluation import protocol
 from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
-from modes.evaluation.model_metrics import OF_THE_MODEL
 from modes.evaluation.report import write
 from modes.experiment import Experiment
-from runtime_lib import workdir
+from runtime_lib import data_record, workdir
 from runtime_lib.files import plain_reason
 from runtime_lib.results import read_json, same, set_aside
 from sde_lib import choose
@@ -71,7 +71,7 @@ def stats(experiment: Experiment, folder: Path, log: Log = print) -> int:
         )
     choose("eval.quantize", config.eval.quantize, QUANTIZE)
     workdir.create(folder)
-    splits = data_lib.load(config.data, log=log)
+    splits = data_record.load(config, folder, log)
     found = reference.obtain(config, extractors.build(config, splits), splits, folder, log)
     log(f"{found.path}: {found.info['count']} images of {found.info['dataset']} "
         f"({found.info['split']}), {found.info['extractor']}")  # fmt: skip
@@ -83,9 +83,9 @@ def _asked(
 ) -> tuple[Callable[[Work], list[Cell]], dict[str, bool]]:
     """(what makes the cells, what their samples have): of a file of samples, or of checkpoints."""
     if config.eval.samples:
-        images, digest = given(config, splits.train.levels)
-        of_file = {"labelled": images.labels is not None, "model": False}
-        return lambda work: [given_cell(work, images, digest)], of_file
+        drawn = given(config, splits.train.levels, log)
+        of_file = {"labelled": drawn.labels is not None, "model": False}
+        return lambda work: [given_cell(work, drawn)], of_file
     workdir.check_model(folder, config)
     averages, steps = protocol.averages(config), protocol.steps(config, folder, log)
     models = [(step, *average) for step in steps for average in averages]
@@ -102,7 +102,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     config = experiment.config
     choose("eval.quantize", config.eval.quantize, QUANTIZE)
     protocol.asked(config)
-    splits = data_lib.load(config.data, log=log)
+    splits = data_record.load(config, folder, log)
     make, samples = _asked(config, splits, folder, log)
     work, skipped = _work(experiment, splits, folder, log, **samples)
     target = folder / FOLDER / "report"
@@ -113,7 +113,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
         other = old is not None and not same(old, {"protocol": told})
         set_aside(target, "a report of other settings" if other else None, log)
         target.mkdir(parents=True, exist_ok=True)
-        for line in write(target, REPORT, told, cells, work.real("train")):
+        for line in write(target, REPORT, told, cells, work.real("train"), log):
             log(line)
     except OSError as error:
         raise workdir.WorkdirError(

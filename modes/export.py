@@ -16,6 +16,7 @@ from modes.experiment import Experiment
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.files import plain_reason
+from untrusted import ours
 
 
 class Trained(NamedTuple):
@@ -27,8 +28,8 @@ class Trained(NamedTuple):
 
 
 def _safetensors(config: Any, trained: Trained, target: Path) -> list[str]:
-    """Raw and averaged parameters and every setting, in one file."""
-    flat = schema.flatten(config)
+    """Raw and averaged parameters and the settings that travel with them, in one file."""
+    flat = schema.of_model(schema.flatten(config))
     target.parent.mkdir(parents=True, exist_ok=True)
     safetensors_file.save(target, flat, trained.step, raw=trained.raw, ema=trained.ema)
     return []
@@ -59,19 +60,31 @@ def export(
       layout: a key of `LAYOUTS`.
 
     Raises:
-      WorkdirError: the workdir is empty or of another config, or `target` cannot be written.
+      WorkdirError: the workdir is empty or of another config, or `target` is there already or
+        cannot be written.
       CheckpointError: its checkpoints are missing or all damaged.
       ValueError: the layout cannot hold this model.
     """
+    if ours.is_taken(target):
+        raise _taken(target)
     trained = load(experiment, folder, log)
     try:
         notes = LAYOUTS[layout](experiment.config, trained, target)
+    except FileExistsError as error:
+        raise _taken(target) from error
     except OSError as error:
         raise workdir.WorkdirError(f"cannot write {target}, {plain_reason(error)}") from error
     log(f"exported step {trained.step} to {target}")
     for note in notes:
         log(f"note: {note}")
     return 0
+
+
+def _taken(target: Path) -> workdir.WorkdirError:
+    return workdir.WorkdirError(
+        f"{target} is there already, and an export overwrites nothing: give another --export_to, "
+        "or remove it first"
+    )
 
 
 def load(experiment: Experiment, folder: Path, log: Callable[[str], None]) -> Trained:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-import data_lib
 import samplers
 from data_lib import Images, Scaler
 from data_lib.base import Log
@@ -25,10 +25,9 @@ from eval_lib.likelihood.estimators import build_flow, smallest_time
 from eval_lib.likelihood.flow import Encoded, ProbabilityFlow, slerp
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.sample import load_score
-from runtime_lib import batches, sharding, workdir
-from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
-from runtime_lib.processes import by_the_first
-from runtime_lib.results import Arrays, npz, read_json, same, set_aside
+from runtime_lib import batches, data_record, sharding, workdir
+from runtime_lib.files import Content, plain_reason
+from runtime_lib.results import Arrays, npz, publish, read_json, same, set_aside
 from sde_lib import Score
 from sde_lib.base import Number
 
@@ -124,16 +123,15 @@ class _Results:
             set_aside(self._folder, "results of other settings" if other else None, log)
             self._folder.mkdir(parents=True, exist_ok=True)
 
-    @by_the_first
     def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:
-        """The report last: where it is, the others belong to it."""
-        base = self._folder / self._name
+        """The files of the results."""
+        name = self._name
+        files: dict[str, Content | None] = {
+            f"{name}.npz": npz(arrays), f"{name}.png": pictures.rows_png(shown),
+        }  # fmt: skip
         with _writing(self._folder):
-            base.with_suffix(".json").unlink(missing_ok=True)
-            atomic_write(base.with_suffix(".npz"), npz(arrays))
-            atomic_write(base.with_suffix(".png"), pictures.rows_png(shown))
-            atomic_write_json(base.with_suffix(".json"), {**self._identity, **found})
-        self._log(f"wrote {self._folder}: {self._name}.npz, {self._name}.png, {self._name}.json")
+            publish(self._folder, files, f"{name}.json", {**self._identity, **found}, self._log)
+        self._log(f"wrote {self._folder}: {name}.npz, {name}.png, {name}.json")
 
 
 def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[str, Any]:
@@ -153,7 +151,7 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     config = experiment.config
     build_flow(config)
     workdir.check_model(folder, config)
-    images, name = chosen(config, data_lib.load(config.data, log=log))
+    images, name = chosen(config, data_record.load(config, folder, log), log)
     score, step = load_score(experiment, folder, log)
     coder, labels = Coder(experiment, score), _labels(images, experiment)
     x = to_unit(images.pixels, images.levels)
@@ -196,7 +194,8 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     pairs = (config.eval.num_images or 2 * SHOWN) // 2
     if not pairs:
         raise ValueError("eval.num_images must be at least 2 to interpolate, got 1")
-    ends = _prior_ends if config.eval.split == PRIOR and not config.eval.images else _image_ends
+    of_prior = config.eval.split == PRIOR and not config.eval.images
+    ends = _prior_ends if of_prior else partial(_image_ends, folder)
     score, step = load_score(experiment, folder, log)
     coder = Coder(experiment, score)
     codes, labels, data = ends(experiment, coder, pairs, log)
@@ -218,11 +217,11 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
 
 
 def _image_ends(
-    experiment: Experiment, coder: Coder, pairs: int, log: Log
+    folder: Path, experiment: Experiment, coder: Coder, pairs: int, log: Log
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
     """(codes [2 pairs, ...], labels, what they are of) of the first images."""
     config = experiment.config
-    images, name = chosen(config, data_lib.load(config.data, log=log))
+    images, name = chosen(config, data_record.load(config, folder, log), log)
     images = images.take(np.arange(min(2 * pairs, len(images) // 2 * 2)))
     if not len(images):
         raise ValueError(f"{name} holds one image: give two at least to interpolate between")

@@ -24,10 +24,19 @@ from eval_lib.likelihood.estimators import Estimate, Estimator
 from eval_lib.likelihood.summary import headline, markdown, scales, summary
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.sample import load_score
-from runtime_lib import batches, sharding, workdir
-from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
-from runtime_lib.processes import by_the_first
-from runtime_lib.results import Arrays, Identity, Parts, npz, read_json, same, set_aside
+from runtime_lib import batches, data_record, sharding, workdir
+from runtime_lib.files import Content, plain_reason
+from runtime_lib.results import (
+    Arrays,
+    Identity,
+    Parts,
+    marked,
+    npz,
+    publish,
+    read_json,
+    same,
+    set_aside,
+)
 from sde_lib import Guidance, Score
 
 REPORT = "likelihood.json"
@@ -112,7 +121,7 @@ def evaluate(
     tell = patient(log)
     bar = tqdm(jobs, unit="batch", desc="likelihood", disable=None)
     for name, first, count, repeat in bar:
-        arrays = parts.get(name)
+        arrays = parts.get(name, {"log_prob": (count, None), "evaluations": (count,)})
         if arrays is None:
             arrays = evaluator.batch(first, count, repeat, batch)
             parts.put(name, arrays)
@@ -159,7 +168,7 @@ def bits_per_dim_of(
     """Mean bits per dimension of `eval.split` with its standard error, and no files but the parts
     in FOLDER/likelihood; ValueError for continuous data, which has none."""
     config = experiment.config
-    images, name = chosen(config, splits)
+    images, name = chosen(config, splits, log)
     if images.levels is None:
         raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
     evaluator = make_evaluator(experiment, score, splits)
@@ -180,11 +189,11 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     """
     config = experiment.config
     workdir.check_model(folder, config)
-    splits = data_lib.load(config.data, log=log)
+    splits = data_record.load(config, folder, log)
     evaluator = make_evaluator(experiment, experiment.score, splits)  # refuses, before it restores
     score, step = load_score(experiment, folder, log)
     evaluator = make_evaluator(experiment, score, splits)
-    images, name = chosen(config, splits)
+    images, name = chosen(config, splits, log)
     settings = {**_settings(experiment, images, name), "step": step, "ema": config.sampling.ema}
     target, batch = folder / "likelihood", config.eval.batch_size
     devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
@@ -195,10 +204,10 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
         report = read_json(target / REPORT)
         other = report is not None and not same(report, settings)
         set_aside(target, "likelihoods of other settings" if other else None, log)
-        parts = Parts(target, {**settings, "batch_size": batch})
+        parts = Parts(target, {**settings, "batch_size": batch}, log)
         found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
         report = {**settings, **summary(found, images.pixels[0].size, images.levels)}
-        _write(target, report, found, images)
+        publish(target, _files(report, found, images), REPORT, report, log)
         parts.remove()
     except OSError as error:
         raise workdir.WorkdirError(
@@ -212,10 +221,8 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     return 0
 
 
-@by_the_first
-def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images) -> None:
-    """The files of finished likelihoods, the report last: where it is, the others belong to it."""
-    (folder / REPORT).unlink(missing_ok=True)
+def _files(report: dict[str, Any], found: Arrays, images: Images) -> dict[str, Content | None]:
+    """What is left beside the report."""
     units, nats = report["eval"]["units"], found["log_prob"].mean(axis=(0, 2))
     known = scales(images.pixels[0].size, images.levels)
     rows = {unit: scale(nats) for unit, scale in known.items()}
@@ -223,13 +230,13 @@ def _write(folder: Path, report: dict[str, Any], found: Arrays, images: Images) 
     rows["log_prob"] = found["log_prob"].transpose(1, 0, 2)
     if images.labels is not None:
         rows["labels"] = images.labels
-    atomic_write(folder / "likelihood.npz", npz(rows))
     order = np.argsort(-nats)
     order = order[np.isfinite(nats[order])]
     most, least = (
         to_unit(images.pixels[chosen[:EXTREMES]], images.levels) for chosen in (order, order[::-1])
     )
-    picture = figures.likelihood_png(rows[units][order], units, most, least)
-    atomic_write(folder / "likelihood.png", picture)
-    atomic_write(folder / "likelihood.md", markdown(report).encode())
-    atomic_write_json(folder / REPORT, report)
+    return {
+        "likelihood.npz": npz(rows),
+        "likelihood.png": figures.likelihood_png(rows[units][order], units, most, least),
+        "likelihood.md": marked(markdown(report)),
+    }

@@ -19,7 +19,7 @@ from eval_lib import pictures
 from modes import preflight
 from modes.experiment import Experiment
 from modes.generate import make_generator
-from runtime_lib import hardware, sharding, workdir
+from runtime_lib import data_record, hardware, sharding, workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.files import WorkdirLock, atomic_write, remove_temporary
 from runtime_lib.logging import RunLog, WeightsAndBiases, duration, speed
@@ -48,8 +48,9 @@ def check_labels(splits: data_lib.Splits, classes: int) -> None:
     if not classes:
         return
     if labels is None:
+        why = f" ({splits.train.unlabelled})" if splits.train.unlabelled else ""
         raise ValueError(f"model.num_classes={classes} needs labelled data, and {splits.name} has "
-                         "no labels: use model.num_classes=0")  # fmt: skip
+                         f"no labels{why}: use model.num_classes=0, or give some")  # fmt: skip
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"model.num_classes={classes} is too few for {splits.name}, whose labels "
                          f"run from {labels.min()} to {labels.max()}")  # fmt: skip
@@ -122,6 +123,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     workdir.check_same(folder, config)
     splits = data_lib.load(config.data, log=log)
     check_labels(splits, config.model.num_classes)
+    identity = data_record.check(folder, config, splits, log)
     workdir.create(folder)
     with WorkdirLock(folder), stop_on_signals() as stop:
         placed = experiment.layout.shardings(experiment.abstract_state())
@@ -131,6 +133,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
         preflight.check(needs, experiment)
         by_the_first(_tidy)(folder)
         workdir.claim(folder, config)
+        data_record.write(folder, identity)
         keep, permanent = config.training.keep, config.training.snapshot_freq
         with Checkpoints(
             folder / "checkpoints", keep=keep, snapshot_every=permanent, log=log

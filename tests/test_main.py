@@ -4,6 +4,7 @@ The runs that must be killed are made once for the module (see `zygote`): a netw
 parameters on the digits, in real processes, real checkpoints, real signals.
 """
 
+import io
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.files import WorkdirLock
 from tests import tiny
 from tests.zygote import Result, Run, run_all
+from untrusted import read_arrays
 
 ROOT = Path(__file__).parents[1]
 
@@ -202,7 +204,8 @@ def test_the_log_of_a_run_cut_short_is_that_of_a_whole_one(story):
 
 def test_only_the_files_of_a_run_are_left_after_kills(story):
     names = {path.name for path in (story.root / "cut").iterdir()}
-    assert names == {".lock", "checkpoints", "config.json", "logs", "loss.png", "snapshots"}
+    files = {".lock", "config.json", "data.npz", "loss.png"}
+    assert names == files | {"checkpoints", "logs", "snapshots"}
     steps = {path.name for path in (story.root / "cut" / "checkpoints").iterdir()}
     assert steps == {"10", "11", "12"}
 
@@ -254,7 +257,7 @@ def test_likelihoods_are_the_same_on_one_device_and_on_four(story, tmp_path):
     shutil.rmtree(tmp_path / "run" / "likelihood")
     settings = LIKELIHOOD | {"eval__batch_size": 7}
     assert main.main(tiny.arguments("likelihood", tmp_path / "run", **settings)) == 0
-    read = lambda folder: np.load(folder / "likelihood" / "likelihood.npz")
+    read = lambda folder: read_arrays(folder / "likelihood" / "likelihood.npz")
     one, four = read(tmp_path / "run"), read(story.root / "whole")
     assert one["log_prob"].shape == (7, 2, 2)
     # Round-off, where it decides whether a step is taken, changes it by less than the tolerance.
@@ -475,6 +478,14 @@ def test_an_unknown_argument_of_a_config_lists_the_known_ones(fails, tmp_path):
     config = f"{ROOT / 'configs' / 'vp_cifar.py'}:deeep"
     arguments = ["--config", config, "--mode", "train", "--workdir", str(tmp_path / "run")]
     fails(arguments, "bits, deep, fid, likelihood, ode_fid, smoke", "'deeep'")
+
+
+def test_lines_with_names_of_any_bytes_can_be_said(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "utf-8"))
+    main.use_any_output()
+    print("wrote", os.fsdecode(b"caf\xe9"))
+    assert raw.getvalue() == b"wrote caf\\udce9\n"
 
 
 def test_a_broken_picture_is_named(fails, tmp_path):

@@ -42,8 +42,8 @@ def quantize(
     x: Float[np.ndarray, "n h w c"], levels: int | None, rule: str
 ) -> Shaped[np.ndarray, "n h w c"]:
     """Values to integer levels: clipped to [0, 1], NaN black; 256 levels for continuous data."""
-    clipped = np.clip(np.nan_to_num(x), 0.0, 1.0)
-    return QUANTIZE[rule](clipped, (levels or LEVELS) - 1).astype(np.uint8)
+    clipped, top = np.clip(np.nan_to_num(x), 0.0, 1.0), (levels or LEVELS) - 1
+    return QUANTIZE[rule](clipped, top).astype(np.uint8 if top < 256 else np.uint16)
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,9 @@ def features_of(
         bar = tqdm(zip(names, slices, strict=True), total=len(names), unit="batch",
                    desc=what, disable=None)  # fmt: skip
         for name, rows in bar:
-            arrays = parts.get(name)
-            if arrays is None:
+            count = rows.stop - rows.start
+            arrays = parts.get(name, {"pool": (count, None)})
+            if arrays is None or any(x.shape[:1] != (count,) for x in arrays.values()):
                 arrays = featurer(pixels[rows])
                 parts.put(name, arrays)
             if bar.disable:

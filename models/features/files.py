@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from flax import linen as nn
 
 from models.pretrained.base import MismatchError, Place, Shape, Weights, as_params
-from models.pretrained.files import safetensors_file, torch_files
+from models.pretrained.files import torch_files
+from models.pretrained.files.safetensors_arrays import read_tensors
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
-
-MOST_BYTES = 8 * 2**30
-"""More than any of these networks weighs; an archive of zeros could claim anything."""
+from untrusted import UntrustedError, open_regular, plain, read_arrays
 
 
 def read(path: Path | str) -> tuple[Weights, str]:
@@ -29,42 +26,34 @@ def read(path: Path | str) -> tuple[Weights, str]:
     """
     path = Path(path)
     weights = READERS.get(path.suffix, _read_torch)(path)
-    with path.open("rb") as file:
+    with open_regular(path, named=True) as file:
         return weights, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_torch(path: Path) -> Weights:
-    content = torch_files.read(path)
+    content, file = torch_files.read(path), plain(path.name)
     if not isinstance(content, dict) or not content:
-        raise PretrainedError(f"{path.name} holds no dictionary of tensors")
+        raise PretrainedError(f"{file} holds no dictionary of tensors")
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise PretrainedError(
-                f"{path.name}: {str(name)[:80]} is no tensor: a state_dict and nothing else is "
-                "wanted"
+                f"{file}: {plain(name)} is no tensor: a state_dict and nothing else is wanted"
             )
     return Arrays(content)
 
 
 def _read_npz(path: Path) -> Weights:
-    if not path.is_file():
-        raise PretrainedError(f"there is no file {path}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MOST_BYTES:
-            raise PretrainedError(f"{path.name} claims to unpack to {size:,} bytes: refused")
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
-        if isinstance(error, PretrainedError):
-            raise
-        raise PretrainedError(f"{path.name} is no sound .npz file ({error!s:.100})") from error
+        return read_arrays(path, named=True)
+    except FileNotFoundError as error:
+        raise PretrainedError(f"there is no file {plain(str(path), 200)}") from error
+    except UntrustedError as error:
+        raise PretrainedError(str(error)) from error
 
 
 READERS: dict[str, Callable[[Path], Weights]] = {
     ".npz": _read_npz,
-    ".safetensors": lambda path: safetensors_file.read_tensors(path)[0],
+    ".safetensors": lambda path: read_tensors(path)[0],
 }
 """Readers by the end of a file's name; any other is taken for a file of PyTorch."""
 

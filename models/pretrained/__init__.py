@@ -10,6 +10,7 @@ A new family is a module with `recognises`, `read` and `params` (`base.Format`) 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +22,13 @@ from models.pretrained.base import Checkpoint, Format, MismatchError, Pretrained
 from models.pretrained.diffusers import directory as diffusers
 from models.pretrained.edm import snapshot as edm
 from models.pretrained.files import safetensors_file
+from models.pretrained.gate import admit
 from models.pretrained.matching import adopted, config_of, disagreements, with_adopted
 from models.pretrained.score_sde import jax_checkpoint as score_sde_jax
 from models.pretrained.score_sde import torch_checkpoint as score_sde
 from models.score import template
 from sde_lib import ModelScore
+from untrusted import UntrustedError, check_regular, plain
 
 __all__ = ["FORMATS", "Checkpoint", "Format", "MismatchError", "Opened", "PretrainedError", "load",
            "open_checkpoint", "params_of"]  # fmt: skip
@@ -44,12 +47,14 @@ class Opened(NamedTuple):
     """A checkpoint, its format, and the config that was made of it, or given.
 
     adopted: settings that a given config has taken from the file.
+    left_out: what the file may not set, in a line for the user; empty for nothing.
     """
 
     checkpoint: Checkpoint
     format: Format
     config: ConfigDict
     adopted: dict[str, Any]
+    left_out: str
 
 
 def open_checkpoint(path: Path | str, config: ConfigDict | None = None) -> Opened:
@@ -60,19 +65,29 @@ def open_checkpoint(path: Path | str, config: ConfigDict | None = None) -> Opene
         say enough of its network.
       OSError: it cannot be read.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise PretrainedError(f"there is no file {path}")
+    path = Path(os.path.expanduser(path))
+    if not path.is_dir():
+        _check_file(path)
     for known in FORMATS.values():
         if known.recognises(path):
-            checkpoint = known.read(path)
+            checkpoint, left_out = admit(known.read(path))
             if config is None:
-                return Opened(checkpoint, known, config_of(checkpoint), {})
+                return Opened(checkpoint, known, config_of(checkpoint), {}, left_out)
             taken = adopted(checkpoint, config)
-            return Opened(checkpoint, known, with_adopted(checkpoint, config), taken)
+            return Opened(checkpoint, known, with_adopted(checkpoint, config), taken, left_out)
     raise PretrainedError(
-        f"{path.name} is a checkpoint of no known format: it must be one of {', '.join(FORMATS)}"
+        f"{plain(path.name)} is a checkpoint of no known format: it must be one of "
+        f"{', '.join(FORMATS)}"
     )
+
+
+def _check_file(path: Path) -> None:
+    try:
+        check_regular(path, named=True)
+    except FileNotFoundError as error:
+        raise PretrainedError(f"there is no file {plain(str(path), 200)}") from error
+    except UntrustedError as error:
+        raise PretrainedError(str(error)) from error
 
 
 def params_of(opened: Opened, ema: bool) -> Any:
@@ -82,7 +97,7 @@ def params_of(opened: Opened, ema: bool) -> Any:
       MismatchError: checkpoint and config do not belong together.
       PretrainedError: it has no such weights, or not the noise schedule of the config.
     """
-    checkpoint, form, config, _ = opened
+    checkpoint, form, config, *_ = opened
     if sde_lib.build(config).learned and form is not safetensors_file:
         raise PretrainedError(
             f"a checkpoint of {checkpoint.family} has no noise schedule, and sde.name="

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 import models
 from models.pretrained.files.tensors import PretrainedError, shapes
+from untrusted import plain
 
 __all__ = ["Checkpoint", "Format", "MismatchError", "PretrainedError", "Row", "as_params",
            "paths_and_shapes"]  # fmt: skip
@@ -91,11 +92,12 @@ class Row(NamedTuple):
     wanted: Shape | None
 
     def __str__(self) -> str:
+        name = plain(self.name, 120)
         if self.found is None:
-            return f"{self.name}: missing, the network wants {list(self.wanted or ())}"
+            return f"{name}: missing, the network wants {list(self.wanted or ())}"
         if self.wanted is None:
-            return f"{self.name}: {list(self.found)}, the network has no such tensor"
-        return f"{self.name}: {list(self.found)}, the network wants {list(self.wanted)}"
+            return f"{name}: {list(self.found)}, the network has no such tensor"
+        return f"{name}: {list(self.found)}, the network wants {list(self.wanted)}"
 
 
 class MismatchError(PretrainedError):
@@ -181,7 +183,7 @@ def as_params(
 
     Raises:
       MismatchError: a tensor is missing, of another shape, or not wanted.
-      PretrainedError: one is not of floating-point numbers.
+      PretrainedError: one is damaged, not of floating-point numbers, or has one that is not finite.
     """
     known = shapes(weights)
     parts = {path: _part(known.get(names.get(path, "")), rows(path)) for path in wanted}
@@ -190,9 +192,7 @@ def as_params(
 
     def convert(path: Place) -> jax.Array:
         name = names[path]
-        array = np.asarray(weights[name])
-        if not jnp.issubdtype(array.dtype, jnp.floating):
-            raise PretrainedError(f"{name} is of type {array.dtype}, must be floating-point")
+        array = finite(name, np.asarray(weights[name]))
         array = array[rows(path)] if array.ndim else array
         array = np.ascontiguousarray(array.transpose(axes(name, array.ndim)), np.float32)
         return jnp.asarray(array.reshape(wanted[path]))
@@ -206,6 +206,22 @@ def as_params(
                 branch = branch.setdefault(part, {})
             branch[path[-1]] = array
     return params
+
+
+def finite(name: str, array: np.ndarray) -> np.ndarray:
+    """The tensor `name` in float32; PretrainedError for one that has no place in a network."""
+    what = plain(name, 120)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise PretrainedError(f"{what} is of type {array.dtype}, must be floating-point")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32, copy=False)
+    if not (good := np.isfinite(array)).all():
+        raise PretrainedError(
+            f"{what} has {good.size - np.count_nonzero(good):,} of {good.size:,} numbers that are "
+            "NaN, infinite or beyond float32: what it computes would be, too; the file is damaged "
+            "or of a training that broke"
+        )
+    return array
 
 
 def _part(shape: Shape | None, rows: slice) -> Shape | None:

@@ -12,6 +12,7 @@ import sde_lib
 from configs import schema
 from models.pretrained.base import Checkpoint
 from models.pretrained.files.tensors import PretrainedError
+from untrusted import plain, shown
 
 COMPARED = ("model.", "sde.", "training.continuous", "data.image_size", "data.num_channels",
             "data.centered")  # fmt: skip
@@ -64,7 +65,9 @@ def _with(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
         )
     except (TypeError, ValueError, KeyError) as error:
         first = next(iter(str(error).splitlines()), "")
-        raise PretrainedError(f"the file has a setting that is none: {first[:200]}") from error
+        raise PretrainedError(
+            f"the file has a setting that is none: {plain(first, 200)}"
+        ) from error
     return changed
 
 
@@ -84,7 +87,7 @@ def disagreements(checkpoint: Checkpoint, config: ConfigDict) -> list[str]:
     implied = _implied(checkpoint, flat["data.image_size"])
     indifferent = MEANING if _mean_the_same(config, implied) else ()
     return [
-        f"{name} is {value!r} in the file and {flat[name]!r} in the config"
+        f"{name} is {shown(value)} in the file and {flat[name]!r} in the config"
         for name, value in implied.items()
         if name in flat
         and name not in indifferent

@@ -14,19 +14,17 @@ import numpy as np
 
 import data_lib
 from data_lib import Images
-from data_lib.arrays import IMAGE_KEYS, checked_labels
-from data_lib.arrays import read as read_arrays
 from data_lib.base import Log
 from data_lib.transforms import to_unit
 from eval_lib.features import reference
 from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, quantize
 from eval_lib.features.reference import Reference
-from eval_lib.images import fingerprint
+from eval_lib.images import fingerprint, of_file
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
+from eval_lib.model_metrics import OF_THE_MODEL, Trained
 from modes.evaluation import protocol
 from modes.evaluation.draws import Drawn, Store, short
-from modes.evaluation.model_metrics import OF_THE_MODEL, Trained
 from modes.experiment import Experiment
 from modes.generate import make_generator
 from modes.sample import load_weights
@@ -156,11 +154,15 @@ def _remembered(
     }
     path = folder / f"metrics_{short(identity)}.json"
     kept = read_json(path)
-    if kept is not None and same(kept, identity):
+    if kept is not None and same(kept, identity) and _are_numbers(kept.get("numbers")):
         return kept["numbers"]
     numbers = compute()
     atomic_write_json(path, {**identity, "numbers": numbers})
     return json.loads(json.dumps(numbers))
+
+
+def _are_numbers(found: Any) -> bool:
+    return isinstance(found, dict) and all(x is None or type(x) is float for x in found.values())
 
 
 def _of_model(
@@ -178,42 +180,52 @@ def _of_model(
     return numbers, curves
 
 
-def given(config: Any, levels: int | None) -> tuple[Images, str]:
-    """(the images of `eval.samples` in levels, sha256 of them)."""
-    path = Path(config.eval.samples)
-    arrays = read_arrays(path, "eval.samples")
-    key = next((key for key in IMAGE_KEYS if key in arrays), None)
-    data = config.data
+def given(config: Any, levels: int | None, log: Log) -> Drawn:
+    """The images of `eval.samples` in levels; ValueError for those that are none of the data's."""
+    found, data = of_file(config, "samples", clip=True, log=log), config.data
     wanted = (data.image_size, data.image_size, data.num_channels)
-    pixels = arrays[key] if key else np.zeros(0)
-    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
-    if pixels.shape[1:] != wanted or not len(pixels):
+    path, target = config.eval.samples, levels or LEVELS
+    if found.pixels.shape[1:] != wanted:
         raise ValueError(
-            f"eval.samples: {path} must hold images [n, {', '.join(map(str, wanted))}] under one "
-            f"of {', '.join(IMAGE_KEYS)}, got {list(pixels.shape)}"
+            f"eval.samples: {path} must hold images [n, {', '.join(map(str, wanted))}], got "
+            f"{list(found.pixels.shape)}"
         )
-    labels = checked_labels(arrays.get("labels"), len(pixels), str(path))
-    if np.issubdtype(pixels.dtype, np.floating):
-        found = Images(quantize(pixels, levels, config.eval.quantize), labels, levels or LEVELS)
-    elif pixels.dtype == np.uint8 and levels in (None, 256):
-        found = Images(pixels, labels, 256)
-    else:
+    if found.levels == target:
+        return Drawn(found.pixels, found.labels, np.zeros(0), 0)
+    if found.levels and not config.eval.range:
         raise ValueError(
-            f"eval.samples: {path} must be float in [0, 1]"
-            + (" or uint8" if levels in (None, 256) else f": the data has {levels} levels")
-            + f", got {pixels.dtype}"
+            f"eval.samples: {path} has {found.levels} levels, the data has {target} levels: set "
+            f"eval.range=0,{target - 1} if it has them too, else 0,{found.levels - 1}, or store "
+            "floats in [0, 1]"
         )
-    return found, fingerprint(found)
+    x = to_unit(found.pixels, found.levels)
+    lost = _tell_outside(x, log)
+    pixels = quantize(x, levels, config.eval.quantize)
+    return Drawn(pixels, found.labels, np.zeros(0), lost)
 
 
-def given_cell(work: Work, images: Images, digest: str) -> Cell:
-    config = work.experiment.config
+def _tell_outside(x: np.ndarray, log: Log) -> int:
+    """Say how much of it will be clipped; how many images are not finite."""
+    outside = float(((x < 0) | (x > 1)).mean())
+    if outside:
+        log(f"eval.samples: {outside:.2%} of the values lie outside of their range and are clipped")
+    lost = int((~np.isfinite(x.reshape(len(x), -1)).all(axis=1)).sum())
+    if lost:
+        log(f"eval.samples: {lost} of {len(x)} images are not finite")
+    return lost
+
+
+def given_cell(work: Work, drawn: Drawn) -> Cell:
+    """The row of `eval.samples`."""
+    config, digest = (
+        work.experiment.config,
+        fingerprint(Images(drawn.pixels, drawn.labels, work.levels)),
+    )
     name = Path(config.eval.samples).name
     identity = {"samples": name, "sha256": digest, "levels": work.levels}
     store = Store(work.folder / FOLDER / "draws", identity, config.eval.batch_size)
-    drawn = Drawn(images.pixels, images.labels, np.zeros(0), 0)
     measure = lambda: work.numbers(store.features(work.featurer, drawn, 0, work.log))
-    repeats = [_remembered(work, store.folder, {"count": len(images)}, measure)]
+    repeats = [_remembered(work, store.folder, {"count": len(drawn.pixels)}, measure)]
     return _cell(name, identity, [drawn], repeats, {}, {})
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from samplers.base import Plan, State
@@ -58,11 +57,10 @@ class AdaptiveSDE:
     max_tries: Number = 2_000
     safety: Number = 0.9
     exponent: Number = 0.9
-    order, stochastic = 1, True
+    order, stochastic, adaptive = 1, True, True
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
-        rows = {"t": times[:-1], "s": times[1:]}
-        return Plan(self, rows, np.arange(len(times) - 1), np.asarray(times), 0)
+        return Plan.of_steps(self, times[:-1], times[1:])
 
     def init(self, state: State) -> State:
         """The history is x' before."""

@@ -14,6 +14,7 @@ import models
 from configs import command_line
 from eval_lib.features import extractors, featuring, reference
 from eval_lib.metrics import Moments
+from modes.evaluation import cells
 from modes.evaluation.draws import Store
 from modes.generate import Generator
 from runtime_lib.results import Parts
@@ -197,6 +198,86 @@ def test_samples_of_a_file_need_no_model(tmp_path):
     assert "noise_error" in report(tmp_path / "empty")["protocol"]["not_computed"]
 
 
+LEVELS = np.arange(192, dtype=np.uint8).reshape(3, 8, 8, 1) % np.uint8(17)  # of the digits
+UNIT = LEVELS / np.float32(16)
+SCALES = {
+    "unit": (UNIT, "()"),
+    "half": (UNIT.astype(np.float16), "()"),
+    "centered": (2 * UNIT - 1, "(-1, 1)"),
+    "bytes as floats": (255 * UNIT, "(0, 255)"),
+    "bytes": (np.rint(255 * UNIT).astype(np.uint8), "(0, 255)"),
+    "levels": (LEVELS, "(0, 16)"),
+    "levels of 64 bits": (LEVELS.astype(np.int64), "(0, 16)"),
+    "16 bits": (LEVELS.astype(np.uint16) * np.uint16(4095), "(0, 65520)"),
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_samples_are_the_same_on_any_scale_that_is_known(tmp_path, name, suffix):
+    values, range = SCALES[name]
+    file = tmp_path / f"x.{suffix}"
+    np.save(file, values) if suffix == "npy" else np.savez(file, values, np.arange(3))
+    told: list[str] = []
+    drawn = cells.given(config(eval__samples=file, eval__range=range), 17, told.append)
+    np.testing.assert_array_equal(drawn.pixels, LEVELS)
+    assert (drawn.labels is not None, drawn.not_finite, told) == (suffix == "npz", 0, [])
+
+
+# (samples, levels of the data, eval.range, what the message must say)
+UNKNOWN = {
+    "centered": (2 * UNIT - 1, 17, "()", "run from -1 to 1: scale it, or set eval.range=-1,1, or "
+                                         "0,1 to clip it"),
+    "bytes as floats": (255 * UNIT, 17, "()", "0 to 255: scale it, or set eval.range=0,255"),
+    "bytes": (np.rint(255 * UNIT).astype(np.uint8), 17, "()",
+              "has 256 levels, the data has 17 levels: set eval.range=0,16 if it has them too, "),
+    "levels": (LEVELS, 17, "()", "no value is above 16: set eval.range=0,16 or 0,255"),
+    "levels of 64 bits": (LEVELS.astype(int), 17, "()", "int64 from 0 to 16: set eval.range=0,16"),
+    "levels of other data": (LEVELS, 256, "()", "no value is above 16"),
+    "beyond a range": (255 * UNIT.astype(int), 256, "(0, 16)", "must lie in eval.range=0,16"),
+    "NaN": (UNIT * np.nan, 17, "()", "without NaN"),
+    "nearly": (UNIT * np.float32(1.1) - np.float32(0.05), 17, "()", "or 0,1 to clip it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_samples_of_an_unknown_scale_are_refused_with_the_choices(tmp_path, name):
+    values, levels, range, message = UNKNOWN[name]
+    np.save(tmp_path / "x.npy", values)
+    asked = config(eval__samples=tmp_path / "x.npy", eval__range=range)
+    with pytest.raises(ValueError, match=r"\A.*eval\.samples.+\Z") as info:
+        cells.given(asked, levels, QUIET)
+    assert message in str(info.value)
+
+
+def test_what_is_clipped_or_not_finite_in_samples_is_said(tmp_path):
+    values = UNIT.copy()
+    values[0, 0, 0] = 1.5
+    values[1, 0, 0] = np.nan
+    file = tmp_path / "x.npz"
+    for stated, range in (({}, "(0, 1)"), ({"range": [0.0, 1.0]}, "()")):
+        np.savez(file, samples=values, **stated)
+        told: list[str] = []
+        drawn = cells.given(config(eval__samples=file, eval__range=range), 17, told.append)
+        assert (drawn.pixels[0, 0, 0, 0], drawn.pixels[1, 0, 0, 0], drawn.not_finite) == (16, 0, 1)
+        assert told == [
+            "eval.samples: 0.52% of the values lie outside of their range and are clipped",
+            "eval.samples: 1 of 3 images are not finite",
+        ]
+
+
+def test_samples_drawn_here_are_measured_without_a_setting(workdir, tmp_path, capsys):
+    """They may lie outside of [0, 1]: their file says that this is their range."""
+    folder = copy(workdir, tmp_path)
+    assert run(folder, "sample") == 0
+    file = folder / "samples" / "samples.npz"
+    with np.load(file) as arrays:
+        assert arrays["range"].tolist() == [0, 1]
+        assert arrays["samples"].min() < 0  # a tiny network, hardly trained
+    found = cells.given(config(eval__samples=file), 17, QUIET)
+    assert found.labels is not None
+
+
 def digits():
     return data_lib.load(config().data, log=QUIET)
 
@@ -321,6 +402,7 @@ def test_samples_are_quantized_by_the_stated_rule():
     assert list(round_) == [0, 0, 0, 1, 16, 16, 16, 0]
     assert list(truncate) == [0, 0, 0, 0, 15, 16, 16, 0]
     assert list(featuring.quantize(np.asarray([0.5]), None, "round")) == [128]
+    assert list(featuring.quantize(np.asarray([1.0]), 4096, "round")) == [4095]
 
 
 def test_more_samples_begin_with_those_that_were_drawn(tmp_path):
@@ -328,6 +410,8 @@ def test_more_samples_begin_with_those_that_were_drawn(tmp_path):
     calls = []
 
     class Counting:
+        classes, shape = 0, (2, 2, 1)
+
         def draw(self, first, count):
             calls.append(first)
             values = (
@@ -384,7 +468,7 @@ def test_files_that_are_no_samples_or_statistics_are_said_to_be_so(tmp_path, cap
         ({"eval__samples": tmp_path / "levels.npz"}, "the data has 17 levels"),
         ({"eval__samples": tmp_path / "large.npz"}, "[n, 8, 8, 1]"),
         ({"eval__reference": tmp_path / "other.npz"}, "must have mu [d] and sigma [d, d]"),
-        ({"eval__reference": tmp_path / "damaged.npz"}, "is damaged"),
+        ({"eval__reference": tmp_path / "damaged.npz"}, "cut off, or no zip"),
         ({"eval__reference": tmp_path / "wide.npz"}, "is of 7 features"),
     ):
         samples = {"eval__samples": tmp_path / "levels.npz"} if len(settings) == 0 else {}

@@ -10,8 +10,10 @@ from PIL import Image
 
 import main
 import models
-from data_lib import Images
-from eval_lib.images import fingerprint, moments
+from configs import command_line
+from data_lib import Images, Splits
+from data_lib.transforms import to_unit
+from eval_lib.images import chosen, fingerprint, moments
 from eval_lib.likelihood.summary import markdown, summary
 from modes import latents
 from runtime_lib import batches
@@ -19,6 +21,9 @@ from runtime_lib.results import Parts
 from sde_lib import VP
 from tests import tiny
 
+PICTURES = np.zeros((3, 8, 8, 1), np.float32)
+SIXTEENTHS = np.arange(192, dtype=np.uint8).reshape(3, 8, 8, 1) % np.uint8(17)
+LABELS = {"labels": np.arange(3)}
 ROUGH = {"eval__eps": 1e-2, "eval__rtol": 1e-2, "eval__atol": 1e-2, "eval__num_images": 6}
 """The network has seen two batches: its flow is rough, and what counts is what is written."""
 
@@ -222,6 +227,23 @@ def test_a_file_that_has_changed_is_another_file(run, tmp_path, monkeypatch):
     assert np.array_equal(read(run.folder / "likelihood_1")[0]["nats"], before)
 
 
+@pytest.mark.parametrize("values, range, levels", [
+    (SIXTEENTHS, (0, 16), 17),
+    (SIXTEENTHS.astype(np.int64) + 3, (3, 19), 17),
+    (SIXTEENTHS / np.float32(8) - 1, (-1, 1), None),
+    (SIXTEENTHS * np.float32(255 / 16), (0, 255), None),
+])  # fmt: skip
+def test_images_of_a_file_are_of_the_range_that_is_stated(tmp_path, values, range, levels):
+    config = command_line.load(str(tiny.CONFIG), {"model.num_classes": "0"})
+    config.eval.images, config.eval.range = str(tmp_path / "x.npy"), range
+    np.save(tmp_path / "x.npy", values)
+    of_data = Splits(*[Images(SIXTEENTHS, None, 17)] * 2, "digits")
+    found, name = chosen(config, of_data)
+    assert (found.levels, name) == (levels, "x.npy")
+    # one rounding of float32 in making the values, one in taking them back
+    np.testing.assert_allclose(to_unit(found.pixels, levels), SIXTEENTHS / 16, atol=2e-7)
+
+
 def test_images_are_known_by_all_that_they_hold():
     pixels, labels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1), np.arange(2)
     changed = pixels.copy()
@@ -256,8 +278,6 @@ def test_batches_are_as_even_as_they_can_be_and_filled_up_with_the_last_image():
     assert batches.numbers(0, 4, 9, devices=2).tolist() == [0, 1, 2, 3]
 
 
-PICTURES = np.zeros((3, 8, 8, 1), np.float32)
-LABELS = {"labels": np.arange(3)}
 NAMES = {
     "split": ({"eval__split": "valid"}, "eval.split", "test, train"),
     "likelihood": ({"eval__likelihood": "flows"}, "eval.likelihood", "flow"),
@@ -279,6 +299,13 @@ FILES = {
     "no labels": ({"images": PICTURES}, "no labels", "'labels'"),
     "labels": ({"images": PICTURES, "labels": np.arange(3) + 8}, "0..9", "8 to 10"),
     "levels": ({"images": PICTURES.astype(np.uint8), **LABELS}, "17 levels", "256"),
+    "digits": ({"images": SIXTEENTHS, **LABELS}, "no value is above 16", "eval.range=0,16"),
+    "centered": (
+        {"images": SIXTEENTHS / np.float32(8) - 1, **LABELS},
+        "-1 to 1",
+        "eval.range=-1,1",
+    ),
+    "one-hot": ({"images": PICTURES, "labels": np.eye(3)}, "has no labels", "[labels] must be 3"),
 }
 
 

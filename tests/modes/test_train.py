@@ -100,6 +100,17 @@ def test_a_state_is_finite_if_all_its_numbers_are():
         assert not loop.all_finite({**state, "ema": {"w": jnp.asarray([1.0, bad])}})
 
 
+def test_why_there_are_no_labels_is_told_to_who_needs_them():
+    pixels = np.zeros((2, 4, 4, 1), np.uint8)
+    images = Images(pixels, None, 256, unlabelled="1.png lies outside of the folders of classes")
+    splits = Splits(images, images, "photos")
+    with pytest.raises(ValueError, match=r"\A.+\Z") as info:
+        loop.check_labels(splits, 2)
+    assert "model.num_classes=2 needs labelled data, and photos has no labels (1.png" in str(
+        info.value
+    )
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_once_and_the_next_one_has_its_usual_effect(signum):
     usual = signal.getsignal(signum)

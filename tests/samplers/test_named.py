@@ -9,7 +9,7 @@ import samplers
 from configs import vp_digits
 from configs.schema import get_default
 from modes.experiment import Experiment
-from samplers import IDDPM, Borrowed, Flow, Karras, Levels, PredictorCorrector
+from samplers import IDDPM, Borrowed, Flow, Indices, Karras, PredictorCorrector
 from samplers.grids import iddpm_table
 from sde_lib import VE, VP, Gaussian, KarrasVE
 from tests.oracles import isotropic
@@ -35,8 +35,8 @@ def test_every_named_sampler_is_built_and_runs(c, pair) -> None:
     keys = samplers.sample_keys(jax.random.key(0), jnp.arange(200))
     c.grid = "karras"
     c.predictor, c.corrector = pair
-    c.num_steps = 4 if c.predictor in samplers.CHOOSE_THEIR_STEPS else 24
     sampler = samplers.build(c)
+    c.num_steps = 4 if sampler.adaptive else 24
     times = samplers.build_times(c, score, 1000)
     drawn = samplers.sample(score, sampler, times, keys, shape=(4,))
     assert int(drawn.evaluations[0]) > c.num_steps
@@ -49,8 +49,9 @@ def test_every_named_sampler_is_built_and_runs(c, pair) -> None:
 def test_every_named_sampler_is_built_and_planned(c, name) -> None:
     c.grid, c.predictor, c.num_steps = "karras", name, 24
     score = isotropic(VP())
-    plan = samplers.build(c).plan(score, samplers.build_times(c, score, 1000))
-    assert plan.nfe >= 24 or name in samplers.CHOOSE_THEIR_STEPS
+    sampler = samplers.build(c)
+    plan = sampler.plan(score, samplers.build_times(c, score, 1000))
+    assert plan.nfe >= 24 or sampler.adaptive
 
 
 def test_pairs_are_built_in_the_order_asked_for(c) -> None:
@@ -262,14 +263,14 @@ def test_every_named_grid_has_as_many_steps_as_are_asked_for(c, grid, steps) -> 
         assert np.all(np.diff(times) < 0)
 
 
-def test_levels_of_a_discrete_model() -> None:
-    level = lambda times: np.round(np.asarray(times) * 999).astype(int).tolist()
+def test_times_of_a_discrete_model() -> None:
+    index = lambda times: np.round(np.asarray(times) * 999).astype(int).tolist()
     sde = VP().discrete(1000)
-    assert level(Levels(1000)(sde, 4, 1.0, 0.0)) == [999, 799, 599, 399, 199]
-    assert level(Levels(1000, False)(sde, 4, 1.0, 0.0)) == [800, 600, 400, 200, 0]
-    assert float(Levels(1000, False)(sde, 4, 1.0, 0.01)[-1]) == pytest.approx(0.01)
+    assert index(Indices(1000)(sde, 4, 1.0, 0.0)) == [999, 799, 599, 399, 199]
+    assert index(Indices(1000, False)(sde, 4, 1.0, 0.0)) == [800, 600, 400, 200, 0]
+    assert float(Indices(1000, False)(sde, 4, 1.0, 0.01)[-1]) == pytest.approx(0.01)
     with pytest.raises(ValueError, match=r"below sde.num_scales = 1000.*got 1000"):
-        Levels(1000)(sde, 1000, 1.0, 1e-4)
+        Indices(1000)(sde, 1000, 1.0, 1e-4)
 
 
 def test_karras_with_rho_one_is_even_in_sigma() -> None:

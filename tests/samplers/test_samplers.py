@@ -493,11 +493,12 @@ def test_evaluations_are_those_made() -> None:
     for predictor, corrector in ((PREDICTORS[p], CORRECTORS[c]) for p, c in pairs):
         score = Counting()
         plan = PredictorCorrector(predictor, corrector).plan(score, times)
-        state = plan.method.init(State.of(jnp.ones((2, DIMS)), keys))
+        method, rows = plan.program.method, plan.program.rows
+        state = method.init(State.of(jnp.ones((2, DIMS)), keys))
         with jax.disable_jit():
             for i in range(len(plan.interval)):
-                row = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), plan.rows)
-                state = plan.method.step(score, state, row)
+                row = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), rows)
+                state = method.step(score, state, row)
         assert score.calls == plan.nfe
     assert PC.plan(Counting(), Uniform()(VP(), 1000, 1.0, 1e-3)).nfe == 2000
     drawn = draw(isotropic(VP()), PC, times, 3)

@@ -12,6 +12,7 @@ from typing import Any
 from models.pretrained.diffusers.rules import FAMILY_RULES, ROOT_TWO, RULES, Json, check, close
 from models.pretrained.diffusers.scheduler import sde_settings
 from models.pretrained.files.tensors import PretrainedError
+from untrusted import shown
 
 Settings = dict[str, Any]
 
@@ -55,9 +56,9 @@ def _family(c: Json) -> tuple[str, tuple[bool, ...]]:
         if set(below) <= {down, f"Attn{down}"} and list(above) == mirrored:
             return family, attention
     raise PretrainedError(
-        f"its config.json has blocks {', '.join(map(str, below))[:120]} down and "
-        f"{', '.join(map(str, above))[:120]} up, must be all DownBlock2D and AttnDownBlock2D or "
-        "all SkipDownBlock2D and AttnSkipDownBlock2D, and on the way up the mirror image"
+        f"its config.json has blocks {shown(below, 120)} down and {shown(above, 120)} up, must be "
+        "all DownBlock2D and AttnDownBlock2D or all SkipDownBlock2D and AttnSkipDownBlock2D, and "
+        "on the way up the mirror image"
     )
 
 
@@ -77,7 +78,8 @@ def settings(unet: Json, scheduler: Json | None) -> Settings:
     widths, size = tuple(c["block_out_channels"]), c["sample_size"]
     if any(width % widths[0] for width in widths):
         raise PretrainedError(
-            f"its config.json has block_out_channels = {widths}, must be multiples of the first"
+            f"its config.json has block_out_channels = {shown(widths)}, must be multiples of the "
+            "first"
         )
     found = {
         **FIXED[name],

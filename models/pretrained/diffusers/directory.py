@@ -8,9 +8,11 @@ or the first two and the scheduler's file in one directory, as the published DDP
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +24,32 @@ from models.pretrained.diffusers.config import settings
 from models.pretrained.diffusers.layout import layout
 from models.pretrained.diffusers.names import REPEATED, axes, modernized, names, to_theirs
 from models.pretrained.files import safetensors_file, torch_files
-from models.pretrained.files.tensors import PretrainedError
+from models.pretrained.files.safetensors_arrays import read_tensors
+from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
+from untrusted import UntrustedError, check_folder, limits, ours, plain, read_json
 
 FAMILY = "diffusers"
-LARGEST_JSON = 1 << 20
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".safetensors": lambda path: read_tensors(path, named=False)[0].tensors,
+    ".bin": lambda path: torch_files.read(path, named=False),
+}
 WEIGHTS = {
-    "diffusion_pytorch_model.safetensors": lambda path: safetensors_file.read_tensors(path)[0],
-    "diffusion_pytorch_model.fp16.safetensors": lambda path: safetensors_file.read_tensors(path)[0],
-    "diffusion_pytorch_model.bin": torch_files.read,
-    "diffusion_pytorch_model.fp16.bin": torch_files.read,
+    f"diffusion_pytorch_model{half}{suffix}": reader
+    for suffix, reader in READERS.items()
+    for half in ("", ".fp16")
 }
 """Names of a file of weights -> its reader; the first that is there is taken."""
 
 
 def recognises(path: Path | str) -> bool:
-    """Whether `path` is a directory with the config.json of a UNet2DModel, or a pipeline's."""
-    return _unet_folder(Path(path)) is not None
+    """Whether `path` is a directory with the config.json of a UNet2DModel, or a pipeline's.
+
+    Or with one that cannot be read, which `read` says why.
+    """
+    try:
+        return _unet_folder(Path(path)) is not None
+    except UntrustedError:
+        return True
 
 
 def read(path: Path | str) -> Checkpoint:
@@ -51,21 +63,21 @@ def read(path: Path | str) -> Checkpoint:
         counterpart here; the message names it.
       OSError: a file cannot be read.
     """
-    folder = _unet_folder(Path(path))
-    if folder is None:
-        raise PretrainedError(
-            f"{path} must be a diffusers directory, with the config.json of a UNet2DModel in it "
-            "or in its unet/"
-        )
     try:
-        implied = settings(_json(folder / "config.json"), _scheduler(folder))
+        folder = _unet_folder(Path(path))
+        if folder is None:
+            raise PretrainedError(
+                "it must be a diffusers directory, with the config.json of a UNet2DModel in it or "
+                "in its unet/"
+            )
+        implied = settings(read_json(folder / "config.json"), _scheduler(folder))
         weights = _weights(folder)
         averaged = folder.with_name("unet_ema")
-        if folder.name == "unet" and averaged.is_dir():
+        if folder.name == "unet" and _is_there(averaged):
             return Checkpoint(FAMILY, implied, weights, _weights(averaged))
         return Checkpoint(FAMILY, implied, None, weights)
-    except PretrainedError as error:
-        raise PretrainedError(f"{path}: {error}") from error
+    except UntrustedError as error:
+        raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
 
 
 def params(
@@ -95,16 +107,17 @@ def export(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) ->
 
     Raises:
       PretrainedError: diffusers has no such network, or an option of it that would be needed.
+      FileExistsError: there is something already.
       OSError: it cannot be written; nothing is then left behind.
     """
     files, folder = layout(config), Path(folder)
-    if (folder.is_dir() and any(folder.iterdir())) or folder.is_file():
-        raise PretrainedError(f"{folder} is there already: give a path that is not")
+    if ours.is_taken(folder):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
     flat = safetensors_file.flatten(params)
     arrays = {name: to_theirs(name, flat[path]) for path, name in names(config, flat).items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = ours.temporary(folder)
+    temporary.mkdir()
     try:
         for name, content in (
             ("unet/config.json", files.unet),
@@ -115,52 +128,53 @@ def export(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) ->
             (temporary / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
         weights = temporary / "unet" / "diffusion_pytorch_model.safetensors"
         safetensors_file.write_tensors(weights, arrays, {"format": "pt"})
-        temporary.replace(folder)
+        ours.put_new_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return files.notes
 
 
 def _unet_folder(path: Path) -> Path | None:
+    if not path.is_dir():
+        return None
     for folder in (path, path / "unet"):
-        try:
-            if _json(folder / "config.json").get("_class_name") == "UNet2DModel":
-                return folder
-        except (OSError, PretrainedError):
-            continue
+        # The user named `path`, which may be a link; what is in it may not.
+        file = folder / "config.json"
+        there = (folder == path or _is_there(folder)) and os.path.lexists(file)
+        if there and read_json(file).get("_class_name") == "UNet2DModel":
+            return folder
     return None
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether there is a folder of that name; UntrustedError for a link or a file."""
+    if not os.path.lexists(folder):
+        return False
+    check_folder(folder)
+    return True
 
 
 def _scheduler(folder: Path) -> dict[str, Any] | None:
     beside = folder.parent / "scheduler" if folder.name == "unet" else folder / "scheduler"
     for place in (folder, beside):
-        if (place / "scheduler_config.json").is_file():
-            return _json(place / "scheduler_config.json")
+        here = place == folder or _is_there(place)
+        if here and os.path.lexists(place / "scheduler_config.json"):
+            return read_json(place / "scheduler_config.json")
     return None
 
 
-def _json(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        text = file.read(LARGEST_JSON + 1)
-    try:
-        value = json.loads(text) if len(text) <= LARGEST_JSON else None
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise PretrainedError(f"{path.name} is no JSON object: damaged")
-    return value
-
-
-def _weights(folder: Path) -> dict[str, Any]:
+def _weights(folder: Path) -> Arrays:
     for name, reader in WEIGHTS.items():
-        if (folder / name).is_file():
+        if os.path.lexists(folder / name):
             weights = reader(folder / name)
             if not isinstance(weights, Mapping) or not all(
-                isinstance(k, str) and hasattr(v, "shape") for k, v in weights.items()
+                isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
             ):
                 raise PretrainedError(f"{name} must hold weights by name")
+            if len(weights) > limits.TENSORS:
+                raise PretrainedError(f"{name} has more than {limits.TENSORS:,} tensors: refused")
             renamed = {modernized(key): weight for key, weight in weights.items()}
             if "time_proj.weight" in renamed:
                 renamed.pop(REPEATED, None)
-            return renamed
-    raise PretrainedError(f"there is none of {', '.join(WEIGHTS)} in {folder}")
+            return Arrays(renamed)
+    raise PretrainedError(f"there is none of {', '.join(WEIGHTS)} in its {plain(folder.name)}")

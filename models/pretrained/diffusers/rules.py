@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from models.layers.norm import quarter_groups
 from models.pretrained.files.tensors import PretrainedError
+from untrusted import shown
 
 Json = Mapping[str, Any]
 ROOT_TWO = math.sqrt(2)
@@ -160,6 +161,6 @@ def check(file: str, c: Json, rules: Mapping[str, Rule]) -> None:
     for key, rule in rules.items():
         if not rule.holds(c[key], c):
             raise PretrainedError(
-                f"its {file} has {key} = {str(c[key])[:60]}, must be {rule.words} to have a "
+                f"its {file} has {key} = {shown(c[key])}, must be {rule.words} to have a "
                 "counterpart here"
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 from models.pretrained.diffusers.rules import Json, Rule, check, integer, number, one_of
 from models.pretrained.files.tensors import PretrainedError
+from untrusted import shown
 
 Settings = dict[str, Any]
 
@@ -52,7 +53,7 @@ def sde_settings(scheduler: Json | None, fourier: bool) -> Settings:
     if scheduler.get("_class_name") not in known:
         raise PretrainedError(
             f"its scheduler_config.json has _class_name = "
-            f"{str(scheduler.get('_class_name'))[:60]}, must be {' or '.join(known)} for "
+            f"{shown(scheduler.get('_class_name'))}, must be {' or '.join(known)} for "
             f"time_embedding_type = {'fourier' if fourier else 'positional'}"
         )
     return implied | (_exploding if fourier else _discrete)(scheduler)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sde_lib import choose
 from sde_lib.parametrization import IDDPM_OFFSET, IDDPM_RATIO
+from untrusted import plain, shown
 
 Object = Mapping[str, Any]
 Settings = dict[str, Any]
@@ -117,7 +118,7 @@ def _iddpm(arguments: Settings) -> Settings:
     if (arguments["C_1"], arguments["C_2"]) != (IDDPM_RATIO, IDDPM_OFFSET):
         raise ValueError(
             f"the snapshot's C_1 and C_2 must be {IDDPM_RATIO} and {IDDPM_OFFSET}, as published, "
-            f"got {arguments['C_1']} and {arguments['C_2']}"
+            f"got {shown(arguments['C_1'])} and {shown(arguments['C_2'])}"
         )
     return {
         "model.prediction": "unit_noise",
@@ -170,8 +171,8 @@ def settings(snapshot: Object) -> Settings:
         )
     return build(network) | interpret(arguments) | {
         "sde.name": "edm",
-        "sde.sigma_min": max(SIGMA_MIN, float(state.get("sigma_min", 0.0))),
-        "sde.sigma_max": min(SIGMA_MAX, float(state.get("sigma_max", SIGMA_MAX))),
+        "sde.sigma_min": max(SIGMA_MIN, _sigma(state, "sigma_min", 0.0)),
+        "sde.sigma_max": min(SIGMA_MAX, _sigma(state, "sigma_max", SIGMA_MAX)),
         "training.continuous": True,
     }  # fmt: skip
 
@@ -190,18 +191,33 @@ def _arguments(made: Object, signature: Settings, *, strict: bool) -> Settings:
     given = dict(zip(signature, made["init_args"], strict=False)) | dict(made["init_kwargs"])
     unknown = sorted(set(given) - set(signature))
     if strict and unknown:
-        raise ValueError(f"{made['class_name']} has no argument {unknown[0]!r} in EDM's code")
+        raise ValueError(
+            f"{plain(made['class_name'])} has no argument {shown(unknown[0])} in EDM's code"
+        )
     found = {name: given.get(name, default) for name, default in signature.items()}
     for name, value in found.items():
-        if _endless(value):
-            raise ValueError(f"the snapshot says {name}={str(value)[:40]}, beyond {LARGEST}")
+        if value is not REQUIRED and not _sensible(value):
+            raise ValueError(
+                f"the snapshot says {name}={shown(value)}, beyond what a network of EDM has"
+            )
     if missing := [name for name, value in found.items() if value is REQUIRED]:
         raise ValueError(f"the snapshot does not say {missing[0]} of its {made['class_name']}")
     return found
 
 
-def _endless(value: Any) -> bool:
-    """Whether a stranger's file asks for a network that would take for ever to build."""
+def _sensible(value: Any) -> bool:
+    """Whether a stranger's file asks for a network that can be built, and not for ever."""
     if isinstance(value, list | tuple):
-        return len(value) > LONGEST or any(map(_endless, value))
-    return type(value) is int and not 0 <= value <= LARGEST
+        plain_numbers = all(type(item) in (int, float) for item in value)
+        return len(value) <= LONGEST and plain_numbers and all(map(_sensible, value))
+    if type(value) in (int, float):
+        return 0 <= value <= LARGEST or value == float("inf")
+    return value is None or type(value) is bool or (type(value) is str and len(value) <= 40)
+
+
+def _sigma(state: Any, name: str, default: float) -> float:
+    """A noise level that a snapshot states."""
+    value = state.get(name, default)
+    if type(value) not in (int, float) or not _sensible(value):
+        raise ValueError(f"the snapshot says {name}={shown(value)}, which is no noise level")
+    return float(value)

@@ -6,7 +6,7 @@ What the network is, the arguments with which its objects were made say: `edm_se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from models.pretrained.base import Checkpoint, Place, Shape, Weights, as_params,
 from models.pretrained.edm.settings import Object, Settings, network_of, settings
 from models.pretrained.files import torch_files
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
+from untrusted import limits, plain
 
 FAMILY = "edm"
 LARGE = 64
@@ -28,11 +29,11 @@ recognises = torch_files.is_pickle
 
 def read(path: Path) -> Checkpoint:
     """A snapshot and what it says of its network; see `base.Format`."""
-    content = torch_files.read(path)
+    content, name = torch_files.read(path), plain(path.name)
     averaged = content.get("ema") if isinstance(content, dict) else None
     if not isinstance(averaged, dict) or "class_name" not in averaged:
         raise PretrainedError(
-            f"{path.name} is a pickle but not a snapshot of EDM, which is a dictionary with the "
+            f"{name} is a pickle but not a snapshot of EDM, which is a dictionary with the "
             "averaged network as 'ema'"
         )
     try:
@@ -41,10 +42,10 @@ def read(path: Path) -> Checkpoint:
         made = content.get("net")
         raw = Arrays(tensors(network_of(made))) if isinstance(made, dict) else None
     except ValueError as error:
-        raise PretrainedError(f"{path.name}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        told = f"its objects are not those of EDM's code ({error!r:.100}): damaged, or another's"
-        raise PretrainedError(f"{path.name}: {told}") from error
+        raise PretrainedError(f"{name}: {error}") from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        told = f"its objects are not those of EDM's code ({plain(repr(error), 100)})"
+        raise PretrainedError(f"{name}: {told}: damaged, or another's") from error
     return Checkpoint(FAMILY, implied, raw, ema, assumed=_assumed(implied))
 
 
@@ -128,18 +129,23 @@ def source(path: Place, shape: Shape, names: Mapping[str, str]) -> Source:
 def tensors(made: Object) -> dict[str, Tensor]:
     """All parameters and buffers of an object and its modules by their dotted names."""
 
-    def walk(made: Object, prefix: str) -> Iterator[tuple[str, Any]]:
+    found: dict[str, Tensor] = {}
+
+    def walk(made: Object, prefix: str) -> None:
         state = made["state"]
         for name, tensor in {**state["_parameters"], **state["_buffers"]}.items():
             if tensor is not None and name not in CONSTANTS:
-                yield prefix + name, tensor
+                if not hasattr(tensor, "shape"):
+                    raise PretrainedError(f"{plain(prefix + name)} in the snapshot is no tensor")
+                found[prefix + name] = tensor
+        # One module may stand in many places, so that few make very many.
+        if len(found) > limits.TENSORS or len(prefix) > limits.NAME_CHARACTERS:
+            raise PretrainedError(f"it has more than {limits.TENSORS:,} tensors, or endless names")
         for name, module in state["_modules"].items():
             if module is not None:
-                yield from walk(module, f"{prefix}{name}.")
+                walk(module, f"{prefix}{name}.")
 
-    found = dict(walk(made, ""))
-    if others := [name for name, value in found.items() if not hasattr(value, "shape")]:
-        raise PretrainedError(f"{others[0]} in the snapshot is no tensor: damaged")
+    walk(made, "")
     return found
 
 

@@ -10,22 +10,45 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from models.pretrained.files.tensors import DTYPES, PretrainedError, Storage, Tensor, map_file
+from models.pretrained.files.tensors import (
+    DTYPES,
+    PretrainedError,
+    Storage,
+    Tensor,
+    contiguous,
+    in_file,
+    map_file,
+)
+from untrusted import limits, shown
 
-DEEPEST = 40
-MOST_ENTRIES = 200_000
-"""In all maps and lists; the largest published checkpoint has some 10,000."""
 ARRAY, SCALAR = 1, 3
 
 
+@dataclass
+class _Count:
+    """Entries that a file may still have, in all its maps, lists and arrays."""
+
+    left: int = limits.MSGPACK_ENTRIES
+
+    def spend(self, depth: int) -> None:
+        """Count one; PretrainedError when none is left, or it is too deep."""
+        self.left -= 1
+        if self.left < 0 or depth > limits.MSGPACK_DEPTH:
+            raise PretrainedError(
+                f"it has more than {limits.MSGPACK_ENTRIES:,} entries or is nested more than "
+                f"{limits.MSGPACK_DEPTH} deep, which no published checkpoint is: refused"
+            )
+
+
 class _Reader:
-    def __init__(self, data: memoryview, entries: int = 0):
-        self.data, self.at, self.entries = data, 0, entries
+    def __init__(self, data: memoryview, count: _Count):
+        self.data, self.at, self.count = data, 0, count
 
     def take(self, size: int) -> memoryview:
         piece = self.data[self.at : self.at + size]
@@ -40,6 +63,8 @@ class _Reader:
         return struct.unpack(">" + layout, self.take(struct.calcsize(layout)))[0]
 
     def text(self, size: int) -> str:
+        if size > limits.NAME_CHARACTERS:
+            raise PretrainedError(f"it has a name of {size:,} characters: refused")
         return str(self.take(size), "utf-8", "replace")
 
     def sequence(self, size: int, depth: int) -> list[Any]:
@@ -51,23 +76,20 @@ class _Reader:
             key = self.value(depth)
             if not isinstance(key, str | int):
                 raise PretrainedError("a key of its maps is neither text nor number: refused")
+            if key in found:
+                raise PretrainedError(f"it has the key {shown(key)} twice: damaged or forged")
             found[key] = self.value(depth)
         return found
 
     def extension(self, size: int, depth: int) -> Any:
-        kind, body = self.number("b"), _Reader(self.take(size))
+        kind, body = self.number("b"), _Reader(self.take(size), self.count)
         if kind not in (ARRAY, SCALAR):
             raise PretrainedError(f"it has an extension of type {kind}: refused")
         tensor = _tensor(body.value(depth))
         return np.asarray(tensor).item() if kind == SCALAR and tensor.size == 1 else tensor
 
     def value(self, depth: int = 0) -> Any:
-        self.entries += 1
-        if self.entries > MOST_ENTRIES or depth > DEEPEST:
-            raise PretrainedError(
-                f"it has more than {MOST_ENTRIES:,} entries or is nested more than {DEEPEST} "
-                "deep, which no published checkpoint is: refused"
-            )
+        self.count.spend(depth)
         code, inner = self.number("B"), depth + 1
         if code < 0x80 or code >= 0xE0:
             return code if code < 0x80 else code - 0x100
@@ -114,32 +136,32 @@ def _tensor(parts: Any) -> Tensor:
     if not isinstance(parts, list) or len(parts) != 3 or not isinstance(parts[0], list):
         raise PretrainedError("an array in the file is not one of flax: damaged or forged")
     shape, name, data = parts
-    name = str(name, "ascii", "replace") if isinstance(name, memoryview) else name
-    if name not in DTYPES or not isinstance(data, memoryview):
-        raise PretrainedError(f"an array in the file is of type {str(name)[:20]!r}: refused")
-    if not all(type(n) is int and n >= 0 for n in shape):
-        raise PretrainedError("an array in the file has no sensible shape")
+    name = str(name[:20], "ascii", "replace") if isinstance(name, memoryview) else name
+    if not isinstance(name, str) or name not in DTYPES or not isinstance(data, memoryview):
+        raise PretrainedError(f"an array in the file is of type {shown(name)}: refused")
+    sensible = len(shape) <= limits.ARRAY_DIMENSIONS and all(type(n) is int for n in shape)
+    if not sensible or min(shape, default=0) < 0:
+        raise PretrainedError(f"an array in the file has no sensible shape {shown(shape)}: refused")
     storage = Storage(DTYPES[name], math.prod(shape))
     storage.place(data)
     if len(data) != storage.size * storage.dtype.itemsize:
-        raise PretrainedError(f"an array of shape {tuple(shape)} has {len(data):,} bytes: damaged")
-    strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
-    return Tensor(storage, 0, tuple(shape), strides)
+        raise PretrainedError(f"an array of shape {shown(shape)} has {len(data):,} bytes: damaged")
+    return contiguous(storage, tuple(shape))
 
 
-def read(path: Path | str) -> Any:
+def read(path: Path | str, *, named: bool = True) -> Any:
     """What a msgpack file of flax holds, with tensors where it has arrays.
+
+    named: whether the user typed the path (see `untrusted.open_regular`).
 
     Raises:
       PretrainedError: it is none, or is truncated, damaged or a bomb.
       OSError: it cannot be read.
     """
     path = Path(path)
-    reader = _Reader(map_file(path))
-    try:
+    reader = _Reader(map_file(path, named=named), _Count())
+    with in_file(path):
         value = reader.value()
         if reader.at != len(reader.data):
             raise PretrainedError("it goes on after its end: not a checkpoint of flax")
-    except PretrainedError as error:
-        raise PretrainedError(f"{path.name}: {error}") from error
-    return value
+        return value

@@ -3,7 +3,7 @@
 The header of a trained model has, beside the list of arrays, texts under these names:
 
     format   "score-sde-jax"         version  of this layout, 1
-    config   every setting, as JSON  step     updates made
+    config   settings, as JSON       step     updates made
     weights  "raw", "ema" or "raw,ema"
 
 and its arrays are named by their set and their place in the network, as
@@ -14,6 +14,7 @@ are: kernels are laid out [height, width, in, out] and [in, out].
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -24,76 +25,53 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 import sde_lib
 from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
-from models.pretrained.files.tensors import PretrainedError
+from models.pretrained.files.safetensors_arrays import read_tensors
+from models.pretrained.files.tensors import Arrays, PretrainedError
+from models.pretrained.gate import updates
+from untrusted import UntrustedError, is_regular, ours, parse_json, plain, shown
 
 FAMILY = FORMAT = "score-sde-jax"
 VERSION = 1
-NUMBERS = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
-"""The types that are read; `safetensors` knows more, in which no weights are published."""
 
 
 def write_tensors(
     path: Path | str, tensors: Mapping[str, np.ndarray], texts: Mapping[str, str]
 ) -> None:
-    """Writes named arrays and a header of texts; readers see the old file or the whole new one.
+    """Writes named arrays and a header of texts into a new file, which is there when it is whole.
 
     Raises:
-      OSError: it cannot be written; an old file is then untouched.
+      FileExistsError: there is something already.
+      OSError: it cannot be written; nothing is then left behind.
     """
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    replace_file(Path(path), lambda temporary: save_file(arrays, temporary, dict(texts)))
+    create_file(Path(path), lambda temporary: save_file(arrays, temporary, dict(texts)))
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Puts what `write` makes of a temporary path in the place of `path`, all at once."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def create_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Gives what `write` makes of a temporary path the name `path`, all at once; never another's.
+
+    FileExistsError if anything has that name, also if it came while this was being written.
+    """
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    temporary = ours.temporary(path)
+    os.close(ours.create(temporary))  # with the rights of any new file, which `write` may tighten
     try:
-        temporary.touch()  # with the rights of any new file, which `write` may tighten
         mode = temporary.stat().st_mode
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(mode)
-        temporary.replace(path)
+        ours.put_new(temporary, path)
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def read_tensors(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """(arrays by name, texts of the header) of a safetensors file.
-
-    The header is checked against the file before any array is made.
-
-    Raises:
-      PretrainedError: it is no such file, is truncated or damaged, or has numbers of a type that
-        no weights come in.
-      OSError: it cannot be read.
-    """
-    name = Path(path).name
-    if not Path(path).is_file():
-        raise PretrainedError(f"there is no file {path}")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            kinds = {key: str(file.get_slice(key).get_dtype()) for key in file.keys()}  # noqa: SIM118
-            for key, kind in kinds.items():
-                if kind not in NUMBERS:
-                    raise PretrainedError(
-                        f"{name}: {key} is of type {kind}, must be one of {', '.join(NUMBERS)}"
-                    )
-            return {key: file.get_tensor(key) for key in kinds}, dict(file.metadata() or {})
-    except SafetensorError as error:
-        why = str(error).splitlines()[0].removeprefix("Error while deserializing header: ")
-        raise PretrainedError(
-            f"{name} is no sound safetensors file, but truncated, damaged or of another kind "
-            f"({why[:100]})"
-        ) from error
 
 
 def save(
@@ -107,14 +85,15 @@ def save(
 
     Args:
       path: the file; its folder exists.
-      config: every setting, as {"section.key": value}.
+      config: settings, as {"section.key": value}; all of them are in the file for all to read.
       step: updates made.
       raw: the trained parameters, or None.
       ema: their running average, or None.
 
     Raises:
       ValueError: neither raw nor ema is given.
-      OSError: the file cannot be written; an old one is then untouched.
+      FileExistsError: there is something already.
+      OSError: the file cannot be written; nothing is then left behind.
     """
     sets = {name: tree for name, tree in (("raw", raw), ("ema", ema)) if tree is not None}
     if not sets:
@@ -139,24 +118,25 @@ def tree(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def recognises(path: Path | str) -> bool:
     """Whether `path` is a safetensors file by its name, or is one written by `save`."""
-    if Path(path).is_file() and Path(path).suffix == ".safetensors":
+    if not is_regular(path, named=True):
+        return False
+    if Path(path).suffix == ".safetensors":
         return True
     try:
-        with safe_open(path, framework="numpy") as file:
-            return dict(file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, OSError):
+        return read_tensors(path)[1].get("format") == FORMAT
+    except (UntrustedError, OSError):
         return False
 
 
 def read(path: Path | str) -> Checkpoint:
-    """What `save` wrote: every setting, the step, and weights by their place in the network.
+    """What `save` wrote: settings, the step, and weights by their place in the network.
 
     Raises:
       PretrainedError: `path` is not such a file, is damaged, or is of a later version.
       OSError: it cannot be read.
     """
     arrays, texts = read_tensors(path)
-    name = Path(path).name
+    name = plain(Path(path).name)
     if texts.get("format") != FORMAT:
         raise PretrainedError(
             f"{name} is a safetensors file, but its header is not one of ours: it says nothing "
@@ -164,19 +144,20 @@ def read(path: Path | str) -> Checkpoint:
         )
     if texts.get("version") != str(VERSION):
         raise PretrainedError(
-            f"{name} has version {texts.get('version', '')[:20]!r} of the layout, must be "
+            f"{name} has version {shown(texts.get('version'))} of the layout, must be "
             f"{VERSION}: read it with the version of this library that wrote it, or a later one"
         )
     try:
-        settings = json.loads(texts["config"])
+        settings = parse_json(texts["config"])
         step, sets = int(texts["step"]), texts["weights"].split(",")
         entries = {key: _as_setting(value) for key, value in settings.items()}
-    except (KeyError, ValueError, AttributeError, RecursionError) as error:
-        raise PretrainedError(f"{name}: its header is damaged ({error!r:.80})") from error
+    except (KeyError, ValueError) as error:
+        why = plain(str(error), 100)
+        raise PretrainedError(f"{name}: its header is damaged ({why})") from error
     found = {key.partition("/")[0] for key in arrays}
-    if found != set(sets) or not found <= {"raw", "ema"} or step < 0:
+    if found != set(sets) or not found <= {"raw", "ema"}:
         raise PretrainedError(f"{name}: its header does not agree with its arrays: damaged")
-    return Checkpoint(FORMAT, entries, _part(arrays, "raw"), _part(arrays, "ema"), step)
+    return Checkpoint(FORMAT, entries, _part(arrays, "raw"), _part(arrays, "ema"), updates(step))
 
 
 def params(weights: Mapping[str, np.ndarray], network: nn.Module, config: ConfigDict) -> Any:
@@ -195,7 +176,7 @@ def _as_setting(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _part(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray] | None:
+def _part(arrays: Arrays, name: str) -> Arrays | None:
     prefix = f"{name}/"
-    part = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-    return part or None
+    part = {k.removeprefix(prefix): v for k, v in arrays.tensors.items() if k.startswith(prefix)}
+    return Arrays(part) if part else None

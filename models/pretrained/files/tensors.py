@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,39 +18,71 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from untrusted import UntrustedError, limits, map_regular, plain, shown
 
-class PretrainedError(ValueError):
+
+class PretrainedError(UntrustedError):
     """A foreign checkpoint that cannot be used; the first line of the message says why."""
 
 
-def map_file(path: Path) -> memoryview:
+def map_file(path: Path, *, named: bool = True) -> memoryview:
     """The bytes of a file, of which only those are read that are looked at.
 
+    named: whether the user typed the path (see `untrusted.open_regular`).
+
     Raises:
-      PretrainedError: it is no file, or an empty one.
+      PretrainedError: it is no regular file, or an empty one.
       OSError: it cannot be opened.
     """
-    if not path.is_file():
-        raise PretrainedError(f"there is no file {path}")
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            raise PretrainedError(f"{path} is empty")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    try:
+        return map_regular(path, named=named)
+    except FileNotFoundError as error:
+        raise PretrainedError(f"there is no file {plain(str(path), 200)}") from error
+    except UntrustedError as error:
+        raise PretrainedError(str(error)) from error
 
 
-@dataclass
+@contextmanager
+def in_file(path: Path) -> Iterator[None]:
+    """Refusals say which file they are of."""
+    try:
+        yield
+    except UntrustedError as error:
+        raise PretrainedError(f"{plain(path.name)}: {error}") from error
+
+
+@dataclass(eq=False)
 class Storage:
-    """A run of `size` numbers in a file; `data` is empty until it is known where they are."""
+    """A run of `size` numbers in a file.
+
+    Attributes:
+      data: empty until it is known where they are.
+      check: raises UntrustedError if they are not what was written; None once that is known, or
+        where the format has no checksum.
+    """
 
     dtype: np.dtype
     size: int
     data: memoryview | None = None
+    check: Callable[[], None] | None = None
+
+    def read(self) -> memoryview:
+        """The numbers, checked."""
+        if self.data is None:
+            raise PretrainedError("the file lacks the numbers of a tensor")
+        if self.check:
+            try:
+                self.check()
+            except UntrustedError as error:
+                raise PretrainedError(str(error)) from error
+            self.check = None
+        return self.data
 
     def place(self, data: memoryview) -> None:
         """Say where the numbers are; PretrainedError if there are too few of them."""
         if self.size < 0 or self.size * self.dtype.itemsize > len(data):
             raise PretrainedError(
-                f"a tensor storage is declared with {self.size:,} numbers of {self.dtype} and "
+                f"a tensor storage is declared with {shown(self.size)} numbers of {self.dtype} and "
                 f"has {len(data):,} bytes: the file is truncated or forged"
             )
         self.data = data[: self.size * self.dtype.itemsize]
@@ -65,15 +98,20 @@ class Tensor:
     strides: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if len(self.shape) != len(self.strides) or len(self.shape) > limits.ARRAY_DIMENSIONS:
+            raise PretrainedError(
+                f"a tensor in the file has no sensible shape, but {len(self.shape):,} dimensions "
+                f"and {len(self.strides):,} strides: refused"
+            )
         numbers = (self.offset, *self.shape, *self.strides)
-        if len(self.shape) != len(self.strides) or not all(type(n) is int for n in numbers):
-            raise PretrainedError("a tensor in the file has no sensible shape")
+        if not all(type(n) is int for n in numbers):
+            raise PretrainedError(f"a tensor in the file has no sensible shape {shown(numbers)}")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         empty = 0 in self.shape
         if min(numbers) < 0 or (not empty and max(last + 1, self.size) > self.storage.size):
             raise PretrainedError(
-                f"a tensor of shape {self.shape} reaches beyond its storage of "
-                f"{self.storage.size:,} numbers: the file is damaged or forged"
+                f"a tensor of shape {shown(self.shape)} reaches beyond its storage of "
+                f"{shown(self.storage.size)} numbers: the file is damaged or forged"
             )
 
     @property
@@ -88,9 +126,7 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The numbers, in memory of their own."""
-        data, item = self.storage.data, self.dtype.itemsize
-        if data is None:
-            raise PretrainedError("the file lacks the numbers of a tensor")
+        data, item = self.storage.read(), self.dtype.itemsize
         flat = np.frombuffer(data, self.dtype)[self.offset :]
         if not self.size:
             return np.zeros(self.shape, dtype or self.dtype.newbyteorder("="))
@@ -102,6 +138,12 @@ class Tensor:
             # What was read stays in the system's cache and leaves this process.
             data.obj.madvise(mmap.MADV_DONTNEED)
         return array
+
+
+def contiguous(storage: Storage, shape: tuple[int, ...]) -> Tensor:
+    """All of a storage, the last axis running fastest."""
+    strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+    return Tensor(storage, 0, shape, strides)
 
 
 class Arrays(Mapping[str, np.ndarray]):

@@ -8,22 +8,32 @@ source text that is stored with it is dropped.
 
 from __future__ import annotations
 
+import re
 import struct
-import zipfile
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from models.pretrained.files import pickles
-from models.pretrained.files.pickles import Allowed, Budget, NumberType, Object, Window
-from models.pretrained.files.tensors import DTYPES, PretrainedError, Storage, Tensor, map_file
+from models.pretrained.files.pickle_stream import Budget, Window
+from models.pretrained.files.pickles import Allowed, NumberType, Object
+from models.pretrained.files.tensors import (
+    DTYPES,
+    PretrainedError,
+    Storage,
+    Tensor,
+    in_file,
+    map_file,
+)
+from untrusted import is_regular, open_regular, plain, shown, zips
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first pickle of the old format: its magic number."""
 ZIP = b"PK\x03\x04"
-STORED_ARCHIVE = "its zip entries are compressed, which PyTorch never does: refused"
+LONGEST_CLASS = 100
+"""Characters of the name of a class."""
 
 _STORAGES = {
     "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16",
@@ -50,19 +60,36 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 
 def _number_type(code: Any, *rest: Any) -> NumberType:
-    if not isinstance(code, str) or len(code) > 3 or code[:1] not in "fiub":
-        raise PretrainedError(f"a NumPy number in the file is of type {str(code)[:20]!r}: refused")
+    if not isinstance(code, str) or not re.fullmatch("b1|[iu][1248]|f[248]", code):
+        raise PretrainedError(f"a NumPy number in the file is of type {shown(code)}: refused")
     return NumberType(code)
 
 
 def _number(kind: Any, data: Any = None) -> Any:
-    if not isinstance(kind, NumberType) or not isinstance(data, bytes) or len(data) > 16:
+    if not isinstance(kind, NumberType) or not isinstance(data, bytes):
         raise PretrainedError("a NumPy number in the file is damaged")
-    return np.frombuffer(data, np.dtype(kind.code))[0].item()
+    dtype = np.dtype(kind.code).newbyteorder(">" if kind.big else "<")
+    if len(data) != dtype.itemsize:
+        raise PretrainedError("a NumPy number in the file is damaged")
+    return np.frombuffer(data, dtype)[0].item()
+
+
+def _members(items: Any) -> Any:
+    if not isinstance(items, list | tuple | set):
+        raise PretrainedError("its pickle makes a container of what is none: refused")
+    return items
 
 
 def _set(items: Any = ()) -> set[Any]:
-    return set(pickles.pairs((item, None) for item in items))
+    return set(pickles.keys(_members(items)))
+
+
+def _size(items: Any = ()) -> tuple[Any, ...]:
+    return tuple(_members(items))
+
+
+def _dictionary(items: Any = ()) -> dict[Any, Any]:
+    return dict(items) if isinstance(items, dict) else pickles.pairs(_members(items))
 
 
 def _object(name: str) -> Callable[..., Object]:
@@ -70,31 +97,32 @@ def _object(name: str) -> Callable[..., Object]:
 
 
 def _persistent_object(meta: Any = None) -> dict[str, Any]:
-    if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
-        raise PretrainedError("an object of the snapshot has no state: damaged")
-    state = dict(meta["state"])
-    return {
-        "class_name": str(meta.get("class_name")),
-        "init_args": state.pop("_init_args", ()),
-        "init_kwargs": state.pop("_init_kwargs", {}),
-        "state": state,
-    }
+    state = meta.get("state") if isinstance(meta, dict) else None
+    name = meta.get("class_name") if isinstance(meta, dict) else None
+    if not isinstance(state, dict) or not isinstance(name, str) or len(name) > LONGEST_CLASS:
+        raise PretrainedError("an object of the snapshot has no state or no class: damaged")
+    # Not copied: what is called often must not make more than the file says.
+    arguments = {f"init_{kind}": state.pop(f"_init_{kind}", empty)
+                 for kind, empty in (("args", ()), ("kwargs", {}))}  # fmt: skip
+    return {"class_name": name, **arguments, "state": state}
 
 
-def _easy_dict(items: Any = ()) -> dict[Any, Any]:
-    return pickles.pairs(items.items() if isinstance(items, dict) else items)
+def _device(kind: Any, index: Any = None) -> str:
+    if not isinstance(kind, str) or type(index) not in (int, type(None)):
+        raise PretrainedError("a device in the file is none: damaged or forged")
+    return plain(kind) if index is None else f"{plain(kind)}:{shown(index)}"
 
 
 _PLAIN: Allowed = {
-    ("collections", "OrderedDict"): pickles.pairs,
+    ("collections", "OrderedDict"): _dictionary,
     ("_codecs", "encode"): _encode,
     ("numpy", "dtype"): _number_type,
     ("numpy.core.multiarray", "scalar"): _number,
     ("numpy._core.multiarray", "scalar"): _number,
     ("builtins", "set"): _set,
     ("__builtin__", "set"): _set,
-    ("torch", "Size"): lambda size=(): tuple(size),
-    ("torch", "device"): lambda *parts: ":".join(map(str, parts)),
+    ("torch", "Size"): _size,
+    ("torch", "device"): _device,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
@@ -103,8 +131,10 @@ _PLAIN: Allowed = {
 _CONTAINERS = ("ModuleDict", "ModuleList", "Sequential", "ParameterList", "ParameterDict")
 
 
-def read(path: Path | str) -> Any:
+def read(path: Path | str, *, named: bool = True) -> Any:
     """What a file of any of the three formats holds; nothing in it is executed.
+
+    named: whether the user typed the path (see `untrusted.open_regular`).
 
     Raises:
       PretrainedError: it is none of them, is truncated or damaged, or holds anything but tensors,
@@ -112,18 +142,16 @@ def read(path: Path | str) -> Any:
       OSError: it cannot be read.
     """
     path = Path(path)
-    data = map_file(path)
-    try:
-        return _read(path, data)
-    except PretrainedError as error:
-        raise PretrainedError(f"{path.name}: {error}") from error
+    data = map_file(path, named=named)
+    with in_file(path):
+        return _read(data)
 
 
 def head(path: Path, size: int) -> bytes:
     """The first bytes of a file; none of what is no file."""
-    if not path.is_file():
+    if not is_regular(path, named=True):
         return b""
-    with path.open("rb") as file:
+    with open_regular(path, named=True) as file:
         return file.read(size)
 
 
@@ -139,9 +167,9 @@ def is_pickle(path: Path) -> bool:
     return start[:1] == b"\x80" and start[1:2] in b"\2\3\4\5" and start != LEGACY
 
 
-def _read(path: Path, data: memoryview) -> Any:
+def _read(data: memoryview) -> Any:
     if data[:4] == ZIP:
-        return _read_zip(path, data)
+        return _read_zip(data)
     if data[: len(LEGACY)] == LEGACY:
         return _read_legacy(data, Budget())
     if data[0] != 0x80:
@@ -152,56 +180,47 @@ def _read(path: Path, data: memoryview) -> Any:
 # Zip files ---------------------------------------------------------------------------------------
 
 
-def _entries(path: Path, data: memoryview) -> dict[str, memoryview]:
-    """The entries of an archive by name, as views of it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            listed = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error) as error:
-        raise PretrainedError(f"its zip directory is damaged or cut off ({error})") from error
-    found: dict[str, memoryview] = {}
-    for entry in listed:
-        name = entry.filename
-        if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-            raise PretrainedError(f"an entry of its zip is named {name[:80]!r}: refused")
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-            raise PretrainedError(STORED_ARCHIVE)
-        start = entry.header_offset
-        header = bytes(data[start : start + 30])
-        if len(header) < 30 or not header.startswith(ZIP):
-            raise PretrainedError("its zip directory points to nowhere: damaged or forged")
-        start += 30 + sum(struct.unpack("<HH", header[26:30]))
-        if start + entry.file_size > len(data):
-            raise PretrainedError(
-                f"entry {name[:80]} is declared with {entry.file_size:,} bytes and the file ends "
-                "before: truncated or forged"
-            )
-        found[name] = data[start : start + entry.file_size]
+def _entries(data: memoryview) -> dict[str, zips.Entry]:
+    """The entries of an archive by name."""
+    found = zips.entries(data)
+    if any(entry.method != zips.STORED or entry.encrypted for entry in found.values()):
+        raise PretrainedError("its zip entries are compressed, which PyTorch never does: refused")
     return found
 
 
-def _read_zip(path: Path, data: memoryview) -> Any:
-    entries = _entries(path, data)
+def _read_zip(data: memoryview) -> Any:
+    entries = _entries(data)
     roots = [name.removesuffix("data.pkl") for name in entries
              if name.split("/")[1:] == ["data.pkl"] or name == "data.pkl"]  # fmt: skip
     if len(roots) != 1:
         raise PretrainedError("it is a zip without one data.pkl: not a checkpoint of PyTorch")
     (root,) = roots
-    order = bytes(entries.get(f"{root}byteorder", b"little")).strip()
-    if order not in (b"little", b"big"):
-        raise PretrainedError(f"its byte order is {order[:20]!r}")
+    order = _byte_order(entries.get(f"{root}byteorder"))
     storages: dict[str, Storage] = {}
 
     def place(storage: Storage, key: str) -> Storage:
-        if key not in storages:
-            if f"{root}data/{key}" not in entries:
-                raise PretrainedError(f"it lacks the numbers of storage {key[:40]}: damaged")
-            storage.place(entries[f"{root}data/{key}"])
-            storages[key] = storage
-        return storages[key]
+        known = storages.setdefault(key, storage)
+        entry = entries.get(f"{root}data/{key}")
+        if entry is None:
+            raise PretrainedError(f"it lacks the numbers of storage {plain(key)}: damaged")
+        if known is storage:
+            storage.place(entry.packed)
+            storage.check = entry.check
+        return known
 
-    persistent = _storage_ids(place, ">" if order == b"big" else "<")
-    return pickles.load(Window(bytes(entries[f"{root}data.pkl"])), _PLAIN, persistent)
+    program = entries[f"{root}data.pkl"]
+    program.check()
+    return pickles.load(Window(program.packed), _PLAIN, _storage_ids(place, order))
+
+
+def _byte_order(entry: zips.Entry | None) -> Literal["<", ">"]:
+    if entry is None:
+        return "<"
+    entry.check()
+    order = bytes(entry.packed[:20]).strip()
+    if order not in (b"little", b"big"):
+        raise PretrainedError(f"its byte order is {shown(order)}")
+    return ">" if order == b"big" else "<"
 
 
 def _storage_ids(
@@ -218,7 +237,10 @@ def _storage_ids(
         if not isinstance(key, str) or type(size) is not int or pid[5:] not in ((), (None,)):
             raise PretrainedError("a tensor storage has no name or size: damaged or forged")
         dtype = kind.value if kind.value.itemsize == 1 else kind.value.newbyteorder(order)
-        return place(Storage(dtype, size), key)
+        known = place(Storage(dtype, size), key)
+        if (known.dtype, known.size) != (dtype, size):
+            raise PretrainedError(f"storage {plain(key)} has two sizes: damaged or forged")
+        return known
 
     return load
 
@@ -228,30 +250,25 @@ def _storage_ids(
 
 def _read_legacy(data: memoryview, budget: Budget) -> Any:
     """Magic number, version, system, the object, the storages' keys, the storages."""
-    stream = Window(data)
+    stream = Window(data, budget)
     storages: dict[str, Storage] = {}
 
-    def place(storage: Storage, key: str) -> Storage:
-        known = storages.setdefault(key, storage)
-        if (known.dtype, known.size) != (storage.dtype, storage.size):
-            raise PretrainedError(f"storage {key[:40]} has two sizes: damaged or forged")
-        return known
-
     for _ in range(2):
-        pickles.load(stream, {}, None, budget)
-    system = pickles.load(stream, {}, None, budget)
+        pickles.load(stream, {})
+    system = pickles.load(stream, {})
     little = not isinstance(system, dict) or system.get("little_endian", True)
+    place = lambda storage, key: storages.setdefault(key, storage)
     persistent = _storage_ids(place, "<" if little else ">")
-    value = pickles.load(stream, _PLAIN, persistent, budget)
-    keys = pickles.load(stream, {}, None, budget)
-    at = stream.tell()
+    value = pickles.load(stream, _PLAIN, persistent)
+    keys = pickles.load(stream, {})
+    at = stream.at
     for key in keys if isinstance(keys, list) else ():
         if not isinstance(key, str) or key not in storages or at + 8 > len(data):
             raise PretrainedError("its storages are cut off or damaged")
         (size,) = struct.unpack("<q" if little else ">q", data[at : at + 8])
         storage = storages[key]
         if size != storage.size:
-            raise PretrainedError(f"storage {key[:40]} has two sizes: damaged or forged")
+            raise PretrainedError(f"storage {plain(key)} has two sizes: damaged or forged")
         storage.place(data[at + 8 :])
         at += 8 + storage.size * storage.dtype.itemsize
     if any(storage.data is None for storage in storages.values()):
@@ -272,8 +289,8 @@ def _read_snapshot(data: memoryview) -> Any:
         **_PLAIN,
         ("torch.storage", "_load_from_bytes"): from_bytes,
         ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent_object,
-        ("dnnlib.util", "EasyDict"): _easy_dict,
-        ("dnnlib", "EasyDict"): _easy_dict,
+        ("dnnlib.util", "EasyDict"): _dictionary,
+        ("dnnlib", "EasyDict"): _dictionary,
         **{("torch.nn.modules.container", name): _object(name) for name in _CONTAINERS},
     }
-    return pickles.load(Window(data), allowed, None, budget)
+    return pickles.load(Window(data, budget), allowed)

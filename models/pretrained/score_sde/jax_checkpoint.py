@@ -18,6 +18,7 @@ from models.pretrained.files import packs
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor, shapes
 from models.pretrained.files.torch_files import head
 from models.pretrained.score_sde import networks, published
+from untrusted import limits, plain
 
 FAMILY = "score_sde_jax"
 FIELDS = ("step", "optimizer", "lr", "model_state", "ema_rate", "params_ema", "rng")
@@ -35,7 +36,7 @@ def read(path: Path) -> Checkpoint:
     content = packs.read(path)
     if not isinstance(content, dict) or "params_ema" not in content:
         raise PretrainedError(
-            f"{path.name} is a msgpack file but not a checkpoint of score_sde, "
+            f"{plain(path.name)} is a msgpack file but not a checkpoint of score_sde, "
             "which has 'optimizer', 'params_ema' and 'step'"
         )
     optimizer = content.get("optimizer")
@@ -63,7 +64,13 @@ def named(path: Path, tree: Any) -> Arrays:
         tree = tree["params"]
     found = dict(_leaves(tree, ""))
     if not found or not all(isinstance(leaf, Tensor) for leaf in found.values()):
-        raise PretrainedError(f"{path.name}: its weights are more than arrays, or there are none")
+        raise PretrainedError(
+            f"{plain(path.name)}: its weights are more than arrays, or there are none"
+        )
+    if len(found) > limits.TENSORS or max(map(len, found)) > limits.NAME_CHARACTERS:
+        raise PretrainedError(
+            f"{plain(path.name)} has more than {limits.TENSORS:,} arrays, or endless names: refused"
+        )
     return Arrays(found)
 
 

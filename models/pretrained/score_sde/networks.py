@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from models.checks import choice
 from models.pretrained.base import Shape, Weights, as_params, paths_and_shapes
+from models.pretrained.files.tensors import PretrainedError
 from models.pretrained.score_sde import ncsn_names, unet_names, unet_settings
 from models.pretrained.score_sde.unet_names import Names, Path
 from models.pretrained.score_sde.unet_settings import Inferred
@@ -54,7 +55,16 @@ def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:
       PretrainedError: they are of none of `NETWORKS`, though some are named alike.
     """
     found = (network.infer(shapes, kind) for network in dict.fromkeys(NETWORKS.values()))
-    return next((inferred for inferred in found if inferred.settings), Inferred({}, None))
+    try:
+        return next((inferred for inferred in found if inferred.settings), Inferred({}, None))
+    except PretrainedError:
+        raise
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        # Names as of a network of ours, on tensors without the axes that those have.
+        raise PretrainedError(
+            "its weights are named as those of a network that is known, and have other shapes: "
+            "damaged, or of another network"
+        ) from error
 
 
 def torch_axes(name: str, ndim: int) -> Sequence[int]:

@@ -15,10 +15,11 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from models.pretrained.base import Checkpoint, Weights
+from models.pretrained.base import Checkpoint, Weights, finite
 from models.pretrained.files import torch_files
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor, shapes
 from models.pretrained.score_sde import networks, published
+from untrusted import limits, plain
 
 FAMILY = "score_sde"
 recognises = torch_files.is_torch
@@ -30,12 +31,18 @@ def read(path: Path) -> Checkpoint:
     content = torch_files.read(path)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise PretrainedError(
-            f"{path.name} is a file of PyTorch but not a checkpoint of score_sde, "
+            f"{plain(path.name)} is a file of PyTorch but not a checkpoint of score_sde, "
             "which is a dictionary with 'model', 'ema' and 'step'"
         )
     model = {str(k).removeprefix("module."): v for k, v in content["model"].items()}
     if not model or not all(isinstance(v, Tensor) for v in model.values()):
-        raise PretrainedError(f"{path.name}: its 'model' holds more than tensors, or nothing")
+        raise PretrainedError(
+            f"{plain(path.name)}: its 'model' holds more than tensors, or nothing"
+        )
+    if len(model) > limits.TENSORS:
+        raise PretrainedError(
+            f"{plain(path.name)} has more than {limits.TENSORS:,} tensors: refused"
+        )
     levels, average = _levels(model.pop("sigmas", None)), content.get("ema")
     return published.checkpoint(
         FAMILY,
@@ -70,7 +77,7 @@ def _averaged(model: Mapping[str, Tensor], average: Any) -> Arrays | None:
         )
     for name, tensor in zip(trained, listed, strict=True):
         if not isinstance(tensor, Tensor) or tensor.shape != model[name].shape:
-            raise PretrainedError(f"its 'ema' and its 'model' differ in the shape of {name}")
+            raise PretrainedError(f"its 'ema' and its 'model' differ in the shape of {plain(name)}")
     return Arrays({**model, **dict(zip(trained, listed, strict=True))})
 
 
@@ -78,7 +85,13 @@ def _levels(sigmas: Any) -> dict[str, Any]:
     """The table of noise levels, from the largest to the smallest."""
     if not isinstance(sigmas, Tensor) or len(sigmas.shape) != 1 or sigmas.size < 2:
         return {}
-    table = np.asarray(sigmas, np.float64)
+    if sigmas.size > limits.NOISE_LEVELS:
+        raise PretrainedError(
+            f"it has {sigmas.size:,} noise levels, must have at most {limits.NOISE_LEVELS:,}"
+        )
+    table = finite("sigmas", np.asarray(sigmas)).astype(np.float64)
+    if table.min() <= 0:
+        raise PretrainedError(f"its noise levels must be positive, one is {table.min():g}: damaged")
     # Kept as exponentials of logarithms: the last digits are noise.
     largest, smallest = (float(f"{table[i]:.6g}") for i in (0, -1))
     return {"sde.sigma_max": largest, "sde.sigma_min": smallest, "sde.num_scales": len(table)}

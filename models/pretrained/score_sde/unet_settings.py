@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from models.pretrained.files.tensors import PretrainedError
+from untrusted import plain
 
 Shape = tuple[int, ...]
 
@@ -113,7 +114,7 @@ def parts_of_torch(shapes: Mapping[str, Shape]) -> Parts:
     for kind, leaves in zip(parts.order or (), modules, strict=True):
         if kind not in _READERS:
             raise PretrainedError(
-                f"it has weights that neither NCSN++ nor DDPM has ({next(iter(leaves))})"
+                f"it has weights that neither NCSN++ nor DDPM has ({plain(next(iter(leaves)))})"
             )
         _READERS[kind](parts, leaves)
     plus = parts.fourier or parts.biggan or parts.fir or parts.combines
@@ -129,7 +130,9 @@ def parts_of_jax(shapes: Mapping[str, Shape]) -> Parts:
         leaves = {_torch_leaf(leaf): shape for leaf, shape in found[name].items()}
         kind = _kind(leaves)
         if kind not in _READERS:
-            raise PretrainedError(f"it has weights that neither NCSN++ nor DDPM has ({name})")
+            raise PretrainedError(
+                f"it has weights that neither NCSN++ nor DDPM has ({plain(name)})"
+            )
         _READERS[kind](parts, leaves)
     return parts
 

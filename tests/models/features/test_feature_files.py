@@ -15,6 +15,7 @@ from models.features import files, resizing
 from models.features.base import pixel_values
 from models.pretrained import PretrainedError
 from tests.models.pretrained import writing
+from untrusted import limits
 
 TENSORS = {
     "fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -84,9 +85,9 @@ def test_files_that_are_not_there_or_cut_off_are_told(tmp_path, name):
 
 
 def test_archives_that_claim_too_much_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MOST_BYTES", 100)
-    np.savez_compressed(tmp_path / "bomb.npz", zeros=np.zeros(1000))
-    with pytest.raises(PretrainedError, match=r"bomb\.npz claims to unpack to 8,"):
+    monkeypatch.setattr(limits, "UNPACKED_BYTES", 100)
+    np.savez_compressed(tmp_path / "bomb.npz", zeros=np.zeros(10_000))
+    with pytest.raises(PretrainedError, match=r"bomb\.npz: its arrays unpack to 80,"):
         files.read(tmp_path / "bomb.npz")
 
 

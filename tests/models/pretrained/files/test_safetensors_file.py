@@ -53,19 +53,14 @@ def test_nothing_to_save_is_an_error(tmp_path):
         save(tmp_path / "m.safetensors", CONFIG, 1)
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "m.safetensors"
-    save(path, CONFIG, 1, raw=tree(0))
-    old = path.read_bytes()
-
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
     def full_disk(temporary: Path) -> None:
         temporary.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        safetensors_file.replace_file(path, full_disk)
-    assert path.read_bytes() == old
-    assert list(tmp_path.iterdir()) == [path]
+        safetensors_file.create_file(tmp_path / "m.safetensors", full_disk)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_has_the_rights_of_any_new_file(tmp_path):
@@ -77,8 +72,9 @@ def test_a_file_has_the_rights_of_any_new_file(tmp_path):
 
 def test_half_precision_is_read(tmp_path):
     for dtype in (jnp.bfloat16, np.float16):
-        write_tensors(tmp_path / "h", {"a": np.asarray([1.5, -2.0], dtype)}, {})
-        assert read_tensors(tmp_path / "h")[0]["a"].astype(np.float32).tolist() == [1.5, -2.0]
+        path = tmp_path / np.dtype(dtype).name
+        write_tensors(path, {"a": np.asarray([1.5, -2.0], dtype)}, {})
+        assert read_tensors(path)[0]["a"].astype(np.float32).tolist() == [1.5, -2.0]
 
 
 def entry(dtype: str = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict[str, Any]:
@@ -142,7 +138,7 @@ HEADERS: dict[str, tuple[dict[str, str], str]] = {
     "later version": ({**HEADER, "version": "2"}, "must be 1"),
     "no step": ({k: v for k, v in HEADER.items() if k != "step"}, "damaged"),
     "step of words": ({**HEADER, "step": "many"}, "damaged"),
-    "negative step": ({**HEADER, "step": "-1"}, "damaged"),
+    "negative step": ({**HEADER, "step": "-1"}, "whole number of updates"),
     "config of another kind": ({**HEADER, "config": "[1]"}, "damaged"),
     "config cut off": ({**HEADER, "config": '{"a": '}, "damaged"),
     "endless config": ({**HEADER, "config": "[" * 100_000}, "damaged"),

@@ -1,0 +1,177 @@
+"""Changed files in great numbers, read by a process that is watched.
+
+    python -m benchmarks.fuzz --minutes 5 --seed 1
+    python -m benchmarks.fuzz --minutes 60 --seed 2 --json fuzz.json --keep FOLDER
+
+changes sound files of every format (`fuzz_seeds`, `mutations`) and has them read as they would be
+by `--mode import`, a folder of pictures, a feature network or reference statistics
+(`watched.READERS`). What may come of a file: it is accepted, or refused in one line. What may not:
+a traceback, more than 2 s, more than 200 MiB, a crash, or anything run, sent, imported or written
+outside of the scratch folder. Files of which that came are kept in --keep, with what was said. The
+same seed gives the same files. Exits with 1 if anything was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from benchmarks import mutations
+from benchmarks.fuzz_seeds import Seed, seeds
+from benchmarks.watched import HANG, Outcome
+from untrusted import limits
+
+ROOT = Path(__file__).parents[1]
+SLOW = 2.0
+"""Seconds of the processor from which on a file counts as a hang."""
+FINDINGS = ("traceback", "hang", "crash", "growth", "acts")
+
+
+class Reader:
+    """The process that reads, started anew when it has died."""
+
+    def __init__(self, scratch: Path):
+        self.scratch = scratch
+        self.process: subprocess.Popen[str] | None = None
+
+    def _start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "benchmarks.watched", str(self.scratch)]
+        # Decoders in C say on stderr what they make of a file.
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, text=True, cwd=ROOT, bufsize=1, **pipes)  # type: ignore[call-overload]
+
+    def read(self, reader: str, path: Path) -> Outcome:
+        """What comes of a file."""
+        fresh = self.process is None
+        self.process = process = self.process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([reader, str(path)]) + "\n")
+        line = _line(process.stdout, HANG + 100 * fresh)
+        if line:
+            return Outcome(*json.loads(line))
+        process.kill()
+        code, self.process = process.wait(), None
+        verdict = "crash" if line is None else "hang"
+        return Outcome(verdict, f"exit {code}", HANG, HANG, 0, [])
+
+    def close(self) -> None:
+        """End it."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+def _line(file: IO[str], seconds: float) -> str | None:
+    """The next line; '' if none comes in time, None if the file ends."""
+    import select
+
+    ready, _, _ = select.select([file], [], [], seconds)
+    return file.readline() or None if ready else ""
+
+
+def findings(outcome: Outcome) -> list[str]:
+    """What must not have come of a file."""
+    found = [outcome.verdict] if outcome.verdict in FINDINGS else []
+    if outcome.cpu > SLOW and "hang" not in found:
+        found.append("hang")
+    if outcome.growth > limits.GROWTH:
+        found.append("growth")
+    return found + ["acts"] * bool(outcome.acts)
+
+
+def written(seed: Seed, data: bytes, folder: Path) -> Path:
+    """Puts a changed file, and what is beside it, in place; gives what the reader is told."""
+    for name, content in {**seed.beside, seed.file: data}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name == seed.file or not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+    return folder / seed.file.split("/")[0]
+
+
+def keep(folder: Path, name: str, seed: Seed, data: bytes, outcome: Outcome) -> None:
+    """Keeps a file of which something came that must not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    slug = name.replace(" ", "_").replace("/", "_").replace(",", "")
+    number = len(list(folder.glob(f"{slug}.*.json")))
+    (folder / f"{slug}.{number}.data").write_bytes(data)
+    told = {"reader": seed.reader, "file": seed.file, **outcome._asdict()}
+    (folder / f"{slug}.{number}.json").write_text(json.dumps(told, indent=1) + "\n")
+
+
+def fuzz(minutes: float, seed: int, kept: Path, only: str = "") -> dict[str, Counter[str]]:
+    """Counts of what came of the changed files, by format."""
+    counts: dict[str, Counter[str]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        table = {key: s for key, s in seeds(scratch).items() if only in key}
+        reader = Reader(scratch / "unused")
+        try:
+            # Whatever is imported late is imported now, before anyone listens for it.
+            for key, sound in table.items():
+                path = written(sound, sound.data, scratch / key)
+                reader.read(sound.reader, path)
+                outcome = reader.read(sound.reader, path)
+                counts[key] = Counter(sound=outcome.verdict == "accepted")
+                if outcome.verdict not in ("accepted", "refused") or outcome.acts:
+                    raise ValueError(f"a sound file of {key} is not read: {outcome}")
+            end, turn = time.monotonic() + 60 * minutes, 0
+            while time.monotonic() < end:
+                for key, sound in table.items():
+                    generator = random.Random(f"{seed} {turn} {key}")
+                    data = mutations.FORMATS[sound.mutation](generator, sound.data)
+                    if generator.random() < 0.2:
+                        data = mutations.of_bytes(generator, data)
+                    path = written(sound, data, scratch / key)
+                    outcome = reader.read(sound.reader, path)
+                    found = findings(outcome)
+                    counts[key].update([outcome.verdict, *set(found) - {outcome.verdict}, "files"])
+                    if found:
+                        keep(kept, key, sound, data, outcome)
+                turn += 1
+        finally:
+            reader.close()
+    return counts
+
+
+COLUMNS = ("files", "accepted", "refused", *FINDINGS)
+
+
+def table(counts: dict[str, Counter[str]]) -> str:
+    """Counts as a table in Markdown."""
+    total: Counter[str] = sum(counts.values(), Counter())
+    rows = [("format", *COLUMNS), ("---",) * (len(COLUMNS) + 1)]
+    for name, count in [*counts.items(), ("all", total)]:
+        rows.append((name, *(f"{count[column]:,}" for column in COLUMNS)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command; gives its exit code."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="formats whose names have this in them")
+    parser.add_argument("--keep", type=Path, default=Path("fuzz_findings"))
+    parser.add_argument("--json", type=Path, help="a file to write the counts to")
+    options = parser.parse_args(arguments)
+    counts = fuzz(options.minutes, options.seed, options.keep, options.only)
+    print(table(counts))
+    if options.json:
+        options.json.write_text(json.dumps(counts, indent=1) + "\n")
+    return int(any(count[finding] for count in counts.values() for finding in FINDINGS))
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

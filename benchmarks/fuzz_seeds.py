@@ -1,0 +1,192 @@
+"""Sound files of every format that strangers send, small, to be changed by `benchmarks.fuzz`."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import save
+
+from tests.models.pretrained import writing
+
+GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
+
+
+class Seed(NamedTuple):
+    """A sound file.
+
+    reader: its name in `benchmarks.watched.READERS`.
+    mutation: that of `benchmarks.mutations.FORMATS` which knows its format.
+    file: its place: the last part is changed, the folders before it are what the reader is given.
+    data: its content.
+    beside: the other files in the folder.
+    """
+
+    reader: str
+    mutation: str
+    file: str
+    data: bytes
+    beside: dict[str, bytes] = {}
+
+
+def _made(write: Callable[[Path], object], folder: Path) -> bytes:
+    path = folder / "seed"
+    write(path)
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+def weights() -> dict[str, np.ndarray]:
+    """Those of a small NCSN++, by PyTorch's names."""
+    options = json.loads((GOLDEN / "options" / "options.json").read_text())
+    case = min(options.values(), key=lambda each: len(each["weights"]))
+    random = np.random.default_rng(0)
+    return {f"all_modules.{name}": random.standard_normal(shape, np.float32)
+            for name, shape in case["weights"].items()}  # fmt: skip
+
+
+def checkpoints(folder: Path) -> dict[str, Seed]:
+    """Published formats of models."""
+    from flax import serialization
+
+    content = writing.checkpoint(weights())
+    tree = {"Dense_0": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
+    state = {"step": 7, "optimizer": {"target": tree}, "params_ema": tree, "ema_rate": 0.999}
+    foreign = GOLDEN / "foreign"
+    settings = json.dumps({"model.name": "ncsnpp", "model.ch_mult": [1, 2], "model.nf": 8,
+                           "model.num_res_blocks": 1})  # fmt: skip
+    texts = {"format": "score-sde-jax", "version": "1", "step": "7", "weights": "raw,ema",
+             "config": settings}  # fmt: skip
+    ours = {f"{kind}/{name}": array for kind in ("raw", "ema")
+            for name, array in (("stem/kernel", np.ones((3, 3, 1, 8), np.float32)),
+                                ("stem/bias", np.zeros(8, np.float32)))}  # fmt: skip
+    packed = serialization.msgpack_serialize(state)
+    alone = _made(lambda path: writing.write_zip(path, {"w": writing.saved(
+        np.ones((2, 3)), "0")}), folder)  # fmt: skip
+    zipped = _made(lambda path: writing.write_zip(path, content, byteorder=b"little"), folder)
+    return {
+        "torch zip": Seed("checkpoint", "torch zip", "a.pth", zipped),
+        "torch zip, containers": Seed(
+            "containers", "torch zip", "a.pth", (foreign / "zip.pth").read_bytes()),
+        "torch stream": Seed("checkpoint", "torch stream", "a.pth", writing.legacy(content)),
+        "torch stream, containers": Seed(
+            "containers", "torch stream", "a.pth", (foreign / "legacy.pth").read_bytes()),
+        "state_dict": Seed("features", "torch zip", "a.pth", alone),
+        "EDM snapshot, containers": Seed(
+            "containers", "snapshot", "a.pkl", (foreign / "snapshot_4.pkl").read_bytes()),
+        "EDM snapshot, protocol 2": Seed(
+            "containers", "snapshot", "a.pkl", (foreign / "snapshot_2.pkl").read_bytes()),
+        "EDM snapshot": Seed("checkpoint", "snapshot", "a.pkl", snapshot()),
+        "msgpack": Seed("checkpoint", "msgpack", "checkpoint_8", packed),
+        "msgpack, containers": Seed("packs", "msgpack", "checkpoint_8", packed),
+        "safetensors": Seed("checkpoint", "safetensors", "a.safetensors", save(ours, texts)),
+        "safetensors, features": Seed("features", "safetensors", "a.safetensors", save(ours, {})),
+    }  # fmt: skip
+
+
+def snapshot() -> bytes:
+    """A snapshot of EDM's whose objects are those of a network, with one tensor."""
+    from tests.untrusted import hostile as made
+
+    given = {"img_resolution": 8, "in_channels": 1, "out_channels": 1, "num_blocks": 1}
+    items = b"".join(made.text(k) + b"K%c" % v for k, v in given.items())
+    stored = writing.legacy(writing.saved(np.ones((2, 3)), "0"))
+    tensor = made.call(made.name("torch.storage", "_load_from_bytes"),
+                       b"B" + len(stored).to_bytes(4, "little") + stored)  # fmt: skip
+    empty = made.text("_buffers") + b"}" + made.text("_modules") + b"}"
+    network = made.persistent(made.text("class_name") + made.text("SongUNet"), made.state(
+        empty, made.text("_init_kwargs") + b"}(" + items + b"u",
+        made.text("_parameters") + b"}" + made.text("w") + tensor + b"s"))  # fmt: skip
+    outer = b"}(" + made.text("img_resolution") + b"K\x08" + made.text("img_channels") + b"K\x01u"
+    whole = made.persistent(made.text("class_name") + made.text("EDMPrecond"), made.state(
+        made.text("_parameters") + b"}" + made.text("_buffers") + b"}",
+        made.text("_init_kwargs") + outer,
+        made.text("_modules") + b"}" + made.text("model") + network + b"s"))  # fmt: skip
+    return made.LOAD + made.ema(whole) + b"."
+
+
+def directories() -> dict[str, Seed]:
+    """diffusers' directories, one file of each changed."""
+    files = {str(path.relative_to(GOLDEN / "diffusers")): path.read_bytes()
+             for path in (GOLDEN / "diffusers").rglob("*") if path.is_file()}  # fmt: skip
+    kinds = {"json": "json", "safetensors": "safetensors", "bin": "torch zip"}
+    return {
+        f"diffusers {name}": Seed("checkpoint", kinds[name.split(".")[-1]], name, data, {
+            other: content for other, content in files.items()
+            if other.split("/")[0] == name.split("/")[0]})
+        for name, data in files.items() if name.split(".")[-1] in kinds and "/" in name
+    }  # fmt: skip
+
+
+def arrays(folder: Path) -> dict[str, Seed]:
+    """NumPy's files, and reference statistics among them."""
+    random = np.random.default_rng(0)
+    info = {"extractor": "pixels", "dataset": "digits", "split": "test", "count": 50,
+            "sha256": "0" * 64}  # fmt: skip
+    pool = random.standard_normal((50, 4))
+    moments = {"mu": pool.mean(0), "sigma": np.cov(pool.T)}
+    stats = {**moments, "pool": pool.astype(np.float32), "info": np.asarray(json.dumps(info))}
+    images = {"images": random.integers(0, 255, (6, 8, 8, 1), np.uint8), "labels": np.arange(6)}
+    save = lambda how, **named: _made(lambda path: how(path.open("wb"), **named), folder)
+    return {
+        "npz": Seed("arrays", "npz", "a.npz", save(np.savez, **images)),
+        "npz, compressed": Seed("arrays", "npz", "a.npz", save(np.savez_compressed, **images)),
+        "npy": Seed("arrays", "npy", "a.npy", save(np.save, arr=pool)),
+        "features, npz": Seed("features", "npz", "a.npz", save(np.savez, **moments)),
+        "statistics": Seed("statistics", "npz", "a.npz", save(np.savez, **stats)),
+        "statistics of EDM": Seed("statistics", "npz", "a.npz", save(np.savez, **moments)),
+        "activations": Seed("statistics", "npz", "a.npz", save(np.savez_compressed, pool_3=pool)),
+    }  # fmt: skip
+
+
+def pictures() -> dict[str, Seed]:
+    """A small picture of every format, plain and with what it may have besides."""
+    colours = np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8)
+    image = Image.fromarray(colours)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "described"
+    frames = {"save_all": True}
+    ways: dict[str, tuple[Image.Image, str, dict]] = {
+        "png": (image, "PNG", {"exif": exif, "icc_profile": bytes(200)}),
+        "png, palette": (image.convert("P"), "PNG", {"transparency": 3}),
+        "png, 16 bits": (Image.fromarray(colours[..., 0].astype(np.uint16) * 257), "PNG", {}),
+        "png, animated": (image, "PNG", frames),
+        "jpeg": (image, "JPEG", {"exif": exif, "icc_profile": bytes(200)}),
+        "jpeg, progressive": (image, "JPEG", {"progressive": True}),
+        "jpeg, CMYK": (image.convert("CMYK"), "JPEG", {}),
+        "mpo": (image, "MPO", frames),
+        "gif": (image, "GIF", frames | {"comment": b"hello", "loop": 1}),
+        "webp": (image, "WEBP", {"exif": exif}),
+        "webp, lossless": (image.convert("RGBA"), "WEBP", {"lossless": True}),
+        "webp, animated": (image, "WEBP", frames),
+        "bmp": (image, "BMP", {}),
+        "bmp, palette": (image.convert("P"), "BMP", {}),
+        "ppm": (image, "PPM", {}),
+        "tiff": (image, "TIFF", {}),
+        "tiff, frames": (image, "TIFF", frames),
+        **{f"tiff, {kind}": (image, "TIFF", {"compression": kind})
+           for kind in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")},
+        "tiff, float": (Image.fromarray(colours[..., 0] / np.float32(255)), "TIFF", {}),
+        "tiff, 1 bit": (image.convert("1"), "TIFF", {"compression": "group4"}),
+    }  # fmt: skip
+    found = {}
+    for name, (picture, kind, options) in ways.items():
+        file = io.BytesIO()
+        # An image that was saved keeps what its encoder was told.
+        others = [picture.rotate(90), picture.copy()] if options.get("save_all") else []
+        picture.copy().save(file, kind, append_images=others, **options)
+        mutation = "png" if kind == "PNG" else "picture"
+        found[name] = Seed("picture", mutation, "a.png", file.getvalue())
+    return found | {"ppm, text": Seed("picture", "picture", "a.ppm",
+                                      b"P3 # a comment\n2 2\n255\n" + b"1 2 3\n" * 4)}  # fmt: skip
+
+
+def seeds(folder: Path) -> dict[str, Seed]:
+    """All of them by name; `folder` is used for a moment."""
+    return {**checkpoints(folder), **directories(), **arrays(folder), **pictures()}

@@ -1,0 +1,25 @@
+"""Files from strangers: one statement of the budgets (`limits`), and what opens and reads them.
+
+    from untrusted import UntrustedError, open_regular, read_arrays, read_json
+    from untrusted.pictures import open_picture
+
+Every reader of the project that is given a path goes through here. A refusal is one line, takes
+under a second and under 200 MiB, and comes before anything is unpacked, decoded or run.
+"""
+
+from untrusted import limits
+from untrusted.arrays import ONLY, Header, read_arrays, read_headers
+from untrusted.errors import UntrustedError, plain, shown
+from untrusted.opening import (
+    check_folder,
+    check_regular,
+    is_regular,
+    map_regular,
+    open_regular,
+    read_bytes,
+)
+from untrusted.texts import parse_json, read_json
+
+__all__ = ["ONLY", "Header", "UntrustedError", "check_folder", "check_regular", "is_regular",
+           "limits", "map_regular", "open_regular", "parse_json", "plain", "read_arrays",
+           "read_bytes", "read_headers", "read_json", "shown"]  # fmt: skip
