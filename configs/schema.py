@@ -219,7 +219,7 @@ SETTINGS: dict[str, Setting] = {
     "sampling.eta": OfModel(-1.0, ANY, "noise of ddim and sde_dpm_solver_pp; below 0: 0 and 1"),
     "sampling.gamma": OfModel(2.0, ANY, "accelerated: weight of the newest evaluation"),
     "sampling.mu": OfModel(0.0, FRACTION, "accelerated: noise"),
-    "sampling.tau": OfModel(1.0, NOT_NEGATIVE, "sa_solver: noise"),
+    "sampling.tau": OfModel(1.0, NOT_NEGATIVE, "sa_solver, stochastic_heun: noise"),
     "sampling.tau_min": OfModel(0.05, POSITIVE, "sa_solver: least sigma / alpha with noise"),
     "sampling.tau_max": OfModel(1.0, POSITIVE, "sa_solver: largest sigma / alpha with noise"),
     "sampling.s_churn": OfModel(0.0, NOT_NEGATIVE, "edm: noise added over the whole run"),
