@@ -242,7 +242,7 @@ SETTINGS: dict[str, Setting] = {
                               "posterior: share of the noise that is renewed"),
     "sampling.n_steps_each": OfModel(1, ROUNDS, "corrector steps per predictor step"),
     "sampling.norm": OfModel("noise_level", ANY, "langevin's norms: noise_level, sample, batch"),
-    "sampling.guidance_kind": Setting("classifier_free", ANY, "none or classifier_free; of every "
+    "sampling.guidance_kind": OfModel("classifier_free", ANY, "none or classifier_free; of every "
                                       "mode that follows the score: samples, likelihoods, codes"),
     "sampling.guidance": OfModel(1.0, NOT_NEGATIVE, "classifier-free: weight of the class; 1: "
                                  "none, 0: no class (needs model.label_dropout in training)"),
