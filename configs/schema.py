@@ -55,7 +55,7 @@ LEVELS, STEPS = whole(2, 10_000), whole(0, 10_000)
 ROUNDS = whole(1, 10_000)
 TRIES = whole(1, 10**7)
 SIDE, CHANNELS = whole(1, 16_384), whole(1, 2**16)
-BLOCKS, CLASSES = whole(1, 256), whole(0, 2**20)
+BLOCKS, CLASSES = whole(1, 64), whole(0, 2**20)
 MULTIPLES = entries(whole(1, 1024))
 
 
