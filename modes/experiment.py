@@ -15,7 +15,7 @@ import sde_lib
 from configs import schema
 from models.score import template
 from runtime_lib import sharding
-from sde_lib import SDE, Conditional, Guidance, ModelScore, Score
+from sde_lib import SDE, Guidance, ModelScore, Score
 from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
 from train_lib.guard import Guard
@@ -75,13 +75,8 @@ class Experiment:
 
     @property
     def guidance_settings(self) -> dict[str, Any] | None:
-        """Settings that the guidance reads, for results that depend on it; None without one.
-
-        They are those of the `sampling` section that begin with `guid`.
-        """
-        if self.guidance is Conditional:
-            return None
-        return {k: v for k, v in self.config.sampling.items() if k.startswith("guid")}
+        """Settings that the guidance reads, for results that depend on it; None without one."""
+        return sde_lib.guidance_settings(self.config)
 
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example: what a sampler's grid is planned for."""
