@@ -348,7 +348,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     ),
     "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
     "sampling.grid": ("shift", "rho"),
-    "sampling.guidance": ("guidance_min", "guidance_max"),
+    "sampling.guidance_kind": ("guidance", "guidance_min", "guidance_max"),
     "eval.likelihood": (
         "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",
         "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
