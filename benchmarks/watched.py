@@ -73,6 +73,20 @@ def model(path: Path) -> None:
     load(path)
 
 
+def containers(path: Path) -> None:
+    """Whatever PyTorch may have saved, as it is."""
+    from models.pretrained.files import torch_files
+
+    torch_files.read(path)
+
+
+def packs(path: Path) -> None:
+    """Whatever flax may have saved, as it is."""
+    from models.pretrained.files import packs
+
+    packs.read(path)
+
+
 def features(path: Path) -> None:
     """The weights of a feature network."""
     from models.features import files
@@ -124,8 +138,9 @@ def statistics(path: Path) -> None:
 
 READERS: dict[str, Callable[[Path], None]] = {
     reader.__name__: reader
-    for reader in (checkpoint, model, features, arrays, settings, picture, pictures, statistics)
-}
+    for reader in (checkpoint, model, containers, packs, features, arrays, settings, picture,
+                   pictures, statistics)
+}  # fmt: skip
 
 # Watching ----------------------------------------------------------------------------------------
 
@@ -228,8 +243,10 @@ def _forked(reader: str, path: Path, watch: Watch) -> Outcome:
 def main() -> None:
     """Reads what it is told to until the input ends."""
     warnings.simplefilter("error")
-    for name in ("models.pretrained", "models.features", "eval_lib.features.reference",
-                 "data_lib.pictures", "untrusted.pictures"):  # fmt: skip
+    for name in (
+        "models.pretrained", "models.features", "eval_lib.features.reference",
+        "data_lib.pictures", "untrusted.pictures",
+    ):  # fmt: skip
         __import__(name)
     watch = Watch(Path(sys.argv[1]))
     reading = _forked if "--fork" in sys.argv else read

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eval_lib.pictures import grid
+from eval_lib.pictures import COMMENT, grid
+from untrusted import ours
 
 
 def _pyplot() -> Any:
@@ -23,7 +24,7 @@ def _pyplot() -> Any:
 
 def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=110, metadata={COMMENT: ours.MARK})
     _pyplot().close(figure)
     return buffer.getvalue()
 

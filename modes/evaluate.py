@@ -11,9 +11,9 @@ from configs import schema
 from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
-from eval_lib.model_metrics import OF_THE_MODEL
 from modes.evaluation import protocol
 from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
+from modes.evaluation.model_metrics import OF_THE_MODEL
 from modes.evaluation.report import write
 from modes.experiment import Experiment
 from runtime_lib import data_record, workdir
@@ -113,7 +113,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
         other = old is not None and not same(old, {"protocol": told})
         set_aside(target, "a report of other settings" if other else None, log)
         target.mkdir(parents=True, exist_ok=True)
-        for line in write(target, REPORT, told, cells, work.real("train")):
+        for line in write(target, REPORT, told, cells, work.real("train"), log):
             log(line)
     except OSError as error:
         raise workdir.WorkdirError(

@@ -21,9 +21,8 @@ from data_lib.base import patient
 from eval_lib import pictures
 from modes.experiment import SAMPLE_STREAM, Experiment
 from runtime_lib import sharding
-from runtime_lib.files import atomic_write, atomic_write_json
-from runtime_lib.processes import by_the_first
-from runtime_lib.results import Parts, npz, read_json, same, set_aside
+from runtime_lib.files import Content
+from runtime_lib.results import Parts, Shapes, npz, publish, read_json, same, set_aside
 from sde_lib import Conditional, Guidance, Score
 
 LABEL_STREAM = 2**32 - 1
@@ -138,7 +137,7 @@ class Part:
 def _part(generator: Generator, first: int, batch: int, parts: Parts) -> Part:
     """Read back if an earlier run finished it, else drawn and kept."""
     name = _name(first)
-    found = parts.get(name)
+    found = parts.get(name, _shapes(generator, batch))
     if found is not None:
         return Part(found, None)
     start = time.perf_counter()
@@ -146,6 +145,12 @@ def _part(generator: Generator, first: int, batch: int, parts: Parts) -> Part:
     seconds = time.perf_counter() - start
     parts.put(name, drawn)
     return Part(drawn, seconds)
+
+
+def _shapes(generator: Generator, batch: int) -> Shapes:
+    labels = {"labels": (batch,)} if generator.classes else {}
+    frames = {"frames": (None, batch, *generator.shape)} if generator.frames else {}
+    return {"samples": (batch, *generator.shape), "evaluations": (batch,), **labels, **frames}
 
 
 def _name(first: int) -> str:
@@ -201,7 +206,7 @@ def generate(
     samples of another identity, or more of them, are moved aside to FOLDER_1, FOLDER_2, ...
     """
     set_aside(folder, _why_kept(folder, identity, total), log)
-    kept = Parts(folder, {**identity, "batch_size": batch_size})
+    kept = Parts(folder, {**identity, "batch_size": batch_size}, log)
     starts = range(0, total, batch_size)
     if done := kept.done([_name(first) for first in starts]):
         log(f"{done} of {len(starts)} batches were drawn before: going on from there")
@@ -223,23 +228,20 @@ def generate(
         **_evaluations(arrays.pop("evaluations")),
         **_speed(parts, batch_size),
     }
-    _write(folder, arrays, report)
+    publish(folder, _files(arrays), REPORT, report, log)
     kept.remove()
     return report
 
 
-@by_the_first
-def _write(folder: Path, arrays: dict[str, np.ndarray], report: dict[str, Any]) -> None:
-    """The files of finished samples, the report last: where it is, the others belong to it."""
-    (folder / REPORT).unlink(missing_ok=True)
-    (folder / "trajectory.gif").unlink(missing_ok=True)
+def _files(arrays: dict[str, np.ndarray]) -> dict[str, Content | None]:
+    """What is left beside the report."""
     frames = arrays.pop("frames", None)
-    atomic_write(folder / "samples.npz", npz({**arrays, **STATED}))
-    atomic_write(folder / "samples.png", pictures.grid_png(arrays["samples"][:GRID_LIMIT]))
-    if frames is not None:
-        gif = pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
-        atomic_write(folder / "trajectory.gif", gif)
-    atomic_write_json(folder / REPORT, report)
+    film = None if frames is None else pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
+    return {
+        "trajectory.gif": film,
+        "samples.npz": npz({**arrays, **STATED}),
+        "samples.png": pictures.grid_png(arrays["samples"][:GRID_LIMIT]),
+    }
 
 
 def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
@@ -249,4 +251,5 @@ def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
         return None
     if not same(report, identity):
         return "samples of other settings"
-    return "more samples" if report["num_samples"] > total else None
+    held = report.get("num_samples")
+    return "more samples" if not isinstance(held, int) or held > total else None

@@ -96,7 +96,7 @@ def import_checkpoint(
     with WorkdirLock(folder):
         workdir.claim(folder, opened.config)
         if text is not None:
-            atomic_write(folder / CONFIG_SCRIPT, text)
+            atomic_write(folder / CONFIG_SCRIPT, text, known=True)
         with Checkpoints(folder / "checkpoints", log=log) as checkpoints:
             meta = {"config": workdir.read_config(folder), "data_step": checkpoint.step}
             checkpoints.save(checkpoint.step, state.as_dict(), meta, wait=True)

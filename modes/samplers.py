@@ -11,9 +11,8 @@ from __future__ import annotations
 import itertools
 import json
 import time
-import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,10 @@ from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
 from modes.experiment import Experiment
 from modes.generate import STATED, make_generator
-from modes.sample import load_score
+from modes.trained import load_score
 from runtime_lib import data_record
-from runtime_lib.files import atomic_write, atomic_write_json
+from runtime_lib.files import Content, atomic_write, atomic_write_json
+from runtime_lib.results import fits, load_npz, marked, npz, publish, read_json
 from sde_lib import ModelScore
 
 SHOWN = 16
@@ -138,21 +138,26 @@ class Cells:
     def get(self, entry: Entry, budget: int) -> tuple[Cell, np.ndarray] | None:
         """The cell and its images, if it was finished under the same identity."""
         table, images = self._paths(entry, budget)
-        try:
-            stored = json.loads(table.read_text())
-            if stored["identity"] != self._own(entry):
-                return None
-            with images.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return Cell(**stored["cell"]), arrays["samples"]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        stored, arrays = read_json(table), load_npz(images)
+        if stored is None or arrays is None or stored.get("identity") != self._own(entry):
             return None
+        cell, there = _as_cell(stored.get("cell")), fits(arrays, {"samples": (None,) * 4})
+        return (cell, arrays["samples"]) if cell and there else None
 
     def put(self, entry: Entry, cell: Cell, images: np.ndarray) -> None:
         """Keep a finished cell; its table is written last."""
         table, file = self._paths(entry, cell.budget)
-        half = images.astype(np.float16)
-        atomic_write(file, lambda handle: np.savez(handle, samples=half, **STATED))  # type: ignore[arg-type]
+        atomic_write(file, npz({"samples": images.astype(np.float16), **STATED}))
         atomic_write_json(table, {"identity": self._own(entry), "cell": asdict(cell)})
+
+
+def _as_cell(told: Any) -> Cell | None:
+    try:
+        name, *numbers, speed = astuple(cell := Cell(**told))
+    except TypeError:
+        return None
+    known = all(isinstance(number, int | float) for number in (*numbers, speed or 0))
+    return cell if known and isinstance(name, str) else None
 
 
 def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
@@ -192,7 +197,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
             cells.put(entry, *found)
         log(f"{found[0].sampler}: {found[0].nfe:g} evaluations, distance {found[0].distance:.3f}")
         done.append((found[0], found[1][:SHOWN].astype(np.float32)))
-    _write(folder / "comparison", identity, floor, done)
+    _write(folder / "comparison", identity, floor, done, log)
     log(f"wrote {folder / 'comparison'}: table.md, quality.png, pictures.png")
     return 0
 
@@ -212,22 +217,26 @@ def _distance(reference: np.ndarray) -> Callable[[np.ndarray], float]:
 
 
 def _write(
-    folder: Path, identity: dict[str, Any], floor: float, done: list[tuple[Cell, np.ndarray]]
+    folder: Path,
+    identity: dict[str, Any],
+    floor: float,
+    done: list[tuple[Cell, np.ndarray]],
+    log: Callable[[str], None],
 ) -> None:
     cells = [cell for cell, _ in done]
     report = {**identity, "held_out_distance": floor, "cells": [asdict(c) for c in cells]}
-    atomic_write_json(folder / "table.json", report)
-    atomic_write(folder / "table.md", _markdown(identity, floor, cells).encode())
     curves = {
         name: ([c.nfe for c in group], [c.distance for c in group])
         for name, group in _by_sampler(cells).items()
     }
-    atomic_write(
-        folder / "quality.png",
-        figures.quality_png(curves, floor, "Frechet distance in principal components"),
-    )
     shown = {(cell.sampler, cell.budget): images for cell, images in done}
-    atomic_write(folder / "pictures.png", figures.table_png(shown))
+    label = "Frechet distance in principal components"
+    files: dict[str, Content | None] = {
+        "table.md": marked(_markdown(identity, floor, cells)),
+        "quality.png": figures.quality_png(curves, floor, label),
+        "pictures.png": figures.table_png(shown),
+    }
+    publish(folder, files, "table.json", report, log)
 
 
 def _by_sampler(cells: list[Cell]) -> dict[str, list[Cell]]:

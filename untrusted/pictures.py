@@ -82,6 +82,7 @@ def open_picture(path: Path | str, *, named: bool = False) -> Iterator[Image.Ima
         with _ROOM.taken(math.prod(image.size) * _COPIES.get(image.format or "", 1)), image:
             with _about(path):
                 image.load()
+                image.getexif()  # which is kept, so that turning a picture by it cannot fail
             yield image
 
 

@@ -136,7 +136,7 @@ def _directory(data: memoryview) -> tuple[int, int, int]:
     tail = bytes(data[tail_at:])
     at = tail.rfind(_END)
     if at < 0:
-        raise UntrustedError("its zip has no directory: cut off, or no zip")
+        raise UntrustedError("it is damaged or cut off: its zip has no directory")
     disk, first, here, count, size, start, comment = struct.unpack_from("<4H2LH", tail, at + 4)
     end = tail_at + at
     if at >= 20 and tail[at - 20 : at - 16] == _LOCATOR:

@@ -127,8 +127,9 @@ def features_of(
         bar = tqdm(zip(names, slices, strict=True), total=len(names), unit="batch",
                    desc=what, disable=None)  # fmt: skip
         for name, rows in bar:
-            arrays = parts.get(name)
-            if arrays is None:
+            count = rows.stop - rows.start
+            arrays = parts.get(name, {"pool": (count, None)})
+            if arrays is None or any(x.shape[:1] != (count,) for x in arrays.values()):
                 arrays = featurer(pixels[rows])
                 parts.put(name, arrays)
             if bar.disable:

@@ -2,14 +2,15 @@
 
 A file of ours holds, under the names that EDM (mu, sigma) and ADM (mu_s, sigma_s) use, the moments
 of all images, the features of up to 50,000 of them (pool, logits, labels), and `info`, JSON: the
-extractor with its hash, dataset, split, count and preprocessing. Files of EDM, of ADM, and
-score_sde's arrays of activations (pool_3) are read too.
+extractor with its hash, dataset, split, count and preprocessing. `statistics` reads it, and
+those of others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ import numpy as np
 
 import data_lib
 from data_lib import Images
-from data_lib.base import Log
+from data_lib.base import Log, fingerprint
+from eval_lib.features import statistics
 from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, features_of, quantize
-from eval_lib.images import fingerprint
-from eval_lib.metrics import FeatureSet, Moments
+from eval_lib.metrics import FeatureSet
 from runtime_lib import workdir
 from runtime_lib.files import atomic_write, plain_reason
 from runtime_lib.processes import by_the_first
-from runtime_lib.results import Arrays, Parts, load_npz, npz
+from runtime_lib.results import Arrays, Parts, npz
+from untrusted import ours, plain
 
 SPLITS = ("train", "test", "all")
 FOLDER = "reference"
@@ -96,19 +98,19 @@ def obtain(
     tag = hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()[:12]
     slug = "".join(c if c.isalnum() else "_" for c in splits.name)
     path = folder / FOLDER / f"{slug}_{asked}_{tag}.npz"
-    found = load_npz(path)
-    if found is not None and _info(found) == info:
-        return Reference(_features(found, path), info, path)
+    if (kept := _kept(path, info)) is not None:
+        return Reference(kept, info, path)
     log(f"statistics of {len(images)} images of {splits.name} ({asked}), {extractor.identity}")
     featurer = Featurer(extractor, config.eval.batch_size, images.levels or LEVELS)
     identity = {**info, "batch_size": featurer.size}
     try:
-        parts = Parts(folder / FOLDER / f"{slug}_{asked}_{tag}", identity)
+        parts = Parts(folder / FOLDER / f"{slug}_{asked}_{tag}", identity, log)
         what = f"{splits.name} ({asked})"
         features = features_of(featurer, images.pixels, images.labels, parts, what, log)
         atomic_write(path, npz(_arrays(features, info)))
         parts.remove()
-        by_the_first(parts.folder.parent.rmdir)()
+        with suppress(OSError):  # there may be more in it
+            by_the_first(parts.folder.parent.rmdir)()
     except OSError as error:
         raise workdir.WorkdirError(
             f"cannot write to {folder / FOLDER}, {plain_reason(error)} (finished batches are kept)"
@@ -131,60 +133,41 @@ def _arrays(features: FeatureSet, info: dict[str, Any]) -> Arrays:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _info(arrays: Arrays) -> dict[str, Any] | None:
+def _kept(path: Path, info: dict[str, Any]) -> FeatureSet | None:
+    """The statistics that an earlier run made for `info`; None if there are none that are whole."""
+    if not ours.is_ours(path):
+        return None
+    if not ours.is_ours(path):
+        return None
     try:
-        return dict(json.loads(str(arrays["info"])))
-    except (KeyError, ValueError, TypeError):
+        found = statistics.read(path)
+    except (ValueError, OSError):
         return None
-
-
-def _moments(arrays: Arrays, mean: str, covariance: str, count: int | None) -> Moments | None:
-    if mean not in arrays or covariance not in arrays:
-        return None
-    as_float = lambda name: np.asarray(arrays[name], np.float64)
-    return Moments(count, as_float(mean), as_float(covariance))
-
-
-def _features(arrays: Arrays, path: Path) -> FeatureSet:
-    """Of any file that is understood; ValueError for one that is not."""
-    info = _info(arrays)
-    count = info["count"] if info else None
-    pool = arrays.get("pool", arrays.get("pool_3"))
-    moments = _moments(arrays, "mu", "sigma", count)
-    if moments is None and pool is not None and pool.ndim == 2:
-        moments = Moments.of(pool)
-    d = -1 if moments is None else moments.mean.size
-    if moments is None or moments.mean.shape != (d,) or moments.covariance.shape != (d, d):
-        raise ValueError(
-            f"{path} must have mu [d] and sigma [d, d], or activations pool_3 [n, d]; it has "
-            + (", ".join(f"{k} {list(v.shape)}" for k, v in arrays.items()) or "nothing")
-        )
-    if not (np.isfinite(moments.mean).all() and np.isfinite(moments.covariance).all()):
-        raise ValueError(f"{path}: its statistics are not finite")
-    spatial = _moments(arrays, "mu_s", "sigma_s", count)
-    logits = arrays.get("logits")
-    return FeatureSet(moments, pool, logits, spatial, labels=arrays.get("labels"))
+    return found.features if found.info == info else None
 
 
 def read(path: Path, extractor: Extractor) -> Reference:
     """A file of statistics; ValueError if it is none, or is known to be of another extractor."""
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(
-            f"eval.reference must be {', '.join(SPLITS)} or a .npz file of statistics, got {path}"
+            f"eval.reference must be {', '.join(SPLITS)} or a .npz file of statistics, got "
+            f"{plain(str(path), 200)}"
         )
-    arrays = load_npz(path)
-    if arrays is None:
-        raise ValueError(f"eval.reference: {path} is not a .npz file, or is damaged")
-    features = _features(arrays, path)
-    info = _info(arrays) or {
+    try:
+        found = statistics.read(path)
+    except ValueError as error:
+        raise ValueError(f"eval.reference: {error}") from error
+    features = found.features
+    info = found.info or {
         "extractor": "the file does not say",
-        "dataset": path.name,
+        "dataset": plain(path.name),
         "count": features.moments.count or (None if features.pool is None else len(features.pool)),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": found.sha256,
     }
-    if _info(arrays) and info["extractor"] != extractor.identity:
+    if found.info and info["extractor"] != extractor.identity:
         raise ValueError(
-            f"{path} was made by another extractor ({info['extractor']}) than this one "
-            f"({extractor.identity}): use that one, or make statistics anew (--mode stats)"
+            f"{plain(str(path), 200)} was made by another extractor "
+            f"({plain(info['extractor'], 120)}) than this one ({extractor.identity}): use that "
+            "one, or make statistics anew (--mode stats)"
         )
     return Reference(features, info, path)

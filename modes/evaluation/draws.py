@@ -18,7 +18,7 @@ from data_lib.base import Log, patient
 from eval_lib.features.featuring import Featurer, features_of, quantize
 from eval_lib.metrics import FeatureSet
 from modes.generate import Generator
-from runtime_lib.results import Arrays, Identity, Parts, plain
+from runtime_lib.results import Arrays, Identity, Parts, Shapes, plain
 
 
 def short(identity: Identity) -> str:
@@ -45,6 +45,11 @@ class Store:
         self.folder, self.batch = folder / short(self.identity), batch
         self._parts = Parts(self.folder, self.identity)
 
+    def _shapes(self, generator: Generator) -> Shapes:
+        of_each = {"finite": (self.batch,), "evaluations": (self.batch,)}
+        labels = {"labels": (self.batch,)} if generator.classes else {}
+        return {"pixels": (self.batch, *generator.shape), **of_each, **labels}
+
     def _starts(self, first: int, total: int) -> range:
         return range(first, first + total, self.batch)
 
@@ -55,10 +60,10 @@ class Store:
         starts = self._starts(first, total)
         if done := self._parts.done([_name(start) for start in starts]):
             log(f"{done} of {len(starts)} batches were drawn before")
-        tell, found = patient(log), []
+        tell, found, shapes = patient(log), [], self._shapes(generator)
         bar = tqdm(starts, unit="batch", desc="samples", disable=None)
         for start in bar:
-            arrays = self._parts.get(_name(start))
+            arrays = self._parts.get(_name(start), shapes)
             if arrays is None:
                 arrays = _levels(generator.draw(start, self.batch), levels, rule)
                 self._parts.put(_name(start), arrays)

@@ -12,9 +12,9 @@ from data_lib import Splits
 from data_lib.base import Log
 from eval_lib.features import reference
 from eval_lib.features.extractors import Extractor
-from eval_lib.metrics import METRICS
-from eval_lib.model_metrics import OF_THE_MODEL
+from eval_lib.metrics import METRICS, Moments
 from models.features import Features
+from modes.evaluation.model_metrics import OF_THE_MODEL
 from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import choose
 
@@ -47,6 +47,16 @@ def _features(config: Any, extractor: Extractor) -> Features:
         ) from error
 
 
+def _check_size(
+    found: reference.Reference, what: str, moments: Moments, made: Any, extractor: Extractor
+) -> None:
+    if made.shape[-1] != moments.mean.size:
+        raise ValueError(
+            f"{found.path} is of {moments.mean.size} {what}, the extractor ({extractor.identity}) "
+            f"has {made.shape[-1]}: they do not belong together"
+        )
+
+
 def _available(
     config: Any, extractor: Extractor, splits: Splits, labelled: bool
 ) -> dict[str, bool]:
@@ -58,12 +68,10 @@ def _available(
         real = {"pool": True, "spatial": spatial, "labels": images.labels is not None}
     else:
         found = reference.read(Path(config.eval.reference), extractor)
-        d = found.features.moments.mean.size
-        if of_extractor.pool.shape != (1, d):
-            raise ValueError(
-                f"{found.path} is of {d} features, the extractor ({extractor.identity}) has "
-                f"{of_extractor.pool.shape[-1]}: they do not belong together"
-            )
+        _check_size(found, "features", found.features.moments, of_extractor.pool, extractor)
+        if spatial and found.features.spatial:
+            known = found.features.spatial, of_extractor.spatial
+            _check_size(found, "spatial features", *known, extractor)
         real = {name: getattr(found.features, name) is not None
                 for name in ("pool", "spatial", "labels")}  # fmt: skip
     fake = {"logits": logits, "spatial": spatial, "labels": labelled}

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from data_lib.base import Log
 from data_lib.transforms import to_unit
 from eval_lib import figures, pictures
 from eval_lib.metrics import METRICS
 from eval_lib.metrics.base import Numbers, chosen_rows
 from eval_lib.metrics.manifold import nearest
 from eval_lib.metrics.memorisation import MOST, flat
-from eval_lib.model_metrics import OF_THE_MODEL
 from modes.evaluation.cells import Cell
-from runtime_lib.files import atomic_write, atomic_write_json
-from runtime_lib.processes import by_the_first
+from modes.evaluation.model_metrics import OF_THE_MODEL
+from runtime_lib.files import Content
+from runtime_lib.results import marked, publish
 
 PAIRS = 16
 """Samples shown beside their nearest training images."""
@@ -158,7 +159,7 @@ def _noise(cells: list[Cell]) -> bytes | None:
 
 
 def write(
-    folder: Path, report: str, told: dict[str, Any], cells: list[Cell], train: np.ndarray
+    folder: Path, report: str, told: dict[str, Any], cells: list[Cell], train: np.ndarray, log: Log
 ) -> list[str]:
     """All files of a report, the JSON last: where it is, the others belong to it.
 
@@ -166,7 +167,7 @@ def write(
     """
     rows = [_row(cell) for cell in cells]
     drawn = cells[0]
-    files = {
+    files: dict[str, Content | None] = {
         "samples.png": pictures.grid_png(drawn.shown),
         "nearest.png": _nearest(drawn.samples, train, drawn.identity["levels"]),
         "curve.png": _curve(rows),
@@ -175,19 +176,9 @@ def write(
     for cell in cells[1:]:
         slug = "".join(c if c.isalnum() else "_" for c in cell.name)
         files[f"samples_{slug}.png"] = pictures.grid_png(cell.shown)
-    _write(folder, report, {"protocol": told, "cells": rows}, files)
+    files["report.md"] = marked(markdown(told, rows))
+    publish(folder, files, report, {"protocol": told, "cells": rows}, log)
     return [_headline(row) for row in rows]
-
-
-@by_the_first
-def _write(folder: Path, report: str, told: dict[str, Any], files: dict[str, Any]) -> None:
-    (folder / report).unlink(missing_ok=True)
-    for name, content in files.items():
-        (folder / name).unlink(missing_ok=True)
-        if content is not None:
-            atomic_write(folder / name, content)
-    atomic_write(folder / "report.md", markdown(told["protocol"], told["cells"]).encode())
-    atomic_write_json(folder / report, told)
 
 
 def _headline(row: dict[str, Any]) -> str:

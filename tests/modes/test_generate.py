@@ -20,6 +20,8 @@ IDENTITY = {"step": 3, "sampling": {"snr": 0.1, "norms": (1, 2)}}
 class Counter:
     """Draws sample k as a picture of level k / 100, and keeps account."""
 
+    shape, classes = (8, 8, 1), 100
+
     def __init__(self, frames: int = 0, scale: float = 1.0):
         self.calls: list[tuple[int, int]] = []
         self.frames, self.scale = frames, scale

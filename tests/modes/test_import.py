@@ -22,7 +22,7 @@ from eval_lib.likelihood.flow import ProbabilityFlow
 from models.pretrained import load
 from models.pretrained.score_sde import networks
 from modes.experiment import Experiment
-from modes.sample import load_score
+from modes.trained import load_score
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from samplers.adaptive.integrate import Tolerance

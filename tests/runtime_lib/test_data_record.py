@@ -18,6 +18,7 @@ from data_lib import Images, Splits
 from runtime_lib import data_record
 from runtime_lib.workdir import WorkdirError
 from tests import tiny
+from untrusted import read_arrays
 
 QUIET = lambda message: None
 
@@ -147,7 +148,7 @@ def command(root, mode, n_iters, **settings):
 
 
 def test_a_folder_that_grows_is_refused_then_accepted_and_said_where_it_is_measured(run, capsys):
-    before = dict(np.load(run / "run" / data_record.FILE))
+    before = read_arrays(run / "run" / data_record.FILE)
     assert command(run, "train", 2) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -160,7 +161,7 @@ def test_a_folder_that_grows_is_refused_then_accepted_and_said_where_it_is_measu
     assert "was trained on (images: 20 added)" in said
     assert command(run, "train", 2, data__changed="accept") == 0
     assert "going on with other data than before (images: 20 added)" in capsys.readouterr().out
-    after = dict(np.load(run / "run" / data_record.FILE))
+    after = read_arrays(run / "run" / data_record.FILE)
     assert set(before["test"]) <= set(after["test"])
     assert set(before["train"]) <= set(after["train"])
     assert command(run, "train", 2) == 0  # another time, without leave

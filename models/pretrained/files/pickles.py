@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from models.pretrained.files.pickle_stream import Window, instructions
 from models.pretrained.files.tensors import PretrainedError
-from models.pretrained.pickle_stream import Window, instructions
 from untrusted import limits, plain, shown
 
 Allowed = Mapping[tuple[str, str], Any]

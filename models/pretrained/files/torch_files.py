@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from models.pretrained.files import pickles
+from models.pretrained.files.pickle_stream import Budget, Window
 from models.pretrained.files.pickles import Allowed, NumberType, Object
 from models.pretrained.files.tensors import (
     DTYPES,
@@ -26,7 +27,6 @@ from models.pretrained.files.tensors import (
     in_file,
     map_file,
 )
-from models.pretrained.pickle_stream import Budget, Window
 from untrusted import is_regular, open_regular, plain, shown, zips
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

@@ -17,7 +17,7 @@ from models.pretrained import PretrainedError, load, open_checkpoint
 from models.pretrained.base import as_params, finite
 from tests.models.pretrained import writing
 
-GOLDEN = Path(__file__).parents[2] / "golden"
+GOLDEN = Path(__file__).parents[3] / "golden"
 FAMILIES = {
     "diffusers, safetensors": ("diffusers/ve", "unet/diffusion_pytorch_model.safetensors", False),
     "diffusers, PyTorch": ("diffusers/ddpm", "diffusion_pytorch_model.bin", True),
