@@ -41,8 +41,8 @@ __all__ = [
     "EulerMaruyama", "Flow", "IDDPM", "Idle", "Karras", "Langevin", "Levels", "LogSNR",
     "NoiseLevel", "PerSample", "Plan", "Posterior", "Power", "PredictorCorrector", "Restart",
     "ReverseDiffusion", "RungeKutta", "SASolver", "SDEDPMSolverPP", "SEEDS", "Sampler",
-    "Samples", "State", "UniPC", "Uniform", "build", "build_times", "run", "sample",
-    "sample_keys",
+    "Samples", "State", "UniPC", "Uniform", "build", "build_times", "only_ends", "run",
+    "sample", "sample_keys",
 ]  # fmt: skip
 
 Section = Any
@@ -265,8 +265,24 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
     if config.nfe:
         return _within_budget(config, score, times)
     if adaptive and config.corrector == "none":
+        _check_ends(config, grid)
         return times(max(config.frames, 1))
     return times(config.num_steps or num_scales)
+
+
+def only_ends(config: Section) -> bool:
+    """Whether a `sampling` section asks for no time between the first and the last."""
+    adaptive = _name(config) in CHOOSE_THEIR_STEPS
+    return adaptive and config.corrector == "none" and config.frames <= 1
+
+
+def _check_ends(config: Section, grid: Grid) -> None:
+    if isinstance(grid, Levels):
+        raise ValueError(
+            f"sampling.grid={config.grid!r} has levels to evaluate a model at and not the ends of "
+            f"time: sampling.predictor={config.predictor!r}, which chooses its own steps, needs "
+            "another grid, such as 'uniform'"
+        )
 
 
 def _within_budget(
