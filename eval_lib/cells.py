@@ -43,7 +43,8 @@ SHOWN = 64
 class Cell:
     """One model, or one file of samples, and what was measured of it.
 
-    repeats: the numbers of each independent set of samples. model: those of the score itself.
+    not_finite: samples, of all sets. repeats: the numbers of each independent set of samples, whose
+    first are `samples`. model: those of the score itself.
     curves: noise errors on held-out and training images by log-SNR. shown: samples in [0, 1].
     """
 
@@ -88,7 +89,7 @@ class Work:
     def numbers(self, samples: FeatureSet) -> Numbers:
         """Every metric of one set."""
         compared = Compared(samples, self.reference.features, self.real("train"), self.real("test"))
-        found: dict[str, float | None] = {}
+        found: dict[str, float | str] = {}
         for name in self.metrics:
             if name in METRICS:
                 found |= METRICS[name].compute(compared)
@@ -151,6 +152,7 @@ def _remembered(
         "extractor": work.extractor.identity,
         "reference": work.reference.info,
         "metrics": [name for name in work.metrics if name in METRICS],
+        "version": 2,  # of how numbers are told that there are none of
         **more,
     }
     path = folder / f"metrics_{short(identity)}.json"
@@ -166,12 +168,13 @@ def _of_model(
     work: Work, score: ModelScore, folder: Path
 ) -> tuple[Numbers, dict[str, list[float]]]:
     """(numbers, curves) of the score itself."""
-    numbers: dict[str, float | None] = {}
+    numbers: dict[str, float | str] = {}
     curves: dict[str, list[float]] = {}
     if "noise_error" in work.metrics:
         curves = _noise_errors(work, score)
         for split in ("held_out", "train"):
-            numbers[f"noise_error_{split}"] = float(np.mean(curves[split]))
+            error = float(np.mean(curves[split]))
+            numbers[f"noise_error_{split}"] = error if np.isfinite(error) else "it is not finite"
     if "bits_per_dim" in work.metrics:
         numbers |= bits_per_dim_of(work.experiment, score, work.splits, folder, work.log)
     return numbers, curves
@@ -191,8 +194,8 @@ def _noise_errors(work: Work, score: ModelScore) -> dict[str, list[float]]:
     return found
 
 
-def given(config: Any, levels: int | None) -> tuple[Images, str]:
-    """(the images of `eval.samples` in levels, sha256 of them)."""
+def given(config: Any, levels: int | None) -> tuple[Images, str, int]:
+    """(the images of `eval.samples` in levels, sha256 of them, how many are not finite)."""
     path = Path(config.eval.samples)
     arrays = read_arrays(path, "eval.samples")
     key = next((key for key in IMAGE_KEYS if key in arrays), None)
@@ -216,15 +219,16 @@ def given(config: Any, levels: int | None) -> tuple[Images, str]:
             + (" or uint8" if levels in (None, 256) else f": the data has {levels} levels")
             + f", got {pixels.dtype}"
         )
-    return found, fingerprint(found)
+    lost = int((~np.isfinite(pixels.reshape(len(pixels), -1)).all(axis=1)).sum())
+    return found, fingerprint(found), lost
 
 
-def given_cell(work: Work, images: Images, digest: str) -> Cell:
+def given_cell(work: Work, images: Images, digest: str, not_finite: int) -> Cell:
     config = work.experiment.config
     name = Path(config.eval.samples).name
     identity = {"samples": name, "sha256": digest, "levels": work.levels}
     store = Store(work.folder / FOLDER / "draws", identity, config.eval.batch_size)
-    drawn = Drawn(images.pixels, images.labels, np.zeros(0), 0)
+    drawn = Drawn(images.pixels, images.labels, np.zeros(0), not_finite)
     measure = lambda: work.numbers(store.features(work.featurer, drawn, 0, work.log))
     repeats = [_remembered(work, store.folder, {"count": len(images)}, measure)]
     return _cell(name, identity, [drawn], repeats, {}, {})

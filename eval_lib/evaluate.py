@@ -21,6 +21,8 @@ from train_lib.experiment import Experiment
 from train_lib.files import plain_reason
 
 REPORT = "report.json"
+DRAWN = ("num_samples", "repeats")
+"""What samples that are given in a file do not depend on."""
 
 
 def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
@@ -31,8 +33,7 @@ def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict
         "reference": work.reference.info,
         "metrics": list(work.metrics),
         "not_computed": dict(skipped),
-        "num_samples": config.eval.num_samples,
-        "repeats": config.eval.repeats,
+        **{name: config.eval[name] for name in DRAWN if not config.eval.samples},
         "quantize": config.eval.quantize,
         "levels": work.levels,
         "eps": config.eval.eps,
@@ -81,9 +82,9 @@ def _asked(
 ) -> tuple[Callable[[Work], list[Cell]], dict[str, bool]]:
     """(what makes the cells, what their samples have): of a file of samples, or of checkpoints."""
     if config.eval.samples:
-        images, digest = given(config, splits.train.levels)
+        images, digest, lost = given(config, splits.train.levels)
         of_file = {"labelled": images.labels is not None, "model": False}
-        return lambda work: [given_cell(work, images, digest)], of_file
+        return lambda work: [given_cell(work, images, digest, lost)], of_file
     workdir.check_model(folder, config)
     averages, steps = protocol.averages(config), protocol.steps(config, folder, log)
     models = [(step, *average) for step in steps for average in averages]

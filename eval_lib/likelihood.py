@@ -147,9 +147,10 @@ def bits_per_dim_of(
     splits: data_lib.Splits,
     folder: Path,
     log: Callable[[str], None],
-) -> dict[str, float | None]:
+) -> dict[str, float | str]:
     """Mean bits per dimension of `eval.split` with its standard error, and no files but the parts
-    in FOLDER/likelihood; ValueError for continuous data, which has none."""
+    in FOLDER/likelihood; ValueError for continuous data, which has none. How many images are left
+    out of the mean is there too."""
     config = experiment.config
     images, name = chosen(config, splits)
     if images.levels is None:
@@ -158,9 +159,14 @@ def bits_per_dim_of(
     batch = config.eval.batch_size
     parts = Parts(folder / "likelihood", {**_settings(config, images, name), "batch_size": batch})
     found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
-    bits = summary(found, images.pixels[0].size, images.levels)["bits_per_dim"]
-    names = {"mean": "bits_per_dim", "standard_error": "bits_per_dim_standard_error"}
-    return {told: bits[name] for name, told in names.items()}
+    told = summary(found, images.pixels[0].size, images.levels)
+    bits = told["bits_per_dim"]
+    error = bits["standard_error"]
+    return {
+        "bits_per_dim": bits["mean"],
+        "bits_per_dim_standard_error": "it needs 2 images" if error is None else error,
+        "bits_per_dim_images_not_finite": told["not_finite"],
+    }
 
 
 def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
