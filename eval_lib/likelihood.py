@@ -18,8 +18,9 @@ from data_lib import Images
 from data_lib.base import patient
 from data_lib.transforms import to_unit
 from eval_lib import batches, estimators, figures
+from eval_lib.data_law import DataLaw, data_law
 from eval_lib.estimators import Estimate, Estimator
-from eval_lib.images import chosen, identity, moments
+from eval_lib.images import chosen, identity
 from eval_lib.results import Arrays, Identity, Parts, npz, read_json, same, set_aside
 from eval_lib.sampling import load_score
 from eval_lib.summary import headline, markdown, scales, summary
@@ -120,12 +121,16 @@ def evaluate(
     return {name: join(name) for name in found[0][0]}
 
 
-def make_evaluator(experiment: Experiment, score: Score, splits: data_lib.Splits) -> Evaluator:
-    """What evaluates the config's images; ValueError for what data or model does not have."""
+def make_evaluator(
+    experiment: Experiment, score: Score, splits: data_lib.Splits, law: DataLaw = DataLaw()
+) -> Evaluator:
+    """What evaluates the config's images; ValueError for what data or model does not have.
+
+    law: the training data's, from which the prior mismatch at T follows; without it there is none.
+    """
     config = experiment.config
     images, _ = chosen(config, splits)
-    statistics = moments(splits.train, config.data.centered)
-    estimator = estimators.build(config, score.sde, images.levels, statistics)
+    estimator = estimators.build(config, score.sde, images.levels, law.moments)
     key = experiment.key(LIKELIHOOD_STREAM)
     return Evaluator(score, estimator, images, key, config.model.num_classes > 0)
 
@@ -179,9 +184,12 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     config = experiment.config
     workdir.check_model(folder, config)
     splits = data_lib.load(config.data, log=log)
-    evaluator = make_evaluator(experiment, experiment.score, splits)  # refuses, before it restores
+    make_evaluator(experiment, experiment.score, splits)  # refuses, before it restores
     score, step = load_score(experiment, folder, log)
-    evaluator = make_evaluator(experiment, score, splits)
+    law = DataLaw()
+    if config.eval.likelihood == "flow":
+        law = data_law(splits.train, config.data.centered)
+    evaluator = make_evaluator(experiment, score, splits, law)
     images, name = chosen(config, splits)
     settings = {**_settings(config, images, name), "step": step, "ema": config.sampling.ema}
     target, batch = folder / "likelihood", config.eval.batch_size
@@ -192,9 +200,11 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
         report = read_json(target / REPORT)
         other = report is not None and not same(report, settings)
         set_aside(target, "likelihoods of other settings" if other else None, log)
-        parts = Parts(target, {**settings, "batch_size": batch})
+        parts = Parts(target, {**settings, "batch_size": batch, "law": law.words})
         found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
         report = {**settings, **summary(found, images.pixels[0].size, images.levels)}
+        if law.words:
+            report["prior_mismatch_from"] = law.words
         _write(target, report, found, images)
         parts.remove()
     except OSError as error:

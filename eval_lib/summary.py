@@ -99,12 +99,17 @@ MEANS = {
     "of_repeats": "of it: repeats (dequantization and probes)",
 }
 TERMS = {
-    "prior_mismatch": "owed to a prior that is not the data's law at T",
+    "prior_mismatch": "prior mismatch at T",
     "truncation": "owed to stopping at eps (first order)",
     "prior": "prior",
     "reconstruction": "reconstruction",
     "diffusion": "diffusion",
 }
+
+
+def _law(report: dict[str, Any]) -> list[str]:
+    told = report.get("prior_mismatch_from")
+    return ["", f"The prior mismatch at T is of a Gaussian with {told}."] if told else []
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -128,6 +133,7 @@ def markdown(report: dict[str, Any]) -> str:
         "|---" * (1 + len(units)) + "|",
         *(row(words, [part[key] for part in parts]) for key, words in MEANS.items()),
         *(row(TERMS[key], [part["terms"][key] for part in parts], 2) for key in parts[0]["terms"]),
+        *_law(report),
         "",
         "Settings:",
         "",

@@ -232,6 +232,19 @@ def test_samples_that_are_not_finite_are_counted_among_all(workdir, tmp_path, mo
     assert "num_samples" not in page
 
 
+def test_the_likelihood_of_one_image_has_no_error(workdir, tmp_path, capsys):
+    folder = copy(workdir, tmp_path)
+    rough = {"eval__eps": 1e-2, "eval__rtol": 1e-2, "eval__atol": 1e-2, "eval__num_images": 1}
+    given = {"eval__metrics": "fid, bits_per_dim", "eval__repeats": 1, "eval__held_out": False}
+    assert run(folder, **rough, **given) == 0
+    model = report(folder)["cells"][0]["model"]
+    assert model["bits_per_dim_images_not_finite"] == 0
+    page = (folder / "evaluation" / "report" / "report.md").read_text()
+    assert f"| bits_per_dim | {model['bits_per_dim']:.4g} |" in page
+    assert "| bits_per_dim_standard_error | none: it needs 2 images |" in page
+    assert f"bits_per_dim {model['bits_per_dim']:.4g}" in capsys.readouterr().out
+
+
 def test_features_that_are_not_finite_are_refused(tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text(
