@@ -13,7 +13,7 @@ from data_lib.transforms import to_unit
 from eval_lib.images import moments
 
 LARGEST = 4096
-"""Numbers in an image of which a covariance is still taken: 50,000 of 3,072 take a minute."""
+"""Numbers in an image of which a covariance is still taken: 50,000 of 3,072 take minutes."""
 NOISE = 0.02
 """Of the sum of squared eigenvalues: the part of it that may be due to having few images."""
 BLOCK = 4096

@@ -188,6 +188,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     score, step = load_score(experiment, folder, log)
     law = DataLaw()
     if config.eval.likelihood == "flow":
+        log(f"moments of {len(splits.train)} training images, for the prior mismatch at T")
         law = data_law(splits.train, config.data.centered)
     evaluator = make_evaluator(experiment, score, splits, law)
     images, name = chosen(config, splits)
