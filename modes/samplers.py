@@ -247,7 +247,7 @@ def _by_sampler(cells: list[Cell]) -> dict[str, list[Cell]]:
 def _markdown(identity: dict[str, Any], floor: float, cells: list[Cell]) -> str:
     lines = [
         f"Step {identity['step']}, seed {identity['seed']}, {identity['num_samples']} images a "
-        "cell. Distance: Frechet, in the training images' principal components; held-out images: "
+        "cell. NFE: evaluations of the network per image. Distance: Frechet, in the training images' principal components; held-out images: "
         f"{floor:.3f}.",
         "",
         "| sampler | NFE | distance | images/s |",
