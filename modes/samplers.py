@@ -247,8 +247,8 @@ def _by_sampler(cells: list[Cell]) -> dict[str, list[Cell]]:
 def _markdown(identity: dict[str, Any], floor: float, cells: list[Cell]) -> str:
     lines = [
         f"Step {identity['step']}, seed {identity['seed']}, {identity['num_samples']} images a "
-        "cell. NFE: evaluations of the network per image. Distance: Frechet, in the training images' principal components; held-out images: "
-        f"{floor:.3f}.",
+        "cell. NFE counts evaluations of the network. Distance: Frechet, in the training images' "
+        f"principal components; held-out images: {floor:.3f}.",
         "",
         "| sampler | NFE | distance | images/s |",
         "|---|---|---|---|",

@@ -102,7 +102,7 @@ def markdown(told: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         + (f" ({ref['split']})" if "split" in ref else "")
         + f", {size}. Samples: {told['num_samples']} in each of {told['repeats']} set(s), set k "
         "beginning at sample k times that many, quantized to "
-        f"{told['levels']} levels ({told['quantize']}). NFE: evaluations of the network per sample.",
+        f"{told['levels']} levels ({told['quantize']}). NFE counts evaluations of the network.",
         "",
         "Frechet distances of different numbers of images cannot be compared: their bias falls as "
         "1/n. Choose settings on other seeds than those that you report.",
