@@ -5,13 +5,13 @@ unknown keys (with the nearest known name), types and ranges. What only the libr
 such as names in its tables and combinations, is checked where the object is built.
 """
 
-import difflib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from configs.names import did_you_mean
 from untrusted import plain, shown
 
 
@@ -24,8 +24,8 @@ class Rule(NamedTuple):
 
 LARGEST = 1e30
 """Of any number: its square is beyond float32, its value is not."""
-LONGEST_TEXT, LONGEST_TUPLE, LONGEST_NAME = 4096, 64, 60
-"""Characters of a text, entries of a tuple, and characters of a name that is looked for."""
+LONGEST_TEXT, LONGEST_TUPLE = 4096, 64
+"""Characters of a text, and entries of a tuple."""
 INT32 = 2**31 - 1
 """Updates are counted, and samples numbered, in 32 bits."""
 
@@ -55,7 +55,7 @@ LEVELS, STEPS = whole(2, 10_000), whole(0, 10_000)
 ROUNDS = whole(1, 10_000)
 TRIES = whole(1, 10**7)
 SIDE, CHANNELS = whole(1, 16_384), whole(1, 2**16)
-BLOCKS, CLASSES = whole(1, 256), whole(0, 2**20)
+BLOCKS, CLASSES = whole(1, 64), whole(0, 2**20)
 MULTIPLES = entries(whole(1, 1024))
 
 
@@ -242,7 +242,7 @@ SETTINGS: dict[str, Setting] = {
                               "posterior: share of the noise that is renewed"),
     "sampling.n_steps_each": OfModel(1, ROUNDS, "corrector steps per predictor step"),
     "sampling.norm": OfModel("noise_level", ANY, "langevin's norms: noise_level, sample, batch"),
-    "sampling.guidance_kind": Setting("classifier_free", ANY, "none or classifier_free; of every "
+    "sampling.guidance_kind": OfModel("classifier_free", ANY, "none or classifier_free; of every "
                                       "mode that follows the score: samples, likelihoods, codes"),
     "sampling.guidance": OfModel(1.0, NOT_NEGATIVE, "classifier-free: weight of the class; 1: "
                                  "none, 0: no class (needs model.label_dropout in training)"),
@@ -338,6 +338,35 @@ SETTINGS: dict[str, Setting] = {
 }  # fmt: skip
 
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "sampling.predictor": (
+        "probability_flow", "order", "form", "high_order_start", "second_order",
+        "ancestral_variance", "eta", "gamma", "mu", "tau", "tau_min", "tau_max", "s_churn", "s_min",
+        "s_max", "s_noise", "restart_solver", "restart_min", "restart_max", "restart_steps",
+        "restart_times", "rtol", "atol", "max_steps", "ode_solver", "ode_clock", "step_control",
+        "num_steps",
+    ),
+    "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
+    "sampling.grid": ("shift", "rho"),
+    "sampling.guidance_kind": ("guidance", "guidance_min", "guidance_max"),
+    "eval.likelihood": (
+        "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",
+        "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
+        "bound_steps",
+    ),
+    "training.time_law": ("eps", "sigma_mean", "sigma_std"),
+}  # fmt: skip
+"""Setting -> those of its section that have an effect or none by what it chooses."""
+
+
+def chooser(name: str) -> str:
+    """The setting whose value decides whether `name` has an effect; '' where there is none."""
+    section, _, key = name.partition(".")
+    chosen = (by for by, keys in CHOICES.items() if by.startswith(f"{section}.") and key in keys)
+    by = next(chosen, {"model": "model.name", "sde": "sde.name"}.get(section, ""))
+    return "" if by == name else by
+
+
 def get_default() -> ConfigDict:
     """A config of all defaults; score_sde's CIFAR-10 values where it has them."""
     config = ConfigDict()
@@ -358,15 +387,10 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
     return flat
 
 
-def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, SETTINGS, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
 def check_name(name: str) -> None:
     """Raise ValueError, with the nearest known name, if there is no such setting."""
     if name not in SETTINGS:
-        raise ValueError(f"unknown setting {plain(name)}{_nearest(name[:LONGEST_NAME])}")
+        raise ValueError(f"unknown setting {plain(name)}{did_you_mean(name, SETTINGS)}")
 
 
 def check_value(name: str, value: Any) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from configs.names import did_you_mean
 from data_lib import arrays, digits, folder, tfds
 from data_lib.base import Images, Log, Splits
-from data_lib.config import DataConfig, nearest
+from data_lib.config import DataConfig
 from data_lib.identity import Identity
 from data_lib.iterator import Batches, epoch_batches
 from data_lib.transforms import Scaler
@@ -75,8 +76,8 @@ def _resolve(config: DataConfig) -> DataConfig:
         known = [*SOURCES, *ALIASES]
         raise ValueError(
             f"data.dataset must be one of {', '.join(known)}, got {config.dataset!r}"
-            f"{nearest(config.dataset, known)}: for another dataset of tensorflow-datasets set "
-            "data.dataset=tfds and data.tfds_name"
+            f"{did_you_mean(config.dataset, known)}: for another dataset of tensorflow-datasets "
+            "set data.dataset=tfds and data.tfds_name"
         )
     if config.range and config.dataset not in OF_FILES:
         raise ValueError(

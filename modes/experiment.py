@@ -14,6 +14,7 @@ import samplers
 import sde_lib
 from configs import schema
 from models.score import template
+from modes import sizes
 from runtime_lib import sharding
 from sde_lib import SDE, Guidance, ModelScore, Score
 from train_lib import augment, objective, optimizer
@@ -50,6 +51,7 @@ class Experiment:
         training, model, mesh = config.training, config.model, config.mesh
         layout = sharding.Layout(sharding.device_mesh(mesh.data, mesh.fsdp), mesh.smallest)
         _check_division(config)
+        sizes.check_batches(config)
         recipe = Recipe(
             score,
             objective.build(config),

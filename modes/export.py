@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from configs import schema
-from models.pretrained.diffusers import directory as diffusers
-from models.pretrained.files import safetensors_file
+from models.pretrained import own_format
+from models.pretrained.diffusers import directory
 from modes.experiment import Experiment
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
@@ -31,13 +31,13 @@ def _safetensors(config: Any, trained: Trained, target: Path) -> list[str]:
     """Raw and averaged parameters and the settings that travel with them, in one file."""
     flat = schema.of_model(schema.flatten(config))
     target.parent.mkdir(parents=True, exist_ok=True)
-    safetensors_file.save(target, flat, trained.step, raw=trained.raw, ema=trained.ema)
+    own_format.save(target, flat, trained.step, raw=trained.raw, ema=trained.ema)
     return []
 
 
 def _diffusers(config: Any, trained: Trained, target: Path) -> list[str]:
     """A pipeline, with the averaged parameters or the raw ones as `sampling.ema` says."""
-    return diffusers.export(config, trained.ema if config.sampling.ema else trained.raw, target)
+    return directory.export(config, trained.ema if config.sampling.ema else trained.raw, target)
 
 
 LAYOUTS: dict[str, Callable[[Any, Trained, Path], list[str]]] = {

@@ -25,9 +25,10 @@ from configs import command_line
 from eval_lib import figures
 from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
+from modes import sizes
 from modes.experiment import Experiment
 from modes.generate import STATED, make_generator
-from modes.sample import load_score
+from modes.trained import load_score
 from runtime_lib import data_record
 from runtime_lib.files import Content, atomic_write, atomic_write_json
 from runtime_lib.results import fits, load_npz, marked, npz, publish, read_json
@@ -167,6 +168,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     the same command after a kill goes on where it was.
     """
     config = experiment.config
+    sizes.check("eval.num_samples", config.eval.num_samples, config)
     plans = list(_experiments(config))
     score, step = load_score(experiment, folder, log)
     splits = data_record.load(config, folder, log)

@@ -19,11 +19,10 @@ import numpy as np
 
 import data_lib
 from data_lib import Images
-from data_lib.base import Log
+from data_lib.base import Log, fingerprint
 from eval_lib.features import statistics
 from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, features_of, quantize
-from eval_lib.images import fingerprint
 from eval_lib.metrics import FeatureSet
 from runtime_lib import workdir
 from runtime_lib.files import atomic_write, plain_reason
@@ -138,6 +137,8 @@ def _kept(path: Path, info: dict[str, Any]) -> FeatureSet | None:
     """The statistics that an earlier run made for `info`; None if there are none that are whole."""
     if not ours.is_ours(path):
         return None
+    if not ours.is_ours(path):
+        return None
     try:
         found = statistics.read(path)
     except (ValueError, OSError):
@@ -159,7 +160,7 @@ def read(path: Path, extractor: Extractor) -> Reference:
     features = found.features
     info = found.info or {
         "extractor": "the file does not say",
-        "dataset": path.name,
+        "dataset": plain(path.name),
         "count": features.moments.count or (None if features.pool is None else len(features.pool)),
         "sha256": found.sha256,
     }

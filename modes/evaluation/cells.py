@@ -14,20 +14,20 @@ import numpy as np
 
 import data_lib
 from data_lib import Images
-from data_lib.base import Log
+from data_lib.base import Log, fingerprint
 from data_lib.transforms import to_unit
 from eval_lib.features import reference
 from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, quantize
 from eval_lib.features.reference import Reference
-from eval_lib.images import fingerprint, of_file
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
-from eval_lib.model_metrics import OF_THE_MODEL, Trained
 from modes.evaluation import protocol
 from modes.evaluation.draws import Drawn, Store, short
+from modes.evaluation.model_metrics import OF_THE_MODEL, Trained
 from modes.experiment import Experiment
 from modes.generate import make_generator
-from modes.sample import load_weights
+from modes.images import of_file
+from modes.trained import load_weights
 from runtime_lib import sharding
 from runtime_lib.files import atomic_write_json
 from runtime_lib.results import Identity, read_json, same

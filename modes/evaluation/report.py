@@ -15,8 +15,8 @@ from eval_lib.metrics import METRICS
 from eval_lib.metrics.base import Numbers, chosen_rows
 from eval_lib.metrics.manifold import nearest
 from eval_lib.metrics.memorisation import MOST, flat
-from eval_lib.model_metrics import OF_THE_MODEL
 from modes.evaluation.cells import Cell
+from modes.evaluation.model_metrics import OF_THE_MODEL
 from runtime_lib.files import Content
 from runtime_lib.results import marked, publish
 

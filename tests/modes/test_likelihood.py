@@ -12,10 +12,13 @@ import main
 import models
 from configs import command_line
 from data_lib import Images, Splits
+from data_lib.base import fingerprint
 from data_lib.transforms import to_unit
-from eval_lib.images import chosen, fingerprint, moments
+from eval_lib.likelihood.coder import Coder
+from eval_lib.likelihood.evaluator import pixel_moments
 from eval_lib.likelihood.summary import markdown, summary
 from modes import latents
+from modes.images import chosen
 from runtime_lib import batches
 from runtime_lib.results import Parts
 from sde_lib import VP
@@ -265,7 +268,7 @@ def test_images_are_known_by_all_that_they_hold():
 @pytest.mark.parametrize("centered", [False, True])
 def test_moments_are_of_the_networks_range(centered):
     pixels = np.random.default_rng(0).integers(0, 17, (50, 2, 3, 1)).astype(np.uint8)
-    mean, variance = moments(Images(pixels, None, 17), centered)
+    mean, variance = pixel_moments(Images(pixels, None, 17), centered)
     span = 2 if centered else 1
     # Values are rounded to float32.
     np.testing.assert_allclose(mean, span * pixels.mean(axis=0) / 16 - centered, atol=1e-6)
@@ -408,10 +411,8 @@ def test_one_image_has_nothing_to_be_interpolated_to(run, tmp_path):
 
 @pytest.mark.parametrize("split", ["test", pytest.param("prior", marks=pytest.mark.slow)])
 def test_interpolations_begin_and_end_at_the_images(run, split, monkeypatch):
-    given, decode = [], latents.Coder.decode
-    monkeypatch.setattr(
-        latents.Coder, "decode", lambda *args: given.append(args[-1]) or decode(*args)
-    )
+    given, decode = [], Coder.decode
+    monkeypatch.setattr(Coder, "decode", lambda *args: given.append(args[-1]) or decode(*args))
     assert run("interpolate", eval__split=split, eval__interpolations=5, **CLOSE)[0] == 0
     folder = run.folder / "interpolations"
     with np.load(folder / "interpolations.npz") as arrays:

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from eval_lib.likelihood.coder import decode_batch, encode_batch
 from eval_lib.likelihood.divergence import Exact, Hutchinson
 from eval_lib.likelihood.flow import ProbabilityFlow, prior_mismatch, slerp, truncation
-from modes.latents import decode_batch, encode_batch
 from samplers.adaptive.integrate import INTEGRATORS, Tolerance
 from samplers.adaptive.ode import CLOCKS
 from sde_lib import (

@@ -12,9 +12,12 @@ import data_lib
 from data_lib.base import Log
 from data_lib.transforms import Scaler, to_unit
 from eval_lib import noise_error
+from eval_lib.likelihood import evaluator
+from eval_lib.likelihood.summary import summary
 from eval_lib.metrics import Numbers
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
-from modes.likelihood import SETTINGS, bits_per_dim_of
+from modes.images import chosen, identity
+from runtime_lib.results import Parts
 from sde_lib import ModelScore
 
 Curves = Mapping[str, list[float]]
@@ -65,16 +68,31 @@ def _noise_errors(trained: Trained) -> tuple[Numbers, Curves]:
 
 
 def _bits_per_dim(trained: Trained) -> tuple[Numbers, Curves]:
-    """Mean code length of `eval.split`, as `--mode likelihood` takes it."""
-    found = bits_per_dim_of(
-        trained.experiment, trained.score, trained.splits, trained.folder, trained.log
-    )
-    return found, {}
+    """Mean bits per dimension of `eval.split`, with its standard error, as `--mode likelihood`.
+
+    No files are written but the parts in FOLDER/likelihood. ValueError for continuous data, which
+    has no bits.
+    """
+    experiment, log = trained.experiment, trained.log
+    config = experiment.config
+    images, name = chosen(config, trained.splits, log)
+    if images.levels is None:
+        raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
+    key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
+    built = evaluator.build(config, trained.score, trained.splits.train, images, key, guidance)
+    settings = {**identity(images, name),
+                **evaluator.settings(config, experiment.guidance_settings)}  # fmt: skip
+    batch = config.eval.batch_size
+    parts = Parts(trained.folder / "likelihood", {**settings, "batch_size": batch})
+    found = evaluator.evaluate(built, config.eval.repeats, batch, parts, log)
+    bits = summary(found, images.pixels[0].size, images.levels)["bits_per_dim"]
+    names = {"mean": "bits_per_dim", "standard_error": "bits_per_dim_standard_error"}
+    return {told: bits[name] for name, told in names.items()}, {}
 
 
 OF_THE_MODEL: dict[str, ModelMetric] = {
     "noise_error": ModelMetric(_noise_errors),
     "bits_per_dim": ModelMetric(
-        _bits_per_dim, headline=("bits_per_dim",), in_all=False, settings=SETTINGS
+        _bits_per_dim, headline=("bits_per_dim",), in_all=False, settings=evaluator.SETTINGS
     ),
 }
