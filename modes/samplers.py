@@ -219,8 +219,8 @@ def _markdown(identity: dict[str, Any], floor: float | None, cells: list[Cell]) 
     best = "none, there are fewer than two" if floor is None else f"{floor:.3f}"
     lines = [
         f"Step {identity['step']}, seed {identity['seed']}, {identity['num_samples']} images a "
-        "cell, those that are not finite as black ones. Distance: Frechet, in the training images' "
-        "principal components; held-out images: "
+        "cell, those that are not finite as black ones. NFE counts evaluations of the network. "
+        "Distance: Frechet, in the training images' principal components; held-out images: "
         f"{best}.",
         "",
         "| sampler | NFE | distance | not finite | images/s |",

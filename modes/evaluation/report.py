@@ -118,7 +118,7 @@ def markdown(told: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         f"Features: {told['extractor']}. Reference: {ref['dataset']}"
         + (f" ({ref['split']})" if "split" in ref else "")
         + f", {size}. Samples, of which set k of n begins at sample k n, are quantized to "
-        f"{told['levels']} levels ({told['quantize']}).",
+        f"{told['levels']} levels ({told['quantize']}). NFE counts evaluations of the network.",
         "",
         "Frechet distances of different numbers of images cannot be compared: their bias falls as "
         "1/n. Choose settings on other seeds than those that you report.",

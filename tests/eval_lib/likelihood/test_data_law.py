@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_lib import Images
-from eval_lib import data_law
+from eval_lib.likelihood import data_law
 from eval_lib.likelihood.flow import prior_mismatch
 from sde_lib import VE
 
