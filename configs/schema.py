@@ -219,7 +219,7 @@ SETTINGS: dict[str, Setting] = {
     "sampling.eta": OfModel(-1.0, ANY, "noise of ddim and sde_dpm_solver_pp; below 0: 0 and 1"),
     "sampling.gamma": OfModel(2.0, ANY, "accelerated: weight of the newest evaluation"),
     "sampling.mu": OfModel(0.0, FRACTION, "accelerated: noise"),
-    "sampling.tau": OfModel(1.0, NOT_NEGATIVE, "sa_solver: noise"),
+    "sampling.tau": OfModel(1.0, NOT_NEGATIVE, "sa_solver, stochastic_heun: noise"),
     "sampling.tau_min": OfModel(0.05, POSITIVE, "sa_solver: least sigma / alpha with noise"),
     "sampling.tau_max": OfModel(1.0, POSITIVE, "sa_solver: largest sigma / alpha with noise"),
     "sampling.s_churn": OfModel(0.0, NOT_NEGATIVE, "edm: noise added over the whole run"),
@@ -242,7 +242,7 @@ SETTINGS: dict[str, Setting] = {
                               "posterior: share of the noise that is renewed"),
     "sampling.n_steps_each": OfModel(1, ROUNDS, "corrector steps per predictor step"),
     "sampling.norm": OfModel("noise_level", ANY, "langevin's norms: noise_level, sample, batch"),
-    "sampling.guidance_kind": Setting("classifier_free", ANY, "none or classifier_free; of every "
+    "sampling.guidance_kind": OfModel("classifier_free", ANY, "none or classifier_free; of every "
                                       "mode that follows the score: samples, likelihoods, codes"),
     "sampling.guidance": OfModel(1.0, NOT_NEGATIVE, "classifier-free: weight of the class; 1: "
                                  "none, 0: no class (needs model.label_dropout in training)"),
@@ -336,6 +336,35 @@ SETTINGS: dict[str, Setting] = {
     "cpu_devices": Setting(1, whole(0, 1024), "on CPUs: devices of one thread each that share a "
                            "batch; 1: one device, all threads; 0: one per core"),
 }  # fmt: skip
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "sampling.predictor": (
+        "probability_flow", "order", "form", "high_order_start", "second_order",
+        "ancestral_variance", "eta", "gamma", "mu", "tau", "tau_min", "tau_max", "s_churn", "s_min",
+        "s_max", "s_noise", "restart_solver", "restart_min", "restart_max", "restart_steps",
+        "restart_times", "rtol", "atol", "max_steps", "ode_solver", "ode_clock", "step_control",
+        "num_steps",
+    ),
+    "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
+    "sampling.grid": ("shift", "rho"),
+    "sampling.guidance": ("guidance_min", "guidance_max"),
+    "eval.likelihood": (
+        "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",
+        "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
+        "bound_steps",
+    ),
+    "training.time_law": ("eps", "sigma_mean", "sigma_std"),
+}  # fmt: skip
+"""Setting -> those of its section that have an effect or none by what it chooses."""
+
+
+def chooser(name: str) -> str:
+    """The setting whose value decides whether `name` has an effect; '' where there is none."""
+    section, _, key = name.partition(".")
+    chosen = (by for by, keys in CHOICES.items() if by.startswith(f"{section}.") and key in keys)
+    by = next(chosen, {"model": "model.name", "sde": "sde.name"}.get(section, ""))
+    return "" if by == name else by
 
 
 def get_default() -> ConfigDict:

@@ -6,14 +6,13 @@ it is read. A stale or damaged file is made anew.
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from data_lib.base import Images, Log, Splits
-from untrusted import plain, read_arrays
+from untrusted import ours, plain, read_arrays
 
 _FORMAT = 2
 """Of the file; another one is stale."""
@@ -66,19 +65,21 @@ def _write(path: Path, key: str, splits: Splits, log: Log) -> None:
     content |= _arrays("", splits.train) | _arrays("test_", splits.test)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, content)
+        _write_atomically(path, content, log)
     except OSError as error:
         log(f"decoded pictures are not kept for the next start: {error}")
 
 
-def _write_atomically(path: Path, content: dict[str, np.ndarray]) -> None:
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+def _write_atomically(path: Path, content: dict[str, np.ndarray], log: Log) -> None:
+    part = ours.temporary(path)
+    handle = ours.create(part)
     try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **content)  # type: ignore[arg-type]
+        with os.fdopen(handle, "w+b") as file:
+            ours.write_npz(file, content)
+        ours.make_way(path, log)
         os.replace(part, path)
     finally:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _arrays(prefix: str, images: Images) -> dict[str, np.ndarray]:

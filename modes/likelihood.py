@@ -53,7 +53,8 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     target, batch = folder / "likelihood", config.eval.batch_size
     devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
     log(f"log-probabilities of {len(images)} images of {name} at step {step}, "
-        f"{config.eval.repeats} pass(es), {devices}")  # fmt: skip
+        f"{config.eval.repeats} pass(es), {devices}"
+        + (", of the guided model" if settings["guidance"] else ""))  # fmt: skip
     try:
         report = read_json(target / REPORT)
         other = report is not None and not same(report, settings)

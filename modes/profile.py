@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from train_lib import feed
 from train_lib.step import make_step
 
 FOLDER, SUMMARY = "profile", "summary.json"
+TRACES = "plugins/profile/*/*.xplane.pb"
+"""Of this profile and of those before, each in a folder of its time."""
 WARM = 2
 """Calls before anything is measured; the first compiles."""
 SHOWN = 15
@@ -51,24 +52,20 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         call()
     times = [call() for _ in range(count)]
     place = folder / FOLDER
+    place.mkdir(exist_ok=True)
+    before = set(place.glob(TRACES))
     # Of the first process alone: others of one machine would write to the same files.
-    with _trace(place) if is_first() else contextlib.nullcontext():
+    with jax.profiler.trace(str(place)) if is_first() else contextlib.nullcontext():
         for _ in range(count):
             call()
     found = _summary(experiment, needs, first, statistics.median(times))
     if is_first():
-        found["operations"] = operations(place)
+        found["operations"] = operations(set(place.glob(TRACES)) - before)
         atomic_write_json(place / SUMMARY, found)
         for line in lines(found):
             log(line)
         log(f"trace in {place}: open its .trace.json.gz in Perfetto, or all with xprof {place}")
     return 0
-
-
-def _trace(place: Path) -> contextlib.AbstractContextManager[None]:
-    """Trace to `place`, where nothing is left of a profile before."""
-    shutil.rmtree(place, ignore_errors=True)
-    return jax.profiler.trace(str(place))
 
 
 def _calls(experiment: Experiment, splits: data_lib.Splits, step: Any) -> Callable[[], float]:
@@ -106,14 +103,14 @@ def _summary(
     }
 
 
-def operations(place: Path) -> list[dict[str, Any]]:
-    """Seconds of the devices by kind of operation in the trace in `place`, longest first.
+def operations(traces: Iterable[Path]) -> list[dict[str, Any]]:
+    """Seconds of the devices by kind of operation in files of traces, longest first.
 
     Kinds are names without the number that tells instances apart. Threads of one device that work
     on one operation together count once each where the trace has them so.
     """
     seconds: Counter[str] = Counter()
-    for path in place.rglob("*.xplane.pb"):
+    for path in traces:
         for plane in jax.profiler.ProfileData.from_file(str(path)).planes:
             for line in plane.lines:
                 for event in line.events:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import data_lib
 from data_lib import Identity, Splits
 from data_lib.base import Log
 from runtime_lib.checkpoints.step_directories import StepDirectories
 from runtime_lib.files import atomic_write
+from runtime_lib.results import npz
 from runtime_lib.workdir import WorkdirError
 from untrusted import read_arrays
 
@@ -70,7 +69,7 @@ def _by_hash(splits: Splits) -> bool:
 
 def write(folder: Path, identity: Identity) -> None:
     """Record that `folder` is trained on these images from now on."""
-    atomic_write(folder / FILE, lambda file: np.savez(file, **identity.arrays()))  # type: ignore[arg-type]
+    atomic_write(folder / FILE, npz(identity.arrays()))
 
 
 def load(config: Any, folder: Path, log: Log) -> Splits:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,9 +16,6 @@ from untrusted import limits, ours, read_arrays
 
 LARGEST_JSON = 64 * limits.MIB
 """A report; one of many models, each with its settings, may take a few."""
-EXTRA = 0x6A73
-"""The field of a zip entry that has the mark; of no meaning to others. It comes before the content,
-so that it is there in a file that was cut off."""
 Arrays = dict[str, np.ndarray]
 Identity = dict[str, Any]
 """Settings that results depend on, for JSON: what "the same results" means."""
@@ -31,17 +26,8 @@ Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 def npz(arrays: Arrays) -> Callable[[BinaryIO], None]:
-    """What writes `arrays` as a .npz file, as NumPy does but with the mark of a file of ours."""
-
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
-                told = zipfile.ZipInfo(f"{name}.npy")
-                told.extra = struct.pack("<HH", EXTRA, len(ours.MARK)) + ours.MARK.encode()
-                with archive.open(told, "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
-
-    return write
+    """What writes `arrays` as a .npz file of ours."""
+    return lambda file: ours.write_npz(file, arrays)
 
 
 def marked(page: str) -> str:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sde_lib.base import Number, Time
-from sde_lib.guidance import weight_within
+from sde_lib.guidance import mixed, weight_within
 from sde_lib.pytree import pytree
 from sde_lib.score import Condition, Score, Wrapped
 
@@ -39,5 +39,5 @@ class Autoguidance(Wrapped):
         """The guided predictions, both models being given the condition."""
         weight = weight_within(self, x, t, self.weight, self.least, self.most)
         both = (model.predict(x, t, condition) for model in (self.score, self.guide))
-        x0, noise = (good + (weight - 1) * (good - bad) for good, bad in zip(*both, strict=True))
+        x0, noise = (mixed(weight, good, bad) for good, bad in zip(*both, strict=True))
         return x0, noise

@@ -173,10 +173,10 @@ def _classifier_free(config: Section) -> Guidance:
             f"sampling.guidance={c.guidance} needs a model of classes: set "
             "model.num_classes, and model.label_dropout to train it, or leave guidance at 1"
         )
-    if c.guidance_min >= c.guidance_max:
-        raise ValueError("sampling.guidance_min must be below sampling.guidance_max")
     if c.guidance == 1:
         return Conditional
+    if c.guidance_min >= c.guidance_max:
+        raise ValueError("sampling.guidance_min must be below sampling.guidance_max")
     # As arrays, so that other numbers are no other program.
     numbers = [jnp.asarray(v, jnp.float32) for v in (c.guidance, c.guidance_min, c.guidance_max)]
 

@@ -68,11 +68,11 @@ class ClassifierFree(Wrapped):
         )
         weight = weight_within(self, x, t, self.weight, self.least, self.most)
         with_c, without = zip(*(jnp.split(both, 2) for both in found), strict=True)
-        x0, noise = (_mixed(weight, a, b) for a, b in zip(with_c, without, strict=True))
+        x0, noise = (mixed(weight, a, b) for a, b in zip(with_c, without, strict=True))
         return x0, noise
 
 
-def _mixed(weight: Array, a: Float[Array, "b *d"], b: Float[Array, "b *d"]) -> Array:
+def mixed(weight: Array, a: Float[Array, "b *d"], b: Float[Array, "b *d"]) -> Array:
     """a + (weight - 1) (a - b); a and b themselves at 1 and 0, where 0 times infinity is none."""
     between = a + (weight - 1) * (a - b)
     return jnp.where(weight == 1, a, jnp.where(weight == 0, b, between))

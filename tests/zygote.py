@@ -187,6 +187,35 @@ EVENTS = {
 }
 
 
+def _hold_to_what_is_listed(mode: str, experiment: Any) -> Any:
+    """A check, for when the mode is done, that it read nothing that is not listed."""
+    from modes import reading
+
+    record = experiment.config.record
+    before = set(record.names)
+
+    def check() -> None:
+        late = {name for name in record.names - before if not reading.is_listed(name, mode)}
+        if late:
+            raise AssertionError(f"--mode {mode} reads {sorted(late)}, which READS does not list")
+
+    return check
+
+
+def _watch_reads() -> list[Any]:
+    """Checks to call when a run is done."""
+    from modes import reading
+
+    checks, refuse = [], reading.check
+
+    def wrapped(mode: str, experiment: Any, given: Any) -> None:
+        refuse(mode, experiment, given)
+        checks.append(_hold_to_what_is_listed(mode, experiment))
+
+    reading.check = wrapped
+    return checks
+
+
 def _child(run: Run, stdout: int, stderr: int) -> NoReturn:
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
@@ -203,7 +232,10 @@ def _child(run: Run, stdout: int, stderr: int) -> NoReturn:
 
         sys.argv = [*run.arguments, run.arguments[run.arguments.index("--workdir") + 1]]
         EVENTS[run.event](run.step)
+        checks = _watch_reads()
         code = main.main(run.arguments)
+        for check in checks:
+            check()
     except BaseException:
         traceback.print_exc()
     finally:

@@ -60,6 +60,7 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sampling.ode_solver": (INTEGRATORS,),
     "sampling.ode_clock": (CLOCKS,),
     "sampling.step_control": (named.STEP_CONTROLS,),
+    "sampling.guidance_kind": (sde_lib.GUIDANCE,),
     "sampling.norm": (named.NORMS,),
     "sampling.grid": (named.GRIDS,),
 }

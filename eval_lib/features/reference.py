@@ -137,6 +137,8 @@ def _kept(path: Path, info: dict[str, Any]) -> FeatureSet | None:
     """The statistics that an earlier run made for `info`; None if there are none that are whole."""
     if not ours.is_ours(path):
         return None
+    if not ours.is_ours(path):
+        return None
     try:
         found = statistics.read(path)
     except (ValueError, OSError):
@@ -158,7 +160,7 @@ def read(path: Path, extractor: Extractor) -> Reference:
     features = found.features
     info = found.info or {
         "extractor": "the file does not say",
-        "dataset": path.name,
+        "dataset": plain(path.name),
         "count": features.moments.count or (None if features.pool is None else len(features.pool)),
         "sha256": found.sha256,
     }

@@ -21,6 +21,8 @@ NAMES = ("mu", "sigma", "mu_s", "sigma_s", "pool", "pool_3", "logits", "labels",
 ROUND_OFF = 1e-5
 """Part of the trace by which a covariance may be asymmetric, or its eigenvalues below zero: sums in
 float32 bring some 1e-6 of it."""
+LONGEST = 500
+"""Characters of a text in info that a report repeats."""
 LARGEST = 1e30
 """Of any number: squares of larger ones go beyond what sums of them can hold."""
 
@@ -60,9 +62,11 @@ def _info(arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
         info = parse_json(str(arrays["info"]))
     except UntrustedError as error:
         raise ValueError(f"info: {error}") from error
-    extractor, count = info.get("extractor"), info.get("count")
-    if not isinstance(extractor, str) or not extractor:
-        raise ValueError(f"info must say its extractor, a text, it says {shown(extractor)}")
+    for name in ("extractor", "dataset"):
+        told = info.get(name)
+        if not isinstance(told, str) or not told.isprintable() or not 0 < len(told) <= LONGEST:
+            raise ValueError(f"info must say its {name}, a line of text, it says {shown(told)}")
+    count = info.get("count")
     if type(count) is not int or not 0 < count < 1 << 53:
         raise ValueError(f"info must say its count of images, 1 or more, it says {shown(count)}")
     return info
@@ -83,6 +87,8 @@ def _features(arrays: Mapping[str, np.ndarray], count: int | None) -> FeatureSet
         )
     if pool is not None and pool.shape[1] != moments.mean.size:
         raise ValueError(f"pool has {pool.shape[1]} features and mu {moments.mean.size}: damaged")
+    if pool is not None and count is not None and len(pool) > count:
+        raise ValueError(f"pool is of {len(pool)} images and the count {count}: damaged")
     logits, labels = _rows(arrays, "logits"), arrays.get("labels")
     if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
         raise ValueError(f"labels must be integers [n], they are {_outline(labels)}")

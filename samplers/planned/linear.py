@@ -158,8 +158,9 @@ def _check_finite(table: Mapping[str, Float[np.ndarray, "r ..."]]) -> None:
     lost = np.flatnonzero(~np.all(finite, axis=0))
     if len(lost):
         raise ValueError(
-            f"this predictor has no finite step from t = {table['t'][lost[0]]:.4g} on this grid, "
-            "at one of whose ends alpha or sigma may be 0: let it end earlier (sampling.eps)"
+            "the weights of this predictor are not finite in its step from "
+            f"t = {table['t'][lost[0]]:.4g}: where alpha or sigma is 0, let the grid end earlier "
+            "(sampling.eps)"
         )
 
 

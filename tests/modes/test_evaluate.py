@@ -468,7 +468,7 @@ def test_files_that_are_no_samples_or_statistics_are_said_to_be_so(tmp_path, cap
         ({"eval__samples": tmp_path / "levels.npz"}, "the data has 17 levels"),
         ({"eval__samples": tmp_path / "large.npz"}, "[n, 8, 8, 1]"),
         ({"eval__reference": tmp_path / "other.npz"}, "must have mu [d] and sigma [d, d]"),
-        ({"eval__reference": tmp_path / "damaged.npz"}, "cut off, or no zip"),
+        ({"eval__reference": tmp_path / "damaged.npz"}, "damaged or cut off"),
         ({"eval__reference": tmp_path / "wide.npz"}, "is of 7 features"),
     ):
         samples = {"eval__samples": tmp_path / "levels.npz"} if len(settings) == 0 else {}

@@ -160,6 +160,7 @@ def test_likelihoods_are_of_the_guided_model_and_count_its_network_evaluations(r
     code, out, _ = run("likelihood", **settings, **guided)
     assert code == 0
     assert "they are now in" in out  # a guided model is another
+    assert "of the guided model" in out
     rows, report = read(run.folder / "likelihood")
     assert (plain["guidance"], plain["evaluations"], report["evaluations"]) == (None, 4, 8)
     assert report["guidance"]["guidance"] == 3
