@@ -9,7 +9,6 @@ run at each of `eval.sampler_nfe` evaluations per image; one that says itself ho
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, astuple, dataclass
@@ -29,8 +28,8 @@ from modes.experiment import Experiment
 from modes.generate import STATED, make_generator
 from modes.trained import load_score
 from runtime_lib import data_record
-from runtime_lib.files import Content, atomic_write, atomic_write_json
-from runtime_lib.results import fits, load_npz, marked, npz, publish, read_json
+from runtime_lib.files import Content
+from runtime_lib.results import Arrays, Identity, keep, marked, publish, recall
 from sde_lib import ModelScore
 
 SHOWN = 16
@@ -121,34 +120,15 @@ def _draw(
     return images, float(evaluations.mean()), speed
 
 
-class Cells:
-    """Finished cells in a folder, one file each; they survive a kill."""
+def _recalled(path: Path, identity: Identity) -> tuple[Cell, np.ndarray] | None:
+    """The cell of `path` and its images, if it was finished under the same identity."""
+    found = recall(path, identity, {"samples": (None,) * 4})
+    cell = None if found is None else _as_cell(found[0].get("cell"))
+    return None if found is None or cell is None else (cell, found[1]["samples"])
 
-    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        self.folder, self.identity = folder, json.loads(json.dumps(identity))
 
-    def _paths(self, entry: Entry, budget: int) -> tuple[Path, Path]:
-        slug = "".join(c if c.isalnum() else "_" for c in entry.name) + f"_{budget}"
-        return self.folder / f"{slug}.json", self.folder / f"{slug}.npz"
-
-    def _own(self, entry: Entry) -> dict[str, Any]:
-        sampling = entry.config.sampling.to_dict()
-        return {**self.identity, "sampling": json.loads(json.dumps(sampling))}
-
-    def get(self, entry: Entry, budget: int) -> tuple[Cell, np.ndarray] | None:
-        """The cell and its images, if it was finished under the same identity."""
-        table, images = self._paths(entry, budget)
-        stored, arrays = read_json(table), load_npz(images)
-        if stored is None or arrays is None or stored.get("identity") != self._own(entry):
-            return None
-        cell, there = _as_cell(stored.get("cell")), fits(arrays, {"samples": (None,) * 4})
-        return (cell, arrays["samples"]) if cell and there else None
-
-    def put(self, entry: Entry, cell: Cell, images: np.ndarray) -> None:
-        """Keep a finished cell; its table is written last."""
-        table, file = self._paths(entry, cell.budget)
-        atomic_write(file, npz({"samples": images.astype(np.float16), **STATED}))
-        atomic_write_json(table, {"identity": self._own(entry), "cell": asdict(cell)})
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)
 
 
 def _as_cell(told: Any) -> Cell | None:
@@ -178,8 +158,8 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         "num_samples": config.eval.num_samples,
         "distance": "frechet in principal components, 2",
     }
-    cells = Cells(folder / "comparison" / "cells", identity)
-    cells.folder.mkdir(parents=True, exist_ok=True)
+    cells = folder / "comparison" / "cells"
+    cells.mkdir(parents=True, exist_ok=True)
     count = config.eval.num_samples
     log(f"comparing samplers on step {step}: {len(plans)} cells of {count} images")
     done: list[tuple[Cell, np.ndarray]] = []
@@ -188,13 +168,16 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         if plan is None:
             log(f"{entry.name}: {budget} evaluations are too few")
             continue
-        found = cells.get(entry, budget)
+        path = cells / f"{_slug(entry.name)}_{budget}.json"
+        own = {**identity, "sampling": entry.config.sampling.to_dict()}
+        found = _recalled(path, own)
         if found is None:
             batch = min(config.sampling.batch_size, count)
             images, nfe, speed = _draw(plan, score, count, batch)
             cell = Cell(entry.name, budget, nfe, distance(images), speed)
             found = cell, images
-            cells.put(entry, *found)
+            half: Arrays = {"samples": images.astype(np.float16), **STATED}
+            keep(path, own, {"cell": asdict(cell)}, half)
         log(f"{found[0].sampler}: {found[0].nfe:g} evaluations, distance {found[0].distance:.3f}")
         done.append((found[0], found[1][:SHOWN].astype(np.float32)))
     _write(folder / "comparison", identity, floor, done, log)
