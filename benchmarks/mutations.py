@@ -151,7 +151,9 @@ def rebuilt(inner: Callable[[str], Mutation]) -> Mutation:
             for k, (name, content) in enumerate(entries):
                 wanted = k == chosen or name.endswith("data.pkl")
                 changed = inner(name)(random, content) if wanted else content
-                archive.writestr(_renamed(random, name), changed)
+                info = zipfile.ZipInfo(_renamed(random, name))  # of no date: the same each time
+                info.compress_type = method
+                archive.writestr(info, changed)
         return file.getvalue()
 
     return change

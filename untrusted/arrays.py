@@ -187,7 +187,7 @@ def _parsed(text: bytes) -> tuple[np.dtype, tuple[int, ...], bool]:
         not isinstance(shape, tuple)
         or len(shape) > limits.ARRAY_DIMENSIONS
         or not all(type(n) is int and n >= 0 for n in shape)
-        or math.prod(max(n, 1) for n in shape) > limits.WEIGHT_BYTES
+        or math.prod(max(n, 1) for n in shape) > limits.ARRAY_NUMBERS
         or type(fortran) is not bool
     ):
         raise UntrustedError(f"an array has the shape {shown(shape)}: damaged or forged")

@@ -37,6 +37,8 @@ MAPPED_BYTES = 64 * MIB
 """Numbers of a .npy from which on they stay in the file and are read as they are looked at."""
 ARRAY_HEADER_BYTES = 10_000
 """The text before an array's numbers that says its type and shape; NumPy's own limit."""
+ARRAY_NUMBERS = 1 << 44
+"""Of an array; a million colour pictures of 1,024 x 1,024 have 2^42 of them."""
 ARRAY_DIMENSIONS = 32
 """Of any array or tensor; NumPy's own limit was 32 for two decades, and pictures have 4."""
 
@@ -75,8 +77,10 @@ NAME_CHARACTERS = 1_000
 """Of the name of a tensor, or a key of a container; the longest published has 100."""
 NOISE_LEVELS = 100_000
 """Of a model; the largest published has 2,000."""
-WEIGHT_BYTES = 64 * GIB
-"""What a file of weights claims at most; the largest score_sde checkpoint has 1 GiB."""
+NETWORK_BLOCKS = 64
+"""Residual blocks on the way down of a U-Net; the deepest published has 32. It is traced."""
+VIT_BLOCKS, VIT_WIDTH = 40, 1536
+"""Of a vision transformer that features are taken from: those of DINOv2's largest."""
 
 # Pictures ---------------------------------------------------------------------------------------
 

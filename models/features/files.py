@@ -14,7 +14,7 @@ from models.pretrained.base import MismatchError, Place, Shape, Weights, as_para
 from models.pretrained.files import torch_files
 from models.pretrained.files.safetensors_file import read_tensors
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
-from untrusted import UntrustedError, open_regular, plain, read_arrays
+from untrusted import UntrustedError, limits, open_regular, plain, read_arrays
 
 
 def read(path: Path | str) -> tuple[Weights, str]:
@@ -26,6 +26,11 @@ def read(path: Path | str) -> tuple[Weights, str]:
     """
     path = Path(path)
     weights = READERS.get(path.suffix, _read_torch)(path)
+    if len(weights) > limits.TENSORS:
+        raise PretrainedError(
+            f"{plain(path.name)} has {len(weights):,} tensors, must have at most "
+            f"{limits.TENSORS:,}: refused"
+        )
     with open_regular(path, named=True) as file:
         return weights, hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -12,7 +12,7 @@ import sde_lib
 from configs import schema
 from models.pretrained.base import Checkpoint
 from models.pretrained.files.tensors import PretrainedError
-from untrusted import plain, shown
+from untrusted import limits, plain, shown
 
 COMPARED = ("model.", "sde.", "training.continuous", "data.image_size", "data.num_channels",
             "data.centered")  # fmt: skip
@@ -122,6 +122,23 @@ def config_of(checkpoint: Checkpoint) -> ConfigDict:
     config = _with(config, _implied(checkpoint, config.data.image_size))
     schema.check(config)
     weights = checkpoint.ema if checkpoint.raw is None else checkpoint.raw
-    if config.model.num_res_blocks * len(config.model.ch_mult) > len(weights or ()):
-        raise PretrainedError("the file speaks of more blocks than it has tensors: forged")
+    if "model.num_res_blocks" in checkpoint.settings:
+        _check_blocks(config.model.num_res_blocks, len(config.model.ch_mult), len(weights or ()))
     return config
+
+
+def _check_blocks(per_level: int, levels: int, tensors: int) -> None:
+    """Raises PretrainedError for a U-Net that would take long to trace, before it is.
+
+    Every residual block has two convolutions and two normalizations of two tensors each.
+    """
+    down, all_blocks = per_level * levels, (2 * per_level + 1) * levels + 2
+    if down > limits.NETWORK_BLOCKS:
+        raise PretrainedError(
+            f"the file speaks of {down:,} residual blocks on the way down, must have at most "
+            f"{limits.NETWORK_BLOCKS}: give --config if that is true"
+        )
+    if 8 * all_blocks > tensors:
+        raise PretrainedError(
+            f"the file speaks of {all_blocks:,} residual blocks and has {tensors:,} tensors: forged"
+        )

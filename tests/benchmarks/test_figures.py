@@ -59,7 +59,7 @@ def test_layouts_say_what_is_whose():
     assert scaling.batch_size("weak", 8, Layout(2, 3)) == 48
     assert scaling.batch_size("strong", 8, Layout(2, 3)) == 8
     assert scaling.environment(Layout(2, 3), 1, True) == {"CUDA_VISIBLE_DEVICES": "3,4,5"}
-    assert "count=3" in scaling.environment(Layout(2, 3), 1, False)["XLA_FLAGS"]
+    assert scaling.environment(Layout(2, 3), 1, False)["JAX_NUM_CPU_DEVICES"] == "3"
     assert scaling.arguments(ONE, 0, 1) == []
 
 
