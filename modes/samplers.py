@@ -39,7 +39,7 @@ REFERENCE = 5000
 
 
 @dataclass(frozen=True)
-class Entry:
+class Candidate:
     """A sampler of the table: what the user wrote, and the config that it means."""
 
     name: str
@@ -53,7 +53,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Outcome:
     """One sampler at one budget (0: its own length): evaluations per image, distance, speed."""
 
     sampler: str
@@ -63,7 +63,7 @@ class Cell:
     images_per_second: float | None
 
 
-def entries(config: ConfigDict) -> list[Entry]:
+def entries(config: ConfigDict) -> list[Candidate]:
     """What `eval.samplers` asks for. Raises ValueError for what cannot be understood."""
     found = [_entry(config, text) for text in config.eval.samplers.split(";") if text.strip()]
     if not found:
@@ -71,7 +71,7 @@ def entries(config: ConfigDict) -> list[Entry]:
     return found
 
 
-def _entry(config: ConfigDict, text: str) -> Entry:
+def _entry(config: ConfigDict, text: str) -> Candidate:
     predictor, *others = text.split()
     pairs = [other.partition("=") for other in others]
     if wrong := [key for key, equals, _ in pairs if not equals]:
@@ -83,14 +83,14 @@ def _entry(config: ConfigDict, text: str) -> Entry:
     settings = {"sampling.predictor": predictor}
     settings |= {f"sampling.{key}": value for key, _, value in pairs}
     command_line.override(own, settings)
-    return Entry(" ".join(text.split()), own)
+    return Candidate(" ".join(text.split()), own)
 
 
-def _budgets(entry: Entry, config: ConfigDict) -> tuple[int, ...]:
+def _budgets(entry: Candidate, config: ConfigDict) -> tuple[int, ...]:
     return (0,) if entry.has_own_length else tuple(config.eval.sampler_nfe)
 
 
-def _experiments(config: ConfigDict) -> Iterator[tuple[Entry, int, Experiment | None]]:
+def _experiments(config: ConfigDict) -> Iterator[tuple[Candidate, int, Experiment | None]]:
     """Every cell's experiment, None where the budget is too small for the sampler."""
     for entry in entries(config):
         samplers.build(entry.config.sampling)
@@ -120,7 +120,7 @@ def _draw(
     return images, float(evaluations.mean()), speed
 
 
-def _recalled(path: Path, identity: Identity) -> tuple[Cell, np.ndarray] | None:
+def _recalled(path: Path, identity: Identity) -> tuple[Outcome, np.ndarray] | None:
     """The cell of `path` and its images, if it was finished under the same identity."""
     found = recall(path, identity, {"samples": (None,) * 4})
     cell = None if found is None else _as_cell(found[0].get("cell"))
@@ -131,9 +131,9 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name)
 
 
-def _as_cell(told: Any) -> Cell | None:
+def _as_cell(told: Any) -> Outcome | None:
     try:
-        name, *numbers, speed = astuple(cell := Cell(**told))
+        name, *numbers, speed = astuple(cell := Outcome(**told))
     except TypeError:
         return None
     known = all(isinstance(number, int | float) for number in (*numbers, speed or 0))
@@ -162,7 +162,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     cells.mkdir(parents=True, exist_ok=True)
     count = config.eval.num_samples
     log(f"comparing samplers on step {step}: {len(plans)} cells of {count} images")
-    done: list[tuple[Cell, np.ndarray]] = []
+    done: list[tuple[Outcome, np.ndarray]] = []
     for entry, budget, plan in tqdm(plans, unit="cell", desc="samplers", disable=None):
         entry.config.sampling.nfe = budget
         if plan is None:
@@ -174,7 +174,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         if found is None:
             batch = min(config.sampling.batch_size, count)
             images, nfe, speed = _draw(plan, score, count, batch)
-            cell = Cell(entry.name, budget, nfe, distance(images), speed)
+            cell = Outcome(entry.name, budget, nfe, distance(images), speed)
             found = cell, images
             half: Arrays = {"samples": images.astype(np.float16), **STATED}
             keep(path, own, {"cell": asdict(cell)}, half)
@@ -203,7 +203,7 @@ def _write(
     folder: Path,
     identity: dict[str, Any],
     floor: float,
-    done: list[tuple[Cell, np.ndarray]],
+    done: list[tuple[Outcome, np.ndarray]],
     log: Callable[[str], None],
 ) -> None:
     cells = [cell for cell, _ in done]
@@ -222,12 +222,12 @@ def _write(
     publish(folder, files, "table.json", report, log)
 
 
-def _by_sampler(cells: list[Cell]) -> dict[str, list[Cell]]:
+def _by_sampler(cells: list[Outcome]) -> dict[str, list[Outcome]]:
     groups = itertools.groupby(cells, key=lambda cell: cell.sampler)
     return {name: list(group) for name, group in groups}
 
 
-def _markdown(identity: dict[str, Any], floor: float, cells: list[Cell]) -> str:
+def _markdown(identity: dict[str, Any], floor: float, cells: list[Outcome]) -> str:
     lines = [
         f"Step {identity['step']}, seed {identity['seed']}, {identity['num_samples']} images a "
         "cell. Distance: Frechet, in the training images' principal components; held-out images: "

@@ -28,7 +28,7 @@ from sde_lib import SDE, Score, choose
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
-Moments = tuple[Float[np.ndarray, "*d"], Float[np.ndarray, "*d"]]
+PixelMoments = tuple[Float[np.ndarray, "*d"], Float[np.ndarray, "*d"]]
 """Mean and variance of the data at each coordinate, in the network's range."""
 
 
@@ -133,7 +133,7 @@ class FlowEstimator:
     trace: Trace
     filling: Filling
     eps: Number
-    moments: Moments
+    moments: PixelMoments
     draws: int = static(default=1)
 
     def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
@@ -228,7 +228,7 @@ def _filling(config: Any, sde: SDE, levels: int | None) -> tuple[Filling, Decode
     return Dequantized(bins, law(sigma / (alpha * bins.spacing))), GaussianDecoder()
 
 
-def _flow(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def _flow(config: Any, sde: SDE, levels: int | None, moments: PixelMoments) -> Estimator:
     c = config.eval
     filling, _ = _filling(config, sde, levels)
     if not filling.spread:
@@ -249,13 +249,13 @@ def _one_draw(config: Any) -> None:
         )
 
 
-def _bound(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def _bound(config: Any, sde: SDE, levels: int | None, moments: PixelMoments) -> Estimator:
     _one_draw(config)
     eps = smallest_time(config, sde)
     return BoundEstimator(*_filling(config, sde, levels), eps, config.eval.bound_draws)
 
 
-def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: PixelMoments) -> Estimator:
     _one_draw(config)
     steps, variance = config.eval.bound_steps, config.sampling.ancestral_variance
     choose("sampling.ancestral_variance", variance, VARIANCES)
@@ -271,14 +271,14 @@ def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: Moments)
     return DiscreteBoundEstimator(*_filling(config, sde, levels), times, variance)
 
 
-ESTIMATORS: dict[str, Callable[[Any, SDE, int | None, Moments], Estimator]] = {
+ESTIMATORS: dict[str, Callable[[Any, SDE, int | None, PixelMoments], Estimator]] = {
     "flow": _flow,
     "bound": _bound,
     "discrete_bound": _discrete_bound,
 }
 
 
-def build(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def build(config: Any, sde: SDE, levels: int | None, moments: PixelMoments) -> Estimator:
     """The estimator of a config for data of so many levels (None: continuous).
 
     Raises ValueError, in the user's terms, for names that are not known, and for what the data or

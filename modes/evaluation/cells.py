@@ -23,7 +23,7 @@ from eval_lib.features.reference import Reference
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
 from modes.evaluation import protocol
 from modes.evaluation.draws import Drawn, Draws
-from modes.evaluation.model_metrics import OF_THE_MODEL, Trained
+from modes.evaluation.model_metrics import OF_THE_MODEL, Subject
 from modes.experiment import Experiment
 from modes.generate import make_generator
 from modes.images import of_file
@@ -168,7 +168,7 @@ def _of_model(
     work: Work, score: ModelScore, folder: Path
 ) -> tuple[Numbers, dict[str, list[float]]]:
     """(numbers, curves) of the score itself."""
-    trained = Trained(work.experiment, score, work.splits, folder, work.log)
+    trained = Subject(work.experiment, score, work.splits, folder, work.log)
     numbers: dict[str, float | None] = {}
     curves: dict[str, list[float]] = {}
     for name, metric in OF_THE_MODEL.items():
