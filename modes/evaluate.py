@@ -11,6 +11,7 @@ from configs import schema
 from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
+from modes import sizes
 from modes.evaluation import protocol
 from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
 from modes.evaluation.model_metrics import OF_THE_MODEL
@@ -86,6 +87,7 @@ def _asked(
         drawn = given(config, splits.train.levels, log)
         of_file = {"labelled": drawn.labels is not None, "model": False}
         return lambda work: [given_cell(work, drawn)], of_file
+    sizes.check("eval.num_samples", config.eval.num_samples * config.eval.repeats, config, item=1)
     workdir.check_model(folder, config)
     averages, steps = protocol.averages(config), protocol.steps(config, folder, log)
     models = [(step, *average) for step in steps for average in averages]

@@ -24,6 +24,7 @@ from configs import command_line
 from eval_lib import figures
 from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
+from modes import sizes
 from modes.experiment import Experiment
 from modes.generate import STATED, make_generator
 from modes.trained import load_score
@@ -147,6 +148,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     the same command after a kill goes on where it was.
     """
     config = experiment.config
+    sizes.check("eval.num_samples", config.eval.num_samples, config)
     plans = list(_experiments(config))
     score, step = load_score(experiment, folder, log)
     splits = data_record.load(config, folder, log)

@@ -33,12 +33,15 @@ def _name(config: Section) -> str:
     return PUBLISHED_NAMES.get(config.predictor, config.predictor)
 
 
+def _has_flow(name: str, row: Callable[..., Sampler]) -> bool:
+    return name in DETERMINISTIC or "probability_flow" in parameters(row)
+
+
 def _predictor(config: Section) -> Sampler:
     name = _name(config)
     row = choose("sampling.predictor", name, PREDICTORS)
     if config.probability_flow:
-        have = lambda name, row: name in DETERMINISTIC or "probability_flow" in parameters(row)
-        flows = {name: row for name, row in PREDICTORS.items() if have(name, row)}
+        flows = {name: row for name, row in PREDICTORS.items() if _has_flow(name, row)}
         choose("sampling.predictor with sampling.probability_flow=True", name, flows)
     return made(row, config, predictor=name)
 

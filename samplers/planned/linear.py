@@ -159,8 +159,8 @@ def _check_finite(table: Mapping[str, Float[np.ndarray, "r ..."]]) -> None:
     if len(lost):
         raise ValueError(
             "the weights of this predictor are not finite in its step from "
-            f"t = {table['t'][lost[0]]:.4g}: where alpha or sigma is 0, let the grid end earlier "
-            "(sampling.eps)"
+            f"t = {table['t'][lost[0]]:.4g}: two neighbours of the grid have the same noise level "
+            "there (lower sampling.num_steps), or alpha or sigma is 0 (raise sampling.eps)"
         )
 
 
@@ -187,7 +187,8 @@ class LinearSampler(abc.ABC):
         """The rows, in the precision of `times`."""
         schedule = Schedule(score)
         levels = schedule.at(times)
-        rows = self.rows(schedule, levels)
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused below
+            rows = self.rows(schedule, levels)
         if not self.stochastic and any(row.z or row.rise for row in rows):
             raise TypeError(f"{type(self).__name__} draws noise: it must say `stochastic = True`")
         return tabulate(rows, levels.t[-1], times.dtype)

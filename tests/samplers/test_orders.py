@@ -101,6 +101,7 @@ DETERMINISTIC = {
     **{f"unipc_{k}": UniPC(k) for k in (3, 4)},
     "accelerated_2": Accelerated(2.0),
     "edm_without_churn": Churn(0.0),
+    "stochastic_heun_without_noise": StochasticHeun(0.0),
     "low_order_start_2": AdamsBashforth(2, high_order_start=False),
 }
 DETERMINISTIC |= usual(DETERMINISTIC, stochastic=False)
@@ -260,7 +261,6 @@ EQUAL = {
         AdamsBashforth(2),
         SDEDPMSolverPP(0.0, second="exact"),
     ),
-    "stochastic heun without noise is heun": (StochasticHeun(0.0), RungeKutta("heun")),
     "edm without churn is heun": (Churn(0.0), RungeKutta("heun")),
     "restarts of none are the solver": (Restart(RungeKutta(), times=0), RungeKutta()),
     "restarts of none draw no noise": (Restart(StochasticHeun(), times=0), StochasticHeun()),

@@ -34,11 +34,13 @@ def test_stochastic_heun_is_its_formula_with_one_noise_for_both_slopes() -> None
     found = run(score, StochasticHeun(tau).plan(score, times), state)
     (alpha, sigma), (alpha_s, sigma_s) = sde.marginal(times[0]), sde.marginal(times[1])
     r, r_s, z = sigma / alpha, sigma_s / alpha_s, state.normal()[1]
-    gap, noise = (1 + tau**2) * (r_s - r), tau * jnp.sqrt(r**2 - r_s**2) * z
-    xb, slope = state.x / alpha, score.noise(state.x, times[0])
-    there = alpha_s * (xb + gap * slope + noise)
-    mean = (slope + score.noise(there, times[1])) / 2
-    np.testing.assert_allclose(found, alpha_s * (xb + gap * mean + noise), rtol=1e-10)
+    p = (r_s / r) ** (1 + tau**2)
+    kept = p * state.x / alpha + jnp.sqrt(r_s**2 - p**2 * r**2) * z
+    x0 = score.denoise(state.x, times[0])
+    after = score.denoise(alpha_s * (kept + (1 - p) * x0), times[1])
+    w = 1 + (1 - p) / jnp.log(p)
+    expected = alpha_s * (kept + (1 - p - w) * x0 + w * after)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def weights_of_noise(sampler: samplers.Sampler, times: jax.Array) -> np.ndarray:
@@ -104,7 +106,7 @@ WEAK = {"stochastic_heun": StochasticHeun(), "euler_maruyama": EulerMaruyama(), 
 def test_weak_orders_on_data_that_is_not_gaussian(name: str) -> None:
     errors = [weak_error(WEAK[name], n) for n in (20, 40)]
     order = np.log2(errors[0] / errors[1])
-    # At these numbers of steps orders are still 0.1 off; quadrature leaves errors of 1e-6 of 1e-3.
+    # At these numbers of steps 1.84, 1.06 and 0.93; quadrature leaves errors of 1e-6 of 1e-3.
     assert order == pytest.approx(WEAK[name].order, abs=0.2), errors
 
 
@@ -126,14 +128,16 @@ class Rows(LinearSampler):
     (Row(0.6, eps=1.0, f={1: 1.0}), ValueError, "weighs the f or z of a row that comes after it"),
     (Row(0.6, eps=1.0, f={0: 1.0}, z={0: 1.0}), TypeError, "Rows draws noise: it must say"),
     (Row(0.6, f={0: 1.0}, rise=Rise(0.5, 1.0, 1.0)), TypeError, "Rows draws noise: it must say"),
-    (Row(0.6, x=np.inf), ValueError, r"not finite in its step from t = 0.6: .*\(sampling.eps\)"),
+    (Row(0.6, x=np.inf), ValueError, "not finite in its step from t = 0.6: two"),
 ])  # fmt: skip
 def test_rows_that_cannot_be_are_refused(row, error, message) -> None:
     with pytest.raises(error, match=message):
         Rows((row,)).plan(isotropic(VP()), jnp.asarray([0.6, 0.4]))
 
 
-def test_a_step_to_a_level_without_noise_is_refused_where_it_is_not_defined() -> None:
-    score, times = isotropic(VP()), jnp.asarray([0.6, 0.3, 0.0])
-    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"step from t = 0.3"):
-        samplers.RungeKutta("heun", "data").plan(score, times)
+def test_steps_that_are_not_defined_are_refused() -> None:
+    score = isotropic(VP())
+    with pytest.raises(ValueError, match=r"step from t = 0.3: .*raise sampling.eps"):
+        samplers.RungeKutta("heun", "data").plan(score, jnp.asarray([0.6, 0.3, 0.0]))
+    with pytest.raises(ValueError, match=r"step from t = 0.6: .*lower sampling.num_steps"):
+        StochasticHeun().plan(score, jnp.asarray([0.6, 0.6, 0.3]))

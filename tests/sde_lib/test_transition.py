@@ -95,8 +95,9 @@ def test_a_level_that_float32_rounds_keeps_its_slope() -> None:
 def z_weights(sampler, sde: SDE, t: np.ndarray) -> np.ndarray:
     """Of the noise in a plan that is made in float32."""
     plan = sampler.plan(isotropic(sde), jnp.asarray(t[::-1]))
-    assert plan.rows["z"].dtype == np.float32
-    return np.asarray(plan.rows["z"], np.float64)[::-1]
+    z = plan.program.rows["z"]
+    assert z.dtype == np.float32
+    return np.asarray(z[:, 0], np.float64)[::-1]
 
 
 NOISES = {

@@ -21,6 +21,7 @@ from sde_lib import (
     TimeLabel,
 )
 from sde_lib.parametrization import Continuous
+from sde_lib.tables import made
 from tests.oracles import (
     FURTHER,
     REPEATING,
@@ -93,7 +94,7 @@ def test_log_likelihood_is_that_of_the_closed_form_to_a_millionth_of_a_nat(case)
 def test_every_prediction_gives_the_same_likelihood(name):
     """A network whose output is that of a Gaussian's exact score, in its own terms."""
     sde = VP()
-    prediction = PREDICTIONS[name](type("Section", (), {"sigma_data": 0.5}))
+    prediction = made(PREDICTIONS[name], {"sigma_data": 0.5})
     oracle = isotropic(sde)
 
     def apply(params, x, label, condition=None, dropout_key=None):
