@@ -26,7 +26,7 @@ OWNERS = {
     "tensorflow_datasets": "data_lib", "orbax": "runtime_lib.checkpoints",
 }  # fmt: skip
 """Libraries that one room alone imports."""
-SHARED = ("experiment", "generate", "images", "preflight", "trained")
+SHARED = ("experiment", "generate", "images", "preflight", "sizes", "trained")
 """Modules that every mode may import; a mode imports no other mode."""
 OF_ALL = ("modes.reading",)
 """Modules that speak of all modes, and may import them."""
