@@ -23,6 +23,8 @@ from runtime_lib.results import read_json, same, set_aside
 from sde_lib import choose
 
 REPORT = "report.json"
+DRAWN = ("num_samples", "repeats")
+"""What samples that are given in a file do not depend on."""
 
 
 def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
@@ -34,8 +36,7 @@ def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict
         "reference": work.reference.info,
         "metrics": list(work.metrics),
         "not_computed": dict(skipped),
-        "num_samples": config.eval.num_samples,
-        "repeats": config.eval.repeats,
+        **{name: config.eval[name] for name in DRAWN if not config.eval.samples},
         "quantize": config.eval.quantize,
         "levels": work.levels,
         "eps": config.eval.eps,

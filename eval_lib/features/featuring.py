@@ -110,6 +110,11 @@ def _join(moments: Moments | None, x: np.ndarray) -> Moments:
     return own if moments is None else moments + own
 
 
+def _check_finite(arrays: Arrays, extractor: Extractor) -> None:
+    if lost := [name for name, x in arrays.items() if not np.isfinite(x).all()]:
+        raise ValueError(f"{extractor.identity} gives {lost[0]} features that are not finite")
+
+
 def features_of(
     featurer: Featurer,
     pixels: Shaped[np.ndarray, "n h w c"],
@@ -126,11 +131,15 @@ def features_of(
     total = len(pixels)
     slices = [slice(k, min(k + featurer.size, total)) for k in range(0, total, featurer.size)]
 
+    def checked(rows: slice) -> Arrays:
+        arrays = featurer(pixels[rows])
+        _check_finite(arrays, featurer.extractor)
+        return arrays
+
     def part(rows: slice) -> Part:
         count = rows.stop - rows.start
         shapes = featurer.shapes(pixels.shape[1:], count)
-        name = f"{number + rows.start:08d}_{count}"
-        return Part(name, shapes, lambda: featurer(pixels[rows]))
+        return Part(f"{number + rows.start:08d}_{count}", shapes, lambda: checked(rows))
 
     every = parts.each([part(rows) for rows in slices], what, log)
     return streamed(every, pixels, labels, total)

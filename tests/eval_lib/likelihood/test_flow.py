@@ -256,6 +256,24 @@ def test_prior_mismatch_is_exact_for_independent_gaussians():
     assert float(jnp.abs(found).min()) > 0.1
 
 
+@pytest.mark.parametrize("sde", [VE(0.01, 3.0), VP(), VE()], ids=["ve, far", "vp", "ve"])
+def test_prior_mismatch_is_exact_for_correlated_gaussians(sde):
+    """In float32 too, to the digits of z^2, whose parts cancel where prior and law nearly agree."""
+    score = correlated(sde)
+    t = jnp.asarray(float(sde.T))
+    z = sde.alpha(t) * score.sample(jax.random.key(0), 4) + sde.sigma(t)
+    law = score.mean, score.variances, score.basis
+    found = prior_mismatch(sde, z, *law)
+    expected = sde.prior_log_prob(z) - score.log_prob(z, jnp.ones(4))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-13)
+    with jax.enable_x64(False):
+        single = [jnp.asarray(np.asarray(x), jnp.float32) for x in (z, *law)]
+        rough = prior_mismatch(sde, *single)
+    assert rough.dtype == jnp.float32
+    # sigma(T) of VP differs from 1 by 2e-5, of which float32 keeps 3e-3.
+    np.testing.assert_allclose(rough, expected, rtol=5e-3, atol=1e-6)
+
+
 def test_interpolation_goes_along_the_great_circle():
     a, b = jnp.asarray([[3.0, 0.0]]), jnp.asarray([[0.0, 2.0]])
     part = jnp.asarray([0.0, 1 / 3, 1.0])
