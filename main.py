@@ -18,9 +18,10 @@ Many processes are one run when each is given --coordinator, --num_processes and
 --distributed where a cluster tells them (docs/scaling.md).
 
 Every setting can be given as --config.section.key=value; configs/schema.py lists them all.
-Exit codes: 0 done, 2 bad input (one line says what; with SCORE_SDE_TRACEBACK=1 in the
-environment, a traceback says where), 3 another process of the run is gone, 130 and 143 stopped by
-Ctrl-C and SIGTERM.
+--config FILE.py and FILE.py:FUNCTION run what is in those files: of a stranger's, read them first.
+Exit codes: 0 done, 1 a fault of this program (its traceback is in a file, which is named), 2 bad
+input (one line says what; with SCORE_SDE_TRACEBACK=1 in the environment, a traceback says where),
+3 another process of the run is gone, 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -28,25 +29,30 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import io
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from configs import command_line
+from configs.recorded import Recorded
 from runtime_lib.start.compiled import keep_compiled_programs
 from runtime_lib.start.cpu_devices import use_cpu_devices
 from runtime_lib.start.malloc import restart_with_malloc_kept
 
 
 class Asked(NamedTuple):
-    """What the command line says beside the mode; `config` may be None in --mode import only.
+    """What the command line says; `config` may be None in --mode import only.
 
     `settings` are the texts of those that are given one by one; a config has them already.
     """
 
+    mode: str
     config: Any
     settings: dict[str, str]
     workdir: Path
@@ -62,9 +68,12 @@ def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
 
     def run(asked: Asked) -> int:
         from modes.experiment import Experiment
+        from modes.reading import check
 
         mode = getattr(importlib.import_module(module), function)
-        return mode(Experiment.of(asked.config), asked.workdir)
+        experiment = Experiment.of(asked.config)
+        check(asked.mode, experiment, asked.settings)
+        return mode(experiment, asked.workdir)
 
     return run
 
@@ -81,6 +90,7 @@ def _import(asked: Asked) -> int:
 def _export(asked: Asked) -> int:
     from modes.experiment import Experiment
     from modes.export import LAYOUTS, export
+    from modes.reading import check
 
     if not asked.export_to:
         raise ValueError("--export_to must be given: the file or directory to write")
@@ -88,8 +98,9 @@ def _export(asked: Asked) -> int:
         raise ValueError(
             f"--export_as must be one of {', '.join(LAYOUTS)}, got {asked.export_as!r}"
         )
-    target = Path(asked.export_to)
-    return export(Experiment.of(asked.config), asked.workdir, target, asked.export_as)
+    experiment = Experiment.of(asked.config)
+    check(asked.mode, experiment, asked.settings)
+    return export(experiment, asked.workdir, Path(asked.export_to), asked.export_as)
 
 
 MODES: dict[str, Callable[[Asked], int]] = {
@@ -113,8 +124,8 @@ ALONE = ("import", "export")
 """Modes of one process."""
 
 
-def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
-    """The mode and what is asked of it; ValueError for anything that cannot be understood."""
+def _parse(arguments: Sequence[str]) -> Asked:
+    """A mode and what is asked of it; ValueError for anything that cannot be understood."""
     arguments, settings = command_line.split(arguments)
     raw = argparse.RawDescriptionHelpFormatter
     parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
@@ -139,10 +150,26 @@ def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
             raise ValueError(f"--{name} must be given: see --help")
     if given.mode not in MODES:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
+    _check_workdir(given.workdir)
     others = (getattr(given, name) or "" for name in OWNERS)
-    return given.mode, Asked(
-        _config(given.config, settings), settings, Path(given.workdir), *others, _peers(given)
+    return Asked(
+        given.mode,
+        _config(given.config, settings),
+        settings,
+        Path(given.workdir),
+        *others,
+        _peers(given),
     )
+
+
+def _check_workdir(path: str) -> None:
+    """ValueError for a name that the library which writes checkpoints cannot be given."""
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"--workdir must be a path in UTF-8, got {path!r}: rename that folder, or give another"
+        ) from error
 
 
 def _peers(given: Any) -> tuple[str | None, int | None, int | None] | None:
@@ -166,7 +193,7 @@ def _meet(peers: tuple[str | None, int | None, int | None]) -> None:
 def _config(argument: str | None, settings: dict[str, str]) -> Any:
     if argument is None:
         return None
-    config = command_line.load(argument, settings)
+    config = Recorded.of(command_line.load(argument, settings))
     if "jax" not in sys.modules:  # else it is too late
         use_cpu_devices(config)
         keep_compiled_programs(config.compiled)
@@ -200,7 +227,25 @@ def _one_line(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return where + plain_reason(error)
     # Everything after the first line is for developers.
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return command_line.first_line(error) or type(error).__name__
+
+
+def _say(line: str) -> None:
+    """One line on stderr, whatever names of strangers' are in it."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print("".join(shown), file=sys.stderr)
+
+
+def _report(error: Exception) -> None:
+    """Name a fault that nobody foresaw, and keep its traceback where it can be found."""
+    kind = type(error).__name__
+    told = "".join(traceback.format_exception(error))
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="score_sde-", suffix=".txt", delete=False, errors="backslashreplace"
+    ) as file:
+        file.write(told)
+    _say(f"error: {kind}: {_one_line(error)}: a fault of this program, please report it with "
+         f"{file.name}, which has the traceback")  # fmt: skip
 
 
 def _is_loss(error: Exception) -> bool:
@@ -212,28 +257,38 @@ def _is_loss(error: Exception) -> bool:
 def main(arguments: Sequence[str]) -> int:
     """Parse, dispatch, and turn errors of the user's making into one line and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name need not be text that can be printed
+            stream.reconfigure(errors="backslashreplace")
     expected: tuple[type[Exception], ...] = (ValueError, OSError)
     asked = None
     try:
-        mode, asked = _parse(arguments)
+        asked = _parse(arguments)
         if asked.peers:
             _meet(asked.peers)
         expected = _user_errors()
-        return MODES[mode](asked)
+        return MODES[asked.mode](asked)
     except Exception as error:
         if asked and asked.peers and _is_loss(error):
             reason = _one_line(error)[:100]
-            print(f"error: another process of this run is gone ({reason}): start all of them "
-                  "again with the same commands", file=sys.stderr)  # fmt: skip
+            _say(f"error: another process of this run is gone ({reason}): start all of them "
+                 "again with the same commands")  # fmt: skip
             return 3
-        told = isinstance(error, expected) or _out_of_memory(error)
-        if not told or os.environ.get("SCORE_SDE_TRACEBACK"):
+        if os.environ.get("SCORE_SDE_TRACEBACK"):
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        return 2
+        if isinstance(error, expected) or _out_of_memory(error):
+            _say(f"error: {_one_line(error)}")
+            return 2
+        _report(error)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def use_any_output() -> None:
+    """Into a file or a pipe, too, say a line at once, whatever bytes the names in it have."""
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def leave(code: int) -> NoReturn:
@@ -249,6 +304,5 @@ if __name__ == "__main__":
     restart_with_malloc_kept()
     # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
-    # Into a file or a pipe, too, a line is there as soon as it is said.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    use_any_output()
     leave(main(sys.argv[1:]))

@@ -2,7 +2,8 @@
 
     --config configs/vp_cifar.py:deep --config.training.batch_size=64 --config.model.ch_mult=1,2,2
 
-Settings are read by the types of their defaults in `schema`.
+Settings are read by the types of their defaults in `schema`. A config file is a program, and to
+load it is to run it: read a stranger's first.
 """
 
 import argparse
@@ -15,8 +16,11 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from configs import schema
+from untrusted import plain, shown
 
 PREFIX = "--config."
+LONGEST_PATH, LONGEST_REASON = 200, 300
+"""Characters of a path, and of what a user's program says, that a message repeats."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,7 +47,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         name, equals, text = argument.removeprefix(PREFIX).partition("=")
         value = text if equals else next(rest, None)
         if value is None:
-            raise ValueError(f"{argument} must be followed by a value")
+            raise ValueError(f"{plain(argument)} must be followed by a value")
         settings[name] = value
     return others, settings
 
@@ -52,39 +56,56 @@ def load(argument: str, settings: dict[str, str]) -> ConfigDict:
     """The config of `path` or `path:argument`, with `settings` (texts by name) put in.
 
     Raises ValueError, in the user's terms, for a file that gives no config and for settings that
-    do not exist or are of another type.
+    do not exist, are of another type or break their rule.
     """
     path, colon, variant = argument.partition(":")
     config = _run(Path(path), [variant] if colon else [])
-    schema.check(config)
     override(config, settings)
     return config
 
 
 def override(config: ConfigDict, settings: dict[str, str]) -> None:
-    """Put `settings` (texts by name) into a config. Raises ValueError as `load`."""
+    """Put `settings` (texts by name) into a config, and check it. Raises ValueError as `load`."""
     for name, text in settings.items():
         section, _, key = name.rpartition(".")
         (config[section] if section else config)[key] = parse(name, text)
+    schema.check(config)
 
 
 def _run(path: Path, arguments: list[str]) -> ConfigDict:
+    told = plain(str(path), LONGEST_PATH)
     if not path.is_file():
-        raise ValueError(f"--config must be a config file, there is no {path}")
+        wrong = f"{told} is none" if path.exists() else f"there is no {told}"
+        raise ValueError(f"--config must be a config file, {wrong}")
     try:
         get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
             raise ValueError("it has no function get_config")
         config = get_config(*arguments)
-    except Exception as error:  # it is the user's program, which may do anything
-        told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"--config {path} gives no config: {told}") from error
-    if not isinstance(config, ConfigDict):
-        raise ValueError(
-            f"--config {path} gives no config: get_config must return a ConfigDict, "
-            f"got {type(config).__name__}"
-        )
+        if not isinstance(config, ConfigDict):
+            raise ValueError(f"get_config must return a ConfigDict, got {type(config).__name__}")
+        schema.check(config)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # it is the user's program, which may do anything, leave too
+        raise ValueError(f"--config {told} gives no config: {reason(error)}") from error
     return config
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without all that is for developers; it may be one of a user's own."""
+    try:
+        return next(iter(str(error).strip().splitlines()), "")
+    except Exception:
+        return ""
+
+
+def reason(error: BaseException) -> str:
+    """Why a user's program failed, in one line."""
+    told = first_line(error)
+    if not isinstance(error, ValueError) or not told:
+        told = f"{type(error).__name__}: {told}"
+    return plain(told, LONGEST_REASON)
 
 
 def parse(name: str, text: str) -> Any:
@@ -94,8 +115,8 @@ def parse(name: str, text: str) -> Any:
     words, read = _READERS[kind]
     try:
         return read(text)
-    except (ValueError, SyntaxError, KeyError, TypeError) as error:
-        raise ValueError(f"{name} must be {words}, got {text!r}") from error
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{name} must be {words}, got {shown(text)}") from error
 
 
 def _tuple(text: str) -> tuple[int | float, ...]:

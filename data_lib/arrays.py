@@ -1,105 +1,173 @@
-"""A dataset in one .npy or .npz file."""
+"""A dataset in one .npy or .npz file; the one way in which a user's arrays become images."""
 
-import zipfile
+import dataclasses
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
 
+from data_lib import levels, members
 from data_lib.base import Images, Log, Splits, hold_out
 from data_lib.config import DataConfig
+from data_lib.levels import Stated
+from data_lib.members import Members
+from untrusted import ONLY, plain, read_arrays, read_headers
 
-IMAGE_KEYS = ("images", "x", "arr_0", "samples")
+RANGE = "range"
+"""An array of a .npz file that states what is black and what is white."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds, and what the user should be told of it."""
+
+    train: Images
+    test: Images | None
+    said: tuple[str, ...]
 
 
 def load(config: DataConfig, log: Log) -> Splits:
-    """The images in the file data.data_dir.
+    """The images in the file data.data_dir, by the names in `members`.
 
-    .npy: the images. .npz: the images under 'images', 'x', 'arr_0' or 'samples', classes under
-    'labels' if there are any, a held-out set under 'test_images' and 'test_labels' if there is
-    one; else data.test_fraction of the images is held out (see `hold_out`).
-
-    Images are [N, H, W, C] or [N, H, W], uint8 (256 levels) or float in [0, 1] (continuous).
-    Pickled objects are refused. Raises ValueError naming the file and what is wrong with it.
+    If the file has no held-out images, some of it are held out (see `base.hold_out`).
+    Raises ValueError naming the file and what is wrong with it.
     """
     path = config.require_path()
-    arrays = read(path)
-    train, test = unpack(arrays, path)
-    if test is None:
-        return hold_out(train, config.test_fraction, path.name)
-    return Splits(train, test, path.name)
+    found = read(path, "data.data_dir", Stated(config.range, "data.range"))
+    for line in found.said:
+        log(line)
+    name = plain(path.name, 200)
+    if found.test is None:
+        return hold_out(found.train, config.test_fraction, name)
+    return Splits(_hashed(found.train), _hashed(found.test), name)
 
 
-def read(path: Path, setting: str = "data.data_dir") -> dict[str, np.ndarray]:
-    """All arrays of the file by name; those of a .npy file under 'images'.
+def _hashed(images: Images) -> Images:
+    return dataclasses.replace(images, digests=images.content())
 
-    Raises ValueError, naming the setting that gave the path, for what cannot be read.
+
+def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> Contents:
+    """The images, labels and, unless not `held_out`, held-out images of a .npy or .npz file.
+
+    Images are [n, h, w, c] or [n, h, w], of the types that `levels.unit` takes. Arrays that are
+    not needed are not read. Raises ValueError, naming `setting`, which gave the path, or
+    `stated.setting`, for what cannot be read or understood.
     """
     try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return {"images": content}
-            return {key: content[key] for key in content.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        shapes = {name: header.shape for name, header in read_headers(path, named=True).items()}
+        found = members.find(shapes)
+        if not held_out:
+            found = dataclasses.replace(found, test_images=None, test_labels=None, parts=())
+        wanted = {found.images, found.labels, found.test_images, found.test_labels, RANGE}
+        arrays = read_arrays(path, [name for name in wanted if name in shapes], named=True)
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"{setting} must be a .npy or .npz file without pickled objects, "
-            f"{path} cannot be read: {reason}"
+            f"{_shown(path)} cannot be read: {_reason(error)}"
         ) from error
-
-
-def unpack(arrays: dict[str, np.ndarray], path: Path) -> tuple[Images, Images | None]:
-    """Training images and, if the file has them, held-out images."""
-    key = next((k for k in IMAGE_KEYS if k in arrays), None)
-    if key is None:
+    if found.images is None:
         raise ValueError(
-            f"{path} must have its images under one of {', '.join(IMAGE_KEYS)}, "
-            f"it has {', '.join(arrays) or 'nothing'}"
+            f"{setting}={_shown(path)} must have its images under one of "
+            f"{', '.join(members.IMAGES)}, it has {_listed(shapes) or 'nothing'}"
         )
-    train = _images(arrays[key], arrays.get("labels"), f"{path}[{key}]")
-    if "test_images" not in arrays:
-        return train, None
-    test = _images(arrays["test_images"], arrays.get("test_labels"), f"{path}[test_images]")
-    if (train.levels, train.labels is None) != (test.levels, test.labels is None):
-        raise ValueError(f"{path} must have training and test images of one type, both labelled")
-    return train, test
+    what = f"{setting}={_shown(path)}"
+    return _contents(what, arrays, shapes, found, _stated(what, arrays, stated))
 
 
-def _images(pixels: np.ndarray, labels: np.ndarray | None, what: str) -> Images:
+def _shown(path: Path) -> str:
+    return plain(os.fspath(path), 200)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _listed(names: Collection[str]) -> str:
+    few = [plain(name) for name in list(names)[:8]]
+    return ", ".join(few) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _stated(what: str, arrays: dict[str, np.ndarray], stated: Stated) -> Stated:
+    """With the range that the file states, unless the user does."""
+    told = arrays.get(RANGE)
+    says = told is not None and told.shape == (2,) and told.dtype.kind in "iuf"
+    if stated.range is not None or told is None or not says:
+        return stated
+    setting = f"{what}[{RANGE}]"
+    values = tuple(told.tolist())
+    return dataclasses.replace(stated, range=levels.check_range(values, setting), setting=setting)
+
+
+def _contents(
+    what: str,
+    arrays: dict[str, np.ndarray],
+    shapes: dict[str, tuple[int, ...]],
+    found: Members,
+    stated: Stated,
+) -> Contents:
+    assert found.images is not None
+    train, test = _images(arrays, found.images, found.labels, what, stated), None
+    if found.test_images:
+        # The training images have shown which range is meant.
+        sure = dataclasses.replace(stated, doubt=False)
+        test = _images(arrays, found.test_images, found.test_labels, what, sure)
+    if not found.labels:
+        why = f"{what} has no labels: none of {', '.join(members.LABELS)} is among its arrays, "
+        why += _listed(shapes) if set(shapes) != {ONLY} else "of which a .npy file has one"
+        train = dataclasses.replace(train, unlabelled=why)
+    if test is not None:
+        train, test = _alike(train, test, found, what)
+    left = [name for name in shapes if name not in arrays]
+    said = [f"{what}: {_listed(left)} not used"] if left else []
+    said += [train.unlabelled] if found.labels and train.labels is None else []
+    if len(found.parts) > 1:
+        said.append(f"{what}: {found.parts[0]} is held out, {found.parts[1]} is left alone")
+    return Contents(train, test, tuple(said))
+
+
+def _alike(train: Images, test: Images, found: Members, what: str) -> tuple[Images, Images]:
+    """Both with labels or both without; ValueError for values of two kinds."""
+    if train.levels != test.levels:
+        raise ValueError(f"{what} must have training and test images of one type")
+    if train.labels is not None and test.labels is not None:
+        return train, test
+    why = train.unlabelled or test.unlabelled or f"{what}[{found.test_images}] has no labels"
+    lose = lambda images: dataclasses.replace(images, labels=None, unlabelled=why)
+    return lose(train), lose(test)
+
+
+def _images(
+    arrays: dict[str, np.ndarray], key: str, labels: str | None, file: str, stated: Stated
+) -> Images:
+    pixels, what = arrays[key], file if key == ONLY else f"{file}[{plain(key)}]"
     if pixels.ndim == 3:
         pixels = pixels[..., None]
     if pixels.ndim != 4 or not pixels.size:
         raise ValueError(f"{what} must have shape [N, H, W, C] or [N, H, W], got {pixels.shape}")
-    return Images(
-        _pixels(pixels, what), checked_labels(labels, len(pixels), what), _levels(pixels, what)
-    )
-
-
-def _levels(pixels: np.ndarray, what: str) -> int | None:
-    if pixels.dtype != np.uint8 and not np.issubdtype(pixels.dtype, np.floating):
-        raise ValueError(f"{what} must be uint8 or float in [0, 1], got {pixels.dtype}")
-    return 256 if pixels.dtype == np.uint8 else None
-
-
-def _pixels(pixels: np.ndarray, what: str) -> Shaped[np.ndarray, "n h w c"]:
-    if _levels(pixels, what):
-        return pixels
-    low, high = pixels.min(), pixels.max()
-    if not (low >= 0 and high <= 1):  # also false for NaN
-        raise ValueError(
-            f"{what} must lie in [0, 1] without NaN, values run from {low:g} to {high:g}: "
-            "scale it, or store uint8"
-        )
-    return pixels.astype(np.float32)
-
-
-def checked_labels(labels: np.ndarray | None, count: int, what: str) -> np.ndarray | None:
-    """Classes as int32; ValueError unless there is one integer for each of `count` images."""
+    values, known = levels.unit(pixels, what, stated)
     if labels is None:
-        return None
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"labels of {what} must be {count} integers, got {labels.dtype} of shape {labels.shape}"
-        )
-    return labels.astype(np.int32)
+        return Images(values, None, known)
+    classes, why = _classes(arrays[labels], len(pixels), f"{file}[{plain(labels)}]")
+    if why and labels != "arr_1" and _misses_some(arrays[labels], len(pixels)):
+        raise ValueError(why)
+    return Images(values, classes, known, unlabelled=why)
+
+
+def _misses_some(labels: np.ndarray, count: int) -> bool:
+    return labels.dtype.kind in "iu" and labels.ndim > 0 and len(labels) != count
+
+
+def _classes(labels: np.ndarray, count: int, what: str) -> tuple[np.ndarray | None, str]:
+    """(classes as int32, ''), or (None, why they are none)."""
+    flat = labels.reshape(count) if labels.shape == (count, 1) else labels
+    whole = flat.dtype.kind in "biu"
+    if flat.dtype.kind == "f":
+        whole = bool((np.isfinite(flat) & (flat == np.rint(flat))).all())
+    if flat.shape == (count,) and whole and np.abs(flat.astype(float)).max() < 2**31:
+        return flat.astype(np.int32), ""
+    told = f"{labels.dtype} of shape {labels.shape}"
+    return None, f"{what} must be {count} integers to be labels, got {told}"

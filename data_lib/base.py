@@ -1,39 +1,53 @@
-"""What every source returns, and the held-out split of a dataset that has none."""
+"""What every source returns, and the held-out part of a dataset that has none of its own."""
 
+import dataclasses
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Int, Shaped, UInt64
+
+from data_lib import digests
 
 Log = Callable[[str], None]
-
-# A constant of the split, on purpose not the training seed: another seed must not
-# move held-out images into the training set.
-_SPLIT_SEED = 0
+_BLOCK = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """A whole split in memory.
 
-    pixels: uint8 in 0..levels-1, or float32 in [0, 1] where `levels` is None (continuous).
+    pixels: integers in 0..levels-1 (uint8, or uint16 above 256 levels), or float32 in [0, 1] where
+        `levels` is None (continuous).
     labels: int32 classes, or None.
     levels: number of grey levels per channel: 256, 17 for the digits, or None.
+    digests: a hash of each image's content where it was stored; None: its pixels are hashed.
+    unlabelled: why there are no labels, for the user; '' where nothing is to be said.
     """
 
     pixels: Shaped[np.ndarray, "n h w c"]
     labels: Int[np.ndarray, " n"] | None
     levels: int | None
+    digests: UInt64[np.ndarray, " n"] | None = None
+    unlabelled: str = ""
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def take(self, indices: Int[np.ndarray, " m"] | slice) -> "Images":
         """The images at `indices`, in that order."""
-        labels = None if self.labels is None else self.labels[indices]
-        return Images(self.pixels[indices], labels, self.levels)
+        return self._with(self.pixels[indices], indices)
+
+    def _with(self, pixels: np.ndarray, indices: Int[np.ndarray, " m"] | slice) -> "Images":
+        pick = lambda rows: None if rows is None else rows[indices]
+        labels, hashes = pick(self.labels), pick(self.digests)
+        return dataclasses.replace(self, pixels=pixels, labels=labels, digests=hashes)
+
+    def content(self) -> UInt64[np.ndarray, " n"]:
+        """A hash of each image: `digests`, or of its pixels."""
+        return digests.of_rows(self.pixels) if self.digests is None else self.digests
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +57,17 @@ class Splits:
     train: Images
     test: Images
     name: str
+
+
+def fingerprint(images: Images) -> str:
+    """SHA-256 of the pixels, their shape and type, the levels and the labels."""
+    pixels, labels = images.pixels, images.labels
+    kind = pixels.shape, pixels.dtype.str, images.levels, labels is not None
+    digest = hashlib.sha256(repr(kind).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    if labels is not None:
+        digest.update(np.ascontiguousarray(labels, np.int32).data)
+    return digest.hexdigest()
 
 
 def patient(log: Log, seconds: float = 10.0) -> Log:
@@ -59,22 +84,50 @@ def patient(log: Log, seconds: float = 10.0) -> Log:
 
 
 def hold_out(images: Images, fraction: float, name: str) -> Splits:
-    """The splits of a dataset that has one set of images, as `held_out` draws them."""
-    train, test = held_out(len(images), fraction)
-    return Splits(images.take(train), images.take(test), name)
+    """The splits of a dataset that has one set of images, as `held_out` tells them apart.
+
+    The pixels are put into another order where they are, unless they cannot be written to: there
+    may be no room for them twice.
+    """
+    images = dataclasses.replace(images, digests=images.content())
+    train, test = held_out(images.digests, fraction)  # type: ignore[arg-type]
+    pixels = images.pixels
+    if not pixels.flags.writeable:
+        return Splits(images.take(train), images.take(test), name)
+    _put_last(pixels, train, test)
+    parts = pixels[: len(train)], pixels[len(train) :]
+    return Splits(images._with(parts[0], train), images._with(parts[1], test), name)
 
 
-def held_out(count: int, fraction: float) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]:
-    """Indices to train on and to hold out: m = round(fraction * count), at least one.
+def _put_last(
+    rows: Shaped[np.ndarray, "n *shape"], first: Int[np.ndarray, " k"], last: Int[np.ndarray, " m"]
+) -> None:
+    """Rows `first`, then rows `last`, which together are all; both ascend."""
+    moved = rows[last]
+    for start in range(0, len(first), _BLOCK):  # never over one that is still to be moved
+        block = first[start : start + _BLOCK]
+        rows[start : start + len(block)] = rows[block]
+    rows[len(first) :] = moved
 
-    Both are in order and depend on the arguments only: a fixed permutation is cut, so classes
-    that lie in a row are mixed and the split is the same in every run.
+
+def held_out(
+    of: int | UInt64[np.ndarray, " n"], fraction: float
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]:
+    """Indices to train on and to hold out, both ascending, of images with such hashes.
+
+    An image is held out if its hash, as a part of 2^64, is below `fraction`: what others there are
+    does not matter, a copy goes where the image is, and the size of the part is binomial. Where
+    all would fall on one side, the least hash is held out, or the largest is trained on.
+    of: the hashes; or how many images, where each is known by its number.
     Raises ValueError where nothing would be left to train on.
     """
-    size = max(1, round(fraction * count))
-    if size >= count:
+    hashes = digests.of_rows(np.arange(of)) if isinstance(of, int) else of
+    if len(hashes) < 2:
         raise ValueError(
-            f"data.test_fraction must leave images to train on, got {fraction} of {count} images"
+            f"data.test_fraction must leave images to train on, got {fraction} of {len(hashes)} "
+            "images"
         )
-    order = np.random.default_rng(_SPLIT_SEED).permutation(count)
+    below = int((hashes < np.uint64(int(fraction * 2.0**64))).sum())
+    size = min(max(below, 1), len(hashes) - 1)
+    order = np.argsort(hashes, kind="stable")
     return np.sort(order[size:]), np.sort(order[:size])

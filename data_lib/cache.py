@@ -1,19 +1,22 @@
 """Decoded pictures kept in one .npz file, so that they are decoded once.
 
-The file has the layout that `arrays` reads, and beside it a key that says from what it was made.
-Its checksums are the CRC-32 that the zip format keeps for every array; they are checked when it
-is read. A stale or damaged file is made anew.
+Beside the pictures, their labels and their hashes, the file has a key that says from what it was
+made. Its checksums are the CRC-32 that the zip format keeps for every array; they are checked when
+it is read. A stale or damaged file is made anew.
 """
 
 import os
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from data_lib import arrays
 from data_lib.base import Images, Log, Splits
+from untrusted import ours, plain, read_arrays
+
+_FORMAT = 2
+"""Of the file; another one is stale."""
+_LEVELS = 256
 
 
 def cached(path: Path, key: str, build: Callable[[], Splits], log: Log) -> Splits:
@@ -21,6 +24,7 @@ def cached(path: Path, key: str, build: Callable[[], Splits], log: Log) -> Split
 
     Not being able to write, for want of room or of rights, is told and does no harm.
     """
+    key = f"{_FORMAT} {key}"
     splits = _read(path, key, log)
     if splits is None:
         splits = build()
@@ -32,37 +36,52 @@ def _read(path: Path, key: str, log: Log) -> Splits | None:
     if not path.exists():
         return None
     try:
-        content = arrays.read(path)
-        if content.pop("key").item() != key:
+        if read_arrays(path, ["key"])["key"].item() != key:
             return None
-        name = content.pop("name").item()
-        train, test = arrays.unpack(content, path)
-    except (ValueError, KeyError):
+        content = read_arrays(path)
+        train, test = _images(content, ""), _images(content, "test_")
+        return Splits(train, test, plain(content["name"].item()))
+    except (OSError, ValueError, KeyError):
         log(f"the decoded pictures in {path} are damaged and are made anew")
         return None
-    return None if test is None else Splits(train, test, name)
+
+
+def _images(content: Mapping[str, np.ndarray], prefix: str) -> Images:
+    """ValueError or KeyError for what `_arrays` did not make."""
+    pixels, labels = content[f"{prefix}images"], content.get(f"{prefix}labels")
+    digests = content.get(f"{prefix}digests")
+    expected = [(labels, np.int32), (digests, np.uint64)]
+    found = [(array, kind) for array, kind in expected if array is not None]
+    if pixels.dtype != np.uint8 or pixels.ndim != 4:
+        raise ValueError("its pictures are none")
+    if any(array.dtype != kind or array.shape != pixels.shape[:1] for array, kind in found):
+        raise ValueError("its labels or hashes are none")
+    return Images(pixels, labels, _LEVELS, digests, plain(content["unlabelled"].item(), 400))
 
 
 def _write(path: Path, key: str, splits: Splits, log: Log) -> None:
     content = {"key": np.array(key), "name": np.array(splits.name)}
+    content["unlabelled"] = np.array(splits.train.unlabelled)
     content |= _arrays("", splits.train) | _arrays("test_", splits.test)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, content)
+        _write_atomically(path, content, log)
     except OSError as error:
         log(f"decoded pictures are not kept for the next start: {error}")
 
 
-def _write_atomically(path: Path, content: dict[str, np.ndarray]) -> None:
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+def _write_atomically(path: Path, content: dict[str, np.ndarray], log: Log) -> None:
+    part = ours.temporary(path)
+    handle = ours.create(part)
     try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **content)  # type: ignore[arg-type]
+        with os.fdopen(handle, "w+b") as file:
+            ours.write_npz(file, content)
+        ours.make_way(path, log)
         os.replace(part, path)
     finally:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _arrays(prefix: str, images: Images) -> dict[str, np.ndarray]:
-    labels = {} if images.labels is None else {f"{prefix}labels": images.labels}
-    return {f"{prefix}images": images.pixels} | labels
+    found = {"images": images.pixels, "labels": images.labels, "digests": images.digests}
+    return {f"{prefix}{name}": array for name, array in found.items() if array is not None}

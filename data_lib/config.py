@@ -1,12 +1,11 @@
 """The `data` section of a config, read once and checked."""
 
 import dataclasses
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_lib.levels import Range, check_range, text
 from data_lib.pictures import FILTERS
 
 
@@ -17,6 +16,7 @@ class DataConfig:
     dataset: 'digits', 'tfds', 'folder', 'array', or a score_sde name such as 'CIFAR10'.
     image_size: height and width in pixels; pictures are cropped and resized to it.
     num_channels: 1 (grey) or 3 (RGB).
+    range: values of black and white in files; None (in the section: ()): as their types say.
     uniform_dequantization: only checked here (continuous data cannot be dequantized).
     data_dir: directory of tensorflow-datasets ('' for its own default), folder of pictures, or
         .npy/.npz file.
@@ -31,6 +31,7 @@ class DataConfig:
     dataset: str
     image_size: int
     num_channels: int
+    range: Range | None = None
     uniform_dequantization: bool = False
     data_dir: str = ""
     tfds_name: str = ""
@@ -49,14 +50,17 @@ class DataConfig:
         values: dict[str, Any] = {f.name: getattr(section, f.name, f.default) for f in fields}
         for key, value in values.items():
             _check_type(key, value, _TYPES[key])
-        config = cls(**values)
+        config = cls(**values | {"range": check_range(values["range"] or (), "data.range")})
         _check_range(config)
         return config
 
     @property
     def path(self) -> Path:
-        """`data_dir` with the home directory filled in."""
-        return Path(self.data_dir).expanduser()
+        """`data_dir` with the home directory filled in; ValueError for that of nobody."""
+        try:
+            return Path(self.data_dir).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"data.data_dir must exist, got {self.data_dir!r}") from error
 
     @property
     def form(self) -> str:
@@ -64,6 +68,7 @@ class DataConfig:
         parts = [f"{self.image_size}x{self.image_size}x{self.num_channels}"]
         parts += [f"crop{self.crop}"] if self.crop else []
         parts += [self.filter] if self.filter != "bilinear" else []
+        parts += [f"range{text(self.range).replace(',', '_')}"] if self.range else []
         return "-".join(parts)
 
     def require_path(self) -> Path:
@@ -79,6 +84,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "dataset": (str,),
     "image_size": (int,),
     "num_channels": (int,),
+    "range": (tuple, list, type(None)),
     "uniform_dequantization": (bool,),
     "data_dir": (str,),
     "tfds_name": (str,),
@@ -105,10 +111,3 @@ def _check_range(config: DataConfig) -> None:
         raise ValueError(f"data.crop must be zero or positive, got {config.crop}")
     if config.filter not in FILTERS:
         raise ValueError(f"data.filter must be {' or '.join(FILTERS)}, got {config.filter!r}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """' (nearest: x)' for the known name most like `name` in any case, else nothing."""
-    by_lower = {other.lower(): other for other in known}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" (nearest: {by_lower[matches[0]]})" if matches else ""

@@ -1,6 +1,7 @@
 """One file from the network, checked against its published SHA-256."""
 
 import fcntl
+import glob
 import hashlib
 import http.client
 import os
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_lib.base import Log, patient
+from untrusted import ours
 
 _CHUNK = 2**20
 _TIMEOUT_SECONDS = 60
@@ -55,7 +57,7 @@ def _checked(archive: Archive, path: Path) -> Path:
 
 
 def _download(archive: Archive, path: Path, log: Log) -> Path:
-    part = path.with_name(path.name + ".part")
+    part = _begun(path) or ours.temporary(path)
     log(f"downloading {archive.url} to {path}")
     by_hand = f"put {archive.name} into {path.parent.parent} by hand"
     try:
@@ -65,13 +67,19 @@ def _download(archive: Archive, path: Path, log: Log) -> Path:
             f"{archive.url} could not be downloaded ({e}): run again to go on, or {by_hand}"
         ) from e
     if (found := _sha256(part)) != archive.sha256:
-        part.unlink()
+        ours.remove(part)
         raise ValueError(
             f"{archive.url} must have the published sha256 {archive.sha256}, what came has "
             f"{found} and is deleted: try again, or {by_hand}"
         )
-    os.replace(part, path)
+    ours.put_new(part, path)
     return path
+
+
+def _begun(path: Path) -> Path | None:
+    """What an earlier download of the file has brought, if there was one."""
+    found = path.parent.glob(f".{glob.escape(path.name)}.*.tmp")
+    return next((part for part in sorted(found) if ours.is_temporary(part)), None)
 
 
 def _sha256(path: Path) -> str:
@@ -105,6 +113,7 @@ def _fetch(url: str, part: Path, log: Log) -> None:
 def lock(path: Path) -> Iterator[None]:
     """Processes with the same `path` take turns; the end of a process, too, frees the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o666), "r") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,110 +1,118 @@
 """A folder of pictures."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Int32, UInt8, UInt64
 
-from data_lib.base import Images, Log, Splits, held_out, patient
+from data_lib import digests
+from data_lib.base import Images, Log, Splits, hold_out, patient
 from data_lib.cache import cached
 from data_lib.config import DataConfig
-from data_lib.pictures import fit
+from data_lib.layout import Layout, arrange
+from data_lib.levels import Stated, check_bytes
+from data_lib.pictures import WHITE, Depth, fit
+from data_lib.tree import SUFFIXES, Picture, shown
+from untrusted import UntrustedError
+from untrusted.pictures import open_picture
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+__all__ = ["SUFFIXES", "load"]
+
 _CACHE = ".decoded"  # hidden, so that it is not searched for pictures
 
 
-@dataclass(frozen=True)
-class _Picture:
-    path: Path
-    class_name: str  # the outermost sub-folder, '' outside of any
-
-
 def load(config: DataConfig, log: Log) -> Splits:
-    """All pictures under the folder data.data_dir, in the order of their names.
+    """All pictures under the folder data.data_dir, as `layout` says, in the order of their names.
 
-    Where it has the sub-folders `train` and `test`, these are the splits; else
-    data.test_fraction of the pictures is held out (see `base.held_out`). If every picture lies
-    in a sub-folder (of its split), the sub-folders' names in order are the classes. Hidden files
-    and folders are passed over, and so is what has no picture's suffix. Pictures are made to fit
-    by `pictures.fit`.
+    Without a folder of held-out pictures, data.test_fraction of them are held out by a hash of
+    their files (see `base.hold_out`). Pictures are made to fit by `pictures.fit`.
 
-    Raises ValueError for a missing or empty folder and for pictures that cannot be decoded.
+    Raises ValueError for a missing or empty folder, one that is laid out in no way or in two, and
+    for pictures that cannot be decoded or whose values may mean this or that.
     """
     root = config.require_path()
     if not root.is_dir():
-        raise ValueError(f"data.data_dir must be a folder of pictures, got the file {root}")
-    train, test = _divide(root, config.test_fraction)
+        raise ValueError(f"data.data_dir must be a folder of pictures, got the file {shown(root)}")
+    layout = arrange(root)
+    for line in layout.said:
+        log(line)
 
     def decode() -> Splits:
-        return _decode(train, test, root.name, config, log)
+        return _decode(layout, shown(root.name), config, log)
 
     if not config.cache:
         return decode()
-    key = _fingerprint(root, train, test)
+    key = _fingerprint(layout, config.test_fraction)
     return cached(root / _CACHE / f"{config.form}.npz", key, decode, log)
 
 
-def _divide(root: Path, test_fraction: float) -> tuple[list[_Picture], list[_Picture]]:
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        return _find(root / "train"), _find(root / "test")
-    pictures = _find(root)
-    train, test = held_out(len(pictures), test_fraction)
-    return [pictures[i] for i in train], [pictures[i] for i in test]
-
-
-def _find(root: Path) -> list[_Picture]:
-    inner = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    found = [
-        _Picture(root / path, path.parts[0] if len(path.parts) > 1 else "")
-        for path in inner
-        if path.suffix.lower() in SUFFIXES and not any(part[0] == "." for part in path.parts)
-    ]
-    if not found:
-        raise ValueError(
-            f"data.data_dir must have pictures ({', '.join(sorted(SUFFIXES))}), {root} has none"
-        )
-    return found
-
-
-def _decode(
-    train: Sequence[_Picture], test: Sequence[_Picture], name: str, config: DataConfig, log: Log
-) -> Splits:
-    pictures = [*train, *test]
-    pixels = _pixels([picture.path for picture in pictures], config, log)
-    names = [picture.class_name for picture in pictures]
-    labels = np.unique(names, return_inverse=True)[1].astype(np.int32) if all(names) else None
-    images, cut = Images(pixels, labels, 256), len(train)
+def _decode(layout: Layout, name: str, config: DataConfig, log: Log) -> Splits:
+    pictures = [*layout.train, *(layout.test or ())]
+    decoded = _pixels([picture.path for picture in pictures], config, log)
+    labels = _labels(pictures, layout.classes)
+    images = Images(decoded.pixels, labels, 256, decoded.digests, layout.unlabelled)
+    if layout.test is None:
+        return hold_out(images, config.test_fraction, name)
+    cut = len(layout.train)
     return Splits(images.take(slice(None, cut)), images.take(slice(cut, None)), name)
 
 
-def _pixels(
-    paths: Sequence[Path], config: DataConfig, log: Log
-) -> UInt8[np.ndarray, "n size size channels"]:
-    shape = (len(paths), config.image_size, config.image_size, config.num_channels)
-    log(f"decoding {len(paths)} pictures into {np.prod(shape) / 2**20:.0f} MiB of memory")
-    pixels = np.empty(shape, np.uint8)
+def _labels(pictures: Sequence[Picture], classes: Sequence[str]) -> Int32[np.ndarray, " n"] | None:
+    if not classes:
+        return None
+    number = {name: label for label, name in enumerate(classes)}
+    return np.asarray([number[picture.folders[0]] for picture in pictures], np.int32)
 
+
+def _fingerprint(layout: Layout, test_fraction: float) -> str:
+    digest = hashlib.sha256(repr(("held out by hash", test_fraction)).encode())
+    for split, pictures in (("train", layout.train), ("test", layout.test or ())):
+        for picture in pictures:
+            digest.update(f"{split} {picture.size} {picture.modified} ".encode())
+            digest.update(os.fsencode(picture.inner) + b"\0")
+    return digest.hexdigest()
+
+
+# Decoding -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """Pictures made to fit, the hashes of their files, and what their files say of their values."""
+
+    pixels: UInt8[np.ndarray, "n size size channels"]
+    digests: UInt64[np.ndarray, " n"]
+    depths: list[Depth]
+    highest: list[float]
+    moving: list[bool]
+
+    @classmethod
+    def room(cls, count: int, size: int, channels: int) -> "_Decoded":
+        pixels, hashes = (
+            np.empty((count, size, size, channels), np.uint8),
+            np.empty(count, np.uint64),
+        )
+        return cls(pixels, hashes, [Depth.KNOWN] * count, [0.0] * count, [False] * count)
+
+
+def _pixels(paths: Sequence[Path], config: DataConfig, log: Log) -> _Decoded:
+    made = _Decoded.room(len(paths), config.image_size, config.num_channels)
+    log(f"decoding {len(paths)} pictures into {made.pixels.nbytes / 2**20:.0f} MiB of memory")
     tell = patient(log)
 
     def decode(index: int) -> str | None:
         tell(f"decoded {index} of {len(paths)} pictures")
         try:
-            with Image.open(paths[index]) as image:
-                pixels[index] = fit(
-                    image,
-                    config.image_size,
-                    config.num_channels,
-                    crop=config.crop,
-                    filter=config.filter,
-                )
+            _decode_one(paths[index], index, made, config)
+        except UntrustedError as error:
+            return str(error)
         except Exception as error:  # a decoder fed with damaged bytes may raise anything
-            return f"{paths[index]}: {_reason(error)}"
+            return f"{shown(paths[index])}: {str(error) or type(error).__name__}"
         return None
 
     with ThreadPoolExecutor() as pool:
@@ -112,19 +120,43 @@ def _pixels(
     if broken:
         others = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise ValueError(f"data.data_dir must have sound pictures, broken{others}: {broken[0]}")
-    return pixels
+    if config.range is None:
+        _check_values(made, paths, config)
+    if count := sum(made.moving):
+        log(f"took the first frame of {count:,} pictures that have several")
+    return made
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture"
-    return str(error) or type(error).__name__
+def _decode_one(path: Path, index: int, made: _Decoded, config: DataConfig) -> None:
+    made.digests[index] = digests.of_file(path)
+    with open_picture(path, named=True) as image:
+        depth = made.depths[index] = Depth.of(image)
+        made.moving[index] = getattr(image, "is_animated", False)
+        if depth in (Depth.SHORT, Depth.FLOAT):
+            made.highest[index] = image.getextrema()[1]  # type: ignore[assignment]
+        made.pixels[index] = fit(
+            image,
+            config.image_size,
+            config.num_channels,
+            crop=config.crop,
+            filter=config.filter,
+            range=config.range,
+        )
 
 
-def _fingerprint(root: Path, train: Sequence[_Picture], test: Sequence[_Picture]) -> str:
-    digest = hashlib.sha256()
-    for split, pictures in (("train", train), ("test", test)):
-        for picture in pictures:
-            status, inner = picture.path.stat(), picture.path.relative_to(root)
-            digest.update(f"{split} {inner} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+def _check_values(made: _Decoded, paths: Sequence[Path], config: DataConfig) -> None:
+    """ValueError for pictures that leave the brighter half of their files' range unused."""
+    stated = Stated(None, "data.range")
+    for depth in (Depth.SHORT, Depth.FLOAT):
+        of = [index for index, found in enumerate(made.depths) if found is depth]
+        top, white = max((made.highest[index] for index in of), default=0), WHITE[depth]
+        if 0 < top < white / 2:
+            likely = 2 ** int(top).bit_length() - 1 if depth is Depth.SHORT else float(f"{top:.3g}")
+            raise ValueError(
+                f"{shown(paths[of[0]])} and its like may not have {white:g} for white, no value is "
+                f"above {top:.6g}: " + stated.ask((0, likely), (0, white))
+            )
+    of_bytes = np.asarray([found is Depth.BYTES for found in made.depths])
+    if of_bytes.any():
+        what = f"the pictures in {shown(config.path)}"
+        check_bytes(made.pixels[of_bytes] if not of_bytes.all() else made.pixels, what, stated)

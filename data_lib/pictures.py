@@ -1,8 +1,17 @@
-"""From a Pillow image of any size and mode to the array of a config."""
+"""From a Pillow image of any size and mode to the array of a config.
+
+What the numbers of a picture mean, its file says for one bit, palettes and colours, and for grey of
+8 or 16 bits; TIFF's integers of 32 bits and floats have no convention, so that data.range must say
+it unless floats lie in [0, 1].
+"""
+
+from enum import Enum, auto
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps
+
+from data_lib.levels import Range, text
 
 _MODES = {1: "L", 3: "RGB"}
 _WHITE = (255, 255, 255, 255)
@@ -11,19 +20,60 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 """Of resizing, by data.filter; Pillow widens each when it shrinks a picture (antialiasing)."""
 
 
+class Depth(Enum):
+    """How a picture stores its values."""
+
+    KNOWN = auto()
+    """One bit, or a palette: no other range can be meant."""
+    BYTES = auto()
+    SHORT = auto()
+    """Grey of 16 bits."""
+    LONG = auto()
+    """Integers of 32 bits, of which nothing says what is white."""
+    FLOAT = auto()
+
+    @classmethod
+    def of(cls, image: Image.Image) -> "Depth":
+        """Of a picture as it was opened."""
+        if image.mode == "I" and image.format in _WIDENED:
+            return cls.SHORT
+        return _DEPTHS.get(image.mode, cls.BYTES)
+
+
+WHITE: dict[Depth, float] = {Depth.BYTES: 255, Depth.SHORT: 65535, Depth.FLOAT: 1}
+"""White, where a type says it; black is 0."""
+_DEPTHS = {
+    **dict.fromkeys(("1", "P", "PA"), Depth.KNOWN),
+    **dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N"), Depth.SHORT),
+    "I": Depth.LONG,
+    "F": Depth.FLOAT,
+}
+_WIDENED = ("PPM", "PNG")
+"""Formats whose 16 bits Pillow gives, or gave, as integers of 32."""
+
+
 def fit(
-    image: Image.Image, size: int, channels: int, *, crop: int = 0, filter: str = "bilinear"
+    image: Image.Image,
+    size: int,
+    channels: int,
+    *,
+    crop: int = 0,
+    filter: str = "bilinear",
+    range: Range | None = None,
 ) -> UInt8[np.ndarray, "size size channels"]:
     """Grey (1 channel) or RGB (3), its central square of side `crop`, resized to `size`.
 
     crop: in pixels of the picture; 0 for the largest square, whose side is the shorter one's.
     filter: a name in `FILTERS`.
+    range: black and white among its values; None: as its `Depth` says.
 
-    EXIF rotation is applied; transparent pixels are laid over white; 16-bit grey loses its low
-    byte. A picture whose square fits already is not changed. Raises ValueError for a picture
-    smaller than the crop.
+    EXIF rotation is applied; transparent pixels are laid over white; of more than 256 levels the
+    high byte is taken. A picture whose square fits already is not changed. Raises ValueError for a
+    picture smaller than the crop, and for values that are outside of their range or need one.
     """
-    image = _to_mode(ImageOps.exif_transpose(image), _MODES[channels])
+    depth = Depth.of(image)
+    image = _to_bytes(ImageOps.exif_transpose(image), depth, range)
+    image = _to_mode(image, _MODES[channels])
     image = _central_square(image, crop or min(image.size))
     if image.size != (size, size):
         image = image.resize((size, size), FILTERS[filter])
@@ -35,9 +85,60 @@ def from_array(pixels: UInt8[np.ndarray, "h w c"]) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
+# Values to bytes ----------------------------------------------------------------------------------
+
+
+def _to_bytes(image: Image.Image, depth: Depth, range: Range | None) -> Image.Image:
+    """With its values spread over 0..255."""
+    if depth is Depth.KNOWN or (depth is Depth.BYTES and range in (None, (0, 255))):
+        return image
+    if depth is Depth.BYTES and image.mode not in _ALPHA:
+        raise ValueError(f"data.range is for grey and RGB pictures, it is {image.mode}")
+    if image.has_transparency_data and image.mode in _ALPHA:
+        image = image.convert(_ALPHA[image.mode])
+    values = np.asarray(image)
+    if not image.mode.endswith("A"):
+        return Image.fromarray(_spread(values, _range(values, depth, range)))
+    colours, alpha = values[..., :-1], values[..., -1:]
+    spread = _spread(colours, _range(colours, depth, range))
+    return Image.fromarray(np.concatenate([spread, alpha], axis=2))
+
+
+_ALPHA = {"L": "LA", "LA": "LA", "RGB": "RGBA", "RGBA": "RGBA"}
+"""Modes whose bytes can be of another range, and the same with transparency."""
+
+
+def _range(values: Shaped[np.ndarray, "..."], depth: Depth, stated: Range | None) -> Range:
+    """The range to take; ValueError unless the values are within it."""
+    least, most = values.min().item(), values.max().item()
+    run = f"values run from {least:.12g} to {most:.12g}"
+    white = WHITE.get(depth)
+    if stated and depth is not Depth.FLOAT and white and stated[1] > white:
+        raise ValueError(f"data.range={text(stated)} is beyond its type, whose white is {white}")
+    if not stated and white is None:
+        raise ValueError(f"of 32-bit integers nothing says what is white, {run}: set "
+                         "data.range=0,65535 or what they are")  # fmt: skip
+    range = stated or (0, white or 0)
+    if not (range[0] <= least and most <= range[1]):  # also for NaN
+        told = f"data.range={text(range)}, {run}" if stated else (
+            f"{text(range)}, {run}: set data.range=0,255 or what they are")  # fmt: skip
+        raise ValueError(f"its values must lie in {told}")
+    return range
+
+
+def _spread(values: Shaped[np.ndarray, "*shape"], range: Range) -> UInt8[np.ndarray, "*shape"]:
+    """0..255: the high byte of integers of more than 256 levels, else the nearest."""
+    black, white = range
+    levels = white - black + 1
+    if values.dtype.kind != "f" and levels > 256:
+        return np.floor((values.astype(float) - black) * (256 / levels)).astype(np.uint8)
+    return np.rint((values.astype(float) - black) * (255 / (white - black))).astype(np.uint8)
+
+
+# Geometry -----------------------------------------------------------------------------------------
+
+
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from configs.names import did_you_mean
 from data_lib.base import Images, Log, Splits, hold_out, patient
 from data_lib.cache import cached
-from data_lib.config import DataConfig, nearest
+from data_lib.config import DataConfig
 from data_lib.download import lock
+from data_lib.members import HELD_OUT
 from data_lib.pictures import fit, from_array
 
 _FORMAT = "array_record"
@@ -57,6 +59,10 @@ def load(config: DataConfig, log: Log) -> Splits:
     if not _is_prepared(builder):
         _prepare(builder, root, log)
         builder = _builder(config)
+    left = [split for split in builder.info.splits if split not in ("train", _held_out(builder))]
+    if left:
+        log(f"{builder.info.full_name}: {', '.join(left)} left alone, neither trained on nor held "
+            "out")  # fmt: skip
 
     def decode() -> Splits:
         try:
@@ -86,7 +92,7 @@ def _builder(config: DataConfig) -> Any:
         known = tfds.list_builders(with_community_datasets=False)
         raise ValueError(
             "data.tfds_name must be a dataset of tensorflow-datasets, got "
-            f"{config.tfds_name!r}{nearest(config.tfds_name, known)}"
+            f"{config.tfds_name!r}{did_you_mean(config.tfds_name, known)}"
         ) from error
     except (ValueError, OSError) as error:
         raise ValueError(
@@ -114,10 +120,13 @@ def _decode(builder: Any, config: DataConfig, log: Log) -> Splits:
     if "train" not in splits:
         raise ValueError(f"data.tfds_name={name!r} must have a split 'train', it has {[*splits]}")
     train = _images(builder, "train", config, log)
-    held_out = next((split for split in ("test", "validation") if split in splits), None)
-    if held_out is None:
+    if not (held_out := _held_out(builder)):
         return hold_out(train, config.test_fraction, name)
     return Splits(train, _images(builder, held_out, config, log), name)
+
+
+def _held_out(builder: Any) -> str | None:
+    return next((split for split in HELD_OUT if split in builder.info.splits), None)
 
 
 def _images(builder: Any, split: str, config: DataConfig, log: Log) -> Images:

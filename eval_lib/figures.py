@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eval_lib.pictures import grid
+from eval_lib.pictures import COMMENT, grid
+from untrusted import ours
 
 
 def _pyplot() -> Any:
@@ -23,22 +24,26 @@ def _pyplot() -> Any:
 
 def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=110, metadata={COMMENT: ours.MARK})
     _pyplot().close(figure)
     return buffer.getvalue()
 
 
 def quality_png(
-    curves: Mapping[str, tuple[list[float], list[float]]], floor: float, label: str
+    curves: Mapping[str, tuple[list[float], list[float]]], floor: float | None, label: str
 ) -> bytes:
-    """Distance against evaluations, one line per name -> (NFE, distance); `floor`: real images'."""
+    """Distance against evaluations, one line per name -> (NFE, distance).
+
+    floor: real images', if there is one.
+    """
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
     colours = plt.get_cmap("tab20")
     for k, (name, (nfe, distance)) in enumerate(curves.items()):
         style = {"marker": "os^Dv"[k % 5], "markersize": 5, "color": colours(k % 20)}
         axes.plot(nfe, distance, label=name, **style)
-    axes.axhline(floor, color="black", linestyle=":", linewidth=1, label="held-out images")
+    if floor is not None:
+        axes.axhline(floor, color="black", linestyle=":", linewidth=1, label="held-out images")
     axes.set(xlabel="score evaluations per image", ylabel=label, xscale="log", yscale="log")
     ticks = sorted({round(n) for nfe, _ in curves.values() for n in nfe})
     axes.set_xticks(ticks, [str(n) for n in ticks])

@@ -8,7 +8,12 @@ import math
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from untrusted import ours
+
+COMMENT = "Comment"
+"""What a PNG file calls the mark of a file of ours."""
 PADDING = 2
 """Pixels of white between images of a grid."""
 LEAST_SIDE = 32
@@ -42,16 +47,19 @@ def _as_picture(canvas: UInt8[np.ndarray, "h w c"]) -> Image.Image:
 
 def grid_png(images: Float[np.ndarray, "n h w c"]) -> bytes:
     """`grid` as a PNG file."""
-    buffer = io.BytesIO()
-    _as_picture(grid(images)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return _png(_as_picture(grid(images)))
 
 
 def rows_png(images: Float[np.ndarray, "r c h w k"]) -> bytes:
     """Rows of images as a PNG file."""
-    buffer = io.BytesIO()
     flat = images.reshape(-1, *images.shape[2:])
-    _as_picture(grid(flat, columns=images.shape[1])).save(buffer, "PNG")
+    return _png(_as_picture(grid(flat, columns=images.shape[1])))
+
+
+def _png(picture: Image.Image) -> bytes:
+    told, buffer = PngInfo(), io.BytesIO()
+    told.add_text(COMMENT, ours.MARK)
+    picture.save(buffer, "PNG", pnginfo=told)
     return buffer.getvalue()
 
 
@@ -61,7 +69,8 @@ def animation_gif(frames: Float[np.ndarray, "f n h w c"], seconds: float = 4.0) 
     each = [max(20, round(1000 * seconds / len(pictures)))] * (len(pictures) - 1) + [1000]
     buffer = io.BytesIO()
     first, *rest = pictures
-    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=each, loop=0)
+    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=each, loop=0,
+               comment=ours.MARK.encode())  # fmt: skip
     return buffer.getvalue()
 
 
@@ -80,6 +89,6 @@ def loss_curve_png(curves: dict[str, tuple[list[float], list[float]]]) -> bytes:
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
+    figure.savefig(buffer, format="png", dpi=120, metadata={COMMENT: ours.MARK})
     plt.close(figure)
     return buffer.getvalue()

@@ -11,33 +11,36 @@ from configs import schema
 from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
+from modes import sizes
 from modes.evaluation import protocol
 from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
+from modes.evaluation.model_metrics import OF_THE_MODEL
 from modes.evaluation.report import write
 from modes.experiment import Experiment
-from modes.likelihood import SETTINGS
-from runtime_lib import workdir
+from runtime_lib import data_record, workdir
 from runtime_lib.files import plain_reason
 from runtime_lib.results import read_json, same, set_aside
 from sde_lib import choose
 
 REPORT = "report.json"
+DRAWN = ("num_samples", "repeats")
+"""What samples that are given in a file do not depend on."""
 
 
 def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
     """All that the numbers depend on."""
     config = work.experiment.config
+    of_model = [metric for name, metric in OF_THE_MODEL.items() if name in work.metrics]
     return {
         "extractor": work.extractor.identity,
         "reference": work.reference.info,
         "metrics": list(work.metrics),
         "not_computed": dict(skipped),
-        "num_samples": config.eval.num_samples,
-        "repeats": config.eval.repeats,
+        **{name: config.eval[name] for name in DRAWN if not config.eval.samples},
         "quantize": config.eval.quantize,
         "levels": work.levels,
         "eps": config.eval.eps,
-        "likelihood": {k: config.eval[k] for k in SETTINGS if "bits_per_dim" in work.metrics},
+        "likelihood": {k: config.eval[k] for metric in of_model for k in metric.settings},
         "config": _training(config),
         "of": [cell.identity for cell in cells],
     }
@@ -70,7 +73,7 @@ def stats(experiment: Experiment, folder: Path, log: Log = print) -> int:
         )
     choose("eval.quantize", config.eval.quantize, QUANTIZE)
     workdir.create(folder)
-    splits = data_lib.load(config.data, log=log)
+    splits = data_record.load(config, folder, log)
     found = reference.obtain(config, extractors.build(config, splits), splits, folder, log)
     log(f"{found.path}: {found.info['count']} images of {found.info['dataset']} "
         f"({found.info['split']}), {found.info['extractor']}")  # fmt: skip
@@ -82,9 +85,10 @@ def _asked(
 ) -> tuple[Callable[[Work], list[Cell]], dict[str, bool]]:
     """(what makes the cells, what their samples have): of a file of samples, or of checkpoints."""
     if config.eval.samples:
-        images, digest = given(config, splits.train.levels)
-        of_file = {"labelled": images.labels is not None, "model": False}
-        return lambda work: [given_cell(work, images, digest)], of_file
+        drawn = given(config, splits.train.levels, log)
+        of_file = {"labelled": drawn.labels is not None, "model": False}
+        return lambda work: [given_cell(work, drawn)], of_file
+    sizes.check("eval.num_samples", config.eval.num_samples * config.eval.repeats, config, item=1)
     workdir.check_model(folder, config)
     averages, steps = protocol.averages(config), protocol.steps(config, folder, log)
     models = [(step, *average) for step in steps for average in averages]
@@ -101,7 +105,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     config = experiment.config
     choose("eval.quantize", config.eval.quantize, QUANTIZE)
     protocol.asked(config)
-    splits = data_lib.load(config.data, log=log)
+    splits = data_record.load(config, folder, log)
     make, samples = _asked(config, splits, folder, log)
     work, skipped = _work(experiment, splits, folder, log, **samples)
     target = folder / FOLDER / "report"
@@ -112,7 +116,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
         other = old is not None and not same(old, {"protocol": told})
         set_aside(target, "a report of other settings" if other else None, log)
         target.mkdir(parents=True, exist_ok=True)
-        for line in write(target, REPORT, told, cells, work.real("train")):
+        for line in write(target, REPORT, told, cells, work.real("train"), log):
             log(line)
     except OSError as error:
         raise workdir.WorkdirError(

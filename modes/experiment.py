@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 import models
 import samplers
+import sde_lib
 from configs import schema
 from models.score import template
+from modes import sizes
 from runtime_lib import sharding
-from sde_lib import SDE, ModelScore
+from sde_lib import SDE, Guidance, ModelScore, Score
 from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
 from train_lib.guard import Guard
@@ -34,6 +37,8 @@ class Experiment:
     score: ModelScore
     """A template: its parameters are None."""
     recipe: Recipe
+    guidance: Guidance
+    """Every mode follows `guidance(score, labels)`, the labels being None for a model without."""
     sampler: samplers.Sampler
     times: Any
     layout: sharding.Layout
@@ -46,7 +51,7 @@ class Experiment:
         training, model, mesh = config.training, config.model, config.mesh
         layout = sharding.Layout(sharding.device_mesh(mesh.data, mesh.fsdp), mesh.smallest)
         _check_division(config)
-        _check_guidance(config)
+        sizes.check_batches(config)
         recipe = Recipe(
             score,
             objective.build(config),
@@ -57,16 +62,27 @@ class Experiment:
             augment=augment.build(config),
             guard=Guard(training.patience, training.explosion),
         )
-        sampler = samplers.build(config.sampling)
-        times = samplers.build_times(config.sampling, score, config.sde.num_scales)
-        sampler.plan(score, times)  # refuses, before training, what sampling could not do after it
-        return cls(config, score.sde, score, recipe, sampler, times, layout)
+        guidance, sampler = sde_lib.build_guidance(config), samplers.build(config.sampling)
+        followed = guidance(score, _an_example(config))
+        times = samplers.build_times(config.sampling, followed, config.sde.num_scales)
+        # Refuses, before training, what sampling could not do after it.
+        sampler.plan(followed, times)
+        return cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """[H, W, C] of one image."""
         data = self.config.data
         return data.image_size, data.image_size, data.num_channels
+
+    @property
+    def guidance_settings(self) -> dict[str, Any] | None:
+        """Settings that the guidance reads, for results that depend on it; None without one."""
+        return sde_lib.guidance_settings(self.config)
+
+    def followed(self, score: Score) -> Score:
+        """`score` under the guidance, given one example: what a sampler's grid is planned for."""
+        return self.guidance(score, _an_example(self.config))
 
     def key(self, stream: int) -> PRNGKeyArray:
         """The key of one of the seed's streams."""
@@ -90,15 +106,9 @@ class Experiment:
         return jax.eval_shape(self._fresh_state)
 
 
-def _check_guidance(config: Any) -> None:
-    sampling, classes = config.sampling, config.model.num_classes
-    if sampling.guidance != 1 and not classes:
-        raise ValueError(
-            f"sampling.guidance={sampling.guidance} needs a model of classes: set "
-            "model.num_classes, and model.label_dropout to train it, or leave guidance at 1"
-        )
-    if sampling.guidance_min >= sampling.guidance_max:
-        raise ValueError("sampling.guidance_min must be below sampling.guidance_max")
+def _an_example(config: Any) -> np.ndarray | None:
+    """What a model is given of one image: its class, where there are classes."""
+    return np.zeros(1, np.int32) if config.model.num_classes else None
 
 
 def _check_division(config: Any) -> None:

@@ -10,15 +10,16 @@ import jax
 import numpy as np
 
 from configs import schema
-from models.pretrained.diffusers import directory as diffusers
-from models.pretrained.files import safetensors_file
+from models.pretrained import own_format
+from models.pretrained.diffusers import directory
 from modes.experiment import Experiment
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.files import plain_reason
+from untrusted import ours
 
 
-class Trained(NamedTuple):
+class Parameters(NamedTuple):
     """Parameters of one step, on the host."""
 
     step: int
@@ -26,20 +27,20 @@ class Trained(NamedTuple):
     ema: Mapping[str, Any]
 
 
-def _safetensors(config: Any, trained: Trained, target: Path) -> list[str]:
-    """Raw and averaged parameters and every setting, in one file."""
-    flat = schema.flatten(config)
+def _safetensors(config: Any, trained: Parameters, target: Path) -> list[str]:
+    """Raw and averaged parameters and the settings that travel with them, in one file."""
+    flat = schema.of_model(schema.flatten(config))
     target.parent.mkdir(parents=True, exist_ok=True)
-    safetensors_file.save(target, flat, trained.step, raw=trained.raw, ema=trained.ema)
+    own_format.save(target, flat, trained.step, raw=trained.raw, ema=trained.ema)
     return []
 
 
-def _diffusers(config: Any, trained: Trained, target: Path) -> list[str]:
+def _diffusers(config: Any, trained: Parameters, target: Path) -> list[str]:
     """A pipeline, with the averaged parameters or the raw ones as `sampling.ema` says."""
-    return diffusers.export(config, trained.ema if config.sampling.ema else trained.raw, target)
+    return directory.export(config, trained.ema if config.sampling.ema else trained.raw, target)
 
 
-LAYOUTS: dict[str, Callable[[Any, Trained, Path], list[str]]] = {
+LAYOUTS: dict[str, Callable[[Any, Parameters, Path], list[str]]] = {
     "safetensors": _safetensors,
     "diffusers": _diffusers,
 }
@@ -59,13 +60,18 @@ def export(
       layout: a key of `LAYOUTS`.
 
     Raises:
-      WorkdirError: the workdir is empty or of another config, or `target` cannot be written.
+      WorkdirError: the workdir is empty or of another config, or `target` is there already or
+        cannot be written.
       CheckpointError: its checkpoints are missing or all damaged.
       ValueError: the layout cannot hold this model.
     """
+    if ours.is_taken(target):
+        raise _taken(target)
     trained = load(experiment, folder, log)
     try:
         notes = LAYOUTS[layout](experiment.config, trained, target)
+    except FileExistsError as error:
+        raise _taken(target) from error
     except OSError as error:
         raise workdir.WorkdirError(f"cannot write {target}, {plain_reason(error)}") from error
     log(f"exported step {trained.step} to {target}")
@@ -74,7 +80,14 @@ def export(
     return 0
 
 
-def load(experiment: Experiment, folder: Path, log: Callable[[str], None]) -> Trained:
+def _taken(target: Path) -> workdir.WorkdirError:
+    return workdir.WorkdirError(
+        f"{target} is there already, and an export overwrites nothing: give another --export_to, "
+        "or remove it first"
+    )
+
+
+def load(experiment: Experiment, folder: Path, log: Callable[[str], None]) -> Parameters:
     """The raw parameters and their first average; raises as `export`."""
     workdir.check_model(folder, experiment.config)
     state = experiment.abstract_state()
@@ -83,4 +96,4 @@ def load(experiment: Experiment, folder: Path, log: Callable[[str], None]) -> Tr
             {"params": state.params, "ema": state.ema}, step=experiment.config.sampling.step or None
         )
     raw, ema = restored.state["params"], restored.state["ema"][0]
-    return Trained(restored.step, *(jax.tree.map(np.asarray, tree) for tree in (raw, ema)))
+    return Parameters(restored.step, *(jax.tree.map(np.asarray, tree) for tree in (raw, ema)))

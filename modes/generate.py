@@ -10,44 +10,36 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from tqdm import tqdm
 
 import samplers
 from data_lib import Scaler
-from data_lib.base import patient
+from data_lib.arrays import RANGE
 from eval_lib import pictures
 from modes.experiment import SAMPLE_STREAM, Experiment
 from runtime_lib import sharding
-from runtime_lib.files import atomic_write, atomic_write_json
-from runtime_lib.processes import by_the_first
-from runtime_lib.results import Parts, npz, read_json, same, set_aside
-from sde_lib import ClassifierFree, Conditional, Score
+from runtime_lib.files import Content
+from runtime_lib.results import (
+    Arrays,
+    Part,
+    Parts,
+    Shapes,
+    npz,
+    publish,
+    read_json,
+    same,
+    set_aside,
+)
+from sde_lib import Conditional, Guidance, Score
 
 LABEL_STREAM = 2**32 - 1
 """Folded into the run's key for the classes: the number of a sample that is never drawn."""
 GRID_LIMIT = 256
 """Most images that one grid shows."""
 REPORT = "samples.json"
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Of `sde_lib.ClassifierFree`: its weight, and the sigma / alpha between which it acts."""
-
-    weight: float
-    least: float
-    most: float
-
-    def __call__(self, score: Score, labels: Int[Array, " b"] | None) -> Score:
-        """`score`, given classes and guided to them; -1 is the network's null class."""
-        if self.weight == 1.0 or labels is None:
-            return Conditional(score, labels)
-        # As arrays, so that other numbers are no other program.
-        numbers = (jnp.asarray(v, jnp.float32) for v in (self.weight, self.least, self.most))
-        return ClassifierFree(score, labels, jnp.full_like(labels, -1), *numbers)
+STATED = {RANGE: np.asarray([0.0, 1.0], np.float32)}
+"""What is black and what is white in a file of samples, which may lie a little outside."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +48,7 @@ class Generator:
 
     classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
     every class once, in an order of its own, so that any number of samples is balanced.
-    With guidance each evaluation is two of the network.
+    guidance: from the score and a batch's classes (None without) to what the sampler follows.
     """
 
     score: Score
@@ -68,15 +60,16 @@ class Generator:
     denoise: bool = True
     frames: int = 0
     classes: int = 0
-    guidance: Guidance = Guidance(1.0, 0.0, jnp.inf)
+    guidance: Guidance = Conditional
 
     @property
     def planned_evaluations(self) -> int | None:
         """NFE per sample; None if only the run can tell, as for adaptive solvers."""
-        planned = self.sampler.plan(self.score, self.times).nfe
-        return planned + int(self.denoise) if planned else None
+        followed = self.guidance(self.score, self._condition(np.zeros(1, np.int32)))
+        plan = self.sampler.plan(followed, self.times)
+        return samplers.planned_evaluations(followed, plan, self.denoise) if plan.nfe else None
 
-    def _condition(self, indices: Int[Array, " b"]) -> Int[Array, " b"] | None:
+    def _condition(self, indices: Int[Array | np.ndarray, " b"]) -> Int[Array, " b"] | None:
         if not self.classes:
             return None
         return _labels(jax.random.fold_in(self.key, LABEL_STREAM), indices, self.classes)
@@ -126,64 +119,44 @@ def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[A
 def make_generator(experiment: Experiment, score: Score) -> Generator:
     """What draws the config's samples from a trained score."""
     config = experiment.config
-    sampling = config.sampling
-    guidance = Guidance(sampling.guidance, sampling.guidance_min, sampling.guidance_max)
+    times = samplers.build_times(config.sampling, experiment.followed(score), config.sde.num_scales)
     return Generator(
         score,
         experiment.sampler,
-        samplers.build_times(config.sampling, score, config.sde.num_scales),
+        times,
         experiment.key(SAMPLE_STREAM),
         experiment.image_shape,
         Scaler(config.data.centered),
         denoise=config.sampling.noise_removal,
         frames=config.sampling.frames,
         classes=config.model.num_classes,
-        guidance=guidance,
+        guidance=experiment.guidance,
     )
 
 
-@dataclass(frozen=True)
-class Part:
-    """One batch of samples, and the seconds it took to draw; None if it was read back."""
-
-    arrays: dict[str, np.ndarray]
-    seconds: float | None
+def _shapes(generator: Generator, batch: int) -> Shapes:
+    labels = {"labels": (batch,)} if generator.classes else {}
+    frames = {"frames": (None, batch, *generator.shape)} if generator.frames else {}
+    return {"samples": (batch, *generator.shape), "evaluations": (batch,), **labels, **frames}
 
 
-def _part(generator: Generator, first: int, batch: int, parts: Parts) -> Part:
-    """Read back if an earlier run finished it, else drawn and kept."""
-    name = _name(first)
-    found = parts.get(name)
-    if found is not None:
-        return Part(found, None)
-    start = time.perf_counter()
-    drawn = generator.draw(first, batch)
-    seconds = time.perf_counter() - start
-    parts.put(name, drawn)
-    return Part(drawn, seconds)
-
-
-def _name(first: int) -> str:
-    return f"{first:08d}"
-
-
-def _merge(parts: list[Part], total: int) -> dict[str, np.ndarray]:
+def _merge(parts: list[Arrays], total: int) -> dict[str, np.ndarray]:
     """Samples 0 .. total - 1: the last batch is drawn whole, for the compiled program, and cut."""
 
     def join(name: str) -> np.ndarray:
         axis = 1 if name == "frames" else 0
-        joined = np.concatenate([part.arrays[name] for part in parts], axis)
+        joined = np.concatenate([part[name] for part in parts], axis)
         return joined.take(np.arange(total), axis)
 
-    return {name: join(name) for name in parts[0].arrays}
+    return {name: join(name) for name in parts[0]}
 
 
-def _speed(parts: list[Part], batch: int) -> dict[str, Any]:
+def _speed(seconds: list[float], batch: int) -> dict[str, Any]:
     """Images per second, without the first batch that was drawn: it compiles.
 
-    Without a second one its time is all there is to report; None if none was drawn.
+    seconds: the times of the batches that were drawn, and not read back. Without a second one
+    the first one's time is all there is to report; None if none was drawn.
     """
-    seconds = [part.seconds for part in parts if part.seconds is not None]
     steady = seconds[1:] or seconds
     return {
         "images_per_second": round(batch * len(steady) / sum(steady), 3) if steady else None,
@@ -209,25 +182,24 @@ def generate(
 ) -> dict[str, Any]:
     """Draw `total` samples into `folder`; returns the report that is also written there.
 
-    Leaves `samples.npz` (samples [n, h, w, c] in [0, 1], labels if any), `samples.png` (a grid),
-    `trajectory.gif` if frames were asked for, and `samples.json` (`identity`, NFE, images/s).
-    Finished batches are kept in `parts/` until all are there: the same command after a kill goes
-    on where it was; `identity` says what "the same" is. Finished samples of another identity, or
-    more of them, are moved aside to FOLDER_1, FOLDER_2, ...
+    Leaves `samples.npz` (samples [n, h, w, c] in [0, 1], as its `range` says, labels if any),
+    `samples.png` (a grid), `trajectory.gif` if frames were asked for, and `samples.json`
+    (`identity`, NFE, images/s). Finished batches are kept in `parts/` until all are there: the
+    same command after a kill goes on where it was; `identity` says what "the same" is. Finished
+    samples of another identity, or more of them, are moved aside to FOLDER_1, FOLDER_2, ...
     """
     set_aside(folder, _why_kept(folder, identity, total), log)
-    kept = Parts(folder, {**identity, "batch_size": batch_size})
-    starts = range(0, total, batch_size)
-    if done := kept.done([_name(first) for first in starts]):
-        log(f"{done} of {len(starts)} batches were drawn before: going on from there")
-    bar = tqdm(starts, unit="batch", desc="sampling", disable=None)
-    tell = patient(log)
-    parts = []
-    for first in bar:
-        parts.append(_part(generator, first, batch_size, kept))
-        if bar.disable:
-            tell(f"{min(first + batch_size, total)} of {total} images")
-    arrays = _merge(parts, total)
+    kept = Parts(folder, {**identity, "batch_size": batch_size}, log)
+    shapes, seconds = _shapes(generator, batch_size), []
+
+    def draw(first: int) -> Arrays:
+        start = time.perf_counter()
+        drawn = generator.draw(first, batch_size)
+        seconds.append(time.perf_counter() - start)
+        return drawn
+
+    wanted = [Part(f"{k:08d}", shapes, partial(draw, k)) for k in range(0, total, batch_size)]
+    arrays = _merge(list(kept.each(wanted, "sampling", log)), total)
     finite = np.isfinite(arrays["samples"].reshape(total, -1)).all(axis=1)
     if lost := total - int(finite.sum()):
         log(f"{lost} of {total} samples are not finite: an adaptive solver gives up after "
@@ -236,25 +208,22 @@ def generate(
         **identity,
         "num_samples": total,
         **_evaluations(arrays.pop("evaluations")),
-        **_speed(parts, batch_size),
+        **_speed(seconds, batch_size),
     }
-    _write(folder, arrays, report)
+    publish(folder, _files(arrays), REPORT, report, log)
     kept.remove()
     return report
 
 
-@by_the_first
-def _write(folder: Path, arrays: dict[str, np.ndarray], report: dict[str, Any]) -> None:
-    """The files of finished samples, the report last: where it is, the others belong to it."""
-    (folder / REPORT).unlink(missing_ok=True)
-    (folder / "trajectory.gif").unlink(missing_ok=True)
+def _files(arrays: dict[str, np.ndarray]) -> dict[str, Content | None]:
+    """What is left beside the report."""
     frames = arrays.pop("frames", None)
-    atomic_write(folder / "samples.npz", npz(arrays))
-    atomic_write(folder / "samples.png", pictures.grid_png(arrays["samples"][:GRID_LIMIT]))
-    if frames is not None:
-        gif = pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
-        atomic_write(folder / "trajectory.gif", gif)
-    atomic_write_json(folder / REPORT, report)
+    film = None if frames is None else pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
+    return {
+        "trajectory.gif": film,
+        "samples.npz": npz({**arrays, **STATED}),
+        "samples.png": pictures.grid_png(arrays["samples"][:GRID_LIMIT]),
+    }
 
 
 def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
@@ -264,4 +233,5 @@ def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
         return None
     if not same(report, identity):
         return "samples of other settings"
-    return "more samples" if report["num_samples"] > total else None
+    held = report.get("num_samples")
+    return "more samples" if not isinstance(held, int) or held > total else None

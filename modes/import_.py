@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import re
+import shlex
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +21,14 @@ from modes.experiment import TRAIN_STREAM, Experiment
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.files import WorkdirLock, atomic_write
+from train_lib import names
 from train_lib.guard import Watch
 from train_lib.state import TrainState
+from untrusted import plain, read_bytes
 
 CONFIG_SCRIPT = "config.py"
+LARGEST_SCRIPT, LONGEST_TITLE = 1 << 20, 100
+"""Bytes of that file, and characters of the checkpoint's name in it."""
 _SCRIPT = '''"""{title}"""
 
 from ml_collections import ConfigDict
@@ -51,7 +59,8 @@ def import_checkpoint(
     The workdir gets the config, and a checkpoint of the file's step with its raw and averaged
     weights and a fresh state of the optimizer, so that it can be sampled from and trained on.
     Without a config, or where the file has its own mind about a setting, it also gets a config
-    file, for the commands that follow. Nothing is written before everything has been read and fits.
+    file, for the commands that follow: of values that have been checked, and of no text of the
+    file's. Nothing is written before everything has been read and fits.
 
     Args:
       override: changes a config that is made of the checkpoint.
@@ -71,6 +80,9 @@ def import_checkpoint(
             log(checkpoint.note)
     for name, value in opened.adopted.items():
         log(f"{name}={value!r} is taken from the file")
+    if opened.left_out:
+        log(opened.left_out)
+    names.check(checkpoint.settings)
     experiment = Experiment.of(opened.config)
     workdir.check_same(folder, opened.config)
     try:
@@ -78,20 +90,21 @@ def import_checkpoint(
     except MismatchError as error:
         log(error.table)
         raise
+    text = script(opened.config, source.name) if made else None
+    _check_script(folder / CONFIG_SCRIPT, text)
     workdir.create(folder)
     with WorkdirLock(folder):
         workdir.claim(folder, opened.config)
-        if made:
-            atomic_write(folder / CONFIG_SCRIPT, script(opened.config, source.name))
+        if text is not None:
+            atomic_write(folder / CONFIG_SCRIPT, text, known=True)
         with Checkpoints(folder / "checkpoints", log=log) as checkpoints:
             meta = {"config": workdir.read_config(folder), "data_step": checkpoint.step}
             checkpoints.save(checkpoint.step, state.as_dict(), meta, wait=True)
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    log(
-        f"imported {source.name} ({checkpoint.family}): {size:,} parameters, step {checkpoint.step}"
-    )
-    named = folder / CONFIG_SCRIPT if made else "(as for this import)"
-    log(f"next: python main.py --config {named} --mode sample --workdir {folder}")
+    told = f"{plain(source.name)} ({checkpoint.family})"
+    log(f"imported {told}: {size:,} parameters, step {checkpoint.step}")
+    named = shlex.quote(str(folder / CONFIG_SCRIPT)) if made else "(as for this import)"
+    log(f"next: python main.py --config {named} --mode sample --workdir {shlex.quote(str(folder))}")
     return 0
 
 
@@ -100,6 +113,21 @@ def _check_new(folder: Path) -> None:
     if Checkpoints(folder / "checkpoints", read_only=True).steps():
         raise workdir.WorkdirError(
             f"{folder} holds a run already: import into another --workdir, or remove it"
+        )
+
+
+def _check_script(path: Path, text: str | None) -> None:
+    """WorkdirError where a config file is in the way that this import would not write so."""
+    if text is None or not os.path.lexists(path):
+        return
+    try:
+        same = read_bytes(path, LARGEST_SCRIPT) == text.encode()
+    except ValueError:
+        same = False
+    if not same:
+        raise workdir.WorkdirError(
+            f"{path} is there already, and not of this import: move it, or import into another "
+            "--workdir"
         )
 
 
@@ -133,9 +161,19 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> jax.Array:
 
 
 def script(config: ConfigDict, source: str) -> str:
-    """A config file, as --config takes them, that gives `config`."""
+    """A config file, as --config takes them, that gives `config`: of literals alone."""
     default = schema.flatten(schema.get_default())
     settings = {k: v for k, v in schema.flatten(config).items() if v != default[k]}
-    lines = "".join(f"    {name!r}: {value!r},\n" for name, value in settings.items())
-    title = f"Settings of {source}, as --mode import found them."
-    return _SCRIPT.format(title=title.replace('"', "'").replace("\\", "/"), settings=lines)
+    lines = "".join(f"    {name!r}: {_literal(value)},\n" for name, value in settings.items())
+    title = re.sub(r"[^A-Za-z0-9 ._+-]", "_", source)[:LONGEST_TITLE]
+    return _SCRIPT.format(
+        title=f"Settings of {title}, as --mode import found them.", settings=lines
+    )
+
+
+def _literal(value: Any) -> str:
+    """A value as Python's source; ValueError for what source does not give back exactly."""
+    text = ascii(value)
+    if repr(ast.literal_eval(text)) != repr(value):
+        raise ValueError(f"a setting cannot be written down: {text[:100]}")
+    return text

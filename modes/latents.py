@@ -4,32 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-from tqdm import tqdm
+from jaxtyping import Float
 
-import data_lib
 import samplers
-from data_lib import Images, Scaler
+from data_lib import Images
 from data_lib.base import Log
 from data_lib.transforms import to_unit
 from eval_lib import pictures
-from eval_lib.images import chosen, identity
-from eval_lib.likelihood.estimators import build_flow, smallest_time
-from eval_lib.likelihood.flow import Encoded, ProbabilityFlow, slerp
+from eval_lib.likelihood.coder import Coder, build
+from eval_lib.likelihood.estimators import build_flow
+from eval_lib.likelihood.flow import slerp
+from modes import sizes
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
-from modes.sample import load_score
-from runtime_lib import batches, sharding, workdir
-from runtime_lib.files import atomic_write, atomic_write_json, plain_reason
-from runtime_lib.processes import by_the_first
-from runtime_lib.results import Arrays, npz, read_json, same, set_aside
-from sde_lib import Conditional, Score
-from sde_lib.base import Number
+from modes.images import chosen, identity
+from modes.trained import load_score
+from runtime_lib import data_record, workdir
+from runtime_lib.files import Content, plain_reason
+from runtime_lib.results import Arrays, npz, publish, read_json, same, set_aside
 
 SHOWN = 16
 """Images, or rows of interpolations, in a picture."""
@@ -37,64 +35,6 @@ SETTINGS = ("split", "images", "num_images", "eps", "ode_solver", "ode_clock", "
             "rtol", "atol", "max_steps", "temperature", "interpolations")  # fmt: skip
 """Of the `eval` section: what codes depend on."""
 PRIOR = "prior"
-
-
-@jax.jit
-def encode_batch(
-    flow: ProbabilityFlow, score: Score, x: Array, labels: Array | None, eps: Number
-) -> Encoded:
-    """`flow.encode` in one compiled program."""
-    return flow.encode(Conditional(score, labels), x, eps)
-
-
-@jax.jit
-def decode_batch(
-    flow: ProbabilityFlow, score: Score, z: Array, labels: Array | None, eps: Number
-) -> Encoded:
-    """`flow.decode` in one compiled program."""
-    return flow.decode(Conditional(score, labels), z, eps)
-
-
-class Coder:
-    """Codes of images and images of codes, in batches over all devices; arrays of the host.
-
-    Images are in [0, 1]; codes have the prior's standard deviation.
-    """
-
-    def __init__(self, experiment: Experiment, score: Score) -> None:
-        config = experiment.config
-        self._mesh = sharding.mesh_of(score)
-        self._score = sharding.on_mesh(score, self._mesh)
-        self._flow, self._scaler = build_flow(config), Scaler(config.data.centered)
-        self._eps, self._size = smallest_time(config, score.sde), config.eval.batch_size
-
-    def _batches(
-        self, run: Any, values: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        total, devices = len(values), self._mesh.size
-        size = batches.even(total, self._size)
-        put = lambda x: sharding.distribute(x, self._mesh)
-        outputs, evaluations = [], []
-        for first in tqdm(range(0, total, size), unit="batch", desc="codes", disable=None):
-            numbers, count = batches.numbers(first, size, total, devices), min(size, total - first)
-            own = None if labels is None else put(labels[numbers])
-            done = run(self._flow, self._score, put(values[numbers]), own, self._eps)
-            outputs.append(sharding.collect(done.z)[:count])
-            evaluations.append(sharding.collect(done.evaluations)[:count])
-        return np.concatenate(outputs), np.concatenate(evaluations)
-
-    def encode(
-        self, images: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
-    ) -> tuple[Float[np.ndarray, "n h w c"], np.ndarray]:
-        """(codes, evaluations [n])."""
-        return self._batches(encode_batch, self._scaler(images), labels)
-
-    def decode(
-        self, codes: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
-    ) -> tuple[Float[np.ndarray, "n h w c"], np.ndarray]:
-        """(images, not clipped, evaluations [n])."""
-        x, evaluations = self._batches(decode_batch, codes.astype(np.float32), labels)
-        return self._scaler.inverse(x), evaluations
 
 
 def _labels(images: Images, experiment: Experiment) -> np.ndarray | None:
@@ -120,22 +60,22 @@ class _Results:
             set_aside(self._folder, "results of other settings" if other else None, log)
             self._folder.mkdir(parents=True, exist_ok=True)
 
-    @by_the_first
     def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:
-        """The report last: where it is, the others belong to it."""
-        base = self._folder / self._name
+        """The files of the results."""
+        name = self._name
+        files: dict[str, Content | None] = {
+            f"{name}.npz": npz(arrays), f"{name}.png": pictures.rows_png(shown),
+        }  # fmt: skip
         with _writing(self._folder):
-            base.with_suffix(".json").unlink(missing_ok=True)
-            atomic_write(base.with_suffix(".npz"), npz(arrays))
-            atomic_write(base.with_suffix(".png"), pictures.rows_png(shown))
-            atomic_write_json(base.with_suffix(".json"), {**self._identity, **found})
-        self._log(f"wrote {self._folder}: {self._name}.npz, {self._name}.png, {self._name}.json")
+            publish(self._folder, files, f"{name}.json", {**self._identity, **found}, self._log)
+        self._log(f"wrote {self._folder}: {name}.npz, {name}.png, {name}.json")
 
 
-def _identity(config: Any, step: int, data: dict[str, str]) -> dict[str, Any]:
+def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[str, Any]:
+    config = experiment.config
     settings = {key: config.eval[key] for key in SETTINGS}
     return {**data, "step": step, "seed": config.seed, "ema": config.sampling.ema,
-            "eval": settings}  # fmt: skip
+            "guidance": experiment.guidance_settings, "eval": settings}  # fmt: skip
 
 
 def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
@@ -148,12 +88,12 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     config = experiment.config
     build_flow(config)
     workdir.check_model(folder, config)
-    images, name = chosen(config, data_lib.load(config.data, log=log))
+    images, name = chosen(config, data_record.load(config, folder, log), log)
     score, step = load_score(experiment, folder, log)
-    coder, labels = Coder(experiment, score), _labels(images, experiment)
+    coder, labels = build(config, score, experiment.guidance), _labels(images, experiment)
     x = to_unit(images.pixels, images.levels)
     log(f"encoding {len(images)} images of {name} at step {step}")
-    own = _identity(config, step, identity(images, name))
+    own = _identity(experiment, step, identity(images, name))
     results = _Results(folder, "latents", own, log)
     z, evaluations = coder.encode(x, labels)
     decoded, back = coder.decode(config.eval.temperature * z, labels)
@@ -191,12 +131,16 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     pairs = (config.eval.num_images or 2 * SHOWN) // 2
     if not pairs:
         raise ValueError("eval.num_images must be at least 2 to interpolate, got 1")
-    ends = _prior_ends if config.eval.split == PRIOR and not config.eval.images else _image_ends
+    of_prior = config.eval.split == PRIOR and not config.eval.images
+    if of_prior:
+        sizes.check("eval.num_images", 2 * pairs, config)
+    ends = _prior_ends if of_prior else partial(_image_ends, folder)
     score, step = load_score(experiment, folder, log)
-    coder = Coder(experiment, score)
+    coder = build(config, score, experiment.guidance)
     codes, labels, data = ends(experiment, coder, pairs, log)
     pairs, n = len(codes) // 2, config.eval.interpolations
-    results = _Results(folder, "interpolations", _identity(config, step, data), log)
+    sizes.check("eval.interpolations", pairs * n, config)
+    results = _Results(folder, "interpolations", _identity(experiment, step, data), log)
     log(f"interpolating {pairs} pairs of {data['data']} at step {step}, {n} images each")
     part = np.linspace(0.0, 1.0, n, dtype=np.float32)
     between = slerp(jnp.asarray(codes[0::2]), jnp.asarray(codes[1::2]), jnp.asarray(part))
@@ -213,11 +157,11 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
 
 
 def _image_ends(
-    experiment: Experiment, coder: Coder, pairs: int, log: Log
+    folder: Path, experiment: Experiment, coder: Coder, pairs: int, log: Log
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
     """(codes [2 pairs, ...], labels, what they are of) of the first images."""
     config = experiment.config
-    images, name = chosen(config, data_lib.load(config.data, log=log))
+    images, name = chosen(config, data_record.load(config, folder, log), log)
     images = images.take(np.arange(min(2 * pairs, len(images) // 2 * 2)))
     if not len(images):
         raise ValueError(f"{name} holds one image: give two at least to interpolate between")

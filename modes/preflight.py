@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 import models
 from modes.experiment import Experiment
+from modes.sizes import told
 from runtime_lib import cost, hardware, sharding
 from train_lib.step import Step, make_step
 
@@ -20,7 +21,7 @@ GRADIENT = 3
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Needs:
     """parameters: numbers in the network; update: floating-point operations of an update per
     image, none of them for what `model.remat` computes again; state, work: bytes on each device
     of parameters, averages and optimizer, and of what an update computes; limit: bytes that a
@@ -44,18 +45,12 @@ class Estimate:
 
     def text(self) -> str:
         """One line."""
-        has = "" if self.limit is None else f" of {_told(self.limit)}"
+        has = "" if self.limit is None else f" of {told(self.limit)}"
         return (
             f"{self.parameters:,} parameters; one image: {self.forward / 1e9:.3g} GFLOP forward, "
-            f"{self.update / 1e9:.3g} in training; memory of each device about {_told(self.need)}"
-            f"{has}: {_told(self.state)} state, {_told(self.work)} work"
+            f"{self.update / 1e9:.3g} in training; memory of each device about {told(self.need)}"
+            f"{has}: {told(self.state)} state, {told(self.work)} work"
         )
-
-
-def _told(size: float) -> str:
-    units = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
-    name, unit = next((u for u in units.items() if size >= u[1]), ("B", 1))
-    return f"{size / unit:.3g} {name}"
 
 
 def abstract_batches(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
@@ -68,7 +63,7 @@ def abstract_batches(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
     return {"image": image} | ({"label": label} if experiment.recipe.labelled else {})
 
 
-def estimate(experiment: Experiment, step: Step | None = None) -> Estimate:
+def estimate(experiment: Experiment, step: Step | None = None) -> Needs:
     """Of training, from the traced step; tracing `step` here spares it tracing later."""
     layout, recipe = experiment.layout, experiment.recipe
     program: Any = step or make_step(recipe)
@@ -81,7 +76,7 @@ def estimate(experiment: Experiment, step: Step | None = None) -> Estimate:
         loss = jax.make_jaxpr(recipe.loss)(state.params, state.key, one)
         operations = GRADIENT * cost.operations(loss.jaxpr)
     size = _on_each_device(layout, state.params)
-    return Estimate(
+    return Needs(
         parameters=models.count(state.params),
         update=operations,
         state=sum(map(size, jax.tree.leaves(state))),
@@ -104,19 +99,19 @@ def _on_each_device(layout: sharding.Layout, params: Any) -> Callable[[Any], flo
     return size
 
 
-def check(needs: Estimate, experiment: Experiment) -> None:
+def check(needs: Needs, experiment: Experiment) -> None:
     """ValueError, with what would help, if training will not fit into a device's memory."""
     checked = experiment.config.training.check_memory
     if not checked or needs.limit is None or needs.need <= needs.limit:
         return
     raise ValueError(
-        f"training will not fit: it needs about {_told(needs.need)} on each device "
-        f"({_told(needs.state)} for the model, {_told(needs.work)} to work), which has "
-        f"{_told(needs.limit)}: {_remedy(needs, experiment)} (training.check_memory=False: try it)"
+        f"training will not fit: it needs about {told(needs.need)} on each device "
+        f"({told(needs.state)} for the model, {told(needs.work)} to work), which has "
+        f"{told(needs.limit)}: {_remedy(needs, experiment)} (training.check_memory=False: try it)"
     )
 
 
-def _remedy(needs: Estimate, experiment: Experiment) -> str:
+def _remedy(needs: Needs, experiment: Experiment) -> str:
     """What to change; by numbers where they say enough."""
     training, mesh = experiment.config.training, experiment.layout.mesh
     limit = needs.limit or 0.0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,15 @@ import jax
 import data_lib
 from modes import preflight
 from modes.experiment import Experiment
-from modes.train import stack_batches, training_batches
 from runtime_lib import hardware, workdir
 from runtime_lib.files import atomic_write_json
 from runtime_lib.processes import is_first
-from train_lib.meter import peak_memory
+from train_lib import feed
 from train_lib.step import make_step
 
 FOLDER, SUMMARY = "profile", "summary.json"
+TRACES = "plugins/profile/*/*.xplane.pb"
+"""Of this profile and of those before, each in a folder of its time."""
 WARM = 2
 """Calls before anything is measured; the first compiles."""
 SHOWN = 15
@@ -52,13 +52,15 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         call()
     times = [call() for _ in range(count)]
     place = folder / FOLDER
+    place.mkdir(exist_ok=True)
+    before = set(place.glob(TRACES))
     # Of the first process alone: others of one machine would write to the same files.
-    with _trace(place) if is_first() else contextlib.nullcontext():
+    with jax.profiler.trace(str(place)) if is_first() else contextlib.nullcontext():
         for _ in range(count):
             call()
     found = _summary(experiment, needs, first, statistics.median(times))
     if is_first():
-        found["operations"] = operations(place)
+        found["operations"] = operations(set(place.glob(TRACES)) - before)
         atomic_write_json(place / SUMMARY, found)
         for line in lines(found):
             log(line)
@@ -66,21 +68,15 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     return 0
 
 
-def _trace(place: Path) -> contextlib.AbstractContextManager[None]:
-    """Trace to `place`, where nothing is left of a profile before."""
-    shutil.rmtree(place, ignore_errors=True)
-    return jax.profiler.trace(str(place))
-
-
 def _calls(experiment: Experiment, splits: data_lib.Splits, step: Any) -> Callable[[], float]:
     """A function that calls the step once, with data, and returns the seconds of an update."""
     k, mesh = experiment.config.training.n_jitted_steps, experiment.layout.mesh
-    batches = training_batches(splits.train, experiment.config, 0)
+    batches = feed.training_batches(splits.train, experiment.config, 0)
     state = [experiment.init_state()]
 
     def call() -> float:
         start = time.perf_counter()
-        state[0], metrics = step(state[0], stack_batches(batches, k, mesh))
+        state[0], metrics = step(state[0], feed.stack_batches(batches, k, mesh))
         jax.block_until_ready((state[0], metrics))
         return (time.perf_counter() - start) / k
 
@@ -88,7 +84,7 @@ def _calls(experiment: Experiment, splits: data_lib.Splits, step: Any) -> Callab
 
 
 def _summary(
-    experiment: Experiment, needs: preflight.Estimate, first: float, seconds: float
+    experiment: Experiment, needs: preflight.Needs, first: float, seconds: float
 ) -> dict[str, Any]:
     batch = experiment.config.training.batch_size
     device = jax.local_devices()[0]
@@ -103,18 +99,18 @@ def _summary(
         "peak_flops_per_second": peak,
         "peak_is": "measured" if hardware.peak_operations(device) is None else "of the data sheet",
         "flops_utilization": rate / peak,
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": hardware.peak_memory(),
     }
 
 
-def operations(place: Path) -> list[dict[str, Any]]:
-    """Seconds of the devices by kind of operation in the trace in `place`, longest first.
+def operations(traces: Iterable[Path]) -> list[dict[str, Any]]:
+    """Seconds of the devices by kind of operation in files of traces, longest first.
 
     Kinds are names without the number that tells instances apart. Threads of one device that work
     on one operation together count once each where the trace has them so.
     """
     seconds: Counter[str] = Counter()
-    for path in place.rglob("*.xplane.pb"):
+    for path in traces:
         for plane in jax.profiler.ProfileData.from_file(str(path)).planes:
             for line in plane.lines:
                 for event in line.events:

@@ -1,11 +1,12 @@
 """Files of a workdir: writing them so that a kill leaves the old or the new one, never half of one,
 and the lock that keeps a second training run out."""
 
+import errno
 import fcntl
 import json
 import os
 import re
-import tempfile
+import stat
 import textwrap
 import warnings
 from collections.abc import Callable
@@ -14,18 +15,26 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from runtime_lib.processes import is_first
+from untrusted import ours
 
 Content = bytes | str | Callable[[BinaryIO], object]
+ABOUT = "about"
+"""The key of the mark in a JSON file of ours."""
 
 
-def atomic_write(path: Path | str, content: Content) -> None:
+def atomic_write(
+    path: Path | str, content: Content, *, known: bool = False, log: ours.Log = print
+) -> None:
     """Writes a file that readers see either as it was or complete, even after a power cut.
 
-    Of several processes of one run the first writes it.
+    What is there and not ours (`untrusted.ours`) is set aside first, and `log` is told. Of several
+    processes of one run the first writes it.
 
     Args:
       path: the file; its folder exists.
-      content: bytes, text (stored as UTF-8), or a function that writes to the open binary file.
+      content: bytes, text (stored as UTF-8), or a function that writes to the open binary file;
+        with the mark of a file of ours in it.
+      known: whether the caller has seen that what is there may be replaced.
 
     Raises:
       OSError: if the file cannot be written; the old one is then untouched.
@@ -33,16 +42,20 @@ def atomic_write(path: Path | str, content: Content) -> None:
     if not is_first():
         return
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = ours.temporary(path)
+    descriptor = ours.create(temporary)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(descriptor, "w+b") as file:
             _put(file, content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, _mode(path))
+        if not known:
+            ours.make_way(path, log)
+        if os.path.lexists(path):
+            os.chmod(temporary, path.lstat().st_mode & 0o777)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
@@ -50,28 +63,29 @@ def atomic_write(path: Path | str, content: Content) -> None:
 def remove_temporary(folder: Path) -> None:
     """Removes what `atomic_write` has left in a folder when it was killed."""
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if ours.is_temporary(path):
+            ours.remove(path)
 
 
-def atomic_write_json(path: Path | str, value: Any) -> None:
-    """`atomic_write` of `value` as indented JSON with sorted keys. Raises TypeError, OSError."""
-    atomic_write(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+def atomic_write_json(
+    path: Path | str, value: dict[str, Any], *, known: bool = False, log: ours.Log = print
+) -> None:
+    """`atomic_write` of `value` as indented JSON with sorted keys. Raises TypeError, OSError.
+
+    Beside its own keys it has the mark of a file of ours, unless it is `known` without.
+    """
+    told = value if known else {**value, ABOUT: ours.MARK}
+    text = json.dumps(told, indent=2, sort_keys=True) + "\n"
+    atomic_write(path, text, known=known, log=log)
 
 
 def _put(file: BinaryIO, content: Content) -> None:
     if callable(content):
         content(file)
     else:
-        file.write(content.encode() if isinstance(content, str) else content)
-
-
-def _mode(path: Path) -> int:
-    # mkstemp makes files that only their owner can read: give what open() would have given.
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    umask = os.umask(0)
-    os.umask(umask)
-    return 0o666 & ~umask
+        # A path in a report need not be text in any encoding.
+        plain = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+        file.write(plain)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -127,7 +141,7 @@ class WorkdirLock:
         if not is_first():
             return self
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        file = _open_lock(self.path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -157,3 +171,19 @@ class WorkdirLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _open_lock(path: Path) -> int:
+    """A descriptor of the lock's file; WorkdirLockedError for what is in its place."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    foreign = f"{path} is no lock of this program: move it, or give another --workdir"
+    try:
+        file = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise WorkdirLockedError(foreign) from error
+        raise
+    if stat.S_ISREG(os.fstat(file).st_mode) and re.fullmatch(rb"\d*\n?", os.pread(file, 64, 0)):
+        return file
+    os.close(file)
+    raise WorkdirLockedError(foreign)

@@ -8,6 +8,7 @@ signal, a file) is first told to all. The first process writes the files, in a w
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from runtime_lib import sharding
+from untrusted import shown
 
 P = ParamSpec("P")
 
@@ -29,6 +31,8 @@ HEARTBEAT = 60
 """Seconds of silence after which a process counts as lost, and the others end."""
 MEETING = 300
 """Seconds that processes wait for each other at the start."""
+MOST = 2**16
+"""Processes of a run."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,11 @@ def _check(peers: Peers) -> None:
             raise ValueError(f"{known[0]} must be given with the others of {', '.join(given)}")
         return
     host, _, port = str(peers.coordinator).rpartition(":")
-    if not (host and port.isdigit()):
+    if not (host and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 2**16):
         raise ValueError(f"--coordinator must be HOST:PORT, got {peers.coordinator!r}")
     count, index = int(peers.count or 0), int(peers.index or 0)
+    if count > MOST:
+        raise ValueError(f"--num_processes must be at most {MOST:,}, got {shown(count)}")
     if not 0 <= index < count:
         raise ValueError(
             f"--process_id must be from 0 to --num_processes - 1 = {count - 1}, got {index}"

@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import json
-import shutil
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
-from runtime_lib.files import atomic_write, atomic_write_json
+import untrusted
+from data_lib.base import patient
+from runtime_lib.files import ABOUT, Content, atomic_write, atomic_write_json
 from runtime_lib.processes import by_the_first
+from untrusted import limits, ours, read_arrays
 
+LARGEST_JSON = 64 * limits.MIB
+"""A report; one of many models, each with its settings, may take a few."""
 Arrays = dict[str, np.ndarray]
 Identity = dict[str, Any]
 """Settings that results depend on, for JSON: what "the same results" means."""
 
 
+Shapes = Mapping[str, tuple[int | None, ...]]
+"""Arrays by name, and their shapes; None for an axis of any length."""
+
+
 def npz(arrays: Arrays) -> Callable[[BinaryIO], None]:
-    """What writes `arrays` as a .npz file."""
-    return lambda file: np.savez(file, **arrays)  # type: ignore[arg-type]
+    """What writes `arrays` as a .npz file of ours."""
+    return lambda file: ours.write_npz(file, arrays)
+
+
+def marked(page: str) -> str:
+    """A page in Markdown with the mark of a file of ours, which readers do not see."""
+    return f"{page}\n<!-- {ours.MARK} -->\n"
 
 
 def load_npz(path: Path) -> Arrays | None:
-    """The arrays of a .npz file, None if there is none that is whole; nothing is executed."""
+    """The arrays of a .npz file of ours, None if there is none that is whole."""
     try:
-        # Opened here, because np.load leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return read_arrays(path) if ours.is_ours(path) else None
+    except (OSError, ValueError):
         return None
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, None if there is none that is whole."""
+    """The object in a JSON file of ours: None if there is none, {} if it cannot be understood."""
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, TypeError, ValueError):
+        found = untrusted.read_json(path, LARGEST_JSON)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError):
+        return {}
+    return {name: value for name, value in found.items() if name != ABOUT}
+
+
+def fits(arrays: Arrays, shapes: Shapes) -> bool:
+    """Whether there are those arrays, of numbers and of those shapes."""
+    kinds = {name: array.dtype.kind for name, array in arrays.items()}
+    sizes = {name: array.shape for name, array in arrays.items()}
+    return all(
+        kinds.get(name, "") in tuple("biuf")
+        and len(sizes[name]) == len(shape)
+        and all(n in (None, m) for n, m in zip(shape, sizes[name], strict=True))
+        for name, shape in shapes.items()
+    )
 
 
 def plain(value: dict[str, Any]) -> dict[str, Any]:
@@ -48,20 +74,42 @@ def plain(value: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(value))
 
 
-class Parts:
-    """Finished parts in FOLDER/parts, of one identity: those of any other are removed."""
+def short(identity: Identity) -> str:
+    """A name for an identity: 12 hexadecimal digits of its hash."""
+    text = json.dumps(plain(identity), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def __init__(self, folder: Path, identity: Identity) -> None:
-        self.folder = folder / "parts"
+
+class Part(NamedTuple):
+    """A part to be made: its name, the shapes that its arrays have to have, and its maker."""
+
+    name: str
+    shapes: Shapes
+    make: Callable[[], Arrays]
+
+
+class Parts:
+    """Finished parts in FOLDER/parts, of one identity: those of any other are removed.
+
+    A folder of that name with anything in it that is not ours is moved aside.
+    """
+
+    def __init__(self, folder: Path, identity: Identity, log: ours.Log = print) -> None:
+        self.folder, self._log = folder / "parts", log
         self._begin(identity)
 
     @by_the_first
     def _begin(self, identity: Identity) -> None:
         marker = self.folder / "identity.json"
         if read_json(marker) != plain(identity):
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._clear()
             self.folder.mkdir(parents=True)
             atomic_write_json(marker, identity)
+
+    def _clear(self) -> None:
+        if not ours.remove_all(self.folder):
+            target = ours.set_aside(self.folder)
+            self._log(f"{self.folder} has files that are not of this program: it is now {target}")
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
@@ -70,29 +118,89 @@ class Parts:
         """How many of `names` an earlier run finished."""
         return sum(self._path(name).exists() for name in names)
 
-    def get(self, name: str) -> Arrays | None:
-        """A finished part; None if it has to be made."""
-        return load_npz(self._path(name))
+    def get(self, name: str, shapes: Shapes) -> Arrays | None:
+        """A finished part that has those arrays; None if it has to be made."""
+        found = load_npz(self._path(name))
+        return found if found is not None and fits(found, shapes) else None
 
     def put(self, name: str, arrays: Arrays) -> None:
         """Keep a finished part."""
-        atomic_write(self._path(name), npz(arrays))
+        atomic_write(self._path(name), npz(arrays), log=self._log)
+
+    def each(self, wanted: Sequence[Part], what: str, log: ours.Log) -> Iterator[Arrays]:
+        """The arrays of every part in turn: read back if they are finished, else made and kept.
+
+        what: the parts in a word or two, for a bar on a terminal, or for `log` where there is none.
+        """
+        if done := self.done([part.name for part in wanted]):
+            log(f"{what}: {done} of {len(wanted)} batches are there from before: going on")
+        tell, bar = patient(log), tqdm(wanted, unit="batch", desc=what, disable=None)
+        for number, part in enumerate(bar, 1):
+            arrays = self.get(part.name, part.shapes)
+            if arrays is None:
+                arrays = part.make()
+                self.put(part.name, arrays)
+            if bar.disable:
+                tell(f"{what}: {number} of {len(wanted)} batches")
+            yield arrays
 
     @by_the_first
     def remove(self) -> None:
         """All parts, once the results made of them are written."""
-        shutil.rmtree(self.folder)
+        self._clear()
+
+
+def recall(
+    path: Path, identity: Identity, shapes: Shapes | None = None
+) -> tuple[dict[str, Any], Arrays] | None:
+    """Read back what `keep` has kept at `path` of this identity, with arrays of those shapes.
+
+    None if there is no such result that is whole.
+    """
+    told = read_json(path)
+    arrays = {} if shapes is None else load_npz(path.with_suffix(".npz"))
+    if told is None or arrays is None or told.get("identity") != plain(identity):
+        return None
+    return (told, arrays) if fits(arrays, shapes or {}) else None
 
 
 @by_the_first
-def set_aside(folder: Path, why: str | None, log: Callable[[str], None]) -> None:
+def keep(
+    path: Path, identity: Identity, told: dict[str, Any], arrays: Arrays | None = None
+) -> None:
+    """Keep one finished result of an identity of its own: a .json, and its arrays in a .npz.
+
+    The .json is written last: where it is, the arrays belong to it.
+    """
+    if arrays is not None:
+        ours.remove(path)
+        atomic_write(path.with_suffix(".npz"), npz(arrays))
+    atomic_write_json(path, {"identity": identity, **told})
+
+
+@by_the_first
+def set_aside(folder: Path, why: str | None, log: ours.Log) -> None:
     """Move FOLDER to FOLDER_1, FOLDER_2, ... if there is a reason `why` it must not be replaced."""
-    if why is None:
-        return
-    names = (folder.with_name(f"{folder.name}_{n}") for n in itertools.count(1))
-    target = next(name for name in names if not name.exists())
-    folder.rename(target)
-    log(f"{folder} holds {why}: they are now in {target}")
+    if why is not None:
+        log(f"{folder} holds {why}: they are now in {ours.set_aside(folder)}")
+
+
+@by_the_first
+def publish(
+    folder: Path, files: Mapping[str, Content | None], report: str, told: dict[str, Any],
+    log: ours.Log = print,
+) -> None:  # fmt: skip
+    """The files of finished results, the report last: where it is, the others belong to it.
+
+    files: name -> content; None for a file that there is none of this time.
+    """
+    for name in (report, *(name for name, content in files.items() if content is None)):
+        ours.make_way(folder / name, log)
+        ours.remove(folder / name)
+    for name, content in files.items():
+        if content is not None:
+            atomic_write(folder / name, content, log=log)
+    atomic_write_json(folder / report, told, log=log)
 
 
 def same(report: dict[str, Any], identity: Identity) -> bool:

@@ -9,15 +9,18 @@ from typing import Any
 from configs import schema
 from runtime_lib.files import atomic_write_json
 from runtime_lib.processes import by_the_first
+from untrusted import plain, read_json, shown
 
 CONFIG_FILE = "config.json"
+NAMED = 12
+"""Settings that differ which a message names."""
 
 FREE = (
     "training.n_iters", "training.n_jitted_steps", "training.log_freq", "training.eval_freq",
     "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
     "training.snapshot_sampling", "training.patience", "training.explosion",
     "training.check_memory", "training.profile_steps", "training.wandb",
-    "data.data_dir", "data.cache", "cpu_devices", "compiled",
+    "data.data_dir", "data.cache", "data.changed", "cpu_devices", "compiled",
     "model.remat", "model.attention",
 )  # fmt: skip
 FREE_SECTIONS = ("sampling.", "eval.", "mesh.")
@@ -48,10 +51,10 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
     """
     path = workdir / CONFIG_FILE
     try:
-        return _plain(schema.get_default()) | dict(json.loads(path.read_text()))
+        return _plain(schema.get_default()) | read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise WorkdirError(
             f"{path} cannot be read ({error}): restore it, or use another --workdir"
         ) from error
@@ -59,7 +62,9 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
 
 def _difference(old: dict[str, Any], new: dict[str, Any], names: list[str]) -> str:
     changed = [n for n in names if old.get(n) != new.get(n)]
-    return ", ".join(f"{n}: {old.get(n)!r} there, {new.get(n)!r} here" for n in changed)
+    told = [f"{plain(n)}: {shown(old.get(n))} there, {shown(new.get(n))} here" for n in changed]
+    more = [f"and {len(told) - NAMED} more"] if len(told) > NAMED else []
+    return ", ".join(told[:NAMED] + more)
 
 
 def check_same(workdir: Path, config: Any) -> None:
@@ -91,7 +96,7 @@ def claim(workdir: Path, config: Any) -> None:
     check_same(workdir, config)
     create(workdir)
     try:
-        by_the_first(atomic_write_json)(workdir / CONFIG_FILE, _plain(config))
+        by_the_first(atomic_write_json)(workdir / CONFIG_FILE, _plain(config), known=True)
     except OSError as error:
         raise WorkdirError(f"cannot write to {workdir}: {error.strerror or error}") from error
     if read_config(workdir) is None:

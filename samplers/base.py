@@ -1,8 +1,8 @@
 """The sampler protocol, its state, and the one loop that runs every sampler.
 
 A sampler is planned, then run. `Sampler.plan` takes a time grid T = t_0 > t_1 > ... > t_n and gives
-a method and a table of numbers, one row per turn of the loop, computed once on the host in
-float64. `sample` scans the method over the rows in a single compiled program. Numbers (eta, snr,
+a program: a method and a table of numbers, one row per turn of the loop, computed once on the host
+in float64. `sample` scans the method over the rows, compiled once. Numbers (eta, snr,
 tolerances, the grid, even which of the linear solvers it is) lie in the rows or are leaves of
 the method: changing them compiles nothing.
 
@@ -65,23 +65,38 @@ class Method(Protocol):
 
 
 @pytree
-class Plan:
-    """A method and its rows (leaves [r, ...]); interval [r] says to which grid step a row belongs.
-
-    times [steps + 1]: where each step starts, and the end. nfe: score evaluations of the whole
-    run, without those that only the run can tell.
-    """
+class Program:
+    """A method and its rows (leaves [r, ...]): all that runs on the device."""
 
     method: Method
     rows: Any
-    interval: Int[np.ndarray, " r"] | None
-    times: Float[np.ndarray, " steps_plus_1"] | None
+
+
+@pytree
+class Plan:
+    """A program and what the host knows of it.
+
+    interval [r]: to which step of the grid each row belongs. times [steps + 1]: where each step
+    starts, and the end. nfe: score evaluations of the whole run, without those that only the run
+    can tell.
+    """
+
+    program: Program
+    interval: Int[np.ndarray, " r"]
+    times: Float[np.ndarray, " steps_plus_1"]
     nfe: int = static()
+
+    @classmethod
+    def of_steps(
+        cls, method: Method, t: Float[Array, " n"], s: Float[Array, " n"], nfe: int = 0
+    ) -> Plan:
+        """One row a step: {"t": where it starts, "s": where it ends}."""
+        times = np.append(np.asarray(t), np.asarray(s[-1]))
+        return cls(Program(method, {"t": t, "s": s}), np.arange(len(t)), times, nfe)
 
     @property
     def steps(self) -> int:
         """How many steps the plan makes."""
-        assert self.times is not None
         return len(self.times) - 1
 
 
@@ -90,6 +105,7 @@ class Sampler(Protocol):
 
     order: the order of convergence in the step size (weak order if stochastic; 0 for correctors,
     which converge to the marginal at a fixed time instead). stochastic: whether it draws noise.
+    adaptive: whether it chooses its own steps, so that the grid only says where to stop on the way.
     """
 
     @property
@@ -97,6 +113,10 @@ class Sampler(Protocol):
 
     @property
     def stochastic(self) -> bool: ...
+
+    @property
+    def adaptive(self) -> bool:
+        """True if it chooses its own steps between the ends of the grid."""
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         """What to do between neighbours of the falling grid `times`.
@@ -115,7 +135,7 @@ class Corrector(Sampler, Protocol):
 @pytree
 class Samples:
     """x: the samples [b, ...]; frames [f, b, ...]: states along the way, evenly spread, or None;
-    evaluations [b]: score evaluations that each sample took."""
+    evaluations [b]: network evaluations that each sample took, which is its NFE."""
 
     x: Float[Array, "b *d"]
     frames: Float[Array, "f b *d"] | None
@@ -133,9 +153,17 @@ def _stream(keys: PRNGKeyArray, stream: int) -> PRNGKeyArray:
 
 def run(score: Score, plan: Plan, state: State) -> State:
     """The state after all rows of `plan`; pure, for use under other transformations."""
-    step = lambda state, row: (plan.method.step(score, state, row), None)
-    length = None if plan.interval is None else len(plan.interval)
-    return jax.lax.scan(step, plan.method.init(state), plan.rows, length)[0]
+    method = plan.program.method
+    step = lambda state, row: (method.step(score, state, row), None)
+    return jax.lax.scan(step, method.init(state), plan.program.rows)[0]
+
+
+def planned_evaluations(score: Score, plan: Plan, denoise: bool) -> int:
+    """Network evaluations of each sample, the denoised end included, as far as the plan can tell.
+
+    Those of the score times the network evaluations that one of them takes (`Score.evaluations`).
+    """
+    return (plan.nfe + int(denoise)) * score.evaluations
 
 
 def sample(
@@ -167,12 +195,10 @@ def sample(
     plan = sampler.plan(score, times)
     frames = min(frames, plan.steps)
     # Counted in steps, not in rows: the stages within a step are no states of the process.
-    assert plan.interval is not None
     film_index = plan.interval * frames // plan.steps
-    known = plan.nfe + int(denoise)
-    anonymous = replace(plan, interval=None, times=None, nfe=0)  # or grids share no program
+    known = planned_evaluations(score, plan, denoise)
     drawn = _sample(
-        score, anonymous, film_index, times[-1], keys, start,
+        score, plan.program, film_index, times[-1], keys, start,
         shape=shape, denoise=denoise, frames=frames,
     )  # fmt: skip
     return replace(drawn, evaluations=drawn.evaluations + known)
@@ -181,7 +207,7 @@ def sample(
 @partial(jax.jit, static_argnames=("shape", "denoise", "frames"))
 def _sample(
     score: Score,
-    plan: Plan,
+    program: Program,
     film_index: Int[Array, " r"],
     end: Float[Array, ""],
     keys: PRNGKeyArray,
@@ -194,17 +220,17 @@ def _sample(
     if start is None:
         draw = jax.vmap(lambda key: score.sde.prior_sample(key, shape))
         start = draw(_stream(keys, PRIOR_STREAM)).astype(end.dtype)
-    state = plan.method.init(State.of(start, _stream(keys, STEP_STREAM)))
+    state = program.method.init(State.of(start, _stream(keys, STEP_STREAM)))
     film = jnp.zeros((frames, *start.shape), start.dtype)
 
     def body(carry: tuple[State, Array], row: Any) -> tuple[tuple[State, Array], None]:
         (state, film), (numbers, frame) = carry, row
-        state = plan.method.step(score, state, numbers)
+        state = program.method.step(score, state, numbers)
         if frames:
             # Later rows of the same frame overwrite earlier ones: each frame ends its segment.
             film = jax.lax.dynamic_update_index_in_dim(film, state.x, frame, 0)
         return (state, film), None
 
-    (state, film), _ = jax.lax.scan(body, (state, film), (plan.rows, film_index))
+    (state, film), _ = jax.lax.scan(body, (state, film), (program.rows, film_index))
     x = score.denoise(state.x, end) if denoise else state.x
-    return Samples(x, film if frames else None, state.evaluations)
+    return Samples(x, film if frames else None, state.evaluations * score.evaluations)

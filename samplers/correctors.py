@@ -12,13 +12,13 @@ for every SDE.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from samplers.base import Plan, State
@@ -82,19 +82,22 @@ class BatchMean:
         return jnp.broadcast_to(jnp.mean(_norms(z)) / jnp.mean(_norms(gradient)), z.shape[:1])
 
 
-class AtFixedTime:
-    """What correctors share: a row is a time t and its neighbour s. Holds no state."""
+class AtFixedTime(abc.ABC):
+    """A corrector whose row is a time t and its neighbour s. Holds no state."""
 
-    order, stochastic = 0, True
+    order, stochastic, adaptive = 0, True, False
     steps: int
+    """How many times it moves at each."""
 
     def init(self, state: State) -> State:
         return state
 
+    @abc.abstractmethod
+    def step(self, score: Score, state: State, row: dict[str, Time]) -> State:
+        """The state after `steps` moves at row["t"]."""
+
     def at(self, score: Score, t: Float[Array, " n"], neighbour: Float[Array, " n"]) -> Plan:
-        rows = {"t": t, "s": neighbour}
-        times = np.append(np.asarray(t), np.asarray(neighbour[-1]))
-        return Plan(self, rows, np.arange(len(t)), times, len(t) * self.steps)  # type: ignore[arg-type]
+        return Plan.of_steps(self, t, neighbour, len(t) * self.steps)
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         return self.at(score, times[:-1], times[1:])

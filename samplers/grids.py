@@ -156,29 +156,29 @@ class IDDPM:
 
 
 @pytree
-class Levels:
-    """n + 1 of the levels i / (levels - 1) of a discrete model, as n + 1 evaluations use them.
+class Indices:
+    """n + 1 of the times i / (num_scales - 1) of a discrete model, as n + 1 evaluations use them.
 
-    'trailing' begins at the last level and leaves the way from the lowest it visits to the
-    denoiser there; 'leading', the published DDIM code's, ends at level 0 and begins below the
+    'trailing' begins at the last index and leaves the way from the lowest it visits to the
+    denoiser there; 'leading', the published DDIM code's, ends at index 0 and begins below the
     prior (Lin et al. 2024, arXiv:2305.08891, table 2). Neither passes `end`.
 
     Raises:
-        ValueError: more evaluations than levels.
+        ValueError: more evaluations than indices.
     """
 
-    levels: int = static()
+    num_scales: int = static()
     trailing: bool = static(default=True)
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
-        if n >= self.levels:
+        if n >= self.num_scales:
             raise ValueError(
-                f"sampling.num_steps must be below sde.num_scales = {self.levels} on a grid of "
-                f"levels, got {n}"
+                f"sampling.num_steps must be below sde.num_scales = {self.num_scales} on a grid of "
+                f"a discrete model's times, got {n}"
             )
         i = np.arange(n + 1)
         if self.trailing:
-            chosen = np.round(self.levels - i * (self.levels / (n + 1))) - 1
+            chosen = np.round(self.num_scales - i * (self.num_scales / (n + 1))) - 1
         else:
-            chosen = i[::-1] * (self.levels // (n + 1))
-        return jnp.maximum(jnp.asarray(chosen / (self.levels - 1) * float(start)), end)
+            chosen = i[::-1] * (self.num_scales // (n + 1))
+        return jnp.maximum(jnp.asarray(chosen / (self.num_scales - 1) * float(start)), end)

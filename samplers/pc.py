@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from samplers.base import Corrector, Method, Plan, Sampler, State
+from samplers.base import Corrector, Method, Plan, Program, Sampler, State
 from sde_lib import Score
 from sde_lib.pytree import pytree, static
 
@@ -72,10 +72,12 @@ class PredictorCorrector:
     def stochastic(self) -> bool:
         return self.predictor.stochastic or self.corrector.stochastic
 
+    @property
+    def adaptive(self) -> bool:
+        return self.predictor.adaptive
+
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         predictor = self.predictor.plan(score, times)
-        assert predictor.times is not None
-        assert predictor.interval is not None
         t, s = predictor.times[:-1], predictor.times[1:]
         at = (t, s) if self.corrector_first else (s, t)
         corrector = self.corrector.at(score, *map(jax.numpy.asarray, at))
@@ -83,9 +85,10 @@ class PredictorCorrector:
         border = np.diff(interval) != 0
         turn = np.append(True, border) if self.corrector_first else np.append(border, True)
         rows = {
-            "predictor": predictor.rows,
-            "corrector": jax.tree.map(lambda leaf: leaf[interval], corrector.rows),
+            "predictor": predictor.program.rows,
+            "corrector": jax.tree.map(lambda leaf: leaf[interval], corrector.program.rows),
             "turn": turn,
         }
-        method = Paired(predictor.method, corrector.method, self.corrector_first, bool(turn.all()))
-        return Plan(method, rows, interval, predictor.times, predictor.nfe + corrector.nfe)
+        methods = predictor.program.method, corrector.program.method
+        program = Program(Paired(*methods, self.corrector_first, bool(turn.all())), rows)
+        return Plan(program, interval, predictor.times, predictor.nfe + corrector.nfe)

@@ -8,58 +8,44 @@ ODE with the same marginals: half the score, no noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from samplers.base import Plan, State
-from samplers.planned.levels import Clock, Levels
+from samplers.planned.levels import Levels, Schedule, steps
 from samplers.planned.linear import LinearSampler, Row
+from samplers.planned.one_step import OneStep, Step
 from sde_lib import Score
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
 
-def steps(levels: Levels) -> Iterator[tuple[int, Levels, Levels]]:
-    """(k, levels at t_k, levels at t_{k+1}) of a grid."""
-    return ((k, levels[k], levels[k + 1]) for k in range(len(levels) - 1))
-
-
 @pytree
-class EulerMaruyama(LinearSampler):
-    """x_s = x + (f - g^2 score)(s - t) + g sqrt(t - s) z, coefficients at t.
+class EulerMaruyama(OneStep):
+    """x_s = x - (f x - g^2 score) h + g sqrt(h) z,  h = t - s, coefficients at t.
 
     Song et al. 2021, arXiv:2011.13456, appendix G. Weak order 1. With `probability_flow`, Euler's
-    method on dx = (f - g^2 score / 2) dt.
+    method on the flow: x_s = x - (f x - g^2 score / 2) h.
     """
 
     probability_flow: bool = static(default=False)
     order = 1
 
     @property
-    def adds(self) -> bool:  # type: ignore[override]
+    def stochastic(self) -> bool:
         return not self.probability_flow
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
-        rate, g = clock.drift_and_diffusion(levels.t)
-        share = 0.5 if self.probability_flow else 1.0
-        return [
-            Row(
-                t.t,
-                noise=1.0,
-                x=1 + rate[k] * (s.t - t.t),
-                history={k: share * g[k] ** 2 / t.sigma * (s.t - t.t)},
-                z=g[k] * np.sqrt(t.t - s.t),
-            )
-            for k, t, s in steps(levels)
-        ]
+    def step(self, schedule: Schedule, t: Levels, s: Levels) -> Step:
+        h, (f, g) = t.t - s.t, schedule.drift_and_diffusion(t.t)
+        if self.probability_flow:
+            return Step(x=1 - f * h, eps=-(g**2) / 2 / t.sigma * h)
+        return Step(x=1 - f * h, eps=-(g**2) / t.sigma * h, z=g * np.sqrt(h))
 
 
 @pytree
-class ReverseDiffusion(LinearSampler):
+class ReverseDiffusion(OneStep):
     """x_s = (2 - a) x + b score + sqrt(b) z: the forward discretization, reversed.
 
     Song et al. 2021, arXiv:2011.13456, eq. 46 and appendix E, with the forward rule taken to be
@@ -71,26 +57,18 @@ class ReverseDiffusion(LinearSampler):
     order = 1
 
     @property
-    def adds(self) -> bool:  # type: ignore[override]
+    def stochastic(self) -> bool:
         return not self.probability_flow
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
-        a, b = clock.transition(levels.t[1:], levels.t[:-1])
-        share = 0.5 if self.probability_flow else 1.0
-        return [
-            Row(
-                t.t,
-                noise=1.0,
-                x=2 - a[k],
-                history={k: -share * b[k] / t.sigma},
-                z=np.sqrt(b[k]),
-            )
-            for k, t, _ in steps(levels)
-        ]
+    def step(self, schedule: Schedule, t: Levels, s: Levels) -> Step:
+        a, b = schedule.transition(s.t, t.t)
+        if self.probability_flow:
+            return Step(x=2 - a, eps=-b / 2 / t.sigma)
+        return Step(x=2 - a, eps=-b / t.sigma, z=np.sqrt(b))
 
 
 @pytree
-class Ancestral(LinearSampler):
+class Ancestral(OneStep):
     """x_s = (x + b score) / a + sqrt(v) z,  v = b (sigma_s^2 / sigma_t^2)^(1 - large).
 
     Ancestral sampling of the Markov chain of levels (Ho et al. 2020, arXiv:2006.11239, alg. 2;
@@ -107,31 +85,20 @@ class Ancestral(LinearSampler):
 
     large: Number = 0.0
     data_variance: Number = 0.0
-    order, adds = 1, True
+    order, stochastic = 1, True
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
-        a, b = clock.transition(levels.t[1:], levels.t[:-1])
-        alpha, sigma = clock.sde_marginal(levels.t)
-        ratio = (sigma[1:] / sigma[:-1]) ** 2
-        data = float(self.data_variance)
-        left = data * sigma[:-1] ** 2 / (alpha[:-1] ** 2 * data + sigma[:-1] ** 2)
-        variance = (
-            b * ratio ** (1 - float(self.large)) + (b * alpha[1:] / sigma[:-1] ** 2) ** 2 * left
-        )
-        return [
-            Row(
-                t.t,
-                noise=1.0,
-                x=1 / a[k],
-                history={k: -b[k] / (a[k] * t.sigma)},
-                z=np.sqrt(variance[k]),
-            )
-            for k, t, _ in steps(levels)
-        ]
+    def step(self, schedule: Schedule, t: Levels, s: Levels) -> Step:
+        a, b = schedule.transition(s.t, t.t)
+        high, low = schedule.unrounded(t.t), schedule.unrounded(s.t)
+        large, data = float(self.large), float(self.data_variance)
+        of_x0 = data * high.sigma**2 / (high.alpha**2 * data + high.sigma**2)
+        v = b * ((low.sigma / high.sigma) ** 2) ** (1 - large)
+        v += (b * low.alpha / high.sigma**2) ** 2 * of_x0
+        return Step(x=1 / a, eps=-b / (a * t.sigma), z=np.sqrt(v))
 
 
 @pytree
-class DDIM(LinearSampler):
+class DDIM(OneStep):
     """x_s = alpha_s x_0 + sqrt(sigma_s^2 - v) eps + sqrt(v) z, v = eta^2 sigma_s^2 (1 - r_s^2 / r_t^2).
 
     Song et al. 2021, arXiv:2010.02502, eq. 12 and 16, for any SDE; r = sigma / alpha. eta = 0 is the
@@ -140,17 +107,11 @@ class DDIM(LinearSampler):
     """  # noqa: E501
 
     eta: Number = 0.0
-    order, adds = 1, True
+    order, stochastic = 1, True
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
-        def row(k: int, t: Levels, s: Levels) -> Row:
-            v = (float(self.eta) * s.sigma) ** 2 * -np.expm1(2 * (s.log_ratio - t.log_ratio))
-            # x_0 = (x - sigma_t eps) / alpha_t
-            gain = s.alpha / t.alpha
-            weight = np.sqrt(s.sigma**2 - v) - gain * t.sigma
-            return Row(t.t, noise=1.0, x=gain, history={k: weight}, z=np.sqrt(v))
-
-        return [row(*step) for step in steps(levels)]
+    def step(self, schedule: Schedule, t: Levels, s: Levels) -> Step:
+        v = (float(self.eta) * s.sigma) ** 2 * -np.expm1(2 * (s.log_ratio - t.log_ratio))
+        return Step(x0=s.alpha, eps=np.sqrt(s.sigma**2 - v), z=np.sqrt(v))
 
 
 @pytree
@@ -165,18 +126,18 @@ class Accelerated(LinearSampler):
 
     gamma: Number = 2.0
     mu: Number = 0.0
-    order, adds = 1, True
+    order, stochastic = 1, True
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         gamma, mu = float(self.gamma), float(self.mu)
 
         def row(k: int, t: Levels, s: Levels) -> Row:
             below = np.exp((s.log_ratio - mu * t.log_ratio) / (1 - mu))
             gap = s.alpha * (below - t.ratio)
-            weights = {k: gap * gamma, k - 1: gap * (1 - gamma)} if k else {0: gap}
+            eps = {k: gap * gamma, k - 1: gap * (1 - gamma)} if k else {0: gap}
             # At mu = 0 the two are equal up to round-off.
             z = s.alpha * np.sqrt(np.maximum(s.ratio**2 - below**2, 0.0))
-            return Row(t.t, noise=1.0, x=s.alpha / t.alpha, history=weights, z=z)
+            return Row(t.t, eps=1.0, x=s.alpha / t.alpha, f=eps, z={k: z})
 
         return [row(*step) for step in steps(levels)]
 
@@ -197,10 +158,10 @@ class Idle:
     """x_s = x, without an evaluation: a predictor for corrector-only (annealed Langevin) sampling,
     as NCSN does, or a corrector that corrects nothing."""
 
-    order, stochastic = 0, False
+    order, stochastic, adaptive = 0, False, False
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
-        return Plan(Still(), (), np.arange(len(times) - 1), np.asarray(times), 0)
+        return self.at(score, times[:-1], times[1:])
 
     def at(self, score: Score, t: Float[Array, " n"], neighbour: Float[Array, " n"]) -> Plan:
-        return self.plan(score, jnp.append(t, neighbour[-1]))
+        return Plan.of_steps(Still(), t, neighbour)

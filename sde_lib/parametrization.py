@@ -6,7 +6,7 @@ each class states two pairs of coefficients in a form that is sound at both ends
     x_0 = data_skip x_t + data_out F,        eps = noise_skip x_t + noise_out F,
 
 with x_t = alpha x_0 + sigma eps. A new prediction, conditioning or rounding is one class here and
-one line in a table of `sde_lib/__init__.py`.
+one row in a table of `sde_lib/build.py`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -31,7 +31,16 @@ Apply = Callable[..., Float[Array, "b *d"]]
 class Score(abc.ABC):
     """Protocol of a score; guidance and conditioning are maps Score -> Score."""
 
-    sde: SDE
+    if TYPE_CHECKING:  # at run time a property would be taken for the default of a field
+
+        @property
+        def sde(self) -> SDE:
+            """The process whose marginals it is the score of."""
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations per sample that one prediction takes; what NFE counts."""
+        return 1
 
     @abc.abstractmethod
     def predict(
@@ -106,21 +115,32 @@ class ModelScore(Score):
         return self.parametrization.interpret(self.sde, x, t, raw.astype(x.dtype))
 
 
+class Wrapped(Score):
+    """A score made of another one, `score`, with its SDE and noise levels. Holds no state."""
+
+    score: Score
+
+    @property
+    def sde(self) -> SDE:
+        """The SDE of the wrapped score."""
+        return self.score.sde
+
+    @property
+    def evaluations(self) -> int:
+        """Those of the wrapped score; a prediction made of several has to say so."""
+        return self.score.evaluations
+
+    def snap(self, t: Time) -> Time:
+        """As the wrapped score does."""
+        return self.score.snap(t)
+
+
 @pytree
-class Conditional(Score):
+class Conditional(Wrapped):
     """`score` with its condition fixed, so that a sampler need not know of it."""
 
     score: Score
     condition: Condition
-
-    @property
-    def sde(self) -> SDE:  # type: ignore[override]
-        """The SDE of the wrapped score."""
-        return self.score.sde
-
-    def snap(self, t: Time) -> Time:
-        """As the wrapped score's."""
-        return self.score.snap(t)
 
     def predict(
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None

@@ -1,10 +1,12 @@
-"""Looking a name up in a table, with an error that helps."""
+"""Tables of names: finding a row, with an error that helps, and making what it stands for."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from typing import TypeVar
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from configs.names import did_you_mean
 
 V = TypeVar("V")
 
@@ -13,7 +15,21 @@ def choose(key: str, name: str, table: Mapping[str, V]) -> V:
     """table[name]; ValueError that lists the known names, the nearest first, if there is none."""
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(str(name), table, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
     known = ", ".join(repr(k) for k in sorted(table))
-    raise ValueError(f"{key} must be one of {known}, got {name!r}{hint}")
+    raise ValueError(f"{key} must be one of {known}, got {name!r}{did_you_mean(name, table)}")
+
+
+def parameters(row: Callable[..., Any]) -> tuple[str, ...]:
+    """What a row of a table, a class or a function, takes."""
+    return tuple(inspect.signature(row).parameters)
+
+
+def made(row: Callable[..., V], section: Any, **told: Any) -> V:
+    """What a row of a table makes of those settings of `section` that are parameters of it.
+
+    Nothing else of the section is read. A parameter that is no setting is given what is `told`, or
+    the whole section if it is called so, or else keeps its default.
+    """
+    told = {"section": section, **told}
+    known = [name for name in parameters(row) if name in told or name in section]
+    return row(**{name: told[name] if name in told else section[name] for name in known})

@@ -1,15 +1,7 @@
 """Strictness for every test: no silent broadcasting across ranks, no silent promotion of types."""
 
 import gc
-import os
 from collections.abc import Iterator
-
-# Most of the suite's time is compilation. Light optimization halves it, and the emitters of LLVM
-# code from before MLIR's take a third off the rest; both change round-off only.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
-)
 
 import jax
 import pytest

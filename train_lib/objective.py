@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+import sde_lib
 from sde_lib import SDE, ModelScore, choose
 from sde_lib.base import Number, Time, time_derivative
 from sde_lib.learned import Pinned
@@ -82,6 +83,9 @@ def _half_sum(x: Array) -> Array:
 class TrainingLoss(Protocol):
     """What is trained: one loss per example."""
 
+    trains_schedule: ClassVar[bool]
+    """Whether it trains the schedule of an SDE that learns one; it serves no other then."""
+
     @property
     def law(self) -> TimeLaw:
         """Of the times that are drawn."""
@@ -133,6 +137,8 @@ class Objective:
     weighting: Weighting
     reduce_mean: bool = static(default=True)
     stratified: bool = static(default=False)
+
+    trains_schedule: ClassVar[bool] = False
 
     def at(
         self,
@@ -198,6 +204,8 @@ class VariationalObjective:
     same for every schedule between the same ends, so the schedule descends the mean of its square,
     and with it its variance (Kingma et al. 2021, arXiv:2107.00630, eq. 18 and appendix I.2).
     """
+
+    trains_schedule: ClassVar[bool] = True
 
     @property
     def law(self) -> TimeLaw:
@@ -268,8 +276,6 @@ LEARNED_LABELS = ("published", "log_sigma", "quarter_log_sigma", "log_half_sigma
 
 
 def _variational(config: Any) -> VariationalObjective:
-    if config.sde.log_snr_min >= config.sde.log_snr_max:
-        raise ValueError("sde.log_snr_min must be below sde.log_snr_max")
     if config.model.conditioning not in LEARNED_LABELS:
         raise ValueError(
             f"model.conditioning must be one of {', '.join(LEARNED_LABELS)} for a learned "
@@ -282,19 +288,16 @@ OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
     "denoising": _denoising,
     "variational": _variational,
 }
-TRAINS = {"learned": "variational"}
-"""SDE with a schedule to train -> the objective that trains it, and serves no other."""
 
 
 def build(config: Any) -> TrainingLoss:
     """The objective of a config; ValueError, in the user's terms, for what does not go together."""
     name, sde = config.training.objective, config.sde.name
-    make = choose("training.objective", name, OBJECTIVES)
-    for learned, trains in TRAINS.items():
-        if (sde == learned) != (name == trains):
-            raise ValueError(
-                f"sde.name={learned} and training.objective={trains} need each other, got {sde!r} "
-                f"with {name!r}: set both or neither (the bound of a fixed schedule is "
-                "training.weighting=likelihood)"
-            )
-    return make(config)
+    found = choose("training.objective", name, OBJECTIVES)(config)
+    if sde_lib.build(config).learned != found.trains_schedule:
+        raise ValueError(
+            "an SDE that learns its schedule (sde.name=learned) and an objective that trains it "
+            f"(training.objective=variational) need each other, got {sde!r} with {name!r}: set "
+            "both or neither (the bound of a fixed schedule is training.weighting=likelihood)"
+        )
+    return found

@@ -2,14 +2,15 @@
 
 A file of ours holds, under the names that EDM (mu, sigma) and ADM (mu_s, sigma_s) use, the moments
 of all images, the features of up to 50,000 of them (pool, logits, labels), and `info`, JSON: the
-extractor with its hash, dataset, split, count and preprocessing. Files of EDM, of ADM, and
-score_sde's arrays of activations (pool_3) are read too.
+extractor with its hash, dataset, split, count and preprocessing. `statistics` reads it, and
+those of others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,16 @@ import numpy as np
 
 import data_lib
 from data_lib import Images
-from data_lib.base import Log
+from data_lib.base import Log, fingerprint
 from eval_lib.features import statistics
 from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, features_of, quantize
-from eval_lib.images import fingerprint
 from eval_lib.metrics import FeatureSet
 from runtime_lib import workdir
 from runtime_lib.files import atomic_write, plain_reason
 from runtime_lib.processes import by_the_first
 from runtime_lib.results import Arrays, Parts, npz
-from untrusted import plain
+from untrusted import ours, plain
 
 SPLITS = ("train", "test", "all")
 FOLDER = "reference"
@@ -104,12 +104,13 @@ def obtain(
     featurer = Featurer(extractor, config.eval.batch_size, images.levels or LEVELS)
     identity = {**info, "batch_size": featurer.size}
     try:
-        parts = Parts(folder / FOLDER / f"{slug}_{asked}_{tag}", identity)
+        parts = Parts(folder / FOLDER / f"{slug}_{asked}_{tag}", identity, log)
         what = f"{splits.name} ({asked})"
         features = features_of(featurer, images.pixels, images.labels, parts, what, log)
         atomic_write(path, npz(_arrays(features, info)))
         parts.remove()
-        by_the_first(parts.folder.parent.rmdir)()
+        with suppress(OSError):  # there may be more in it
+            by_the_first(parts.folder.parent.rmdir)()
     except OSError as error:
         raise workdir.WorkdirError(
             f"cannot write to {folder / FOLDER}, {plain_reason(error)} (finished batches are kept)"
@@ -134,6 +135,10 @@ def _arrays(features: FeatureSet, info: dict[str, Any]) -> Arrays:
 
 def _kept(path: Path, info: dict[str, Any]) -> FeatureSet | None:
     """The statistics that an earlier run made for `info`; None if there are none that are whole."""
+    if not ours.is_ours(path):
+        return None
+    if not ours.is_ours(path):
+        return None
     try:
         found = statistics.read(path)
     except (ValueError, OSError):
@@ -155,7 +160,7 @@ def read(path: Path, extractor: Extractor) -> Reference:
     features = found.features
     info = found.info or {
         "extractor": "the file does not say",
-        "dataset": path.name,
+        "dataset": plain(path.name),
         "count": features.moments.count or (None if features.pool is None else len(features.pool)),
         "sha256": found.sha256,
     }

@@ -17,6 +17,11 @@ from eval_lib.metrics import FeatureSet, Moments
 from untrusted import UntrustedError, parse_json, plain, read_arrays, sha256, shown
 
 NAMES = ("mu", "sigma", "mu_s", "sigma_s", "pool", "pool_3", "logits", "labels", "info")
+ROUND_OFF = 1e-5
+"""Part of the trace by which a covariance may be asymmetric, or its eigenvalues below zero: sums in
+float32 bring some 1e-6 of it."""
+LONGEST = 500
+"""Characters of a text in info that a report repeats."""
 LARGEST = 1e30
 """Of any number: squares of larger ones go beyond what sums of them can hold."""
 
@@ -55,9 +60,11 @@ def _info(arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
         info = parse_json(str(arrays["info"]))
     except UntrustedError as error:
         raise ValueError(f"info: {error}") from error
-    extractor, count = info.get("extractor"), info.get("count")
-    if not isinstance(extractor, str) or not extractor:
-        raise ValueError(f"info must say its extractor, a text, it says {shown(extractor)}")
+    for name in ("extractor", "dataset"):
+        told = info.get(name)
+        if not isinstance(told, str) or not told.isprintable() or not 0 < len(told) <= LONGEST:
+            raise ValueError(f"info must say its {name}, a line of text, it says {shown(told)}")
+    count = info.get("count")
     if type(count) is not int or not 0 < count < 1 << 53:
         raise ValueError(f"info must say its count of images, 1 or more, it says {shown(count)}")
     return info
@@ -78,6 +85,8 @@ def _features(arrays: Mapping[str, np.ndarray], count: int | None) -> FeatureSet
         )
     if pool is not None and pool.shape[1] != moments.mean.size:
         raise ValueError(f"pool has {pool.shape[1]} features and mu {moments.mean.size}: damaged")
+    if pool is not None and count is not None and len(pool) > count:
+        raise ValueError(f"pool is of {len(pool)} images and the count {count}: damaged")
     logits, labels = _rows(arrays, "logits"), arrays.get("labels")
     if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
         raise ValueError(f"labels must be integers [n], they are {_outline(labels)}")
@@ -109,17 +118,25 @@ def _moments(
             f"{mean} must be [d] and {covariance} [d, d], they are {_outline(mu)} and "
             f"{_outline(sigma)}"
         )
-    # Round-off of float32 sums; a matrix whose pairs are no covariances is none either.
-    variances = sigma.diagonal()
-    slack = 1e-4 * max(float(variances.max()), 0.0)
-    bound = np.sqrt(np.maximum(variances, 0) + slack)
-    symmetric = np.abs(sigma - sigma.T).max() <= slack
-    if not symmetric or variances.min() < -slack or (np.abs(sigma) > np.outer(bound, bound)).any():
+    if not _is_covariance(sigma):
         raise ValueError(
-            f"{covariance} is no covariance: it must be symmetric with variances on its diagonal, "
-            "and no entry beyond the product of two deviations"
+            f"{covariance} is no covariance: it must be symmetric, without negative eigenvalues"
         )
     return Moments(count, mu, sigma)
+
+
+def _is_covariance(sigma: np.ndarray) -> bool:
+    """Check that a matrix is symmetric and positive semidefinite, but for float32's round-off."""
+    slack = ROUND_OFF * max(float(sigma.trace()), 0.0)
+    if np.abs(sigma - sigma.T).max() > slack:
+        return False
+    if not slack:
+        return not sigma.any()
+    try:
+        np.linalg.cholesky(sigma + slack * np.eye(len(sigma)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _numbers(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from models.pretrained.base import MismatchError, Place, Shape, Weights, as_params
 from models.pretrained.files import torch_files
-from models.pretrained.files.safetensors_arrays import read_tensors
+from models.pretrained.files.safetensors_file import read_tensors
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
 from untrusted import UntrustedError, limits, plain, read_arrays, sha256
 

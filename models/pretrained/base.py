@@ -22,7 +22,7 @@ from models.pretrained.files.tensors import PretrainedError, shapes
 from untrusted import plain
 
 __all__ = ["Checkpoint", "Format", "MismatchError", "PretrainedError", "Row", "as_params",
-           "paths_and_shapes"]  # fmt: skip
+           "by_place", "paths_and_shapes"]  # fmt: skip
 
 Weights = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
@@ -150,6 +150,11 @@ def _traced(network: nn.Module, config: FrozenConfigDict) -> dict[Place, jax.Sha
 
     jax.eval_shape(trace, jax.random.key(0))
     return found
+
+
+def by_place(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Parameters of ours by their place in the network, as "down_0_block_0/conv_0/kernel"."""
+    return {name: np.asarray(array) for name, array in flatten_dict(dict(params), sep="/").items()}
 
 
 def in_order(name: str, ndim: int) -> tuple[int, ...]:

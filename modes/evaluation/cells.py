@@ -14,26 +14,22 @@ import numpy as np
 
 import data_lib
 from data_lib import Images
-from data_lib.arrays import IMAGE_KEYS, checked_labels
-from data_lib.arrays import read as read_arrays
-from data_lib.base import Log
-from data_lib.transforms import Scaler, to_unit
-from eval_lib import noise_error
+from data_lib.base import Log, fingerprint
+from data_lib.transforms import to_unit
 from eval_lib.features import reference
 from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, quantize
 from eval_lib.features.reference import Reference
-from eval_lib.images import fingerprint
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
 from modes.evaluation import protocol
-from modes.evaluation.draws import Drawn, Store, short
-from modes.experiment import LIKELIHOOD_STREAM, Experiment
+from modes.evaluation.draws import Drawn, Draws
+from modes.evaluation.model_metrics import OF_THE_MODEL, Subject
+from modes.experiment import Experiment
 from modes.generate import make_generator
-from modes.likelihood import bits_per_dim_of
-from modes.sample import load_weights
+from modes.images import of_file
+from modes.trained import load_weights
 from runtime_lib import sharding
-from runtime_lib.files import atomic_write_json
-from runtime_lib.results import Identity, read_json, same
+from runtime_lib.results import Identity, keep, recall, short
 from sde_lib import ModelScore
 
 FOLDER = "evaluation"
@@ -45,7 +41,8 @@ SHOWN = 64
 class Cell:
     """One model, or one file of samples, and what was measured of it.
 
-    repeats: the numbers of each independent set of samples. model: those of the score itself.
+    not_finite: samples, of all sets. repeats: the numbers of each independent set of samples, whose
+    first are `samples`. model: those of the score itself.
     curves: noise errors on held-out and training images by log-SNR. shown: samples in [0, 1].
     """
 
@@ -90,7 +87,7 @@ class Work:
     def numbers(self, samples: FeatureSet) -> Numbers:
         """Every metric of one set."""
         compared = Compared(samples, self.reference.features, self.real("train"), self.real("test"))
-        found: dict[str, float | None] = {}
+        found: dict[str, float | str] = {}
         for name in self.metrics:
             if name in METRICS:
                 found |= METRICS[name].compute(compared)
@@ -112,7 +109,7 @@ def model_cell(work: Work, step: int | None, rate: float, average: int | None) -
     }
     name = f"step {step}, " + (f"EMA {rate:g}" if rate else "raw weights")
     log(f"evaluating {name}")
-    store = Store(work.folder / FOLDER / "draws", identity, config.sampling.batch_size)
+    store = Draws(work.folder / FOLDER / "draws", identity, config.sampling.batch_size)
     generator = make_generator(work.experiment, score)
     total, repeats, sets = config.eval.num_samples, [], []
     for k in range(config.eval.repeats):
@@ -153,82 +150,83 @@ def _remembered(
         "extractor": work.extractor.identity,
         "reference": work.reference.info,
         "metrics": [name for name in work.metrics if name in METRICS],
+        "version": 2,  # of how numbers are told that there are none of
         **more,
     }
     path = folder / f"metrics_{short(identity)}.json"
-    kept = read_json(path)
-    if kept is not None and same(kept, identity):
-        return kept["numbers"]
+    found = recall(path, identity)
+    if found is not None and _are_numbers(found[0].get("numbers")):
+        return found[0]["numbers"]
     numbers = compute()
-    atomic_write_json(path, {**identity, "numbers": numbers})
+    keep(path, identity, {"numbers": numbers})
     return json.loads(json.dumps(numbers))
+
+
+def _are_numbers(found: Any) -> bool:
+    return isinstance(found, dict) and all(x is None or type(x) is float for x in found.values())
 
 
 def _of_model(
     work: Work, score: ModelScore, folder: Path
 ) -> tuple[Numbers, dict[str, list[float]]]:
     """(numbers, curves) of the score itself."""
-    numbers: dict[str, float | None] = {}
+    trained = Subject(work.experiment, score, work.splits, folder, work.log)
+    numbers: dict[str, float | str] = {}
     curves: dict[str, list[float]] = {}
-    if "noise_error" in work.metrics:
-        curves = _noise_errors(work, score)
-        for split in ("held_out", "train"):
-            numbers[f"noise_error_{split}"] = float(np.mean(curves[split]))
-    if "bits_per_dim" in work.metrics:
-        numbers |= bits_per_dim_of(work.experiment, score, work.splits, folder, work.log)
+    for name, metric in OF_THE_MODEL.items():
+        if name in work.metrics:
+            own_numbers, own_curves = metric.compute(trained)
+            numbers |= own_numbers
+            curves |= own_curves
     return numbers, curves
 
 
-def _noise_errors(work: Work, score: ModelScore) -> dict[str, list[float]]:
-    config = work.experiment.config
-    scaler = Scaler(config.data.centered)
-    times, log_snr = noise_error.levels(score, config.eval.eps or score.sde.t_min or 1e-5)
-    found = {"log_snr": np.asarray(log_snr, float).tolist()}
-    for name, images in (("held_out", work.splits.test), ("train", work.splits.train)):
-        labels = images.labels if config.model.num_classes else None
-        x0 = scaler(to_unit(images.pixels[: noise_error.MOST], images.levels))
-        key = work.experiment.key(LIKELIHOOD_STREAM)
-        errors = noise_error.curve(score, x0, labels, times, key, config.eval.batch_size)
-        found[name] = errors.tolist()
-    return found
-
-
-def given(config: Any, levels: int | None) -> tuple[Images, str]:
-    """(the images of `eval.samples` in levels, sha256 of them)."""
-    path = Path(config.eval.samples)
-    arrays = read_arrays(path, "eval.samples")
-    key = next((key for key in IMAGE_KEYS if key in arrays), None)
-    data = config.data
+def given(config: Any, levels: int | None, log: Log) -> Drawn:
+    """The images of `eval.samples` in levels; ValueError for those that are none of the data's."""
+    found, data = of_file(config, "samples", clip=True, log=log), config.data
     wanted = (data.image_size, data.image_size, data.num_channels)
-    pixels = arrays[key] if key else np.zeros(0)
-    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
-    if pixels.shape[1:] != wanted or not len(pixels):
+    path, target = config.eval.samples, levels or LEVELS
+    if found.pixels.shape[1:] != wanted:
         raise ValueError(
-            f"eval.samples: {path} must hold images [n, {', '.join(map(str, wanted))}] under one "
-            f"of {', '.join(IMAGE_KEYS)}, got {list(pixels.shape)}"
+            f"eval.samples: {path} must hold images [n, {', '.join(map(str, wanted))}], got "
+            f"{list(found.pixels.shape)}"
         )
-    labels = checked_labels(arrays.get("labels"), len(pixels), str(path))
-    if np.issubdtype(pixels.dtype, np.floating):
-        found = Images(quantize(pixels, levels, config.eval.quantize), labels, levels or LEVELS)
-    elif pixels.dtype == np.uint8 and levels in (None, 256):
-        found = Images(pixels, labels, 256)
-    else:
+    if found.levels == target:
+        return Drawn(found.pixels, found.labels, np.zeros(0), 0)
+    if found.levels and not config.eval.range:
         raise ValueError(
-            f"eval.samples: {path} must be float in [0, 1]"
-            + (" or uint8" if levels in (None, 256) else f": the data has {levels} levels")
-            + f", got {pixels.dtype}"
+            f"eval.samples: {path} has {found.levels} levels, the data has {target} levels: set "
+            f"eval.range=0,{target - 1} if it has them too, else 0,{found.levels - 1}, or store "
+            "floats in [0, 1]"
         )
-    return found, fingerprint(found)
+    x = to_unit(found.pixels, found.levels)
+    lost = _tell_outside(x, log)
+    pixels = quantize(x, levels, config.eval.quantize)
+    return Drawn(pixels, found.labels, np.zeros(0), lost)
 
 
-def given_cell(work: Work, images: Images, digest: str) -> Cell:
-    config = work.experiment.config
+def _tell_outside(x: np.ndarray, log: Log) -> int:
+    """Say how much of it will be clipped; how many images are not finite."""
+    outside = float(((x < 0) | (x > 1)).mean())
+    if outside:
+        log(f"eval.samples: {outside:.2%} of the values lie outside of their range and are clipped")
+    lost = int((~np.isfinite(x.reshape(len(x), -1)).all(axis=1)).sum())
+    if lost:
+        log(f"eval.samples: {lost} of {len(x)} images are not finite")
+    return lost
+
+
+def given_cell(work: Work, drawn: Drawn) -> Cell:
+    """The row of `eval.samples`."""
+    config, digest = (
+        work.experiment.config,
+        fingerprint(Images(drawn.pixels, drawn.labels, work.levels)),
+    )
     name = Path(config.eval.samples).name
     identity = {"samples": name, "sha256": digest, "levels": work.levels}
-    store = Store(work.folder / FOLDER / "draws", identity, config.eval.batch_size)
-    drawn = Drawn(images.pixels, images.labels, np.zeros(0), 0)
+    store = Draws(work.folder / FOLDER / "draws", identity, config.eval.batch_size)
     measure = lambda: work.numbers(store.features(work.featurer, drawn, 0, work.log))
-    repeats = [_remembered(work, store.folder, {"count": len(images)}, measure)]
+    repeats = [_remembered(work, store.folder, {"count": len(drawn.pixels)}, measure)]
     return _cell(name, identity, [drawn], repeats, {}, {})
 
 
@@ -239,7 +237,7 @@ def held_out_cell(work: Work) -> Cell:
     labels = images.labels if work.experiment.config.model.num_classes else None
     digest = fingerprint(Images(pixels, labels, work.levels))
     identity = {"samples": "held-out images", "sha256": digest, "levels": work.levels}
-    store = Store(work.folder / FOLDER / "draws", identity, work.featurer.size)
+    store = Draws(work.folder / FOLDER / "draws", identity, work.featurer.size)
     drawn = Drawn(pixels, labels, np.zeros(0), 0)
     measure = lambda: work.numbers(store.features(work.featurer, drawn, 0, work.log))
     more = {"count": len(images), "labelled": labels is not None}

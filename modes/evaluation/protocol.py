@@ -5,20 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from data_lib import Splits
 from data_lib.base import Log
-from eval_lib.features import reference
+from eval_lib.features import extractors, reference
 from eval_lib.features.extractors import Extractor
-from eval_lib.metrics import METRICS
-from models.features import Features
+from eval_lib.metrics import METRICS, Moments
+from modes.evaluation.model_metrics import OF_THE_MODEL
 from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import choose
-
-OF_THE_MODEL = ("noise_error", "bits_per_dim")
-"""Metrics that look at the score and draw no samples."""
 
 
 def asked(config: Any) -> list[str]:
@@ -26,46 +20,40 @@ def asked(config: Any) -> list[str]:
     text = config.eval.metrics.replace(";", ",")
     names = [name.strip() for name in text.split(",") if name.strip()]
     if names == ["all"]:
-        return [*METRICS, "noise_error"]
-    known = {**METRICS, **dict.fromkeys(OF_THE_MODEL)}
+        return [*METRICS, *(name for name, metric in OF_THE_MODEL.items() if metric.in_all)]
+    known = [*METRICS, *OF_THE_MODEL]
     for name in names:
-        choose("eval.metrics", name, known)
+        choose("eval.metrics", name, dict.fromkeys(known))
     if not names:
         raise ValueError("eval.metrics must be all, or names of metrics, got nothing")
     return names
 
 
-def _features(config: Any, extractor: Extractor) -> Features:
-    """Shapes of what the extractor gives; ValueError if it cannot take the config's images."""
-    data = config.data
-    shape = 1, data.image_size, data.image_size, data.num_channels
-    try:
-        return jax.eval_shape(extractor.network, jax.ShapeDtypeStruct(shape, jnp.float32))
-    except Exception as error:  # it may be the user's
-        reason = next(iter(str(error).splitlines()), "")[:150]
+def _check_size(
+    found: reference.Reference, what: str, moments: Moments, made: Any, extractor: Extractor
+) -> None:
+    if made.shape[-1] != moments.mean.size:
         raise ValueError(
-            f"eval.extractor={config.eval.extractor} cannot take images {list(shape)}: "
-            f"{type(error).__name__}: {reason}"
-        ) from error
+            f"{found.path} is of {moments.mean.size} {what}, the extractor ({extractor.identity}) "
+            f"has {made.shape[-1]}: they do not belong together"
+        )
 
 
 def _available(
     config: Any, extractor: Extractor, splits: Splits, labelled: bool
 ) -> dict[str, bool]:
     """Whether there will be each of the `WORDS`; ValueError for a reference that does not fit."""
-    of_extractor = _features(config, extractor)
+    of_extractor = extractors.shapes(config, extractor)
     logits, spatial = of_extractor.logits is not None, of_extractor.spatial is not None
     if config.eval.reference in reference.SPLITS:
         images = reference.of_split(splits, config.eval.reference)
         real = {"pool": True, "spatial": spatial, "labels": images.labels is not None}
     else:
         found = reference.read(Path(config.eval.reference), extractor)
-        d = found.features.moments.mean.size
-        if of_extractor.pool.shape != (1, d):
-            raise ValueError(
-                f"{found.path} is of {d} features, the extractor ({extractor.identity}) has "
-                f"{of_extractor.pool.shape[-1]}: they do not belong together"
-            )
+        _check_size(found, "features", found.features.moments, of_extractor.pool, extractor)
+        if spatial and found.features.spatial:
+            known = found.features.spatial, of_extractor.spatial
+            _check_size(found, "spatial features", *known, extractor)
         real = {name: getattr(found.features, name) is not None
                 for name in ("pool", "spatial", "labels")}  # fmt: skip
     fake = {"logits": logits, "spatial": spatial, "labels": labelled}

@@ -8,28 +8,36 @@ from typing import Any
 
 import numpy as np
 
+from data_lib.base import Log
 from data_lib.transforms import to_unit
 from eval_lib import figures, pictures
+from eval_lib.metrics import METRICS
 from eval_lib.metrics.base import Numbers, chosen_rows
 from eval_lib.metrics.manifold import nearest
 from eval_lib.metrics.memorisation import MOST, flat
 from modes.evaluation.cells import Cell
-from runtime_lib.files import atomic_write, atomic_write_json
-from runtime_lib.processes import by_the_first
+from modes.evaluation.model_metrics import OF_THE_MODEL
+from runtime_lib.files import Content
+from runtime_lib.results import marked, publish
 
 PAIRS = 16
 """Samples shown beside their nearest training images."""
 
 
 def over_repeats(repeats: Sequence[Numbers]) -> dict[str, dict[str, Any]]:
-    """Mean, standard deviation (None of one) and least of every number, and all of them."""
+    """Mean, standard deviation (None of one) and least of every number, and all of them.
+
+    Where there is no number, `none` says why.
+    """
     return {name: _spread([numbers[name] for numbers in repeats]) for name in repeats[0]}
 
 
-def _spread(values: list[float | None]) -> dict[str, Any]:
-    known = [value for value in values if value is not None]
+def _spread(values: list[float | str]) -> dict[str, Any]:
+    known = [value for value in values if not isinstance(value, str)]
     if len(known) < len(values):
-        return {"mean": None, "std": None, "min": None, "values": values}
+        why = next(value for value in values if isinstance(value, str))
+        kept = [None if isinstance(value, str) else value for value in values]
+        return {"mean": None, "std": None, "min": None, "values": kept, "none": why}
     deviation = float(np.std(known, ddof=1)) if len(known) > 1 else None
     mean, least = float(np.mean(known)), float(np.min(known))
     return {"mean": mean, "std": deviation, "min": least, "values": values}
@@ -42,6 +50,7 @@ def _row(cell: Cell) -> dict[str, Any]:
         "nfe": cell.nfe,
         "not_finite": cell.not_finite,
         "count": len(cell.samples),
+        "sets": len(cell.repeats),
         "metrics": over_repeats(cell.repeats),
         "model": cell.model,
         "curves": cell.curves,
@@ -57,7 +66,7 @@ def _entry(found: dict[str, Any] | None) -> str:
     if found is None:
         return ""
     if found["mean"] is None:
-        return "too few images"
+        return f"none: {found['none']}"
     if found["std"] is None:
         return _number(found["mean"])
     return f"{_number(found['mean'])} ± {_number(found['std'])} (least {_number(found['min'])})"
@@ -68,14 +77,25 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     own = list(dict.fromkeys(name for row in rows for name in row["model"]))
     head = ["", *(row["name"] for row in rows)]
     nfe = ["NFE", *("" if row["nfe"] is None else f"{row['nfe']:g}" for row in rows)]
-    count = ["images", *(str(row["count"]) for row in rows)]
-    lines = [head, ["---"] * len(head), count, nfe]
+    count = ["images", *map(_images, rows)]
+    lost = ["not finite (black)", *(str(row["not_finite"]) for row in rows)]
+    lines = [head, ["---"] * len(head), count, lost, nfe]
     lines += [[name, *(_entry(row["metrics"].get(name)) for row in rows)] for name in names]
     lines += [
-        [name, *(_number(row["model"][name]) if name in row["model"] else "" for row in rows)]
+        [
+            name,
+            *(
+                _entry(_spread([row["model"][name]])) if name in row["model"] else ""
+                for row in rows
+            ),
+        ]
         for name in own
     ]
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _images(row: dict[str, Any]) -> str:
+    return f"{row['count']} in each of {row['sets']} sets" if row["sets"] > 1 else str(row["count"])
 
 
 def _settings(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -97,15 +117,18 @@ def markdown(told: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         "",
         f"Features: {told['extractor']}. Reference: {ref['dataset']}"
         + (f" ({ref['split']})" if "split" in ref else "")
-        + f", {size}. Samples: {told['num_samples']} in each of {told['repeats']} set(s), set k "
-        "beginning at sample k times that many, quantized to "
-        f"{told['levels']} levels ({told['quantize']}).",
+        + f", {size}. Samples, of which set k of n begins at sample k n, are quantized to "
+        f"{told['levels']} levels ({told['quantize']}). NFE counts evaluations of the network.",
         "",
         "Frechet distances of different numbers of images cannot be compared: their bias falls as "
         "1/n. Choose settings on other seeds than those that you report.",
     ]
-    lines += [f"{row['not_finite']} samples of {row['name']} were not finite, and are black."
-              for row in rows if row["not_finite"]]  # fmt: skip
+    lines += [
+        f"{row['not_finite']} of the {row['count'] * row['sets']} images of {row['name']} were not "
+        "finite, and were measured as black ones."
+        for row in rows
+        if row["not_finite"]
+    ]
     if told["not_computed"]:
         lines += ["", "Not computed:", ""]
         lines += [f"- {name}: {why}" for name, why in told["not_computed"].items()]
@@ -137,7 +160,8 @@ def _curve(rows: list[dict[str, Any]]) -> bytes | None:
         label = f"EMA {rate:g}" if rate else "raw weights"
         steps, values = lines.setdefault(label, ([], []))
         steps.append(row["identity"]["step"])
-        values.append(next(iter(row["metrics"].values()))["mean"])
+        mean = next(iter(row["metrics"].values()))["mean"]
+        values.append(float("nan") if mean is None else mean)
     if len(trained) < 2:
         return None
     return figures.curves_png(lines, "updates", next(iter(trained[0]["metrics"])))
@@ -156,15 +180,15 @@ def _noise(cells: list[Cell]) -> bytes | None:
 
 
 def write(
-    folder: Path, report: str, told: dict[str, Any], cells: list[Cell], train: np.ndarray
+    folder: Path, report: str, told: dict[str, Any], cells: list[Cell], train: np.ndarray, log: Log
 ) -> list[str]:
     """All files of a report, the JSON last: where it is, the others belong to it.
 
-    Returns lines for the user: the first number of each cell.
+    Returns lines for the user: the headlines of each cell's metrics.
     """
     rows = [_row(cell) for cell in cells]
     drawn = cells[0]
-    files = {
+    files: dict[str, Content | None] = {
         "samples.png": pictures.grid_png(drawn.shown),
         "nearest.png": _nearest(drawn.samples, train, drawn.identity["levels"]),
         "curve.png": _curve(rows),
@@ -173,23 +197,14 @@ def write(
     for cell in cells[1:]:
         slug = "".join(c if c.isalnum() else "_" for c in cell.name)
         files[f"samples_{slug}.png"] = pictures.grid_png(cell.shown)
-    _write(folder, report, {"protocol": told, "cells": rows}, files)
+    files["report.md"] = marked(markdown(told, rows))
+    publish(folder, files, report, {"protocol": told, "cells": rows}, log)
     return [_headline(row) for row in rows]
 
 
-@by_the_first
-def _write(folder: Path, report: str, told: dict[str, Any], files: dict[str, Any]) -> None:
-    (folder / report).unlink(missing_ok=True)
-    for name, content in files.items():
-        (folder / name).unlink(missing_ok=True)
-        if content is not None:
-            atomic_write(folder / name, content)
-    atomic_write(folder / "report.md", markdown(told["protocol"], told["cells"]).encode())
-    atomic_write_json(folder / report, told)
-
-
 def _headline(row: dict[str, Any]) -> str:
-    numbers = {**row["metrics"], **{k: {"mean": v, "std": None} for k, v in row["model"].items()}}
-    shown = ("fid", "kid", "inception_score", "precision", "recall", "bits_per_dim")
+    numbers = {**row["metrics"], **{k: _spread([v]) for k, v in row["model"].items()}}
+    shown = [name for metric in METRICS.values() for name in metric.headline]
+    shown += [name for metric in OF_THE_MODEL.values() for name in metric.headline]
     told = [f"{name} {_entry(numbers[name])}" for name in shown if name in numbers]
     return f"{row['name']}: {', '.join(told) or 'see the report'}"

@@ -66,7 +66,9 @@ def check_record(step: int, record: Any) -> dict:
     body = {name: value for name, value in record.items() if name != "seal"}
     if _seal(body) != record["seal"]:
         raise DamagedError("the checksum of its record is wrong")
-    if record["step"] != step:
+    if not all(isinstance(record.get(name), dict) for name in ("leaves", "meta")):
+        raise DamagedError("its record does not say what it holds")
+    if record.get("step") != step:
         raise DamagedError(f"it holds step {record['step']}")
     if record["format"] > FORMAT:
         raise StateMismatchError(

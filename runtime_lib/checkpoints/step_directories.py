@@ -2,18 +2,31 @@
 
 A folder is a checkpoint when its name is a number. The one being written has a longer name and is
 renamed when it is complete; one being removed is renamed before its files go. So whatever a kill
-leaves half-done does not look like a checkpoint.
+leaves half-done does not look like a checkpoint. Nothing is ever removed but files that orbax
+writes, and folders of nothing else: a folder of the user's whose name is a number stays.
 """
 
+import os
 import re
-import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from runtime_lib.files import plain_reason
+from untrusted import check_folder, check_regular
 
 # orbax's mark of a folder that is being written.
 _UNFINISHED = ".orbax-checkpoint-tmp"
+_STEP = "(?:0|[1-9][0-9]*)"
+_INNER = rf"(?:\{_UNFINISHED}[-.0-9]*)?"
+_OCDBT = r"(?:manifest\.ocdbt|d/[0-9a-f]{32})"
+_NAMES = "|".join([
+    "_CHECKPOINT_METADATA", rf"meta{_INNER}/metadata",
+    rf"state{_INNER}/(?:_METADATA|_sharding|array_metadatas/process_\d+|"
+    rf"{_OCDBT}|ocdbt\.process_\d+/{_OCDBT})",
+    rf"(?:(?:meta|state){_INNER}/)?commit_success\.txt",
+])  # fmt: skip
+_OURS = re.compile(rf"(?:{_NAMES})(?:\.__lock)?")
+"""What orbax writes, by its path in the folder of a step."""
 
 
 class StepDirectories:
@@ -22,6 +35,7 @@ class StepDirectories:
     def __init__(self, directory: Path, log: Callable[[str], None]):
         self.directory = directory
         self._log = log
+        self._told: set[Path] = set()
 
     def path(self, step: int) -> Path:
         return self.directory / str(step)
@@ -31,7 +45,7 @@ class StepDirectories:
         if not self.directory.is_dir():
             return []
         names = (path.name for path in self.directory.iterdir() if path.is_dir())
-        return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+        return sorted(int(name) for name in names if re.fullmatch(_STEP, name))
 
     def remove(self, steps: Collection[int]) -> None:
         for step in steps:
@@ -41,14 +55,58 @@ class StepDirectories:
     def remove_unfinished(self) -> None:
         """Removes what a killed process left half-written or half-removed."""
         for path in self.directory.glob(f"*{_UNFINISHED}*"):
-            self._remove(path, path)
+            if re.fullmatch(rf"{_STEP}\{_UNFINISHED}[-.0-9]*", path.name):
+                self._remove(path, path)
+
+    def foreign(self, step: int) -> str:
+        """Something in a step's folder that is not of a checkpoint; "" if there is nothing."""
+        return _foreign(self.path(step))
+
+    def check(self, step: int) -> None:
+        """Raises UntrustedError for a link, a pipe or a device among the files of a step."""
+        check_folder(self.path(step))
+        for path, is_folder in _walk(self.path(step)):
+            (check_folder if is_folder else check_regular)(path)
 
     def _remove(self, path: Path, renamed: Path) -> None:
+        if other := _foreign(path):
+            if path not in self._told:
+                self._log(f"{path} stays: {other} is not of a checkpoint")
+            self._told.add(path)
+            return
         try:
             path.replace(renamed)
-            shutil.rmtree(renamed)
+            _remove_known(renamed)
         except OSError as error:
             self._log(f"{path} could not be removed, {plain_reason(error)}")
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """All that is in a folder, and whether it is a folder; what is in one comes before it."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if is_folder:
+            yield from _walk(Path(entry.path))
+        yield Path(entry.path), is_folder
+
+
+def _foreign(folder: Path) -> str:
+    if folder.is_symlink():
+        return "a symbolic link"
+    for path, is_folder in _walk(folder) if folder.is_dir() else ():
+        name = path.relative_to(folder).as_posix()
+        if not is_folder and not _OURS.fullmatch(name):
+            return name
+    return ""
+
+
+def _remove_known(folder: Path) -> None:
+    for path, is_folder in _walk(folder):
+        if is_folder:
+            path.rmdir()
+        elif _OURS.fullmatch(path.relative_to(folder).as_posix()):
+            path.unlink()
+    folder.rmdir()
 
 
 def expired(steps: Sequence[int], keep: int, snapshot_every: int) -> list[int]:

@@ -41,6 +41,7 @@ from runtime_lib.checkpoints.record import (
 from runtime_lib.checkpoints.step_directories import StepDirectories, expired
 from runtime_lib.files import plain_reason
 from runtime_lib.processes import is_first, is_loss
+from untrusted import UntrustedError, limits, read_json
 
 __all__ = [
     "CheckpointError",
@@ -50,6 +51,8 @@ __all__ = [
     "StateMismatchError",
 ]
 
+LARGEST_RECORD = 64 * limits.MIB
+"""Bytes of a record: 200 for each array, and what the caller adds."""
 T = TypeVar("T")
 # Errors while reading that say nothing about the files; any other means that they are damaged.
 _NOT_DAMAGE = (CheckpointError, MemoryError, jax.errors.JaxRuntimeError)
@@ -154,6 +157,11 @@ class Checkpoints:
         record = make_record(step, leaves, data, meta)
         if self._holds(step, record, data):
             return
+        if other := self._directories.foreign(step):
+            raise CheckpointError(
+                f"{self._directories.path(step)} is in the way of a checkpoint, and {other} in it "
+                "is not of one: move it"
+            )
         self._written.discard(step)
         try:
             self._writer.save(
@@ -231,16 +239,17 @@ class Checkpoints:
         stored = {name: abstract_data(leaf) for name, leaf in wanted.items()}
         entries = {name.split("/")[0] for name in wanted}
 
-        def read(step: int) -> tuple[dict, dict[str, Any]]:
+        def read(step: int) -> tuple[dict, list[Array]]:
             record = self._read_record(step)
             saved = record["leaves"]
             if not whole:
                 saved = {n: entry for n, entry in saved.items() if n.split("/")[0] in entries}
             check_structure(step, saved, wanted)
-            return record, self._read_arrays(step, record, stored)
+            data = self._read_arrays(step, record, stored)
+            kinds = {name: saved[name].get("key") for name in wanted}
+            return record, [from_data(data[name], kinds[name]) for name in wanted]
 
-        found, (record, data), skipped = self._first_sound(read, step)
-        leaves = [from_data(data[name], record["leaves"][name].get("key")) for name in wanted]
+        found, (record, leaves), skipped = self._first_sound(read, step)
         state = jax.tree.unflatten(jax.tree.structure(like), leaves)
         return Restored(found, state, record["meta"], skipped)
 
@@ -292,10 +301,9 @@ class Checkpoints:
         return f"damaged ({_reason(error)})"
 
     def _read_record(self, step: int) -> dict:
-        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        return check_record(
-            step, self._reader.restore(self._directories.path(step), args=args)["meta"]
-        )
+        self._directories.check(step)
+        path = self._directories.path(step) / "meta" / "metadata"
+        return check_record(step, read_json(path, LARGEST_RECORD))
 
     def _read_arrays(
         self, step: int, record: dict, like: Mapping[str, jax.ShapeDtypeStruct]
@@ -392,4 +400,5 @@ def _restore_args(leaf: Any) -> ocp.RestoreArgs:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, DamagedError | CheckpointError) else plain_reason(error)
+    known = isinstance(error, DamagedError | CheckpointError | UntrustedError)
+    return str(error) if known else plain_reason(error)

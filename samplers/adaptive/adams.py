@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from samplers.adaptive.integrate import adams, decaying_moments
@@ -55,11 +54,10 @@ class AdaptiveAdams:
     rtol: Number = 3e-4
     atol: Number = 3e-4
     max_tries: Number = 2_000
-    order, stochastic = 3, False
+    order, stochastic, adaptive = 3, False, True
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
-        rows = {"t": times[:-1], "s": times[1:]}
-        return Plan(self, rows, np.arange(len(times) - 1), np.asarray(times), 0)
+        return Plan.of_steps(self, times[:-1], times[1:])
 
     def init(self, state: State) -> State:
         """The history is the size of each sample's next step."""

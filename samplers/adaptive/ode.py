@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from samplers.adaptive.integrate import INTEGRATORS, Integrator, Tolerance
@@ -140,7 +139,7 @@ class AdaptiveODE:
     clock: FlowClock = InLogSNR()
     shared: bool = static(default=False)
     max_steps: int = static(default=4096)
-    stochastic = False
+    stochastic, adaptive = False, True
 
     @property
     def _integrator(self) -> Integrator:
@@ -152,8 +151,7 @@ class AdaptiveODE:
         return self._integrator.order
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
-        rows = {"t": times[:-1], "s": times[1:]}
-        return Plan(self, rows, np.arange(len(times) - 1), np.asarray(times), 0)
+        return Plan.of_steps(self, times[:-1], times[1:])
 
     def init(self, state: State) -> State:
         return state

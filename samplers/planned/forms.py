@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samplers.planned.levels import Clock, Levels, Numbers
+from samplers.planned.levels import Levels, Numbers, Schedule
 
 QUADRATURE = np.polynomial.legendre.leggauss(40)
 """Exact for polynomials of degree 79: integrands are polynomials times exponentials of at most e^10
@@ -35,20 +35,20 @@ or so over one step."""
 
 
 class Form(NamedTuple):
-    """scale: c; coordinate: q; slope: (D, E) of (1); find: levels with given q, clock first."""
+    """scale: c; coordinate: q; slope: (D, E) of (1); find: levels with given q, schedule first."""
 
     scale: Callable[[Levels], Numbers]
     coordinate: Callable[[Levels], Numbers]
-    slope: Callable[[Clock, Levels], tuple[Numbers, Numbers]]
-    find: Callable[[Clock, Numbers], Levels]
+    slope: Callable[[Schedule, Levels], tuple[Numbers, Numbers]]
+    find: Callable[[Schedule, Numbers], Levels]
 
 
-def _constant(data: float, noise: float) -> Callable[[Clock, Levels], tuple[Numbers, Numbers]]:
-    return lambda clock, at: (np.full_like(at.t, data), np.full_like(at.t, noise))
+def _constant(data: float, noise: float) -> Callable[[Schedule, Levels], tuple[Numbers, Numbers]]:
+    return lambda schedule, at: (np.full_like(at.t, data), np.full_like(at.t, noise))
 
 
-def _found_by(ratio: Callable[[Numbers], Numbers]) -> Callable[[Clock, Numbers], Levels]:
-    return lambda clock, q: clock.at_ratio(np.log(ratio(q)))
+def _found_by(ratio: Callable[[Numbers], Numbers]) -> Callable[[Schedule, Numbers], Levels]:
+    return lambda schedule, q: schedule.at_ratio(np.log(ratio(q)))
 
 
 NOISE = Form(
@@ -72,20 +72,20 @@ VELOCITY = Form(
 ANGLE = Form(
     scale=lambda at: 1 / np.hypot(at.alpha, at.sigma),
     coordinate=lambda at: np.arctan(at.ratio),
-    slope=lambda clock, at: (-np.sin(np.arctan(at.ratio)), np.cos(np.arctan(at.ratio))),
+    slope=lambda schedule, at: (-np.sin(np.arctan(at.ratio)), np.cos(np.arctan(at.ratio))),
     find=_found_by(np.tan),
 )
 LOG_SNR = Form(
     scale=lambda at: 1 / at.alpha,
     coordinate=lambda at: -at.log_ratio,
-    slope=lambda clock, at: (np.zeros_like(at.t), -at.ratio),
-    find=lambda clock, q: clock.at_ratio(-q),
+    slope=lambda schedule, at: (np.zeros_like(at.t), -at.ratio),
+    find=lambda schedule, q: schedule.at_ratio(-q),
 )
 TIME = Form(
     scale=lambda at: np.ones_like(at.t),
     coordinate=lambda at: at.t,
-    slope=lambda clock, at: clock.rates(at.t),
-    find=lambda clock, q: clock.at(q),
+    slope=lambda schedule, at: schedule.rates(at.t),
+    find=lambda schedule, q: schedule.at(q),
 )
 FORMS = {
     "noise": NOISE, "data": DATA, "velocity": VELOCITY, "angle": ANGLE, "log_snr": LOG_SNR,
@@ -103,16 +103,16 @@ MEASURES: dict[str, Measure] = {
 }
 """Of the forms whose step can be integrated without knowing how t runs."""
 
-Variable = Callable[[Clock, Numbers], Numbers]
+Variable = Callable[[Schedule, Numbers], Numbers]
 """u as a function of log r."""
 
 VARIABLES: dict[str, Variable] = {
-    "log_snr": lambda clock, x: -x,
-    "noise": lambda clock, x: np.exp(x),
-    "data": lambda clock, x: np.exp(-x),
-    "velocity": lambda clock, x: 1 / (1 + np.exp(-x)),
-    "angle": lambda clock, x: np.arctan(np.exp(x)),
-    "time": lambda clock, x: clock.time(x),
+    "log_snr": lambda schedule, x: -x,
+    "noise": lambda schedule, x: np.exp(x),
+    "data": lambda schedule, x: np.exp(-x),
+    "velocity": lambda schedule, x: 1 / (1 + np.exp(-x)),
+    "angle": lambda schedule, x: np.arctan(np.exp(x)),
+    "time": lambda schedule, x: schedule.time(x),
 }
 """In which right-hand sides are taken to be polynomials."""
 
@@ -124,7 +124,7 @@ def _basis(nodes: Numbers, j: int, u: Numbers) -> Numbers:
 
 
 def lagrange(
-    clock: Clock, variable: Variable, measure: Measure, nodes: Sequence[Numbers], a: Numbers,
+    schedule: Schedule, variable: Variable, measure: Measure, nodes: Sequence[Numbers], a: Numbers,
     b: Numbers, kinks: Sequence[float] = (),
 ) -> list[Numbers]:  # fmt: skip
     """w_j = integral of l_j(u) dq from log r = a to b, l_j the polynomials of `nodes` (log r).
@@ -136,5 +136,5 @@ def lagrange(
     middle, half = (ends[1:] + ends[:-1]) / 2, np.diff(ends) / 2
     x = (middle[:, None] + half[:, None] * points).ravel()
     density = measure(x) * (half[:, None] * weights).ravel()
-    u, at = variable(clock, x), variable(clock, np.asarray(nodes))
+    u, at = variable(schedule, x), variable(schedule, np.asarray(nodes))
     return [np.asarray(np.sum(_basis(at, j, u) * density)) for j in range(len(nodes))]

@@ -60,8 +60,10 @@ class Levels:
     def __len__(self) -> int:
         return len(self.t)
 
-    def __iter__(self) -> Iterator[Levels]:
-        return (self[i] for i in range(len(self)))
+
+def steps(levels: Levels) -> Iterator[tuple[int, Levels, Levels]]:
+    """(k, levels at t_k, levels at t_{k+1}) of a grid."""
+    return ((k, levels[k], levels[k + 1]) for k in range(len(levels) - 1))
 
 
 def _padded(times: Numbers | Array) -> np.ndarray:
@@ -92,8 +94,8 @@ def _exact(leaf: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Clock:
-    """Finds the levels of a score, by time or by noise."""
+class Schedule:
+    """The noise schedule that a score runs on: its levels, found by time or by noise."""
 
     score: Score
 
@@ -117,9 +119,9 @@ class Clock:
         """The levels nearest to these values of log(sigma / alpha)."""
         return self.at(self.time(log_ratio))
 
-    def sde_marginal(self, t: Numbers) -> tuple[Numbers, Numbers]:
-        """(alpha, sigma) of the SDE at t itself, however the score rounds it."""
-        return _host(self._sde.marginal, t)
+    def unrounded(self, t: Numbers) -> Levels:
+        """The SDE's own levels at t, however the score rounds it."""
+        return Levels(t, *_host(self._sde.marginal, t))
 
     def rates(self, t: Numbers) -> tuple[Numbers, Numbers]:
         """(d alpha / dt, d sigma / dt)."""

@@ -1,127 +1,194 @@
 """Every solver whose step is linear in what it has seen: one method, planned in many ways.
 
-A row is one score evaluation, which gives (x_0, eps) at the current point x. With D and E its
-weights, the combination f = D x_0 + E eps joins the history f_0, f_1, ... (newest first), and
+A row is one score evaluation, which gives (x_0, eps) at the current point x, and one draw of noise.
+Row k, with its weights D and E, adds f_k = D x_0 + E eps to what has been seen, and z_k ~ N(0, I),
+and goes on to
 
-    x <- c x + b base + sum_k w_k f_k + n z,          z ~ N(0, I),
+    x <- c x + b base + sum_j w_j f_j + sum_j n_j z_j,          j <= k,
 
-where base is what x was at the first row of the step. A row may also add noise to x before it
-evaluates: x <- keep x + stir z. Runge-Kutta stages are rows within a step, multistep methods use
-the history, a corrector that reuses the next evaluation changes the next row's weights: all are
-tables of the same numbers, so all of one size share one compiled program.
+where base is what x was when the step began. A row may also add noise to x before it evaluates:
+`Rise`. Stages within a step are rows that begin at base, and share a noise by weighing the same
+z_j; multistep methods weigh the f_j of earlier steps; a corrector that reuses the next evaluation
+changes the next row's weights. All are tables of the same numbers, so all of one size share one
+compiled program.
+
+A sampler that looks at x_t alone need not number rows: `samplers.planned.one_step`.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from samplers.base import Plan, State
-from samplers.planned.levels import Clock, Levels, Numbers
+from samplers.base import Plan, Program, State
+from samplers.planned.levels import Levels, Numbers, Schedule
 from sde_lib import Score
 from sde_lib.pytree import pytree, static
+
+Weight = Numbers | float
+Weights = Mapping[int, Weight]
+"""By the number of the row whose f or z they multiply."""
+
+
+class Rise(NamedTuple):
+    """The way up to a row's t from `start`, before it evaluates: x <- x x + z N(0, I)."""
+
+    start: Weight
+    x: Weight
+    z: Weight
 
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation and what is made of it; symbols as in the module's docstring.
+    """One evaluation at t and what is made of it; in the symbols of the module's docstring
+    t, D, E, c, b, w and n. first: whether a step begins here."""
 
-    history: weights by the number of the row whose f they multiply.
-    """
-
-    t: Numbers
-    data: Numbers | float = 0.0
-    noise: Numbers | float = 0.0
-    x: Numbers | float = 0.0
-    base: Numbers | float = 0.0
-    history: Mapping[int, Numbers | float] = field(default_factory=dict)
-    z: Numbers | float = 0.0
-    keep: Numbers | float = 1.0
-    stir: Numbers | float = 0.0
+    t: Weight
+    x0: Weight = 0.0
+    eps: Weight = 0.0
+    x: Weight = 0.0
+    base: Weight = 0.0
+    f: Weights = field(default_factory=dict)
+    z: Weights = field(default_factory=dict)
     first: bool = True
-    start: Numbers | None = None
-    """Where the step starts, if a row stirs x up to t from there."""
+    rise: Rise | None = None
+
+    def mapped(self, change: Callable[[Weight], Weight]) -> Row:
+        """`change` of every number."""
+        t, x0, eps, x, base = map(change, (self.t, self.x0, self.eps, self.x, self.base))
+        f, z = ({j: change(w) for j, w in of.items()} for of in (self.f, self.z))
+        rise = self.rise and Rise(*map(change, self.rise))
+        return Row(t, x0, eps, x, base, f, z, self.first, rise)
+
+    def renumbered(self, start: int) -> Row:
+        """The same row where `start` others come before the one that was number 0."""
+        f = {j + start: w for j, w in self.f.items()}
+        return replace(self, f=f, z={j + start: n for j, n in self.z.items()})
+
+
+# On the device ------------------------------------------------------------------------------------
+
+
+def _remember(new: Float[Array, "b *d"], past: Float[Array, "k b *d"]) -> Float[Array, "k b *d"]:
+    return jnp.concatenate([new[None], past[:-1]])
+
+
+def _sum(weights: Float[Array, " k"], past: Float[Array, "k b *d"]) -> Float[Array, "b *d"]:
+    # Written as a sum, because an accelerator would round the factors of a matrix product.
+    return reduce(jnp.add, [weights[k] * past[k] for k in range(len(past))])
 
 
 @pytree
 class Linear:
-    """Runs the rows. depth: of the history; stirs, adds: whether noise is drawn before and after
-    evaluations."""
+    """Runs the rows. seen, noises: how many f and z are kept, newest first (noises = 0: none is
+    drawn); rises: whether there are any."""
 
-    depth: int = static()
-    stirs: bool = static()
-    adds: bool = static()
+    seen: int = static()
+    noises: int = static()
+    rises: bool = static()
 
     def init(self, state: State) -> State:
-        past = jnp.zeros((self.depth, *state.x.shape), state.x.dtype)
-        return replace(state, history=(state.x, past))
+        kept = lambda n: jnp.zeros((n, *state.x.shape), state.x.dtype)
+        return replace(state, history=(state.x, kept(self.seen), kept(self.noises)))
 
     def step(self, score: Score, state: State, row: dict[str, Float[Array, "..."]]) -> State:
-        base, past = state.history
+        base, f, noises = state.history
         x = state.x
-        if self.stirs:
+        if self.rises:
             state, z = state.normal()
-            x = row["keep"] * x + row["stir"] * z
+            x = row["rise_x"] * x + row["rise_z"] * z
         base = jnp.where(row["first"], x, base)
         x0, eps = score.predict(x, row["t"])
-        f = row["data"] * x0 + row["noise"] * eps
-        past = jnp.concatenate([f[None], past[:-1]])
-        # Written as a sum, because an accelerator would round the factors of a matrix product.
-        seen = sum(row["history"][k] * past[k] for k in range(self.depth))
-        x = row["x"] * x + row["base"] * base + seen
-        if self.adds:
+        f = _remember(row["x0"] * x0 + row["eps"] * eps, f)
+        x = row["x"] * x + row["base"] * base + _sum(row["f"], f)
+        if self.noises:
             state, z = state.normal()
-            x = x + row["z"] * z
-        return replace(state, x=x, history=(base, past))
+            noises = _remember(z, noises)
+            x = x + _sum(row["z"], noises)
+        return replace(state, x=x, history=(base, f, noises))
 
 
-def tabulate(
-    rows: Sequence[Row], end: Numbers, dtype: np.dtype, *, stirs: bool, adds: bool
-) -> Plan:
-    """The plan of `rows`, which lead to the time `end`."""
-    needed = max(i - j + 1 for i, row in enumerate(rows) for j in (i, *row.history))
-    depth = 1 << (needed - 1).bit_length()  # fewer lengths, so that more solvers share a program
-    history = np.zeros((len(rows), depth))
-    for i, row in enumerate(rows):
-        for j, weight in row.history.items():
-            history[i, i - j] = weight
-    names = ["t", "data", "noise", "x", "base"] + ["z"] * adds + ["keep", "stir"] * stirs
-    table = {name: np.asarray([getattr(row, name) for row in rows], dtype) for name in names}
+# On the host --------------------------------------------------------------------------------------
+
+
+def _window(weights: Sequence[Weights], least: int) -> Float[np.ndarray, "r k"]:
+    """Weights of what each row gives itself, and those before it, newest first."""
+    ages = [i - j for i, own in enumerate(weights) for j in own]
+    if min(ages, default=0) < 0:
+        raise ValueError("a row weighs the f or z of a row that comes after it")
+    needed = max((age + 1 for age in ages), default=least)
+    # Fewer lengths, so that more solvers share a program.
+    table = np.zeros((len(weights), 1 << (needed - 1).bit_length() if needed else 0))
+    for i, own in enumerate(weights):
+        for j, weight in own.items():
+            table[i, i - j] = weight
+    return table
+
+
+def tabulate(rows: Sequence[Row], end: Numbers, dtype: np.dtype) -> Plan:
+    """The plan of `rows`, which lead to the time `end`.
+
+    Raises:
+        ValueError: a row weighs what is not known yet, or a weight is not finite.
+    """
+    names = ("t", "x0", "eps", "x", "base")
+    table = {name: np.asarray([getattr(row, name) for row in rows]) for name in names}
+    table |= {"f": _window([row.f for row in rows], 1), "z": _window([row.z for row in rows], 0)}
+    rises = [row.rise or Rise(row.t, 1.0, 0.0) for row in rows]
+    if any(row.rise for row in rows):
+        table |= {f"rise_{of}": np.asarray([getattr(up, of) for up in rises]) for of in "xz"}
+    _check_finite(table)
     first = np.asarray([row.first for row in rows])
-    table |= {"history": history.astype(dtype), "first": first}
-    interval = np.cumsum(first) - 1
-    starts = [row.t if row.start is None else row.start for row in rows if row.first]
-    times = np.asarray([*starts, end], dtype)
-    return Plan(Linear(depth, stirs, adds), table, interval, times, len(rows))
+    starts = [up.start for up, begins in zip(rises, first, strict=True) if begins]
+    method = Linear(table["f"].shape[1], table["z"].shape[1], "rise_x" in table)
+    numbers = {name: column.astype(dtype) for name, column in table.items()}
+    program = Program(method, {**numbers, "first": first})
+    return Plan(program, np.cumsum(first) - 1, np.asarray([*starts, end], dtype), len(rows))
+
+
+def _check_finite(table: Mapping[str, Float[np.ndarray, "r ..."]]) -> None:
+    finite = [np.isfinite(column.reshape(len(column), -1)).all(axis=1) for column in table.values()]
+    lost = np.flatnonzero(~np.all(finite, axis=0))
+    if len(lost):
+        raise ValueError(
+            "the weights of this predictor are not finite in its step from "
+            f"t = {table['t'][lost[0]]:.4g}: two neighbours of the grid have the same noise level "
+            "there (lower sampling.num_steps), or alpha or sigma is 0 (raise sampling.eps)"
+        )
 
 
 class LinearSampler(abc.ABC):
-    """A sampler that is a rule for rows. Holds no state.
+    """A sampler that is a rule for rows. Holds no state."""
 
-    stirs: draws noise before evaluations; adds: after them.
-    """
+    adaptive = False
 
-    order: int
-    stirs: bool = False
-    adds: bool = False
+    @property
+    @abc.abstractmethod
+    def order(self) -> int:
+        """The order of convergence, weak if stochastic."""
 
     @property
     def stochastic(self) -> bool:
-        """Whether noise is drawn at all."""
-        return self.stirs or self.adds
+        """Whether any row draws noise."""
+        return False
 
     @abc.abstractmethod
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         """The rows of a run through `levels`."""
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         """The rows, in the precision of `times`."""
-        clock = Clock(score)
-        levels = clock.at(times)
-        rows = self.rows(clock, levels)
-        return tabulate(rows, levels.t[-1], times.dtype, stirs=self.stirs, adds=self.adds)
+        schedule = Schedule(score)
+        levels = schedule.at(times)
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused below
+            rows = self.rows(schedule, levels)
+        if not self.stochastic and any(row.z or row.rise for row in rows):
+            raise TypeError(f"{type(self).__name__} draws noise: it must say `stochastic = True`")
+        return tabulate(rows, levels.t[-1], times.dtype)

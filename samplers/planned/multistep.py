@@ -31,10 +31,10 @@ from samplers.planned.forms import (
     Variable,
     lagrange,
 )
-from samplers.planned.levels import Clock, Levels, Numbers, check_distinct
+from samplers.planned.levels import Levels, Numbers, Schedule, check_distinct, steps
 from samplers.planned.linear import LinearSampler, Row
+from samplers.planned.one_step import unrolled
 from samplers.planned.runge_kutta import TABLEAUS, runge_kutta
-from samplers.predictors import steps
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
@@ -67,7 +67,7 @@ class Family:
 
     scale: Callable[[Levels], Numbers]
     coordinate: Callable[[Levels], Numbers]
-    slope: Callable[[Clock, Levels], tuple[Numbers, Numbers]]
+    slope: Callable[[Schedule, Levels], tuple[Numbers, Numbers]]
     measure: Measure
     variable: Variable
     shortcut: Shortcut | None = None
@@ -75,11 +75,11 @@ class Family:
     kinks: tuple[float, ...] = ()
 
     def predictor(
-        self, clock: Clock, levels: Levels, k: int, order: int, number: list[int]
+        self, schedule: Schedule, levels: Levels, k: int, order: int, number: list[int]
     ) -> Weights:
         """The weights of the step from level k to k + 1."""
         nodes = list(range(k, max(k - order, -1), -1))
-        values = self._weights(clock, levels.log_ratio, nodes, k)
+        values = self._weights(schedule, levels.log_ratio, nodes, k)
         if self.shortcut and len(nodes) == 2:
             gap, h, b = self._step(levels, k, self.shortcut)
             tilt = b * h / (2 * (levels.log_ratio[k - 1] - levels.log_ratio[k]))
@@ -87,11 +87,11 @@ class Family:
         return {number[j]: w for j, w in zip(nodes, values, strict=True)}
 
     def corrector(
-        self, clock: Clock, levels: Levels, k: int, order: int, number: list[int]
+        self, schedule: Schedule, levels: Levels, k: int, order: int, number: list[int]
     ) -> Weights:
         """The same with the evaluation at level k + 1 among `order` nodes."""
         nodes = list(range(k + 1, max(k + 1 - order, -1), -1))
-        values = self._weights(clock, levels.log_ratio, nodes, k)
+        values = self._weights(schedule, levels.log_ratio, nodes, k)
         if self.shortcut and len(nodes) == 2:
             gap, _, b = self._step(levels, k, self.shortcut)
             values = [b / 2, gap - b / 2]
@@ -103,13 +103,15 @@ class Family:
         h = levels.log_ratio[k] - levels.log_ratio[k + 1]
         return q_b - q_a, h, shortcut(q_a, q_b, h)
 
-    def _weights(self, clock: Clock, log_ratio: Numbers, nodes: list[int], k: int) -> list[Numbers]:
+    def _weights(
+        self, schedule: Schedule, log_ratio: Numbers, nodes: list[int], k: int
+    ) -> list[Numbers]:
         at, (a, b) = [log_ratio[j] for j in nodes], log_ratio[k : k + 2]
-        return lagrange(clock, self.variable, self.measure, at, a, b, self.kinks)
+        return lagrange(schedule, self.variable, self.measure, at, a, b, self.kinks)
 
 
 def multistep(
-    clock: Clock, levels: Levels, family: Family, order: int, *, correct: int = 0,
+    schedule: Schedule, levels: Levels, family: Family, order: int, *, correct: int = 0,
     starter: Form | None = None,
 ) -> list[Row]:  # fmt: skip
     """The rows of a predictor of `order` and, where `correct` is not 0, a corrector of that order.
@@ -121,34 +123,26 @@ def multistep(
     by_runge_kutta = max(0, reached - 3) if starter else 0
     rows: list[Row] = []
     number: list[int] = []
-    for k, a, b in steps(levels):
+    for k, t, s in steps(levels):
         number.append(len(rows))
-        if k < by_runge_kutta:
-            assert starter is not None
+        if starter and k < by_runge_kutta:
             tableau = TABLEAUS[STARTERS[reached - 1]]
-            a, b = levels[k : k + 1], levels[k + 1 : k + 2]
-            rows += runge_kutta(clock, starter, tableau, a, b, len(rows))
+            alone = levels[k : k + 1], levels[k + 1 : k + 2]
+            rows += unrolled(runge_kutta(schedule, starter, tableau, *alone), 1, len(rows))
             continue
-        weights = family.predictor(clock, levels, k, order, number)
-        # What the step before should have been, now that its end is known.
+        weights = family.predictor(schedule, levels, k, order, number)
         corrected = correct or (3 if starter and k == 1 and reached == 3 else 0)
         if corrected and k > by_runge_kutta:
-            first = family.predictor(clock, levels, k - 1, order, number)
-            better = family.corrector(clock, levels, k - 1, corrected, number)
+            # What the step before should have been, now that its end is known.
+            first = family.predictor(schedule, levels, k - 1, order, number)
+            better = family.corrector(schedule, levels, k - 1, corrected, number)
             for j in {**first, **better}:
                 change = better.get(j, 0.0) - first.get(j, 0.0)
                 weights[j] = weights.get(j, np.zeros(())) + change
-        scale, (data, noise) = family.scale(b), family.slope(clock, a)
-        rows.append(
-            Row(
-                a.t,
-                data,
-                noise,
-                x=family.scale(a) / scale,
-                history={j: w / scale for j, w in weights.items()},
-                z=family.deviation(a, b) if family.deviation else 0.0,
-            )
-        )
+        scale = family.scale(s)
+        f = {j: w / scale for j, w in weights.items()}
+        z = {number[k]: family.deviation(t, s)} if family.deviation else {}
+        rows.append(Row(t.t, *family.slope(schedule, t), x=family.scale(t) / scale, f=f, z=z))
     return rows
 
 
@@ -183,13 +177,13 @@ class AdamsBashforth(LinearSampler):
     high_order_start: bool = static(default=True)
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return self.degree if self.high_order_start else min(self.degree, 2)
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         family = _family(self.form, self.variable, self.second)
         starter = FORMS[self.form] if self.high_order_start else None
-        return multistep(clock, levels, family, self.degree, starter=starter)
+        return multistep(schedule, levels, family, self.degree, starter=starter)
 
 
 @pytree
@@ -207,14 +201,14 @@ class UniPC(LinearSampler):
     high_order_start: bool = static(default=True)
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return self.degree + 1 if self.high_order_start else min(self.degree + 1, 3)
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         family = _family("data", "log_snr", self.variant)
         starter = FORMS["data"] if self.high_order_start else None
         return multistep(
-            clock, levels, family, self.degree, correct=self.degree + 1, starter=starter
+            schedule, levels, family, self.degree, correct=self.degree + 1, starter=starter
         )
 
 
@@ -237,11 +231,11 @@ def extended(log_phi: LogPhi, slope: LogPhi, variable: str, shortcut: str = "exa
     slope: d log phi / d log r.
     """
 
-    def deviation(a: Levels, b: Levels) -> Numbers:
-        log_p = log_phi(b.log_ratio) - log_phi(a.log_ratio)
+    def deviation(t: Levels, s: Levels) -> Numbers:
+        log_p = log_phi(s.log_ratio) - log_phi(t.log_ratio)
         # 1 - P^2 r_A^2 / r_B^2 without cancellation, nor a trace below 0 where P = r_B / r_A.
-        exponent = 2 * (log_p + a.log_ratio - b.log_ratio)
-        return b.sigma * np.sqrt(np.maximum(-np.expm1(exponent), 0.0))
+        exponent = 2 * (log_p + t.log_ratio - s.log_ratio)
+        return s.sigma * np.sqrt(np.maximum(-np.expm1(exponent), 0.0))
 
     return Family(
         scale=lambda at: np.exp(-log_phi(at.log_ratio)) / at.alpha,
@@ -267,18 +261,18 @@ class SDEDPMSolverPP(LinearSampler):
     eta: Number = 1.0
     degree: int = static(default=2)
     second: str = static(default="midpoint")
-    adds = True
+    stochastic = True
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return min(self.degree, 2)
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         power = 1 + float(self.eta)
         family = extended(
             lambda x: power * x, lambda x: np.full_like(x, power), "log_snr", self.second
         )
-        return multistep(clock, levels, family, self.degree)
+        return multistep(schedule, levels, family, self.degree)
 
 
 @pytree
@@ -293,13 +287,13 @@ class ERSDE(LinearSampler):
     """
 
     degree: int = static(default=3)
-    adds = True
+    stochastic = True
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return min(self.degree, 2)
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         def log_phi(x: Numbers) -> Numbers:
             # exp(r^0.3) itself overflows at large r.
             power = np.exp(0.3 * x)
@@ -309,7 +303,7 @@ class ERSDE(LinearSampler):
             power = np.exp(0.3 * x)
             return 1 + 0.3 * power / (1 + 10 * np.exp(-power))
 
-        return multistep(clock, levels, extended(log_phi, slope, "noise"), self.degree)
+        return multistep(schedule, levels, extended(log_phi, slope, "noise"), self.degree)
 
 
 @pytree
@@ -328,13 +322,13 @@ class SASolver(LinearSampler):
     tau_max: Number = 1.0
     degree: int = static(default=3)
     correct: int = static(default=4)
-    adds = True
+    stochastic = True
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return min(max(self.degree, self.correct), 2)
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         tau, low, high = float(self.tau), np.log(float(self.tau_min)), np.log(float(self.tau_max))
 
         def log_phi(x: Numbers) -> Numbers:
@@ -345,4 +339,4 @@ class SASolver(LinearSampler):
 
         family = extended(log_phi, slope, "log_snr")
         family = replace(family, kinks=(low, high))
-        return multistep(clock, levels, family, self.degree, correct=self.correct)
+        return multistep(schedule, levels, family, self.degree, correct=self.correct)

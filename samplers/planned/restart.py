@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from samplers.planned.levels import Clock, Levels
-from samplers.planned.linear import LinearSampler, Row
+from samplers.planned.levels import Levels, Schedule
+from samplers.planned.linear import LinearSampler, Rise, Row
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
@@ -15,12 +15,12 @@ RHO = 7.0
 """Of the grid on the way down."""
 
 
-def _down(clock: Clock, top: float, bottom: Levels, steps: int) -> Levels:
+def _down(schedule: Schedule, top: float, bottom: Levels, steps: int) -> Levels:
     """Levels from ratio `top` to the level `bottom` on the Karras grid."""
     roots = np.linspace(top ** (1 / RHO), bottom.ratio ** (1 / RHO), steps + 1)
-    found = clock.at_ratio(RHO * np.log(roots))
+    found = schedule.at_ratio(RHO * np.log(roots))
     t = np.append(found.t[:-1], bottom.t)
-    return clock.at(t)
+    return schedule.at(t)
 
 
 @pytree
@@ -38,17 +38,16 @@ class Restart(LinearSampler):
     r_max: Number = 0.3
     steps: int = static(default=5)
     times: int = static(default=1)
-    stirs = True
 
     @property
-    def adds(self) -> bool:  # type: ignore[override]
-        return self.solver.adds
+    def stochastic(self) -> bool:
+        return self.solver.stochastic or self.times > 0
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return self.solver.order
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         top = float(self.r_max)
         distance = np.abs(levels.log_ratio[1:] - np.log(float(self.r_min)))
         turn = 1 + int(np.argmin(distance))
@@ -59,19 +58,23 @@ class Restart(LinearSampler):
                 f"sampling.restart_min and not above its highest, {levels[0].ratio:.3g}, "
                 f"got {top:g}"
             )
-        rows = self.solver.rows(clock, levels[: turn + 1])
+        rows = self._solved(schedule, levels[: turn + 1], 0)
         for _ in range(self.times):
-            down = _down(clock, top, low, self.steps)
-            rise = down[0].alpha * np.sqrt(down[0].ratio ** 2 - low.ratio**2)
-            first, *others = _numbered(self.solver.rows(clock, down), len(rows))
-            gain = down[0].alpha / low.alpha
-            up = replace(first, keep=gain, stir=rise, start=low.t)
-            rows += [up, *others]
+            down = _down(schedule, top, low, self.steps)
+            noise = down[0].alpha * np.sqrt(down[0].ratio ** 2 - low.ratio**2)
+            first, *others = self._solved(schedule, down, len(rows))
+            rise = Rise(low.t, down[0].alpha / low.alpha, noise)
+            rows += [replace(first, rise=rise), *others]
         if turn < len(levels) - 1:
-            rows += _numbered(self.solver.rows(clock, levels[turn:]), len(rows))
+            rows += self._solved(schedule, levels[turn:], len(rows))
         return rows
 
-
-def _numbered(rows: list[Row], start: int) -> list[Row]:
-    """The same rows where `start` others come before them."""
-    return [replace(r, history={j + start: w for j, w in r.history.items()}) for r in rows]
+    def _solved(self, schedule: Schedule, levels: Levels, number: int) -> list[Row]:
+        """The solver's rows down `levels`, the first of which is `number`."""
+        rows = self.solver.rows(schedule, levels)
+        if any(row.rise for row in rows):
+            raise ValueError(
+                "sampling.restart_solver must be a solver that adds no noise before it evaluates, "
+                f"got {type(self.solver).__name__}"
+            )
+        return [row.renumbered(number) for row in rows]

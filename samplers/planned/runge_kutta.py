@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from samplers.planned.forms import FORMS, NOISE, Form
-from samplers.planned.levels import Clock, Levels, Numbers
-from samplers.planned.linear import LinearSampler, Row
+from samplers.planned.levels import Levels, Numbers, Schedule
+from samplers.planned.linear import Rise, Row
+from samplers.planned.one_step import MultiStage
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
@@ -55,40 +56,31 @@ TABLEAUS = {
 """Hairer, Norsett & Wanner 1993, sections II.1 and II.5; 'ralston': least error of order 2."""
 
 
-def _stages(clock: Clock, form: Form, tableau: Tableau, a: Levels, b: Levels) -> list[Levels]:
-    """The levels [n] of each stage, and of the end, of steps from a to b [n]."""
-    q_a, q_b = form.coordinate(a), form.coordinate(b)
+def runge_kutta(
+    schedule: Schedule, form: Form, tableau: Tableau, t: Levels, s: Levels
+) -> list[Row]:
+    """The stages of the steps from levels t to levels s [n], as `MultiStage.stages` has them."""
+    scale, q_t, q_s = form.scale, form.coordinate(t), form.coordinate(s)
 
     def level(c: float) -> Levels:
         # The ends are known; to find them again would cost round-off.
-        known = {0.0: a, 1.0: b}
-        return known[c] if c in known else form.find(clock, q_a + c * (q_b - q_a))
+        known = {0.0: t, 1.0: s}
+        return known[c] if c in known else form.find(schedule, q_t + c * (q_s - q_t))
 
-    return [*(level(c) for c in tableau.c), b]
-
-
-def runge_kutta(
-    clock: Clock, form: Form, tableau: Tableau, a: Levels, b: Levels, number: int
-) -> list[Row]:
-    """The rows of the steps from levels a to levels b [n]; `number` is that of the first."""
-    stages = _stages(clock, form, tableau, a, b)
-    slopes = [form.slope(clock, at) for at in stages[:-1]]
-    scales = [form.scale(at) for at in stages]
-    gaps = form.coordinate(b) - form.coordinate(a)
-    rows: list[Row] = []
-    for k in range(len(a)):
-        first = number + len(rows)
-        for i, weights in enumerate([*tableau.a, tableau.b]):
-            data, noise = (side[k] for side in slopes[i])
-            scale = scales[i + 1][k]
-            history = {first + j: w * gaps[k] / scale for j, w in enumerate(weights)}
-            base = scales[0][k] / scale
-            rows.append(Row(stages[i].t[k], data, noise, base=base, history=history, first=i == 0))
-    return rows
+    at = [*(level(c) for c in tableau.c), s]
+    return [
+        Row(
+            at[i].t,
+            *form.slope(schedule, at[i]),
+            base=scale(t) / scale(at[i + 1]),
+            f={j: a * (q_s - q_t) / scale(at[i + 1]) for j, a in enumerate(weights)},
+        )
+        for i, weights in enumerate([*tableau.a, tableau.b])
+    ]
 
 
 @pytree
-class RungeKutta(LinearSampler):
+class RungeKutta(MultiStage):
     """`tableau` on the probability flow in the variable `form` (see the module's docstring).
 
     Heun in the form 'noise' is the deterministic sampler of Karras et al. 2022, arXiv:2206.00364,
@@ -101,16 +93,15 @@ class RungeKutta(LinearSampler):
     form: str = static(default="noise")
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return TABLEAUS[self.tableau].order
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
-        form, tableau = FORMS[self.form], TABLEAUS[self.tableau]
-        return runge_kutta(clock, form, tableau, levels[:-1], levels[1:], 0)
+    def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
+        return runge_kutta(schedule, FORMS[self.form], TABLEAUS[self.tableau], t, s)
 
 
 @pytree
-class Churn(LinearSampler):
+class Churn(MultiStage):
     """EDM's stochastic sampler: noise is added, then a Runge-Kutta step goes down from there.
 
     Karras et al. 2022, arXiv:2206.00364, algorithm 2. With r = sigma / alpha and N levels, one
@@ -128,29 +119,23 @@ class Churn(LinearSampler):
     s_max: Number = np.inf
     s_noise: Number = 1.0
     tableau: str = static(default="heun")
-    stirs = True
+    stochastic = True
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return TABLEAUS[self.tableau].order
 
-    def _raised(self, clock: Clock, at: Levels) -> tuple[Levels, Numbers]:
+    def _raised(self, schedule: Schedule, at: Levels) -> tuple[Levels, Numbers]:
         """The levels above `at` [n] to which noise leads, and its deviation in x / alpha."""
         gamma = min(float(self.churn) / (len(at) + 1), np.sqrt(2) - 1)
-        up = clock.at_ratio(at.log_ratio + np.log1p(gamma))
+        up = schedule.at_ratio(at.log_ratio + np.log1p(gamma))
         inside = (float(self.s_min) <= at.ratio) & (at.ratio <= float(self.s_max))
         moved = inside & (up.ratio > at.ratio) & (gamma > 0)
         to = Levels(*(np.where(moved, x, y) for x, y in zip(up.parts, at.parts, strict=True)))
         gained = np.where(moved, to.ratio**2 - at.ratio**2, 0.0)
         return to, float(self.s_noise) * np.sqrt(gained)
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
-        start = levels[:-1]
-        up, noise = self._raised(clock, start)
-        rows = runge_kutta(clock, NOISE, TABLEAUS[self.tableau], up, levels[1:], 0)
-        starts = [i for i, row in enumerate(rows) if row.first]
-        for k, i in enumerate(starts):
-            gain = up.alpha[k] / start.alpha[k]
-            stir = up.alpha[k] * noise[k]
-            rows[i] = replace(rows[i], keep=gain, stir=stir, start=start.t[k])
-        return rows
+    def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
+        up, noise = self._raised(schedule, t)
+        first, *others = runge_kutta(schedule, NOISE, TABLEAUS[self.tableau], up, s)
+        return [replace(first, rise=Rise(t.t, up.alpha / t.alpha, up.alpha * noise)), *others]

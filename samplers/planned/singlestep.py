@@ -1,50 +1,65 @@
-"""Exponential Runge-Kutta methods: DPM-Solver and DPM-Solver++ (single step), and SEEDS.
+"""Exponential Runge-Kutta methods: DPM-Solver and DPM-Solver++ (single step), and on the reverse
+SDE SEEDS and a stochastic Heun method.
 
-Stages lie at s_1, s_2 between A and B, evenly in log r. Each stage, and the step, integrates the
+Stages lie at s_1, s_2 between t and s, evenly in log r. Each stage, and the step, integrates the
 flow in the form 'noise' or 'data' (`samplers.planned.forms`) with its right-hand side linear in
-log r through two known values: the one at A and that of the last stage.
+log r through two known values: the one at t and that of the last stage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from samplers.planned.forms import FORMS, MEASURES, VARIABLES, lagrange
-from samplers.planned.levels import Clock, Levels, Numbers
-from samplers.planned.linear import LinearSampler, Row
+from samplers.planned.levels import Levels, Numbers, Schedule
+from samplers.planned.linear import Row
+from samplers.planned.one_step import MultiStage
+from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
 STAGES = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
 """Order -> where the stages are, as parts of the step in log r."""
 
 
-def _chains(clock: Clock, order: int, levels: Levels) -> Iterator[list[Levels]]:
-    """A, the stages, B, for every step."""
-    a, b = levels[:-1], levels[1:]
-    gap = b.log_ratio - a.log_ratio
-    stages = [a, *(clock.at_ratio(a.log_ratio + c * gap) for c in STAGES[order]), b]
-    return ([at[k] for at in stages] for k in range(len(a)))
+def _points(schedule: Schedule, order: int, t: Levels, s: Levels) -> list[Levels]:
+    """t, the stages, s."""
+    gap = s.log_ratio - t.log_ratio
+    return [t, *(schedule.at_ratio(t.log_ratio + c * gap) for c in STAGES[order]), s]
 
 
-def _weights(
-    clock: Clock, form: str, chain: list[Levels], i: int, order: int
-) -> tuple[Numbers, Numbers]:
-    """Of f at A and of f at stage i - 1, for the integral from A to chain[i]."""
+def _weights(schedule: Schedule, form: str, at: Sequence[Levels], i: int) -> dict[int, Numbers]:
+    """Of f at t and of f at stage i - 1, by their numbers, for the integral from t to at[i]."""
     q = FORMS[form].coordinate
-    whole = q(chain[i]) - q(chain[0])
+    whole = q(at[i]) - q(at[0])
     if i == 1:
-        return whole, np.zeros(())
-    if order == 2:  # as published: all weight on the stage in the middle
-        return np.zeros(()), whole
-    a, stage, end = (chain[j].log_ratio for j in (0, i - 1, i))
-    first, last = lagrange(clock, VARIABLES["log_snr"], MEASURES[form], [a, stage], a, end)
-    return first, last
+        return {0: whole}
+    if len(at) == 3:  # order 2 as published: all weight on the stage in the middle
+        return {0: np.zeros_like(whole), 1: whole}
+    u, measure = VARIABLES["log_snr"], MEASURES[form]
+    steps = zip(*(at[j].log_ratio for j in (0, i - 1, i)), strict=True)
+    first, last = np.transpose([lagrange(schedule, u, measure, [a, c], a, b) for a, c, b in steps])
+    return {0: first, i - 1: last}
+
+
+def exponential(schedule: Schedule, form: str, at: Sequence[Levels]) -> list[Row]:
+    """The stages that lead from at[0] to each of the others."""
+    shape = FORMS[form]
+
+    def row(i: int) -> Row:
+        scale = shape.scale(at[i])
+        f = {j: w / scale for j, w in _weights(schedule, form, at, i).items()}
+        slope = shape.slope(schedule, at[i - 1])
+        return Row(at[i - 1].t, *slope, base=shape.scale(at[0]) / scale, f=f)
+
+    return [row(i) for i in range(1, len(at))]
 
 
 @pytree
-class DPMSolver(LinearSampler):
+class DPMSolver(MultiStage):
     """DPM-Solver-1, -2, -3 (form 'noise') and DPM-Solver++ 1S, 2S, 3S (form 'data').
 
     Lu et al. 2022, arXiv:2206.00927, algorithms 1 and 2 (r_1 = 1/2; r_1 = 1/3, r_2 = 2/3), and
@@ -55,63 +70,62 @@ class DPMSolver(LinearSampler):
     form: str = static(default="noise")
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return self.degree
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
-        shape = FORMS[self.form]
-        rows: list[Row] = []
-        for chain in _chains(clock, self.degree, levels):
-            number = len(rows)
-            for i in range(1, len(chain)):
-                scale = shape.scale(chain[i])
-                first, last = _weights(clock, self.form, chain, i, self.degree)
-                data, noise = shape.slope(clock, chain[i - 1])
-                history = {number: first / scale}
-                if i > 1:
-                    history[number + i - 1] = last / scale
-                base = shape.scale(chain[0]) / scale
-                at = chain[i - 1].t
-                rows.append(Row(at, data, noise, base=base, history=history, first=i == 1))
-        return rows
+    def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
+        return exponential(schedule, self.form, _points(schedule, self.degree, t, s))
 
 
 @pytree
-class SEEDS(LinearSampler):
+class SEEDS(MultiStage):
     """SEEDS-1, -2, -3: DPM-Solver's stages on the reverse SDE (Gonzalez et al. 2023,
     arXiv:2305.14267, algorithms 1 to 3).
 
     In xb = x / alpha and r = sigma / alpha the reverse SDE is d xb = 2 eps dr plus noise of
-    variance r_A^2 - r_B^2 over a step: twice DPM-Solver's integrals, and noise that is a Brownian
-    path in r^2. Stages and step take that one path, so the covariances between them are exact.
-    Weak order 1 for one stage, 2 for more on Gaussian data.
+    variance r_t^2 - r_s^2 over a step: twice DPM-Solver's integrals, and a Brownian path in r^2.
+    Stages and step take that one path, z_j the piece that begins at stage j, so that the
+    covariances between them are exact. Weak order 1 for one stage, 2 for more on Gaussian data.
     """
 
     degree: int = static(default=3)
-    adds = True
+    stochastic = True
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return min(self.degree, 2)
 
-    def rows(self, clock: Clock, levels: Levels) -> list[Row]:
-        rows: list[Row] = []
-        for chain in _chains(clock, self.degree, levels):
-            number = len(rows)
-            history: dict[int, Numbers] = {}
-            for i in range(1, len(chain)):
-                at, to = chain[i - 1], chain[i]
-                first, last = _weights(clock, "noise", chain, i, self.degree)
-                # The path so far is the stage's point less its own integral, so that only what is
-                # beyond it is to be drawn.
-                before, history = history, {number: 2 * first}
-                if i > 1:
-                    history[number + i - 1] = 2 * last
-                change = {
-                    j: to.alpha * (history.get(j, 0.0) - before.get(j, 0.0))
-                    for j in {**before, **history}
-                }
-                beyond = to.alpha * np.sqrt(at.ratio**2 - to.ratio**2)
-                gain = to.alpha / at.alpha
-                rows.append(Row(at.t, noise=1.0, x=gain, history=change, z=beyond, first=i == 1))
-        return rows
+    def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
+        at = _points(schedule, self.degree, t, s)
+        path = [np.sqrt(a.ratio**2 - b.ratio**2) for a, b in pairwise(at)]
+
+        def noisy(i: int, row: Row, to: Levels) -> Row:
+            f = {j: 2 * w for j, w in row.f.items()}
+            return replace(row, f=f, z={j: to.alpha * path[j] for j in range(i + 1)})
+
+        flow = exponential(schedule, "noise", at)
+        return [noisy(i, row, to) for i, (row, to) in enumerate(zip(flow, at[1:], strict=True))]
+
+
+@pytree
+class StochasticHeun(MultiStage):
+    """xb' = P xb + (1 - P) x_0 + n z,  then  xb_s = P xb + (1 - P - w) x_0 + w x_0' + n z.
+
+    xb = x / alpha, P = (r_s / r_t)^(1 + tau^2), n^2 = r_s^2 - P^2 r_t^2, w = 1 + (1 - P) / log P,
+    x_0' at xb'. On the reverse SDE with tau times the published noise (`multistep.extended`) x_0 is
+    taken to be constant, and then linear in log r through both ends. tau = 0 solves the flow. The
+    noise does not depend on x, so that one z for both makes it of weak order 2, on any data.
+    """
+
+    tau: Number = 1.0
+    order, stochastic = 2, True
+
+    def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
+        tau, h = float(self.tau), s.log_ratio - t.log_ratio
+        log_p = (1 + tau**2) * h
+        p, n = np.exp(log_p), s.sigma * np.sqrt(-np.expm1(2 * tau**2 * h))
+        kept, moved, w = p * s.alpha / t.alpha, s.alpha * (1 - p), s.alpha * (1 + (1 - p) / log_p)
+        return [
+            Row(t.t, x0=1.0, base=kept, f={0: moved}, z={0: n}),
+            Row(s.t, x0=1.0, base=kept, f={0: moved - w, 1: w}, z={0: n}),
+        ]

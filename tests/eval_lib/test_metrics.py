@@ -1,6 +1,7 @@
 """Metrics against closed forms, constructed sets, and loops that say what is meant."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.linalg
 import scipy.special
 
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Moments, frechet
+from eval_lib.metrics.base import WORDS
 from eval_lib.metrics.kernel import mmd2
 from eval_lib.metrics.manifold import nearest, neighbour_distances
 
@@ -30,6 +32,105 @@ def sets(real, fake, **more):
 
 def measure(name, *arguments, **more):
     return METRICS[name].compute(sets(*arguments, **more))
+
+
+# What every row of the table has to keep ----------------------------------------------------------
+
+
+def everything(seed, n=40):
+    """A set of images with all that a metric may ask for."""
+    x = draws(n, 4, seed)
+    pictures = np.random.default_rng(seed).integers(0, 17, (n, 2, 2, 1)).astype(np.uint8)
+    return FeatureSet(
+        Moments.of(x), x, draws(n, 3, seed), Moments.of(x), pictures, np.arange(n) % 2
+    )
+
+
+def without(part: FeatureSet, side: str, needed: tuple[str, ...]) -> FeatureSet:
+    """The set without what a metric that needs no more than `needed` may not look at."""
+    may_lack = [word.split(".")[1] for word in WORDS if word.startswith(side)]
+    return replace(part, **{n: None for n in may_lack if f"{side}.{n}" not in needed})
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_asks_for_what_it_uses_and_has_the_numbers_that_it_shows(name):
+    metric = METRICS[name]
+    fake = without(everything(0), "samples", metric.needs)
+    real = without(everything(1), "reference", metric.needs)
+    found = metric.compute(compared(fake, real, everything(2).images, everything(3).images))
+    assert set(metric.headline) <= set(found)
+    assert all(np.isfinite(value) for value in found.values())
+    again = metric.compute(compared(fake, real, everything(2).images, everything(3).images))
+    assert found == again
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_is_left_out_for_the_reason_of_what_is_lacking(name):
+    metric = METRICS[name]
+    has = dict.fromkeys(WORDS, True)
+    assert metric.lacking(has) == ""
+    for need in metric.needs:
+        assert metric.lacking({**has, need: False}) == WORDS[need]
+
+
+def test_no_two_metrics_have_a_number_of_one_name():
+    c = compared(everything(0), everything(1), everything(2).images, everything(3).images)
+    names = [name for metric in METRICS.values() for name in metric.compute(c)]
+    assert len(names) == len(set(names))
+
+
+FEWEST = {
+    "fid": (2, 2),
+    "fid_infinity": (10, 2),
+    "fid_infinity_fit_error": (10, 2),
+    "kid": (2, 2),
+    "kid_standard_error": (4, 4),
+    "inception_score": (2, 1),
+    "inception_score_splits_mean": (20, 1),
+    "inception_score_splits_std": (20, 1),
+    "precision": (6, 6),
+    "recall": (6, 6),
+    "density": (6, 6),
+    "coverage": (6, 6),
+    "sfid": (2, 2),
+    "class_fid": (4, 4),
+    "sliced_wasserstein": (2, 2),
+    "train_close": (1, 1),
+    "train_distance_ratio": (1, 1),
+    "train_copies": (1, 1),
+    "authenticity": (1, 2),
+}
+"""Samples and reference images, of two classes in turn, from which on each number is defined."""
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_number_is_defined_from_a_stated_count_on_and_none_with_a_reason_below(name):
+    metric, steps = METRICS[name], (1, 2, 3, 4, 5, 6, 9, 10, 19, 20)
+    pictures = lambda n: np.arange(4 * n).reshape(n, 2, 2, 1)
+
+    def of(n, seed):
+        x = draws(n, 3, seed)
+        return FeatureSet(Moments.of(x), x, x, Moments.of(x), pictures(n), np.arange(n) % 2)
+
+    for n, m in itertools.product(steps, steps):
+        c = compared(of(n, 0), of(m, 1), pictures(9), pictures(20) + 1)
+        found = metric.compute(c)
+        assert set(metric.names) <= set(found)
+        for number in metric.names:
+            samples, references = FEWEST[number]
+            value = found[number]
+            if n >= samples and m >= references:
+                assert np.isfinite(value), (number, n, m)
+            else:
+                assert "few" in value or "it needs" in value, (number, n, m, value)
+    assert {name for m in METRICS.values() for name in m.names} == set(FEWEST)
+
+
+def test_a_number_that_is_not_finite_is_none():
+    huge = FeatureSet(Moments(9, np.full(2, 1e200), np.eye(2)))
+    near = FeatureSet(Moments(9, np.zeros(2), np.eye(2)))
+    with np.errstate(over="ignore"):
+        assert METRICS["fid"].compute(compared(huge, near)) == {"fid": "it is not finite"}
 
 
 # Moments and Frechet distances -------------------------------------------------------------------
@@ -104,6 +205,18 @@ def test_class_fid_is_the_mean_of_the_classes():
     each = [frechet(Moments.of(x[labels == k]), Moments.of(y[labels == k])) for k in range(3)]
     assert [found[f"fid_class_{k}"] for k in range(3)] == pytest.approx(each)
     assert found["class_fid"] == pytest.approx(np.mean(each))
+
+
+def test_a_class_that_one_set_lacks_leaves_class_fid_without_a_mean():
+    """In either direction: of samples of three classes, and of a reference of two of them."""
+    x, labels = draws(60, 3), np.arange(60) % 3
+    two = FeatureSet(Moments.of(x), x, labels=np.arange(60) % 2)
+    three = FeatureSet(Moments.of(x), x, labels=labels)
+    for samples, reference, kind in ((three, two, "reference images"), (two, three, "samples")):
+        found = METRICS["class_fid"].compute(compared(samples, reference))
+        assert found["class_fid"] == "1 of 3 classes have too few images"
+        assert found["fid_class_2"] == f"it needs 2 {kind} of the class, and there are 0"
+        assert found["fid_class_0"] >= 0
 
 
 def test_sfid_is_of_spatial_features():
@@ -242,6 +355,23 @@ def test_copies_are_told_from_new_images():
     half = of(np.concatenate([train[:50], test[:50]]))
     assert half["train_copies"] == 0.5
     assert of(train)["authenticity"] == 0
+
+
+def test_held_out_images_that_were_trained_on_are_no_measure_of_closeness():
+    train = images(40, 0)
+    measured = lambda test: METRICS["memorisation"].compute(
+        compared(FeatureSet(Moments.of(draws(9, 2)), images=images(9, 2)), FeatureSet(
+            Moments.of(draws(9, 2))), train, test)
+    )  # fmt: skip
+    half = measured(np.concatenate([train[:15], images(10, 3)]))
+    assert half["train_close"] == "5% of the held-out images are training images"
+    assert half["train_distance_ratio"] == "50% of the held-out images are training images"
+    few = measured(np.concatenate([train[:5], images(20, 3)]))
+    assert few["train_close"] == half["train_close"]
+    assert few["train_distance_ratio"] > 0
+    assert measured(images(19, 3))["train_close"] == (
+        "it needs 20 held-out images, and there are 19"
+    )
 
 
 def test_sliced_distance_of_a_shifted_set():

@@ -7,14 +7,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
+from safetensors.numpy import save_file
 
 import main
 from configs import command_line, schema
-from models.pretrained import load
-from models.pretrained.diffusers import directory as diffusers
+from models.pretrained import load, own_format
+from models.pretrained.diffusers import directory
 from models.pretrained.files import safetensors_file
 from modes.experiment import Experiment
-from modes.sample import load_score
+from modes.trained import load_score
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
 
@@ -78,10 +80,10 @@ def test_a_workdir_is_exported_as_one_file_bitwise(trained, tmp_path, capsys):
     export = ("--mode", "export", "--export_to", str(target), "--export_as", "safetensors")
     assert main.main(arguments(folder, *export)) == 0
     assert f"exported step 7 to {target}" in capsys.readouterr().out
-    found = safetensors_file.read(target)
-    assert (found.step, found.settings) == (7, schema.flatten(config))
-    assert same(safetensors_file.tree(found.raw), state["params"])
-    assert same(safetensors_file.tree(found.ema), state["ema"][0])
+    found = own_format.read(target)
+    assert (found.step, found.settings) == (7, schema.of_model(schema.flatten(config)))
+    assert same(unflatten_dict(dict(found.raw), sep="/"), state["params"])
+    assert same(unflatten_dict(dict(found.ema), sep="/"), state["ema"][0])
 
 
 @pytest.mark.parametrize("ema", [True, False])
@@ -92,9 +94,9 @@ def test_a_workdir_is_exported_to_diffusers_bitwise(trained, tmp_path, capsys, e
     assert main.main(arguments(folder, *export)) == 0
     capsys.readouterr()
     network = Experiment.of(config).score.apply.network
-    weights = diffusers.read(tmp_path / "out").ema
+    weights = directory.read(tmp_path / "out").ema
     expected = state["ema"][0] if ema else state["params"]
-    assert same(diffusers.params(weights, network, config), expected)
+    assert same(directory.params(weights, network, config), expected)
 
 
 def test_a_learned_schedule_is_exported_and_imported_with_its_network(learned, tmp_path):
@@ -132,6 +134,83 @@ def test_what_holds_a_network_alone_is_refused_a_learned_schedule(
     assert "sde.name='learned'" in told
     assert told.count("\n") == 1
     assert not (tmp_path / "again").exists()
+
+
+IN_THE_WAY = {
+    "a file": lambda path: path.write_text("precious"),
+    "an empty file": lambda path: path.touch(),
+    "a folder": lambda path: (path.mkdir(), (path / "precious").touch()),
+    "a link": lambda path: path.symlink_to(path.with_name("elsewhere")),
+    "a link to a file": lambda path: (path.with_name("x").write_text("x"), path.symlink_to("x")),
+}
+
+
+def content(folder):
+    return {str(p): p.is_file() and p.read_bytes() for p in folder.rglob("*")}
+
+
+def refuses_to_overwrite(folder, target, layout, capsys):
+    export = ("--mode", "export", "--export_to", str(target), "--export_as", layout)
+    assert main.main(arguments(folder, *export)) == 2
+    told = capsys.readouterr().err
+    assert "is there already" in told
+    assert "--export_to" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "diffusers"])
+@pytest.mark.parametrize("kind", IN_THE_WAY)
+def test_what_is_there_is_never_overwritten(trained, tmp_path, capsys, kind, layout):
+    IN_THE_WAY[kind](tmp_path / "out")
+    before = content(tmp_path)
+    refuses_to_overwrite(trained[0], tmp_path / "out", layout, capsys)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind, layout", [("a file", "safetensors"), ("a folder", "diffusers")])
+def test_nor_is_what_comes_while_an_export_is_written(
+    trained, tmp_path, capsys, monkeypatch, kind, layout
+):
+    def write_slowly(arrays, path, texts):
+        save_file(arrays, path, texts)
+        IN_THE_WAY[kind](tmp_path / "out")
+
+    (tmp_path / "expected").mkdir()
+    IN_THE_WAY[kind](tmp_path / "expected" / "out")
+    expected = content(tmp_path / "expected")
+    monkeypatch.setattr(safetensors_file, "save_file", write_slowly)
+    refuses_to_overwrite(trained[0], tmp_path / "out", layout, capsys)
+    found = {p: c for p, c in content(tmp_path).items() if "/expected" not in p}
+    assert {p.replace("/expected/", "/"): c for p, c in expected.items()} == found
+
+
+def test_an_empty_folder_may_become_a_pipeline(trained, tmp_path):
+    (tmp_path / "out").mkdir()
+    export = ("--mode", "export", "--export_to", str(tmp_path / "out"), "--export_as", "diffusers")
+    assert main.main(arguments(trained[0], *export)) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_export_says_nothing_of_its_maker(trained, tmp_path):
+    secret = "/home/someone/secret"
+    named = [
+        n
+        for n, s in schema.SETTINGS.items()
+        if type(s.default) is str
+        and not s.travels
+        and s.rule.holds(secret)
+        and not n.startswith("model.")
+        and n != "data.tfds_name"
+    ]
+    assert {"data.data_dir", "training.wandb", "compiled", "eval.extractor"} <= set(named)
+    others = [f"--config.{name}={secret}" for name in named]
+    for layout in ("safetensors", "diffusers"):
+        target = tmp_path / layout
+        export = ("--mode", "export", "--export_to", str(target), "--export_as", layout)
+        assert main.main(arguments(trained[0], *export, *others)) == 0
+        files = [target] if target.is_file() else [p for p in target.rglob("*") if p.is_file()]
+        assert files
+        assert not any(secret.encode() in file.read_bytes() for file in files)
 
 
 BAD = {

@@ -8,16 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.schema import get_default
 from data_lib import Scaler
-from modes.generate import Generator, Guidance, generate
+from modes.generate import Generator, generate
 from samplers import RungeKutta, Uniform
-from sde_lib import VP, Score, expand, pytree
+from sde_lib import VP, Score, build_guidance, expand, pytree
 
 IDENTITY = {"step": 3, "sampling": {"snr": 0.1, "norms": (1, 2)}}
 
 
 class Counter:
     """Draws sample k as a picture of level k / 100, and keeps account."""
+
+    shape, classes = (8, 8, 1), 100
 
     def __init__(self, frames: int = 0, scale: float = 1.0):
         self.calls: list[tuple[int, int]] = []
@@ -171,14 +174,20 @@ def test_guidance_goes_from_no_class_through_the_class_and_beyond() -> None:
     """No class is class -1: a point mass at -0.1, from which weight 3 goes three times as far."""
     sde = VP()
     grid = Uniform()(sde, 3, 1.0, 0.1)
-    draw = lambda weight: Generator(
-        ClassMean(sde), RungeKutta(), grid, jax.random.key(0), (2, 2, 1), Scaler(False),
-        classes=4, guidance=Guidance(weight, 0.0, 1e30),
-    ).draw(0, 4)  # fmt: skip
-    for weight in (0.0, 1.0, 3.0):
-        drawn = draw(weight)
+    config = get_default()
+    config.model.num_classes = 4
+    for weight, multiplier in ((0.0, 2), (1.0, 1), (3.0, 2)):
+        config.sampling.guidance = weight
+        generator = Generator(
+            ClassMean(sde), RungeKutta(), grid, jax.random.key(0), (2, 2, 1), Scaler(False),
+            classes=4, guidance=build_guidance(config),
+        )  # fmt: skip
+        drawn = generator.draw(0, 4)
         expected = -0.1 + weight * 0.1 * (drawn["labels"] + 1)
         np.testing.assert_allclose(drawn["samples"][:, 0, 0, 0], expected, atol=1e-6)
+        # Three steps of Heun, and one to denoise: of the network, as is planned.
+        assert drawn["evaluations"].tolist() == [7 * multiplier] * 4
+        assert generator.planned_evaluations == 7 * multiplier
 
 
 def test_samples_that_an_adaptive_solver_gave_up_are_told(tmp_path):

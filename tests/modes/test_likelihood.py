@@ -10,15 +10,23 @@ from PIL import Image
 
 import main
 import models
-from data_lib import Images
-from eval_lib.images import fingerprint, moments
-from eval_lib.likelihood.summary import summary
+from configs import command_line
+from data_lib import Images, Splits
+from data_lib.base import fingerprint
+from data_lib.transforms import to_unit
+from eval_lib.likelihood.coder import Coder
+from eval_lib.likelihood.data_law import pixel_moments
+from eval_lib.likelihood.summary import markdown, summary
 from modes import latents
+from modes.images import chosen
 from runtime_lib import batches
 from runtime_lib.results import Parts
 from sde_lib import VP
 from tests import tiny
 
+PICTURES = np.zeros((3, 8, 8, 1), np.float32)
+SIXTEENTHS = np.arange(192, dtype=np.uint8).reshape(3, 8, 8, 1) % np.uint8(17)
+LABELS = {"labels": np.arange(3)}
 ROUGH = {"eval__eps": 1e-2, "eval__rtol": 1e-2, "eval__atol": 1e-2, "eval__num_images": 6}
 """The network has seen two batches: its flow is rough, and what counts is what is written."""
 
@@ -80,6 +88,9 @@ def test_a_report_says_what_its_table_holds(run):
         f"| of it: probes | {bits['of_probes']:.4f} | {report['nats']['of_probes']:.3f} |" in text
     )
     assert "eval.num_probes = 3" in text
+    law = "the covariance of 1500 training images"
+    assert report["prior_mismatch_from"] == law
+    assert f"The prior mismatch at T is of a Gaussian with {law}." in text
     assert size(run.folder / "likelihood" / "likelihood.png")[0] > 500
     assert not (run.folder / "likelihood" / "parts").exists()
 
@@ -98,7 +109,7 @@ def test_what_was_cut_short_goes_on_and_ends_in_the_same_numbers(run, monkeypatc
     assert run("likelihood", **settings)[0] == 130
     code, out, _ = run("likelihood", **settings)
     assert code == 0
-    assert "4 of 6 batches were evaluated before" in out
+    assert "4 of 6 batches are there from before" in out
     assert len(kept) == len(set(kept)) == 6
     whole, _ = read(run.folder / "likelihood")
     # Other batches are other programs: the same numbers to round-off and the tolerance.
@@ -116,6 +127,7 @@ def test_results_of_other_settings_are_moved_aside(run):
     assert (run.folder / "likelihood_1" / "likelihood.npz").read_bytes() == first
     _, report = read(run.folder / "likelihood")
     assert set(report["bits_per_dim"]["terms"]) == {"prior", "reconstruction", "diffusion"}
+    assert "prior_mismatch_from" not in report
     assert report["evaluations"] == 4
 
 
@@ -141,6 +153,33 @@ def test_terms_of_a_bound_add_up_to_it(run):
         total = sum(report[unit]["terms"].values())
         assert report[unit]["mean"] == pytest.approx(total, rel=1e-5)
     assert report["evaluations"] == 4
+
+
+def test_likelihoods_are_of_the_guided_model_and_count_its_network_evaluations(run):
+    """The tiny network looks at no class, so that guidance changes nothing but the account."""
+    settings = {"eval__likelihood": "bound", "eval__bound_draws": 2}
+    guided = {"sampling__guidance": 3.0}
+    assert run("likelihood", **settings)[0] == 0
+    plain_rows, plain = read(run.folder / "likelihood")
+    code, out, _ = run("likelihood", **settings, **guided)
+    assert code == 0
+    assert "they are now in" in out  # a guided model is another
+    assert "of the guided model" in out
+    rows, report = read(run.folder / "likelihood")
+    assert (plain["guidance"], plain["evaluations"], report["evaluations"]) == (None, 4, 8)
+    assert report["guidance"]["guidance"] == 3
+    assert "guided (classifier_free)" in (run.folder / "likelihood/likelihood.md").read_text()
+    np.testing.assert_allclose(rows["nats"], plain_rows["nats"], rtol=1e-5)
+
+
+def test_a_term_that_the_table_has_no_words_for_is_told_by_its_name():
+    part = {"mean": 1.0, "standard_error": None, "of_probes": None, "of_repeats": None}
+    report = {
+        "nats": {**part, "terms": {"of_a_new_estimator": 0.25}}, "eval": {"units": "nats"},
+        "images": 2, "evaluations": 3.0, "data": "mine", "step": 1, "seed": 0,
+        "given_classes": False, "guidance": None, "ancestral_variance": "posterior",
+    }  # fmt: skip
+    assert "| of a new estimator | 0.25000 |" in markdown(report)
 
 
 def save(folder, **arrays):
@@ -184,7 +223,7 @@ def test_a_file_that_has_changed_is_another_file(run, tmp_path, monkeypatch):
     images[3] = 1 - images[3]
     code, out, _ = evaluate()
     assert code == 0
-    assert "evaluated before" not in out
+    assert "from before" not in out
     before = read(run.folder / "likelihood")[0]["nats"]
     images[2] = 1 - images[2]
     code, out, _ = evaluate()
@@ -193,6 +232,23 @@ def test_a_file_that_has_changed_is_another_file(run, tmp_path, monkeypatch):
     after = read(run.folder / "likelihood")[0]["nats"]
     assert np.array_equal(before == after, [True, True, False, True])
     assert np.array_equal(read(run.folder / "likelihood_1")[0]["nats"], before)
+
+
+@pytest.mark.parametrize("values, range, levels", [
+    (SIXTEENTHS, (0, 16), 17),
+    (SIXTEENTHS.astype(np.int64) + 3, (3, 19), 17),
+    (SIXTEENTHS / np.float32(8) - 1, (-1, 1), None),
+    (SIXTEENTHS * np.float32(255 / 16), (0, 255), None),
+])  # fmt: skip
+def test_images_of_a_file_are_of_the_range_that_is_stated(tmp_path, values, range, levels):
+    config = command_line.load(str(tiny.CONFIG), {"model.num_classes": "0"})
+    config.eval.images, config.eval.range = str(tmp_path / "x.npy"), range
+    np.save(tmp_path / "x.npy", values)
+    of_data = Splits(*[Images(SIXTEENTHS, None, 17)] * 2, "digits")
+    found, name = chosen(config, of_data)
+    assert (found.levels, name) == (levels, "x.npy")
+    # one rounding of float32 in making the values, one in taking them back
+    np.testing.assert_allclose(to_unit(found.pixels, levels), SIXTEENTHS / 16, atol=2e-7)
 
 
 def test_images_are_known_by_all_that_they_hold():
@@ -216,7 +272,7 @@ def test_images_are_known_by_all_that_they_hold():
 @pytest.mark.parametrize("centered", [False, True])
 def test_moments_are_of_the_networks_range(centered):
     pixels = np.random.default_rng(0).integers(0, 17, (50, 2, 3, 1)).astype(np.uint8)
-    mean, variance = moments(Images(pixels, None, 17), centered)
+    mean, variance = pixel_moments(Images(pixels, None, 17), centered)
     span = 2 if centered else 1
     # Values are rounded to float32.
     np.testing.assert_allclose(mean, span * pixels.mean(axis=0) / 16 - centered, atol=1e-6)
@@ -229,8 +285,6 @@ def test_batches_are_as_even_as_they_can_be_and_filled_up_with_the_last_image():
     assert batches.numbers(0, 4, 9, devices=2).tolist() == [0, 1, 2, 3]
 
 
-PICTURES = np.zeros((3, 8, 8, 1), np.float32)
-LABELS = {"labels": np.arange(3)}
 NAMES = {
     "split": ({"eval__split": "valid"}, "eval.split", "test, train"),
     "likelihood": ({"eval__likelihood": "flows"}, "eval.likelihood", "flow"),
@@ -252,6 +306,13 @@ FILES = {
     "no labels": ({"images": PICTURES}, "no labels", "'labels'"),
     "labels": ({"images": PICTURES, "labels": np.arange(3) + 8}, "0..9", "8 to 10"),
     "levels": ({"images": PICTURES.astype(np.uint8), **LABELS}, "17 levels", "256"),
+    "digits": ({"images": SIXTEENTHS, **LABELS}, "no value is above 16", "eval.range=0,16"),
+    "centered": (
+        {"images": SIXTEENTHS / np.float32(8) - 1, **LABELS},
+        "-1 to 1",
+        "eval.range=-1,1",
+    ),
+    "one-hot": ({"images": PICTURES, "labels": np.eye(3)}, "has no labels", "[labels] must be 3"),
 }
 
 
@@ -354,10 +415,8 @@ def test_one_image_has_nothing_to_be_interpolated_to(run, tmp_path):
 
 @pytest.mark.parametrize("split", ["test", pytest.param("prior", marks=pytest.mark.slow)])
 def test_interpolations_begin_and_end_at_the_images(run, split, monkeypatch):
-    given, decode = [], latents.Coder.decode
-    monkeypatch.setattr(
-        latents.Coder, "decode", lambda *args: given.append(args[-1]) or decode(*args)
-    )
+    given, decode = [], Coder.decode
+    monkeypatch.setattr(Coder, "decode", lambda *args: given.append(args[-1]) or decode(*args))
     assert run("interpolate", eval__split=split, eval__interpolations=5, **CLOSE)[0] == 0
     folder = run.folder / "interpolations"
     with np.load(folder / "interpolations.npz") as arrays:

@@ -7,7 +7,7 @@ import pytest
 
 import main
 import models
-from modes import profile as profiling
+from modes import profile
 from tests import tiny
 
 
@@ -53,10 +53,9 @@ def test_kinds_are_names_without_their_numbers(tmp_path, monkeypatch):
     events = [Event("dot.12", 3e9), Event("dot", 1e9), Event("loop_fusion.1.2", 1e9),
               Event("", 9e9)]  # fmt: skip
     data = named(planes=[named(lines=[named(events=events[:2]), named(events=events[2:])])])
-    (tmp_path / "host.xplane.pb").touch()
     reader = named(from_file=staticmethod(lambda path: data))
     monkeypatch.setattr(jax.profiler, "ProfileData", reader)
-    assert profiling.operations(tmp_path) == [
+    assert profile.operations([tmp_path]) == [
         {"kind": "dot", "seconds": 4.0, "share": 0.8},
         {"kind": "loop_fusion", "seconds": 1.0, "share": 0.2},
     ]

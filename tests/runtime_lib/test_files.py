@@ -1,6 +1,7 @@
 """Files are old or new and never half, and one training run at a time holds a workdir."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ def test_atomic_write_takes_bytes_text_or_a_function(tmp_path, content):
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o640)
-    atomic_write(path, content)
+    atomic_write(path, content, known=True)
     assert path.read_bytes() == b"\xc3\xa9"
     assert path.stat().st_mode & 0o777 == 0o640
     assert os.listdir(tmp_path) == ["file"]
@@ -40,7 +41,7 @@ def test_atomic_write_that_fails_leaves_the_old_file_alone(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = tmp_path / "file"
-    atomic_write_json(path, {"b": 1, "a": [2]})
+    atomic_write_json(path, {"b": 1, "a": [2]}, known=True)
     before = path.read_text()
     with pytest.raises(OSError, match="No space left"):
         atomic_write(path, fail)
@@ -88,10 +89,47 @@ def test_a_second_run_is_refused_by_name_until_the_first_is_gone(tmp_path):
         pass
 
 
+KILLED = """
+import os, sys
+from runtime_lib.files import atomic_write
+atomic_write(sys.argv[1], lambda file: (file.write(b"half"), file.flush(), os._exit(9)))
+"""
+
+
 def test_only_what_a_killed_write_left_is_removed(tmp_path):
-    kept = [tmp_path / name for name in ("config.json", ".lock", "notes.tmp", ".hidden")]
-    for path in (*kept, tmp_path / ".config.json.x1y2.tmp"):
+    names = ("config.json", ".lock", "notes.tmp", ".hidden", ".config.json.x1y2.tmp",
+             ".config.json.0123456789abcdef0123456789abcdef.tmp")  # fmt: skip
+    kept = [tmp_path / name for name in names]
+    for path in kept:
         path.write_text("")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "config.json")], env=environment
+    )
+    assert done.returncode == 9
+    assert len(list(tmp_path.iterdir())) == len(kept) + 1
     remove_temporary(tmp_path)
     remove_temporary(tmp_path / "absent")
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_file_of_the_users_is_set_aside_and_one_of_ours_is_replaced(tmp_path):
+    path, told = tmp_path / "report.json", []
+    path.write_text("mine")
+    for n in range(2):
+        atomic_write_json(path, {"n": n}, log=told.append)
+    assert json.loads(path.read_text())["n"] == 1
+    assert (tmp_path / "report_1.json").read_text() == "mine"
+    assert told == [f"{path} is no file of this program: it is now {tmp_path}/report_1.json"]
+
+
+@pytest.mark.parametrize("kind", ["text", "link", "pipe", "folder"])
+def test_what_is_no_lock_is_neither_emptied_nor_waited_for(tmp_path, kind):
+    lock, other = tmp_path / ".lock", tmp_path / "other"
+    other.write_text("precious")
+    {"text": lambda: lock.write_text("precious"), "link": lambda: lock.symlink_to(other),
+     "pipe": lambda: os.mkfifo(lock), "folder": lock.mkdir}[kind]()  # fmt: skip
+    with pytest.raises(WorkdirLockedError, match="is no lock of this program"):
+        WorkdirLock(tmp_path).__enter__()
+    assert other.read_text() == "precious"
+    assert kind != "text" or lock.read_text() == "precious"

@@ -53,16 +53,15 @@ LONGEST = 4608
 
 def run(score, plan, state):
     """The last x of `samplers.run`, by one program for plans of every length."""
-    assert plan.interval is not None
     missing = LONGEST - len(plan.interval)
     pad = lambda leaf: np.pad(np.asarray(leaf), [(0, missing)] + [(0, 0)] * (np.ndim(leaf) - 1))
-    return _run(score, plan.method, jax.tree.map(pad, plan.rows), len(plan.interval), state)
+    rows = jax.tree.map(pad, plan.program.rows)
+    return _run(score, plan.program.method, rows, len(plan.interval), state)
 
 
 def variance(sampler: samplers.Sampler, score: Isotropic, times: jax.Array, start: float) -> float:
     """Of a linear sampler's result, begun with the variance `start`."""
     plan = sampler.plan(score, times)
-    assert plan.interval is not None
     # Of two sizes, so that runs of several lengths share a program.
     draws = 128 if len(plan.interval) < 64 else 2 * LONGEST + 1
     x = jnp.zeros((1, draws), times.dtype).at[0, 0].set(start**0.5)

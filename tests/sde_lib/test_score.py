@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.schema import get_default
 from sde_lib import (
     CONDITIONINGS,
+    EDM,
     PREDICTIONS,
-    PUBLISHED,
+    ROUNDINGS,
     SDE,
     VE,
     VP,
@@ -23,8 +25,6 @@ from sde_lib import (
     Score,
     TimeLabel,
     UnitNoise,
-    build,
-    build_parametrization,
     empirical,
 )
 from sde_lib.parametrization import (
@@ -34,18 +34,15 @@ from sde_lib.parametrization import (
     NearestLevel,
     VPTimeLabel,
 )
+from sde_lib.tables import made
 from tests import oracles
 from tests.oracles import SDES
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-class SigmaData:
-    sigma_data = 0.5
-
-
 def predictions() -> dict:
-    return {name: make(SigmaData) for name, make in PREDICTIONS.items()}
+    return {name: made(row, {"sigma_data": 0.5}) for name, row in PREDICTIONS.items()}
 
 
 ORACLES = {
@@ -56,8 +53,7 @@ ORACLES = {
 }
 
 
-@pytest.mark.parametrize("oracle", ORACLES.values(), ids=ORACLES)
-@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+@pytest.mark.parametrize("sde, oracle", oracles.pairs(ORACLES, quick="isotropic"))
 def test_oracle_score_is_the_gradient_of_its_log_density(sde: SDE, oracle) -> None:
     score = oracle(sde)
     d = score.mean.size if hasattr(score, "mean") else score.means.shape[1]
@@ -67,8 +63,7 @@ def test_oracle_score_is_the_gradient_of_its_log_density(sde: SDE, oracle) -> No
     np.testing.assert_allclose(score(x, t), gradient, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("oracle", ORACLES.values(), ids=ORACLES)
-@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+@pytest.mark.parametrize("sde, oracle", oracles.pairs(ORACLES, quick="isotropic"))
 def test_prediction_pair_recomposes_x(sde: SDE, oracle) -> None:
     """alpha E[x_0 | x] + sigma E[eps | x] = x, which ties the denoiser to the score."""
     score = oracle(sde)
@@ -123,11 +118,8 @@ def test_edm_is_the_published_preconditioning() -> None:
 
 
 def test_edm_with_unit_data_is_minus_v() -> None:
-    class Unit:
-        sigma_data = 1.0
-
     alpha, sigma = VP().marginal(jnp.asarray([0.01, 0.4, 1.0]))
-    edm = PREDICTIONS["edm"](Unit).coefficients(alpha, sigma)
+    edm = EDM(1.0).coefficients(alpha, sigma)
     v = predictions()["v"].coefficients(alpha, sigma)
     np.testing.assert_allclose(edm.data_skip, v.data_skip, rtol=1e-12)
     np.testing.assert_allclose(edm.data_out, -v.data_out, rtol=1e-12)
@@ -189,29 +181,26 @@ def test_condition_can_be_fixed_ahead() -> None:
     assert not np.allclose(fixed(x, t), score(x, t))
 
 
-def test_every_published_model_has_a_parametrization() -> None:
-    from configs.schema import get_default
+@pytest.mark.parametrize("name", CONDITIONINGS)
+def test_every_conditioning_tells_noise_levels_apart(name: str) -> None:
+    """One number a time, for one time or many, and another for another level."""
+    sde = VP()
+    conditioning = made(CONDITIONINGS[name], get_default().sde)
+    t = jnp.asarray([0.01, 0.1, 0.5, 1.0])
+    labels = conditioning.label(sde, t)
+    one = jnp.stack([conditioning.label(sde, s) for s in t])
+    np.testing.assert_allclose(labels, one, rtol=1e-12)
+    steps = np.diff(labels)
+    assert (steps > 0).all() or (steps < 0).all()
 
-    config = get_default()
-    for name, continuous in PUBLISHED:
-        config.sde.name, config.training.continuous = name, continuous
-        assert build(config).t_min >= 0
-        assert isinstance(build_parametrization(config), Parametrization)
-    config.sde.name, config.training.continuous = "vesde", True
-    assert isinstance(build(config), VE)
-    assert set(dict(PUBLISHED.values())) <= set(CONDITIONINGS)
 
-
-def test_unknown_names_are_refused_with_the_nearest() -> None:
-    from configs.schema import get_default
-
-    config = get_default()
-    config.sde.name = "subvvp"
-    with pytest.raises(ValueError, match=r"sde\.name must be one of .* \(did you mean 'subvp'\?\)"):
-        build(config)
-    config.sde.name, config.training.continuous = "subvp", False
-    with pytest.raises(ValueError, match=r"use training\.continuous=True"):
-        build(config)
+@pytest.mark.parametrize("name", ROUNDINGS)
+def test_every_rounding_is_to_a_time_that_stays(name: str) -> None:
+    """At most one of the 50 levels away, and itself where it was rounded to."""
+    rounding, t = made(ROUNDINGS[name], {"num_scales": 50}), jnp.linspace(0.0, 1.0, 200)
+    snapped = rounding.snap(t)
+    assert float(jnp.abs(snapped - t).max()) < 1.01 / 49
+    np.testing.assert_allclose(rounding.snap(snapped), snapped, atol=1e-12)
 
 
 def test_a_vp_networks_label_and_input_are_its_own_under_vp_and_found_by_snr_elsewhere() -> None:

@@ -7,21 +7,20 @@ import pytest
 from scipy import integrate, stats
 
 from sde_lib import SDE, VE, VP, KarrasVE, SubVP, Tabulated
-from tests.oracles import SDES, correlated, isotropic
+from tests.oracles import CONTINUOUS, SDES, correlated, isotropic
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 TIMES = np.array([1e-5, 1e-3, 0.05, 0.3, 0.7, 0.999, 1.0])
 # Exact arithmetic leaves only float64 round-off, amplified by the conditioning at t = 1e-5.
 EXACT = 1e-10
-CONTINUOUS = [VP(), SubVP(), VE(), KarrasVE()]
 
 
 def times() -> jax.Array:
     return jnp.asarray(TIMES)
 
 
-@pytest.mark.parametrize("sde", CONTINUOUS, ids=type)
+@pytest.mark.parametrize("sde", CONTINUOUS.values(), ids=CONTINUOUS)
 def test_closed_form_drift_and_diffusion_equal_the_derived(sde: SDE) -> None:
     np.testing.assert_allclose(sde.drift_rate(times()), SDE.drift_rate(sde, times()), rtol=EXACT)
     np.testing.assert_allclose(sde.diffusion(times()), SDE.diffusion(sde, times()), rtol=EXACT)
@@ -93,7 +92,7 @@ def test_time_of_log_snr_inverts_log_snr(sde: SDE) -> None:
     np.testing.assert_allclose(SDE.time_of_log_snr(sde, sde.log_snr(t)), t, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("sde", CONTINUOUS, ids=type)
+@pytest.mark.parametrize("sde", CONTINUOUS.values(), ids=CONTINUOUS)
 def test_float32_keeps_the_inverse_and_small_sigmas_accurate(sde: SDE) -> None:
     t32 = times().astype(jnp.float32)
     sigma = np.asarray(sde.sigma(times()))
@@ -110,13 +109,13 @@ def test_transition_kernel_composes_to_the_marginal(sde: SDE) -> None:
     np.testing.assert_allclose(a**2 * sde.sigma(s) ** 2 + b, sde.sigma(t) ** 2, rtol=1e-9)
 
 
-@pytest.mark.parametrize("sde", CONTINUOUS, ids=type)
+@pytest.mark.parametrize("sde", CONTINUOUS.values(), ids=CONTINUOUS)
 def test_marginal_solves_the_moment_equations_of_drift_and_diffusion(sde: SDE) -> None:
     """m' = f m and v' = 2 f v + g^2, integrated from t ~ 0, give alpha and sigma^2."""
+    coefficients = jax.jit(lambda t: (sde.drift_rate(t), sde.diffusion(t)))
 
     def rates(t: float, y: np.ndarray) -> list[float]:
-        now = jnp.asarray(t)
-        rate, g = float(sde.drift_rate(now)), float(sde.diffusion(now))
+        rate, g = map(float, coefficients(jnp.asarray(t)))
         return [rate * y[0], 2 * rate * y[1] + g**2]
 
     start = jnp.asarray(1e-5)

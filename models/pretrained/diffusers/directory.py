@@ -8,6 +8,7 @@ or the first two and the scheduler's file in one directory, as the published DDP
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -18,14 +19,14 @@ from typing import Any
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
+from models.pretrained.base import Checkpoint, as_params, by_place, paths_and_shapes
 from models.pretrained.diffusers.config import settings
 from models.pretrained.diffusers.layout import layout
 from models.pretrained.diffusers.names import REPEATED, axes, modernized, names, to_theirs
-from models.pretrained.files import safetensors_file, torch_files
-from models.pretrained.files.safetensors_arrays import read_tensors
+from models.pretrained.files import torch_files
+from models.pretrained.files.safetensors_file import read_tensors, write_tensors
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
-from untrusted import UntrustedError, check_folder, limits, plain, read_json
+from untrusted import UntrustedError, check_folder, limits, ours, plain, read_json
 
 FAMILY = "diffusers"
 READERS: dict[str, Callable[[Path], Any]] = {
@@ -106,16 +107,17 @@ def export(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) ->
 
     Raises:
       PretrainedError: diffusers has no such network, or an option of it that would be needed.
+      FileExistsError: there is something already.
       OSError: it cannot be written; nothing is then left behind.
     """
     files, folder = layout(config), Path(folder)
-    if (folder.is_dir() and any(folder.iterdir())) or folder.is_file():
-        raise PretrainedError(f"{folder} is there already: give a path that is not")
-    flat = safetensors_file.flatten(params)
+    if ours.is_taken(folder):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+    flat = by_place(params)
     arrays = {name: to_theirs(name, flat[path]) for path, name in names(config, flat).items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = ours.temporary(folder)
+    temporary.mkdir()
     try:
         for name, content in (
             ("unet/config.json", files.unet),
@@ -125,8 +127,8 @@ def export(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) ->
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
         weights = temporary / "unet" / "diffusion_pytorch_model.safetensors"
-        safetensors_file.write_tensors(weights, arrays, {"format": "pt"})
-        temporary.replace(folder)
+        write_tensors(weights, arrays, {"format": "pt"})
+        ours.put_new_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return files.notes

@@ -12,6 +12,7 @@ from typing import Any
 from configs import schema
 from configs.score_sde import CONFIGS, Table
 from models.pretrained.base import Checkpoint, Weights
+from models.pretrained.gate import updates
 from models.pretrained.score_sde.unet_settings import Inferred
 
 UNSAID = ("sde.name", "training.continuous", "data.image_size", "data.centered",
@@ -46,8 +47,7 @@ def checkpoint(
     if isinstance(rate, float) and 0 <= rate < 1:
         settings["model.ema_rate"] = float(f"{rate:.6g}")  # JAX's is in float32
     assumed, note = complete(settings, path)
-    count = step if type(step) is int and step >= 0 else 0
-    return Checkpoint(family, settings, raw, ema, count, inferred.attention, assumed, note)
+    return Checkpoint(family, settings, raw, ema, updates(step), inferred.attention, assumed, note)
 
 
 def complete(settings: Table, path: Path) -> tuple[Table, str]:

@@ -25,8 +25,8 @@ from eval_lib.likelihood.bounds import (
 )
 from eval_lib.likelihood.divergence import Exact
 from eval_lib.likelihood.estimators import Continuous, Dequantized, FlowEstimator
+from eval_lib.likelihood.evaluator import estimate_batch
 from eval_lib.likelihood.flow import ProbabilityFlow
-from modes.likelihood import estimate as estimate_batch
 from samplers.adaptive.integrate import Tolerance
 from sde_lib import VE, VP, Gaussian, SubVP
 from tests.slow import slow
@@ -127,7 +127,7 @@ def test_weights_of_dequantization_have_the_mean_of_the_levels_probability(law):
         filling = Dequantized(bins, law)
         estimator = FlowEstimator(flow, Exact(), filling, 1e-5, (zeros, zeros + 1), draws)
         data = jnp.tile(jnp.asarray([[1, 3]]), (n, 1))
-        return estimate_batch(estimator, score, data, None, keys(n)).log_prob[:, 0]
+        return estimate_batch(estimator, score, data, keys(n)).log_prob[:, 0]
 
     edges = bins.center(jnp.asarray([1, 3])) - bins.spacing / 2
     law_at_zero = stats.norm(0.1, np.sqrt(V))

@@ -1,8 +1,7 @@
-"""The images that a likelihood or a latent code is asked for: a split, or a file."""
+"""Images that a mode is asked to measure: a split of the data, or a file."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,11 @@ import numpy as np
 
 import data_lib
 from data_lib import Images, arrays
-from data_lib.transforms import to_unit
+from data_lib.base import Log, fingerprint
+from data_lib.levels import Stated, check_range
 
 SPLITS = ("test", "train")
+_QUIET: Log = lambda message: None
 
 
 def identity(images: Images, name: str) -> dict[str, str]:
@@ -20,18 +21,20 @@ def identity(images: Images, name: str) -> dict[str, str]:
     return {"data": name, "data_sha256": fingerprint(images)}
 
 
-def fingerprint(images: Images) -> str:
-    """SHA-256 of the pixels, their shape and type, the levels and the labels."""
-    pixels, labels = images.pixels, images.labels
-    kind = pixels.shape, pixels.dtype.str, images.levels, labels is not None
-    digest = hashlib.sha256(repr(kind).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    if labels is not None:
-        digest.update(np.ascontiguousarray(labels, np.int32).data)
-    return digest.hexdigest()
+def of_file(config: Any, setting: str, *, clip: bool, log: Log) -> Images:
+    """The images of the file that eval.`setting` names; ValueError as `arrays.read`.
+
+    Floats outside of a stated range are left to the caller if `clip`, else refused.
+    """
+    key = f"eval.{setting}"
+    stated = Stated(check_range(config.eval.range, "eval.range"), "eval.range", clip)
+    found = arrays.read(Path(config.eval[setting]), key, stated, held_out=False)
+    for line in found.said:
+        log(line)
+    return found.train
 
 
-def chosen(config: Any, splits: data_lib.Splits) -> tuple[Images, str]:
+def chosen(config: Any, splits: data_lib.Splits, log: Log = _QUIET) -> tuple[Images, str]:
     """(images, what to call them) of `eval.split` or `eval.images`.
 
     Raises ValueError, in the user's terms, for a split that is not there, a file that cannot be
@@ -39,9 +42,7 @@ def chosen(config: Any, splits: data_lib.Splits) -> tuple[Images, str]:
     """
     evaluation = config.eval
     if evaluation.images:
-        path = Path(evaluation.images)
-        found, _ = arrays.unpack(arrays.read(path, "eval.images"), path)
-        name = path.name
+        found, name = of_file(config, "images", clip=False, log=log), Path(evaluation.images).name
     else:
         if evaluation.split not in SPLITS:
             raise ValueError(
@@ -65,7 +66,7 @@ def _check(images: Images, config: Any, name: str, levels: int | None) -> None:
     if images.levels is not None and levels is not None and images.levels != levels:
         raise ValueError(
             f"the model's data has {levels} levels, {name} has {images.levels}: store what eval."
-            "images holds as the data is, or as float in [0, 1]"
+            f"images holds as float in [0, 1], or as the data is, with eval.range=0,{levels - 1}"
         )
     if classes:
         _check_labels(images, classes, name)
@@ -75,6 +76,7 @@ def _check_labels(images: Images, classes: int, name: str) -> None:
     if images.labels is None:
         raise ValueError(
             f"the model is given classes and {name} has no labels: add them under 'labels'"
+            + (f" ({images.unlabelled})" if images.unlabelled else "")
         )
     low, high = int(images.labels.min()), int(images.labels.max())
     if low < 0 or high >= classes:
@@ -82,9 +84,3 @@ def _check_labels(images: Images, classes: int, name: str) -> None:
             f"labels of {name} must be in 0..{classes - 1} (model.num_classes), "
             f"they run from {low} to {high}"
         )
-
-
-def moments(images: Images, centered: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, variance) of each pixel of each channel, in the network's range."""
-    scaled = data_lib.Scaler(centered)(to_unit(images.pixels, images.levels))
-    return scaled.mean(axis=0, dtype=np.float64), scaled.var(axis=0, dtype=np.float64)

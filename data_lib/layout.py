@@ -1,0 +1,164 @@
+"""How a folder of pictures is laid out: which picture is of which part and which class.
+
+    PHOTOS/1.png                           pictures without classes
+    PHOTOS/CLASS/1.png                     the folders' names in order are the classes
+    PHOTOS/train/CLASS/1.png               parts: train, and test, val, valid or validation, in any
+    PHOTOS/test/CLASS/2.png                case; without one of these, some of train is held out
+
+What could be read in two ways is refused, by its name.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_lib.members import HELD_OUT, PARTS, TRAIN
+from data_lib.tree import Picture, Tree, shown, walk
+
+_EXPECTED = "expected are pictures, CLASS/ folders of pictures, or train/ and test/ (or val/) alone"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The pictures of both parts in the order of their names, and their classes.
+
+    test: None where some of `train` are to be held out. classes: by label; none if `unlabelled`
+    says why. said: what the user should be told.
+    """
+
+    train: tuple[Picture, ...]
+    test: tuple[Picture, ...] | None
+    classes: tuple[str, ...]
+    unlabelled: str
+    said: tuple[str, ...]
+
+
+def arrange(root: Path) -> Layout:
+    """The layout of the folder `root`; ValueError for one that has none, or more than one."""
+    tree = walk(root)
+    parts = _parts(tree)
+    if not parts:
+        _check_inner(tree.pictures, root)
+        return _layout(root, tree, tree.pictures, None, ())
+    _check_alone(tree, parts, root)
+    inside = {part: _inside(tree, folder, root) for part, folder in parts.items()}
+    held_out = [part for part in HELD_OUT if part in parts]
+    said = [f"{shown(root)}: {parts[held_out[0]]}/ is held out"] if held_out else []
+    said += [f"{parts[part]}/ is left alone, neither trained on nor held out"
+             for part in held_out[1:]]  # fmt: skip
+    test = inside[held_out[0]] if held_out else None
+    return _layout(root, tree, inside[TRAIN], test, tuple(said))
+
+
+def _parts(tree: Tree) -> dict[str, str]:
+    """{part: its folder}; ValueError for two folders of one part."""
+    found: dict[str, str] = {}
+    for folder in tree.folders:
+        part = PARTS.get(folder.lower())
+        if part in found:
+            raise ValueError(
+                f"data.data_dir must have one folder {part}, {shown(tree.root)} has "
+                f"{shown(found[part])} and {shown(folder)}"
+            )
+        if part:
+            found[part] = folder
+    return found
+
+
+def _check_alone(tree: Tree, parts: dict[str, str], root: Path) -> None:
+    others = [p.inner for p in tree.pictures if not p.folders or p.folders[0] not in parts.values()]
+    first = shown(next(iter(parts.values())))
+    if others:
+        raise ValueError(
+            f"data.data_dir has the folder {first} beside {shown(others[0])}, in {shown(root)}: "
+            f"{_EXPECTED}; a class of that name belongs into train/"
+        )
+    if TRAIN not in parts:
+        raise ValueError(f"data.data_dir has the folder {first} without train, in {shown(root)}: "
+                         f"{_EXPECTED}")  # fmt: skip
+
+
+def _inside(tree: Tree, folder: str, root: Path) -> tuple[Picture, ...]:
+    """The pictures of a part, told from its folder."""
+    found = tuple(p.below() for p in tree.pictures if p.folders and p.folders[0] == folder)
+    if not found:
+        raise ValueError(f"data.data_dir must have pictures in its parts, {shown(root / folder)} "
+                         "has none")  # fmt: skip
+    for picture in found:
+        if picture.folders and PARTS.get(picture.folders[0].lower(), TRAIN) != TRAIN:
+            raise ValueError(_nested(picture, root))
+    _check_inner(found, root)
+    return found
+
+
+def _check_inner(pictures: Iterable[Picture], root: Path) -> None:
+    """ValueError for parts within a class."""
+    for picture in pictures:
+        if any(folder.lower() in PARTS for folder in picture.folders[1:]):
+            raise ValueError(_nested(picture, root))
+
+
+def _nested(picture: Picture, root: Path) -> str:
+    folder = shown(picture.path.parent.relative_to(root))
+    return (f"data.data_dir must be the folder that holds train/, test/ or val/, and in these "
+            f"CLASS/ folders: {shown(root)} has the folder {folder}")  # fmt: skip
+
+
+def _layout(
+    root: Path,
+    tree: Tree,
+    train: tuple[Picture, ...],
+    test: tuple[Picture, ...] | None,
+    said: tuple[str, ...],
+) -> Layout:
+    pictures = (*train, *(test or ()))
+    classes = tuple(sorted({p.folders[0] for p in pictures if p.folders}))
+    loose = [p for p in pictures if not p.folders]
+    unlabelled = ""
+    if loose and classes:
+        more = f" and {len(loose) - 1:,} more lie" if len(loose) > 1 else " lies"
+        unlabelled = (f"{shown(loose[0].path)}{more} outside of the folders of classes "
+                      f"({_listed(classes)}): there are no labels")  # fmt: skip
+    elif loose:
+        unlabelled = f"{shown(root)} has no folders of classes"
+    said += (_summary(root, len(pictures), () if loose else classes),)
+    said += (unlabelled,) if loose and classes else ()
+    if test is not None and not loose:
+        said += tuple(_lacking(classes, train, test))
+    return Layout(train, test, () if loose else classes, unlabelled, said + tuple(_told(tree)))
+
+
+def _summary(root: Path, count: int, classes: tuple[str, ...]) -> str:
+    of = f" of {len(classes):,} classes: {_listed(classes)}" if classes else ""
+    return f"{shown(root)}: {count:,} pictures{of}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    few = ", ".join(map(shown, names[:6]))
+    return few + (f" and {len(names) - 6:,} more" if len(names) > 6 else "")
+
+
+def _lacking(
+    classes: tuple[str, ...], train: tuple[Picture, ...], test: tuple[Picture, ...]
+) -> list[str]:
+    told = []
+    for name, part in (("training", train), ("held-out", test)):
+        there = {p.folders[0] for p in part}
+        missing = tuple(c for c in classes if c not in there)
+        if missing:
+            told.append(f"no {name} pictures of {_listed(missing)}")
+    return told
+
+
+def _told(tree: Tree) -> list[str]:
+    """What the walk met beside pictures."""
+    links = [f"followed {tree.links:,} symbolic links"] if tree.links else []
+    if not tree.others:
+        return links
+    kinds = ", ".join(f"{count:,} {shown(kind) or 'without a suffix'}"
+                      for kind, count in Counter(tree.others).most_common(6))  # fmt: skip
+    return [
+        *links,
+        f"passed over {sum(tree.others.values()):,} files that are no pictures: {kinds}",
+    ]

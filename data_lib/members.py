@@ -1,0 +1,70 @@
+"""Which arrays of a .npz file are images, labels, and those of held-out images, by their names.
+
+A name is a word for images or labels, with or without a word for a part before or after it, in any
+case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's own for arrays that were given none.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+IMAGES = ("images", "x", "arr_0", "samples", "image", "data", "imgs", "img", "pictures")
+LABELS = ("labels", "y", "arr_1", "label", "targets", "target", "classes", "class", "class_labels",
+          "category", "categories")  # fmt: skip
+TRAIN, TEST, VALIDATION = "train", "test", "validation"
+PARTS = {"train": TRAIN, "training": TRAIN, "test": TEST, "testing": TEST, "val": VALIDATION,
+         "valid": VALIDATION, "validation": VALIDATION}  # fmt: skip
+"""What people call the parts of a dataset, in lower case."""
+HELD_OUT = (TEST, VALIDATION)
+"""Parts that are held out: of two the first."""
+
+_PART = "|".join(sorted(PARTS, key=len, reverse=True))
+_KIND = "|".join(sorted((*IMAGES, *LABELS), key=len, reverse=True))
+_NAME = re.compile(
+    rf"(?:(?P<before>{_PART})[-_. ]?)?(?P<kind>{_KIND})(?:[-_. ]?(?P<after>{_PART}))?"
+)
+
+
+@dataclass(frozen=True)
+class Members:
+    """The names of arrays, None where there is none.
+
+    left: those that nothing will be read from. parts: the held-out parts that there are.
+    """
+
+    images: str | None
+    labels: str | None
+    test_images: str | None
+    test_labels: str | None
+    left: tuple[str, ...]
+    parts: tuple[str, ...]
+
+
+def _parse(name: str) -> tuple[str, str] | None:
+    """(part, word), or None for a name that says neither."""
+    found = _NAME.fullmatch(name.lower())
+    if not found or (found["before"] and found["after"]):
+        return None
+    return PARTS.get(found["before"] or found["after"], TRAIN), found["kind"]
+
+
+def find(shapes: Mapping[str, tuple[int, ...]]) -> Members:
+    """What a file's arrays of such shapes are; of two of one kind the one `IMAGES` has first.
+
+    Something is taken for images before all else if it has the rank of images.
+    """
+    parsed = {name: found for name in shapes if (found := _parse(name))}
+
+    def first(part: str, words: tuple[str, ...], ranks: tuple[int, ...]) -> str | None:
+        fit = [name for name, found in parsed.items() if found[0] == part and found[1] in words]
+        order = lambda name: (len(shapes[name]) not in ranks, words.index(parsed[name][1]))
+        return min(fit, key=order, default=None)
+
+    images, labels = first(TRAIN, IMAGES, (3, 4)), first(TRAIN, LABELS, (1, 2))
+    parts = tuple(part for part in HELD_OUT if first(part, IMAGES, (3, 4)))
+    held_out = parts[0] if parts else TEST
+    test = first(held_out, IMAGES, (3, 4))
+    test_labels = first(held_out, LABELS, (1, 2)) if test else None
+    taken = {images, labels, test, test_labels}
+    left = tuple(name for name in shapes if name not in taken)
+    return Members(images, labels, test, test_labels, left, parts)

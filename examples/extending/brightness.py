@@ -1,0 +1,14 @@
+"""How far the brightness of samples is from that of training images."""
+
+import numpy as np
+
+from eval_lib.metrics.base import Compared, Numbers
+
+PARTS = np.linspace(0, 1, 101)
+
+
+def brightness(c: Compared) -> Numbers:
+    """The Wasserstein-1 distance of the images' mean levels, by their quantiles."""
+    assert c.samples.images is not None
+    of = lambda images: np.quantile(images.mean(axis=(1, 2, 3)), PARTS)
+    return {"brightness": float(np.abs(of(c.samples.images) - of(c.train)).mean())}

@@ -1,0 +1,103 @@
+"""Metrics of the score itself, without samples: each a function and a row in `OF_THE_MODEL`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import data_lib
+from data_lib.base import Log
+from data_lib.transforms import Scaler, to_unit
+from eval_lib import noise_error
+from eval_lib.likelihood import evaluator
+from eval_lib.likelihood.summary import summary
+from eval_lib.metrics import Numbers
+from modes.experiment import LIKELIHOOD_STREAM, Experiment
+from modes.images import chosen, identity
+from runtime_lib.results import Parts
+from sde_lib import ModelScore
+
+Curves = Mapping[str, list[float]]
+SPLITS = ("held_out", "train")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained score, the data, and the workdir, where finished parts may be kept."""
+
+    experiment: Experiment
+    score: ModelScore
+    splits: data_lib.Splits
+    folder: Path
+    log: Log
+
+
+@dataclass(frozen=True)
+class ModelMetric:
+    """compute(trained) -> (numbers, curves), by name.
+
+    Attributes:
+      compute: that function.
+      headline: names of numbers that are told on the console.
+      in_all: whether `eval.metrics=all` has it; what takes long is asked for by name.
+      settings: what it depends on, of the `eval` section, for the report.
+    """
+
+    compute: Callable[[Subject], tuple[Numbers, Curves]]
+    headline: tuple[str, ...] = ()
+    in_all: bool = True
+    settings: tuple[str, ...] = ()
+
+
+def _noise_errors(trained: Subject) -> tuple[Numbers, Curves]:
+    """How well the network, unguided, predicts the noise, by log-SNR."""
+    config, score = trained.experiment.config, trained.score
+    scaler = Scaler(config.data.centered)
+    times, log_snr = noise_error.levels(score, config.eval.eps or score.sde.t_min or 1e-5)
+    curves = {"log_snr": np.asarray(log_snr, float).tolist()}
+    for name, images in (("held_out", trained.splits.test), ("train", trained.splits.train)):
+        labels = images.labels if config.model.num_classes else None
+        x0 = scaler(to_unit(images.pixels[: noise_error.MOST], images.levels))
+        key = trained.experiment.key(LIKELIHOOD_STREAM)
+        errors = noise_error.curve(score, x0, labels, times, key, config.eval.batch_size)
+        curves[name] = errors.tolist()
+    means = {f"noise_error_{name}": float(np.mean(curves[name])) for name in SPLITS}
+    return {k: e if np.isfinite(e) else "it is not finite" for k, e in means.items()}, curves
+
+
+def _bits_per_dim(trained: Subject) -> tuple[Numbers, Curves]:
+    """Mean bits per dimension of `eval.split`, with its standard error, as `--mode likelihood`.
+
+    No files are written but the parts in FOLDER/likelihood. ValueError for continuous data, which
+    has no bits.
+    """
+    experiment, log = trained.experiment, trained.log
+    config = experiment.config
+    images, name = chosen(config, trained.splits, log)
+    if images.levels is None:
+        raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
+    key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
+    built = evaluator.build(config, trained.score, images, key, guidance)
+    settings = {**identity(images, name),
+                **evaluator.settings(config, experiment.guidance_settings)}  # fmt: skip
+    batch = config.eval.batch_size
+    parts = Parts(trained.folder / "likelihood", {**settings, "batch_size": batch})
+    found = evaluator.evaluate(built, config.eval.repeats, batch, parts, log)
+    told = summary(found, images.pixels[0].size, images.levels)
+    bits, error = told["bits_per_dim"], told["bits_per_dim"]["standard_error"]
+    return {
+        "bits_per_dim": bits["mean"],
+        "bits_per_dim_standard_error": "it needs 2 images" if error is None else error,
+        "bits_per_dim_images_not_finite": told["not_finite"],
+    }, {}
+
+
+OF_THE_MODEL: dict[str, ModelMetric] = {
+    "noise_error": ModelMetric(_noise_errors),
+    "bits_per_dim": ModelMetric(
+        _bits_per_dim, headline=("bits_per_dim",), in_all=False, settings=evaluator.SETTINGS
+    ),
+}

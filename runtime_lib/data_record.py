@@ -1,0 +1,84 @@
+"""Which images a run was trained on: kept in its workdir, and compared whenever it is gone on with.
+
+WORKDIR/data.npz has a 64-bit hash of every image of both parts, and one of the labels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import data_lib
+from data_lib import Identity, Splits
+from data_lib.base import Log
+from runtime_lib.checkpoints.step_directories import StepDirectories
+from runtime_lib.files import atomic_write
+from runtime_lib.results import npz
+from runtime_lib.workdir import WorkdirError
+from untrusted import read_arrays
+
+FILE = "data.npz"
+
+
+def _identity(config: Any, splits: Splits) -> Identity:
+    return Identity.of(splits, labelled=config.model.num_classes > 0)
+
+
+def _recorded(folder: Path) -> Identity | None:
+    """None if there is no record. Raises WorkdirError for one that cannot be read."""
+    path = folder / FILE
+    try:
+        return Identity.from_arrays(read_arrays(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise WorkdirError(
+            f"{path}, which says what the run was trained on, cannot be read ({error}): restore "
+            "it, or delete it to go on with the data as they are now"
+        ) from error
+
+
+def check(folder: Path, config: Any, splits: Splits, log: Log) -> Identity:
+    """The identity of `splits`, if the run in `folder` may be gone on with by them.
+
+    Of other data than the run's it says how they differ. Raises WorkdirError for them unless
+    `data.changed` is 'accept'. Before the first checkpoint nothing was trained on.
+    """
+    now = _identity(config, splits)
+    if not StepDirectories(folder / "checkpoints", log).steps():
+        return now
+    before = _recorded(folder)
+    if before is None:
+        other = "; earlier versions held other images out" if _by_hash(splits) else ""
+        log(f"{folder} has no record of its data: whether they have changed cannot be told{other}")
+        return now
+    changes = before.changes(now)
+    if changes and config.data.changed != "accept":
+        raise WorkdirError(
+            f"{folder} was trained on other data than {splits.name} is now ({changes}): restore "
+            "them, use another --workdir, or go on with --config.data.changed=accept"
+        )
+    if changes:
+        log(f"going on with other data than before ({changes}), as data.changed=accept says")
+    return now
+
+
+def _by_hash(splits: Splits) -> bool:
+    return splits.train.digests is not None
+
+
+def write(folder: Path, identity: Identity) -> None:
+    """Record that `folder` is trained on these images from now on."""
+    atomic_write(folder / FILE, npz(identity.arrays()))
+
+
+def load(config: Any, folder: Path, log: Log) -> Splits:
+    """The config's data, to measure a run by; says so where they are not those of its training.
+
+    Of a model without a record nothing is known.
+    """
+    splits = data_lib.load(config.data, log=log)
+    before = _recorded(folder)
+    if before is not None and (changes := before.changes(_identity(config, splits))):
+        log(f"{splits.name} is not what {folder} was trained on ({changes})")
+    return splits

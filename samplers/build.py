@@ -1,0 +1,127 @@
+"""The sampler and the time grid of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from samplers.base import Sampler, planned_evaluations
+from samplers.grids import Grid, Indices
+from samplers.named import (
+    CORRECTORS,
+    DETERMINISTIC,
+    GRIDS,
+    PC_ORDERS,
+    PREDICTORS,
+    PUBLISHED_NAMES,
+)
+from samplers.pc import PredictorCorrector
+from sde_lib import Score, choose
+from sde_lib.tables import made, parameters
+
+Section = Any
+"""The `sampling` section of an ml_collections ConfigDict."""
+
+
+class BudgetError(ValueError):
+    """`sampling.nfe` is too small for one step of the sampler."""
+
+
+def _name(config: Section) -> str:
+    return PUBLISHED_NAMES.get(config.predictor, config.predictor)
+
+
+def _has_flow(name: str, row: Callable[..., Sampler]) -> bool:
+    return name in DETERMINISTIC or "probability_flow" in parameters(row)
+
+
+def _predictor(config: Section) -> Sampler:
+    name = _name(config)
+    row = choose("sampling.predictor", name, PREDICTORS)
+    if config.probability_flow:
+        flows = {name: row for name, row in PREDICTORS.items() if _has_flow(name, row)}
+        choose("sampling.predictor with sampling.probability_flow=True", name, flows)
+    return made(row, config, predictor=name)
+
+
+def build(config: Section) -> Sampler:
+    """The sampler of a `sampling` section, of which only what it needs is read."""
+    predictor = _predictor(config)
+    corrector = made(choose("sampling.corrector", config.corrector, CORRECTORS), config)
+    if config.corrector == "none":
+        if _name(config) == "none":
+            raise ValueError(
+                "sampling.predictor and sampling.corrector are both 'none': nothing would move; "
+                "choose at least one"
+            )
+        return predictor
+    first = choose("sampling.pc_order", config.pc_order, PC_ORDERS)
+    return PredictorCorrector(predictor, corrector, first)
+
+
+def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, " n"]:
+    """The time grid from T to `eps` (0: the SDE's own).
+
+    As many steps as `nfe` evaluations of the network allow, or `num_steps` (0: `num_scales`).
+    Solvers that choose their own steps stop on the way only for the corrector, `num_steps` times,
+    and for frames.
+    Raises ValueError for a grid that there cannot be.
+    """
+    sde = score.sde
+    end = config.eps or sde.t_min_sampling
+    if not end < sde.T:
+        raise ValueError(f"sampling.eps must be below T = {sde.T:g}, got {end:g}")
+    grid = made(choose("sampling.grid", config.grid, GRIDS), config, num_scales=num_scales)
+
+    def times(steps: int) -> Float[Array, " n"]:
+        return jnp.asarray(grid(sde, steps, float(sde.T), float(end)), jnp.float32)
+
+    adaptive = _predictor(config).adaptive
+    if config.nfe and adaptive:
+        raise ValueError(
+            f"sampling.nfe must be 0 with sampling.predictor={config.predictor!r}, which takes as "
+            f"many evaluations as its tolerance asks for, got {config.nfe}"
+        )
+    if config.nfe:
+        return _within_budget(config, score, times)
+    if adaptive and config.corrector == "none":
+        _check_ends(config, grid)
+        return times(max(config.frames, 1))
+    return times(config.num_steps or num_scales)
+
+
+def only_ends(config: Section) -> bool:
+    """Whether a `sampling` section asks for no time between the first and the last."""
+    return _predictor(config).adaptive and config.corrector == "none" and config.frames <= 1
+
+
+def _check_ends(config: Section, grid: Grid) -> None:
+    if isinstance(grid, Indices):
+        raise ValueError(
+            f"sampling.grid={config.grid!r} has the times of a discrete model and not the ends of "
+            f"time: sampling.predictor={config.predictor!r}, which chooses its own steps, needs "
+            "another grid, such as 'uniform'"
+        )
+
+
+def _within_budget(
+    config: Section, score: Score, times: Callable[[int], Array]
+) -> Float[Array, " n"]:
+    """The finest grid whose run, the denoised end included, takes at most `nfe` evaluations."""
+    sampler = build(config)
+
+    def cost(steps: int) -> int:
+        return planned_evaluations(score, sampler.plan(score, times(steps)), config.noise_removal)
+
+    low, high = 0, config.nfe
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if cost(middle) <= config.nfe else (low, middle - 1)
+    if not low:
+        raise BudgetError(
+            f"sampling.nfe must be at least {cost(1)} with these settings, got {config.nfe}"
+        )
+    return times(low)

@@ -1,0 +1,239 @@
+"""The samplers, correctors and grids that a config can name.
+
+A row is a class or a function, and its parameters are the settings that it takes
+(`sde_lib.tables.made`), but for `predictor`, the row's own name, `section`, all of the settings,
+and `num_scales`, how many times a discrete model has.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from samplers.adaptive.adams import AdaptiveAdams
+from samplers.adaptive.integrate import INTEGRATORS
+from samplers.adaptive.ode import CLOCKS, AdaptiveODE
+from samplers.adaptive.sde import AdaptiveSDE
+from samplers.base import Corrector, Sampler
+from samplers.correctors import BatchMean, Langevin, NoiseLevel, NormRatio, PerSample, Posterior
+from samplers.grids import IDDPM, Borrowed, Flow, Grid, Indices, Karras, LogSNR, Power, Uniform
+from samplers.planned.forms import FORMS, MEASURES
+from samplers.planned.linear import LinearSampler
+from samplers.planned.multistep import (
+    ERSDE,
+    HIGHEST,
+    AdamsBashforth,
+    SASolver,
+    SDEDPMSolverPP,
+    UniPC,
+)
+from samplers.planned.restart import Restart
+from samplers.planned.runge_kutta import Churn, RungeKutta
+from samplers.planned.singlestep import SEEDS, DPMSolver, StochasticHeun
+from samplers.predictors import (
+    DDIM,
+    Accelerated,
+    Ancestral,
+    EulerMaruyama,
+    Idle,
+    ReverseDiffusion,
+)
+from sde_lib import choose
+from sde_lib.tables import made
+
+VARIANCES = {"posterior": 0.0, "kernel": 1.0}
+NORMS: dict[str, Callable[[], NormRatio]] = {
+    "noise_level": NoiseLevel,
+    "sample": PerSample,
+    "batch": BatchMean,
+}
+PC_ORDERS = {"corrector_first": True, "predictor_first": False}
+STEP_CONTROLS = {"sample": False, "batch": True}
+SECOND_ORDERS = {"published": "midpoint", "exact": "exact"}
+BH = {"published": "bh2", "exact": "exact"}
+
+
+def _degree(predictor: str, order: int, usual: int, highest: int) -> int:
+    """`sampling.order`, or what is usual where it is 0."""
+    if order > highest:
+        raise ValueError(
+            f"sampling.order must be at most {highest} with sampling.predictor={predictor!r}, "
+            f"got {order}"
+        )
+    return order or usual
+
+
+def _ancestral(ancestral_variance: str) -> Sampler:
+    return Ancestral(choose("sampling.ancestral_variance", ancestral_variance, VARIANCES))
+
+
+def _edm(s_churn: float, s_min: float, s_max: float, s_noise: float) -> Sampler:
+    return Churn(s_churn, s_min, s_max, s_noise)
+
+
+def _sde_dpm_solver_pp(predictor: str, order: int, eta: float, second_order: str) -> Sampler:
+    second = choose("sampling.second_order", second_order, SECOND_ORDERS)
+    return SDEDPMSolverPP(eta if eta >= 0 else 1.0, _degree(predictor, order, 2, 3), second)
+
+
+def _er_sde(predictor: str, order: int) -> Sampler:
+    return ERSDE(_degree(predictor, order, 3, 3))
+
+
+def _sa_solver(predictor: str, order: int, tau: float, tau_min: float, tau_max: float) -> Sampler:
+    if tau_min >= tau_max:
+        raise ValueError(
+            f"sampling.tau_min must be below sampling.tau_max = {tau_max:g}, got {tau_min:g}"
+        )
+    degree = _degree(predictor, order, 3, HIGHEST - 1)
+    return SASolver(tau, tau_min, tau_max, degree, degree + 1)
+
+
+def _seeds(predictor: str, order: int) -> Sampler:
+    return SEEDS(_degree(predictor, order, 3, 3))
+
+
+def _restart(
+    section: Any, restart_solver: str, restart_min: float, restart_max: float, restart_steps: int,
+    restart_times: int,
+) -> Sampler:  # fmt: skip
+    others = {name: row for name, row in PREDICTORS.items() if name != "restart"}
+    row = choose("sampling.restart_solver", restart_solver, others)
+    solver = made(row, section, predictor=restart_solver)
+    if not isinstance(solver, LinearSampler):
+        raise ValueError(
+            f"sampling.restart_solver must be a solver of fixed steps, got {restart_solver!r}"
+        )
+    return Restart(solver, restart_min, restart_max, restart_steps, restart_times)
+
+
+def _adaptive_sde(rtol: float, atol: float, max_steps: int) -> Sampler:
+    return AdaptiveSDE(rtol or 0.02, atol or 0.0078, max_steps)
+
+
+def _ddim(eta: float) -> Sampler:
+    if eta > 1:
+        raise ValueError(
+            f"sampling.eta must be at most 1 with sampling.predictor='ddim', got {eta:g}"
+        )
+    return DDIM(max(eta, 0.0))
+
+
+def _runge_kutta(tableau: str) -> Callable[..., Sampler]:
+    def row(form: str) -> Sampler:
+        choose("sampling.form", form, FORMS)
+        return RungeKutta(tableau, form)
+
+    return row
+
+
+def _dpm_solver(usual: int, form: str) -> Callable[..., Sampler]:
+    return lambda predictor, order: DPMSolver(_degree(predictor, order, usual, 3), form)
+
+
+def _adams(usual: int, form: str, variable: str) -> Callable[..., Sampler]:
+    def row(predictor: str, order: int, high_order_start: bool) -> Sampler:
+        degree = _degree(predictor, order, usual, HIGHEST)
+        return AdamsBashforth(degree, form, variable, "exact", high_order_start)
+
+    return row
+
+
+def _dpm_solver_multistep(form: str) -> Callable[..., Sampler]:
+    def row(predictor: str, order: int, second_order: str, high_order_start: bool) -> Sampler:
+        second = choose("sampling.second_order", second_order, SECOND_ORDERS)
+        degree = _degree(predictor, order, 2, HIGHEST)
+        return AdamsBashforth(degree, form, "log_snr", second, high_order_start)
+
+    return row
+
+
+def _adams_bashforth(predictor: str, order: int, form: str, high_order_start: bool) -> Sampler:
+    choose("sampling.form with sampling.predictor='adams_bashforth'", form, MEASURES)
+    return _adams(2, form, form)(predictor, order, high_order_start)
+
+
+def _unipc(predictor: str, order: int, second_order: str, high_order_start: bool) -> Sampler:
+    variant = choose("sampling.second_order", second_order, BH)
+    return UniPC(_degree(predictor, order, 2, HIGHEST - 1), variant, high_order_start)
+
+
+def _ode(
+    ode_solver: str, ode_clock: str, rtol: float, atol: float, max_steps: int, step_control: str
+) -> Sampler:
+    clock = choose("sampling.ode_clock", ode_clock, CLOCKS)()
+    choose("sampling.ode_solver", ode_solver, INTEGRATORS)
+    shared = choose("sampling.step_control", step_control, STEP_CONTROLS)
+    return AdaptiveODE(rtol or 1e-5, atol or 1e-5, ode_solver, clock, shared, max_steps)
+
+
+def _adaptive_adams(rtol: float, atol: float, max_steps: int) -> Sampler:
+    return AdaptiveAdams(rtol or 3e-4, atol or 3e-4, max_steps)
+
+
+STOCHASTIC: dict[str, Callable[..., Sampler]] = {
+    "euler_maruyama": EulerMaruyama,
+    "reverse_diffusion": ReverseDiffusion,
+    "ancestral": _ancestral,
+    "stochastic_heun": StochasticHeun,
+    "edm": _edm,
+    "sde_dpm_solver_pp": _sde_dpm_solver_pp,
+    "er_sde": _er_sde,
+    "sa_solver": _sa_solver,
+    "seeds": _seeds,
+    "restart": _restart,
+    "adaptive_sde": _adaptive_sde,
+}
+DETERMINISTIC: dict[str, Callable[..., Sampler]] = {
+    "ddim": _ddim,
+    "accelerated": Accelerated,
+    "euler": _runge_kutta("euler"),
+    "heun": _runge_kutta("heun"),
+    "midpoint": _runge_kutta("midpoint"),
+    "ralston": _runge_kutta("ralston"),
+    "kutta3": _runge_kutta("kutta3"),
+    "rk4": _runge_kutta("rk4"),
+    "dpm_solver": _dpm_solver(3, "noise"),
+    "dpm_solver_pp_single": _dpm_solver(2, "data"),
+    "dpm_solver_multistep": _dpm_solver_multistep("noise"),
+    "dpm_solver_pp": _dpm_solver_multistep("data"),
+    "deis": _adams(3, "noise", "time"),
+    "lms": _adams(4, "noise", "noise"),
+    "adams_bashforth": _adams_bashforth,
+    "unipc": _unipc,
+    "ode": _ode,
+    "adaptive_adams": _adaptive_adams,
+    "none": Idle,
+}
+"""Solvers of the probability flow (ddim and accelerated: unless asked for noise)."""
+PREDICTORS: Mapping[str, Callable[..., Sampler]] = ChainMap(DETERMINISTIC, STOCHASTIC)
+"""Both."""
+PUBLISHED_NAMES = {"ancestral_sampling": "ancestral"}
+"""score_sde's names for the same predictors."""
+
+
+def _langevin(snr: float, n_steps_each: int, norm: str) -> Corrector:
+    return Langevin(snr, n_steps_each, choose("sampling.norm", norm, NORMS)())
+
+
+CORRECTORS: dict[str, Callable[..., Corrector]] = {
+    "langevin": _langevin,
+    "ald": lambda snr, n_steps_each: Langevin(snr, n_steps_each, NoiseLevel()),
+    "posterior": lambda delta, n_steps_each: Posterior(delta, n_steps_each),
+    "none": Idle,
+}
+GRIDS: dict[str, Callable[..., Grid]] = {
+    "uniform": Uniform,
+    "quadratic": lambda: Power(2.0),
+    "log_snr": LogSNR,
+    "exponential": LogSNR,
+    "ve": LogSNR,
+    "karras": Karras,
+    "edm": lambda: Karras(7.0),
+    "vp": Borrowed,
+    "iddpm": IDDPM,
+    "flow": Flow,
+    "trailing": lambda num_scales: Indices(num_scales),
+    "leading": lambda num_scales: Indices(num_scales, trailing=False),
+}

@@ -1,0 +1,43 @@
+"""Autoguidance: a score guided by a worse model of the same data (Karras et al. 2024)."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sde_lib.base import Number, Time
+from sde_lib.guidance import mixed, weight_within
+from sde_lib.pytree import pytree
+from sde_lib.score import Condition, Score, Wrapped
+
+
+@pytree
+class Autoguidance(Wrapped):
+    """The score of p(x) (p(x) / q(x))^(weight - 1), q being what a worse model learned of p.
+
+        prediction = score + (weight - 1) (score - guide)
+
+    for x_0 and noise alike (Karras et al. 2024, arXiv:2406.02507, eq. 3): away from where the guide's
+    errors lead. Outside of `least` <= sigma / alpha <= `most` the weight is 1. The two are separate
+    evaluations, of models that may differ in all but the SDE and the shape of x.
+    """  # noqa: E501
+
+    score: Score
+    guide: Score
+    weight: Number
+    least: Number = 0.0
+    most: Number = jnp.inf
+
+    @property
+    def evaluations(self) -> int:
+        """Those of the score and those of the guide."""
+        return self.score.evaluations + self.guide.evaluations
+
+    def predict(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+        """The guided predictions, both models being given the condition."""
+        weight = weight_within(self, x, t, self.weight, self.least, self.most)
+        both = (model.predict(x, t, condition) for model in (self.score, self.guide))
+        x0, noise = (mixed(weight, good, bad) for good, bad in zip(*both, strict=True))
+        return x0, noise

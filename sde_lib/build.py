@@ -1,0 +1,217 @@
+"""How a config names an SDE, what its network is told and says, and a guidance.
+
+A new SDE, prediction, conditioning, rounding or guidance is one class and one row in a table below.
+A row is a class or a function, and its parameters are the settings that it takes (`tables.made`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from sde_lib.base import SDE
+from sde_lib.guidance import ClassifierFree, Guidance, null_of
+from sde_lib.karras import KarrasVE
+from sde_lib.learned import LearnedVP
+from sde_lib.parametrization import (
+    EDM,
+    Conditioning,
+    Continuous,
+    CosineLevelLabel,
+    Data,
+    DescendingLevelLabel,
+    LevelBelow,
+    LogHalfSigmaLabel,
+    LogSigmaLabel,
+    NearestLevel,
+    Noise,
+    Parametrization,
+    Prediction,
+    RawScore,
+    Rounding,
+    ScaledScore,
+    TimeLabel,
+    UnitNoise,
+    V,
+    Velocity,
+    VPTimeLabel,
+)
+from sde_lib.score import Condition, Conditional, Score
+from sde_lib.subvp import SubVP
+from sde_lib.tables import choose, made, parameters
+from sde_lib.ve import VE
+from sde_lib.vp import VP
+
+Section = Any
+"""A config, or a section of one: an ml_collections ConfigDict."""
+
+PREDICTIONS: dict[str, Callable[..., Prediction]] = {
+    "noise": Noise,
+    "unit_noise": UnitNoise,
+    "scaled_score": ScaledScore,
+    "score": RawScore,
+    "data": Data,
+    "v": V,
+    "velocity": Velocity,
+    "edm": EDM,
+}
+"""Of settings of the `model` section."""
+CONDITIONINGS: dict[str, Callable[..., Conditioning]] = {
+    "time": lambda: TimeLabel(999.0),
+    "log_sigma": lambda: LogSigmaLabel(1.0),
+    "log_half_sigma": LogHalfSigmaLabel,
+    "quarter_log_sigma": lambda: LogSigmaLabel(0.25),
+    "level": lambda num_scales: TimeLabel(num_scales - 1.0),
+    "vp_time": lambda beta_min, beta_max, num_scales: VPTimeLabel(
+        VP(beta_min, beta_max), num_scales - 1.0
+    ),
+    "cosine_level": CosineLevelLabel.of,
+    "descending_level": DescendingLevelLabel,
+}
+"""Of settings of the `sde` section."""
+ROUNDINGS: dict[str, Callable[..., Rounding]] = {
+    "none": Continuous,
+    "below": LevelBelow,
+    "nearest": NearestLevel,
+}
+"""The same."""
+
+
+class Discrete(NamedTuple):
+    """What the authors' networks of an SDE's discrete form are told, by name."""
+
+    conditioning: str
+    rounding: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of `SDES`: an SDE by name, and what its authors' networks are told and say.
+
+    Attributes:
+      build: the SDE, a class or a function of settings of the `sde` section.
+      prediction: a name in `PREDICTIONS`, or what gives it of settings of the `model` section.
+      conditioning: a name in `CONDITIONINGS`; "time" suits an SDE whose T is 1.
+      discrete: the names for networks of `sde.num_scales` levels, which are those of
+        `SDE.discrete`; None where the SDE has no discrete form.
+    """
+
+    build: Callable[..., SDE]
+    prediction: str | Callable[..., str] = "noise"
+    conditioning: str = "time"
+    discrete: Discrete | None = None
+
+
+def _learned(log_snr_max: float, log_snr_min: float) -> LearnedVP:
+    if log_snr_min >= log_snr_max:
+        raise ValueError("sde.log_snr_min must be below sde.log_snr_max")
+    return LearnedVP(log_snr_max, log_snr_min)
+
+
+SDES: dict[str, Family] = {
+    "vp": Family(VP, discrete=Discrete("level", "below")),
+    "subvp": Family(SubVP),
+    "ve": Family(
+        VE,
+        prediction=lambda scale_by_sigma: "scaled_score" if scale_by_sigma else "score",
+        conditioning="log_sigma",
+        discrete=Discrete("descending_level", "nearest"),
+    ),
+    "edm": Family(KarrasVE, "edm", "quarter_log_sigma"),
+    "learned": Family(_learned, conditioning="quarter_log_sigma"),
+}
+PUBLISHED_NAMES = {"vpsde": "vp", "subvpsde": "subvp", "vesde": "ve"}
+"""score_sde's names for the same SDEs."""
+
+
+def _family(config: Section) -> Family:
+    name = PUBLISHED_NAMES.get(config.sde.name, config.sde.name)
+    return choose("sde.name", name, SDES)
+
+
+def _discrete(config: Section) -> Discrete:
+    """The names of a config's discrete form; ValueError where its SDE has none."""
+    found = _family(config).discrete
+    if found is None:
+        name = PUBLISHED_NAMES.get(config.sde.name, config.sde.name)
+        raise ValueError(
+            f"training.continuous=False is not defined for sde.name={name!r}, which has no "
+            "discrete form: use training.continuous=True"
+        )
+    return found
+
+
+def build(config: Section) -> SDE:
+    """The SDE of a config; in discrete training, the one that runs through the model's levels."""
+    sde = made(_family(config).build, config.sde)
+    if config.training.continuous:
+        return sde
+    _discrete(config)
+    return sde.discrete(config.sde.num_scales)
+
+
+def build_parametrization(config: Section) -> Parametrization:
+    """The parametrization of a config; 'published' means that of the SDE's authors."""
+    family, model = _family(config), config.model
+    label, rounding = family.conditioning, "none"
+    if not config.training.continuous:
+        label, rounding = _discrete(config)
+    prediction = model.prediction
+    if prediction == "published":
+        own = family.prediction
+        prediction = own if isinstance(own, str) else made(own, model)
+    if model.conditioning != "published":
+        label = model.conditioning
+    return Parametrization(
+        made(choose("model.prediction", prediction, PREDICTIONS), model),
+        made(choose("model.conditioning", label, CONDITIONINGS), config.sde),
+        made(choose("the rounding of times", rounding, ROUNDINGS), config.sde),
+    )
+
+
+def _classifier_free(
+    guidance: float, guidance_min: float, guidance_max: float, classes: int
+) -> Guidance:
+    if guidance != 1 and not classes:
+        raise ValueError(
+            f"sampling.guidance={guidance} needs a model of classes: set model.num_classes, and "
+            "model.label_dropout to train it, or leave guidance at 1"
+        )
+    if guidance_min >= guidance_max:
+        raise ValueError("sampling.guidance_min must be below sampling.guidance_max")
+    if guidance == 1:
+        return Conditional
+    # As arrays, so that other numbers are no other program.
+    numbers = [jnp.asarray(v, jnp.float32) for v in (guidance, guidance_min, guidance_max)]
+
+    def guide(score: Score, condition: Condition) -> Score:
+        return ClassifierFree(score, condition, null_of(condition), *numbers)
+
+    return guide
+
+
+GUIDANCE: dict[str, Callable[..., Guidance]] = {
+    "none": lambda: Conditional,
+    "classifier_free": _classifier_free,
+}
+"""Of settings of the `sampling` section and `classes`, how many the model is told (0: none)."""
+
+
+def build_guidance(config: Section) -> Guidance:
+    """The guidance of a config: every mode follows `guidance(score, condition)`.
+
+    ValueError, in the user's terms, for a name that is not known and for what the model lacks.
+    """
+    row = choose("sampling.guidance_kind", config.sampling.guidance_kind, GUIDANCE)
+    return made(row, config.sampling, classes=config.model.num_classes)
+
+
+def guidance_settings(config: Section) -> dict[str, Any] | None:
+    """Settings that the guidance of a config reads, for results that depend on it; None without."""
+    if build_guidance(config) is Conditional:
+        return None
+    names = ("guidance_kind", *parameters(GUIDANCE[config.sampling.guidance_kind]))
+    return {name: config.sampling[name] for name in names if name in config.sampling}

@@ -1,0 +1,230 @@
+"""Objects that a config names: rows of SDEs, and the battery of every row of guidance."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import samplers
+import sde_lib
+from configs.schema import get_default
+from sde_lib import (
+    EDM,
+    GUIDANCE,
+    VP,
+    Conditional,
+    Discrete,
+    Family,
+    LogSigmaLabel,
+    ModelScore,
+    Noise,
+    Parametrization,
+    RawScore,
+    ScaledScore,
+    TimeLabel,
+    build,
+    build_guidance,
+    build_parametrization,
+)
+from sde_lib.parametrization import Continuous, DescendingLevelLabel, LevelBelow, NearestLevel
+
+# Rows of SDEs -------------------------------------------------------------------------------------
+
+
+def config_of(name: str, continuous: bool = True):
+    config = get_default()
+    config.sde.name, config.training.continuous = name, continuous
+    return config
+
+
+PUBLISHED = {
+    ("vp", True): (Noise(), TimeLabel(999.0), Continuous()),
+    ("vp", False): (Noise(), TimeLabel(999.0), LevelBelow(1000)),
+    ("vpsde", True): (Noise(), TimeLabel(999.0), Continuous()),
+    ("subvp", True): (Noise(), TimeLabel(999.0), Continuous()),
+    ("ve", True): (RawScore(), LogSigmaLabel(1.0), Continuous()),
+    ("ve", False): (RawScore(), DescendingLevelLabel(1000), NearestLevel(1000)),
+    ("edm", True): (EDM(0.5), LogSigmaLabel(0.25), Continuous()),
+    ("learned", True): (Noise(), LogSigmaLabel(0.25), Continuous()),
+}
+
+
+@pytest.mark.parametrize("name, continuous", PUBLISHED)
+def test_a_row_has_its_authors_parametrization(name: str, continuous: bool) -> None:
+    found = build_parametrization(config_of(name, continuous))
+    assert found == Parametrization(*PUBLISHED[name, continuous])
+
+
+def test_scaling_by_sigma_is_what_the_authors_of_ve_call_a_scaled_score() -> None:
+    config = config_of("ve")
+    config.model.scale_by_sigma = True
+    assert build_parametrization(config).prediction == ScaledScore()
+
+
+FORMS = [(name, continuous) for name, family in sde_lib.SDES.items()
+         for continuous in (True, False) if continuous or family.discrete]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, continuous", FORMS)
+def test_every_row_of_the_table_is_built_whole(name: str, continuous: bool) -> None:
+    """Label, input and both predictions are finite from the smallest time to T."""
+    config = config_of(name, continuous)
+    sde, parametrization = build(config), build_parametrization(config)
+    score = ModelScore(lambda params, x, *others: 0.5 * x, None, sde, parametrization)
+    t = sde.t_min + jnp.asarray([0.0, 1e-5, 0.1, 0.5, 1.0]) * (sde.T - sde.t_min)
+    x = jnp.full((5, 2), 0.4)
+    scaled, label = parametrization.inputs(sde, x, t)
+    assert label.shape == t.shape
+    for found in (scaled, label, *score.predict(x, t)):
+        assert bool(jnp.isfinite(found).all())
+
+
+def test_a_row_needs_no_more_than_what_builds_its_sde(monkeypatch) -> None:
+    monkeypatch.setitem(sde_lib.SDES, "mine", Family(lambda beta_min: VP(beta_min, 7.0)))
+    assert build(config_of("mine")) == VP(0.1, 7.0)
+    found = build_parametrization(config_of("mine"))
+    assert found == Parametrization(Noise(), TimeLabel(999.0), Continuous())
+
+
+BAD_ROWS = {
+    "prediction": (Family(VP, "nois"), True, r"model\.prediction .* mean 'noise'"),
+    "conditioning": (Family(VP, conditioning="tim"), True, r"conditioning .* 'time'"),
+    "rounding": (Family(VP, discrete=Discrete("time", "down")), False, "rounding"),
+    "no discrete form": (Family(VP), False, r"use training\.continuous=True"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_what_a_row_lacks_or_misspells_is_said_in_one_line(monkeypatch, case: str) -> None:
+    family, continuous, words = BAD_ROWS[case]
+    monkeypatch.setitem(sde_lib.SDES, "mine", family)
+    with pytest.raises(ValueError, match=words) as error:
+        build_parametrization(config_of("mine", continuous))
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    config = get_default()
+    config.sde.name = "subvvp"
+    with pytest.raises(ValueError, match=r"sde\.name must be one of .* \(did you mean 'subvp'\?\)"):
+        build(config)
+    config.sde.name, config.training.continuous = "subvp", False
+    with pytest.raises(ValueError, match=r"use training\.continuous=True"):
+        build(config)
+
+
+# Guidance -----------------------------------------------------------------------------------------
+
+LABELS = jnp.asarray([0, 1, 2, 0])
+X = jnp.asarray(np.random.default_rng(0).standard_normal((4, 3)), jnp.float32)
+T = jnp.asarray(0.5)
+ROWS: list[int] = []
+"""Examples that the network was given, one number each time that it was traced."""
+
+
+def network(params, x, label, condition, key):
+    ROWS.append(len(x))
+    return params * x + 0.3 * condition[:, None].astype(x.dtype)
+
+
+SCORE = ModelScore(network, jnp.float32(0.5), VP(), Parametrization(Noise(), TimeLabel()))
+
+
+def guidance_of(kind: str, **settings: object):
+    config = get_default()
+    config.model.num_classes = 3
+    config.sampling.guidance_kind = kind
+    for name, value in settings.items():
+        config.sampling[name] = value
+    return build_guidance(config)
+
+
+def followed(kind: str, **settings: object):
+    return guidance_of(kind, **settings)(SCORE, LABELS)
+
+
+@pytest.mark.parametrize("kind", GUIDANCE)
+def test_with_a_weight_of_one_every_guidance_is_the_plain_score_to_the_last_bit(kind: str) -> None:
+    """Operation by operation: how a compiler rounds depends on what it fuses."""
+    found, plain = (s.predict(X, T) for s in (followed(kind), Conditional(SCORE, LABELS)))
+    for one, other in zip(found, plain, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", GUIDANCE)
+def test_every_guidance_states_the_network_evaluations_that_it_takes(kind: str) -> None:
+    score = followed(kind, guidance=2.0)
+    ROWS.clear()
+    score.predict(X, T)
+    assert sum(ROWS) == len(X) * score.evaluations
+
+
+@pytest.mark.parametrize("kind", GUIDANCE)
+def test_every_guidance_is_of_the_scores_own_process_and_does_something(kind: str) -> None:
+    score = followed(kind, guidance=2.0)
+    assert score.sde == SCORE.sde
+    np.testing.assert_array_equal(score.marginal(T), SCORE.marginal(T))
+    moved = score.noise(X, T) - Conditional(SCORE, LABELS).noise(X, T)
+    assert (float(jnp.abs(moved).max()) > 1e-3) == (kind != "none")
+
+
+@pytest.mark.parametrize("kind", GUIDANCE)
+def test_another_weight_or_interval_compiles_nothing(kind: str) -> None:
+    predict = jax.jit(lambda score: score.predict(X, T))
+    predict(followed(kind, guidance=2.0))
+    traced = len(ROWS)
+    predict(followed(kind, guidance=3.0))
+    predict(followed(kind, guidance=3.0, guidance_min=0.1, guidance_max=5.0))
+    assert len(ROWS) == traced
+
+
+@pytest.mark.parametrize("predictor", ["heun", "adaptive_adams"])
+@pytest.mark.parametrize("kind", GUIDANCE)
+def test_the_nfe_of_samples_counts_network_evaluations(kind: str, predictor: str) -> None:
+    """As many runs of the network, of a sample each, as the report says that it took.
+
+    Tolerances are so loose that an adaptive solver takes the same first steps however it is
+    guided, and all samples take as many.
+    """
+    seen: list[int] = []
+
+    def counted(params, x, label, condition, key):
+        jax.debug.callback(lambda rows: seen.append(len(rows)), x)
+        return jnp.zeros_like(x)
+
+    config = get_default().sampling
+    config.update({"predictor": predictor, "num_steps": 3, "rtol": 1e3, "atol": 1e3})
+    model = ModelScore(counted, None, VP(), SCORE.parametrization)
+    score = guidance_of(kind, guidance=2.0)(model, LABELS)
+    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(4))
+    times = samplers.build_times(config, score, 1000)
+    drawn = samplers.sample(score, samplers.build(config), times, keys, shape=(3,))
+    jax.effects_barrier()
+    assert drawn.evaluations.tolist() == [sum(seen) // 4] * 4
+
+
+@pytest.mark.parametrize("kind", GUIDANCE)
+def test_a_budget_is_of_network_evaluations(kind: str) -> None:
+    config = get_default().sampling
+    config.update({"predictor": "ddim", "nfe": 12})
+    score = followed(kind, guidance=2.0)
+    times = samplers.build_times(config, score, 1000)
+    # One evaluation a step and one to denoise, each as many of the network as the guidance takes.
+    assert len(times) == 12 // score.evaluations
+
+
+BAD_GUIDANCE = {
+    "unknown": ({"guidance_kind": "classifier-free"}, 3, "did you mean 'classifier_free'"),
+    "no classes": ({"guidance": 2.0}, 0, r"sampling\.guidance=2.0 needs a model of classes"),
+    "nowhere": ({"guidance_min": 3.0, "guidance_max": 2.0}, 3, "guidance_min must be below"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_GUIDANCE)
+def test_guidance_that_cannot_be_is_refused(case: str) -> None:
+    settings, classes, words = BAD_GUIDANCE[case]
+    config = get_default()
+    config.model.num_classes = classes
+    config.sampling.update(settings)
+    with pytest.raises(ValueError, match=words):
+        build_guidance(config)

@@ -1,0 +1,78 @@
+"""The tables in which names that a file brings with its model are looked up, used or not.
+
+What an experiment reads is looked up when it is built. A name that it does not read lies in the
+written config until the user changes another setting, so it is looked up here beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import data_lib
+import models
+import sde_lib
+from data_lib.pictures import FILTERS
+from models import ncsnpp, songunet
+from models.layers.blocks import RESBLOCKS
+from models.layers.instance_norm import NORMS
+from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
+from models.refinenet import RELEASES
+from models.settings import ACTIVATIONS, DTYPES, NORMALIZATIONS
+from samplers import named
+from samplers.adaptive.integrate import INTEGRATORS
+from samplers.adaptive.ode import CLOCKS
+from samplers.planned.forms import FORMS
+from train_lib.objective import LAWS, OBJECTIVES, WEIGHTINGS
+from train_lib.optimizer import DECAYS, OPTIMIZERS
+from untrusted import shown
+
+PUBLISHED = ("published",)
+TABLES: dict[str, tuple[Iterable[str], ...]] = {
+    "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
+    "model.name": (models.NETWORKS,),
+    "model.resblock_type": (RESBLOCKS,),
+    "model.progressive": (OUTPUTS,),
+    "model.progressive_input": (INPUTS,),
+    "model.progressive_combine": (COMBINE,),
+    "model.embedding_type": (ncsnpp.EMBEDDINGS, songunet.EMBEDDINGS),
+    "model.nonlinearity": (ACTIVATIONS,),
+    "model.normalization": (NORMALIZATIONS, NORMS),
+    "model.refinenet": (RELEASES,),
+    "model.interpolation": tuple(release.interpolations for release in RELEASES.values()),
+    "model.dtype": (DTYPES,),
+    "model.prediction": (sde_lib.PREDICTIONS, PUBLISHED),
+    "model.conditioning": (sde_lib.CONDITIONINGS, PUBLISHED),
+    "data.dataset": (data_lib.SOURCES, data_lib.ALIASES),
+    "data.filter": (FILTERS,),
+    "training.time_law": (LAWS,),
+    "training.weighting": (WEIGHTINGS,),
+    "training.objective": (OBJECTIVES,),
+    "optim.optimizer": (OPTIMIZERS,),
+    "optim.schedule": (DECAYS,),
+    "sampling.guidance_kind": (sde_lib.GUIDANCE,),
+    "sampling.predictor": (named.PREDICTORS, named.PUBLISHED_NAMES),
+    "sampling.corrector": (named.CORRECTORS,),
+    "sampling.pc_order": (named.PC_ORDERS,),
+    "sampling.form": (FORMS,),
+    "sampling.second_order": (named.SECOND_ORDERS,),
+    "sampling.ancestral_variance": (named.VARIANCES,),
+    "sampling.restart_solver": (named.PREDICTORS,),
+    "sampling.ode_solver": (INTEGRATORS,),
+    "sampling.ode_clock": (CLOCKS,),
+    "sampling.step_control": (named.STEP_CONTROLS,),
+    "sampling.norm": (named.NORMS,),
+    "sampling.grid": (named.GRIDS,),
+}
+"""A setting that travels -> where its names are."""
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """ValueError, with the known names, for a name in no table; in any case of its letters."""
+    for setting in settings.keys() & TABLES.keys():
+        known = [name for table in TABLES[setting] for name in table]
+        if settings[setting].lower() not in map(str.lower, known):
+            raise ValueError(
+                f"{setting} must be one of {', '.join(dict.fromkeys(known))}, the file says "
+                f"{shown(settings[setting])}"
+            )

@@ -1,0 +1,157 @@
+"""Which files are ours: the only ones that any command replaces or removes.
+
+A finished file of ours says so in its content (`MARK`). An unfinished one cannot, so its name does:
+a random part and a checksum of all of it that nobody arrives at by accident. Whatever else is where
+one of our files has to be is moved aside under another name, never removed, and that is said.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import os
+import re
+import secrets
+import stat
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from untrusted.opening import open_regular
+
+MARK = "written by score-sde-jax, which may replace it"
+"""In every file of ours, as metadata of its format; in the first or last `SEARCHED` bytes."""
+SEARCHED = 1 << 16
+_FIELD = 0x6A73
+"""The kind of the field in a zip that has it."""
+LONGEST = 100
+"""Characters of a file's name that its temporary one repeats."""
+_NAME = re.compile(r"\.(?P<of>.+)\.(?P<chance>[0-9a-f]{16})(?P<sum>[0-9a-f]{16})\.tmp", re.DOTALL)
+
+Log = Callable[[str], None]
+
+
+def is_ours(path: Path | str) -> bool:
+    """Whether there is a regular file at `path` that carries the mark."""
+    try:
+        with open_regular(path) as file:
+            if MARK.encode() in file.read(SEARCHED):
+                return True
+            file.seek(-min(SEARCHED, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            return MARK.encode() in file.read(SEARCHED)
+    except (OSError, ValueError):
+        return False
+
+
+def write_npz(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `arrays` as a .npz file, as NumPy does but with the mark.
+
+    It is in a field of every entry that means nothing to others, before the content, so that it is
+    there in a file that was cut off. ValueError for Python's objects.
+    """
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            told = zipfile.ZipInfo(f"{name}.npy")
+            told.extra = struct.pack("<HH", _FIELD, len(MARK)) + MARK.encode()
+            with archive.open(told, "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+
+
+def temporary(path: Path) -> Path:
+    """A new name beside `path` for what is not finished yet."""
+    of, chance = path.name[:LONGEST], secrets.token_hex(8)
+    return path.with_name(f".{of}.{chance}{_sum(of, chance)}.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `temporary` gave this name."""
+    found = _NAME.fullmatch(path.name)
+    return found is not None and _sum(found["of"], found["chance"]) == found["sum"]
+
+
+def _sum(of: str, chance: str) -> str:
+    return hashlib.blake2b(os.fsencode(f"{MARK} {of} {chance}"), digest_size=8).hexdigest()
+
+
+def create(path: Path) -> int:
+    """A descriptor of a new file, to be written, with the rights of any new file.
+
+    FileExistsError if anything is there, a link that leads nowhere too.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def put_new(finished: Path, path: Path) -> None:
+    """Give a finished temporary file its name; FileExistsError if anything has that name."""
+    try:
+        os.link(finished, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # A file system without links: reserve the name, and replace what is our own reservation.
+        os.close(create(path))
+        os.replace(finished, path)
+    else:
+        os.unlink(finished)
+
+
+def is_taken(path: Path) -> bool:
+    """Whether there is anything at `path` but a folder with nothing in it."""
+    if not os.path.lexists(path):
+        return False
+    return path.is_symlink() or not path.is_dir() or any(path.iterdir())
+
+
+def put_new_folder(finished: Path, path: Path) -> None:
+    """`put_new` of a folder; the system lets it take the place of an empty one and no other."""
+    try:
+        os.rename(finished, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and is_taken(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        raise
+
+
+def set_aside(path: Path) -> Path:
+    """The new name, NAME_1, NAME_2, ... with its suffix, of what was at `path`."""
+    names = (path.with_name(f"{path.stem}_{n}{path.suffix}") for n in itertools.count(1))
+    target = next(name for name in names if not os.path.lexists(name))
+    path.rename(target)
+    return target
+
+
+def make_way(path: Path, log: Log = print) -> None:
+    """Set aside what is at `path`, if anything is, unless it is ours; tell it."""
+    if os.path.lexists(path) and not is_ours(path):
+        log(f"{path} is no file of this program: it is now {set_aside(path)}")
+
+
+def remove(path: Path) -> bool:
+    """Remove a file if it is ours; whether nothing is there now."""
+    if (is_temporary(path) and _is_file(path)) or is_ours(path):
+        path.unlink(missing_ok=True)
+    return not os.path.lexists(path)
+
+
+def remove_all(folder: Path) -> bool:
+    """Remove a folder of files of ours, all of them lying in it; whether it is gone.
+
+    It stays with whatever else is in it.
+    """
+    if not os.path.lexists(folder):
+        return True
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        return False
+    gone = [remove(path) for path in folder.iterdir()]
+    if all(gone):
+        folder.rmdir()
+    return all(gone)
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.lexists(path) and stat.S_ISREG(path.lstat().st_mode)
