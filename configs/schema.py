@@ -55,7 +55,7 @@ LEVELS, STEPS = whole(2, 10_000), whole(0, 10_000)
 ROUNDS = whole(1, 10_000)
 TRIES = whole(1, 10**7)
 SIDE, CHANNELS = whole(1, 16_384), whole(1, 2**16)
-BLOCKS, CLASSES = whole(1, 256), whole(0, 2**20)
+BLOCKS, CLASSES = whole(1, 64), whole(0, 2**20)
 MULTIPLES = entries(whole(1, 1024))
 
 
@@ -348,7 +348,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     ),
     "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
     "sampling.grid": ("shift", "rho"),
-    "sampling.guidance": ("guidance_min", "guidance_max"),
+    "sampling.guidance_kind": ("guidance", "guidance_min", "guidance_max"),
     "eval.likelihood": (
         "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",
         "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",

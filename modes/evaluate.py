@@ -11,6 +11,7 @@ from configs import schema
 from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
+from modes import sizes
 from modes.evaluation import protocol
 from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
 from modes.evaluation.model_metrics import OF_THE_MODEL
@@ -22,6 +23,8 @@ from runtime_lib.results import read_json, same, set_aside
 from sde_lib import choose
 
 REPORT = "report.json"
+DRAWN = ("num_samples", "repeats")
+"""What samples that are given in a file do not depend on."""
 
 
 def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
@@ -33,8 +36,7 @@ def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict
         "reference": work.reference.info,
         "metrics": list(work.metrics),
         "not_computed": dict(skipped),
-        "num_samples": config.eval.num_samples,
-        "repeats": config.eval.repeats,
+        **{name: config.eval[name] for name in DRAWN if not config.eval.samples},
         "quantize": config.eval.quantize,
         "levels": work.levels,
         "eps": config.eval.eps,
@@ -86,6 +88,7 @@ def _asked(
         drawn = given(config, splits.train.levels, log)
         of_file = {"labelled": drawn.labels is not None, "model": False}
         return lambda work: [given_cell(work, drawn)], of_file
+    sizes.check("eval.num_samples", config.eval.num_samples * config.eval.repeats, config, item=1)
     workdir.check_model(folder, config)
     averages, steps = protocol.averages(config), protocol.steps(config, folder, log)
     models = [(step, *average) for step in steps for average in averages]

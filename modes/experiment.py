@@ -14,8 +14,9 @@ import samplers
 import sde_lib
 from configs import schema
 from models.score import template
+from modes import sizes
 from runtime_lib import sharding
-from sde_lib import SDE, Conditional, Guidance, ModelScore, Score
+from sde_lib import SDE, Guidance, ModelScore, Score
 from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
 from train_lib.guard import Guard
@@ -50,6 +51,7 @@ class Experiment:
         training, model, mesh = config.training, config.model, config.mesh
         layout = sharding.Layout(sharding.device_mesh(mesh.data, mesh.fsdp), mesh.smallest)
         _check_division(config)
+        sizes.check_batches(config)
         recipe = Recipe(
             score,
             objective.build(config),
@@ -75,13 +77,8 @@ class Experiment:
 
     @property
     def guidance_settings(self) -> dict[str, Any] | None:
-        """Settings that the guidance reads, for results that depend on it; None without one.
-
-        They are those of the `sampling` section that begin with `guid`.
-        """
-        if self.guidance is Conditional:
-            return None
-        return {k: v for k, v in self.config.sampling.items() if k.startswith("guid")}
+        """Settings that the guidance reads, for results that depend on it; None without one."""
+        return sde_lib.guidance_settings(self.config)
 
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example: what a sampler's grid is planned for."""

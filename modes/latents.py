@@ -21,6 +21,7 @@ from eval_lib import pictures
 from eval_lib.likelihood.coder import Coder, build
 from eval_lib.likelihood.estimators import build_flow
 from eval_lib.likelihood.flow import slerp
+from modes import sizes
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
 from modes.trained import load_score
@@ -131,11 +132,14 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     if not pairs:
         raise ValueError("eval.num_images must be at least 2 to interpolate, got 1")
     of_prior = config.eval.split == PRIOR and not config.eval.images
+    if of_prior:
+        sizes.check("eval.num_images", 2 * pairs, config)
     ends = _prior_ends if of_prior else partial(_image_ends, folder)
     score, step = load_score(experiment, folder, log)
     coder = build(config, score, experiment.guidance)
     codes, labels, data = ends(experiment, coder, pairs, log)
     pairs, n = len(codes) // 2, config.eval.interpolations
+    sizes.check("eval.interpolations", pairs * n, config)
     results = _Results(folder, "interpolations", _identity(experiment, step, data), log)
     log(f"interpolating {pairs} pairs of {data['data']} at step {step}, {n} images each")
     part = np.linspace(0.0, 1.0, n, dtype=np.float32)

@@ -14,6 +14,7 @@ from data_lib import Images
 from data_lib.transforms import to_unit
 from eval_lib import figures
 from eval_lib.likelihood import evaluator
+from eval_lib.likelihood.data_law import DataLaw, data_law
 from eval_lib.likelihood.summary import headline, markdown, scales, summary
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
@@ -39,11 +40,13 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     splits = data_record.load(config, folder, log)
     images, name = chosen(config, splits, log)
     key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
-    build = partial(
-        evaluator.build, config, training=splits.train, images=images, key=key, guidance=guidance
-    )
+    build = partial(evaluator.build, config, images=images, key=key, guidance=guidance)
     build(score=experiment.score)  # refuses, before it restores
     score, step = load_score(experiment, folder, log)
+    law = DataLaw()
+    if config.eval.likelihood == "flow":
+        log(f"moments of {len(splits.train)} training images, for the prior mismatch at T")
+        law = data_law(splits.train, config.data.centered)
     settings = {
         **identity(images, name),
         **evaluator.settings(config, experiment.guidance_settings),
@@ -59,9 +62,13 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
         report = read_json(target / REPORT)
         other = report is not None and not same(report, settings)
         set_aside(target, "likelihoods of other settings" if other else None, log)
-        parts = Parts(target, {**settings, "batch_size": batch}, log)
-        found = evaluator.evaluate(build(score=score), config.eval.repeats, batch, parts, log)
+        parts = Parts(target, {**settings, "batch_size": batch, "law": law.words}, log)
+        found = evaluator.evaluate(
+            build(score=score, law=law), config.eval.repeats, batch, parts, log
+        )
         report = {**settings, **summary(found, images.pixels[0].size, images.levels)}
+        if law.words:
+            report["prior_mismatch_from"] = law.words
         publish(target, _files(report, found, images), REPORT, report, log)
         parts.remove()
     except OSError as error:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 import models
 from modes.experiment import Experiment
+from modes.sizes import told
 from runtime_lib import cost, hardware, sharding
 from train_lib.step import Step, make_step
 
@@ -44,18 +45,12 @@ class Estimate:
 
     def text(self) -> str:
         """One line."""
-        has = "" if self.limit is None else f" of {_told(self.limit)}"
+        has = "" if self.limit is None else f" of {told(self.limit)}"
         return (
             f"{self.parameters:,} parameters; one image: {self.forward / 1e9:.3g} GFLOP forward, "
-            f"{self.update / 1e9:.3g} in training; memory of each device about {_told(self.need)}"
-            f"{has}: {_told(self.state)} state, {_told(self.work)} work"
+            f"{self.update / 1e9:.3g} in training; memory of each device about {told(self.need)}"
+            f"{has}: {told(self.state)} state, {told(self.work)} work"
         )
-
-
-def _told(size: float) -> str:
-    units = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
-    name, unit = next((u for u in units.items() if size >= u[1]), ("B", 1))
-    return f"{size / unit:.3g} {name}"
 
 
 def abstract_batches(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
@@ -110,9 +105,9 @@ def check(needs: Estimate, experiment: Experiment) -> None:
     if not checked or needs.limit is None or needs.need <= needs.limit:
         return
     raise ValueError(
-        f"training will not fit: it needs about {_told(needs.need)} on each device "
-        f"({_told(needs.state)} for the model, {_told(needs.work)} to work), which has "
-        f"{_told(needs.limit)}: {_remedy(needs, experiment)} (training.check_memory=False: try it)"
+        f"training will not fit: it needs about {told(needs.need)} on each device "
+        f"({told(needs.state)} for the model, {told(needs.work)} to work), which has "
+        f"{told(needs.limit)}: {_remedy(needs, experiment)} (training.check_memory=False: try it)"
     )
 
 

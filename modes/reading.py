@@ -51,7 +51,7 @@ READS: dict[str, tuple[str, ...]] = {
 
 
 def _of_samplers(experiment: Experiment) -> None:
-    from modes.samplers import entries
+    from modes.entries import entries
 
     entries(experiment.config)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from modes import sizes
 from modes.experiment import Experiment
 from modes.generate import generate, make_generator
 from modes.trained import load_score
@@ -27,9 +28,10 @@ def _pace(report: dict[str, Any]) -> str:
 def sample(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
     """Draw `sampling.num_samples` into FOLDER/samples; returns 0."""
     config = experiment.config
+    sampling = config.sampling
+    sizes.check("sampling.num_samples", sampling.num_samples * (1 + sampling.frames), config)
     score, step = load_score(experiment, folder, log)
     generator = make_generator(experiment, score)
-    sampling = config.sampling
     identity = {
         "step": step,
         "seed": config.seed,

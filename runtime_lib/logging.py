@@ -17,6 +17,10 @@ from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from runtime_lib.files import atomic_write
+from untrusted import open_regular, parse_json, read_bytes
+
+LONGEST_ID = 1000
+"""Bytes of a file with the name of a run elsewhere."""
 
 
 def duration(seconds: float) -> str:
@@ -80,12 +84,13 @@ class WeightsAndBiases:
                 "leave training.wandb empty"
             ) from error
         name = folder / "wandb_run"
-        known = name.read_text().strip() if name.exists() else None
+        known = _run_id(name)
         self._run = wandb.init(
             project=project, dir=str(folder), id=known, resume="allow", config=config
         )
         self._run.define_metric("*", step_metric="step")
-        atomic_write(name, f"{self._run.id}\n")
+        if self._run.id != known:
+            atomic_write(name, f"{self._run.id}\n", known=known is not None)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """As `Sink`."""
@@ -94,6 +99,15 @@ class WeightsAndBiases:
     def close(self) -> None:
         """As `Sink`."""
         self._run.finish()
+
+
+def _run_id(path: Path) -> str | None:
+    """The id in a file; None if there is none, or anything else."""
+    try:
+        text = read_bytes(path, LONGEST_ID).decode().strip()
+    except (OSError, ValueError):
+        return None
+    return text if text.isprintable() and text else None
 
 
 class RunLog:
@@ -118,8 +132,10 @@ class RunLog:
             return
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "metrics.jsonl"
-        self._records = [r for r in _read_records(self._path) if r["step"] <= start]
-        atomic_write(self._path, "".join(json.dumps(r) + "\n" for r in self._records))
+        found = _read_records(self._path)
+        self._records = [r for r in found or () if r["step"] <= start]
+        text = "".join(json.dumps(r) + "\n" for r in self._records)
+        atomic_write(self._path, text, known=found is not None)
         self._file = self._path.open("a")
         self._sinks: list[Sink] = [TensorBoard(folder, start), *more()]
         # disable=None: a bar on a terminal, none in a file.
@@ -192,12 +208,23 @@ def _flat(metrics: dict[str, float | dict[str, float]]) -> dict[str, float]:
     return flat
 
 
-def _read_records(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; a line that a kill cut short is left out."""
-    records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    return [r for r in records if isinstance(r, dict) and "step" in r]
+def _read_records(path: Path) -> list[dict[str, Any]] | None:
+    """The lines of a log of ours, without a last one that a kill cut short; None if it is none."""
+    try:
+        with open_regular(path) as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError):
+        return None
+    records = [_record(line) for line in lines]
+    whole = records[:-1] if records and records[-1] is None else records
+    return None if None in whole else [record for record in whole if record]
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = parse_json(line)
+    except ValueError:
+        return None
+    return found if type(found.get("step")) is int else None

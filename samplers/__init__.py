@@ -19,7 +19,7 @@ from samplers.base import (
     sample,
     sample_keys,
 )
-from samplers.build import BudgetError, build, build_times
+from samplers.build import BudgetError, build, build_times, only_ends
 from samplers.correctors import BatchMean, Langevin, NoiseLevel, PerSample, Posterior
 from samplers.grids import IDDPM, Borrowed, Flow, Grid, Indices, Karras, LogSNR, Power, Uniform
 from samplers.named import CORRECTORS, GRIDS, PREDICTORS, PUBLISHED_NAMES
@@ -55,5 +55,5 @@ __all__ = [
     "Plan", "Posterior", "Power", "PredictorCorrector", "Program", "Restart",
     "ReverseDiffusion", "Rise", "Row", "RungeKutta", "SASolver", "SDEDPMSolverPP", "Sampler",
     "Samples", "State", "Step", "StochasticHeun", "UniPC", "Uniform", "build", "build_times",
-    "planned_evaluations", "run", "sample", "sample_keys",
+    "only_ends", "planned_evaluations", "run", "sample", "sample_keys",
 ]  # fmt: skip

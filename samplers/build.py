@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from samplers.base import Sampler, planned_evaluations
+from samplers.grids import Grid, Indices
 from samplers.named import (
     CORRECTORS,
     DETERMINISTIC,
@@ -87,8 +88,23 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
     if config.nfe:
         return _within_budget(config, score, times)
     if adaptive and config.corrector == "none":
+        _check_ends(config, grid)
         return times(max(config.frames, 1))
     return times(config.num_steps or num_scales)
+
+
+def only_ends(config: Section) -> bool:
+    """Whether a `sampling` section asks for no time between the first and the last."""
+    return _predictor(config).adaptive and config.corrector == "none" and config.frames <= 1
+
+
+def _check_ends(config: Section, grid: Grid) -> None:
+    if isinstance(grid, Indices):
+        raise ValueError(
+            f"sampling.grid={config.grid!r} has the times of a discrete model and not the ends of "
+            f"time: sampling.predictor={config.predictor!r}, which chooses its own steps, needs "
+            "another grid, such as 'uniform'"
+        )
 
 
 def _within_budget(

@@ -20,12 +20,11 @@ from jaxtyping import Array
 
 import samplers
 from configs import command_line
-from eval_lib.likelihood import estimators
+from eval_lib.likelihood import coder, estimators, evaluator
 from models.layers.cpu.outline import once
-from modes import latents, likelihood, preflight
+from modes import preflight
 from modes.experiment import Experiment
-from modes.generate import Guidance
-from sde_lib import VP, Score
+from sde_lib import VP, Score, build_guidance
 from tests.models import every
 from tests.oracles import isotropic
 from train_lib import held_out
@@ -132,11 +131,13 @@ SAMPLED = [(DIGITS, name) for name in SAMPLERS] + [
 def test_samplers(config, name):
     of = experiment(config, **{f"sampling.{key}": text for key, text in SAMPLERS[name].items()})
     sampler = Planned(of.sampler.plan(of.score, of.times))
-    guidance = Guidance(2.0, 0.0, np.inf)
+    guided = of.config.copy_and_resolve_references()
+    guided.sampling.guidance = 2.0 if guided.model.num_classes else 1.0
+    guidance = build_guidance(guided)
 
     def draw(score: Score, labels: Array | None, keys: Array) -> samplers.Samples:
-        guided = guidance(score, labels)
-        return samplers.sample(guided, sampler, of.times, keys, shape=of.image_shape, frames=2)
+        followed = guidance(score, labels)
+        return samplers.sample(followed, sampler, of.times, keys, shape=of.image_shape, frames=2)
 
     check_evaluation(config, of, draw)
 
@@ -149,7 +150,7 @@ def methods() -> dict[type, samplers.Plan]:
         if section.predictor != "none":
             times = samplers.build_times(section, isotropic(VP()), 1000)
             plan = samplers.build(section).plan(isotropic(VP()), times)
-            found.setdefault(type(plan.method), plan)
+            found.setdefault(type(plan.program.method), plan)
     return found
 
 
@@ -189,18 +190,19 @@ def test_likelihoods(config, name):
 
     def estimate(score: Score, labels: Array | None, keys: Array) -> estimators.Estimate:
         data = jnp.zeros((BATCH, *of.image_shape), jnp.int32)
-        return likelihood.estimate(estimator, score, data, labels, keys)
+        return evaluator.estimate_batch(estimator, of.guidance(score, labels), data, keys)
 
     check_evaluation(config, of, estimate)
 
 
-@pytest.mark.parametrize("run", [latents.encode_batch, latents.decode_batch])
+@pytest.mark.parametrize("run", [coder.encode_batch, coder.decode_batch])
 def test_latent_codes(run):
     of = experiment(DIGITS)
     flow = estimators.build_flow(of.config)
 
     def code(score: Score, labels: Array | None, keys: Array) -> Any:
-        return run(flow, score, jnp.zeros((BATCH, *of.image_shape)), labels, of.sde.t_min)
+        x = jnp.zeros((BATCH, *of.image_shape))
+        return run(flow, of.guidance(score, labels), x, of.sde.t_min)
 
     check_evaluation(DIGITS, of, code)
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from configs.command_line import reason
 from data_lib import Images, Splits
 from data_lib.base import fingerprint
 from data_lib.transforms import to_unit
@@ -26,6 +27,7 @@ from eval_lib.features import digits_network
 from models.features import Features
 from sde_lib import choose
 from sde_lib.pytree import pytree, static
+from untrusted import plain
 
 COMPONENTS = 64
 """Principal components, at most."""
@@ -153,28 +155,50 @@ EXTRACTORS: dict[str, Callable[[Any, Splits], Extractor]] = {
 
 def _module(file: str) -> Any:
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ValueError("the name of a file of Python ends in .py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def _own(text: str) -> Extractor:
-    """FILE.py:FUNCTION."""
+def _own(config: Any) -> Extractor:
+    """FILE.py:FUNCTION; what is in the file is run."""
+    text = config.eval.extractor
     file, _, name = text.rpartition(":")
     if not Path(file).is_file():
         raise ValueError(f"eval.extractor: there is no file {file!r} to take {name!r} from")
     try:
         function = getattr(_module(file), name)
-    except Exception as error:  # it is the user's program, which may do anything
-        raise ValueError(
-            f"eval.extractor={text}: {type(error).__name__}: {str(error)[:150]}"
-        ) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # it is the user's program, which may do anything, leave too
+        raise ValueError(f"eval.extractor={text}: {reason(error)}") from error
     if not callable(function):
         raise ValueError(f"eval.extractor={text}: {name} must be a function of images [b, h, w, c]")
     source = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
-    return Extractor(OwnFunction(function), f"{name} of {Path(file).name} sha256={source}")
+    found = Extractor(OwnFunction(function), f"{name} of {plain(Path(file).name)} sha256={source}")
+    shapes(config, found)
+    return found
+
+
+def shapes(config: Any, extractor: Extractor) -> Features:
+    """Shapes of what the extractor gives; ValueError if it cannot take the config's images."""
+    data = config.data
+    shape = 1, data.image_size, data.image_size, data.num_channels
+    asked = f"eval.extractor={config.eval.extractor}"
+    try:
+        found = jax.eval_shape(extractor.network, jax.ShapeDtypeStruct(shape, jnp.float32))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # it may be the user's
+        told = f"{asked} cannot take images {list(shape)}: {reason(error)}"
+        raise ValueError(told) from error
+    rows: list[tuple[int, ...]] = [x.shape for x in found if x is not None]
+    if found.pool is None or any(len(row) != 2 or row[0] != 1 for row in rows):
+        raise ValueError(f"{asked} must give features [b, d], of images {list(shape)} it gives "
+                         + ", ".join(str(list(row)) for row in rows))  # fmt: skip
+    return found
 
 
 def build(config: Any, splits: Splits) -> Extractor:
@@ -185,7 +209,7 @@ def build(config: Any, splits: Splits) -> Extractor:
     """
     name = config.eval.extractor
     if ":" in name:
-        return _own(name)
+        return _own(config)
     return choose("eval.extractor", name, EXTRACTORS)(config, splits)
 
 

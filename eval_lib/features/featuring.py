@@ -103,6 +103,11 @@ def _join(moments: Moments | None, x: np.ndarray) -> Moments:
     return own if moments is None else moments + own
 
 
+def _check_finite(arrays: Arrays, extractor: Extractor) -> None:
+    if lost := [name for name, x in arrays.items() if not np.isfinite(x).all()]:
+        raise ValueError(f"{extractor.identity} gives {lost[0]} features that are not finite")
+
+
 def features_of(
     featurer: Featurer,
     pixels: Shaped[np.ndarray, "n h w c"],
@@ -131,6 +136,7 @@ def features_of(
             arrays = parts.get(name, {"pool": (count, None)})
             if arrays is None or any(x.shape[:1] != (count,) for x in arrays.values()):
                 arrays = featurer(pixels[rows])
+                _check_finite(arrays, featurer.extractor)
                 parts.put(name, arrays)
             if bar.disable:
                 tell(f"{what}: {rows.stop} of {total}")

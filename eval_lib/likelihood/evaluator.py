@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 from tqdm import tqdm
 
-from data_lib import Images, Scaler
+from data_lib import Images
 from data_lib.base import patient
-from data_lib.transforms import to_unit
 from eval_lib.likelihood import estimators
+from eval_lib.likelihood.data_law import DataLaw
 from eval_lib.likelihood.estimators import Estimate, Estimator
 from runtime_lib import batches, sharding
 from runtime_lib.results import Arrays, Identity, Parts
@@ -26,6 +26,7 @@ SETTINGS = ("split", "images", "num_images", "likelihood", "units", "bins", "deq
             "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
             "bound_steps")  # fmt: skip
 """Settings of the `eval` section that likelihoods depend on."""
+NO_LAW = DataLaw()
 
 
 @jax.jit
@@ -116,16 +117,15 @@ def evaluate(
 
 
 def build(
-    config: Any, score: Score, training: Images, images: Images, key: PRNGKeyArray,
-    guidance: Guidance,
+    config: Any, score: Score, images: Images, key: PRNGKeyArray, guidance: Guidance,
+    law: DataLaw = NO_LAW,
 ) -> Evaluator:  # fmt: skip
     """The evaluator of `images` that a config asks for.
 
-    training: images of the training split, whose moments give the prior mismatch.
+    law: the training data's, from which the prior mismatch at T follows; without it there is none.
     Raises ValueError for what the data or the model does not have.
     """
-    moments = pixel_moments(training, config.data.centered)
-    estimator = estimators.build(config, score.sde, images.levels, moments)
+    estimator = estimators.build(config, score.sde, images.levels, law.moments)
     return Evaluator(score, estimator, images, key, guidance, config.model.num_classes > 0)
 
 
@@ -141,9 +141,3 @@ def settings(config: Any, guidance: Any) -> Identity:
         "guidance": guidance,
         "eval": {name: config.eval[name] for name in SETTINGS},
     }
-
-
-def pixel_moments(images: Images, centered: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, variance) of each pixel of each channel, in the network's range."""
-    scaled = Scaler(centered)(to_unit(images.pixels, images.levels))
-    return scaled.mean(axis=0, dtype=np.float64), scaled.var(axis=0, dtype=np.float64)

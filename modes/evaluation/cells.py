@@ -42,7 +42,8 @@ SHOWN = 64
 class Cell:
     """One model, or one file of samples, and what was measured of it.
 
-    repeats: the numbers of each independent set of samples. model: those of the score itself.
+    not_finite: samples, of all sets. repeats: the numbers of each independent set of samples, whose
+    first are `samples`. model: those of the score itself.
     curves: noise errors on held-out and training images by log-SNR. shown: samples in [0, 1].
     """
 
@@ -87,7 +88,7 @@ class Work:
     def numbers(self, samples: FeatureSet) -> Numbers:
         """Every metric of one set."""
         compared = Compared(samples, self.reference.features, self.real("train"), self.real("test"))
-        found: dict[str, float | None] = {}
+        found: dict[str, float | str] = {}
         for name in self.metrics:
             if name in METRICS:
                 found |= METRICS[name].compute(compared)
@@ -150,6 +151,7 @@ def _remembered(
         "extractor": work.extractor.identity,
         "reference": work.reference.info,
         "metrics": [name for name in work.metrics if name in METRICS],
+        "version": 2,  # of how numbers are told that there are none of
         **more,
     }
     path = folder / f"metrics_{short(identity)}.json"
@@ -170,7 +172,7 @@ def _of_model(
 ) -> tuple[Numbers, dict[str, list[float]]]:
     """(numbers, curves) of the score itself."""
     trained = Trained(work.experiment, score, work.splits, folder, work.log)
-    numbers: dict[str, float | None] = {}
+    numbers: dict[str, float | str] = {}
     curves: dict[str, list[float]] = {}
     for name, metric in OF_THE_MODEL.items():
         if name in work.metrics:

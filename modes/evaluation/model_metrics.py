@@ -21,6 +21,7 @@ from runtime_lib.results import Parts
 from sde_lib import ModelScore
 
 Curves = Mapping[str, list[float]]
+SPLITS = ("held_out", "train")
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def _noise_errors(trained: Trained) -> tuple[Numbers, Curves]:
         key = trained.experiment.key(LIKELIHOOD_STREAM)
         errors = noise_error.curve(score, x0, labels, times, key, config.eval.batch_size)
         curves[name] = errors.tolist()
-    splits = ("held_out", "train")
-    return {f"noise_error_{split}": float(np.mean(curves[split])) for split in splits}, curves
+    means = {f"noise_error_{name}": float(np.mean(curves[name])) for name in SPLITS}
+    return {k: e if np.isfinite(e) else "it is not finite" for k, e in means.items()}, curves
 
 
 def _bits_per_dim(trained: Trained) -> tuple[Numbers, Curves]:
@@ -79,15 +80,19 @@ def _bits_per_dim(trained: Trained) -> tuple[Numbers, Curves]:
     if images.levels is None:
         raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
     key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
-    built = evaluator.build(config, trained.score, trained.splits.train, images, key, guidance)
+    built = evaluator.build(config, trained.score, images, key, guidance)
     settings = {**identity(images, name),
                 **evaluator.settings(config, experiment.guidance_settings)}  # fmt: skip
     batch = config.eval.batch_size
     parts = Parts(trained.folder / "likelihood", {**settings, "batch_size": batch})
     found = evaluator.evaluate(built, config.eval.repeats, batch, parts, log)
-    bits = summary(found, images.pixels[0].size, images.levels)["bits_per_dim"]
-    names = {"mean": "bits_per_dim", "standard_error": "bits_per_dim_standard_error"}
-    return {told: bits[name] for name, told in names.items()}, {}
+    told = summary(found, images.pixels[0].size, images.levels)
+    bits, error = told["bits_per_dim"], told["bits_per_dim"]["standard_error"]
+    return {
+        "bits_per_dim": bits["mean"],
+        "bits_per_dim_standard_error": "it needs 2 images" if error is None else error,
+        "bits_per_dim_images_not_finite": told["not_finite"],
+    }, {}
 
 
 OF_THE_MODEL: dict[str, ModelMetric] = {

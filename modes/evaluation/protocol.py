@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from data_lib import Splits
 from data_lib.base import Log
-from eval_lib.features import reference
+from eval_lib.features import extractors, reference
 from eval_lib.features.extractors import Extractor
 from eval_lib.metrics import METRICS, Moments
-from models.features import Features
 from modes.evaluation.model_metrics import OF_THE_MODEL
 from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import choose
@@ -33,20 +29,6 @@ def asked(config: Any) -> list[str]:
     return names
 
 
-def _features(config: Any, extractor: Extractor) -> Features:
-    """Shapes of what the extractor gives; ValueError if it cannot take the config's images."""
-    data = config.data
-    shape = 1, data.image_size, data.image_size, data.num_channels
-    try:
-        return jax.eval_shape(extractor.network, jax.ShapeDtypeStruct(shape, jnp.float32))
-    except Exception as error:  # it may be the user's
-        reason = next(iter(str(error).splitlines()), "")[:150]
-        raise ValueError(
-            f"eval.extractor={config.eval.extractor} cannot take images {list(shape)}: "
-            f"{type(error).__name__}: {reason}"
-        ) from error
-
-
 def _check_size(
     found: reference.Reference, what: str, moments: Moments, made: Any, extractor: Extractor
 ) -> None:
@@ -61,7 +43,7 @@ def _available(
     config: Any, extractor: Extractor, splits: Splits, labelled: bool
 ) -> dict[str, bool]:
     """Whether there will be each of the `WORDS`; ValueError for a reference that does not fit."""
-    of_extractor = _features(config, extractor)
+    of_extractor = extractors.shapes(config, extractor)
     logits, spatial = of_extractor.logits is not None, of_extractor.spatial is not None
     if config.eval.reference in reference.SPLITS:
         images = reference.of_split(splits, config.eval.reference)

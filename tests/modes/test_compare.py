@@ -68,12 +68,43 @@ def test_finished_cells_are_kept_and_belong_to_their_settings(workdir, monkeypat
     assert drawn == ["ddim", "ddim"]
 
 
+def test_a_row_says_what_was_run(workdir, monkeypatch):
+    """Its own length, however the budgets are; and how many images came to nothing."""
+    draw = compare._draw
+
+    def spoiled(experiment, *others):
+        images, nfe, speed = draw(experiment, *others)
+        if experiment.config.sampling.predictor == "ddim":
+            images = images.copy()
+            images[1, 0, 0] = np.nan
+        return images, nfe, speed
+
+    monkeypatch.setattr(compare, "_draw", spoiled)
+    table = "heun nfe=6; ddim nfe=5 eta=+0.5; ddim nfe=5 eta=-0.5"
+    assert run(workdir, eval__samplers=table, eval__sampler_nfe="(20,)") == 0
+    folder = workdir / "comparison"
+    rows = [line.split(" | ") for line in (folder / "table.md").read_text().splitlines()[4:]]
+    assert [(row[0].strip("| "), row[1], row[3]) for row in rows] == [
+        ("heun nfe=6", "5", "0"), ("ddim nfe=5 eta=+0.5", "5", "1"),
+        ("ddim nfe=5 eta=-0.5", "5", "1"),
+    ]  # fmt: skip
+    # Each cell has files of its own.
+    kept = sorted(path.name for path in (folder / "cells").glob("ddim_nfe*.npz"))
+    assert kept == ["ddim_nfe=5_eta=+0.5_0.npz", "ddim_nfe=5_eta=-0.5_0.npz"]
+
+
 BAD = [
     ({"eval__samplers": " ; "}, "eval.samplers must name at least one"),
     ({"eval__samplers": "heun karras"}, "key=value after them, got 'karras'"),
     ({"eval__samplers": "heunn"}, "did you mean 'heun'"),
     ({"eval__samplers": "heun gird=karras"}, "did you mean 'sampling.grid'"),
     ({"eval__samplers": "heun grid=carras"}, "did you mean 'karras'"),
+    (
+        {"eval__samplers": "ddim; heun order=3"},
+        "eval.samplers, 'heun order=3': order changes nothing",
+    ),
+    ({"eval__samplers": "rk4; heun", "eval__sampler_nfe": "(2,)"}, "(2,) is too few for each"),
+    ({"eval__num_samples": 1}, "one image has no covariance, and so no Frechet distance"),
     ({"eval__sampler_nfe": "(4, -1)"}, "eval.sampler_nfe must be positive integers"),
 ]
 

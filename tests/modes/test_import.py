@@ -348,6 +348,15 @@ def test_hostile_file_is_refused_and_nothing_written(capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_flipped_bit_is_found_by_the_zips_checksum_and_nothing_written(capsys, tmp_path):
+    data = bytearray(Path(FILE).read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    (tmp_path / "a.pth").write_bytes(bytes(data))
+    arguments = ["--mode", "import", "--workdir", str(tmp_path / "run"), "--import_from"]
+    refused(capsys, [*arguments, str(tmp_path / "a.pth")], "is damaged (its CRC differs)")
+    assert not (tmp_path / "run").exists()
+
+
 ARGUMENTS = {
     "no file given": (["--mode", "import", "--workdir", "x"], "--import_from"),
     "no such file": (["--mode", "import", "--workdir", "x", "--import_from", "y"], "no file y"),

@@ -15,7 +15,7 @@ from data_lib import Images, Splits
 from data_lib.base import fingerprint
 from data_lib.transforms import to_unit
 from eval_lib.likelihood.coder import Coder
-from eval_lib.likelihood.evaluator import pixel_moments
+from eval_lib.likelihood.data_law import pixel_moments
 from eval_lib.likelihood.summary import markdown, summary
 from modes import latents
 from modes.images import chosen
@@ -88,6 +88,9 @@ def test_a_report_says_what_its_table_holds(run):
         f"| of it: probes | {bits['of_probes']:.4f} | {report['nats']['of_probes']:.3f} |" in text
     )
     assert "eval.num_probes = 3" in text
+    law = "the covariance of 1500 training images"
+    assert report["prior_mismatch_from"] == law
+    assert f"The prior mismatch at T is of a Gaussian with {law}." in text
     assert size(run.folder / "likelihood" / "likelihood.png")[0] > 500
     assert not (run.folder / "likelihood" / "parts").exists()
 
@@ -124,6 +127,7 @@ def test_results_of_other_settings_are_moved_aside(run):
     assert (run.folder / "likelihood_1" / "likelihood.npz").read_bytes() == first
     _, report = read(run.folder / "likelihood")
     assert set(report["bits_per_dim"]["terms"]) == {"prior", "reconstruction", "diffusion"}
+    assert "prior_mismatch_from" not in report
     assert report["evaluations"] == 4
 
 

@@ -32,8 +32,9 @@ IDLE = {
     "steps beside a budget": (
         "sample", {"sampling.nfe": 9, "sampling.num_steps": 9}, "sampling.num_steps=9 has no",
     ),
-    "guidance of weight 1": (
-        "sample", {"sampling.guidance_max": 9.0}, "with sampling.guidance=1.0",
+    "no guidance": (
+        "sample", {"sampling.guidance_kind": "none", "sampling.guidance_max": 9.0},
+        "with sampling.guidance_kind='none'",
     ),
     "metrics in training": (
         "train", {"eval.metrics": "nonsense"}, "eval.metrics='nonsense' has no effect with --mode "

@@ -1,0 +1,38 @@
+"""Images that are held at once: more than the machine could ever hold are refused beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from runtime_lib import hardware
+
+
+def told(size: float) -> str:
+    """Bytes in words."""
+    units = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
+    name, unit = next((u for u in units.items() if size >= u[1]), ("B", 1))
+    return f"{size / unit:.3g} {name}"
+
+
+def check(key: str, images: int, config: Any, item: int = 4) -> None:
+    """ValueError if so many images of the config's, for which `key` asks, fit into no memory.
+
+    item: bytes of a number. What is computed from them takes a multiple of it.
+    """
+    data, one = config.data, hardware.memory(jax.local_devices()[0])
+    need = images * data.image_size**2 * data.num_channels * item
+    if one is not None and need > (have := one * jax.device_count()):
+        raise ValueError(
+            f"{key} asks for {images:,} images of {data.image_size}x{data.image_size}x"
+            f"{data.num_channels} at once, {told(need)}, and the machine has {told(have)}: lower it"
+        )
+
+
+def check_batches(config: Any) -> None:
+    """`check` of every setting that is a number of images at a time."""
+    training = config.training
+    check("training.batch_size", training.batch_size * training.n_jitted_steps, config)
+    check("sampling.batch_size", config.sampling.batch_size, config)
+    check("eval.batch_size", config.eval.batch_size, config)
