@@ -27,7 +27,7 @@ from typing import IO
 
 from benchmarks import mutations
 from benchmarks.fuzz_seeds import Seed, seeds
-from benchmarks.watched import HANG, Outcome
+from benchmarks.watched import HANG, Outcome, ended
 from untrusted import limits
 
 ROOT = Path(__file__).parents[1]
@@ -60,9 +60,8 @@ class Reader:
         if line:
             return Outcome(*json.loads(line))
         process.kill()
-        code, self.process = process.wait(), None
-        verdict = "crash" if line is None else "hang"
-        return Outcome(verdict, f"exit {code}", HANG, HANG, 0, [])
+        self.process = None
+        return ended(process.wait(), hung=line is not None)
 
     def close(self) -> None:
         """End it."""

@@ -91,25 +91,26 @@ def checkpoints(folder: Path) -> dict[str, Seed]:
 
 def snapshot() -> bytes:
     """A snapshot of EDM's whose objects are those of a network of one level."""
-    from tests.untrusted import hostile as made
+    from tests.untrusted import hostile
 
+    text = hostile.text
     given = {"img_resolution": 8, "in_channels": 1, "out_channels": 1, "num_blocks": 1}
-    items = b"".join(made.text(k) + b"K%c" % v for k, v in given.items())
-    items += made.text("channel_mult") + b"](K\x01e"
+    items = b"".join(text(k) + b"K%c" % v for k, v in given.items())
+    items += text("channel_mult") + b"](K\x01e"
     stored = writing.legacy(writing.saved(np.ones((2, 3)), "0"))
-    tensor = made.call(made.name("torch.storage", "_load_from_bytes"),
+    tensor = hostile.call(hostile.name("torch.storage", "_load_from_bytes"),
                        b"B" + len(stored).to_bytes(4, "little") + stored)  # fmt: skip
-    empty = made.text("_buffers") + b"}" + made.text("_modules") + b"}"
-    network = made.persistent(made.text("class_name") + made.text("SongUNet"), made.state(
-        empty, made.text("_init_kwargs") + b"}(" + items + b"u",
-        made.text("_parameters") + b"}(" + b"".join(
-            made.text(f"w{k}") + tensor for k in range(40)) + b"u"))  # fmt: skip
-    outer = b"}(" + made.text("img_resolution") + b"K\x08" + made.text("img_channels") + b"K\x01u"
-    whole = made.persistent(made.text("class_name") + made.text("EDMPrecond"), made.state(
-        made.text("_parameters") + b"}" + made.text("_buffers") + b"}",
-        made.text("_init_kwargs") + outer,
-        made.text("_modules") + b"}" + made.text("model") + network + b"s"))  # fmt: skip
-    return made.LOAD + made.ema(whole) + b"."
+    empty = text("_buffers") + b"}" + text("_modules") + b"}"
+    network = hostile.persistent(text("class_name") + text("SongUNet"), hostile.state(
+        empty, text("_init_kwargs") + b"}(" + items + b"u",
+        text("_parameters") + b"}(" + b"".join(
+            text(f"w{k}") + tensor for k in range(40)) + b"u"))  # fmt: skip
+    outer = b"}(" + text("img_resolution") + b"K\x08" + text("img_channels") + b"K\x01u"
+    whole = hostile.persistent(text("class_name") + text("EDMPrecond"), hostile.state(
+        text("_parameters") + b"}" + text("_buffers") + b"}",
+        text("_init_kwargs") + outer,
+        text("_modules") + b"}" + text("model") + network + b"s"))  # fmt: skip
+    return hostile.LOAD + hostile.ema(whole) + b"."
 
 
 def directories() -> dict[str, Seed]:

@@ -98,7 +98,7 @@ class Ours:
 
         return counted(work)
 
-    def estimate(self) -> preflight.Estimate:
+    def estimate(self) -> preflight.Needs:
         """Operations of an image."""
         return preflight.estimate(self._experiment)
 

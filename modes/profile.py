@@ -84,7 +84,7 @@ def _calls(experiment: Experiment, splits: data_lib.Splits, step: Any) -> Callab
 
 
 def _summary(
-    experiment: Experiment, needs: preflight.Estimate, first: float, seconds: float
+    experiment: Experiment, needs: preflight.Needs, first: float, seconds: float
 ) -> dict[str, Any]:
     batch = experiment.config.training.batch_size
     device = jax.local_devices()[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
@@ -27,8 +26,8 @@ from modes.experiment import Experiment
 from modes.generate import STATED, make_generator
 from modes.trained import load_score
 from runtime_lib import data_record
-from runtime_lib.files import Content, atomic_write, atomic_write_json
-from runtime_lib.results import fits, load_npz, marked, npz, publish, read_json
+from runtime_lib.files import Content
+from runtime_lib.results import Arrays, Identity, keep, marked, publish, recall
 from sde_lib import ModelScore
 
 SHOWN = 16
@@ -40,7 +39,7 @@ KEPT, LONGEST = "=.+-", 150
 
 
 @dataclass(frozen=True)
-class Cell:
+class Outcome:
     """One sampler at one budget (0: its own length): evaluations per image, distance, speed, and
     how many images are not finite."""
 
@@ -68,43 +67,25 @@ def _draw(
     return images, float(evaluations.mean()), speed
 
 
-class Cells:
-    """Finished cells in a folder, one file each; they survive a kill."""
-
-    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        self.folder, self.identity = folder, json.loads(json.dumps(identity))
-
-    def _paths(self, plan: Planned) -> tuple[Path, Path]:
-        name = f"{plan.entry.name} {plan.budget}"
-        slug = "".join(c if c.isalnum() or c in KEPT else "_" for c in name)
-        if len(slug) > LONGEST:
-            slug = f"{slug[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-        return self.folder / f"{slug}.json", self.folder / f"{slug}.npz"
-
-    def _own(self, plan: Planned) -> dict[str, Any]:
-        assert plan.experiment is not None
-        sampling = plan.experiment.config.sampling.to_dict()
-        return {**self.identity, "sampling": json.loads(json.dumps(sampling))}
-
-    def get(self, plan: Planned) -> tuple[Cell, np.ndarray] | None:
-        """The cell and its images, if it was finished under the same identity."""
-        table, images = self._paths(plan)
-        stored, arrays = read_json(table), load_npz(images)
-        if stored is None or arrays is None or stored.get("identity") != self._own(plan):
-            return None
-        cell, there = _as_cell(stored.get("cell")), fits(arrays, {"samples": (None,) * 4})
-        return (cell, arrays["samples"]) if cell and there else None
-
-    def put(self, plan: Planned, cell: Cell, images: np.ndarray) -> None:
-        """Keep a finished cell; its table is written last."""
-        table, file = self._paths(plan)
-        atomic_write(file, npz({"samples": images.astype(np.float16), **STATED}))
-        atomic_write_json(table, {"identity": self._own(plan), "cell": asdict(cell)})
+def _path(folder: Path, plan: Planned) -> Path:
+    """The file of a cell."""
+    name = f"{plan.entry.name} {plan.budget}"
+    slug = "".join(c if c.isalnum() or c in KEPT else "_" for c in name)
+    if len(slug) > LONGEST:
+        slug = f"{slug[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return folder / f"{slug}.json"
 
 
-def _as_cell(told: Any) -> Cell | None:
+def _recalled(path: Path, identity: Identity) -> tuple[Outcome, np.ndarray] | None:
+    """The cell of `path` and its images, if it was finished under the same identity."""
+    found = recall(path, identity, {"samples": (None,) * 4})
+    cell = None if found is None else _as_cell(found[0].get("cell"))
+    return None if found is None or cell is None else (cell, found[1]["samples"])
+
+
+def _as_cell(told: Any) -> Outcome | None:
     try:
-        name, *numbers, speed, lost = astuple(cell := Cell(**told))
+        name, *numbers, speed, lost = astuple(cell := Outcome(**told))
     except TypeError:
         return None
     known = all(isinstance(number, int | float) for number in (*numbers, speed or 0, lost))
@@ -141,22 +122,25 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         "num_samples": count,
         "distance": "frechet in principal components, 2",
     }
-    cells = Cells(folder / "comparison" / "cells", identity)
-    cells.folder.mkdir(parents=True, exist_ok=True)
+    cells = folder / "comparison" / "cells"
+    cells.mkdir(parents=True, exist_ok=True)
     log(f"comparing samplers on step {step}: {len(plans)} cells of {count} images")
-    done: list[tuple[Cell, np.ndarray]] = []
+    done: list[tuple[Outcome, np.ndarray]] = []
     for plan in tqdm(plans, unit="cell", desc="samplers", disable=None):
         name, budget = plan.entry.name, plan.budget
         if plan.experiment is None:
             log(f"{name}: {budget} evaluations are too few")
             continue
-        found = cells.get(plan)
+        path = _path(cells, plan)
+        own = {**identity, "sampling": plan.experiment.config.sampling.to_dict()}
+        found = _recalled(path, own)
         if found is None:
             batch = min(config.sampling.batch_size, count)
             images, nfe, speed = _draw(plan.experiment, score, count, batch)
-            cell = Cell(name, budget, nfe, distance(images), speed, _not_finite(images))
+            cell = Outcome(name, budget, nfe, distance(images), speed, _not_finite(images))
             found = cell, images
-            cells.put(plan, *found)
+            half: Arrays = {"samples": images.astype(np.float16), **STATED}
+            keep(path, own, {"cell": asdict(cell)}, half)
         log(_line(found[0], count))
         done.append((found[0], found[1][:SHOWN].astype(np.float32)))
     _write(folder / "comparison", identity, floor, done, log)
@@ -168,7 +152,7 @@ def _not_finite(images: np.ndarray) -> int:
     return int((~np.isfinite(images.reshape(len(images), -1)).all(axis=1)).sum())
 
 
-def _line(cell: Cell, count: int) -> str:
+def _line(cell: Outcome, count: int) -> str:
     lost = f", {cell.not_finite} of {count} images not finite" if cell.not_finite else ""
     return f"{cell.sampler}: {cell.nfe:g} evaluations, distance {cell.distance:.3f}{lost}"
 
@@ -191,7 +175,7 @@ def _write(
     folder: Path,
     identity: dict[str, Any],
     floor: float | None,
-    done: list[tuple[Cell, np.ndarray]],
+    done: list[tuple[Outcome, np.ndarray]],
     log: Callable[[str], None],
 ) -> None:
     cells = [cell for cell, _ in done]
@@ -210,12 +194,12 @@ def _write(
     publish(folder, files, "table.json", report, log)
 
 
-def _by_sampler(cells: list[Cell]) -> dict[str, list[Cell]]:
+def _by_sampler(cells: list[Outcome]) -> dict[str, list[Outcome]]:
     groups = itertools.groupby(cells, key=lambda cell: cell.sampler)
     return {name: list(group) for name, group in groups}
 
 
-def _markdown(identity: dict[str, Any], floor: float | None, cells: list[Cell]) -> str:
+def _markdown(identity: dict[str, Any], floor: float | None, cells: list[Outcome]) -> str:
     best = "none, there are fewer than two" if floor is None else f"{floor:.3f}"
     lines = [
         f"Step {identity['step']}, seed {identity['seed']}, {identity['num_samples']} images a "

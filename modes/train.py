@@ -74,7 +74,7 @@ class _Run:
         splits: data_lib.Splits,
         checkpoints: Checkpoints,
         step: Step,
-        needs: preflight.Estimate,
+        needs: preflight.Needs,
         say: Callable[[str], None],
     ) -> None:
         config = experiment.config

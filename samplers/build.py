@@ -77,7 +77,7 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
     grid = made(choose("sampling.grid", config.grid, GRIDS), config, num_scales=num_scales)
 
     def times(steps: int) -> Float[Array, " n"]:
-        return jnp.asarray(grid(sde, steps, sde.T, end), jnp.float32)
+        return jnp.asarray(grid(sde, steps, float(sde.T), float(end)), jnp.float32)
 
     adaptive = _predictor(config).adaptive
     if config.nfe and adaptive:

@@ -18,7 +18,7 @@ NOISE = 0.02
 BLOCK = 4096
 """Images of which the covariance is summed up at a time."""
 
-Moments = tuple[np.ndarray, ...]
+LawMoments = tuple[np.ndarray, ...]
 """As `flow.prior_mismatch` takes them: (mean [*d], variances [*d]), or those along principal
 components, (mean [*d], variances [d], basis [d, d]); in the network's range."""
 
@@ -26,7 +26,7 @@ components, (mean [*d], variances [d], basis [d, d]); in the network's range."""
 class DataLaw(NamedTuple):
     """Moments, and of what they are; nothing where nobody wants to know."""
 
-    moments: Moments = ()
+    moments: LawMoments = ()
     words: str = ""
 
 

@@ -19,7 +19,7 @@ from data_lib import Scaler
 from eval_lib.likelihood import bounds
 from eval_lib.likelihood.bins import DEQUANTIZATIONS, LAYOUTS, Bins, Dequantization
 from eval_lib.likelihood.bounds import VARIANCES, Decoder, GaussianDecoder, LevelDecoder
-from eval_lib.likelihood.data_law import Moments
+from eval_lib.likelihood.data_law import LawMoments
 from eval_lib.likelihood.divergence import PROBES, TRACES, Trace
 from eval_lib.likelihood.flow import ProbabilityFlow, prior_mismatch, truncation
 from samplers.adaptive.integrate import INTEGRATORS, Tolerance
@@ -131,7 +131,7 @@ class FlowEstimator:
     trace: Trace
     filling: Filling
     eps: Number
-    moments: Moments
+    moments: LawMoments
     draws: int = static(default=1)
 
     def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
@@ -224,7 +224,7 @@ def _filling(config: Any, sde: SDE, levels: int | None) -> tuple[Filling, Decode
     return Dequantized(bins, law(sigma / (alpha * bins.spacing))), GaussianDecoder()
 
 
-def _flow(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def _flow(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Estimator:
     c = config.eval
     filling, _ = _filling(config, sde, levels)
     if not filling.spread:
@@ -245,13 +245,13 @@ def _one_draw(config: Any) -> None:
         )
 
 
-def _bound(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def _bound(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Estimator:
     _one_draw(config)
     eps = smallest_time(config, sde)
     return BoundEstimator(*_filling(config, sde, levels), eps, config.eval.bound_draws)
 
 
-def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Estimator:
     _one_draw(config)
     steps, variance = config.eval.bound_steps, config.sampling.ancestral_variance
     choose("sampling.ancestral_variance", variance, VARIANCES)
@@ -267,14 +267,14 @@ def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: Moments)
     return DiscreteBoundEstimator(*_filling(config, sde, levels), times, variance)
 
 
-ESTIMATORS: dict[str, Callable[[Any, SDE, int | None, Moments], Estimator]] = {
+ESTIMATORS: dict[str, Callable[[Any, SDE, int | None, LawMoments], Estimator]] = {
     "flow": _flow,
     "bound": _bound,
     "discrete_bound": _discrete_bound,
 }
 
 
-def build(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def build(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Estimator:
     """The estimator of a config for data of so many levels (None: continuous).
 
     Raises ValueError, in the user's terms, for names that are not known, and for what the data or

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,15 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
-from tqdm import tqdm
 
 from data_lib import Images
-from data_lib.base import patient
 from eval_lib.likelihood import estimators
 from eval_lib.likelihood.data_law import DataLaw
 from eval_lib.likelihood.estimators import Estimate, Estimator
 from runtime_lib import batches, sharding
-from runtime_lib.results import Arrays, Identity, Parts
+from runtime_lib.results import Arrays, Identity, Part, Parts
 from sde_lib import Guidance, Score
 
 SETTINGS = ("split", "images", "num_images", "likelihood", "units", "bins", "dequantization",
@@ -76,13 +74,6 @@ class Evaluator:
         return {name: sharding.collect(value)[:count] for name, value in arrays.items()}
 
 
-def _jobs(total: int, batch: int, repeats: int) -> Iterator[tuple[str, int, int, int]]:
-    """(name, first image, count, repeat) of every part."""
-    for repeat in range(repeats):
-        for first in range(0, total, batch):
-            yield f"{repeat:03d}_{first:08d}", first, min(batch, total - first), repeat
-
-
 def evaluate(
     evaluator: Evaluator,
     repeats: int,
@@ -96,24 +87,21 @@ def evaluate(
     """
     total = len(evaluator.images)
     batch = batches.even(total, batch)
-    jobs = list(_jobs(total, batch, repeats))
-    if done := parts.done([name for name, *_ in jobs]):
-        log(f"{done} of {len(jobs)} batches were evaluated before: going on from there")
-    found: list[list[Arrays]] = [[] for _ in range(repeats)]
-    tell = patient(log)
-    bar = tqdm(jobs, unit="batch", desc="likelihood", disable=None)
-    for name, first, count, repeat in bar:
-        arrays = parts.get(name, {"log_prob": (count, None), "evaluations": (count,)})
-        if arrays is None:
-            arrays = evaluator.batch(first, count, repeat, batch)
-            parts.put(name, arrays)
-        found[repeat].append(arrays)
-        if bar.disable:
-            tell(f"{first + count} of {total} images, pass {repeat + 1} of {repeats}")
+    starts = [(repeat, first) for repeat in range(repeats) for first in range(0, total, batch)]
+
+    def part(repeat: int, first: int) -> Part:
+        count = min(batch, total - first)
+        shapes = {"log_prob": (count, None), "evaluations": (count,)}
+        make = lambda: evaluator.batch(first, count, repeat, batch)
+        return Part(f"{repeat:03d}_{first:08d}", shapes, make)
+
+    found = list(parts.each([part(*start) for start in starts], "likelihood", log))
+    several = len(starts) // repeats
+    passes = [found[k : k + several] for k in range(0, len(found), several)]
     join = lambda name: np.stack(
-        [np.concatenate([part[name] for part in every]) for every in found]
+        [np.concatenate([arrays[name] for arrays in one]) for one in passes]
     ).astype(np.float64)
-    return {name: join(name) for name in found[0][0]}
+    return {name: join(name) for name in found[0]}
 
 
 def build(

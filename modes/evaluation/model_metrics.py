@@ -25,7 +25,7 @@ SPLITS = ("held_out", "train")
 
 
 @dataclass(frozen=True)
-class Trained:
+class Subject:
     """A trained score, the data, and the workdir, where finished parts may be kept."""
 
     experiment: Experiment
@@ -46,13 +46,13 @@ class ModelMetric:
       settings: what it depends on, of the `eval` section, for the report.
     """
 
-    compute: Callable[[Trained], tuple[Numbers, Curves]]
+    compute: Callable[[Subject], tuple[Numbers, Curves]]
     headline: tuple[str, ...] = ()
     in_all: bool = True
     settings: tuple[str, ...] = ()
 
 
-def _noise_errors(trained: Trained) -> tuple[Numbers, Curves]:
+def _noise_errors(trained: Subject) -> tuple[Numbers, Curves]:
     """How well the network, unguided, predicts the noise, by log-SNR."""
     config, score = trained.experiment.config, trained.score
     scaler = Scaler(config.data.centered)
@@ -68,7 +68,7 @@ def _noise_errors(trained: Trained) -> tuple[Numbers, Curves]:
     return {k: e if np.isfinite(e) else "it is not finite" for k, e in means.items()}, curves
 
 
-def _bits_per_dim(trained: Trained) -> tuple[Numbers, Curves]:
+def _bits_per_dim(trained: Subject) -> tuple[Numbers, Curves]:
     """Mean bits per dimension of `eval.split`, with its standard error, as `--mode likelihood`.
 
     No files are written but the parts in FOLDER/likelihood. ValueError for continuous data, which

@@ -39,7 +39,7 @@ def test_tasks_are_those_asked_for_in_their_own_order():
 
 
 def test_shares_are_operations_over_time_and_peak():
-    needs = preflight.Estimate(parameters=1, update=30.0, state=0, work=0, limit=None)
+    needs = preflight.Needs(parameters=1, update=30.0, state=0, work=0, limit=None)
     party = {"step": {"wall": 2.0}, "evaluation": {"wall": 0.5}}
     done = roofline.rates(party, needs, {"step": 8, "evaluation": 4, "ode": 4})
     assert done == {"step": 3 * 10 * 8 / 2, "evaluation": 10 * 4 / 0.5}

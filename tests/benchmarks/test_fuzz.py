@@ -17,7 +17,7 @@ from benchmarks.watched import Outcome
 
 ROOT = Path(__file__).parents[2]
 MISDEEDS = """
-import json, os, signal, socket, subprocess, sys, warnings
+import json, os, signal, socket, subprocess, sys, time, warnings
 from pathlib import Path
 from benchmarks import watched
 from untrusted import UntrustedError
@@ -55,18 +55,17 @@ def scratch(path):
 def looked_at(path):
     open(path).read()
 def large(path):
-    bytearray(300 << 20)[::4096]
-def busy(path):
-    while True:
-        pass
+    b"x" * (210 << 20)
+def waiting(path):
+    time.sleep(60)
 def killed(path):
     os.kill(os.getpid(), signal.SIGSEGV)
 
 warnings.simplefilter("error")
-watched.HANG = 1
+watched.HANG = 5
 watch = watched.Watch(Path(sys.argv[1]))
 for reader in (table, two_lines, wordless, key, numbers, leaving, warned, command, program, text,
-               module, network, written, removed, scratch, looked_at, large, busy, killed):
+               module, network, written, removed, scratch, looked_at, large, waiting, killed):
     watched.READERS[reader.__name__] = reader
     path = Path(sys.argv[2])
     path.write_text("x")
@@ -90,7 +89,7 @@ def misdeeds(tmp_path_factory):
      ("leaving", ["traceback"]), ("warned", ["traceback"]), ("command", ["acts"]),
      ("program", ["acts"]), ("text", ["acts"]), ("module", ["traceback", "acts"]),
      ("network", ["acts"]), ("written", ["acts"]), ("removed", ["acts"]), ("large", ["growth"]),
-     ("busy", ["hang"]), ("killed", ["crash"])],
+     ("waiting", ["hang"]), ("killed", ["crash"])],
 )  # fmt: skip
 def test_the_watch_finds_what_must_not_come_of_a_file_and_nothing_else(name, found, misdeeds):
     assert fuzz.findings(misdeeds[name]) == found, misdeeds[name]

@@ -15,7 +15,7 @@ from configs import command_line
 from eval_lib.features import extractors, featuring, reference
 from eval_lib.metrics import Moments
 from modes.evaluation import cells
-from modes.evaluation.draws import Store
+from modes.evaluation.draws import Draws
 from modes.generate import Generator
 from runtime_lib.results import Parts
 from tests import tiny
@@ -35,8 +35,9 @@ def workdir(tmp_path_factory):
 
 
 def run(workdir, mode="eval", **settings):
-    given = {"eval__num_samples": 10, "eval__repeats": 2, "model__extra_ema_rates": "(0.5,)"}
-    given |= {"eval__batch_size": 500}
+    given = {"model__extra_ema_rates": "(0.5,)"}
+    if mode != "sample":
+        given |= {"eval__num_samples": 10, "eval__repeats": 2, "eval__batch_size": 500}
     return main.main(tiny.arguments(mode, workdir, **given | settings))
 
 
@@ -496,7 +497,7 @@ def test_more_samples_begin_with_those_that_were_drawn(tmp_path):
             )
             return {"samples": values / 20, "evaluations": np.full(count, 3)}
 
-    store = lambda: Store(tmp_path, {"step": 1}, 4)
+    store = lambda: Draws(tmp_path, {"step": 1}, 4)
     ten = store().drawn(Counting(), 0, 10, 256, "round", QUIET)
     more = store().drawn(Counting(), 0, 14, 256, "round", QUIET)
     assert calls == [0, 4, 8, 12]

@@ -109,7 +109,7 @@ def test_what_was_cut_short_goes_on_and_ends_in_the_same_numbers(run, monkeypatc
     assert run("likelihood", **settings)[0] == 130
     code, out, _ = run("likelihood", **settings)
     assert code == 0
-    assert "4 of 6 batches were evaluated before" in out
+    assert "4 of 6 batches are there from before" in out
     assert len(kept) == len(set(kept)) == 6
     whole, _ = read(run.folder / "likelihood")
     # Other batches are other programs: the same numbers to round-off and the tolerance.
@@ -223,7 +223,7 @@ def test_a_file_that_has_changed_is_another_file(run, tmp_path, monkeypatch):
     images[3] = 1 - images[3]
     code, out, _ = evaluate()
     assert code == 0
-    assert "evaluated before" not in out
+    assert "from before" not in out
     before = read(run.folder / "likelihood")[0]["nats"]
     images[2] = 1 - images[2]
     code, out, _ = evaluate()

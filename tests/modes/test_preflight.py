@@ -107,7 +107,7 @@ def test_the_step_is_traced_with_what_it_is_given(tiny_run, tmp_path, classes, l
     assert jax.tree.map(told, stacked) == jax.tree.map(told, expected)
 
 
-NEEDS = preflight.Estimate(parameters=10, update=1e9, state=40.0, work=80.0, limit=100.0)
+NEEDS = preflight.Needs(parameters=10, update=1e9, state=40.0, work=80.0, limit=100.0)
 
 
 @pytest.mark.parametrize(
