@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from models.checks import choice
 from models.pretrained import ncsn_names, unet_names, unet_settings
 from models.pretrained.base import Shape, Weights, as_params, paths_and_shapes
+from models.pretrained.tensors import PretrainedError
 from models.pretrained.unet_names import Names, Path
 from models.pretrained.unet_settings import Inferred
 
@@ -50,11 +51,18 @@ NETWORKS: dict[str, Network] = {
 def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:
     """The settings that names and shapes say; `kind` is "torch" or "jax".
 
-    Raises:
-      PretrainedError: they are of none of `NETWORKS`, though some are named alike.
+    None, with the reason, where they are of none of `NETWORKS`: a config may know better.
     """
-    found = (network.infer(shapes, kind) for network in dict.fromkeys(NETWORKS.values()))
-    return next((inferred for inferred in found if inferred.settings), Inferred({}, None))
+    unknown = ""
+    for network in dict.fromkeys(NETWORKS.values()):
+        try:
+            inferred = network.infer(shapes, kind)
+        except PretrainedError as error:
+            unknown = str(error)
+        else:
+            if inferred.settings:
+                return inferred
+    return Inferred({}, None, unknown)
 
 
 def torch_axes(name: str, ndim: int) -> Sequence[int]:

@@ -47,7 +47,18 @@ def checkpoint(
         settings["model.ema_rate"] = float(f"{rate:.6g}")  # JAX's is in float32
     assumed, note = complete(settings, path)
     count = step if type(step) is int and step >= 0 else 0
-    return Checkpoint(family, settings, raw, ema, count, inferred.attention, assumed, note)
+    return Checkpoint(
+        family,
+        settings,
+        raw,
+        ema,
+        count,
+        inferred.attention,
+        assumed,
+        note,
+        guessed=frozenset(inferred.settings) | {"model.attn_resolutions"},
+        unknown=inferred.unknown,
+    )
 
 
 def complete(settings: Table, path: Path) -> tuple[Table, str]:
