@@ -81,19 +81,19 @@ def _mean_the_same(config: ConfigDict, settings: Mapping[str, Any]) -> bool:
     return one == other
 
 
-def disagreements(checkpoint: Checkpoint, config: ConfigDict) -> list[str]:
-    """'model.nf is 64 in the file and 128 in the config', for each setting that differs."""
+def disagreements(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, str]:
+    """{"model.nf": 'model.nf is 64 in the file and 128 in the config'} of all that differ."""
     flat = schema.flatten(config)
     implied = _implied(checkpoint, flat["data.image_size"])
     indifferent = MEANING if _mean_the_same(config, implied) else ()
-    return [
-        f"{name} is {shown(value)} in the file and {flat[name]!r} in the config"
+    return {
+        name: f"{name} is {shown(value)} in the file and {flat[name]!r} in the config"
         for name, value in implied.items()
         if name in flat
         and name not in indifferent
         and _matters(name, flat)
         and not _same(name, value, flat[name])
-    ]
+    }
 
 
 def adopted(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, Any]:
@@ -117,7 +117,8 @@ def config_of(checkpoint: Checkpoint) -> ConfigDict:
       PretrainedError: the file says too little.
     """
     if "model.name" not in checkpoint.settings:
-        raise PretrainedError("the file does not say which network it is of: give --config")
+        why = f" ({checkpoint.unknown})" if checkpoint.unknown else ""
+        raise PretrainedError(f"the file does not say which network it is of{why}: give --config")
     config = _with(schema.get_default(), checkpoint.assumed)
     config = _with(config, _implied(checkpoint, config.data.image_size))
     schema.check(config)
