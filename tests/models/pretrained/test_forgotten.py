@@ -23,14 +23,13 @@ from models.pretrained import (
     Checkpoint,
     MismatchError,
     PretrainedError,
+    diffusers,
+    edm,
     load,
     open_checkpoint,
     params_of,
 )
 from models.pretrained.base import paths_and_shapes
-from models.pretrained.diffusers import config as diffusers_config
-from models.pretrained.diffusers import layout as diffusers_layout
-from models.pretrained.edm import settings as edm_settings
 from models.pretrained.matching import disagreements
 from models.pretrained.score_sde import networks
 from tests import edm_snapshots
@@ -246,14 +245,14 @@ def test_what_diffusers_can_hold_is_told_again_by_its_files(name) -> None:
     rng, held = np.random.default_rng(0), 0
     rows = list(every(DIFFUSERS[name]))
     for i in rng.permutation(len(rows))[:100]:
-        fixed = diffusers_config.FIXED[name]
+        fixed = diffusers.config.FIXED[name]
         config = config_of(name, {"nf": 128} | rows[i])
         config.update_from_flattened_dict({k: v for k, v in fixed.items() if "channels" not in k})
         fourier = config.model.embedding_type == "fourier" and name == "ncsnpp"
         config.sde.name, config.training.continuous = ("ve", True) if fourier else ("vp", False)
         config.model.scale_by_sigma = fourier
-        files = diffusers_layout.layout(config)
-        told = diffusers_config.settings(files.unet, files.scheduler)
+        files = diffusers.layout.layout(config)
+        told = diffusers.config.settings(files.unet, files.scheduler)
         assert disagreements(Checkpoint("diffusers", told, None, {}), config) == {}, rows[i]
         held += 1
     assert held == min(100, len(rows))
@@ -283,7 +282,7 @@ def test_every_argument_of_edms_networks_is_a_setting_of_ours() -> None:
         kwargs = {"img_resolution": 8, "img_channels": 3, "model_channels": 4, "dropout": 0.0,
                   "model_type": "SongUNet", **options}  # fmt: skip
         made = edm_snapshots.preconditioned("EDMPrecond", kwargs, {"model.x": np.zeros(1)})
-        told = edm_settings.settings(made)
+        told = edm.settings.settings(made)
         seen.add(tuple(sorted((k, str(v)) for k, v in told.items())))
         config = schema.get_default()
         config.update_from_flattened_dict(told)
