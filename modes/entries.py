@@ -122,10 +122,17 @@ def _refused(name: str, why: object) -> ValueError:
     return ValueError(f"eval.samplers, {name!r}: {why}")
 
 
+def _budgets(entry: Entry, config: ConfigDict) -> tuple[int, ...]:
+    try:
+        return (0,) if entry.has_own_length else tuple(config.eval.sampler_nfe)
+    except ValueError as error:
+        raise _refused(entry.name, error) from error
+
+
 def planned(config: ConfigDict) -> Iterator[Planned]:
     """Every cell. Raises ValueError, naming the entry, for what cannot be run or has no effect."""
     for entry in entries(config):
-        for budget in (0,) if entry.has_own_length else tuple(config.eval.sampler_nfe):
+        for budget in _budgets(entry, config):
             try:
                 samplers.build(entry.config.sampling)
                 experiment = Experiment.of(Recorded.of(entry.at(budget)))

@@ -29,7 +29,7 @@ DRAWN = ("num_samples", "repeats")
 
 def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
     """All that the numbers depend on."""
-    config = work.experiment.config
+    config, listed = work.experiment.config, work.experiment.config.eval.to_dict()
     of_model = [metric for name, metric in OF_THE_MODEL.items() if name in work.metrics]
     return {
         "extractor": work.extractor.identity,
@@ -40,7 +40,7 @@ def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict
         "quantize": config.eval.quantize,
         "levels": work.levels,
         "eps": config.eval.eps,
-        "likelihood": {k: config.eval[k] for metric in of_model for k in metric.settings},
+        "likelihood": {k: listed[k] for metric in of_model for k in metric.settings},
         "config": _training(config),
         "of": [cell.identity for cell in cells],
     }

@@ -73,7 +73,8 @@ class _Results:
 
 def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[str, Any]:
     config = experiment.config
-    settings = {key: config.eval[key] for key in SETTINGS}
+    listed = config.eval.to_dict()
+    settings = {key: listed[key] for key in SETTINGS}
     return {**data, "step": step, "seed": config.seed, "ema": config.sampling.ema,
             "guidance": experiment.guidance_settings, "eval": settings}  # fmt: skip
 

@@ -119,15 +119,17 @@ def _when_half_written(step: int) -> None:
 
 
 def _when_removing(step: int) -> None:
-    rmtree = shutil.rmtree
+    from runtime_lib.checkpoints import step_directories
 
-    def wrapped(path: Any, *args: Any, **kwargs: Any) -> None:
-        if Path(path).name.startswith(f"{step}."):
-            next(p for p in Path(path).rglob("*") if p.is_file()).unlink()
+    remove = step_directories._remove_known
+
+    def wrapped(folder: Path) -> None:
+        if folder.name.startswith(f"{step}."):
+            next(p for p in folder.rglob("*") if p.is_file()).unlink()
             kill()
-        rmtree(path, *args, **kwargs)
+        remove(folder)
 
-    shutil.rmtree = wrapped  # type: ignore[assignment]
+    step_directories._remove_known = wrapped
 
 
 def _when_part_is_kept(step: int) -> None:

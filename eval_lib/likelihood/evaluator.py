@@ -122,10 +122,11 @@ def settings(config: Any, guidance: Any) -> Identity:
 
     guidance: settings of the guidance, None without one.
     """
+    listed, sampling = config.eval.to_dict(), config.sampling.to_dict()
     return {
         "seed": config.seed,
-        "ancestral_variance": config.sampling.ancestral_variance,
+        "ancestral_variance": sampling["ancestral_variance"],
         "given_classes": config.model.num_classes > 0,
         "guidance": guidance,
-        "eval": {name: config.eval[name] for name in SETTINGS},
+        "eval": {name: listed[name] for name in SETTINGS},
     }

@@ -228,7 +228,9 @@ SETTINGS = {
 
 
 def arguments(mode: str, folder: Path, **more: object) -> list[str]:
-    return tiny.arguments(mode, folder, **SETTINGS | more)
+    given = {name.replace("__", "."): value for name, value in (SETTINGS | more).items()}
+    told = tiny.heeded(mode, tiny.SETTINGS | given)
+    return tiny.arguments(mode, folder, **{k.replace(".", "__"): v for k, v in told.items()})
 
 
 @pytest.fixture(scope="module")

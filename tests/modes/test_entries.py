@@ -9,6 +9,7 @@ import pytest
 import samplers
 import sde_lib
 from configs import vp_digits
+from configs.recorded import Recorded
 from modes import entries
 from modes.experiment import Experiment
 from modes.generate import make_generator
@@ -79,7 +80,7 @@ OTHERS: dict[str, tuple[object, ...]] = {
     "rho": (4.0,),
     "eps": (0.01,),
     "guidance": (3.0,),
-    "guidance_kind": ("none",),
+    "guidance_kind": (),  # without one its weight has no effect, which is refused first
     "guidance_min": (1.0,),
     "guidance_max": (2.0,),
 }
