@@ -83,7 +83,8 @@ def test_a_row_says_what_was_run(workdir, monkeypatch):
     table = "heun nfe=6; ddim nfe=5 eta=+0.5; ddim nfe=5 eta=-0.5"
     assert run(workdir, eval__samplers=table, eval__sampler_nfe="(20,)") == 0
     folder = workdir / "comparison"
-    rows = [line.split(" | ") for line in (folder / "table.md").read_text().splitlines()[4:]]
+    lines = (folder / "table.md").read_text().splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")][1:]
     assert [(row[0].strip("| "), row[1], row[3]) for row in rows] == [
         ("heun nfe=6", "5", "0"), ("ddim nfe=5 eta=+0.5", "5", "1"),
         ("ddim nfe=5 eta=-0.5", "5", "1"),
