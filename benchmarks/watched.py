@@ -10,6 +10,7 @@ own, forked from one that has imported everything, and killed after `HANG` secon
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -254,6 +255,7 @@ def main() -> None:
         __import__(name)
     watch = Watch(Path(sys.argv[1]))
     reading = _forked if "--fork" in sys.argv else read
+    gc.freeze()  # what was imported is not looked through, nor copied, in every process
     for line in sys.stdin:
         reader, path = json.loads(line)
         print(json.dumps(reading(reader, Path(path), watch)), flush=True)

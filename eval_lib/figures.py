@@ -63,7 +63,7 @@ def curves_png(
         axes.plot(places, values, label=name, marker="o", markersize=3)
     axes.set(xlabel=across, ylabel=up)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper right")
     return _png(figure)
 
 
@@ -106,7 +106,7 @@ def likelihood_png(
     axes[0].axvline(values.mean(), color="black", linestyle=":", label=f"mean {values.mean():.3f}")
     words = {"bits_per_dim": "bits per dimension", "nats": "log-probability, nats"}[units]
     axes[0].set(xlabel=words, ylabel="images")
-    axes[0].legend()
+    axes[0].legend(loc="upper right")
     for one, images, title in zip(
         axes[1:], (most, least), ("most likely", "least likely"), strict=True
     ):

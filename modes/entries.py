@@ -38,7 +38,7 @@ Section = Any
 """The `sampling` section of an ml_collections ConfigDict."""
 
 IDLE: tuple[tuple[Callable[[Section], bool], tuple[str, ...]], ...] = (
-    (lambda c: c.guidance == 1, ("guidance_min", "guidance_max")),
+    (lambda c: c.guidance == 1, ("guidance_kind", "guidance_min", "guidance_max")),
     (lambda c: c.s_churn == 0, ("s_min", "s_max", "s_noise")),
     (lambda c: c.tau == 0, ("tau_min", "tau_max")),
     (lambda c: c.restart_times == 0, ("restart_max", "restart_steps")),

@@ -71,7 +71,9 @@ def estimate(experiment: Experiment, step: Step | None = None) -> Needs:
     traced = program.trace(layout.abstract(state), batches)
     images = experiment.config.training.n_jitted_steps * experiment.config.training.batch_size
     operations = cost.operations(traced.jaxpr.jaxpr) / images
-    if experiment.config.model.remat != "none":  # what is computed twice is no progress
+    if (
+        experiment.config.model.to_dict()["remat"] != "none"
+    ):  # what is computed twice is no progress
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[2:]), x.dtype), batches)
         loss = jax.make_jaxpr(recipe.loss)(state.params, state.key, one)
         operations = GRADIENT * cost.operations(loss.jaxpr)

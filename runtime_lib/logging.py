@@ -19,6 +19,8 @@ from tqdm import tqdm
 from runtime_lib.files import atomic_write
 from untrusted import open_regular, parse_json, read_bytes
 
+_START = b'{"step": '
+"""What every line of a log begins with."""
 LONGEST_ID = 1000
 """Bytes of a file with the name of a run elsewhere."""
 
@@ -212,14 +214,14 @@ def _read_records(path: Path) -> list[dict[str, Any]] | None:
     """The lines of a log of ours, without a last one that a kill cut short; None if it is none."""
     try:
         with open_regular(path) as file:
-            lines = file.read().splitlines()
+            *lines, rest = file.read().split(b"\n")
     except FileNotFoundError:
         return []
     except (OSError, ValueError):
         return None
-    records = [_record(line) for line in lines]
-    whole = records[:-1] if records and records[-1] is None else records
-    return None if None in whole else [record for record in whole if record]
+    records = [record for line in lines if (record := _record(line))]
+    torn = rest.startswith(_START) or _START.startswith(rest)
+    return records if torn and len(records) == len(lines) else None
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -108,14 +108,14 @@ class Metric:
 
     Attributes:
       formula: compared -> numbers by name, the first of which is the one to look at.
-      names: names of the numbers that are always there.
+      names: names of the numbers that are always there; (): those of the headline.
       needs: what `formula` uses of `Compared` that may be None, as keys of `WORDS`.
       fewest: images of each kind without which it is not defined.
       headline: names of numbers that are told on the console, beside the report.
     """
 
     formula: Callable[[Compared], Numbers]
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     fewest: Mapping[str, int] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
@@ -124,7 +124,7 @@ class Metric:
         """The numbers, or why there are none."""
         lacking = too_few(c, self.fewest)
         if lacking:
-            return dict.fromkeys(self.names, lacking)
+            return dict.fromkeys(self.names or self.headline, lacking)
         return {name: _told(value) for name, value in self.formula(c).items()}
 
     def lacking(self, has: Mapping[str, bool]) -> str:

@@ -46,6 +46,9 @@ class Checkpoint:
         tells them and not the image size; None otherwise.
       assumed: settings that the file does not say, for want of a config.
       note: where those were taken from, for the user.
+      guessed: names of settings that were read off the names and shapes of the weights. Where these
+        fit a config they have nothing to add: what they leave open, the config decides.
+      unknown: why there are none of these, if so.
     """
 
     family: str
@@ -56,6 +59,8 @@ class Checkpoint:
     attention: tuple[int, ...] | None = None
     assumed: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    guessed: frozenset[str] = frozenset()
+    unknown: str = ""
 
     def weights(self, ema: bool) -> Weights:
         """The averaged or the raw weights; PretrainedError where the file lacks them."""

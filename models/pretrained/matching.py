@@ -21,6 +21,8 @@ INDIFFERENT = ("model.ema_rate", "model.dropout", "model.label_dropout", "model.
 """Of training or of how it is computed: a config may have them as it likes."""
 MEANING = ("model.prediction", "model.conditioning", "model.scale_by_sigma", "model.sigma_data")
 """Settings with several spellings of the same: compared by the parametrization they build."""
+UNETS = ("ncsnpp", "ddpm", "ddpm_ho", "songunet", "adm")
+"""Networks of as many blocks as a file says; the others' are fixed by their names."""
 ADOPTED = ("model.refinenet",)
 """Settings that tell which of two implementations wrote a file: the file knows better."""
 
@@ -81,19 +83,19 @@ def _mean_the_same(config: ConfigDict, settings: Mapping[str, Any]) -> bool:
     return one == other
 
 
-def disagreements(checkpoint: Checkpoint, config: ConfigDict) -> list[str]:
-    """'model.nf is 64 in the file and 128 in the config', for each setting that differs."""
+def disagreements(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, str]:
+    """{"model.nf": 'model.nf is 64 in the file and 128 in the config'} of all that differ."""
     flat = schema.flatten(config)
     implied = _implied(checkpoint, flat["data.image_size"])
     indifferent = MEANING if _mean_the_same(config, implied) else ()
-    return [
-        f"{name} is {shown(value)} in the file and {flat[name]!r} in the config"
+    return {
+        name: f"{name} is {shown(value)} in the file and {flat[name]!r} in the config"
         for name, value in implied.items()
         if name in flat
         and name not in indifferent
         and _matters(name, flat)
         and not _same(name, value, flat[name])
-    ]
+    }
 
 
 def adopted(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, Any]:
@@ -117,12 +119,13 @@ def config_of(checkpoint: Checkpoint) -> ConfigDict:
       PretrainedError: the file says too little.
     """
     if "model.name" not in checkpoint.settings:
-        raise PretrainedError("the file does not say which network it is of: give --config")
+        why = f" ({checkpoint.unknown})" if checkpoint.unknown else ""
+        raise PretrainedError(f"the file does not say which network it is of{why}: give --config")
     config = _with(schema.get_default(), checkpoint.assumed)
     config = _with(config, _implied(checkpoint, config.data.image_size))
     schema.check(config)
     weights = checkpoint.ema if checkpoint.raw is None else checkpoint.raw
-    if "model.num_res_blocks" in checkpoint.settings:
+    if config.model.name.lower() in UNETS:
         _check_blocks(config.model.num_res_blocks, len(config.model.ch_mult), len(weights or ()))
     return config
 

@@ -96,9 +96,11 @@ def params_of(opened: Opened, ema: bool) -> Any:
     try:
         params = form.params(checkpoint.weights(ema), network, config)
     except MismatchError as error:
-        raise MismatchError([*differences, *error.differences], error.rows) from error
-    if differences:
-        raise MismatchError(differences, [])
+        told = [*differences.values(), *error.differences]
+        raise MismatchError(told, error.rows) from error
+    facts = [text for name, text in differences.items() if name not in checkpoint.guessed]
+    if facts:
+        raise MismatchError(facts, [])
     return params
 
 

@@ -155,13 +155,13 @@ class Checkpoints:
         leaves = named_leaves(state)
         data = {name: as_data(leaf) for name, leaf in leaves.items()}
         record = make_record(step, leaves, data, meta)
-        if self._holds(step, record, data):
-            return
         if other := self._directories.foreign(step):
             raise CheckpointError(
                 f"{self._directories.path(step)} is in the way of a checkpoint, and {other} in it "
                 "is not of one: move it"
             )
+        if self._holds(step, record, data):
+            return
         self._written.discard(step)
         try:
             self._writer.save(

@@ -85,7 +85,8 @@ class SEEDS(MultiStage):
     In xb = x / alpha and r = sigma / alpha the reverse SDE is d xb = 2 eps dr plus noise of
     variance r_t^2 - r_s^2 over a step: twice DPM-Solver's integrals, and a Brownian path in r^2.
     Stages and step take that one path, z_j the piece that begins at stage j, so that the
-    covariances between them are exact. Weak order 1 for one stage, 2 for more on Gaussian data.
+    covariances between them are exact. Weak order 1 for one stage, 2 for two, and for three on
+    Gaussian data.
     """
 
     degree: int = static(default=3)

@@ -3,15 +3,17 @@
 The arrays here hold a chequered ramp, so that no image is of one value.
 """
 
+import struct
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import data_lib
 from data_lib import levels
 from data_lib.levels import Stated
+from data_lib.pictures import fit
 from data_lib.transforms import to_unit
 
 ASKED = Stated(None, "data.range")
@@ -279,3 +281,14 @@ def test_a_cache_is_of_one_range(tmp_path):
     found = [load("folder", tmp_path, range=r, cache=True).train.pixels.max()
              for r in ((0, 5), (0, 255), (0, 5))]  # fmt: skip
     assert found == [255, 5, 255]
+
+
+def test_damaged_exif_data_are_named(tmp_path, monkeypatch):
+    """Pillow raises struct.error, TypeError and others for an orientation that is no number."""
+
+    def damaged(image):
+        raise struct.error("required argument is not a float")
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", damaged)
+    with pytest.raises(ValueError, match="its EXIF data are damaged"):
+        fit(Image.fromarray(WIDE), 8, 1)

@@ -70,7 +70,7 @@ def test_finished_cells_are_kept_and_belong_to_their_settings(workdir, monkeypat
 
 def test_a_row_says_what_was_run(workdir, monkeypatch):
     """Its own length, however the budgets are; and how many images came to nothing."""
-    draw = compare._draw
+    draw = samplers._draw
 
     def spoiled(experiment, *others):
         images, nfe, speed = draw(experiment, *others)
@@ -79,7 +79,7 @@ def test_a_row_says_what_was_run(workdir, monkeypatch):
             images[1, 0, 0] = np.nan
         return images, nfe, speed
 
-    monkeypatch.setattr(compare, "_draw", spoiled)
+    monkeypatch.setattr(samplers, "_draw", spoiled)
     table = "heun nfe=6; ddim nfe=5 eta=+0.5; ddim nfe=5 eta=-0.5"
     assert run(workdir, eval__samplers=table, eval__sampler_nfe="(20,)") == 0
     folder = workdir / "comparison"

@@ -36,8 +36,10 @@ def workdir(tmp_path_factory):
 
 def run(workdir, mode="eval", **settings):
     given = {"model__extra_ema_rates": "(0.5,)"}
+    if mode == "eval":
+        given |= {"eval__num_samples": 10, "eval__repeats": 2}
     if mode != "sample":
-        given |= {"eval__num_samples": 10, "eval__repeats": 2, "eval__batch_size": 500}
+        given |= {"eval__batch_size": 500}
     return main.main(tiny.arguments(mode, workdir, **given | settings))
 
 

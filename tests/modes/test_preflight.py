@@ -96,7 +96,7 @@ def test_a_run_that_will_not_fit_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(("classes", "labelled"), [(0, False), (0, True), (3, True)])
 def test_the_step_is_traced_with_what_it_is_given(tiny_run, tmp_path, classes, labelled):
     given = tiny_run("train", tmp_path, model__num_classes=classes, training__n_jitted_steps=2)
-    config = main._parse(given)[1].config
+    config = main._parse(given).config
     experiment = Experiment.of(config)
     shape = (12, *experiment.image_shape)
     images = Images(np.zeros(shape, np.uint8), np.arange(12) % 3 if labelled else None, 17)

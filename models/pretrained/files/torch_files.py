@@ -275,6 +275,8 @@ def _read_legacy(data: memoryview, budget: Budget) -> Any:
         at += 8 + storage.size * storage.dtype.itemsize
     if any(storage.data is None for storage in storages.values()):
         raise PretrainedError("it lacks the numbers of a tensor: truncated")
+    if at != len(data):
+        raise PretrainedError("it goes on after its end: damaged, or several files in one")
     return value
 
 
@@ -295,4 +297,8 @@ def _read_snapshot(data: memoryview) -> Any:
         ("dnnlib", "EasyDict"): _dictionary,
         **{("torch.nn.modules.container", name): _object(name) for name in _CONTAINERS},
     }
-    return pickles.load(Window(data, budget), allowed)
+    stream = Window(data, budget)
+    value = pickles.load(stream, allowed)
+    if stream.at != len(data):
+        raise PretrainedError("it goes on after its end: damaged, or several files in one")
+    return value
