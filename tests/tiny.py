@@ -9,10 +9,7 @@ import jax
 from flax import linen as nn
 
 import models
-from configs import command_line
-from configs.recorded import Recorded
 from modes import reading
-from modes.experiment import Experiment
 
 
 class Tiny(nn.Module):
@@ -54,15 +51,6 @@ SETTINGS = {
 
 def _reads(mode: str, name: str) -> bool:
     return name in ("sampling.num_steps", "sampling.predictor") or reading.is_listed(name, mode)
-
-
-def heeded(mode: str, settings: dict[str, object]) -> dict[str, object]:
-    """Those of `settings` that a mode reads."""
-    given = {name: str(value) for name, value in settings.items()}
-    config = Recorded.of(command_line.load(f"{CONFIG}:smoke", given))
-    reading.REHEARSALS.get(mode, lambda experiment: None)(Experiment.of(config))
-    known = lambda name: name in config.record.names or reading.is_listed(name, mode)
-    return {name: value for name, value in settings.items() if known(name)}
 
 
 def arguments(mode: str, workdir: object, **settings: object) -> list[str]:

@@ -214,23 +214,27 @@ def test_the_law_and_the_weighting_are_what_they_say() -> None:
 
 # All together -------------------------------------------------------------------------------------
 
-SETTINGS = {
+MODEL = {
     "sde__name": "cosine", "model__name": "transformer", "model__nf": 8,
     "model__num_res_blocks": 1, "model__num_classes": 4, "model__label_dropout": 0.2,
     "model__conditioning": "published", "data__dataset": "waves", "training__weighting": "min_snr",
     "training__time_law": "secant", "training__n_iters": 3, "optim__lr": 0.05,
     "sampling__guidance_kind": "fading", "sampling__guidance": 3.0,
     "sampling__predictor": "noisy_euler",
-    "eval__extractor": "edges", "eval__metrics": "fid, brightness", "eval__num_samples": 6,
-    "eval__held_out": False, "eval__num_images": 4, "eval__likelihood": "bound",
-    "eval__bound_draws": 2, "eval__eps": 1e-2, "eval__rtol": 0.1, "eval__atol": 0.1,
+}  # fmt: skip
+RAW = {"sampling__ema": False}  # averages have hardly left the start, where classes are alike
+FEW = {**RAW, "eval__num_images": 4, "eval__eps": 1e-2}
+OF_MODE = {
+    "sample": RAW,
+    "eval": {"eval__extractor": "edges", "eval__metrics": "fid, brightness",
+             "eval__num_samples": 6, "eval__held_out": False},
+    "likelihood": {**FEW, "eval__likelihood": "bound", "eval__bound_draws": 2},
+    "encode": {**FEW, "eval__rtol": 0.1, "eval__atol": 0.1},
 }  # fmt: skip
 
 
 def arguments(mode: str, folder: Path, **more: object) -> list[str]:
-    given = {name.replace("__", "."): value for name, value in (SETTINGS | more).items()}
-    told = tiny.heeded(mode, tiny.SETTINGS | given)
-    return tiny.arguments(mode, folder, **{k.replace(".", "__"): v for k, v in told.items()})
+    return tiny.arguments(mode, folder, **MODEL | OF_MODE.get(mode, {}) | more)
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +262,7 @@ def test_samples_are_of_the_guided_model_and_say_what_they_took(trained: Path) -
         assert read(folder / "samples.json")["nfe"] == 2 * (4 + 1)
         drawn[weight] = numbers(folder / "samples.npz", "samples")
     assert np.isfinite(drawn[3.0]).all()
-    assert np.abs(drawn[3.0] - drawn[1.0]).max() > 1e-4
+    assert np.any(drawn[3.0] != drawn[1.0])  # one program draws both
 
 
 def test_an_evaluation_tells_the_headline(trained: Path, capsys) -> None:
@@ -282,7 +286,7 @@ def test_likelihoods_and_codes_are_of_the_guided_model(
         told = read(trained / file)["guidance"]
         assert (told["guidance_kind"], told["guidance"]) == ("fading", weight)
         found[weight] = numbers((trained / file).with_suffix(".npz"), name)
-    assert np.abs(found[3.0] - found[1.0]).max() > 1e-4
+    assert np.any(found[3.0] != found[1.0])  # one program takes both
 
 
 def test_a_foreign_folder_is_read_and_a_wrong_one_refused(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ FEWEST = {
     "train_copies": (1, 1),
     "authenticity": (1, 2),
 }
-"""Samples and reference images, of two classes in turn, from which on each number is defined."""
+"""Samples and reference images, of two classes in turn, from which on each number is defined; of
+one that is not here, what its row says."""
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -117,13 +118,14 @@ def test_every_number_is_defined_from_a_stated_count_on_and_none_with_a_reason_b
         found = metric.compute(c)
         assert set(metric.names) <= set(found)
         for number in metric.names:
-            samples, references = FEWEST[number]
+            told = tuple(metric.fewest.get(kind, 1) for kind in ("samples", "reference images"))
+            samples, references = FEWEST.get(number, told)
             value = found[number]
             if n >= samples and m >= references:
                 assert np.isfinite(value), (number, n, m)
             else:
                 assert "few" in value or "it needs" in value, (number, n, m, value)
-    assert {name for m in METRICS.values() for name in m.names} == set(FEWEST)
+    assert {name for m in METRICS.values() for name in m.names} >= set(FEWEST)
 
 
 def test_a_number_that_is_not_finite_is_none():
