@@ -40,17 +40,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from configs import command_line
+from configs.recorded import Recorded
 from runtime_lib.start.compiled import keep_compiled_programs
 from runtime_lib.start.cpu_devices import use_cpu_devices
 from runtime_lib.start.malloc import restart_with_malloc_kept
 
 
 class Asked(NamedTuple):
-    """What the command line says beside the mode; `config` may be None in --mode import only.
+    """What the command line says; `config` may be None in --mode import only.
 
     `settings` are the texts of those that are given one by one; a config has them already.
     """
 
+    mode: str
     config: Any
     settings: dict[str, str]
     workdir: Path
@@ -66,9 +68,12 @@ def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
 
     def run(asked: Asked) -> int:
         from modes.experiment import Experiment
+        from modes.reading import check
 
         mode = getattr(importlib.import_module(module), function)
-        return mode(Experiment.of(asked.config), asked.workdir)
+        experiment = Experiment.of(asked.config)
+        check(asked.mode, experiment, asked.settings)
+        return mode(experiment, asked.workdir)
 
     return run
 
@@ -85,6 +90,7 @@ def _import(asked: Asked) -> int:
 def _export(asked: Asked) -> int:
     from modes.experiment import Experiment
     from modes.export import LAYOUTS, export
+    from modes.reading import check
 
     if not asked.export_to:
         raise ValueError("--export_to must be given: the file or directory to write")
@@ -92,8 +98,9 @@ def _export(asked: Asked) -> int:
         raise ValueError(
             f"--export_as must be one of {', '.join(LAYOUTS)}, got {asked.export_as!r}"
         )
-    target = Path(asked.export_to)
-    return export(Experiment.of(asked.config), asked.workdir, target, asked.export_as)
+    experiment = Experiment.of(asked.config)
+    check(asked.mode, experiment, asked.settings)
+    return export(experiment, asked.workdir, Path(asked.export_to), asked.export_as)
 
 
 MODES: dict[str, Callable[[Asked], int]] = {
@@ -117,8 +124,8 @@ ALONE = ("import", "export")
 """Modes of one process."""
 
 
-def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
-    """The mode and what is asked of it; ValueError for anything that cannot be understood."""
+def _parse(arguments: Sequence[str]) -> Asked:
+    """A mode and what is asked of it; ValueError for anything that cannot be understood."""
     arguments, settings = command_line.split(arguments)
     raw = argparse.RawDescriptionHelpFormatter
     parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
@@ -145,8 +152,13 @@ def _parse(arguments: Sequence[str]) -> tuple[str, Asked]:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
     _check_workdir(given.workdir)
     others = (getattr(given, name) or "" for name in OWNERS)
-    return given.mode, Asked(
-        _config(given.config, settings), settings, Path(given.workdir), *others, _peers(given)
+    return Asked(
+        given.mode,
+        _config(given.config, settings),
+        settings,
+        Path(given.workdir),
+        *others,
+        _peers(given),
     )
 
 
@@ -181,7 +193,7 @@ def _meet(peers: tuple[str | None, int | None, int | None]) -> None:
 def _config(argument: str | None, settings: dict[str, str]) -> Any:
     if argument is None:
         return None
-    config = command_line.load(argument, settings)
+    config = Recorded.of(command_line.load(argument, settings))
     if "jax" not in sys.modules:  # else it is too late
         use_cpu_devices(config)
         keep_compiled_programs(config.compiled)
@@ -251,11 +263,11 @@ def main(arguments: Sequence[str]) -> int:
     expected: tuple[type[Exception], ...] = (ValueError, OSError)
     asked = None
     try:
-        mode, asked = _parse(arguments)
+        asked = _parse(arguments)
         if asked.peers:
             _meet(asked.peers)
         expected = _user_errors()
-        return MODES[mode](asked)
+        return MODES[asked.mode](asked)
     except Exception as error:
         if asked and asked.peers and _is_loss(error):
             reason = _one_line(error)[:100]

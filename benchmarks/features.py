@@ -234,8 +234,7 @@ def run(options: argparse.Namespace) -> None:
     """Every case whose peer is there."""
     cores = len(os.sched_getaffinity(0))
     count = cpu_devices.devices(options.cpu_devices, options.batch, cores)
-    os.environ["XLA_FLAGS"] = cpu_devices.flags_with(count, os.environ) or os.environ.get(
-        "XLA_FLAGS", "")  # fmt: skip
+    cpu_devices.use(count)
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, "
           f"{len(os.sched_getaffinity(0))} threads, jax {jax.__version__}")  # fmt: skip
     for name, case in cases().items():

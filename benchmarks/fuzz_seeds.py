@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from PIL import Image
 from safetensors.numpy import save
@@ -53,20 +54,21 @@ def weights() -> dict[str, np.ndarray]:
 
 def checkpoints(folder: Path) -> dict[str, Seed]:
     """Published formats of models."""
-    from flax import serialization
+    from tests.models.pretrained.score_sde.test_score_sde_files import IN_JAX, jax_tree, write_jax
 
     content = writing.checkpoint(weights())
     tree = {"Dense_0": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
-    state = {"step": 7, "optimizer": {"target": tree}, "params_ema": tree, "ema_rate": 0.999}
     foreign = GOLDEN / "foreign"
     settings = json.dumps({"model.name": "ncsnpp", "model.ch_mult": [1, 2], "model.nf": 8,
                            "model.num_res_blocks": 1})  # fmt: skip
     texts = {"format": "score-sde-jax", "version": "1", "step": "7", "weights": "raw,ema",
              "config": settings}  # fmt: skip
-    ours = {f"{kind}/{name}": array for kind in ("raw", "ema")
-            for name, array in (("stem/kernel", np.ones((3, 3, 1, 8), np.float32)),
-                                ("stem/bias", np.zeros(8, np.float32)))}  # fmt: skip
-    packed = serialization.msgpack_serialize(state)
+    ours = {f"{kind}/stem_{k}/kernel": np.ones((3, k), np.float32)
+            for kind in ("raw", "ema") for k in range(64)}  # fmt: skip
+    packed = _made(lambda path: write_jax(path, tree), folder)
+    trees = [jax_tree(case) for case in IN_JAX]
+    smallest = min(trees, key=lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree)))
+    network = _made(lambda path: write_jax(path, smallest), folder)
     alone = _made(lambda path: writing.write_zip(path, {"w": writing.saved(
         np.ones((2, 3)), "0")}), folder)  # fmt: skip
     zipped = _made(lambda path: writing.write_zip(path, content, byteorder=b"little"), folder)
@@ -83,7 +85,7 @@ def checkpoints(folder: Path) -> dict[str, Seed]:
         "EDM snapshot, protocol 2": Seed(
             "containers", "snapshot", "a.pkl", (foreign / "snapshot_2.pkl").read_bytes()),
         "EDM snapshot": Seed("checkpoint", "snapshot", "a.pkl", snapshot()),
-        "msgpack": Seed("checkpoint", "msgpack", "checkpoint_8", packed),
+        "msgpack": Seed("checkpoint", "msgpack", "checkpoint_8", network),
         "msgpack, containers": Seed("packs", "msgpack", "checkpoint_8", packed),
         "safetensors": Seed("checkpoint", "safetensors", "a.safetensors", save(ours, texts)),
         "safetensors, features": Seed("features", "safetensors", "a.safetensors", save(ours, {})),
@@ -91,24 +93,31 @@ def checkpoints(folder: Path) -> dict[str, Seed]:
 
 
 def snapshot() -> bytes:
-    """A snapshot of EDM's whose objects are those of a network, with one tensor."""
-    from tests.untrusted import hostile as made
+    """A snapshot of EDM's whose objects are those of a network of one level."""
+    from tests.untrusted import hostile
 
+    text = hostile.text
     given = {"img_resolution": 8, "in_channels": 1, "out_channels": 1, "num_blocks": 1}
-    items = b"".join(made.text(k) + b"K%c" % v for k, v in given.items())
+    items = b"".join(text(k) + b"K%c" % v for k, v in given.items())
+    items += text("channel_mult") + b"](K\x01e"
     stored = writing.legacy(writing.saved(np.ones((2, 3)), "0"))
-    tensor = made.call(made.name("torch.storage", "_load_from_bytes"),
+    tensor = hostile.call(hostile.name("torch.storage", "_load_from_bytes"),
                        b"B" + len(stored).to_bytes(4, "little") + stored)  # fmt: skip
-    empty = made.text("_buffers") + b"}" + made.text("_modules") + b"}"
-    network = made.persistent(made.text("class_name") + made.text("SongUNet"), made.state(
-        empty, made.text("_init_kwargs") + b"}(" + items + b"u",
-        made.text("_parameters") + b"}" + made.text("w") + tensor + b"s"))  # fmt: skip
-    outer = b"}(" + made.text("img_resolution") + b"K\x08" + made.text("img_channels") + b"K\x01u"
-    whole = made.persistent(made.text("class_name") + made.text("EDMPrecond"), made.state(
-        made.text("_parameters") + b"}" + made.text("_buffers") + b"}",
-        made.text("_init_kwargs") + outer,
-        made.text("_modules") + b"}" + made.text("model") + network + b"s"))  # fmt: skip
-    return made.LOAD + made.ema(whole) + b"."
+    empty = text("_buffers") + b"}" + text("_modules") + b"}"
+    network = hostile.persistent(text("class_name") + text("SongUNet"), hostile.state(
+        empty, text("_init_kwargs") + b"}(" + items + b"u",
+        text("_parameters") + b"}(" + b"".join(
+            text(f"w{k}") + tensor for k in range(40)) + b"u"))  # fmt: skip
+    outer = b"}(" + text("img_resolution") + b"K\x08" + text("img_channels") + b"K\x01u"
+    whole = hostile.persistent(text("class_name") + text("EDMPrecond"), hostile.state(
+        text("_parameters") + b"}" + text("_buffers") + b"}",
+        text("_init_kwargs") + outer,
+        text("_modules") + b"}" + text("model") + network + b"s"))  # fmt: skip
+    return hostile.LOAD + hostile.ema(whole) + b"."
+
+
+UNREAD = ("ve/model_index.json", "ve/unet_ema/config.json")
+"""Files of diffusers that say nothing that is needed."""
 
 
 def directories() -> dict[str, Seed]:
@@ -120,11 +129,11 @@ def directories() -> dict[str, Seed]:
         f"diffusers {name}": Seed("checkpoint", kinds[name.split(".")[-1]], name, data, {
             other: content for other, content in files.items()
             if other.split("/")[0] == name.split("/")[0]})
-        for name, data in files.items() if name.split(".")[-1] in kinds and "/" in name
+        for name, data in files.items() if name.split(".")[-1] in kinds and name not in UNREAD
     }  # fmt: skip
 
 
-def arrays(folder: Path) -> dict[str, Seed]:
+def arrays() -> dict[str, Seed]:
     """NumPy's files, and reference statistics among them."""
     random = np.random.default_rng(0)
     info = {"extractor": "pixels", "dataset": "digits", "split": "test", "count": 50,
@@ -133,7 +142,12 @@ def arrays(folder: Path) -> dict[str, Seed]:
     moments = {"mu": pool.mean(0), "sigma": np.cov(pool.T)}
     stats = {**moments, "pool": pool.astype(np.float32), "info": np.asarray(json.dumps(info))}
     images = {"images": random.integers(0, 255, (6, 8, 8, 1), np.uint8), "labels": np.arange(6)}
-    save = lambda how, **named: _made(lambda path: how(path.open("wb"), **named), folder)
+
+    def save(how: Callable[..., None], **named: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        how(file, **named)
+        return file.getvalue()
+
     return {
         "npz": Seed("arrays", "npz", "a.npz", save(np.savez, **images)),
         "npz, compressed": Seed("arrays", "npz", "a.npz", save(np.savez_compressed, **images)),
@@ -189,4 +203,4 @@ def pictures() -> dict[str, Seed]:
 
 def seeds(folder: Path) -> dict[str, Seed]:
     """All of them by name; `folder` is used for a moment."""
-    return {**checkpoints(folder), **directories(), **arrays(folder), **pictures()}
+    return {**checkpoints(folder), **directories(), **arrays(), **pictures()}

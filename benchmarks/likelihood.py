@@ -33,7 +33,7 @@ from eval_lib.likelihood.bins import Bins
 from eval_lib.likelihood.divergence import Hutchinson
 from eval_lib.likelihood.flow import DensityField, ProbabilityFlow
 from modes.experiment import Experiment
-from modes.sample import load_score
+from modes.trained import load_score
 from samplers import LogSNR
 from samplers.adaptive.integrate import Tolerance
 from samplers.adaptive.ode import CLOCKS, InLogSNR

@@ -144,6 +144,8 @@ def rebuilt(inner: Callable[[str], Mutation]) -> Mutation:
         except Exception:  # it has been changed before
             return of_bytes(random, data)
         chosen = random.randrange(len(entries)) if entries else 0
+        if entries and random.random() < 0.05:
+            entries.append(random.choice(entries))
         file = io.BytesIO()
         method = random.choice((zipfile.ZIP_STORED,) * 9 + (zipfile.ZIP_DEFLATED,))
         with warnings.catch_warnings(), zipfile.ZipFile(file, "w", method) as archive:
@@ -151,7 +153,9 @@ def rebuilt(inner: Callable[[str], Mutation]) -> Mutation:
             for k, (name, content) in enumerate(entries):
                 wanted = k == chosen or name.endswith("data.pkl")
                 changed = inner(name)(random, content) if wanted else content
-                archive.writestr(_renamed(random, name), changed)
+                info = zipfile.ZipInfo(_renamed(random, name))  # of no date: the same each time
+                info.compress_type = method
+                archive.writestr(info, changed)
         return file.getvalue()
 
     return change

@@ -23,7 +23,7 @@ import samplers
 from benchmarks import command
 from benchmarks.ways import REFERENCE_STEPS, Figure, Way, compare, rk45
 from modes.experiment import Experiment
-from modes.sample import load_score
+from modes.trained import load_score
 from samplers import AdaptiveODE
 from samplers.adaptive.ode import CLOCKS
 from sde_lib import Conditional, Score

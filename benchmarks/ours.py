@@ -10,17 +10,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-import data_lib
 import models
 from benchmarks.timing import Timing, counted, timed
 from data_lib import Images
+from eval_lib.likelihood import evaluator
 from modes import preflight
-from modes.experiment import Experiment
+from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.generate import make_generator
-from modes.likelihood import make_evaluator
-from modes.train import stack_batches
 from runtime_lib import sharding
 from sde_lib import ModelScore
+from train_lib.feed import stack_batches
 from train_lib.step import make_step
 
 LEVELS = 256
@@ -89,17 +88,17 @@ class Ours:
         size = self.config.sampling.batch_size
         images = Images(self._pixels(size), np.zeros(size, np.int32), LEVELS)
         experiment = Experiment.of(with_likelihood(self.config, self._tolerance))
-        splits = data_lib.Splits(images, images, "random")
-        evaluator = make_evaluator(experiment, self._score, splits)
+        key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
+        built = evaluator.build(experiment.config, self._score, images, images, key, guidance)
 
         def work() -> int:
-            found = evaluator.batch(0, size, 0, size)
+            found = built.batch(0, size, 0, size)
             check(found["log_prob"], "eval.max_steps")
             return int(found["evaluations"].max())
 
         return counted(work)
 
-    def estimate(self) -> preflight.Estimate:
+    def estimate(self) -> preflight.Needs:
         """Operations of an image."""
         return preflight.estimate(self._experiment)
 

@@ -13,7 +13,7 @@ from runtime_lib import hardware
 SECONDS = 1.0
 """Of looking for each peak; where others use the machine, a longer while is steadier."""
 OPERATIONS = {"step": "update", "evaluation": "forward", "ode": "forward"}
-"""Task -> what of `preflight.Estimate` a unit of it takes for each image. (Likelihoods push a
+"""Task -> what of `preflight.Needs` a unit of it takes for each image. (Likelihoods push a
 derivative through the network, whose operations are not counted there.)"""
 
 
@@ -33,7 +33,7 @@ def rate(operations: float, images: int, seconds: float) -> float:
 
 
 def rates(
-    party: Mapping[str, Any], needs: preflight.Estimate, images: Mapping[str, int]
+    party: Mapping[str, Any], needs: preflight.Needs, images: Mapping[str, int]
 ) -> dict[str, float]:
     """Task -> operations per second, from a party's medians and the images of each task."""
     return {

@@ -9,9 +9,9 @@ of its own; the layouts take turns, `--rounds` times, and medians are given. Pro
 between rounds as between any runs (the setting `compiled`). Strong scaling: the batch is
 `--batch_size` images in any layout; weak scaling: for each device.
 
-On a CPU a device is one thread (XLA_FLAGS as `runtime_lib/start/cpu_devices.py` sets it), so that
-there is something to gain up to the number of cores, and nothing beyond it. With `--accelerators` a
-process is shown the first devices of the machine, or one each, by CUDA_VISIBLE_DEVICES.
+On a CPU a device is one thread (as `runtime_lib/start/cpu_devices.py` says it), so that there is
+something to gain up to the number of cores, and nothing beyond it. With `--accelerators` a process
+is shown the first devices of the machine, or one each, by CUDA_VISIBLE_DEVICES.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 
 from benchmarks import command
 from configs import command_line
-from runtime_lib.start.cpu_devices import COUNT, FLAGS, ONE_THREAD
+from runtime_lib.start.cpu_devices import COUNT, FLAGS, one_thread
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("strong", "weak")
@@ -69,7 +69,8 @@ def environment(layout: Layout, index: int, accelerators: bool) -> dict[str, str
     if accelerators:
         mine = range(index * layout.devices, (index + 1) * layout.devices)
         return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, mine))}
-    return {FLAGS: f"{COUNT}={layout.devices} {ONE_THREAD}", "JAX_PLATFORMS": "cpu"}
+    flags = " ".join(one_thread())
+    return {COUNT: str(layout.devices), FLAGS: flags, "JAX_PLATFORMS": "cpu"}
 
 
 def arguments(layout: Layout, index: int, port: int) -> list[str]:

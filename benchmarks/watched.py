@@ -10,6 +10,7 @@ own, forked from one that has imported everything, and killed after `HANG` secon
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -220,6 +221,12 @@ def read(reader: str, path: Path, watch: Watch) -> Outcome:
     return Outcome(verdict, told[-2000:], time.perf_counter() - start, cpu, growth, acts)
 
 
+def ended(status: int, *, hung: bool) -> Outcome:
+    """What came of a file whose reader was given up, or died."""
+    seconds = HANG if hung else 0.0
+    return Outcome("hang" if hung else "crash", f"exit {status}", seconds, seconds, 0, [])
+
+
 def _forked(reader: str, path: Path, watch: Watch) -> Outcome:
     """Read one file in a process of its own."""
     reading, writing = os.pipe()
@@ -235,9 +242,7 @@ def _forked(reader: str, path: Path, watch: Watch) -> Outcome:
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if text:
         return Outcome(*json.loads(text))
-    return Outcome(
-        "hang" if status == -signal.SIGALRM else "crash", f"exit {status}", HANG, HANG, 0, []
-    )
+    return ended(status, hung=status == -signal.SIGALRM)
 
 
 def main() -> None:
@@ -250,6 +255,7 @@ def main() -> None:
         __import__(name)
     watch = Watch(Path(sys.argv[1]))
     reading = _forked if "--fork" in sys.argv else read
+    gc.freeze()  # what was imported is not looked through, nor copied, in every process
     for line in sys.stdin:
         reader, path = json.loads(line)
         print(json.dumps(reading(reader, Path(path), watch)), flush=True)

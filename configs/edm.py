@@ -180,6 +180,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def get_config(argument: str = "") -> ConfigDict:
+    """This file's configuration, changed as the variants in `argument` say."""
     config = base()
     put(SETUPS[DEFAULT], config)
     return variants.apply(config, argument, VARIANTS)

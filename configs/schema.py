@@ -5,13 +5,13 @@ unknown keys (with the nearest known name), types and ranges. What only the libr
 such as names in its tables and combinations, is checked where the object is built.
 """
 
-import difflib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from configs.names import did_you_mean
 from untrusted import plain, shown
 
 
@@ -24,8 +24,8 @@ class Rule(NamedTuple):
 
 LARGEST = 1e30
 """Of any number: its square is beyond float32, its value is not."""
-LONGEST_TEXT, LONGEST_TUPLE, LONGEST_NAME = 4096, 64, 60
-"""Characters of a text, entries of a tuple, and characters of a name that is looked for."""
+LONGEST_TEXT, LONGEST_TUPLE = 4096, 64
+"""Characters of a text, and entries of a tuple."""
 INT32 = 2**31 - 1
 """Updates are counted, and samples numbered, in 32 bits."""
 
@@ -219,7 +219,7 @@ SETTINGS: dict[str, Setting] = {
     "sampling.eta": OfModel(-1.0, ANY, "noise of ddim and sde_dpm_solver_pp; below 0: 0 and 1"),
     "sampling.gamma": OfModel(2.0, ANY, "accelerated: weight of the newest evaluation"),
     "sampling.mu": OfModel(0.0, FRACTION, "accelerated: noise"),
-    "sampling.tau": OfModel(1.0, NOT_NEGATIVE, "sa_solver: noise"),
+    "sampling.tau": OfModel(1.0, NOT_NEGATIVE, "sa_solver, stochastic_heun: noise"),
     "sampling.tau_min": OfModel(0.05, POSITIVE, "sa_solver: least sigma / alpha with noise"),
     "sampling.tau_max": OfModel(1.0, POSITIVE, "sa_solver: largest sigma / alpha with noise"),
     "sampling.s_churn": OfModel(0.0, NOT_NEGATIVE, "edm: noise added over the whole run"),
@@ -338,6 +338,35 @@ SETTINGS: dict[str, Setting] = {
 }  # fmt: skip
 
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "sampling.predictor": (
+        "probability_flow", "order", "form", "high_order_start", "second_order",
+        "ancestral_variance", "eta", "gamma", "mu", "tau", "tau_min", "tau_max", "s_churn", "s_min",
+        "s_max", "s_noise", "restart_solver", "restart_min", "restart_max", "restart_steps",
+        "restart_times", "rtol", "atol", "max_steps", "ode_solver", "ode_clock", "step_control",
+        "num_steps",
+    ),
+    "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
+    "sampling.grid": ("shift", "rho"),
+    "sampling.guidance_kind": ("guidance", "guidance_min", "guidance_max"),
+    "eval.likelihood": (
+        "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",
+        "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
+        "bound_steps",
+    ),
+    "training.time_law": ("eps", "sigma_mean", "sigma_std"),
+}  # fmt: skip
+"""Setting -> those of its section that have an effect or none by what it chooses."""
+
+
+def chooser(name: str) -> str:
+    """The setting whose value decides whether `name` has an effect; '' where there is none."""
+    section, _, key = name.partition(".")
+    chosen = (by for by, keys in CHOICES.items() if by.startswith(f"{section}.") and key in keys)
+    by = next(chosen, {"model": "model.name", "sde": "sde.name"}.get(section, ""))
+    return "" if by == name else by
+
+
 def get_default() -> ConfigDict:
     """A config of all defaults; score_sde's CIFAR-10 values where it has them."""
     config = ConfigDict()
@@ -358,15 +387,10 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
     return flat
 
 
-def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, SETTINGS, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
 def check_name(name: str) -> None:
     """Raise ValueError, with the nearest known name, if there is no such setting."""
     if name not in SETTINGS:
-        raise ValueError(f"unknown setting {plain(name)}{_nearest(name[:LONGEST_NAME])}")
+        raise ValueError(f"unknown setting {plain(name)}{did_you_mean(name, SETTINGS)}")
 
 
 def check_value(name: str, value: Any) -> None:

@@ -13,13 +13,13 @@ A configuration is a sum of tables, the later ones winning. A table says what di
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from configs import schema, variants
+from configs.names import did_you_mean
 
 Table = Mapping[str, Any]
 
@@ -211,9 +211,8 @@ def get_config(argument: str = "") -> ConfigDict:
     """
     name, _, changes = argument.partition(",")
     if name not in CONFIGS:
-        near = difflib.get_close_matches(name, CONFIGS, n=3)
-        remedy = f"did you mean {' or '.join(near)}?" if near else f"use {', '.join(CONFIGS)}"
-        raise ValueError(f"the config's argument must be a published path, got {name!r}: {remedy}")
+        hint = did_you_mean(name, CONFIGS, most=3) or f": use {', '.join(CONFIGS)}"
+        raise ValueError(f"the config's argument must be a published path, got {name!r}{hint}")
     config = schema.get_default()
     config.update_from_flattened_dict(CONFIGS[name])
     return variants.apply(config, changes, VARIANTS)

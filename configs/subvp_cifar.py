@@ -14,6 +14,7 @@ from configs import score_sde, variants
 
 
 def get_config(argument: str = "") -> ConfigDict:
+    """This file's configuration, changed as the variants in `argument` say."""
     config = score_sde.get_config("subvp/cifar10_ddpmpp_continuous")
     # The best published corrector step for VP (paper, table 5), should one be switched on.
     config.sampling.snr = 0.01

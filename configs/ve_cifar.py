@@ -14,5 +14,6 @@ from configs import score_sde, variants
 
 
 def get_config(argument: str = "") -> ConfigDict:
+    """This file's configuration, changed as the variants in `argument` say."""
     config = score_sde.get_config("ve/cifar10_ncsnpp_continuous")
     return variants.apply(config, argument, score_sde.CIFAR10_VARIANTS)

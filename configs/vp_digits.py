@@ -12,6 +12,7 @@ from configs import digits, variants
 
 
 def get_config(argument: str = "") -> ConfigDict:
+    """This file's configuration, changed as the variants in `argument` say."""
     config = digits.base()
     config.sde.name = "vp"
     return variants.apply(config, argument, digits.VARIANTS)

@@ -9,105 +9,12 @@ batches of one, `epoch_batches` walks through one exactly once for evaluation.
                       centered=False)
 """
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-
-from data_lib import arrays, digits, folder, tfds
-from data_lib.base import Images, Log, Splits
-from data_lib.config import DataConfig, nearest
+from data_lib.base import Images, Splits
+from data_lib.config import DataConfig
 from data_lib.identity import Identity
 from data_lib.iterator import Batches, epoch_batches
+from data_lib.sources import ALIASES, SOURCES, load
 from data_lib.transforms import Scaler
 
 __all__ = ["ALIASES", "SOURCES", "Batches", "DataConfig", "Identity", "Images", "Scaler",
            "Splits", "epoch_batches", "load"]  # fmt: skip
-
-SOURCES: dict[str, Callable[[DataConfig, Log], Splits]] = {
-    "digits": digits.load,
-    "tfds": tfds.load,
-    "folder": folder.load,
-    "array": arrays.load,
-}
-
-OF_FILES = ("folder", "array")
-"""Sources of the user's own files, whose values data.range may have to state."""
-
-# Names that score_sde's configurations use for datasets of tensorflow-datasets.
-ALIASES: dict[str, str] = {
-    "CIFAR10": "cifar10",
-    "SVHN": "svhn_cropped",
-    "CELEBA": "celeb_a",
-}
-
-
-def load(data_config: Any, *, log: Log = print) -> Splits:
-    """The dataset that a `data` section asks for, decoded in memory.
-
-    `data_config` needs the attributes dataset, image_size and num_channels, and may have the
-    others of `DataConfig`. Downloads, preparation and a slow decode are told through `log`.
-    Raises ValueError, naming the key, where the section asks for what cannot be had.
-    """
-    config = _resolve(DataConfig.from_section(data_config))
-    splits = SOURCES[config.dataset](config, log)
-    for part, images in (("training", splits.train), ("held-out", splits.test)):
-        _check(images, config, f"{part} images of {splits.name}")
-    _tell_copies(splits, log)
-    _tell_missing(splits, log)
-    return splits
-
-
-def _tell_copies(splits: Splits, log: Log) -> None:
-    """Say how many held-out images are trained on, where the source knows the images by hashes."""
-    if splits.train.digests is None or splits.test.digests is None:
-        return
-    if count := int(np.isin(splits.test.digests, splits.train.digests).sum()):
-        log(f"{count:,} of {len(splits.test):,} held-out images of {splits.name} are copies of "
-            "training images")  # fmt: skip
-
-
-def _resolve(config: DataConfig) -> DataConfig:
-    if config.dataset in ALIASES:
-        config = dataclasses.replace(config, dataset="tfds", tfds_name=ALIASES[config.dataset])
-    if config.dataset not in SOURCES:
-        known = [*SOURCES, *ALIASES]
-        raise ValueError(
-            f"data.dataset must be one of {', '.join(known)}, got {config.dataset!r}"
-            f"{nearest(config.dataset, known)}: for another dataset of tensorflow-datasets set "
-            "data.dataset=tfds and data.tfds_name"
-        )
-    if config.range and config.dataset not in OF_FILES:
-        raise ValueError(
-            f"data.range is for data.dataset={' or '.join(OF_FILES)}, whose files need not say it: "
-            f"leave it at () for {config.dataset!r}"
-        )
-    return config
-
-
-def _tell_missing(splits: Splits, log: Log) -> None:
-    """Say which labels are held out only: a model cannot learn them."""
-    if splits.train.labels is None or splits.test.labels is None:
-        return
-    missing = np.setdiff1d(splits.test.labels, splits.train.labels)
-    if len(missing):
-        few = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
-        log(f"no training images of {splits.name} have the labels {few}, which held-out ones have")
-
-
-def _check(images: Images, config: DataConfig, what: str) -> None:
-    height, width, channels = images.pixels.shape[1:]
-    if (height, width) != (config.image_size, config.image_size):
-        raise ValueError(
-            f"data.image_size must be the size of the {what}, which are {height}x{width}, "
-            f"got {config.image_size}"
-        )
-    if channels != config.num_channels:
-        raise ValueError(
-            f"data.num_channels must be {channels} as in the {what}, got {config.num_channels}"
-        )
-    if config.uniform_dequantization and images.levels is None:
-        raise ValueError(
-            f"data.uniform_dequantization must be False: the {what} are continuous already"
-        )

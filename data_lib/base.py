@@ -1,6 +1,7 @@
 """What every source returns, and the held-out part of a dataset that has none of its own."""
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +57,17 @@ class Splits:
     train: Images
     test: Images
     name: str
+
+
+def fingerprint(images: Images) -> str:
+    """SHA-256 of the pixels, their shape and type, the levels and the labels."""
+    pixels, labels = images.pixels, images.labels
+    kind = pixels.shape, pixels.dtype.str, images.levels, labels is not None
+    digest = hashlib.sha256(repr(kind).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    if labels is not None:
+        digest.update(np.ascontiguousarray(labels, np.int32).data)
+    return digest.hexdigest()
 
 
 def patient(log: Log, seconds: float = 10.0) -> Log:

@@ -1,8 +1,6 @@
 """The `data` section of a config, read once and checked."""
 
 import dataclasses
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,10 +111,3 @@ def _check_range(config: DataConfig) -> None:
         raise ValueError(f"data.crop must be zero or positive, got {config.crop}")
     if config.filter not in FILTERS:
         raise ValueError(f"data.filter must be {' or '.join(FILTERS)}, got {config.filter!r}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """' (nearest: x)' for the known name most like `name` in any case, else nothing."""
-    by_lower = {other.lower(): other for other in known}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" (nearest: {by_lower[matches[0]]})" if matches else ""

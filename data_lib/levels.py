@@ -25,7 +25,8 @@ class Stated:
 
     range: black and white; None: the type has to say.
     setting: the setting that says it, for messages.
-    clip: whether floats beyond a range that is stated are let pass, for the caller to clip.
+    clip: whether floats beyond a range that is stated, and those that are not finite, are let pass,
+      for the caller to clip and to count.
     doubt: whether to ask where the values may be of another range than their type says.
     """
 
@@ -92,7 +93,8 @@ def _unknown(values: np.ndarray, what: str, stated: Stated) -> str:
 
 def _continuous(values: np.ndarray, what: str, stated: Stated) -> np.ndarray:
     black, white = stated.range or (0.0, 1.0)
-    least, most = float(values.min()), float(values.max())
+    known = values[np.isfinite(values)] if stated.clip else values
+    least, most = (float(known.min()), float(known.max())) if known.size else (np.nan, np.nan)
     inside = black <= least and most <= white  # also false for NaN
     if not inside and not (stated.clip and stated.range):
         raise ValueError(_outside(what, least, most, stated))

@@ -72,7 +72,7 @@ def fit(
     picture smaller than the crop, and for values that are outside of their range or need one.
     """
     depth = Depth.of(image)
-    image = _to_bytes(ImageOps.exif_transpose(image), depth, range)
+    image = _to_bytes(_upright(image), depth, range)
     image = _to_mode(image, _MODES[channels])
     image = _central_square(image, crop or min(image.size))
     if image.size != (size, size):
@@ -86,6 +86,14 @@ def from_array(pixels: UInt8[np.ndarray, "h w c"]) -> Image.Image:
 
 
 # Values to bytes ----------------------------------------------------------------------------------
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF data say it is to be turned; ValueError where they are damaged."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # damaged data may raise anything
+        raise ValueError(f"its EXIF data are damaged ({type(error).__name__})") from error
 
 
 def _to_bytes(image: Image.Image, depth: Depth, range: Range | None) -> Image.Image:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from configs.names import did_you_mean
 from data_lib.base import Images, Log, Splits, hold_out, patient
 from data_lib.cache import cached
-from data_lib.config import DataConfig, nearest
+from data_lib.config import DataConfig
 from data_lib.download import lock
 from data_lib.members import HELD_OUT
 from data_lib.pictures import fit, from_array
@@ -91,7 +92,7 @@ def _builder(config: DataConfig) -> Any:
         known = tfds.list_builders(with_community_datasets=False)
         raise ValueError(
             "data.tfds_name must be a dataset of tensorflow-datasets, got "
-            f"{config.tfds_name!r}{nearest(config.tfds_name, known)}"
+            f"{config.tfds_name!r}{did_you_mean(config.tfds_name, known)}"
         ) from error
     except (ValueError, OSError) as error:
         raise ValueError(

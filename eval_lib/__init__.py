@@ -1,1 +1,1 @@
-"""What is made with a trained score: samples and pictures (likelihood and metrics later)."""
+"""Measures of a trained score: likelihood, features, metrics; and pictures of them."""

@@ -30,16 +30,20 @@ def _png(figure: Any) -> bytes:
 
 
 def quality_png(
-    curves: Mapping[str, tuple[list[float], list[float]]], floor: float, label: str
+    curves: Mapping[str, tuple[list[float], list[float]]], floor: float | None, label: str
 ) -> bytes:
-    """Distance against evaluations, one line per name -> (NFE, distance); `floor`: real images'."""
+    """Distance against evaluations, one line per name -> (NFE, distance).
+
+    floor: real images', if there is one.
+    """
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
     colours = plt.get_cmap("tab20")
     for k, (name, (nfe, distance)) in enumerate(curves.items()):
         style = {"marker": "os^Dv"[k % 5], "markersize": 5, "color": colours(k % 20)}
         axes.plot(nfe, distance, label=name, **style)
-    axes.axhline(floor, color="black", linestyle=":", linewidth=1, label="held-out images")
+    if floor is not None:
+        axes.axhline(floor, color="black", linestyle=":", linewidth=1, label="held-out images")
     axes.set(xlabel="score evaluations per image", ylabel=label, xscale="log", yscale="log")
     ticks = sorted({round(n) for nfe, _ in curves.values() for n in nfe})
     axes.set_xticks(ticks, [str(n) for n in ticks])
@@ -59,7 +63,7 @@ def curves_png(
         axes.plot(places, values, label=name, marker="o", markersize=3)
     axes.set(xlabel=across, ylabel=up)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper right")
     return _png(figure)
 
 
@@ -102,7 +106,7 @@ def likelihood_png(
     axes[0].axvline(values.mean(), color="black", linestyle=":", label=f"mean {values.mean():.3f}")
     words = {"bits_per_dim": "bits per dimension", "nats": "log-probability, nats"}[units]
     axes[0].set(xlabel=words, ylabel="images")
-    axes[0].legend()
+    axes[0].legend(loc="upper right")
     for one, images, title in zip(
         axes[1:], (most, least), ("most likely", "least likely"), strict=True
     ):

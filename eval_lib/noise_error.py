@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from runtime_lib import batches, sharding
 from sde_lib import ModelScore
+from sde_lib.base import Number
 
 LEVELS, MOST = 20, 1000
 """Noise levels, even in the log-SNR, and images of each split, at most."""
@@ -28,7 +29,7 @@ def _errors(
     return jax.lax.map(lambda pair: at(*pair), (times, jnp.arange(len(times))))
 
 
-def levels(score: ModelScore, eps: float) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
+def levels(score: ModelScore, eps: Number) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
     """(times from eps to T, their log-SNR), even in the log-SNR."""
     sde = score.sde
     ends = sde.log_snr(jnp.asarray([eps, sde.T], float))

@@ -5,86 +5,19 @@ returns its raw output, shaped like x; `models.layers.conditions` says what a co
 Neither the label's meaning nor the output's is its business: both belong to the parametrization
 in `sde_lib`.
 
-A new network is a file with a `build(config)` and a row in `NETWORKS`.
+A new network is a file with a `build(config)` and a row in `models.build.NETWORKS`.
 """
 
-from __future__ import annotations
+from models.build import (
+    AUGMENTED,
+    CLASSIFIERS,
+    NETWORKS,
+    build,
+    build_classifier,
+    check,
+    count,
+    init,
+)
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-from flax import linen as nn
-from jaxtyping import Array
-from ml_collections import ConfigDict
-
-from models import adm, ddpm, ddpm_ho, ncsn, ncsnpp, ncsnv2, songunet, wideresnet
-from models.checks import choice
-from models.layers.cpu.keys import hashed
-
-NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
-    "ncsnpp": ncsnpp.build,
-    "ddpm": ddpm.build,
-    "ncsnv2_64": ncsnv2.build,
-    "ncsnv2_128": ncsnv2.build,
-    "ncsnv2_256": ncsnv2.build,
-    "ncsn": ncsn.build,
-    "songunet": songunet.build,
-    "adm": adm.build,
-    "ddpm_ho": ddpm_ho.build,
-}
-AUGMENTED = ("songunet", "adm")
-"""Networks that can be told how an image was augmented."""
-CLASSIFIERS: dict[str, Callable[[ConfigDict], nn.Module]] = {"wideresnet": wideresnet.build}
-"""Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
-
-
-def build(config: ConfigDict) -> nn.Module:
-    """The network that `config.model` and `config.data` describe; nothing is computed yet.
-
-    Raises:
-      ValueError: what `check` raises.
-    """
-    network = choice(config.model, "model.name", NETWORKS)(config)
-    if config.model.get("augment_dim", 0) and config.model.name.lower() not in AUGMENTED:
-        raise ValueError(
-            f"model.augment_dim must be 0 with model.name={config.model.name!r}: only "
-            f"{', '.join(AUGMENTED)} take augmentation labels"
-        )
-    return network
-
-
-def build_classifier(config: ConfigDict) -> nn.Module:
-    """The noise-conditional classifier that `config.model` and `config.data` describe.
-
-    Raises:
-      ValueError: a key of `model` or `data` is missing, unknown or does not fit the others.
-    """
-    return choice(config.model, "model.name", CLASSIFIERS)(config)
-
-
-def check(config: ConfigDict) -> None:
-    """Refuses a config from which no network can be built, before anything is compiled.
-
-    Raises:
-      ValueError: a key of `model` or `data` is missing, of the wrong type, unknown (the known
-        values are listed), or does not fit the others: an image size that cannot be halved
-        often enough, attention at a resolution that does not occur, channels that group
-        normalization cannot split.
-    """
-    build(config)
-
-
-def init(network: nn.Module, key: Array, config: ConfigDict) -> Mapping[str, Any]:
-    """Fresh float32 parameters, drawn from `key`; the network itself is only traced, not run."""
-    size, channels = config.data.image_size, config.data.num_channels
-    x = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
-    label = jax.ShapeDtypeStruct((1,), jnp.float32)
-    return network.lazy_init(hashed(key), x, label)["params"]
-
-
-def count(params: Any) -> int:
-    """How many numbers a tree of arrays, or of their shapes, holds."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+__all__ = ["AUGMENTED", "CLASSIFIERS", "NETWORKS", "build", "build_classifier", "check", "count",
+           "init"]  # fmt: skip

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from types import UnionType
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
+
+from configs.names import did_you_mean
 
 T = TypeVar("T")
 
@@ -27,14 +28,8 @@ def choice(section: ConfigDict, key: str, table: Mapping[str, T]) -> T:
     entries = {known.lower(): entry for known, entry in table.items()}
     if not isinstance(name, str) or name.lower() not in entries:
         known = ", ".join(table)
-        raise ValueError(f"{key} must be one of {known}, got {name!r}{nearest(name, table)}")
+        raise ValueError(f"{key} must be one of {known}, got {name!r}{did_you_mean(name, table)}")
     return entries[name.lower()]
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """': did you mean ...?', or nothing where no known name is near."""
-    close = difflib.get_close_matches(str(name).lower(), list(known), n=1)
-    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def number(section: ConfigDict, key: str, rule: str, accept: Callable[[float], bool]) -> float:

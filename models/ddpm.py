@@ -26,7 +26,7 @@ def build(config: ConfigDict) -> UNet:
       ValueError: a key is missing or does not fit the others.
     """
     common = settings.read(config)
-    common.check_norms(thirty_two_groups)
+    common.check_norms(thirty_two_groups, stem=common.nf)
     style = Style(
         activation=common.activation,
         groups=thirty_two_groups,
@@ -42,7 +42,7 @@ def build(config: ConfigDict) -> UNet:
     embedding = Positional(integer(config.model, "model.nf", least=4))
     return UNet(
         style=style,
-        stem=common.widths[0],
+        stem=common.nf,
         widths=common.widths,
         blocks=common.blocks,
         attention=common.attention,

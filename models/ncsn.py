@@ -34,5 +34,5 @@ def build(config: ConfigDict) -> RefineNet:
             f"and model.conditioning={config.model.conditioning!r} tells it something else: set "
             "sde.name='ve' and training.continuous=False, or model.conditioning='descending_level'"
         )
-    plan, norm = refinenet.SMALL, LevelInstanceNormPlus
-    return refinenet.build(config, plan, LEVEL_NORMS, norm, mean_pool, levels)
+    blocks, norm = refinenet.SMALL, LevelInstanceNormPlus
+    return refinenet.build(config, blocks, LEVEL_NORMS, norm, mean_pool, levels)

@@ -76,11 +76,12 @@ def build(config: ConfigDict) -> UNet:
     )
     input_step = choice(model, "model.progressive_input", INPUTS)
     combine = choice(model, "model.progressive_combine", COMBINE)
-    common.check_norms(quarter_groups, input_step is InputSkip and combine is concatenate)
+    doubled = input_step is InputSkip and combine is concatenate
+    common.check_norms(quarter_groups, doubled, stem=common.nf)
     embedding = choice(model, "model.embedding_type", EMBEDDINGS)(model)
     return UNet(
         style=style,
-        stem=common.widths[0],
+        stem=common.nf,
         widths=common.widths,
         blocks=common.blocks,
         attention=common.attention,

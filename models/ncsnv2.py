@@ -13,18 +13,18 @@ from models import refinenet
 from models.checks import choice
 from models.layers.instance_norm import NORMS, NoNorm
 from models.layers.windows import max_pool
-from models.refinenet import Plan, RefineNet, Stage
+from models.refinenet import Blocks, RefineNet, Stage
 
 MIDDLE = (4, 2, 2, 1, 1)
 LARGE = (4, 2, 2, 2, 1, 1)
 WIDENED = (Stage(4, dilation=2), Stage(4, dilation=4))
 HALVED = Stage(2, halve=True)
-PLANS = {
+SIZES = {
     "ncsnv2_64": refinenet.SMALL,
-    "ncsnv2_128": Plan(
+    "ncsnv2_128": Blocks(
         (Stage(1), HALVED, HALVED, *WIDENED), {"score_sde": MIDDLE, "original": MIDDLE}
     ),
-    "ncsnv2_256": Plan(
+    "ncsnv2_256": Blocks(
         (Stage(1), HALVED, HALVED, HALVED, *WIDENED), {"score_sde": LARGE, "original": LARGE}
     ),
 }
@@ -36,5 +36,5 @@ def build(config: ConfigDict) -> RefineNet:
     Raises:
       ValueError: a key is missing, unknown or does not fit the others.
     """
-    plan = choice(config.model, "model.name", PLANS)
-    return refinenet.build(config, plan, NORMS, NoNorm, max_pool, levels=0)
+    blocks = choice(config.model, "model.name", SIZES)
+    return refinenet.build(config, blocks, NORMS, NoNorm, max_pool, levels=0)

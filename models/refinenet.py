@@ -50,14 +50,14 @@ class Stage(NamedTuple):
     dilation: int = 1
 
 
-class Plan(NamedTuple):
-    """The stages, finest first, and by release the refinements' multiples of nf, coarsest first."""
+class Blocks(NamedTuple):
+    """Stages, finest first, and by release the refinements' multiples of nf, coarsest first."""
 
     stages: tuple[Stage, ...]
     refinements: Mapping[str, tuple[int, ...]]
 
 
-SMALL = Plan(
+SMALL = Blocks(
     (Stage(1), Stage(2, halve=True), Stage(2, dilation=2), Stage(2, dilation=4)),
     {"score_sde": (2, 2, 2, 1), "original": (2, 2, 1, 1)},
 )
@@ -141,13 +141,13 @@ class RefineNet(nn.Module):
 
 def build(
     config: ConfigDict,
-    plan: Plan,
+    blocks: Blocks,
     norms: Mapping[str, Callable[..., nn.Module]],
     refine_norm: Callable[..., nn.Module],
     pool: Callable[[Array], Array],
     levels: int,
 ) -> RefineNet:
-    """The network of `plan` that `config.model` and `config.data` describe.
+    """The network of `blocks` that `config.model` and `config.data` describe.
 
     Raises:
       ValueError: a key is missing, unknown or does not fit the others.
@@ -171,20 +171,20 @@ def build(
         dtype=settings.dtype(model),
         remat=settings.remat(model),
     )
-    _check_size(config, plan)
+    _check_size(config, blocks)
     return RefineNet(
         style=style,
         nf=integer(model, "model.nf", least=2),
-        stages=plan.stages,
-        refinements=plan.refinements[name],
+        stages=blocks.stages,
+        refinements=blocks.refinements[name],
         channels=integer(data, "data.num_channels", least=1),
         centered=flag(data, "data.centered"),
     )
 
 
-def _check_size(config: ConfigDict, plan: Plan) -> None:
+def _check_size(config: ConfigDict, blocks: Blocks) -> None:
     size = integer(config.data, "data.image_size", least=1)
-    halvings = sum(stage.halve for stage in plan.stages)
+    halvings = sum(stage.halve for stage in blocks.stages)
     if size % 2**halvings:
         raise ValueError(
             f"data.image_size must be a multiple of {2**halvings}, since "

@@ -23,23 +23,24 @@ from runtime_lib.results import read_json, same, set_aside
 from sde_lib import choose
 
 REPORT = "report.json"
+DRAWN = ("num_samples", "repeats")
+"""What samples that are given in a file do not depend on."""
 
 
 def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
     """All that the numbers depend on."""
-    config = work.experiment.config
+    config, listed = work.experiment.config, work.experiment.config.eval.to_dict()
     of_model = [metric for name, metric in OF_THE_MODEL.items() if name in work.metrics]
     return {
         "extractor": work.extractor.identity,
         "reference": work.reference.info,
         "metrics": list(work.metrics),
         "not_computed": dict(skipped),
-        "num_samples": config.eval.num_samples,
-        "repeats": config.eval.repeats,
+        **{name: config.eval[name] for name in DRAWN if not config.eval.samples},
         "quantize": config.eval.quantize,
         "levels": work.levels,
         "eps": config.eval.eps,
-        "likelihood": {k: config.eval[k] for metric in of_model for k in metric.settings},
+        "likelihood": {k: listed[k] for metric in of_model for k in metric.settings},
         "config": _training(config),
         "of": [cell.identity for cell in cells],
     }

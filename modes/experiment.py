@@ -16,7 +16,7 @@ from configs import schema
 from models.score import template
 from modes import sizes
 from runtime_lib import sharding
-from sde_lib import SDE, Conditional, Guidance, ModelScore, Score
+from sde_lib import SDE, Guidance, ModelScore, Score
 from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
 from train_lib.guard import Guard
@@ -77,13 +77,8 @@ class Experiment:
 
     @property
     def guidance_settings(self) -> dict[str, Any] | None:
-        """Settings that the guidance reads, for results that depend on it; None without one.
-
-        They are those of the `sampling` section that begin with `guid`.
-        """
-        if self.guidance is Conditional:
-            return None
-        return {k: v for k, v in self.config.sampling.items() if k.startswith("guid")}
+        """Settings that the guidance reads, for results that depend on it; None without one."""
+        return sde_lib.guidance_settings(self.config)
 
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example: what a sampler's grid is planned for."""

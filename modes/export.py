@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from configs import schema
-from models.pretrained.diffusers import directory as diffusers
-from models.pretrained.files import safetensors_file
+from models.pretrained import own_format
+from models.pretrained.diffusers import directory
 from modes.experiment import Experiment
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
@@ -19,7 +19,7 @@ from runtime_lib.files import plain_reason
 from untrusted import ours
 
 
-class Trained(NamedTuple):
+class Parameters(NamedTuple):
     """Parameters of one step, on the host."""
 
     step: int
@@ -27,20 +27,20 @@ class Trained(NamedTuple):
     ema: Mapping[str, Any]
 
 
-def _safetensors(config: Any, trained: Trained, target: Path) -> list[str]:
+def _safetensors(config: Any, trained: Parameters, target: Path) -> list[str]:
     """Raw and averaged parameters and the settings that travel with them, in one file."""
     flat = schema.of_model(schema.flatten(config))
     target.parent.mkdir(parents=True, exist_ok=True)
-    safetensors_file.save(target, flat, trained.step, raw=trained.raw, ema=trained.ema)
+    own_format.save(target, flat, trained.step, raw=trained.raw, ema=trained.ema)
     return []
 
 
-def _diffusers(config: Any, trained: Trained, target: Path) -> list[str]:
+def _diffusers(config: Any, trained: Parameters, target: Path) -> list[str]:
     """A pipeline, with the averaged parameters or the raw ones as `sampling.ema` says."""
-    return diffusers.export(config, trained.ema if config.sampling.ema else trained.raw, target)
+    return directory.export(config, trained.ema if config.sampling.ema else trained.raw, target)
 
 
-LAYOUTS: dict[str, Callable[[Any, Trained, Path], list[str]]] = {
+LAYOUTS: dict[str, Callable[[Any, Parameters, Path], list[str]]] = {
     "safetensors": _safetensors,
     "diffusers": _diffusers,
 }
@@ -87,7 +87,7 @@ def _taken(target: Path) -> workdir.WorkdirError:
     )
 
 
-def load(experiment: Experiment, folder: Path, log: Callable[[str], None]) -> Trained:
+def load(experiment: Experiment, folder: Path, log: Callable[[str], None]) -> Parameters:
     """The raw parameters and their first average; raises as `export`."""
     workdir.check_model(folder, experiment.config)
     state = experiment.abstract_state()
@@ -96,4 +96,4 @@ def load(experiment: Experiment, folder: Path, log: Callable[[str], None]) -> Tr
             {"params": state.params, "ema": state.ema}, step=experiment.config.sampling.step or None
         )
     raw, ema = restored.state["params"], restored.state["ema"][0]
-    return Trained(restored.step, *(jax.tree.map(np.asarray, tree) for tree in (raw, ema)))
+    return Parameters(restored.step, *(jax.tree.map(np.asarray, tree) for tree in (raw, ema)))

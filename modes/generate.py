@@ -12,17 +12,25 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from tqdm import tqdm
 
 import samplers
 from data_lib import Scaler
 from data_lib.arrays import RANGE
-from data_lib.base import patient
 from eval_lib import pictures
 from modes.experiment import SAMPLE_STREAM, Experiment
 from runtime_lib import sharding
 from runtime_lib.files import Content
-from runtime_lib.results import Parts, Shapes, npz, publish, read_json, same, set_aside
+from runtime_lib.results import (
+    Arrays,
+    Part,
+    Parts,
+    Shapes,
+    npz,
+    publish,
+    read_json,
+    same,
+    set_aside,
+)
 from sde_lib import Conditional, Guidance, Score
 
 LABEL_STREAM = 2**32 - 1
@@ -126,54 +134,29 @@ def make_generator(experiment: Experiment, score: Score) -> Generator:
     )
 
 
-@dataclass(frozen=True)
-class Part:
-    """One batch of samples, and the seconds it took to draw; None if it was read back."""
-
-    arrays: dict[str, np.ndarray]
-    seconds: float | None
-
-
-def _part(generator: Generator, first: int, batch: int, parts: Parts) -> Part:
-    """Read back if an earlier run finished it, else drawn and kept."""
-    name = _name(first)
-    found = parts.get(name, _shapes(generator, batch))
-    if found is not None:
-        return Part(found, None)
-    start = time.perf_counter()
-    drawn = generator.draw(first, batch)
-    seconds = time.perf_counter() - start
-    parts.put(name, drawn)
-    return Part(drawn, seconds)
-
-
 def _shapes(generator: Generator, batch: int) -> Shapes:
     labels = {"labels": (batch,)} if generator.classes else {}
     frames = {"frames": (None, batch, *generator.shape)} if generator.frames else {}
     return {"samples": (batch, *generator.shape), "evaluations": (batch,), **labels, **frames}
 
 
-def _name(first: int) -> str:
-    return f"{first:08d}"
-
-
-def _merge(parts: list[Part], total: int) -> dict[str, np.ndarray]:
+def _merge(parts: list[Arrays], total: int) -> dict[str, np.ndarray]:
     """Samples 0 .. total - 1: the last batch is drawn whole, for the compiled program, and cut."""
 
     def join(name: str) -> np.ndarray:
         axis = 1 if name == "frames" else 0
-        joined = np.concatenate([part.arrays[name] for part in parts], axis)
+        joined = np.concatenate([part[name] for part in parts], axis)
         return joined.take(np.arange(total), axis)
 
-    return {name: join(name) for name in parts[0].arrays}
+    return {name: join(name) for name in parts[0]}
 
 
-def _speed(parts: list[Part], batch: int) -> dict[str, Any]:
+def _speed(seconds: list[float], batch: int) -> dict[str, Any]:
     """Images per second, without the first batch that was drawn: it compiles.
 
-    Without a second one its time is all there is to report; None if none was drawn.
+    seconds: the times of the batches that were drawn, and not read back. Without a second one
+    the first one's time is all there is to report; None if none was drawn.
     """
-    seconds = [part.seconds for part in parts if part.seconds is not None]
     steady = seconds[1:] or seconds
     return {
         "images_per_second": round(batch * len(steady) / sum(steady), 3) if steady else None,
@@ -207,17 +190,16 @@ def generate(
     """
     set_aside(folder, _why_kept(folder, identity, total), log)
     kept = Parts(folder, {**identity, "batch_size": batch_size}, log)
-    starts = range(0, total, batch_size)
-    if done := kept.done([_name(first) for first in starts]):
-        log(f"{done} of {len(starts)} batches were drawn before: going on from there")
-    bar = tqdm(starts, unit="batch", desc="sampling", disable=None)
-    tell = patient(log)
-    parts = []
-    for first in bar:
-        parts.append(_part(generator, first, batch_size, kept))
-        if bar.disable:
-            tell(f"{min(first + batch_size, total)} of {total} images")
-    arrays = _merge(parts, total)
+    shapes, seconds = _shapes(generator, batch_size), []
+
+    def draw(first: int) -> Arrays:
+        start = time.perf_counter()
+        drawn = generator.draw(first, batch_size)
+        seconds.append(time.perf_counter() - start)
+        return drawn
+
+    wanted = [Part(f"{k:08d}", shapes, partial(draw, k)) for k in range(0, total, batch_size)]
+    arrays = _merge(list(kept.each(wanted, "sampling", log)), total)
     finite = np.isfinite(arrays["samples"].reshape(total, -1)).all(axis=1)
     if lost := total - int(finite.sum()):
         log(f"{lost} of {total} samples are not finite: an adaptive solver gives up after "
@@ -226,7 +208,7 @@ def generate(
         **identity,
         "num_samples": total,
         **_evaluations(arrays.pop("evaluations")),
-        **_speed(parts, batch_size),
+        **_speed(seconds, batch_size),
     }
     publish(folder, _files(arrays), REPORT, report, log)
     kept.remove()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-from tqdm import tqdm
+from jaxtyping import Float
 
 import samplers
-from data_lib import Images, Scaler
+from data_lib import Images
 from data_lib.base import Log
 from data_lib.transforms import to_unit
 from eval_lib import pictures
-from eval_lib.images import chosen, identity
-from eval_lib.likelihood.estimators import build_flow, smallest_time
-from eval_lib.likelihood.flow import Encoded, ProbabilityFlow, slerp
+from eval_lib.likelihood.coder import Coder, build
+from eval_lib.likelihood.estimators import build_flow
+from eval_lib.likelihood.flow import slerp
 from modes import sizes
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
-from modes.sample import load_score
-from runtime_lib import batches, data_record, sharding, workdir
+from modes.images import chosen, identity
+from modes.trained import load_score
+from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
 from runtime_lib.results import Arrays, npz, publish, read_json, same, set_aside
-from sde_lib import Score
-from sde_lib.base import Number
 
 SHOWN = 16
 """Images, or rows of interpolations, in a picture."""
@@ -38,67 +35,6 @@ SETTINGS = ("split", "images", "num_images", "eps", "ode_solver", "ode_clock", "
             "rtol", "atol", "max_steps", "temperature", "interpolations")  # fmt: skip
 """Of the `eval` section: what codes depend on."""
 PRIOR = "prior"
-
-
-@jax.jit
-def encode_batch(flow: ProbabilityFlow, score: Score, x: Array, eps: Number) -> Encoded:
-    """`flow.encode` in one compiled program; evaluations of the network."""
-    return _of_network(score, flow.encode(score, x, eps))
-
-
-@jax.jit
-def decode_batch(flow: ProbabilityFlow, score: Score, z: Array, eps: Number) -> Encoded:
-    """`flow.decode` in one compiled program; evaluations of the network."""
-    return _of_network(score, flow.decode(score, z, eps))
-
-
-def _of_network(score: Score, found: Encoded) -> Encoded:
-    return replace(found, evaluations=found.evaluations * score.evaluations)
-
-
-class Coder:
-    """Codes of images and images of codes, in batches over all devices; arrays of the host.
-
-    Images are in [0, 1]; codes have the prior's standard deviation. The flow is that of the score
-    as the config guides it.
-    """
-
-    def __init__(self, experiment: Experiment, score: Score) -> None:
-        config = experiment.config
-        self._mesh = sharding.mesh_of(score)
-        self._score = sharding.on_mesh(score, self._mesh)
-        self._guidance = experiment.guidance
-        self._flow, self._scaler = build_flow(config), Scaler(config.data.centered)
-        self._eps, self._size = smallest_time(config, score.sde), config.eval.batch_size
-
-    def _batches(
-        self, run: Any, values: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        total, devices = len(values), self._mesh.size
-        size = batches.even(total, self._size)
-        put = lambda x: sharding.distribute(x, self._mesh)
-        outputs, evaluations = [], []
-        for first in tqdm(range(0, total, size), unit="batch", desc="codes", disable=None):
-            numbers, count = batches.numbers(first, size, total, devices), min(size, total - first)
-            own = None if labels is None else put(labels[numbers])
-            score = self._guidance(self._score, own)
-            done = run(self._flow, score, put(values[numbers]), self._eps)
-            outputs.append(sharding.collect(done.z)[:count])
-            evaluations.append(sharding.collect(done.evaluations)[:count])
-        return np.concatenate(outputs), np.concatenate(evaluations)
-
-    def encode(
-        self, images: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
-    ) -> tuple[Float[np.ndarray, "n h w c"], np.ndarray]:
-        """(codes, evaluations [n])."""
-        return self._batches(encode_batch, self._scaler(images), labels)
-
-    def decode(
-        self, codes: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
-    ) -> tuple[Float[np.ndarray, "n h w c"], np.ndarray]:
-        """(images, not clipped, evaluations [n])."""
-        x, evaluations = self._batches(decode_batch, codes.astype(np.float32), labels)
-        return self._scaler.inverse(x), evaluations
 
 
 def _labels(images: Images, experiment: Experiment) -> np.ndarray | None:
@@ -137,7 +73,8 @@ class _Results:
 
 def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[str, Any]:
     config = experiment.config
-    settings = {key: config.eval[key] for key in SETTINGS}
+    listed = config.eval.to_dict()
+    settings = {key: listed[key] for key in SETTINGS}
     return {**data, "step": step, "seed": config.seed, "ema": config.sampling.ema,
             "guidance": experiment.guidance_settings, "eval": settings}  # fmt: skip
 
@@ -154,7 +91,7 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     workdir.check_model(folder, config)
     images, name = chosen(config, data_record.load(config, folder, log), log)
     score, step = load_score(experiment, folder, log)
-    coder, labels = Coder(experiment, score), _labels(images, experiment)
+    coder, labels = build(config, score, experiment.guidance), _labels(images, experiment)
     x = to_unit(images.pixels, images.levels)
     log(f"encoding {len(images)} images of {name} at step {step}")
     own = _identity(experiment, step, identity(images, name))
@@ -200,7 +137,7 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
         sizes.check("eval.num_images", 2 * pairs, config)
     ends = _prior_ends if of_prior else partial(_image_ends, folder)
     score, step = load_score(experiment, folder, log)
-    coder = Coder(experiment, score)
+    coder = build(config, score, experiment.guidance)
     codes, labels, data = ends(experiment, coder, pairs, log)
     pairs, n = len(codes) // 2, config.eval.interpolations
     sizes.check("eval.interpolations", pairs * n, config)

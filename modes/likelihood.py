@@ -2,182 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
-from tqdm import tqdm
 
-import data_lib
 from data_lib import Images
-from data_lib.base import patient
 from data_lib.transforms import to_unit
 from eval_lib import figures
-from eval_lib.images import chosen, identity, moments
-from eval_lib.likelihood import estimators
-from eval_lib.likelihood.estimators import Estimate, Estimator
+from eval_lib.likelihood import evaluator
+from eval_lib.likelihood.data_law import DataLaw, data_law
 from eval_lib.likelihood.summary import headline, markdown, scales, summary
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
-from modes.sample import load_score
-from runtime_lib import batches, data_record, sharding, workdir
+from modes.images import chosen, identity
+from modes.trained import load_score
+from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
-from runtime_lib.results import (
-    Arrays,
-    Identity,
-    Parts,
-    marked,
-    npz,
-    publish,
-    read_json,
-    same,
-    set_aside,
-)
-from sde_lib import Guidance, Score
+from runtime_lib.results import Arrays, Parts, marked, npz, publish, read_json, same, set_aside
 
 REPORT = "likelihood.json"
-SETTINGS = ("split", "images", "num_images", "likelihood", "units", "bins", "dequantization",
-            "repeats", "importance_samples", "trace", "probe", "num_probes", "eps", "ode_solver",
-            "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
-            "bound_steps")  # fmt: skip
-"""Of the `eval` section: what likelihoods depend on."""
 EXTREMES = 36
 """Images shown of each end."""
-
-
-@jax.jit
-def estimate(estimator: Estimator, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
-    """`estimator` of a batch in one compiled program; numbers in it recompile nothing.
-
-    The evaluations that come back are of the network.
-    """
-    found = estimator(score, data, keys)
-    return replace(found, evaluations=found.evaluations * score.evaluations)
-
-
-@dataclass(frozen=True)
-class Evaluator:
-    """Log-probabilities by number: those of image k depend on its number, the key and the score.
-
-    They are those of the model that `guidance` makes of the score, given the images' labels if it
-    is `labelled`. The batch, the devices and how often a run was cut short change round-off only.
-    """
-
-    score: Score
-    estimator: Estimator
-    images: Images
-    key: PRNGKeyArray
-    guidance: Guidance
-    labelled: bool
-
-    def batch(self, first: int, count: int, repeat: int, size: int) -> Arrays:
-        """Of images first .. first + count - 1, as {log_prob [n, p], evaluations [n], terms [n]}.
-
-        `size` >= count is the compiled program's; it is rounded up to the devices.
-        """
-        mesh = sharding.mesh_of(self.score)
-        numbers = batches.numbers(first, size, len(self.images), mesh.size)
-        part = self.images.take(numbers)
-        put = lambda x: sharding.distribute(x, mesh)
-        data = put(part.pixels.astype(np.int32) if part.levels else part.pixels)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(
-            jax.random.fold_in(self.key, repeat), put(jnp.asarray(numbers))
-        )
-        labels = put(jnp.asarray(part.labels)) if self.labelled else None
-        score = self.guidance(sharding.on_mesh(self.score, mesh), labels)
-        found = estimate(self.estimator, score, data, keys)
-        arrays = {"log_prob": found.log_prob, "evaluations": found.evaluations, **found.terms}
-        return {name: sharding.collect(value)[:count] for name, value in arrays.items()}
-
-
-def _jobs(total: int, batch: int, repeats: int) -> Iterator[tuple[str, int, int, int]]:
-    """(name, first image, count, repeat) of every part."""
-    for repeat in range(repeats):
-        for first in range(0, total, batch):
-            yield f"{repeat:03d}_{first:08d}", first, min(batch, total - first), repeat
-
-
-def evaluate(
-    evaluator: Evaluator,
-    repeats: int,
-    batch: int,
-    parts: Parts,
-    log: Callable[[str], None] = print,
-) -> Arrays:
-    """All images `repeats` times: log_prob [r, n, p], evaluations and terms [r, n].
-
-    Every image is there once per repeat. Finished batches are kept in `parts`.
-    """
-    total = len(evaluator.images)
-    batch = batches.even(total, batch)
-    jobs = list(_jobs(total, batch, repeats))
-    if done := parts.done([name for name, *_ in jobs]):
-        log(f"{done} of {len(jobs)} batches were evaluated before: going on from there")
-    found: list[list[Arrays]] = [[] for _ in range(repeats)]
-    tell = patient(log)
-    bar = tqdm(jobs, unit="batch", desc="likelihood", disable=None)
-    for name, first, count, repeat in bar:
-        arrays = parts.get(name, {"log_prob": (count, None), "evaluations": (count,)})
-        if arrays is None:
-            arrays = evaluator.batch(first, count, repeat, batch)
-            parts.put(name, arrays)
-        found[repeat].append(arrays)
-        if bar.disable:
-            tell(f"{first + count} of {total} images, pass {repeat + 1} of {repeats}")
-    join = lambda name: np.stack(
-        [np.concatenate([part[name] for part in every]) for every in found]
-    ).astype(np.float64)
-    return {name: join(name) for name in found[0][0]}
-
-
-def make_evaluator(experiment: Experiment, score: Score, splits: data_lib.Splits) -> Evaluator:
-    """What evaluates the config's images; ValueError for what data or model does not have."""
-    config = experiment.config
-    images, _ = chosen(config, splits)
-    statistics = moments(splits.train, config.data.centered)
-    estimator = estimators.build(config, score.sde, images.levels, statistics)
-    key = experiment.key(LIKELIHOOD_STREAM)
-    labelled = config.model.num_classes > 0
-    return Evaluator(score, estimator, images, key, experiment.guidance, labelled)
-
-
-def _settings(experiment: Experiment, images: Images, name: str) -> Identity:
-    """What likelihoods depend on, beside the model."""
-    config = experiment.config
-    return {
-        **identity(images, name),
-        "seed": config.seed,
-        "ancestral_variance": config.sampling.ancestral_variance,
-        "given_classes": config.model.num_classes > 0,
-        "guidance": experiment.guidance_settings,
-        "eval": {name: config.eval[name] for name in SETTINGS},
-    }
-
-
-def bits_per_dim_of(
-    experiment: Experiment,
-    score: Score,
-    splits: data_lib.Splits,
-    folder: Path,
-    log: Callable[[str], None],
-) -> dict[str, float | None]:
-    """Mean bits per dimension of `eval.split` with its standard error, and no files but the parts
-    in FOLDER/likelihood; ValueError for continuous data, which has none."""
-    config = experiment.config
-    images, name = chosen(config, splits, log)
-    if images.levels is None:
-        raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
-    evaluator = make_evaluator(experiment, score, splits)
-    batch, settings = config.eval.batch_size, _settings(experiment, images, name)
-    parts = Parts(folder / "likelihood", {**settings, "batch_size": batch})
-    found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
-    bits = summary(found, images.pixels[0].size, images.levels)["bits_per_dim"]
-    names = {"mean": "bits_per_dim", "standard_error": "bits_per_dim_standard_error"}
-    return {told: bits[name] for name, told in names.items()}
 
 
 def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
@@ -190,22 +38,37 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     config = experiment.config
     workdir.check_model(folder, config)
     splits = data_record.load(config, folder, log)
-    evaluator = make_evaluator(experiment, experiment.score, splits)  # refuses, before it restores
-    score, step = load_score(experiment, folder, log)
-    evaluator = make_evaluator(experiment, score, splits)
     images, name = chosen(config, splits, log)
-    settings = {**_settings(experiment, images, name), "step": step, "ema": config.sampling.ema}
+    key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
+    build = partial(evaluator.build, config, images=images, key=key, guidance=guidance)
+    build(score=experiment.score)  # refuses, before it restores
+    score, step = load_score(experiment, folder, log)
+    law = DataLaw()
+    if config.eval.likelihood == "flow":
+        log(f"moments of {len(splits.train)} training images, for the prior mismatch at T")
+        law = data_law(splits.train, config.data.centered)
+    settings = {
+        **identity(images, name),
+        **evaluator.settings(config, experiment.guidance_settings),
+        "step": step,
+        "ema": config.sampling.ema,
+    }
     target, batch = folder / "likelihood", config.eval.batch_size
     devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
     log(f"log-probabilities of {len(images)} images of {name} at step {step}, "
-        f"{config.eval.repeats} pass(es), {devices}")  # fmt: skip
+        f"{config.eval.repeats} pass(es), {devices}"
+        + (", of the guided model" if settings["guidance"] else ""))  # fmt: skip
     try:
         report = read_json(target / REPORT)
         other = report is not None and not same(report, settings)
         set_aside(target, "likelihoods of other settings" if other else None, log)
-        parts = Parts(target, {**settings, "batch_size": batch}, log)
-        found = evaluate(evaluator, config.eval.repeats, batch, parts, log)
+        parts = Parts(target, {**settings, "batch_size": batch, "law": law.words}, log)
+        found = evaluator.evaluate(
+            build(score=score, law=law), config.eval.repeats, batch, parts, log
+        )
         report = {**settings, **summary(found, images.pixels[0].size, images.levels)}
+        if law.words:
+            report["prior_mismatch_from"] = law.words
         publish(target, _files(report, found, images), REPORT, report, log)
         parts.remove()
     except OSError as error:

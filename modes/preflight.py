@@ -21,7 +21,7 @@ GRADIENT = 3
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Needs:
     """parameters: numbers in the network; update: floating-point operations of an update per
     image, none of them for what `model.remat` computes again; state, work: bytes on each device
     of parameters, averages and optimizer, and of what an update computes; limit: bytes that a
@@ -63,7 +63,7 @@ def abstract_batches(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
     return {"image": image} | ({"label": label} if experiment.recipe.labelled else {})
 
 
-def estimate(experiment: Experiment, step: Step | None = None) -> Estimate:
+def estimate(experiment: Experiment, step: Step | None = None) -> Needs:
     """Of training, from the traced step; tracing `step` here spares it tracing later."""
     layout, recipe = experiment.layout, experiment.recipe
     program: Any = step or make_step(recipe)
@@ -71,12 +71,14 @@ def estimate(experiment: Experiment, step: Step | None = None) -> Estimate:
     traced = program.trace(layout.abstract(state), batches)
     images = experiment.config.training.n_jitted_steps * experiment.config.training.batch_size
     operations = cost.operations(traced.jaxpr.jaxpr) / images
-    if experiment.config.model.remat != "none":  # what is computed twice is no progress
+    if (
+        experiment.config.model.to_dict()["remat"] != "none"
+    ):  # what is computed twice is no progress
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[2:]), x.dtype), batches)
         loss = jax.make_jaxpr(recipe.loss)(state.params, state.key, one)
         operations = GRADIENT * cost.operations(loss.jaxpr)
     size = _on_each_device(layout, state.params)
-    return Estimate(
+    return Needs(
         parameters=models.count(state.params),
         update=operations,
         state=sum(map(size, jax.tree.leaves(state))),
@@ -99,7 +101,7 @@ def _on_each_device(layout: sharding.Layout, params: Any) -> Callable[[Any], flo
     return size
 
 
-def check(needs: Estimate, experiment: Experiment) -> None:
+def check(needs: Needs, experiment: Experiment) -> None:
     """ValueError, with what would help, if training will not fit into a device's memory."""
     checked = experiment.config.training.check_memory
     if not checked or needs.limit is None or needs.need <= needs.limit:
@@ -111,7 +113,7 @@ def check(needs: Estimate, experiment: Experiment) -> None:
     )
 
 
-def _remedy(needs: Estimate, experiment: Experiment) -> str:
+def _remedy(needs: Needs, experiment: Experiment) -> str:
     """What to change; by numbers where they say enough."""
     training, mesh = experiment.config.training, experiment.layout.mesh
     limit = needs.limit or 0.0

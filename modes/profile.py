@@ -16,11 +16,10 @@ import jax
 import data_lib
 from modes import preflight
 from modes.experiment import Experiment
-from modes.train import stack_batches, training_batches
 from runtime_lib import hardware, workdir
 from runtime_lib.files import atomic_write_json
 from runtime_lib.processes import is_first
-from train_lib.meter import peak_memory
+from train_lib import feed
 from train_lib.step import make_step
 
 FOLDER, SUMMARY = "profile", "summary.json"
@@ -72,12 +71,12 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
 def _calls(experiment: Experiment, splits: data_lib.Splits, step: Any) -> Callable[[], float]:
     """A function that calls the step once, with data, and returns the seconds of an update."""
     k, mesh = experiment.config.training.n_jitted_steps, experiment.layout.mesh
-    batches = training_batches(splits.train, experiment.config, 0)
+    batches = feed.training_batches(splits.train, experiment.config, 0)
     state = [experiment.init_state()]
 
     def call() -> float:
         start = time.perf_counter()
-        state[0], metrics = step(state[0], stack_batches(batches, k, mesh))
+        state[0], metrics = step(state[0], feed.stack_batches(batches, k, mesh))
         jax.block_until_ready((state[0], metrics))
         return (time.perf_counter() - start) / k
 
@@ -85,7 +84,7 @@ def _calls(experiment: Experiment, splits: data_lib.Splits, step: Any) -> Callab
 
 
 def _summary(
-    experiment: Experiment, needs: preflight.Estimate, first: float, seconds: float
+    experiment: Experiment, needs: preflight.Needs, first: float, seconds: float
 ) -> dict[str, Any]:
     batch = experiment.config.training.batch_size
     device = jax.local_devices()[0]
@@ -100,7 +99,7 @@ def _summary(
         "peak_flops_per_second": peak,
         "peak_is": "measured" if hardware.peak_operations(device) is None else "of the data sheet",
         "flops_utilization": rate / peak,
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": hardware.peak_memory(),
     }
 
 

@@ -11,11 +11,10 @@ import jax
 from modes import sizes
 from modes.experiment import Experiment
 from modes.generate import generate, make_generator
+from modes.trained import load_score
 from runtime_lib import workdir
-from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.files import plain_reason
 from runtime_lib.logging import speed
-from sde_lib import ModelScore
 
 
 def _pace(report: dict[str, Any]) -> str:
@@ -24,37 +23,6 @@ def _pace(report: dict[str, Any]) -> str:
         return ""
     note = " (compilation included)" if report["images_per_second_includes_compilation"] else ""
     return f", {speed(rate)} images/s{note}"
-
-
-def load_weights(
-    experiment: Experiment,
-    folder: Path,
-    step: int | None,
-    average: int | None,
-    log: Callable[[str], None] = print,
-) -> tuple[ModelScore, int]:
-    """(score, step) of a workdir's checkpoint `step`, or its newest sound one.
-
-    average: which of the averaged weights, by the order of their rates; None for the raw ones.
-    Raises WorkdirError for an empty workdir or one of another config, CheckpointError for
-    checkpoints that are missing or all damaged.
-    """
-    workdir.check_model(folder, experiment.config)
-    state = experiment.layout.abstract(experiment.abstract_state())
-    part: dict[str, Any] = {"params": state.params} if average is None else {"ema": state.ema}
-    with Checkpoints(folder / "checkpoints", read_only=True, log=log) as checkpoints:
-        restored = checkpoints.restore_part(part, step=step)
-    found = restored.state
-    params = found["params"] if average is None else found["ema"][average]
-    return experiment.score.with_params(params), restored.step
-
-
-def load_score(
-    experiment: Experiment, folder: Path, log: Callable[[str], None] = print
-) -> tuple[ModelScore, int]:
-    """`load_weights` as `sampling.step` and `sampling.ema` say."""
-    sampling = experiment.config.sampling
-    return load_weights(experiment, folder, sampling.step or None, 0 if sampling.ema else None, log)
 
 
 def sample(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:

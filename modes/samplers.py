@@ -1,109 +1,55 @@
 """`--mode samplers`: a table of samplers x NFE on one model, to choose from by looking.
 
-`eval.samplers` names them, separated by semicolons, each with settings of its own from the
-`sampling` section: "unipc; heun grid=log_snr; euler_maruyama corrector=langevin". Every one is
-run at each of `eval.sampler_nfe` evaluations per image; one that says itself how long it takes
-(num_steps=..., or a solver that chooses its own steps) is run once.
+`eval.samplers` names them (`modes.entries`). Every one is run at each of `eval.sampler_nfe`
+evaluations per image; one that says itself how long it takes (num_steps=..., nfe=..., or a solver
+that chooses its own steps) is run once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
-import samplers
-from configs import command_line
 from eval_lib import figures
 from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
 from modes import sizes
+from modes.entries import Planned, planned
 from modes.experiment import Experiment
 from modes.generate import STATED, make_generator
-from modes.sample import load_score
+from modes.trained import load_score
 from runtime_lib import data_record, workdir
-from runtime_lib.files import Content, atomic_write, atomic_write_json
-from runtime_lib.results import fits, load_npz, marked, npz, publish, read_json
+from runtime_lib.files import Content
+from runtime_lib.results import Arrays, Identity, keep, marked, publish, recall
 from sde_lib import ModelScore
 
 SHOWN = 16
 """Images of each cell in the picture."""
 REFERENCE = 5000
 """Images of the dataset that samples are compared with, at most."""
+KEPT, LONGEST = "=.+-", 150
+"""In names of files: characters beside letters and digits, and how many of them."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A sampler of the table: what the user wrote, and the config that it means."""
-
-    name: str
-    config: ConfigDict
-
-    @property
-    def has_own_length(self) -> bool:
-        """Whether it is run once, and not at every budget."""
-        sampling = self.config.sampling
-        return bool(samplers.build(sampling).adaptive or sampling.num_steps)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One sampler at one budget (0: its own length): evaluations per image, distance, speed."""
+class Outcome:
+    """One sampler at one budget (0: its own length): evaluations per image, distance, speed, and
+    how many images are not finite."""
 
     sampler: str
     budget: int
     nfe: float
     distance: float
     images_per_second: float | None
-
-
-def entries(config: ConfigDict) -> list[Entry]:
-    """What `eval.samplers` asks for. Raises ValueError for what cannot be understood."""
-    found = [_entry(config, text) for text in config.eval.samplers.split(";") if text.strip()]
-    if not found:
-        raise ValueError("eval.samplers must name at least one sampler, such as 'unipc; heun'")
-    return found
-
-
-def _entry(config: ConfigDict, text: str) -> Entry:
-    predictor, *others = text.split()
-    pairs = [other.partition("=") for other in others]
-    if wrong := [key for key, equals, _ in pairs if not equals]:
-        raise ValueError(
-            f"eval.samplers must be names with key=value after them, got {wrong[0]!r} in {text!r}"
-        )
-    own = config.copy_and_resolve_references()
-    own.sampling.update({"num_steps": 0, "nfe": 0, "frames": 0, "corrector": "none"})
-    settings = {"sampling.predictor": predictor}
-    settings |= {f"sampling.{key}": value for key, _, value in pairs}
-    command_line.override(own, settings)
-    return Entry(" ".join(text.split()), own)
-
-
-def _budgets(entry: Entry, config: ConfigDict) -> tuple[int, ...]:
-    return (0,) if entry.has_own_length else tuple(config.eval.sampler_nfe)
-
-
-def _experiments(config: ConfigDict) -> Iterator[tuple[Entry, int, Experiment | None]]:
-    """Every cell's experiment, None where the budget is too small for the sampler."""
-    for entry in entries(config):
-        samplers.build(entry.config.sampling)
-        for budget in _budgets(entry, config):
-            entry.config.sampling.nfe = budget
-            try:
-                yield entry, budget, Experiment.of(entry.config)
-            except samplers.BudgetError:
-                yield entry, budget, None
-            except ValueError as error:
-                raise ValueError(f"eval.samplers, {entry.name!r}: {error}") from error
+    not_finite: int
 
 
 def _draw(
@@ -122,42 +68,28 @@ def _draw(
     return images, float(evaluations.mean()), speed
 
 
-class Cells:
-    """Finished cells in a folder, one file each; they survive a kill."""
-
-    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        self.folder, self.identity = folder, json.loads(json.dumps(identity))
-
-    def _paths(self, entry: Entry, budget: int) -> tuple[Path, Path]:
-        slug = "".join(c if c.isalnum() else "_" for c in entry.name) + f"_{budget}"
-        return self.folder / f"{slug}.json", self.folder / f"{slug}.npz"
-
-    def _own(self, entry: Entry) -> dict[str, Any]:
-        sampling = entry.config.sampling.to_dict()
-        return {**self.identity, "sampling": json.loads(json.dumps(sampling))}
-
-    def get(self, entry: Entry, budget: int) -> tuple[Cell, np.ndarray] | None:
-        """The cell and its images, if it was finished under the same identity."""
-        table, images = self._paths(entry, budget)
-        stored, arrays = read_json(table), load_npz(images)
-        if stored is None or arrays is None or stored.get("identity") != self._own(entry):
-            return None
-        cell, there = _as_cell(stored.get("cell")), fits(arrays, {"samples": (None,) * 4})
-        return (cell, arrays["samples"]) if cell and there else None
-
-    def put(self, entry: Entry, cell: Cell, images: np.ndarray) -> None:
-        """Keep a finished cell; its table is written last."""
-        table, file = self._paths(entry, cell.budget)
-        atomic_write(file, npz({"samples": images.astype(np.float16), **STATED}))
-        atomic_write_json(table, {"identity": self._own(entry), "cell": asdict(cell)})
+def _path(folder: Path, plan: Planned) -> Path:
+    """The file of a cell."""
+    name = f"{plan.entry.name} {plan.budget}"
+    slug = "".join(c if c.isalnum() or c in KEPT else "_" for c in name)
+    if len(slug) > LONGEST:
+        slug = f"{slug[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return folder / f"{slug}.json"
 
 
-def _as_cell(told: Any) -> Cell | None:
+def _recalled(path: Path, identity: Identity) -> tuple[Outcome, np.ndarray] | None:
+    """The cell of `path` and its images, if it was finished under the same identity."""
+    found = recall(path, identity, {"samples": (None,) * 4})
+    cell = None if found is None else _as_cell(found[0].get("cell"))
+    return None if found is None or cell is None else (cell, found[1]["samples"])
+
+
+def _as_cell(told: Any) -> Outcome | None:
     try:
-        name, *numbers, speed = astuple(cell := Cell(**told))
+        name, *numbers, speed, lost = astuple(cell := Outcome(**told))
     except TypeError:
         return None
-    known = all(isinstance(number, int | float) for number in (*numbers, speed or 0))
+    known = all(isinstance(number, int | float) for number in (*numbers, speed or 0, lost))
     return cell if known and isinstance(name, str) else None
 
 
@@ -167,42 +99,65 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     cells/*.npz have the samples of every cell, for a measure of one's own. They are kept, so that
     the same command after a kill goes on where it was.
     """
-    config = experiment.config
-    sizes.check("eval.num_samples", config.eval.num_samples, config)
+    config, count = experiment.config, experiment.config.eval.num_samples
+    if count < 2:
+        raise ValueError(
+            "eval.num_samples must be at least 2 with --mode samplers: one image has no "
+            "covariance, and so no Frechet distance"
+        )
+    sizes.check("eval.num_samples", count, config)
     workdir.check_model(folder, config)
-    plans = list(_experiments(config))
+    plans = list(planned(config))
+    if all(plan.experiment is None for plan in plans):
+        raise ValueError(
+            f"eval.sampler_nfe={config.eval.sampler_nfe} is too few for each of eval.samplers"
+        )
     score, step = load_score(experiment, folder, log)
     splits = data_record.load(config, folder, log)
+    if len(splits.train) < 2:
+        raise ValueError("--mode samplers needs two training images or more to compare with")
     distance = _distance(some(splits.train, REFERENCE))
-    floor = distance(some(splits.test, REFERENCE))
+    held_out = some(splits.test, REFERENCE)
+    floor = distance(held_out) if len(held_out) > 1 else None
     identity = {
         "step": step,
         "seed": config.seed,
-        "num_samples": config.eval.num_samples,
+        "num_samples": count,
         "distance": "frechet in principal components, 2",
     }
-    cells = Cells(folder / "comparison" / "cells", identity)
-    cells.folder.mkdir(parents=True, exist_ok=True)
-    count = config.eval.num_samples
+    cells = folder / "comparison" / "cells"
+    cells.mkdir(parents=True, exist_ok=True)
     log(f"comparing samplers on step {step}: {len(plans)} cells of {count} images")
-    done: list[tuple[Cell, np.ndarray]] = []
-    for entry, budget, plan in tqdm(plans, unit="cell", desc="samplers", disable=None):
-        entry.config.sampling.nfe = budget
-        if plan is None:
-            log(f"{entry.name}: {budget} evaluations are too few")
+    done: list[tuple[Outcome, np.ndarray]] = []
+    for plan in tqdm(plans, unit="cell", desc="samplers", disable=None):
+        name, budget = plan.entry.name, plan.budget
+        if plan.experiment is None:
+            log(f"{name}: {budget} evaluations are too few")
             continue
-        found = cells.get(entry, budget)
+        path = _path(cells, plan)
+        own = {**identity, "sampling": plan.experiment.config.sampling.to_dict()}
+        found = _recalled(path, own)
         if found is None:
             batch = min(config.sampling.batch_size, count)
-            images, nfe, speed = _draw(plan, score, count, batch)
-            cell = Cell(entry.name, budget, nfe, distance(images), speed)
+            images, nfe, speed = _draw(plan.experiment, score, count, batch)
+            cell = Outcome(name, budget, nfe, distance(images), speed, _not_finite(images))
             found = cell, images
-            cells.put(entry, *found)
-        log(f"{found[0].sampler}: {found[0].nfe:g} evaluations, distance {found[0].distance:.3f}")
+            half: Arrays = {"samples": images.astype(np.float16), **STATED}
+            keep(path, own, {"cell": asdict(cell)}, half)
+        log(_line(found[0], count))
         done.append((found[0], found[1][:SHOWN].astype(np.float32)))
     _write(folder / "comparison", identity, floor, done, log)
     log(f"wrote {folder / 'comparison'}: table.md, quality.png, pictures.png")
     return 0
+
+
+def _not_finite(images: np.ndarray) -> int:
+    return int((~np.isfinite(images.reshape(len(images), -1)).all(axis=1)).sum())
+
+
+def _line(cell: Outcome, count: int) -> str:
+    lost = f", {cell.not_finite} of {count} images not finite" if cell.not_finite else ""
+    return f"{cell.sampler}: {cell.nfe:g} evaluations, distance {cell.distance:.3f}{lost}"
 
 
 def _distance(reference: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -222,8 +177,8 @@ def _distance(reference: np.ndarray) -> Callable[[np.ndarray], float]:
 def _write(
     folder: Path,
     identity: dict[str, Any],
-    floor: float,
-    done: list[tuple[Cell, np.ndarray]],
+    floor: float | None,
+    done: list[tuple[Outcome, np.ndarray]],
     log: Callable[[str], None],
 ) -> None:
     cells = [cell for cell, _ in done]
@@ -242,21 +197,24 @@ def _write(
     publish(folder, files, "table.json", report, log)
 
 
-def _by_sampler(cells: list[Cell]) -> dict[str, list[Cell]]:
+def _by_sampler(cells: list[Outcome]) -> dict[str, list[Outcome]]:
     groups = itertools.groupby(cells, key=lambda cell: cell.sampler)
     return {name: list(group) for name, group in groups}
 
 
-def _markdown(identity: dict[str, Any], floor: float, cells: list[Cell]) -> str:
+def _markdown(identity: dict[str, Any], floor: float | None, cells: list[Outcome]) -> str:
+    best = "none, there are fewer than two" if floor is None else f"{floor:.3f}"
     lines = [
         f"Step {identity['step']}, seed {identity['seed']}, {identity['num_samples']} images a "
-        "cell. Distance: Frechet, in the training images' principal components; held-out images: "
-        f"{floor:.3f}.",
+        "cell, those that are not finite as black ones. NFE counts evaluations of the network. "
+        "Distance: Frechet, in the training images' principal components; held-out images: "
+        f"{best}.",
         "",
-        "| sampler | NFE | distance | images/s |",
-        "|---|---|---|---|",
+        "| sampler | NFE | distance | not finite | images/s |",
+        "|---|---|---|---|---|",
     ]
     for cell in cells:
         speed = f"{cell.images_per_second:.1f}" if cell.images_per_second else ""
-        lines.append(f"| {cell.sampler} | {cell.nfe:g} | {cell.distance:.3f} | {speed} |")
+        told = cell.sampler, f"{cell.nfe:g}", f"{cell.distance:.3f}", str(cell.not_finite), speed
+        lines.append(f"| {' | '.join(told)} |")
     return "\n".join(lines) + "\n"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array
 
 import data_lib
 from configs.schema import flatten
@@ -25,11 +21,11 @@ from runtime_lib.files import WorkdirLock, atomic_write, remove_temporary
 from runtime_lib.logging import RunLog, WeightsAndBiases, duration, speed
 from runtime_lib.processes import Agreement, by_the_first, is_first
 from runtime_lib.signals import StopRequest, stop_on_signals
-from train_lib import buckets, held_out
-from train_lib.guard import Watch
-from train_lib.meter import Clock, Meter, peak_memory
+from train_lib import buckets, feed, held_out, periods
+from train_lib.guard import Watch, all_finite
+from train_lib.meter import Clock, Meter
 from train_lib.state import TrainState
-from train_lib.step import Batch, Step, make_step
+from train_lib.step import Step, make_step
 
 LOGS, SNAPSHOTS = "logs", "snapshots"
 """Folders of a workdir."""
@@ -37,79 +33,6 @@ LOGS, SNAPSHOTS = "logs", "snapshots"
 
 class Diverged(RuntimeError):
     """The loss stopped being a number; what was saved before is kept."""
-
-
-# Building blocks ---------------------------------------------------------------------------------
-
-
-def check_labels(splits: data_lib.Splits, classes: int) -> None:
-    """ValueError unless the training data has the labels that a model of `classes` is told."""
-    labels = splits.train.labels
-    if not classes:
-        return
-    if labels is None:
-        why = f" ({splits.train.unlabelled})" if splits.train.unlabelled else ""
-        raise ValueError(f"model.num_classes={classes} needs labelled data, and {splits.name} has "
-                         f"no labels{why}: use model.num_classes=0, or give some")  # fmt: skip
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"model.num_classes={classes} is too few for {splits.name}, whose labels "
-                         f"run from {labels.min()} to {labels.max()}")  # fmt: skip
-
-
-def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainState:
-    """The newest sound checkpoint's state, or a fresh one if nothing was ever saved."""
-    if not checkpoints.steps():
-        return experiment.init_state()
-    wanted = experiment.layout.abstract(experiment.abstract_state().as_dict())
-    new = {"watch": Watch.start()} if "watch" not in checkpoints.entries() else {}
-    wanted = {name: leaf for name, leaf in wanted.items() if name not in new}
-    return TrainState.from_dict({**checkpoints.restore(wanted).state, **new})
-
-
-def training_batches(images: data_lib.Images, config: Any, start: int) -> data_lib.Batches:
-    """The batches of a run from step `start` on; labels are in them where the network is told."""
-    if not config.model.num_classes:
-        images = replace(images, labels=None)
-    return data_lib.Batches(
-        images,
-        batch_size=config.training.batch_size,
-        seed=config.seed,
-        flip=config.data.random_flip,
-        dequantize=config.data.uniform_dequantization,
-        centered=config.data.centered,
-        start_step=start,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-
-
-def stack_batches(batches: Iterator[dict[str, Any]], k: int, mesh: Any) -> Batch:
-    """The next k batches as device arrays [k, b, ...]."""
-    several = [next(batches) for _ in range(k)]
-    stacked = jax.tree.map(lambda *parts: np.stack(parts), *several)
-    return sharding.shard_batch(stacked, mesh, axis=1)
-
-
-def next_stop(step: int, total: int, *periods: int) -> int:
-    """The first step after `step` at which something is due: a multiple of a period, or the end."""
-    due = [step + p - step % p for p in periods if p]
-    return min([total, *due])
-
-
-def is_due(step: int, period: int, total: int) -> bool:
-    """Whether something with this period (0: never) happens at `step`; the end counts."""
-    return period > 0 and (step % period == 0 or step == total)
-
-
-# Unoptimized, because it takes longer to compile than it is ever going to run.
-@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-def all_finite(tree: Any) -> Array:
-    """Whether no number in the tree is infinite or NaN."""
-    numbers = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
-
-
-# The loop ----------------------------------------------------------------------------------------
 
 
 def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
@@ -122,7 +45,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     config = experiment.config
     workdir.check_same(folder, config)
     splits = data_lib.load(config.data, log=log)
-    check_labels(splits, config.model.num_classes)
+    feed.check_labels(splits, config.model.num_classes)
     identity = data_record.check(folder, config, splits, log)
     workdir.create(folder)
     with WorkdirLock(folder), stop_on_signals() as stop:
@@ -141,12 +64,6 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
             return _Run(experiment, folder, splits, checkpoints, step, needs, log).go(stop)
 
 
-def _tidy(folder: Path) -> None:
-    """Remove what a killed run has left half-written; checkpoints see to themselves."""
-    for place in (folder, folder / LOGS, folder / SNAPSHOTS):
-        remove_temporary(place)
-
-
 class _Run:
     """A run that has its data and its workdir: `go` is the loop, the rest is what happens in it."""
 
@@ -157,7 +74,7 @@ class _Run:
         splits: data_lib.Splits,
         checkpoints: Checkpoints,
         step: Step,
-        needs: preflight.Estimate,
+        needs: preflight.Needs,
         say: Callable[[str], None],
     ) -> None:
         config = experiment.config
@@ -167,7 +84,7 @@ class _Run:
         self._mesh = experiment.layout.mesh
         self._state = restore_or_start(experiment, checkpoints)
         self._step = int(self._state.step)
-        self._batches = training_batches(splits.train, config, self._step)
+        self._batches = feed.training_batches(splits.train, config, self._step)
         self._update, self._evaluate = step, held_out.make_eval(experiment.recipe)
         self._meter, self._clock, self._compiled = Meter(), Clock(self._step), False
         self._ranges = buckets.names(experiment.recipe.objective, experiment.sde)
@@ -195,36 +112,14 @@ class _Run:
             self._save(wait=True)
         return self._leave(signum)
 
-    def _open_log(self) -> RunLog:
-        folder, config = self._folder / LOGS, self._experiment.config
-        project = config.training.wandb
-        more = lambda: [WeightsAndBiases(project, folder, flatten(config))] if project else []
-        return RunLog(folder, self._step, self._total, active=is_first(), more=more)
-
-    def _opening(self) -> str:
-        start = f"resuming at step {self._step}" if self._step else "starting"
-        train = self._splits.train
-        return (f"{start}: {len(train):,} training images of "
-                f"{self._splits.name}, {self._devices()}, "
-                f"to step {self._total}")  # fmt: skip
-
-    def _devices(self) -> str:
-        told = f"{self._mesh.size} {jax.default_backend()} device(s)"
-        count, parts = jax.process_count(), self._mesh.shape[sharding.FSDP]
-        told += f" of {count} processes" if count > 1 else ""
-        return told + (f", the model divided among {parts}" if parts > 1 else "")
-
-    def _due(self, period: int) -> bool:
-        return is_due(self._step, period, self._total)
-
     def _advance(self) -> None:
         """Up to n_jitted_steps updates in one call, never past something that is due."""
         training = self._settings
-        periods = (training.log_freq, training.eval_freq, training.snapshot_freq,
-                   training.snapshot_freq_for_preemption)  # fmt: skip
-        due = next_stop(self._step, self._total, *periods)
+        all_of = (training.log_freq, training.eval_freq, training.snapshot_freq,
+                  training.snapshot_freq_for_preemption)  # fmt: skip
+        due = periods.next_stop(self._step, self._total, *all_of)
         k = min(training.n_jitted_steps, due - self._step)
-        fetch = partial(stack_batches, self._batches, k, self._mesh)
+        fetch = partial(feed.stack_batches, self._batches, k, self._mesh)
         self._state, metrics = self._update(self._state, self._clock.fetch(fetch))
         self._clock.working_on(metrics.loss)
         self._step += k
@@ -256,7 +151,7 @@ class _Run:
             update_norm=means.update_norm,
             refused=means.refused,
             loss_by_time=dict(zip(self._ranges, means.loss_by_time.tolist(), strict=True)),
-            peak_memory_bytes=peak_memory(),
+            peak_memory_bytes=hardware.peak_memory(),
             **speeds,
         )
         self._log.say(f"step {self._step}/{self._total}  loss {means.loss:.4g}{told}{refused}")
@@ -279,31 +174,6 @@ class _Run:
             raise self._diverged(f"a parameter is not finite after update {step}")
         meta = {"config": workdir.read_config(self._folder), "data_step": step}
         self._checkpoints.save(step, self._state.as_dict(), meta, wait=wait)
-
-    def _check_guard(self) -> None:
-        """Save the state before the bad updates, and raise Diverged, if there are too many."""
-        watch, guard = self._state.watch, self._experiment.recipe.guard
-        if not guard.is_over(watch):
-            return
-        self._state = replace(self._state, watch=watch.resumed())
-        step = int(self._state.step)
-        loss, norm = self._meter.first_refused()
-        many = f"{guard.patience} in a row, the first " if guard.patience > 1 else ""
-        self._write(step, wait=True)
-        raise self._diverged(
-            f"{many}update {step - guard.patience + 2} had loss {loss:.4g} and gradient norm "
-            f"{norm:.4g}, after a mean loss of {float(watch.mean):.4g}"
-        )
-
-    def _diverged(self, told: str) -> Diverged:
-        self._checkpoints.wait()
-        saved = self._checkpoints.latest()
-        kept = "nothing was saved yet" if saved is None else f"checkpoint {saved} is kept"
-        return Diverged(
-            f"the training diverged: {told}; {kept}. Go on without such updates with a larger "
-            f"training.patience (here {self._settings.patience}), or train in another --workdir "
-            "with a smaller optim.lr or optim.grad_clip"
-        )
 
     def _snapshot(self) -> None:
         """A grid of samples and the loss curve, as pictures."""
@@ -330,3 +200,68 @@ class _Run:
             return 128 + signum
         self._say(f"trained to step {self._step}: {self._folder}")
         return 0
+
+    # What the above is made of -------------------------------------------------------------------
+
+    def _due(self, period: int) -> bool:
+        return periods.is_due(self._step, period, self._total)
+
+    def _check_guard(self) -> None:
+        """Save the state before the bad updates, and raise Diverged, if there are too many."""
+        watch, guard = self._state.watch, self._experiment.recipe.guard
+        if not guard.is_over(watch):
+            return
+        self._state = replace(self._state, watch=watch.resumed())
+        step = int(self._state.step)
+        loss, norm = self._meter.first_refused()
+        many = f"{guard.patience} in a row, the first " if guard.patience > 1 else ""
+        self._write(step, wait=True)
+        raise self._diverged(
+            f"{many}update {step - guard.patience + 2} had loss {loss:.4g} and gradient norm "
+            f"{norm:.4g}, after a mean loss of {float(watch.mean):.4g}"
+        )
+
+    def _diverged(self, told: str) -> Diverged:
+        self._checkpoints.wait()
+        saved = self._checkpoints.latest()
+        kept = "nothing was saved yet" if saved is None else f"checkpoint {saved} is kept"
+        return Diverged(
+            f"the training diverged: {told}; {kept}. Go on without such updates with a larger "
+            f"training.patience (here {self._settings.patience}), or train in another --workdir "
+            "with a smaller optim.lr or optim.grad_clip"
+        )
+
+    def _open_log(self) -> RunLog:
+        folder, config = self._folder / LOGS, self._experiment.config
+        project = config.training.wandb
+        more = lambda: [WeightsAndBiases(project, folder, flatten(config))] if project else []
+        return RunLog(folder, self._step, self._total, active=is_first(), more=more)
+
+    def _opening(self) -> str:
+        start = f"resuming at step {self._step}" if self._step else "starting"
+        train = self._splits.train
+        return (f"{start}: {len(train):,} training images of "
+                f"{self._splits.name}, {self._devices()}, "
+                f"to step {self._total}")  # fmt: skip
+
+    def _devices(self) -> str:
+        told = f"{self._mesh.size} {jax.default_backend()} device(s)"
+        count, parts = jax.process_count(), self._mesh.shape[sharding.FSDP]
+        told += f" of {count} processes" if count > 1 else ""
+        return told + (f", the model divided among {parts}" if parts > 1 else "")
+
+
+def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainState:
+    """The newest sound checkpoint's state, or a fresh one if nothing was ever saved."""
+    if not checkpoints.steps():
+        return experiment.init_state()
+    wanted = experiment.layout.abstract(experiment.abstract_state().as_dict())
+    new = {"watch": Watch.start()} if "watch" not in checkpoints.entries() else {}
+    wanted = {name: leaf for name, leaf in wanted.items() if name not in new}
+    return TrainState.from_dict({**checkpoints.restore(wanted).state, **new})
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed run has left half-written; checkpoints see to themselves."""
+    for place in (folder, folder / LOGS, folder / SNAPSHOTS):
+        remove_temporary(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from functools import partial
@@ -118,3 +119,10 @@ def _read(path: Path) -> int | None:
     if words and words[0] == "MemTotal:":
         return int(words[1]) * 1024
     return int(words[0]) if words and words[0].isdigit() else None
+
+
+def peak_memory() -> int:
+    """Bytes in use at most so far: of this process's fullest device, or of the process on CPUs."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    peaks = [known["peak_bytes_in_use"] for known in stats if known]
+    return max(peaks, default=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 import untrusted
+from data_lib.base import patient
 from runtime_lib.files import ABOUT, Content, atomic_write, atomic_write_json
 from runtime_lib.processes import by_the_first
 from untrusted import limits, ours, read_arrays
@@ -71,6 +74,20 @@ def plain(value: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(value))
 
 
+def short(identity: Identity) -> str:
+    """A name for an identity: 12 hexadecimal digits of its hash."""
+    text = json.dumps(plain(identity), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Part(NamedTuple):
+    """A part to be made: its name, the shapes that its arrays have to have, and its maker."""
+
+    name: str
+    shapes: Shapes
+    make: Callable[[], Arrays]
+
+
 class Parts:
     """Finished parts in FOLDER/parts, of one identity: those of any other are removed.
 
@@ -110,10 +127,55 @@ class Parts:
         """Keep a finished part."""
         atomic_write(self._path(name), npz(arrays), log=self._log)
 
+    def each(self, wanted: Sequence[Part], what: str, log: ours.Log) -> Iterator[Arrays]:
+        """The arrays of every part in turn: read back if they are finished, else made and kept.
+
+        what: the parts in a word or two, for a bar on a terminal, or for `log` where there is none.
+        """
+        if done := self.done([part.name for part in wanted]):
+            log(f"{what}: {done} of {len(wanted)} batches are there from before: going on")
+        tell, bar = patient(log), tqdm(wanted, unit="batch", desc=what, disable=None)
+        for number, part in enumerate(bar, 1):
+            arrays = self.get(part.name, part.shapes)
+            if arrays is None:
+                arrays = part.make()
+                self.put(part.name, arrays)
+            if bar.disable:
+                tell(f"{what}: {number} of {len(wanted)} batches")
+            yield arrays
+
     @by_the_first
     def remove(self) -> None:
         """All parts, once the results made of them are written."""
         self._clear()
+
+
+def recall(
+    path: Path, identity: Identity, shapes: Shapes | None = None
+) -> tuple[dict[str, Any], Arrays] | None:
+    """Read back what `keep` has kept at `path` of this identity, with arrays of those shapes.
+
+    None if there is no such result that is whole.
+    """
+    told = read_json(path)
+    arrays = {} if shapes is None else load_npz(path.with_suffix(".npz"))
+    if told is None or arrays is None or told.get("identity") != plain(identity):
+        return None
+    return (told, arrays) if fits(arrays, shapes or {}) else None
+
+
+@by_the_first
+def keep(
+    path: Path, identity: Identity, told: dict[str, Any], arrays: Arrays | None = None
+) -> None:
+    """Keep one finished result of an identity of its own: a .json, and its arrays in a .npz.
+
+    The .json is written last: where it is, the arrays belong to it.
+    """
+    if arrays is not None:
+        ours.remove(path)
+        atomic_write(path.with_suffix(".npz"), npz(arrays))
+    atomic_write_json(path, {"identity": identity, **told})
 
 
 @by_the_first

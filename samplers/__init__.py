@@ -19,9 +19,9 @@ from samplers.base import (
     sample,
     sample_keys,
 )
-from samplers.build import BudgetError, build, build_times
+from samplers.build import BudgetError, build, build_times, only_ends
 from samplers.correctors import BatchMean, Langevin, NoiseLevel, PerSample, Posterior
-from samplers.grids import IDDPM, Borrowed, Flow, Indices, Karras, LogSNR, Power, Uniform
+from samplers.grids import IDDPM, Borrowed, Flow, Grid, Indices, Karras, LogSNR, Power, Uniform
 from samplers.named import CORRECTORS, GRIDS, PREDICTORS, PUBLISHED_NAMES
 from samplers.pc import PredictorCorrector
 from samplers.planned.forms import MEASURES
@@ -47,13 +47,13 @@ from samplers.predictors import (
 )
 
 __all__ = [
-    "CORRECTORS", "DDIM", "ERSDE", "GRIDS", "IDDPM", "MEASURES",
-    "PREDICTORS", "PUBLISHED_NAMES", "SEEDS", "Accelerated", "AdamsBashforth", "AdaptiveAdams",
+    "CORRECTORS", "DDIM", "ERSDE", "GRIDS", "IDDPM", "MEASURES", "PREDICTORS",
+    "PUBLISHED_NAMES", "SEEDS", "Accelerated", "AdamsBashforth", "AdaptiveAdams",
     "AdaptiveODE", "AdaptiveSDE", "Ancestral", "BatchMean", "Borrowed", "BudgetError", "Churn",
-    "Corrector", "DPMSolver", "EulerMaruyama", "Flow", "Idle", "Indices", "Karras", "Langevin",
-    "LinearSampler", "LogSNR", "MultiStage", "NoiseLevel", "OneStep", "PerSample", "Plan",
-    "Posterior", "Power", "PredictorCorrector", "Program", "Restart", "ReverseDiffusion", "Rise",
-    "Row", "RungeKutta", "SASolver", "SDEDPMSolverPP", "Sampler", "Samples", "State", "Step",
-    "StochasticHeun", "UniPC", "Uniform", "build", "build_times",
-    "planned_evaluations", "run", "sample", "sample_keys",
+    "Corrector", "DPMSolver", "EulerMaruyama", "Flow", "Grid", "Idle", "Indices", "Karras",
+    "Langevin", "LinearSampler", "LogSNR", "MultiStage", "NoiseLevel", "OneStep", "PerSample",
+    "Plan", "Posterior", "Power", "PredictorCorrector", "Program", "Restart",
+    "ReverseDiffusion", "Rise", "Row", "RungeKutta", "SASolver", "SDEDPMSolverPP", "Sampler",
+    "Samples", "State", "Step", "StochasticHeun", "UniPC", "Uniform", "build", "build_times",
+    "only_ends", "planned_evaluations", "run", "sample", "sample_keys",
 ]  # fmt: skip

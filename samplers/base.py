@@ -115,7 +115,8 @@ class Sampler(Protocol):
     def stochastic(self) -> bool: ...
 
     @property
-    def adaptive(self) -> bool: ...
+    def adaptive(self) -> bool:
+        """True if it chooses its own steps between the ends of the grid."""
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         """What to do between neighbours of the falling grid `times`.

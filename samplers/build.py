@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from samplers.base import Sampler, planned_evaluations
+from samplers.grids import Grid, Indices
 from samplers.named import (
     CORRECTORS,
     DETERMINISTIC,
@@ -33,12 +34,15 @@ def _name(config: Section) -> str:
     return PUBLISHED_NAMES.get(config.predictor, config.predictor)
 
 
+def _has_flow(name: str, row: Callable[..., Sampler]) -> bool:
+    return name in DETERMINISTIC or "probability_flow" in parameters(row)
+
+
 def _predictor(config: Section) -> Sampler:
     name = _name(config)
     row = choose("sampling.predictor", name, PREDICTORS)
     if config.probability_flow:
-        have = lambda name, row: name in DETERMINISTIC or "probability_flow" in parameters(row)
-        flows = {name: row for name, row in PREDICTORS.items() if have(name, row)}
+        flows = {name: row for name, row in PREDICTORS.items() if _has_flow(name, row)}
         choose("sampling.predictor with sampling.probability_flow=True", name, flows)
     return made(row, config, predictor=name)
 
@@ -73,7 +77,7 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
     grid = made(choose("sampling.grid", config.grid, GRIDS), config, num_scales=num_scales)
 
     def times(steps: int) -> Float[Array, " n"]:
-        return jnp.asarray(grid(sde, steps, sde.T, end), jnp.float32)
+        return jnp.asarray(grid(sde, steps, float(sde.T), float(end)), jnp.float32)
 
     adaptive = _predictor(config).adaptive
     if config.nfe and adaptive:
@@ -84,8 +88,23 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
     if config.nfe:
         return _within_budget(config, score, times)
     if adaptive and config.corrector == "none":
+        _check_ends(config, grid)
         return times(max(config.frames, 1))
     return times(config.num_steps or num_scales)
+
+
+def only_ends(config: Section) -> bool:
+    """Whether a `sampling` section asks for no time between the first and the last."""
+    return _predictor(config).adaptive and config.corrector == "none" and config.frames <= 1
+
+
+def _check_ends(config: Section, grid: Grid) -> None:
+    if isinstance(grid, Indices):
+        raise ValueError(
+            f"sampling.grid={config.grid!r} has the times of a discrete model and not the ends of "
+            f"time: sampling.predictor={config.predictor!r}, which chooses its own steps, needs "
+            "another grid, such as 'uniform'"
+        )
 
 
 def _within_budget(

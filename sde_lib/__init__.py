@@ -14,6 +14,7 @@ from sde_lib.build import (
     build,
     build_guidance,
     build_parametrization,
+    guidance_settings,
 )
 from sde_lib.guidance import ClassifierFree, Guidance
 from sde_lib.karras import KarrasVE
@@ -48,5 +49,5 @@ __all__ = [
     "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse",
     "ScaledScore", "Score", "SubVP", "Tabulated", "TimeLabel", "UnitNoise", "V", "Velocity",
     "Wrapped", "build", "build_guidance", "build_parametrization", "choose", "empirical", "expand",
-    "pytree", "static",
+    "guidance_settings", "pytree", "static",
 ]  # fmt: skip

@@ -52,13 +52,23 @@ def time_derivative(f: Callable[[Time], Time], t: Time) -> Time:
 class SDE(abc.ABC):
     """Protocol of a forward SDE; see the module docstring for notation. Holds no state."""
 
-    T: ClassVar[float] = 1.0
-    t_min: ClassVar[float] = 1e-5
-    """Smallest usable time: training and likelihood stop here (published `eps`)."""
-    t_min_sampling: ClassVar[float] = 1e-3
-    """Time at which published sampling stops."""
     learned: ClassVar[bool] = False
     """Whether it has trained parameters of its own, beside the network's."""
+
+    @property
+    def T(self) -> Number:
+        """The largest time."""
+        return 1.0
+
+    @property
+    def t_min(self) -> Number:
+        """Smallest usable time: training and likelihood stop here (published `eps`)."""
+        return 1e-5
+
+    @property
+    def t_min_sampling(self) -> Number:
+        """Time at which published sampling stops."""
+        return 1e-3
 
     @abc.abstractmethod
     def log_alpha(self, t: Time) -> Time:

@@ -1,6 +1,7 @@
 """How a config names an SDE, what its network is told and says, and a guidance.
 
 A new SDE, prediction, conditioning, rounding or guidance is one class and one row in a table below.
+A row is a class or a function, and its parameters are the settings that it takes (`tables.made`).
 """
 
 from __future__ import annotations
@@ -40,38 +41,43 @@ from sde_lib.parametrization import (
 )
 from sde_lib.score import Condition, Conditional, Score
 from sde_lib.subvp import SubVP
-from sde_lib.tables import choose
+from sde_lib.tables import choose, made, parameters
 from sde_lib.ve import VE
 from sde_lib.vp import VP
 
 Section = Any
 """A config, or a section of one: an ml_collections ConfigDict."""
 
-PREDICTIONS: dict[str, Callable[[Section], Prediction]] = {
-    "noise": lambda c: Noise(),
-    "unit_noise": lambda c: UnitNoise(),
-    "scaled_score": lambda c: ScaledScore(),
-    "score": lambda c: RawScore(),
-    "data": lambda c: Data(),
-    "v": lambda c: V(),
-    "velocity": lambda c: Velocity(),
-    "edm": lambda c: EDM(c.sigma_data),
+PREDICTIONS: dict[str, Callable[..., Prediction]] = {
+    "noise": Noise,
+    "unit_noise": UnitNoise,
+    "scaled_score": ScaledScore,
+    "score": RawScore,
+    "data": Data,
+    "v": V,
+    "velocity": Velocity,
+    "edm": EDM,
 }
-CONDITIONINGS: dict[str, Callable[[Section], Conditioning]] = {
-    "time": lambda c: TimeLabel(999.0),
-    "log_sigma": lambda c: LogSigmaLabel(1.0),
-    "log_half_sigma": lambda c: LogHalfSigmaLabel(),
-    "quarter_log_sigma": lambda c: LogSigmaLabel(0.25),
-    "level": lambda c: TimeLabel(c.num_scales - 1.0),
-    "vp_time": lambda c: VPTimeLabel(VP(c.beta_min, c.beta_max), c.num_scales - 1.0),
-    "cosine_level": lambda c: CosineLevelLabel.of(c.num_scales),
-    "descending_level": lambda c: DescendingLevelLabel(c.num_scales),
+"""Of settings of the `model` section."""
+CONDITIONINGS: dict[str, Callable[..., Conditioning]] = {
+    "time": lambda: TimeLabel(999.0),
+    "log_sigma": lambda: LogSigmaLabel(1.0),
+    "log_half_sigma": LogHalfSigmaLabel,
+    "quarter_log_sigma": lambda: LogSigmaLabel(0.25),
+    "level": lambda num_scales: TimeLabel(num_scales - 1.0),
+    "vp_time": lambda beta_min, beta_max, num_scales: VPTimeLabel(
+        VP(beta_min, beta_max), num_scales - 1.0
+    ),
+    "cosine_level": CosineLevelLabel.of,
+    "descending_level": DescendingLevelLabel,
 }
-ROUNDINGS: dict[str, Callable[[int], Rounding]] = {
-    "none": lambda n: Continuous(),
-    "below": lambda n: LevelBelow(n),
-    "nearest": lambda n: NearestLevel(n),
+"""Of settings of the `sde` section."""
+ROUNDINGS: dict[str, Callable[..., Rounding]] = {
+    "none": Continuous,
+    "below": LevelBelow,
+    "nearest": NearestLevel,
 }
+"""The same."""
 
 
 class Discrete(NamedTuple):
@@ -86,35 +92,35 @@ class Family:
     """A row of `SDES`: an SDE by name, and what its authors' networks are told and say.
 
     Attributes:
-      build: from the `sde` section of a config.
-      prediction: a name in `PREDICTIONS`, or the function of the `model` section that gives it.
+      build: the SDE, a class or a function of settings of the `sde` section.
+      prediction: a name in `PREDICTIONS`, or what gives it of settings of the `model` section.
       conditioning: a name in `CONDITIONINGS`; "time" suits an SDE whose T is 1.
       discrete: the names for networks of `sde.num_scales` levels, which are those of
         `SDE.discrete`; None where the SDE has no discrete form.
     """
 
-    build: Callable[[Section], SDE]
-    prediction: str | Callable[[Section], str] = "noise"
+    build: Callable[..., SDE]
+    prediction: str | Callable[..., str] = "noise"
     conditioning: str = "time"
     discrete: Discrete | None = None
 
 
-def _learned(c: Section) -> LearnedVP:
-    if c.log_snr_min >= c.log_snr_max:
+def _learned(log_snr_max: float, log_snr_min: float) -> LearnedVP:
+    if log_snr_min >= log_snr_max:
         raise ValueError("sde.log_snr_min must be below sde.log_snr_max")
-    return LearnedVP(c.log_snr_max, c.log_snr_min)
+    return LearnedVP(log_snr_max, log_snr_min)
 
 
 SDES: dict[str, Family] = {
-    "vp": Family(lambda c: VP(c.beta_min, c.beta_max), discrete=Discrete("level", "below")),
-    "subvp": Family(lambda c: SubVP(c.beta_min, c.beta_max)),
+    "vp": Family(VP, discrete=Discrete("level", "below")),
+    "subvp": Family(SubVP),
     "ve": Family(
-        lambda c: VE(c.sigma_min, c.sigma_max),
-        prediction=lambda c: "scaled_score" if c.scale_by_sigma else "score",
+        VE,
+        prediction=lambda scale_by_sigma: "scaled_score" if scale_by_sigma else "score",
         conditioning="log_sigma",
         discrete=Discrete("descending_level", "nearest"),
     ),
-    "edm": Family(lambda c: KarrasVE(c.sigma_min, c.sigma_max), "edm", "quarter_log_sigma"),
+    "edm": Family(KarrasVE, "edm", "quarter_log_sigma"),
     "learned": Family(_learned, conditioning="quarter_log_sigma"),
 }
 PUBLISHED_NAMES = {"vpsde": "vp", "subvpsde": "subvp", "vesde": "ve"}
@@ -140,7 +146,7 @@ def _discrete(config: Section) -> Discrete:
 
 def build(config: Section) -> SDE:
     """The SDE of a config; in discrete training, the one that runs through the model's levels."""
-    sde = _family(config).build(config.sde)
+    sde = made(_family(config).build, config.sde)
     if config.training.continuous:
         return sde
     _discrete(config)
@@ -156,29 +162,30 @@ def build_parametrization(config: Section) -> Parametrization:
     prediction = model.prediction
     if prediction == "published":
         own = family.prediction
-        prediction = own if isinstance(own, str) else own(model)
+        prediction = own if isinstance(own, str) else made(own, model)
     if model.conditioning != "published":
         label = model.conditioning
     return Parametrization(
-        choose("model.prediction", prediction, PREDICTIONS)(model),
-        choose("model.conditioning", label, CONDITIONINGS)(config.sde),
-        choose("the rounding of times", rounding, ROUNDINGS)(config.sde.num_scales),
+        made(choose("model.prediction", prediction, PREDICTIONS), model),
+        made(choose("model.conditioning", label, CONDITIONINGS), config.sde),
+        made(choose("the rounding of times", rounding, ROUNDINGS), config.sde),
     )
 
 
-def _classifier_free(config: Section) -> Guidance:
-    c = config.sampling
-    if c.guidance != 1 and not config.model.num_classes:
+def _classifier_free(
+    guidance: float, guidance_min: float, guidance_max: float, classes: int
+) -> Guidance:
+    if guidance != 1 and not classes:
         raise ValueError(
-            f"sampling.guidance={c.guidance} needs a model of classes: set "
-            "model.num_classes, and model.label_dropout to train it, or leave guidance at 1"
+            f"sampling.guidance={guidance} needs a model of classes: set model.num_classes, and "
+            "model.label_dropout to train it, or leave guidance at 1"
         )
-    if c.guidance_min >= c.guidance_max:
+    if guidance_min >= guidance_max:
         raise ValueError("sampling.guidance_min must be below sampling.guidance_max")
-    if c.guidance == 1:
+    if guidance == 1:
         return Conditional
     # As arrays, so that other numbers are no other program.
-    numbers = [jnp.asarray(v, jnp.float32) for v in (c.guidance, c.guidance_min, c.guidance_max)]
+    numbers = [jnp.asarray(v, jnp.float32) for v in (guidance, guidance_min, guidance_max)]
 
     def guide(score: Score, condition: Condition) -> Score:
         return ClassifierFree(score, condition, null_of(condition), *numbers)
@@ -186,10 +193,11 @@ def _classifier_free(config: Section) -> Guidance:
     return guide
 
 
-GUIDANCE: dict[str, Callable[[Section], Guidance]] = {
-    "none": lambda c: Conditional,
+GUIDANCE: dict[str, Callable[..., Guidance]] = {
+    "none": lambda: Conditional,
     "classifier_free": _classifier_free,
 }
+"""Of settings of the `sampling` section and `classes`, how many the model is told (0: none)."""
 
 
 def build_guidance(config: Section) -> Guidance:
@@ -197,4 +205,13 @@ def build_guidance(config: Section) -> Guidance:
 
     ValueError, in the user's terms, for a name that is not known and for what the model lacks.
     """
-    return choose("sampling.guidance_kind", config.sampling.guidance_kind, GUIDANCE)(config)
+    row = choose("sampling.guidance_kind", config.sampling.guidance_kind, GUIDANCE)
+    return made(row, config.sampling, classes=config.model.num_classes)
+
+
+def guidance_settings(config: Section) -> dict[str, Any] | None:
+    """Settings that the guidance of a config reads, for results that depend on it; None without."""
+    if build_guidance(config) is Conditional:
+        return None
+    names = ("guidance_kind", *parameters(GUIDANCE[config.sampling.guidance_kind]))
+    return {name: config.sampling[name] for name in names if name in config.sampling}

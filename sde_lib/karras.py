@@ -20,19 +20,18 @@ class KarrasVE(SDE):
     sigma_min: Number = 0.002
     sigma_max: Number = 80.0
 
-    # The ends of time are numbers of this SDE, where those of the others are the published ones.
     @property
-    def T(self) -> Number:  # type: ignore[override]
+    def T(self) -> Number:
         """sigma_max."""
         return self.sigma_max
 
     @property
-    def t_min(self) -> Number:  # type: ignore[override]
+    def t_min(self) -> Number:
         """sigma_min."""
         return self.sigma_min
 
     @property
-    def t_min_sampling(self) -> Number:  # type: ignore[override]
+    def t_min_sampling(self) -> Number:
         """sigma_min; the denoiser at this level is EDM's last step, to 0."""
         return self.sigma_min
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+from configs.names import did_you_mean
 
 V = TypeVar("V")
 
@@ -14,10 +15,8 @@ def choose(key: str, name: str, table: Mapping[str, V]) -> V:
     """table[name]; ValueError that lists the known names, the nearest first, if there is none."""
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(str(name), table, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
     known = ", ".join(repr(k) for k in sorted(table))
-    raise ValueError(f"{key} must be one of {known}, got {name!r}{hint}")
+    raise ValueError(f"{key} must be one of {known}, got {name!r}{did_you_mean(name, table)}")
 
 
 def parameters(row: Callable[..., Any]) -> tuple[str, ...]:

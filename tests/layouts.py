@@ -56,16 +56,16 @@ def _import(compiled: str) -> None:
 
     jax.config.update("jax_compilation_cache_dir", compiled)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time
     tiny.register()
 
 
 def _child(stage: Stage, port: int, index: int) -> int:
+    import jax
+
     import main
 
-    # Unoptimized: compiling is most of the time.
-    os.environ["XLA_FLAGS"] = (
-        f"--xla_force_host_platform_device_count={stage.devices} --xla_backend_optimization_level=0"
-    )
+    jax.config.update("jax_num_cpu_devices", stage.devices)
     first, *others = stage.runs
     if stage.processes > 1:  # met once for all runs
         first += ["--coordinator", f"127.0.0.1:{port}", "--process_id", str(index),
@@ -77,8 +77,6 @@ def _child(stage: Stage, port: int, index: int) -> int:
         main.leave(code)
     finally:
         if stage.processes > 1:
-            import jax
-
             jax.distributed.shutdown()  # a fork ends without atexit
 
 

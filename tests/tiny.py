@@ -9,6 +9,7 @@ import jax
 from flax import linen as nn
 
 import models
+from modes import reading
 
 
 class Tiny(nn.Module):
@@ -48,8 +49,13 @@ SETTINGS = {
 }
 
 
+def _reads(mode: str, name: str) -> bool:
+    return name in ("sampling.num_steps", "sampling.predictor") or reading.is_listed(name, mode)
+
+
 def arguments(mode: str, workdir: object, **settings: object) -> list[str]:
     """The command line of a tiny run; settings as training__n_iters=12."""
-    given = SETTINGS | {name.replace("__", "."): value for name, value in settings.items()}
+    own = {k: v for k, v in SETTINGS.items() if not k.startswith("sampling.") or _reads(mode, k)}
+    given = own | {name.replace("__", "."): value for name, value in settings.items()}
     run = ["--config", f"{CONFIG}:smoke", "--mode", mode, "--workdir", str(workdir)]
     return run + [f"--config.{name}={value}" for name, value in given.items()]

@@ -68,9 +68,9 @@ def _at_save(step: int, before: Any = None, after: Any = None) -> None:
 
 
 def _at_update(step: int, act: Any) -> None:
-    from modes import train as loop
+    from train_lib import feed
 
-    stack = loop.stack_batches
+    stack = feed.stack_batches
     made = [0]
 
     def wrapped(*args: Any) -> Any:
@@ -79,20 +79,20 @@ def _at_update(step: int, act: Any) -> None:
             act()
         return stack(*args)
 
-    loop.stack_batches = wrapped
+    feed.stack_batches = wrapped
 
 
 def _poison(step: int) -> None:
     """The images of the update that follows `step` others are NaN, in whichever run makes it."""
-    from modes import train as loop
+    from train_lib import feed
 
-    batches = loop.training_batches
+    batches = feed.training_batches
 
     def wrapped(images: Any, config: Any, start: int) -> Any:
         for made, batch in enumerate(batches(images, config, start), start):
             yield {**batch, "image": batch["image"] * (float("nan") if made == step else 1)}
 
-    loop.training_batches = wrapped  # type: ignore[assignment]
+    feed.training_batches = wrapped  # type: ignore[assignment]
 
 
 def _when_replacing(step: int) -> None:
@@ -119,15 +119,17 @@ def _when_half_written(step: int) -> None:
 
 
 def _when_removing(step: int) -> None:
-    rmtree = shutil.rmtree
+    from runtime_lib.checkpoints import step_directories
 
-    def wrapped(path: Any, *args: Any, **kwargs: Any) -> None:
-        if Path(path).name.startswith(f"{step}."):
-            next(p for p in Path(path).rglob("*") if p.is_file()).unlink()
+    remove = step_directories._remove_known
+
+    def wrapped(folder: Path) -> None:
+        if folder.name.startswith(f"{step}."):
+            next(p for p in folder.rglob("*") if p.is_file()).unlink()
             kill()
-        rmtree(path, *args, **kwargs)
+        remove(folder)
 
-    shutil.rmtree = wrapped  # type: ignore[assignment]
+    step_directories._remove_known = wrapped
 
 
 def _when_part_is_kept(step: int) -> None:
@@ -187,23 +189,54 @@ EVENTS = {
 }
 
 
+def _hold_to_what_is_listed(mode: str, experiment: Any) -> Any:
+    """A check, for when the mode is done, that it read nothing that is not listed."""
+    from modes import reading
+
+    record = experiment.config.record
+    before = set(record.names)
+
+    def check() -> None:
+        late = {name for name in record.names - before if not reading.is_listed(name, mode)}
+        if late:
+            raise AssertionError(f"--mode {mode} reads {sorted(late)}, which READS does not list")
+
+    return check
+
+
+def _watch_reads() -> list[Any]:
+    """Checks to call when a run is done."""
+    from modes import reading
+
+    checks, refuse = [], reading.check
+
+    def wrapped(mode: str, experiment: Any, given: Any) -> None:
+        refuse(mode, experiment, given)
+        checks.append(_hold_to_what_is_listed(mode, experiment))
+
+    reading.check = wrapped
+    return checks
+
+
 def _child(run: Run, stdout: int, stderr: int) -> NoReturn:
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    # Unoptimized: compiling takes a fifth of the time, and all children do the same.
-    os.environ["XLA_FLAGS"] = (
-        f"--xla_force_host_platform_device_count={run.devices} --xla_backend_optimization_level=0"
-        " --xla_cpu_use_fusion_emitters=false"
-    )
     code = 70
     try:
+        import jax
+
         import main
+
+        jax.config.update("jax_num_cpu_devices", run.devices)
 
         sys.argv = [*run.arguments, run.arguments[run.arguments.index("--workdir") + 1]]
         EVENTS[run.event](run.step)
+        checks = _watch_reads()
         code = main.main(run.arguments)
+        for check in checks:
+            check()
     except BaseException:
         traceback.print_exc()
     finally:
@@ -242,6 +275,8 @@ def _serve() -> None:
     jax.config.update("jax_compilation_cache_dir", sys.argv[1])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_traceback_in_locations_limit", 0)
+    # Compiling takes a fifth of the time, and all children do the same.
+    jax.config.update("jax_disable_most_optimizations", True)
     tiny.register()
     for line in sys.stdin:
         start = time.perf_counter()

@@ -1,0 +1,1 @@
+"""Training: the loss, the update, the averages, and what guards them."""

@@ -10,7 +10,8 @@ is the state before the last of them, and a run that is started again meets it a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -78,3 +79,11 @@ def choose(good: Bool[Array, ""], new: T, old: T) -> T:
     """`new` where `good`, else `old`, array by array."""
     good = once(good)
     return jax.tree.map(lambda a, b: jax.lax.select(good, a, b), new, old)
+
+
+# Unoptimized, because it takes longer to compile than it is ever going to run.
+@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+def all_finite(tree: Any) -> Array:
+    """Whether no number in the tree is infinite or NaN."""
+    numbers = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))

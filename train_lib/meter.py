@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -102,10 +101,3 @@ class Meter:
         taken = self._taken()
         first = int(np.argmin(taken.good))
         return float(taken.loss[first]), float(taken.grad_norm[first])
-
-
-def peak_memory() -> int:
-    """Bytes in use at most so far: of this process's fullest device, or of the process on CPUs."""
-    stats = [device.memory_stats() for device in jax.local_devices()]
-    peaks = [known["peak_bytes_in_use"] for known in stats if known]
-    return max(peaks, default=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -50,6 +50,7 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "training.objective": (OBJECTIVES,),
     "optim.optimizer": (OPTIMIZERS,),
     "optim.schedule": (DECAYS,),
+    "sampling.guidance_kind": (sde_lib.GUIDANCE,),
     "sampling.predictor": (named.PREDICTORS, named.PUBLISHED_NAMES),
     "sampling.corrector": (named.CORRECTORS,),
     "sampling.pc_order": (named.PC_ORDERS,),
@@ -60,7 +61,6 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sampling.ode_solver": (INTEGRATORS,),
     "sampling.ode_clock": (CLOCKS,),
     "sampling.step_control": (named.STEP_CONTROLS,),
-    "sampling.guidance_kind": (sde_lib.GUIDANCE,),
     "sampling.norm": (named.NORMS,),
     "sampling.grid": (named.GRIDS,),
 }

@@ -36,10 +36,11 @@ def learning_rate(config: Section, n_iters: int) -> optax.Schedule:
     The first update therefore has rate 0 when there is a warm-up.
     """
     decay = choose("optim.schedule", config.schedule, DECAYS)(n_iters)
+    lr, warmup = config.lr, config.warmup
 
     def rate(step: Any) -> Any:
-        ramp = jnp.minimum(step / config.warmup, 1.0) if config.warmup > 0 else 1.0
-        return config.lr * ramp * decay(step)
+        ramp = jnp.minimum(step / warmup, 1.0) if warmup > 0 else 1.0
+        return lr * ramp * decay(step)
 
     return rate
 

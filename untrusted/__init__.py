@@ -17,9 +17,10 @@ from untrusted.opening import (
     map_regular,
     open_regular,
     read_bytes,
+    sha256,
 )
 from untrusted.texts import parse_json, read_json
 
 __all__ = ["ONLY", "Header", "UntrustedError", "check_folder", "check_regular", "is_regular",
            "limits", "map_regular", "open_regular", "parse_json", "plain", "read_arrays",
-           "read_bytes", "read_headers", "read_json", "shown"]  # fmt: skip
+           "read_bytes", "read_headers", "read_json", "sha256", "shown"]  # fmt: skip

@@ -88,8 +88,13 @@ def read_headers(path: Path | str, *, named: bool = False) -> dict[str, Header]:
 def _arrays(data: memoryview) -> dict[str, Entry]:
     if data[:2] != b"PK":
         raise UntrustedError("it is neither a .npy nor a .npz file")
-    found = entries(data).items()
-    return {name.removesuffix(".npy"): entry for name, entry in found if name.endswith(".npy")}
+    found = {name.removesuffix(".npy"): entry for name, entry in entries(data).items()
+             if name.endswith(".npy")}  # fmt: skip
+    if len(found) > limits.ARRAYS:
+        raise UntrustedError(
+            f"it has {len(found):,} arrays, must have at most {limits.ARRAYS:,}: refused"
+        )
+    return found
 
 
 def _wanted(data: memoryview, names: Collection[str] | None) -> dict[str, Entry]:
@@ -187,7 +192,7 @@ def _parsed(text: bytes) -> tuple[np.dtype, tuple[int, ...], bool]:
         not isinstance(shape, tuple)
         or len(shape) > limits.ARRAY_DIMENSIONS
         or not all(type(n) is int and n >= 0 for n in shape)
-        or math.prod(max(n, 1) for n in shape) > limits.WEIGHT_BYTES
+        or math.prod(max(n, 1) for n in shape) > limits.ARRAY_NUMBERS
         or type(fortran) is not bool
     ):
         raise UntrustedError(f"an array has the shape {shown(shape)}: damaged or forged")

@@ -35,15 +35,21 @@ UNPACKED_TIMES = 50
 """Beyond that, how many times its size a .npz may unpack to; drawn digits pack 20 times."""
 MAPPED_BYTES = 64 * MIB
 """Numbers of a .npy from which on they stay in the file and are read as they are looked at."""
-ARRAY_HEADER_BYTES = 10_000
-"""The text before an array's numbers that says its type and shape; NumPy's own limit."""
+ARRAYS = 2_000
+"""Of a .npz; the weights of the largest feature network are 1,000."""
+ARRAY_HEADER_BYTES = 1_000
+"""The text before an array's numbers that says its type and shape; NumPy writes 118 as a rule."""
+HASHED_BYTES = 8 * GIB
+"""A file whose SHA-256 is stated with results; the weights of DINOv2's largest take 4.5 GB."""
+ARRAY_NUMBERS = 1 << 44
+"""Of an array; a million colour pictures of 1,024 x 1,024 have 2^42 of them."""
 ARRAY_DIMENSIONS = 32
 """Of any array or tensor; NumPy's own limit was 32 for two decades, and pictures have 4."""
 
 # Zips: .npz and PyTorch's -----------------------------------------------------------------------
 
 ZIP_ENTRIES = 20_000
-"""Entries of a zip; a checkpoint of score_sde with its optimizer has 3,000."""
+"""Entries of a zip; the deepest checkpoint of score_sde with its optimizer has 4,000."""
 ZIP_DIRECTORY_BYTES = 4 * MIB
 """The directory at the end of a zip; 200 bytes for each entry."""
 CHUNK_BYTES = 4 * MIB
@@ -54,7 +60,7 @@ CHUNK_BYTES = 4 * MIB
 PICKLE_OPERATIONS = 250_000
 """Of all pickles in one file; the largest published checkpoint takes some 120,000."""
 PICKLE_ENTRIES = 500_000
-"""In all containers, what is shared counted as often as it is met; published ones have 60,000."""
+"""In all containers, what is shared counted as often as it is met; score_sde's have 10,000."""
 PICKLE_DEPTH = 100
 """Containers within each other; a snapshot of EDM has 20."""
 PICKLE_TEXT_BYTES = 4 * MIB
@@ -70,13 +76,15 @@ SAFETENSORS_HEADER_BYTES = 8 * MIB
 SAFETENSORS_ITEMS = 400_000
 """Values and keys in that JSON; 14 for each tensor."""
 TENSORS = 20_000
-"""Tensors of a file; the raw and averaged weights of the largest published network take 3,000."""
+"""Tensors of a file; the raw and averaged weights of score_sde's deepest network are 2,000."""
 NAME_CHARACTERS = 1_000
-"""Of the name of a tensor, or a key of a container; the longest published has 100."""
+"""Of the name of a tensor, or a key of a container; published ones have at most 100."""
 NOISE_LEVELS = 100_000
 """Of a model; the largest published has 2,000."""
-WEIGHT_BYTES = 64 * GIB
-"""What a file of weights claims at most; the largest score_sde checkpoint has 1 GiB."""
+NETWORK_BLOCKS = 64
+"""Residual blocks on the way down of a U-Net; the deepest published has 32. It is traced."""
+VIT_BLOCKS, VIT_WIDTH = 40, 1536
+"""Of a vision transformer that features are taken from: those of DINOv2's largest."""
 
 # Pictures ---------------------------------------------------------------------------------------
 
@@ -86,6 +94,8 @@ PICTURE_PIXELS = 48 * MIB
 """Of one picture, and of all that are decoded at the same time: a camera's 50 million."""
 WEBP_COPIES = 4
 """How many times its pixels the decoder of WEBP holds: it may have a fourth of them."""
+WEBP_BYTES = 64 * MIB
+"""A WEBP's file, which is read at once; its pixels take no more uncompressed."""
 PICTURE_BYTES = 160 * MIB
 """A picture's file: that many pixels of three bytes, uncompressed, take 144 MiB."""
 PICTURE_SCANS = 16
@@ -95,6 +105,6 @@ PICTURE_BLOCKS = 50_000
 PICTURE_HEADER_BYTES = 64 * KIB
 """Comments before the sizes in a PPM; a camera's take 1 KiB."""
 PICTURE_TAG_BYTES = 32 * MIB
-"""What the tags of a TIFF take together; a profile of colours takes 3."""
+"""What a picture says beside its pixels, in tags, segments or chunks; a colour profile takes 3."""
 PICTURE_EXIF_BYTES = 64 * KIB
 """The EXIF data of a picture; no more fits into a segment of a JPEG."""

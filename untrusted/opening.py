@@ -8,6 +8,7 @@ opened is looked at again (fstat): between the two looks nothing can be put in i
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import re
@@ -15,6 +16,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+from untrusted import limits
 from untrusted.errors import UntrustedError, plain
 
 _KINDS = {
@@ -97,6 +99,18 @@ def read_bytes(path: Path | str, most: int, *, named: bool = False) -> bytes:
     return content
 
 
+def sha256(path: Path | str, *, named: bool = False) -> str:
+    """The SHA-256 of a regular file in hexadecimal; see `open_regular`."""
+    with open_regular(path, named=named) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limits.HASHED_BYTES:
+            name = plain(os.path.basename(_text(path)))
+            raise UntrustedError(
+                f"{name} must have at most {limits.HASHED_BYTES:,} bytes, it has {size:,}: refused"
+            )
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def map_regular(path: Path | str, *, named: bool = False) -> memoryview:
     """The bytes of a regular file, of which only those are read that are looked at.
 
@@ -121,8 +135,10 @@ def _kind(mode: int) -> str:
 
 def _require_regular(found: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(found.st_mode):
+        remedy = " (put the file itself there)" if stat.S_ISLNK(found.st_mode) else ""
         raise UntrustedError(
             f"{plain(path, 200)} must be a regular file, it is {_kind(found.st_mode)}: refused"
+            f"{remedy}"
         )
 
 

@@ -118,6 +118,8 @@ def _opened(file: BufferedReader) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"it must have at most {limits.PICTURE_PIXELS:,} pixels: scale it down"
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not a picture (of {', '.join(limits.PICTURE_FORMATS)})"
     first = next(iter(str(error).splitlines()), "")

@@ -80,12 +80,15 @@ class Entry:
 
     def _inflated(self) -> Iterator[bytes]:
         inflate, rest = zlib.decompressobj(-zlib.MAX_WBITS), b""
+        # Whoever wants the start alone is not to pay for more.
+        most = 4 * limits.ARRAY_HEADER_BYTES
         try:
             for piece in _pieces(self.packed):
                 rest = bytes(piece)
                 while rest or inflate.unconsumed_tail:
-                    if made := inflate.decompress(rest, limits.CHUNK_BYTES):
+                    if made := inflate.decompress(rest, most):
                         yield made
+                    most = limits.CHUNK_BYTES
                     rest = inflate.unconsumed_tail
                     if inflate.eof or not (made or rest):
                         break

@@ -21,9 +21,9 @@ from jaxtyping import Array, Float
 
 from configs.command_line import reason
 from data_lib import Images, Splits
+from data_lib.base import fingerprint
 from data_lib.transforms import to_unit
 from eval_lib.features import digits_network
-from eval_lib.images import fingerprint
 from models.features import Features
 from sde_lib import choose
 from sde_lib.pytree import pytree, static

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
-from tqdm import tqdm
 
-from data_lib.base import Log, patient
+from data_lib.base import Log
 from data_lib.transforms import to_unit
 from eval_lib.features.extractors import Extractor, extract
 from eval_lib.metrics import FeatureSet, Moments
 from runtime_lib import batches, sharding
-from runtime_lib.results import Arrays, Parts
+from runtime_lib.results import Arrays, Part, Parts, Shapes
 
 KEPT = 50_000
 """Images of a larger set whose features are kept, beside the moments of all."""
@@ -63,6 +64,12 @@ class Featurer:
         found = extract(network, images)._asdict()
         return {k: sharding.collect(v)[: len(pixels)] for k, v in found.items() if v is not None}
 
+    def shapes(self, image: tuple[int, ...], count: int) -> Shapes:
+        """The arrays of `count` images of shape `image` [h, w, c]; nothing is computed."""
+        one = jax.ShapeDtypeStruct((1, *image), jnp.float32)
+        found = jax.eval_shape(self.extractor.network, one)._asdict()
+        return {k: (count, *v.shape[1:]) for k, v in found.items() if v is not None}
+
 
 def streamed(
     parts: Iterator[Arrays], images: np.ndarray | None, labels: np.ndarray | None, total: int
@@ -103,6 +110,11 @@ def _join(moments: Moments | None, x: np.ndarray) -> Moments:
     return own if moments is None else moments + own
 
 
+def _check_finite(arrays: Arrays, extractor: Extractor) -> None:
+    if lost := [name for name, x in arrays.items() if not np.isfinite(x).all()]:
+        raise ValueError(f"{extractor.identity} gives {lost[0]} features that are not finite")
+
+
 def features_of(
     featurer: Featurer,
     pixels: Shaped[np.ndarray, "n h w c"],
@@ -118,22 +130,16 @@ def features_of(
     """
     total = len(pixels)
     slices = [slice(k, min(k + featurer.size, total)) for k in range(0, total, featurer.size)]
-    names = [f"{number + rows.start:08d}_{rows.stop - rows.start}" for rows in slices]
-    if done := parts.done(names):
-        log(f"{done} of {len(names)} batches of features were there: going on from there")
-    tell = patient(log)
 
-    def every() -> Iterator[Arrays]:
-        bar = tqdm(zip(names, slices, strict=True), total=len(names), unit="batch",
-                   desc=what, disable=None)  # fmt: skip
-        for name, rows in bar:
-            count = rows.stop - rows.start
-            arrays = parts.get(name, {"pool": (count, None)})
-            if arrays is None or any(x.shape[:1] != (count,) for x in arrays.values()):
-                arrays = featurer(pixels[rows])
-                parts.put(name, arrays)
-            if bar.disable:
-                tell(f"{what}: {rows.stop} of {total}")
-            yield arrays
+    def checked(rows: slice) -> Arrays:
+        arrays = featurer(pixels[rows])
+        _check_finite(arrays, featurer.extractor)
+        return arrays
 
-    return streamed(every(), pixels, labels, total)
+    def part(rows: slice) -> Part:
+        count = rows.stop - rows.start
+        shapes = featurer.shapes(pixels.shape[1:], count)
+        return Part(f"{number + rows.start:08d}_{count}", shapes, lambda: checked(rows))
+
+    every = parts.each([part(rows) for rows in slices], what, log)
+    return streamed(every, pixels, labels, total)

@@ -19,11 +19,10 @@ import numpy as np
 
 import data_lib
 from data_lib import Images
-from data_lib.base import Log
+from data_lib.base import Log, fingerprint
 from eval_lib.features import statistics
 from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, features_of, quantize
-from eval_lib.images import fingerprint
 from eval_lib.metrics import FeatureSet
 from runtime_lib import workdir
 from runtime_lib.files import atomic_write, plain_reason

@@ -6,7 +6,6 @@ Files of ours, of EDM (mu, sigma) and of ADM (mu_s, sigma_s besides), and score_
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from eval_lib.metrics import FeatureSet, Moments
-from untrusted import UntrustedError, open_regular, parse_json, plain, read_arrays, shown
+from untrusted import UntrustedError, parse_json, plain, read_arrays, sha256, shown
 
 NAMES = ("mu", "sigma", "mu_s", "sigma_s", "pool", "pool_3", "logits", "labels", "info")
 ROUND_OFF = 1e-5
@@ -44,11 +43,10 @@ def read(path: Path) -> Statistics:
       OSError: it cannot be read.
     """
     arrays = read_arrays(path, NAMES, named=True)
-    with open_regular(path, named=True) as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256(path, named=True)
     try:
         info = _info(arrays)
-        return Statistics(_features(arrays, info["count"] if info else None), info, sha256)
+        return Statistics(_features(arrays, info["count"] if info else None), info, digest)
     except ValueError as error:
         raise ValueError(f"{plain(path.name)}: {error}") from error
 

@@ -24,7 +24,8 @@ class Trace(Protocol):
     """A way to take the trace of the Jacobian, as so many independent estimates."""
 
     @property
-    def estimates(self) -> int: ...
+    def estimates(self) -> int:
+        """The number of independent estimates."""
 
     def draw(self, keys: PRNGKeyArray, x: Float[Array, "b *d"]) -> Any:
         """What is random about it, from one key per example: a pytree, fixed for a whole solve."""

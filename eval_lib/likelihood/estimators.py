@@ -19,6 +19,7 @@ from data_lib import Scaler
 from eval_lib.likelihood import bounds
 from eval_lib.likelihood.bins import DEQUANTIZATIONS, LAYOUTS, Bins, Dequantization
 from eval_lib.likelihood.bounds import VARIANCES, Decoder, GaussianDecoder, LevelDecoder
+from eval_lib.likelihood.data_law import LawMoments
 from eval_lib.likelihood.divergence import PROBES, TRACES, Trace
 from eval_lib.likelihood.flow import ProbabilityFlow, prior_mismatch, truncation
 from samplers.adaptive.integrate import INTEGRATORS, Tolerance
@@ -27,9 +28,6 @@ from samplers.grids import LogSNR
 from sde_lib import SDE, Score, choose
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
-
-Moments = tuple[Float[np.ndarray, "*d"], Float[np.ndarray, "*d"]]
-"""Mean and variance of the data at each coordinate, in the network's range."""
 
 
 @pytree
@@ -124,16 +122,16 @@ def _log_mean_exp(log_probs: Float[Array, "k b p"]) -> Float[Array, "b p"]:
 class FlowEstimator:
     """`ProbabilityFlow.density` of filled data, `draws` fillings inside the logarithm.
 
-    Terms: `prior_mismatch` and `truncation` of `eval_lib.likelihood.flow`, of the first filling.
-    With probes, the noise of the trace is inside the logarithm too, which biases more than one draw
-    upwards.
+    Terms: `truncation` and, from moments of the data, `prior_mismatch` of
+    `eval_lib.likelihood.flow`, of the first filling. With probes, the noise of the trace is inside
+    the logarithm too, which biases more than one draw upwards.
     """
 
     flow: ProbabilityFlow
     trace: Trace
     filling: Filling
     eps: Number
-    moments: Moments
+    moments: LawMoments
     draws: int = static(default=1)
 
     def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
@@ -145,13 +143,11 @@ class FlowEstimator:
 
         log_probs, z, evaluations = jax.lax.map(draw, jnp.arange(self.draws))
         x, _ = self.filling(data, _folded(_folded(keys, 0), FILL_STREAM))
-        mean, variance = (jnp.asarray(m, x.dtype) for m in self.moments)
-        terms = {
-            "prior_mismatch": prior_mismatch(score.sde, z[0], mean, variance),
-            "truncation": truncation(
-                score, x, self.eps, _folded(keys, self.draws + TERM_STREAM), self.trace
-            ),
-        }
+        probes = _folded(keys, self.draws + TERM_STREAM)
+        terms = {"truncation": truncation(score, x, self.eps, probes, self.trace)}
+        if self.moments:
+            law = (jnp.asarray(m, x.dtype) for m in self.moments)
+            terms["prior_mismatch"] = prior_mismatch(score.sde, z[0], *law)
         return Estimate(_log_mean_exp(log_probs), terms, jnp.sum(evaluations, axis=0))
 
 
@@ -228,7 +224,7 @@ def _filling(config: Any, sde: SDE, levels: int | None) -> tuple[Filling, Decode
     return Dequantized(bins, law(sigma / (alpha * bins.spacing))), GaussianDecoder()
 
 
-def _flow(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def _flow(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Estimator:
     c = config.eval
     filling, _ = _filling(config, sde, levels)
     if not filling.spread:
@@ -249,13 +245,13 @@ def _one_draw(config: Any) -> None:
         )
 
 
-def _bound(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def _bound(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Estimator:
     _one_draw(config)
     eps = smallest_time(config, sde)
     return BoundEstimator(*_filling(config, sde, levels), eps, config.eval.bound_draws)
 
 
-def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Estimator:
     _one_draw(config)
     steps, variance = config.eval.bound_steps, config.sampling.ancestral_variance
     choose("sampling.ancestral_variance", variance, VARIANCES)
@@ -271,14 +267,14 @@ def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: Moments)
     return DiscreteBoundEstimator(*_filling(config, sde, levels), times, variance)
 
 
-ESTIMATORS: dict[str, Callable[[Any, SDE, int | None, Moments], Estimator]] = {
+ESTIMATORS: dict[str, Callable[[Any, SDE, int | None, LawMoments], Estimator]] = {
     "flow": _flow,
     "bound": _bound,
     "discrete_bound": _discrete_bound,
 }
 
 
-def build(config: Any, sde: SDE, levels: int | None, moments: Moments) -> Estimator:
+def build(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Estimator:
     """The estimator of a config for data of so many levels (None: continuous).
 
     Raises ValueError, in the user's terms, for names that are not known, and for what the data or

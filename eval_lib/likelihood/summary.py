@@ -99,7 +99,7 @@ MEANS = {
     "of_repeats": "of it: repeats (dequantization and probes)",
 }
 TERMS = {
-    "prior_mismatch": "owed to a prior that is not the data's law at T",
+    "prior_mismatch": "prior mismatch at T",
     "truncation": "owed to stopping at eps (first order)",
 }
 
@@ -107,6 +107,11 @@ TERMS = {
 def _words(term: str) -> str:
     """A term of an estimator in words: its name, where the table has none."""
     return TERMS.get(term, term.replace("_", " "))
+
+
+def _law(report: dict[str, Any]) -> list[str]:
+    told = report.get("prior_mismatch_from")
+    return ["", f"The prior mismatch at T is of a Gaussian with {told}."] if told else []
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -131,6 +136,7 @@ def markdown(report: dict[str, Any]) -> str:
         "|---" * (1 + len(units)) + "|",
         *(row(words, [part[key] for part in parts]) for key, words in MEANS.items()),
         *(row(_words(key), [part["terms"][key] for part in parts], 2) for key in parts[0]["terms"]),
+        *_law(report),
         "",
         "Settings:",
         "",

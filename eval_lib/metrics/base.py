@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 Vectors = Float[np.ndarray, "n d"]
-Numbers = Mapping[str, float | None]
-"""By name; None where there are too few images."""
+Numbers = Mapping[str, float | str]
+"""By name; where there is none, a text says why."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ class FeatureSet:
     images: Shaped[np.ndarray, "n h w c"] | None = None
     labels: Int[np.ndarray, " n"] | None = None
 
+    @property
+    def count(self) -> int | None:
+        """How many images, or how many of them there are features of; None if nobody said."""
+        return self.moments.count if self.pool is None else len(self.pool)
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -81,24 +86,63 @@ class Compared:
     train: Shaped[np.ndarray, "m h w c"]
     test: Shaped[np.ndarray, "k h w c"]
 
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """By the names of `Metric.fewest`."""
+        return {
+            "samples": self.samples.count,
+            "reference images": self.reference.count,
+            "training images": len(self.train),
+            "held-out images": len(self.test),
+        }
+
+
+def both(least: int) -> dict[str, int]:
+    """So many samples and as many reference images."""
+    return {"samples": least, "reference images": least}
+
 
 @dataclass(frozen=True)
 class Metric:
-    """compute(compared) -> numbers by name, the first of which is the one to look at.
+    """Numbers of samples compared with a reference.
 
     Attributes:
-      compute: that function.
-      needs: what it uses of `Compared` that may be None, as keys of `WORDS`.
+      formula: compared -> numbers by name, the first of which is the one to look at.
+      names: names of the numbers that are always there; (): those of the headline.
+      needs: what `formula` uses of `Compared` that may be None, as keys of `WORDS`.
+      fewest: images of each kind without which it is not defined.
       headline: names of numbers that are told on the console, beside the report.
     """
 
-    compute: Callable[[Compared], Numbers]
+    formula: Callable[[Compared], Numbers]
+    names: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    fewest: Mapping[str, int] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
+
+    def compute(self, c: Compared) -> Numbers:
+        """The numbers, or why there are none."""
+        lacking = too_few(c, self.fewest)
+        if lacking:
+            return dict.fromkeys(self.names or self.headline, lacking)
+        return {name: _told(value) for name, value in self.formula(c).items()}
 
     def lacking(self, has: Mapping[str, bool]) -> str:
         """Why it cannot be computed where `has` says what is there; "" if it can."""
         return next((WORDS[name] for name in self.needs if not has[name]), "")
+
+
+def too_few(c: Compared, fewest: Mapping[str, int]) -> str:
+    """What there is not enough of; "" if of everything."""
+    for kind, least in fewest.items():
+        count = c.counts[kind]
+        if count is not None and count < least:
+            return f"it needs {least} {kind}, and there are {count}"
+    return ""
+
+
+def _told(value: float | str) -> float | str:
+    return value if isinstance(value, str) or np.isfinite(value) else "it is not finite"
 
 
 WORDS = {

@@ -32,15 +32,15 @@ def fid(c: Compared) -> Numbers:
 def _extrapolated(reference: Moments, x: Vectors) -> tuple[float, float]:
     """(value at 1 / n = 0, its standard error) of a line through mean distances of blocks of n."""
     shuffled = x[np.random.default_rng(0).permutation(len(x))]
-    counts = [k for k in range(1, BLOCKS + 1) if len(x) // k > 1]
+    counts = np.arange(1, BLOCKS + 1)
     means = [
         np.mean([frechet(reference, Moments.of(block)) for block in np.array_split(shuffled, k)])
         for k in counts
     ]
-    design = np.stack([np.ones(len(counts)), np.asarray(counts) / len(x)], axis=1)
+    design = np.stack([np.ones(BLOCKS), counts / len(x)], axis=1)
     (value, slope), *_ = np.linalg.lstsq(design, np.asarray(means), rcond=None)
     residual = np.asarray(means) - design @ np.asarray([value, slope])
-    noise = np.sum(residual**2) / max(len(counts) - 2, 1)
+    noise = np.sum(residual**2) / (BLOCKS - 2)
     return float(value), float(np.sqrt(noise * np.linalg.pinv(design.T @ design)[0, 0]))
 
 
@@ -70,15 +70,24 @@ def _by_class(c: FeatureSet, label: int) -> Vectors:
 
 
 def class_fid(c: Compared) -> Numbers:
-    """FID within each class that both sets have at least two images of, and their mean.
+    """FID within each class of either set, and their mean if every class has one.
 
     (Ravuri & Vinyals 2019, arXiv:1905.10887, section 3.) Its bias is that of few images.
     """
     assert c.samples.labels is not None
-    found: dict[str, float | None] = {}
-    for label in np.unique(c.samples.labels):
-        real, fake = _by_class(c.reference, label), _by_class(c.samples, label)
-        if min(len(real), len(fake)) > 1:
-            found[f"fid_class_{label}"] = frechet(Moments.of(real), Moments.of(fake))
-    mean = float(np.mean(list(found.values()))) if found else None  # type: ignore[arg-type]
-    return {"class_fid": mean, **found}
+    assert c.reference.labels is not None
+    labels = np.union1d(c.samples.labels, c.reference.labels)
+    found = {f"fid_class_{label}": _of_class(c, label) for label in labels}
+    values = [value for value in found.values() if not isinstance(value, str)]
+    if len(values) < len(found):
+        lacking = len(found) - len(values)
+        return {"class_fid": f"{lacking} of {len(found)} classes have too few images", **found}
+    return {"class_fid": float(np.mean(values)), **found}
+
+
+def _of_class(c: Compared, label: int) -> float | str:
+    real, fake = _by_class(c.reference, label), _by_class(c.samples, label)
+    for kind, images in (("samples", fake), ("reference images", real)):
+        if len(images) < 2:
+            return f"it needs 2 {kind} of the class, and there are {len(images)}"
+    return frechet(Moments.of(real), Moments.of(fake))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval_lib.metrics.base import Compared, Numbers, Vectors
+from eval_lib.metrics.base import Compared, Numbers, Vectors, too_few
 
 SPLITS = 10
 
@@ -24,10 +24,11 @@ def inception_score(c: Compared) -> Numbers:
     """Of all samples at once, as score_sde reports it, and mean and deviation over ten splits in
     the order they were drawn, as first published."""
     assert c.samples.logits is not None
-    parts = np.array_split(c.samples.logits, min(SPLITS, len(c.samples.logits)))
+    whole = {"inception_score": score(c.samples.logits)}
+    names = "inception_score_splits_mean", "inception_score_splits_std"
+    lacking = too_few(c, {"samples": 2 * SPLITS})  # the score of one is 1, whatever it is
+    if lacking:
+        return whole | dict.fromkeys(names, lacking)
+    parts = np.array_split(c.samples.logits, SPLITS)
     values = np.asarray([score(part) for part in parts])
-    return {
-        "inception_score": score(c.samples.logits),
-        "inception_score_splits_mean": float(values.mean()),
-        "inception_score_splits_std": float(values.std()),
-    }
+    return whole | dict(zip(names, (float(values.mean()), float(values.std())), strict=True))

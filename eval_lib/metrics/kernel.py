@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval_lib.metrics.base import Compared, Numbers, Vectors
+from eval_lib.metrics.base import Compared, Numbers, Vectors, both, too_few
 
 BLOCK, FEWEST_BLOCKS = 1000, 10
 
@@ -39,9 +39,8 @@ def kid(c: Compared) -> Numbers:
     fake, real = shuffle(c.samples.pool), shuffle(c.reference.pool)
     most = max(len(fake), len(real))
     count = min(max(FEWEST_BLOCKS, -(-most // BLOCK)), len(fake) // 2, len(real) // 2)
-    if count < 1:
-        return {"kid": None}
     blocks = zip(np.array_split(real, count), np.array_split(fake, count), strict=True)
     values = np.asarray([mmd2(x, y) for x, y in blocks])
-    error = {"kid_standard_error": float(values.std(ddof=1) / np.sqrt(count))} if count > 1 else {}
-    return {"kid": float(values.mean()), **error}
+    lacking = too_few(c, both(4))  # two blocks of two
+    error = lacking or float(values.std(ddof=1) / np.sqrt(count))
+    return {"kid": float(values.mean()), "kid_standard_error": error}

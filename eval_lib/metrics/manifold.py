@@ -52,15 +52,13 @@ def precision_recall(c: Compared) -> Numbers:
     the same with the parts exchanged (Kynkaanniemi et al. 2019, arXiv:1904.06991, eq. 1-2).
     density: how many such balls a sample is in, over k; coverage: the share of real images whose
     ball has a sample in it (Naeem et al. 2020, arXiv:2002.09797, eq. 6-7). Of at most `MOST` of
-    each set, of which there must be at least six.
+    each set, of which there must be at least six, one and its five neighbours.
     """
     assert c.samples.pool is not None
     assert c.reference.pool is not None
     real = c.reference.pool[chosen_rows(len(c.reference.pool), MOST)]
     fake = c.samples.pool[chosen_rows(len(c.samples.pool), MOST)]
     names = ("precision", "recall", "density", "coverage")
-    if min(len(real), len(fake)) < 6:
-        return dict.fromkeys(names)
     real_3, real_5 = neighbour_distances(real, 3, 5)
     (fake_3,) = neighbour_distances(fake, 3)
     precise, balls = 0, 0

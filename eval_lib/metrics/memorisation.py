@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval_lib.metrics.base import Compared, Numbers, chosen_rows
+from eval_lib.metrics.base import Compared, Numbers, chosen_rows, too_few
 from eval_lib.metrics.manifold import nearest, neighbour_distances
 
 MOST = 2000
 """Samples, and held-out images, that are looked at, at most."""
 CLOSE = 0.05
+FEWEST = 20
+"""Held-out images of which that part is one."""
 
 
 def flat(images: np.ndarray) -> np.ndarray:
@@ -28,10 +30,15 @@ def memorisation(c: Compared) -> Numbers:
     train = flat(c.train)
     fake, _ = nearest(flat(c.samples.images[chosen_rows(len(c.samples.images), MOST)]), train)
     held_out, _ = nearest(flat(c.test[chosen_rows(len(c.test), MOST)]), train)
+    close, usual = (float(np.quantile(held_out, part)) for part in (CLOSE, 0.5))
     # Levels are integers: distinct images are at least 1 apart.
+    copied = lambda limit, part: (
+        f"{part:.0%} of the held-out images are training images" if limit < 0.5 else ""
+    )
+    lacking = too_few(c, {"held-out images": FEWEST}) or copied(close, CLOSE)
     return {
-        "train_close": float((fake < np.quantile(held_out, CLOSE)).mean()),
-        "train_distance_ratio": float(np.sqrt(np.median(fake) / max(np.median(held_out), 1e-12))),
+        "train_close": lacking or float((fake < close).mean()),
+        "train_distance_ratio": copied(usual, 0.5) or float(np.sqrt(np.median(fake) / usual)),
         "train_copies": float((fake < 0.5).mean()),
     }
 

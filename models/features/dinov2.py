@@ -31,6 +31,7 @@ from models.features.base import Features, pixel_values
 from models.pretrained.base import Place, Shape, Weights
 from models.pretrained.files.tensors import PretrainedError, shapes
 from sde_lib import pytree, static
+from untrusted import limits
 
 SIDE, PATCH = 224, 14
 GRID, TRAINED_GRID = SIDE // PATCH, 518 // PATCH
@@ -199,6 +200,11 @@ def _size(weights: Weights, file: str) -> Size:
         raise PretrainedError(
             f"{file} does not hold the weights of DINOv2: no blocks, or no cls_token of a "
             f"multiple of {HEAD} numbers"
+        )
+    if len(blocks) > limits.VIT_BLOCKS or width > limits.VIT_WIDTH:
+        raise PretrainedError(
+            f"{file} has {len(blocks):,} blocks of width {width:,}, DINOv2 has at most "
+            f"{limits.VIT_BLOCKS} of {limits.VIT_WIDTH:,}: refused"
         )
     return Size(width, len(blocks))
 

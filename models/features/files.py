@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from flax import linen as nn
 
 from models.pretrained.base import MismatchError, Place, Shape, Weights, as_params
 from models.pretrained.files import torch_files
-from models.pretrained.files.safetensors_arrays import read_tensors
+from models.pretrained.files.safetensors_file import read_tensors
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
-from untrusted import UntrustedError, open_regular, plain, read_arrays
+from untrusted import UntrustedError, limits, plain, read_arrays, sha256
 
 
 def read(path: Path | str) -> tuple[Weights, str]:
@@ -26,8 +25,12 @@ def read(path: Path | str) -> tuple[Weights, str]:
     """
     path = Path(path)
     weights = READERS.get(path.suffix, _read_torch)(path)
-    with open_regular(path, named=True) as file:
-        return weights, hashlib.file_digest(file, "sha256").hexdigest()
+    if len(weights) > limits.TENSORS:
+        raise PretrainedError(
+            f"{plain(path.name)} has {len(weights):,} tensors, must have at most "
+            f"{limits.TENSORS:,}: refused"
+        )
+    return weights, sha256(path, named=True)
 
 
 def _read_torch(path: Path) -> Weights:

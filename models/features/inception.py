@@ -33,7 +33,7 @@ from models.features.resizing import (
     corner_positions,
     resize_bilinear,
 )
-from models.pretrained.base import Place, Shape, Weights
+from models.pretrained.base import Place, PretrainedError, Shape, Weights
 from sde_lib import choose, pytree, static
 
 SIDE = 299
@@ -157,6 +157,8 @@ def _fold(layer: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
     """Kernel and bias of gamma (x * kernel - mean) / sqrt(variance + epsilon) + beta."""
     # On the host: on a device each of the many shapes would be compiled for.
     gamma, beta, mean, variance = (np.asarray(layer["bn"][name]) for name in BATCH_NORM)
+    if variance.min() < 0:
+        raise PretrainedError(f"a variance of its normalizations is {variance.min():g}: damaged")
     scale = gamma / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON))
     kernel = np.asarray(layer["conv"]["weight"]) * scale
     return {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(beta - mean * scale)}

@@ -31,7 +31,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 from models.layers.cpu import winograd
-from models.layers.cpu.outline import outlined
+from models.layers.cpu.outline import called
 from models.layers.cpu.winograd import Padding
 from models.layers.dense import shifted
 from models.layers.style import default_init
@@ -137,10 +137,10 @@ def _xla_kernel_gradient(x: Array, dy: Array, *, padding: Padding) -> Array:
 
 # Only Winograd's forms: in a function that is not inlined XLA lays a kernel's gradient out badly,
 # which then takes twenty times as long (8 images of 4x4, 256 channels, jax 0.10.2).
-_winograd_correlate = outlined(
+_winograd_correlate = called(
     winograd.correlate, static_argnums=0, static_argnames=("padding", "adjoint")
 )
-_winograd_kernel_gradient = outlined(
+_winograd_kernel_gradient = called(
     winograd.kernel_gradient, static_argnums=0, static_argnames="padding"
 )
 

@@ -22,7 +22,7 @@ from models.pretrained.files.tensors import PretrainedError, shapes
 from untrusted import plain
 
 __all__ = ["Checkpoint", "Format", "MismatchError", "PretrainedError", "Row", "as_params",
-           "paths_and_shapes"]  # fmt: skip
+           "by_place", "paths_and_shapes"]  # fmt: skip
 
 Weights = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
@@ -46,6 +46,9 @@ class Checkpoint:
         tells them and not the image size; None otherwise.
       assumed: settings that the file does not say, for want of a config.
       note: where those were taken from, for the user.
+      guessed: names of settings that were read off the names and shapes of the weights. Where these
+        fit a config they have nothing to add: what they leave open, the config decides.
+      unknown: why there are none of these, if so.
     """
 
     family: str
@@ -56,6 +59,8 @@ class Checkpoint:
     attention: tuple[int, ...] | None = None
     assumed: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    guessed: frozenset[str] = frozenset()
+    unknown: str = ""
 
     def weights(self, ema: bool) -> Weights:
         """The averaged or the raw weights; PretrainedError where the file lacks them."""
@@ -150,6 +155,11 @@ def _traced(network: nn.Module, config: FrozenConfigDict) -> dict[Place, jax.Sha
 
     jax.eval_shape(trace, jax.random.key(0))
     return found
+
+
+def by_place(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Parameters of ours by their place in the network, as "down_0_block_0/conv_0/kernel"."""
+    return {name: np.asarray(array) for name, array in flatten_dict(dict(params), sep="/").items()}
 
 
 def in_order(name: str, ndim: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import sde_lib
 from configs import schema
 from models.pretrained.base import Checkpoint
 from models.pretrained.files.tensors import PretrainedError
-from untrusted import plain, shown
+from untrusted import limits, plain, shown
 
 COMPARED = ("model.", "sde.", "training.continuous", "data.image_size", "data.num_channels",
             "data.centered")  # fmt: skip
@@ -21,6 +21,8 @@ INDIFFERENT = ("model.ema_rate", "model.dropout", "model.label_dropout", "model.
 """Of training or of how it is computed: a config may have them as it likes."""
 MEANING = ("model.prediction", "model.conditioning", "model.scale_by_sigma", "model.sigma_data")
 """Settings with several spellings of the same: compared by the parametrization they build."""
+UNETS = ("ncsnpp", "ddpm", "ddpm_ho", "songunet", "adm")
+"""Networks of as many blocks as a file says; the others' are fixed by their names."""
 ADOPTED = ("model.refinenet",)
 """Settings that tell which of two implementations wrote a file: the file knows better."""
 
@@ -81,19 +83,19 @@ def _mean_the_same(config: ConfigDict, settings: Mapping[str, Any]) -> bool:
     return one == other
 
 
-def disagreements(checkpoint: Checkpoint, config: ConfigDict) -> list[str]:
-    """'model.nf is 64 in the file and 128 in the config', for each setting that differs."""
+def disagreements(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, str]:
+    """{"model.nf": 'model.nf is 64 in the file and 128 in the config'} of all that differ."""
     flat = schema.flatten(config)
     implied = _implied(checkpoint, flat["data.image_size"])
     indifferent = MEANING if _mean_the_same(config, implied) else ()
-    return [
-        f"{name} is {shown(value)} in the file and {flat[name]!r} in the config"
+    return {
+        name: f"{name} is {shown(value)} in the file and {flat[name]!r} in the config"
         for name, value in implied.items()
         if name in flat
         and name not in indifferent
         and _matters(name, flat)
         and not _same(name, value, flat[name])
-    ]
+    }
 
 
 def adopted(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, Any]:
@@ -117,11 +119,29 @@ def config_of(checkpoint: Checkpoint) -> ConfigDict:
       PretrainedError: the file says too little.
     """
     if "model.name" not in checkpoint.settings:
-        raise PretrainedError("the file does not say which network it is of: give --config")
+        why = f" ({checkpoint.unknown})" if checkpoint.unknown else ""
+        raise PretrainedError(f"the file does not say which network it is of{why}: give --config")
     config = _with(schema.get_default(), checkpoint.assumed)
     config = _with(config, _implied(checkpoint, config.data.image_size))
     schema.check(config)
     weights = checkpoint.ema if checkpoint.raw is None else checkpoint.raw
-    if config.model.num_res_blocks * len(config.model.ch_mult) > len(weights or ()):
-        raise PretrainedError("the file speaks of more blocks than it has tensors: forged")
+    if config.model.name.lower() in UNETS:
+        _check_blocks(config.model.num_res_blocks, len(config.model.ch_mult), len(weights or ()))
     return config
+
+
+def _check_blocks(per_level: int, levels: int, tensors: int) -> None:
+    """Raises PretrainedError for a U-Net that would take long to trace, before it is.
+
+    Every residual block has two convolutions and two normalizations of two tensors each.
+    """
+    down, all_blocks = per_level * levels, (2 * per_level + 1) * levels + 2
+    if down > limits.NETWORK_BLOCKS:
+        raise PretrainedError(
+            f"the file speaks of {down:,} residual blocks on the way down, must have at most "
+            f"{limits.NETWORK_BLOCKS}: give --config if that is true"
+        )
+    if 8 * all_blocks > tensors:
+        raise PretrainedError(
+            f"the file speaks of {all_blocks:,} residual blocks and has {tensors:,} tensors: forged"
+        )

@@ -14,23 +14,22 @@ import numpy as np
 
 import data_lib
 from data_lib import Images
-from data_lib.base import Log
+from data_lib.base import Log, fingerprint
 from data_lib.transforms import to_unit
 from eval_lib.features import reference
 from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, quantize
 from eval_lib.features.reference import Reference
-from eval_lib.images import fingerprint, of_file
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
 from modes.evaluation import protocol
-from modes.evaluation.draws import Drawn, Store, short
-from modes.evaluation.model_metrics import OF_THE_MODEL, Trained
+from modes.evaluation.draws import Drawn, Draws
+from modes.evaluation.model_metrics import OF_THE_MODEL, Subject
 from modes.experiment import Experiment
 from modes.generate import make_generator
-from modes.sample import load_weights
+from modes.images import of_file
+from modes.trained import load_weights
 from runtime_lib import sharding
-from runtime_lib.files import atomic_write_json
-from runtime_lib.results import Identity, read_json, same
+from runtime_lib.results import Identity, keep, recall, short
 from sde_lib import ModelScore
 
 FOLDER = "evaluation"
@@ -42,7 +41,8 @@ SHOWN = 64
 class Cell:
     """One model, or one file of samples, and what was measured of it.
 
-    repeats: the numbers of each independent set of samples. model: those of the score itself.
+    not_finite: samples, of all sets. repeats: the numbers of each independent set of samples, whose
+    first are `samples`. model: those of the score itself.
     curves: noise errors on held-out and training images by log-SNR. shown: samples in [0, 1].
     """
 
@@ -87,7 +87,7 @@ class Work:
     def numbers(self, samples: FeatureSet) -> Numbers:
         """Every metric of one set."""
         compared = Compared(samples, self.reference.features, self.real("train"), self.real("test"))
-        found: dict[str, float | None] = {}
+        found: dict[str, float | str] = {}
         for name in self.metrics:
             if name in METRICS:
                 found |= METRICS[name].compute(compared)
@@ -109,7 +109,7 @@ def model_cell(work: Work, step: int | None, rate: float, average: int | None) -
     }
     name = f"step {step}, " + (f"EMA {rate:g}" if rate else "raw weights")
     log(f"evaluating {name}")
-    store = Store(work.folder / FOLDER / "draws", identity, config.sampling.batch_size)
+    store = Draws(work.folder / FOLDER / "draws", identity, config.sampling.batch_size)
     generator = make_generator(work.experiment, score)
     total, repeats, sets = config.eval.num_samples, [], []
     for k in range(config.eval.repeats):
@@ -150,14 +150,15 @@ def _remembered(
         "extractor": work.extractor.identity,
         "reference": work.reference.info,
         "metrics": [name for name in work.metrics if name in METRICS],
+        "version": 2,  # of how numbers are told that there are none of
         **more,
     }
     path = folder / f"metrics_{short(identity)}.json"
-    kept = read_json(path)
-    if kept is not None and same(kept, identity) and _are_numbers(kept.get("numbers")):
-        return kept["numbers"]
+    found = recall(path, identity)
+    if found is not None and _are_numbers(found[0].get("numbers")):
+        return found[0]["numbers"]
     numbers = compute()
-    atomic_write_json(path, {**identity, "numbers": numbers})
+    keep(path, identity, {"numbers": numbers})
     return json.loads(json.dumps(numbers))
 
 
@@ -169,8 +170,8 @@ def _of_model(
     work: Work, score: ModelScore, folder: Path
 ) -> tuple[Numbers, dict[str, list[float]]]:
     """(numbers, curves) of the score itself."""
-    trained = Trained(work.experiment, score, work.splits, folder, work.log)
-    numbers: dict[str, float | None] = {}
+    trained = Subject(work.experiment, score, work.splits, folder, work.log)
+    numbers: dict[str, float | str] = {}
     curves: dict[str, list[float]] = {}
     for name, metric in OF_THE_MODEL.items():
         if name in work.metrics:
@@ -223,7 +224,7 @@ def given_cell(work: Work, drawn: Drawn) -> Cell:
     )
     name = Path(config.eval.samples).name
     identity = {"samples": name, "sha256": digest, "levels": work.levels}
-    store = Store(work.folder / FOLDER / "draws", identity, config.eval.batch_size)
+    store = Draws(work.folder / FOLDER / "draws", identity, config.eval.batch_size)
     measure = lambda: work.numbers(store.features(work.featurer, drawn, 0, work.log))
     repeats = [_remembered(work, store.folder, {"count": len(drawn.pixels)}, measure)]
     return _cell(name, identity, [drawn], repeats, {}, {})
@@ -236,7 +237,7 @@ def held_out_cell(work: Work) -> Cell:
     labels = images.labels if work.experiment.config.model.num_classes else None
     digest = fingerprint(Images(pixels, labels, work.levels))
     identity = {"samples": "held-out images", "sha256": digest, "levels": work.levels}
-    store = Store(work.folder / FOLDER / "draws", identity, work.featurer.size)
+    store = Draws(work.folder / FOLDER / "draws", identity, work.featurer.size)
     drawn = Drawn(pixels, labels, np.zeros(0), 0)
     measure = lambda: work.numbers(store.features(work.featurer, drawn, 0, work.log))
     more = {"count": len(images), "labelled": labels is not None}

@@ -6,25 +6,17 @@ metric, another extractor or a larger number of samples.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from data_lib.base import Log, patient
+from data_lib.base import Log
 from eval_lib.features.featuring import Featurer, features_of, quantize
 from eval_lib.metrics import FeatureSet
 from modes.generate import Generator
-from runtime_lib.results import Arrays, Identity, Parts, Shapes, plain
-
-
-def short(identity: Identity) -> str:
-    """A name for an identity."""
-    text = json.dumps(plain(identity), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+from runtime_lib.results import Arrays, Identity, Part, Parts, Shapes, short
 
 
 @dataclass(frozen=True)
@@ -37,7 +29,7 @@ class Drawn:
     not_finite: int
 
 
-class Store:
+class Draws:
     """Draws of one checkpoint and sampler, and features of them, in FOLDER."""
 
     def __init__(self, folder: Path, identity: Identity, batch: int) -> None:
@@ -50,26 +42,14 @@ class Store:
         labels = {"labels": (self.batch,)} if generator.classes else {}
         return {"pixels": (self.batch, *generator.shape), **of_each, **labels}
 
-    def _starts(self, first: int, total: int) -> range:
-        return range(first, first + total, self.batch)
-
     def drawn(
         self, generator: Generator, first: int, total: int, levels: int | None, rule: str, log: Log
     ) -> Drawn:
         """Samples first .. first + total - 1, drawn or read back."""
-        starts = self._starts(first, total)
-        if done := self._parts.done([_name(start) for start in starts]):
-            log(f"{done} of {len(starts)} batches were drawn before")
-        tell, found, shapes = patient(log), [], self._shapes(generator)
-        bar = tqdm(starts, unit="batch", desc="samples", disable=None)
-        for start in bar:
-            arrays = self._parts.get(_name(start), shapes)
-            if arrays is None:
-                arrays = _levels(generator.draw(start, self.batch), levels, rule)
-                self._parts.put(_name(start), arrays)
-            found.append(arrays)
-            if bar.disable:
-                tell(f"samples: {min(start - first + self.batch, total)} of {total}")
+        shapes, starts = self._shapes(generator), range(first, first + total, self.batch)
+        draw = lambda start: _levels(generator.draw(start, self.batch), levels, rule)
+        wanted = [Part(f"{start:08d}", shapes, partial(draw, start)) for start in starts]
+        found = list(self._parts.each(wanted, "samples", log))
         join = lambda name: np.concatenate([part[name] for part in found])[:total]
         labels = join("labels") if "labels" in found[0] else None
         lost = int((~join("finite")).sum())
@@ -80,10 +60,6 @@ class Store:
         identity = {"extractor": featurer.extractor.identity, "samples": self.identity}
         parts = Parts(self.folder / f"features_{short(identity)}", identity)
         return features_of(featurer, drawn.pixels, drawn.labels, parts, "features", log, first)
-
-
-def _name(start: int) -> str:
-    return f"{start:08d}"
 
 
 def _levels(drawn: Arrays, levels: int | None, rule: str) -> Arrays:

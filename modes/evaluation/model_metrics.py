@@ -12,16 +12,20 @@ import data_lib
 from data_lib.base import Log
 from data_lib.transforms import Scaler, to_unit
 from eval_lib import noise_error
+from eval_lib.likelihood import evaluator
+from eval_lib.likelihood.summary import summary
 from eval_lib.metrics import Numbers
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
-from modes.likelihood import SETTINGS, bits_per_dim_of
+from modes.images import chosen, identity
+from runtime_lib.results import Parts
 from sde_lib import ModelScore
 
 Curves = Mapping[str, list[float]]
+SPLITS = ("held_out", "train")
 
 
 @dataclass(frozen=True)
-class Trained:
+class Subject:
     """A trained score, the data, and the workdir, where finished parts may be kept."""
 
     experiment: Experiment
@@ -42,13 +46,13 @@ class ModelMetric:
       settings: what it depends on, of the `eval` section, for the report.
     """
 
-    compute: Callable[[Trained], tuple[Numbers, Curves]]
+    compute: Callable[[Subject], tuple[Numbers, Curves]]
     headline: tuple[str, ...] = ()
     in_all: bool = True
     settings: tuple[str, ...] = ()
 
 
-def _noise_errors(trained: Trained) -> tuple[Numbers, Curves]:
+def _noise_errors(trained: Subject) -> tuple[Numbers, Curves]:
     """How well the network, unguided, predicts the noise, by log-SNR."""
     config, score = trained.experiment.config, trained.score
     scaler = Scaler(config.data.centered)
@@ -60,21 +64,40 @@ def _noise_errors(trained: Trained) -> tuple[Numbers, Curves]:
         key = trained.experiment.key(LIKELIHOOD_STREAM)
         errors = noise_error.curve(score, x0, labels, times, key, config.eval.batch_size)
         curves[name] = errors.tolist()
-    splits = ("held_out", "train")
-    return {f"noise_error_{split}": float(np.mean(curves[split])) for split in splits}, curves
+    means = {f"noise_error_{name}": float(np.mean(curves[name])) for name in SPLITS}
+    return {k: e if np.isfinite(e) else "it is not finite" for k, e in means.items()}, curves
 
 
-def _bits_per_dim(trained: Trained) -> tuple[Numbers, Curves]:
-    """Mean code length of `eval.split`, as `--mode likelihood` takes it."""
-    found = bits_per_dim_of(
-        trained.experiment, trained.score, trained.splits, trained.folder, trained.log
-    )
-    return found, {}
+def _bits_per_dim(trained: Subject) -> tuple[Numbers, Curves]:
+    """Mean bits per dimension of `eval.split`, with its standard error, as `--mode likelihood`.
+
+    No files are written but the parts in FOLDER/likelihood. ValueError for continuous data, which
+    has no bits.
+    """
+    experiment, log = trained.experiment, trained.log
+    config = experiment.config
+    images, name = chosen(config, trained.splits, log)
+    if images.levels is None:
+        raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
+    key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
+    built = evaluator.build(config, trained.score, images, key, guidance)
+    settings = {**identity(images, name),
+                **evaluator.settings(config, experiment.guidance_settings)}  # fmt: skip
+    batch = config.eval.batch_size
+    parts = Parts(trained.folder / "likelihood", {**settings, "batch_size": batch})
+    found = evaluator.evaluate(built, config.eval.repeats, batch, parts, log)
+    told = summary(found, images.pixels[0].size, images.levels)
+    bits, error = told["bits_per_dim"], told["bits_per_dim"]["standard_error"]
+    return {
+        "bits_per_dim": bits["mean"],
+        "bits_per_dim_standard_error": "it needs 2 images" if error is None else error,
+        "bits_per_dim_images_not_finite": told["not_finite"],
+    }, {}
 
 
 OF_THE_MODEL: dict[str, ModelMetric] = {
     "noise_error": ModelMetric(_noise_errors),
     "bits_per_dim": ModelMetric(
-        _bits_per_dim, headline=("bits_per_dim",), in_all=False, settings=SETTINGS
+        _bits_per_dim, headline=("bits_per_dim",), in_all=False, settings=evaluator.SETTINGS
     ),
 }

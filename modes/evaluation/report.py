@@ -25,14 +25,19 @@ PAIRS = 16
 
 
 def over_repeats(repeats: Sequence[Numbers]) -> dict[str, dict[str, Any]]:
-    """Mean, standard deviation (None of one) and least of every number, and all of them."""
+    """Mean, standard deviation (None of one) and least of every number, and all of them.
+
+    Where there is no number, `none` says why.
+    """
     return {name: _spread([numbers[name] for numbers in repeats]) for name in repeats[0]}
 
 
-def _spread(values: list[float | None]) -> dict[str, Any]:
-    known = [value for value in values if value is not None]
+def _spread(values: list[float | str]) -> dict[str, Any]:
+    known = [value for value in values if not isinstance(value, str)]
     if len(known) < len(values):
-        return {"mean": None, "std": None, "min": None, "values": values}
+        why = next(value for value in values if isinstance(value, str))
+        kept = [None if isinstance(value, str) else value for value in values]
+        return {"mean": None, "std": None, "min": None, "values": kept, "none": why}
     deviation = float(np.std(known, ddof=1)) if len(known) > 1 else None
     mean, least = float(np.mean(known)), float(np.min(known))
     return {"mean": mean, "std": deviation, "min": least, "values": values}
@@ -45,6 +50,7 @@ def _row(cell: Cell) -> dict[str, Any]:
         "nfe": cell.nfe,
         "not_finite": cell.not_finite,
         "count": len(cell.samples),
+        "sets": len(cell.repeats),
         "metrics": over_repeats(cell.repeats),
         "model": cell.model,
         "curves": cell.curves,
@@ -60,7 +66,7 @@ def _entry(found: dict[str, Any] | None) -> str:
     if found is None:
         return ""
     if found["mean"] is None:
-        return "too few images"
+        return f"none: {found['none']}"
     if found["std"] is None:
         return _number(found["mean"])
     return f"{_number(found['mean'])} ± {_number(found['std'])} (least {_number(found['min'])})"
@@ -71,14 +77,25 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     own = list(dict.fromkeys(name for row in rows for name in row["model"]))
     head = ["", *(row["name"] for row in rows)]
     nfe = ["NFE", *("" if row["nfe"] is None else f"{row['nfe']:g}" for row in rows)]
-    count = ["images", *(str(row["count"]) for row in rows)]
-    lines = [head, ["---"] * len(head), count, nfe]
+    count = ["images", *map(_images, rows)]
+    lost = ["not finite (black)", *(str(row["not_finite"]) for row in rows)]
+    lines = [head, ["---"] * len(head), count, lost, nfe]
     lines += [[name, *(_entry(row["metrics"].get(name)) for row in rows)] for name in names]
     lines += [
-        [name, *(_number(row["model"][name]) if name in row["model"] else "" for row in rows)]
+        [
+            name,
+            *(
+                _entry(_spread([row["model"][name]])) if name in row["model"] else ""
+                for row in rows
+            ),
+        ]
         for name in own
     ]
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _images(row: dict[str, Any]) -> str:
+    return f"{row['count']} in each of {row['sets']} sets" if row["sets"] > 1 else str(row["count"])
 
 
 def _settings(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -100,15 +117,18 @@ def markdown(told: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         "",
         f"Features: {told['extractor']}. Reference: {ref['dataset']}"
         + (f" ({ref['split']})" if "split" in ref else "")
-        + f", {size}. Samples: {told['num_samples']} in each of {told['repeats']} set(s), set k "
-        "beginning at sample k times that many, quantized to "
-        f"{told['levels']} levels ({told['quantize']}).",
+        + f", {size}. Samples, of which set k of n begins at sample k n, are quantized to "
+        f"{told['levels']} levels ({told['quantize']}). NFE counts evaluations of the network.",
         "",
         "Frechet distances of different numbers of images cannot be compared: their bias falls as "
         "1/n. Choose settings on other seeds than those that you report.",
     ]
-    lines += [f"{row['not_finite']} samples of {row['name']} were not finite, and are black."
-              for row in rows if row["not_finite"]]  # fmt: skip
+    lines += [
+        f"{row['not_finite']} of the {row['count'] * row['sets']} images of {row['name']} were not "
+        "finite, and were measured as black ones."
+        for row in rows
+        if row["not_finite"]
+    ]
     if told["not_computed"]:
         lines += ["", "Not computed:", ""]
         lines += [f"- {name}: {why}" for name, why in told["not_computed"].items()]
@@ -140,7 +160,8 @@ def _curve(rows: list[dict[str, Any]]) -> bytes | None:
         label = f"EMA {rate:g}" if rate else "raw weights"
         steps, values = lines.setdefault(label, ([], []))
         steps.append(row["identity"]["step"])
-        values.append(next(iter(row["metrics"].values()))["mean"])
+        mean = next(iter(row["metrics"].values()))["mean"]
+        values.append(float("nan") if mean is None else mean)
     if len(trained) < 2:
         return None
     return figures.curves_png(lines, "updates", next(iter(trained[0]["metrics"])))
@@ -182,7 +203,7 @@ def write(
 
 
 def _headline(row: dict[str, Any]) -> str:
-    numbers = {**row["metrics"], **{k: {"mean": v, "std": None} for k, v in row["model"].items()}}
+    numbers = {**row["metrics"], **{k: _spread([v]) for k, v in row["model"].items()}}
     shown = [name for metric in METRICS.values() for name in metric.headline]
     shown += [name for metric in OF_THE_MODEL.values() for name in metric.headline]
     told = [f"{name} {_entry(numbers[name])}" for name in shown if name in numbers]

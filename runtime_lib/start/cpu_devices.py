@@ -8,11 +8,16 @@ instead, once a step (benchmarks/README.md has what that brings).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
-FLAGS, COUNT = "XLA_FLAGS", "--xla_force_host_platform_device_count"
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+COUNT = "JAX_NUM_CPU_DEVICES"
+FLAGS, COUNT_FLAG = "XLA_FLAGS", "--xla_force_host_platform_device_count"
+ONE_THREAD, UNKNOWN_FROM = "--xla_cpu_multi_thread_eigen=false", (0, 13)
+"""Flag, and the first jaxlib it was not tried with: XLA ends the process at one it does not know.
+There the threads are shared among the devices, which is slower and gives the same numbers."""
 
 
 def devices(asked: int, batch: int, cores: int) -> int:
@@ -20,15 +25,30 @@ def devices(asked: int, batch: int, cores: int) -> int:
     return asked or max(n for n in range(1, max(cores, 1) + 1) if batch % n == 0)
 
 
-def flags_with(count: int, environment: Mapping[str, str]) -> str | None:
-    """XLA's flags for so many devices; None when nothing is to be changed.
+def one_thread(jaxlib: str | None = None) -> list[str]:
+    """The flags of devices of one thread that a jaxlib knows; None: the one that is installed."""
+    major, minor = (jaxlib or metadata.version("jaxlib")).split(".")[:2]
+    return [ONE_THREAD] if (int(major), int(minor)) < UNKNOWN_FROM else []
+
+
+def variables(count: int, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the environment has to say for so many devices; empty when nothing is to be changed.
 
     That is so for one device, and where the user has decided.
     """
     given = environment.get(FLAGS, "")
-    if count == 1 or COUNT in given:
-        return None
-    return " ".join(filter(None, [given, f"{COUNT}={count}", ONE_THREAD]))
+    if count == 1 or COUNT in environment or COUNT_FLAG in given:
+        return {}
+    flags = " ".join(filter(None, [given, *one_thread()]))
+    return {COUNT: str(count)} | ({FLAGS: flags} if flags else {})
+
+
+def use(count: int) -> None:
+    """Have so many devices, unless the user has decided; RuntimeError once JAX has been used."""
+    changed = variables(count, os.environ)
+    os.environ.update(changed)
+    if changed and "jax" in sys.modules:  # which has read its environment
+        sys.modules["jax"].config.update(COUNT.lower(), count)
 
 
 def _cores() -> int:
@@ -37,9 +57,6 @@ def _cores() -> int:
 
 
 def use_cpu_devices(config: Any) -> None:
-    """Do what `cpu_devices` says; without effect once JAX has been used, and on other platforms."""
+    """Do what `cpu_devices` says; without effect on other platforms."""
     share = config.training.batch_size // config.training.accumulate
-    count = devices(config.cpu_devices, max(share, 1), _cores())
-    flags = flags_with(count, os.environ)
-    if flags is not None:
-        os.environ[FLAGS] = flags
+    use(devices(config.cpu_devices, max(share, 1), _cores()))

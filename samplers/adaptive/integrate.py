@@ -134,17 +134,22 @@ class EmbeddedRungeKutta:
         """(y at the end, steps tried) of one sample, or of a shared batch."""
         tolerance = self.tolerance
 
-        def slope(q: Array, y: Tree, args: Any) -> Tree:
+        def slope(part: Array, y: Tree, args: Any) -> Tree:
+            q = (1 - part) * start + part * end
             if tolerance.shared:
-                return field(jnp.broadcast_to(q, batch.shape), y)
-            return _slope(field, batch, q, y)
+                slopes = field(jnp.broadcast_to(q, batch.shape), y)
+            else:
+                slopes = _slope(field, batch, q, y)
+            return jax.tree.map(lambda dy: (end - start) * dy, slopes)
 
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(slope),  # type: ignore[arg-type]
             RUNGE_KUTTA[self.solver][0](),
-            start,
-            end,
-            (end - start) * FIRST_STEP,
+            # Numbers, which diffrax checks here; arrays it checks in the program, by a call back
+            # into Python that accelerators may not have.
+            0.0,
+            1.0,
+            FIRST_STEP,
             y,
             stepsize_controller=diffrax.PIDController(
                 rtol=tolerance.rtol, atol=tolerance.atol, norm=largest_rms

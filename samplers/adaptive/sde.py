@@ -2,7 +2,7 @@
 
 Jolicoeur-Martineau et al. 2021, arXiv:2105.14080, algorithm 1. The published code draws new noise
 after it rejects a step, which favours small increments; here every sample has one Brownian path
-(diffrax's virtual Brownian tree), which is only looked at more finely.
+(`samplers.brownian`), which is only looked at more finely.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from samplers.base import Plan, State
+from samplers.brownian import DEPTH, brownian
 from sde_lib import Score, expand
 from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree
 
 FIRST_STEP = 0.01
 """As a part of the interval; published for the whole of it."""
-RESOLUTION = 2.0**-20
+RESOLUTION = 2.0**-DEPTH
 """Of the path, as a part of the interval: between two such points it is interpolated."""
 
 
@@ -73,8 +73,9 @@ class AdaptiveSDE:
         n = state.x.shape[0]
 
         def increment(key: PRNGKeyArray, low: Time, high: Time) -> Float[Array, " *d"]:
-            path = diffrax.VirtualBrownianTree(s, t, (t - s) * RESOLUTION, shape, key)
-            return path.evaluate(low, high)
+            parts = (jnp.stack([low, high]) - s) / (t - s)
+            start, end = jax.vmap(lambda part: brownian(key, part, shape))(parts)
+            return jnp.sqrt(t - s).astype(shape.dtype) * (end - start)
 
         def going(trial: _Trial) -> Bool[Array, " b"]:
             return (trial.t > s) & (trial.tries < self.max_tries)

@@ -158,8 +158,9 @@ def _check_finite(table: Mapping[str, Float[np.ndarray, "r ..."]]) -> None:
     lost = np.flatnonzero(~np.all(finite, axis=0))
     if len(lost):
         raise ValueError(
-            f"this predictor has no finite step from t = {table['t'][lost[0]]:.4g} on this grid, "
-            "at one of whose ends alpha or sigma may be 0: let it end earlier (sampling.eps)"
+            "the weights of this predictor are not finite in its step from "
+            f"t = {table['t'][lost[0]]:.4g}: two neighbours of the grid have the same noise level "
+            "there (lower sampling.num_steps), or alpha or sigma is 0 (raise sampling.eps)"
         )
 
 
@@ -186,7 +187,8 @@ class LinearSampler(abc.ABC):
         """The rows, in the precision of `times`."""
         schedule = Schedule(score)
         levels = schedule.at(times)
-        rows = self.rows(schedule, levels)
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused below
+            rows = self.rows(schedule, levels)
         if not self.stochastic and any(row.z or row.rise for row in rows):
             raise TypeError(f"{type(self).__name__} draws noise: it must say `stochastic = True`")
         return tabulate(rows, levels.t[-1], times.dtype)

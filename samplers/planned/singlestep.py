@@ -1,13 +1,9 @@
 """Exponential Runge-Kutta methods: DPM-Solver and DPM-Solver++ (single step), and on the reverse
-SDE SEEDS and the stochastic Heun method.
+SDE SEEDS and a stochastic Heun method.
 
 Stages lie at s_1, s_2 between t and s, evenly in log r. Each stage, and the step, integrates the
 flow in the form 'noise' or 'data' (`samplers.planned.forms`) with its right-hand side linear in
 log r through two known values: the one at t and that of the last stage.
-
-In xb = x / alpha and r = sigma / alpha the reverse SDE whose noise is tau times the published is
-
-    d xb = (1 + tau^2) eps dr + tau dB,       B a Brownian path in r^2, run downwards.
 """
 
 from __future__ import annotations
@@ -86,9 +82,11 @@ class SEEDS(MultiStage):
     """SEEDS-1, -2, -3: DPM-Solver's stages on the reverse SDE (Gonzalez et al. 2023,
     arXiv:2305.14267, algorithms 1 to 3).
 
-    Twice DPM-Solver's integrals, and the path from t to where the stage leads. Stages and step take
-    one path, z_j its piece beyond stage j, so that the covariances between them are exact. Weak
-    order 1 for one stage, 2 for more on Gaussian data.
+    In xb = x / alpha and r = sigma / alpha the reverse SDE is d xb = 2 eps dr plus noise of
+    variance r_t^2 - r_s^2 over a step: twice DPM-Solver's integrals, and a Brownian path in r^2.
+    Stages and step take that one path, z_j the piece that begins at stage j, so that the
+    covariances between them are exact. Weak order 1 for one stage, 2 for two, and for three on
+    Gaussian data.
     """
 
     degree: int = static(default=3)
@@ -112,22 +110,23 @@ class SEEDS(MultiStage):
 
 @pytree
 class StochasticHeun(MultiStage):
-    """xb' = xb + Q eps + n z,  then  xb_s = xb + Q (eps + eps') / 2 + n z  with the same z.
+    """xb' = P xb + (1 - P) x_0 + n z,  then  xb_s = P xb + (1 - P - w) x_0 + w x_0' + n z.
 
-    Q = (1 + tau^2) (r_s - r_t), n = tau sqrt(r_t^2 - r_s^2), eps' at xb': the trapezoidal rule on
-    the reverse SDE. tau = 1 is the published SDE, tau = 0 Heun's method on the flow. Because the
-    noise does not depend on x, the shared z makes it of weak order 2, for any data.
+    xb = x / alpha, P = (r_s / r_t)^(1 + tau^2), n^2 = r_s^2 - P^2 r_t^2, w = 1 + (1 - P) / log P,
+    x_0' at xb'. On the reverse SDE with tau times the published noise (`multistep.extended`) x_0 is
+    taken to be constant, and then linear in log r through both ends. tau = 0 solves the flow. The
+    noise does not depend on x, so that one z for both makes it of weak order 2, on any data.
     """
 
     tau: Number = 1.0
     order, stochastic = 2, True
 
     def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
-        tau = float(self.tau)
-        q = s.alpha * (1 + tau**2) * (s.ratio - t.ratio)
-        n = s.alpha * tau * np.sqrt(t.ratio**2 - s.ratio**2)
-        gain = s.alpha / t.alpha
+        tau, h = float(self.tau), s.log_ratio - t.log_ratio
+        log_p = (1 + tau**2) * h
+        p, n = np.exp(log_p), s.sigma * np.sqrt(-np.expm1(2 * tau**2 * h))
+        kept, moved, w = p * s.alpha / t.alpha, s.alpha * (1 - p), s.alpha * (1 + (1 - p) / log_p)
         return [
-            Row(t.t, eps=1.0, base=gain, f={0: q}, z={0: n}),
-            Row(s.t, eps=1.0, base=gain, f={0: q / 2, 1: q / 2}, z={0: n}),
+            Row(t.t, x0=1.0, base=kept, f={0: moved}, z={0: n}),
+            Row(s.t, x0=1.0, base=kept, f={0: moved - w, 1: w}, z={0: n}),
         ]

@@ -74,5 +74,5 @@ def test_a_setting_of_ones_own_is_refused_with_the_nearest_known():
     config.optim.warmups = 3
     with pytest.raises(ValueError, match=r"unknown setting optim\."):
         schema.check(config)
-    with pytest.raises(ValueError, match=r"did you mean optim\.warmup\?"):
+    with pytest.raises(ValueError, match=r"did you mean 'optim\.warmup'\?"):
         schema.check_name("optim.warmups")

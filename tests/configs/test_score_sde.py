@@ -225,8 +225,8 @@ def test_a_path_with_slashes_is_an_argument_on_the_command_line():
 @pytest.mark.parametrize(
     "argument, words",
     [
-        ("ve/cifar10_ncsnp", "did you mean ve/cifar10_ncsnpp or "),
-        ("ve/cifar10_ncsnpp.py", "did you mean ve/cifar10_ncsnpp or "),
+        ("ve/cifar10_ncsnp", "did you mean 've/cifar10_ncsnpp' or "),
+        ("ve/cifar10_ncsnpp.py", "did you mean 've/cifar10_ncsnpp' or "),
         ("bedroom", "vp/ddpm/bedroom"),
         ("", "use ve/cifar10_ncsnpp, "),
         ("ve/cifar10_ncsnpp,smok", "among bits, fid, ode_fid, smoke, got 'smok'"),

@@ -125,6 +125,17 @@ def test_a_damaged_cache_is_told_and_made_anew(tmp_path):
     assert len(told) == 4  # how many pictures there are, and nothing else
 
 
+def test_a_cache_of_another_version_is_stale(tmp_path, monkeypatch):
+    """It may have held other pictures out."""
+    for i in range(4):
+        paint(tmp_path / f"{i}.png", i)
+    load(tmp_path)
+    monkeypatch.setattr(data_lib.folder.cached.__module__ + "._FORMAT", 3)
+    told: list[str] = []
+    load(tmp_path, told.append)
+    assert any(line.startswith("decoding") for line in told)
+
+
 def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
     for i in range(4):
         paint(tmp_path / f"{i}.png", i)

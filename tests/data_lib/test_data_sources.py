@@ -120,8 +120,11 @@ def test_a_damaged_or_incomplete_file_is_refused(tmp_path):
 
 
 BAD_SECTIONS = {
-    "case": ({"dataset": "cifar10"}, "(nearest: CIFAR10)"),
-    "unknown": ({"dataset": "digit"}, "CIFAR10, SVHN, CELEBA, got 'digit' (nearest: digits)"),
+    "case": ({"dataset": "cifar10"}, "(did you mean 'CIFAR10'?)"),
+    "unknown": (
+        {"dataset": "digit"},
+        "SVHN, CELEBA, got 'digit' (did you mean 'digits'?)",
+    ),
     "missing": ({"dataset": "digits", "num_channels": 1, "image_size": None}, "data.image_size"),
     "type": ({"image_size": "8"}, "data.image_size must be of type int, got '8'"),
     "bool": ({"image_size": True}, "data.image_size must be of type int, got True"),

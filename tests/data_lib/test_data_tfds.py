@@ -357,7 +357,7 @@ def test_those_that_start_together_prepare_once(tmp_path, server, monkeypatch):
     ("name", "message"),
     [
         ("", "data.tfds_name must be set"),
-        ("cifar1O", "got 'cifar1O' .nearest: cifar10."),
+        ("cifar1O", "got 'cifar1O' .did you mean 'cifar10'"),
         ("imdb_reviews", "must have 8-bit pictures|must be prepared once with TensorFlow"),
     ],
 )

@@ -3,15 +3,17 @@
 The arrays here hold a chequered ramp, so that no image is of one value.
 """
 
+import struct
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import data_lib
 from data_lib import levels
 from data_lib.levels import Stated
+from data_lib.pictures import fit
 from data_lib.transforms import to_unit
 
 ASKED = Stated(None, "data.range")
@@ -42,6 +44,13 @@ KNOWN = {
     "masks of bool": (ramp(1, np.uint8).astype(bool), None, 2, 0, 1),
     "masks of 0 and 255": (ramp(1, np.uint8) * np.uint8(255), None, 256, 0, 1),
     "three levels": (ramp(2, np.uint8) * np.uint8(127), None, 256, 0, 254 / 255),
+    "inside, edge and outside": (
+        np.asarray([0, 127, 255] * 12, np.uint8).reshape(1, 6, 6, 1),
+        None,
+        256,
+        0,
+        1,
+    ),
     "floats": (ramp(1, np.float64), None, None, 0, 1),
     "half floats": (ramp(1, np.float16), None, None, 0, 1),
     "floats in [-1, 1]": (ramp(1, np.float32, -1), (-1, 1), None, 0, 1),
@@ -79,6 +88,7 @@ REFUSED = {
                                                "data.range=-1,1"),
     "[0, 255]": (ramp(255, np.float32), None, "run from 0 to 255: scale it, or set "
                                               "data.range=0,255"),
+    "darker floats": (ramp(0.49, np.float64), None, "0 to 0.49: set data.range=0,0.49 or 0,1"),
     "digits as floats": (ramp(16, np.float64), None, "set data.range=0,16 or 0,255"),
     "divided twice": (ramp(1 / 255, np.float64), None, "0 to 0.00392157: set data.range=0,0.00392"
                                                        " or 0,1"),
@@ -89,6 +99,7 @@ REFUSED = {
     "floats beyond a range": (ramp(255, np.float32), (-1, 1), "data.range=-1,1 without NaN"),
     "a range between integers": (ramp(1, np.uint8), (0, 1.5), "two integers"),
     "a range of too many": (ramp(255, np.int32), (0, 65536), "at most 65,535 apart"),
+    "a range beyond floats": (ramp(9, np.int64) + 2**60, (2**60, 2**60 + 9), "two integers"),
     "complex": (ramp(1, np.complex64), None, "uint8 or float in [0, 1], got complex64"),
 }  # fmt: skip
 
@@ -270,3 +281,14 @@ def test_a_cache_is_of_one_range(tmp_path):
     found = [load("folder", tmp_path, range=r, cache=True).train.pixels.max()
              for r in ((0, 5), (0, 255), (0, 5))]  # fmt: skip
     assert found == [255, 5, 255]
+
+
+def test_damaged_exif_data_are_named(tmp_path, monkeypatch):
+    """Pillow raises struct.error, TypeError and others for an orientation that is no number."""
+
+    def damaged(image):
+        raise struct.error("required argument is not a float")
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", damaged)
+    with pytest.raises(ValueError, match="its EXIF data are damaged"):
+        fit(Image.fromarray(WIDE), 8, 1)

@@ -102,6 +102,7 @@ SAID = {
     "too large": ({"x": X, "y": Y + 2**40}, "y] must be 12 integers", False),
     "of one part": ({"x_train": X, "y_train": Y, "x_test": X}, "x_test] has no labels", False),
     "not used": ({"images": X, "labels": Y, "names": Y.astype(str)}, "names not used", True),
+    "a table": ({"images": np.ones((N, 3)), "x": X, "y": Y}, "images not used", True),
     "labels of nothing": ({"x": X, "y": Y, "y_test": Y}, "y_test not used", True),
     "two of a kind": ({"x": X, "images": X, "labels": Y}, "x not used", True),
 }  # fmt: skip

@@ -79,6 +79,62 @@ def test_no_two_metrics_have_a_number_of_one_name():
     assert len(names) == len(set(names))
 
 
+FEWEST = {
+    "fid": (2, 2),
+    "fid_infinity": (10, 2),
+    "fid_infinity_fit_error": (10, 2),
+    "kid": (2, 2),
+    "kid_standard_error": (4, 4),
+    "inception_score": (2, 1),
+    "inception_score_splits_mean": (20, 1),
+    "inception_score_splits_std": (20, 1),
+    "precision": (6, 6),
+    "recall": (6, 6),
+    "density": (6, 6),
+    "coverage": (6, 6),
+    "sfid": (2, 2),
+    "class_fid": (4, 4),
+    "sliced_wasserstein": (2, 2),
+    "train_close": (1, 1),
+    "train_distance_ratio": (1, 1),
+    "train_copies": (1, 1),
+    "authenticity": (1, 2),
+}
+"""Samples and reference images, of two classes in turn, from which on each number is defined; of
+one that is not here, what its row says."""
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_number_is_defined_from_a_stated_count_on_and_none_with_a_reason_below(name):
+    metric, steps = METRICS[name], (1, 2, 3, 4, 5, 6, 9, 10, 19, 20)
+    pictures = lambda n: np.arange(4 * n).reshape(n, 2, 2, 1)
+
+    def of(n, seed):
+        x = draws(n, 3, seed)
+        return FeatureSet(Moments.of(x), x, x, Moments.of(x), pictures(n), np.arange(n) % 2)
+
+    for n, m in itertools.product(steps, steps):
+        c = compared(of(n, 0), of(m, 1), pictures(9), pictures(20) + 1)
+        found = metric.compute(c)
+        assert set(metric.names) <= set(found)
+        for number in metric.names:
+            told = tuple(metric.fewest.get(kind, 1) for kind in ("samples", "reference images"))
+            samples, references = FEWEST.get(number, told)
+            value = found[number]
+            if n >= samples and m >= references:
+                assert np.isfinite(value), (number, n, m)
+            else:
+                assert "few" in value or "it needs" in value, (number, n, m, value)
+    assert {name for m in METRICS.values() for name in m.names} >= set(FEWEST)
+
+
+def test_a_number_that_is_not_finite_is_none():
+    huge = FeatureSet(Moments(9, np.full(2, 1e200), np.eye(2)))
+    near = FeatureSet(Moments(9, np.zeros(2), np.eye(2)))
+    with np.errstate(over="ignore"):
+        assert METRICS["fid"].compute(compared(huge, near)) == {"fid": "it is not finite"}
+
+
 # Moments and Frechet distances -------------------------------------------------------------------
 
 
@@ -151,6 +207,18 @@ def test_class_fid_is_the_mean_of_the_classes():
     each = [frechet(Moments.of(x[labels == k]), Moments.of(y[labels == k])) for k in range(3)]
     assert [found[f"fid_class_{k}"] for k in range(3)] == pytest.approx(each)
     assert found["class_fid"] == pytest.approx(np.mean(each))
+
+
+def test_a_class_that_one_set_lacks_leaves_class_fid_without_a_mean():
+    """In either direction: of samples of three classes, and of a reference of two of them."""
+    x, labels = draws(60, 3), np.arange(60) % 3
+    two = FeatureSet(Moments.of(x), x, labels=np.arange(60) % 2)
+    three = FeatureSet(Moments.of(x), x, labels=labels)
+    for samples, reference, kind in ((three, two, "reference images"), (two, three, "samples")):
+        found = METRICS["class_fid"].compute(compared(samples, reference))
+        assert found["class_fid"] == "1 of 3 classes have too few images"
+        assert found["fid_class_2"] == f"it needs 2 {kind} of the class, and there are 0"
+        assert found["fid_class_0"] >= 0
 
 
 def test_sfid_is_of_spatial_features():
@@ -289,6 +357,23 @@ def test_copies_are_told_from_new_images():
     half = of(np.concatenate([train[:50], test[:50]]))
     assert half["train_copies"] == 0.5
     assert of(train)["authenticity"] == 0
+
+
+def test_held_out_images_that_were_trained_on_are_no_measure_of_closeness():
+    train = images(40, 0)
+    measured = lambda test: METRICS["memorisation"].compute(
+        compared(FeatureSet(Moments.of(draws(9, 2)), images=images(9, 2)), FeatureSet(
+            Moments.of(draws(9, 2))), train, test)
+    )  # fmt: skip
+    half = measured(np.concatenate([train[:15], images(10, 3)]))
+    assert half["train_close"] == "5% of the held-out images are training images"
+    assert half["train_distance_ratio"] == "50% of the held-out images are training images"
+    few = measured(np.concatenate([train[:5], images(20, 3)]))
+    assert few["train_close"] == half["train_close"]
+    assert few["train_distance_ratio"] > 0
+    assert measured(images(19, 3))["train_close"] == (
+        "it needs 20 held-out images, and there are 19"
+    )
 
 
 def test_sliced_distance_of_a_shifted_set():

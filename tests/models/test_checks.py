@@ -27,7 +27,7 @@ MODEL = [
     ("dropout", -0.1, r"model\.dropout"),
     ("resamp_with_conv", 1, r"model\.resamp_with_conv must be True or False"),
     ("conditional", "yes", r"model\.conditional"),
-    ("nonlinearity", "swich", r"model\.nonlinearity .* did you mean 'swish'"),
+    ("nonlinearity", "swich", r"model\.nonlinearity .*did you mean 'swish'"),
     ("normalization", "BatchNorm", r"model\.normalization must be one of GroupNorm"),
     ("num_classes", -1, r"model\.num_classes"),
     ("dtype", "float16", r"model\.dtype must be one of float32, bfloat16"),
@@ -40,11 +40,11 @@ NCSNPP_ONLY = [
     ("skip_rescale", None, r"model\.skip_rescale"),
     ("init_scale", -1.0, r"model\.init_scale must be at least 0"),
     ("init_scale", float("nan"), r"model\.init_scale"),
-    ("resblock_type", "bigan", r"model\.resblock_type .* did you mean 'biggan'"),
+    ("resblock_type", "bigan", r"model\.resblock_type .*did you mean 'biggan'"),
     ("progressive", "input_skip", r"model\.progressive must be .* got 'input_skip'"),
     ("progressive_input", "skip", r"model\.progressive_input must be one of none, input_skip"),
     ("progressive_combine", "mean", r"model\.progressive_combine must be one of sum, cat"),
-    ("embedding_type", "furier", r"model\.embedding_type .* did you mean 'fourier'"),
+    ("embedding_type", "furier", r"model\.embedding_type .*did you mean 'fourier'"),
     ("fourier_scale", 0, r"model\.fourier_scale must be positive"),
 ]
 DATA = [

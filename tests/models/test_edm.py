@@ -22,8 +22,8 @@ from models.layers.embeddings import Positional
 from models.layers.mappings import ADMMapping, SongMapping
 from models.layers.style import fan_in_init
 from models.pretrained import MismatchError, PretrainedError, load
-from models.pretrained.edm import snapshot as edm
 from models.pretrained.edm.settings import network_of, settings
+from models.pretrained.edm.snapshot import params, tensors
 from models.pretrained.files import torch_files
 from sde_lib import ModelScore
 from tests import edm_snapshots
@@ -66,7 +66,7 @@ def score_of(made):
     config = config_of(made)
     network = models.build(config)
     parametrization = sde_lib.build_parametrization(config)
-    weights = edm.params(edm.tensors(network_of(made)), network, config)
+    weights = params(tensors(network_of(made)), network, config)
     return ModelScore(Apply(network), weights, sde_lib.build(config), parametrization)
 
 
@@ -195,7 +195,7 @@ def test_weights_that_do_not_fit_are_listed_one_by_one():
     layer["weight"] = layer["weight"][:, :3]
     layer["extra"] = layer.pop("bias")
     with pytest.raises(MismatchError, match="does not fit") as raised:
-        edm.params(edm.tensors(network_of(made)), models.build(config), config)
+        params(tensors(network_of(made)), models.build(config), config)
     assert str(raised.value).splitlines()[1:] == [
         "map_layer0.bias: missing, the network wants [32]",
         "map_layer0.extra: [32], the network has no such tensor",

@@ -9,7 +9,7 @@ from PIL import Image
 
 import main
 import models
-from modes import samplers as compare
+from modes import samplers
 from tests import tiny
 
 TABLE = "ddim; heun grid=log_snr; ode rtol=0.1 atol=0.1; rk4"
@@ -52,13 +52,13 @@ def test_every_sampler_is_run_at_every_budget(workdir, capsys):
 def test_finished_cells_are_kept_and_belong_to_their_settings(workdir, monkeypatch):
     assert run(workdir) == 0
     drawn = []
-    draw = compare._draw
+    draw = samplers._draw
 
     def watched(experiment, *others):
         drawn.append(experiment.config.sampling.predictor)
         return draw(experiment, *others)
 
-    monkeypatch.setattr(compare, "_draw", watched)
+    monkeypatch.setattr(samplers, "_draw", watched)
     assert run(workdir) == 0
     assert drawn == []
     assert run(workdir, sampling__rho=5.0, eval__samplers="ddim", eval__sampler_nfe="(4,)") == 0
@@ -68,12 +68,44 @@ def test_finished_cells_are_kept_and_belong_to_their_settings(workdir, monkeypat
     assert drawn == ["ddim", "ddim"]
 
 
+def test_a_row_says_what_was_run(workdir, monkeypatch):
+    """Its own length, however the budgets are; and how many images came to nothing."""
+    draw = samplers._draw
+
+    def spoiled(experiment, *others):
+        images, nfe, speed = draw(experiment, *others)
+        if experiment.config.sampling.predictor == "ddim":
+            images = images.copy()
+            images[1, 0, 0] = np.nan
+        return images, nfe, speed
+
+    monkeypatch.setattr(samplers, "_draw", spoiled)
+    table = "heun nfe=6; ddim nfe=5 eta=+0.5; ddim nfe=5 eta=-0.5"
+    assert run(workdir, eval__samplers=table, eval__sampler_nfe="(20,)") == 0
+    folder = workdir / "comparison"
+    lines = (folder / "table.md").read_text().splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")][1:]
+    assert [(row[0].strip("| "), row[1], row[3]) for row in rows] == [
+        ("heun nfe=6", "5", "0"), ("ddim nfe=5 eta=+0.5", "5", "1"),
+        ("ddim nfe=5 eta=-0.5", "5", "1"),
+    ]  # fmt: skip
+    # Each cell has files of its own.
+    kept = sorted(path.name for path in (folder / "cells").glob("ddim_nfe*.npz"))
+    assert kept == ["ddim_nfe=5_eta=+0.5_0.npz", "ddim_nfe=5_eta=-0.5_0.npz"]
+
+
 BAD = [
     ({"eval__samplers": " ; "}, "eval.samplers must name at least one"),
     ({"eval__samplers": "heun karras"}, "key=value after them, got 'karras'"),
     ({"eval__samplers": "heunn"}, "did you mean 'heun'"),
-    ({"eval__samplers": "heun gird=karras"}, "did you mean sampling.grid"),
+    ({"eval__samplers": "heun gird=karras"}, "did you mean 'sampling.grid'"),
     ({"eval__samplers": "heun grid=carras"}, "did you mean 'karras'"),
+    (
+        {"eval__samplers": "ddim; heun order=3"},
+        "eval.samplers, 'heun order=3': order changes nothing",
+    ),
+    ({"eval__samplers": "rk4; heun", "eval__sampler_nfe": "(2,)"}, "(2,) is too few for each"),
+    ({"eval__num_samples": 1}, "one image has no covariance, and so no Frechet distance"),
     ({"eval__sampler_nfe": "(4, -1)"}, "eval.sampler_nfe must be positive integers"),
 ]
 
@@ -95,7 +127,7 @@ def test_pixel_distance_sees_what_changes_and_no_more():
     rng = np.random.default_rng(1)
     images = rng.uniform(size=(4000, 4, 4, 1)) * np.linspace(0.05, 1, 16).reshape(4, 4, 1)
     images = np.concatenate([images, np.zeros((4000, 4, 1, 1))], axis=2)  # pixels that never vary
-    distance = compare._distance(images)
+    distance = samplers._distance(images)
     assert distance(images) == pytest.approx(0, abs=1e-3)
     same = distance(images[rng.permutation(4000)[:2000]])
     assert same < distance(images * (images < 0.9))

@@ -15,7 +15,7 @@ from configs import command_line
 from eval_lib.features import extractors, featuring, reference
 from eval_lib.metrics import Moments
 from modes.evaluation import cells
-from modes.evaluation.draws import Store
+from modes.evaluation.draws import Draws
 from modes.generate import Generator
 from runtime_lib.results import Parts
 from tests import tiny
@@ -35,8 +35,11 @@ def workdir(tmp_path_factory):
 
 
 def run(workdir, mode="eval", **settings):
-    given = {"eval__num_samples": 10, "eval__repeats": 2, "model__extra_ema_rates": "(0.5,)"}
-    given |= {"eval__batch_size": 500}
+    given = {"model__extra_ema_rates": "(0.5,)"}
+    if mode == "eval":
+        given |= {"eval__num_samples": 10, "eval__repeats": 2}
+    if mode != "sample":
+        given |= {"eval__batch_size": 500}
     return main.main(tiny.arguments(mode, workdir, **given | settings))
 
 
@@ -79,10 +82,16 @@ def test_the_report_states_what_is_needed_to_get_it_again(finished):
 
 def test_every_number_has_mean_deviation_and_least_over_repeats(finished):
     drawn, *_, held_out = report(finished)["cells"]
-    # One image of each class.
-    assert drawn["metrics"].pop("class_fid") == {"mean": None, "std": None, "min": None,
-                                                 "values": [None, None]}  # fmt: skip
-    for numbers in drawn["metrics"].values():
+    # Ten images, one of each class.
+    none = {name: numbers["none"] for name, numbers in drawn["metrics"].items()
+            if numbers["mean"] is None}  # fmt: skip
+    assert none == {
+        "inception_score_splits_mean": "it needs 20 samples, and there are 10",
+        "inception_score_splits_std": "it needs 20 samples, and there are 10",
+        "class_fid": "10 of 10 classes have too few images",
+    } | {f"fid_class_{k}": "it needs 2 samples of the class, and there are 1" for k in range(10)}
+    assert drawn["metrics"]["class_fid"]["values"] == [None, None]
+    for numbers in (found for name, found in drawn["metrics"].items() if name not in none):
         values = numbers["values"]
         assert len(values) == 2
         assert numbers["mean"] == pytest.approx(np.mean(values))
@@ -103,7 +112,9 @@ def test_the_page_and_the_pictures_can_be_looked_at(finished):
     folder = finished / "evaluation" / "report"
     page = (folder / "report.md").read_text()
     assert "| fid |" in page
-    assert "| class_fid | too few images |" in page
+    assert "| class_fid | none: 10 of 10 classes have too few images |" in page
+    assert page.count("| images | " + 4 * "10 in each of 2 sets | " + "297 |") == 1
+    assert page.count("| not finite (black) | 0 | 0 | 0 | 0 | 0 |") == 1
     assert "sfid: the extractor has no spatial features" in page
     for name in ("samples.png", "nearest.png", "curve.png", "noise_error.png"):
         with Image.open(folder / name) as picture:
@@ -180,6 +191,74 @@ def test_another_training_of_as_many_updates_is_another_model(workdir, tmp_path)
     second = report(folder)["cells"][0]
     assert second["identity"]["weights"] != first["identity"]["weights"]
     assert second["metrics"]["fid"]["mean"] != first["metrics"]["fid"]["mean"]
+
+
+def test_one_sample_has_no_distance_and_the_page_says_so(workdir, tmp_path, capsys):
+    folder = copy(workdir, tmp_path)
+    settings = {"eval__num_samples": 1, "eval__repeats": 1, "eval__held_out": False}
+    assert run(folder, **settings) == 0
+    assert "fid none: it needs 2 samples, and there are 1" in capsys.readouterr().out
+    metrics = report(folder)["cells"][0]["metrics"]
+    assert metrics["fid"]["mean"] is None
+    assert metrics["train_copies"]["mean"] == 0
+    page = (folder / "evaluation" / "report" / "report.md").read_text()
+    for name, least in {"fid": 2, "fid_infinity": 10, "kid": 2, "inception_score": 2,
+                        "precision": 6, "sliced_wasserstein": 2}.items():  # fmt: skip
+        assert f"| {name} | none: it needs {least} samples, and there are 1 |" in page
+    assert "nan" not in page
+
+
+def test_samples_that_are_not_finite_are_counted_among_all(workdir, tmp_path, monkeypatch):
+    """Drawn ones, over all sets, and those of a file, whose number is the file's."""
+    folder, draw = copy(workdir, tmp_path), Generator.draw
+
+    def spoiled(generator, first, count):
+        drawn = draw(generator, first, count)
+        drawn["samples"] = np.array(drawn["samples"])
+        drawn["samples"][0, 1, 2] = np.inf  # one of every four
+        return drawn
+
+    monkeypatch.setattr(Generator, "draw", spoiled)
+    settings = {"eval__metrics": "fid", "eval__held_out": False}
+    assert run(folder, **settings) == 0
+    page = (folder / "evaluation" / "report" / "report.md").read_text()
+    assert "| images | 10 in each of 2 sets |" in page
+    assert "| not finite (black) | 6 |" in page
+    assert "6 of the 20 images of step 2, EMA 0.999 were not finite" in page
+    file = tmp_path / "mine.npz"
+    samples = np.full((7, 8, 8, 1), 0.5, np.float32)
+    samples[[2, 5], 0, 0] = np.nan
+    np.savez(file, samples=samples)
+    assert run(tmp_path / "empty", eval__samples=file, **settings) == 0
+    page = (tmp_path / "empty" / "evaluation" / "report" / "report.md").read_text()
+    assert "| images | 7 |" in page
+    assert "| not finite (black) | 2 |" in page
+    assert "num_samples" not in page
+
+
+def test_the_likelihood_of_one_image_has_no_error(workdir, tmp_path, capsys):
+    folder = copy(workdir, tmp_path)
+    rough = {"eval__eps": 1e-2, "eval__rtol": 1e-2, "eval__atol": 1e-2, "eval__num_images": 1}
+    given = {"eval__metrics": "fid, bits_per_dim", "eval__repeats": 1, "eval__held_out": False}
+    assert run(folder, **rough, **given) == 0
+    model = report(folder)["cells"][0]["model"]
+    assert model["bits_per_dim_images_not_finite"] == 0
+    page = (folder / "evaluation" / "report" / "report.md").read_text()
+    assert f"| bits_per_dim | {model['bits_per_dim']:.4g} |" in page
+    assert "| bits_per_dim_standard_error | none: it needs 2 images |" in page
+    assert f"bits_per_dim {model['bits_per_dim']:.4g}" in capsys.readouterr().out
+
+
+def test_features_that_are_not_finite_are_refused(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import jax\n\ndef log(images):\n    return jax.numpy.log(images[:, 0, :, 0])\n"
+    )
+    settings = {"eval__extractor": f"{file}:log", "eval__batch_size": 500}
+    assert run(tmp_path / "run", "stats", **settings) == 2
+    error = capsys.readouterr().err
+    assert "pool features that are not finite" in error
+    assert error.count("\n") == 1
 
 
 # Samples and reference from files ----------------------------------------------------------------
@@ -420,7 +499,7 @@ def test_more_samples_begin_with_those_that_were_drawn(tmp_path):
             )
             return {"samples": values / 20, "evaluations": np.full(count, 3)}
 
-    store = lambda: Store(tmp_path, {"step": 1}, 4)
+    store = lambda: Draws(tmp_path, {"step": 1}, 4)
     ten = store().drawn(Counting(), 0, 10, 256, "round", QUIET)
     more = store().drawn(Counting(), 0, 14, 256, "round", QUIET)
     assert calls == [0, 4, 8, 12]
@@ -468,7 +547,7 @@ def test_files_that_are_no_samples_or_statistics_are_said_to_be_so(tmp_path, cap
         ({"eval__samples": tmp_path / "levels.npz"}, "the data has 17 levels"),
         ({"eval__samples": tmp_path / "large.npz"}, "[n, 8, 8, 1]"),
         ({"eval__reference": tmp_path / "other.npz"}, "must have mu [d] and sigma [d, d]"),
-        ({"eval__reference": tmp_path / "damaged.npz"}, "cut off, or no zip"),
+        ({"eval__reference": tmp_path / "damaged.npz"}, "damaged or cut off"),
         ({"eval__reference": tmp_path / "wide.npz"}, "is of 7 features"),
     ):
         samples = {"eval__samples": tmp_path / "levels.npz"} if len(settings) == 0 else {}

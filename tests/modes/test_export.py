@@ -7,15 +7,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 from safetensors.numpy import save_file
 
 import main
 from configs import command_line, schema
-from models.pretrained import load
-from models.pretrained.diffusers import directory as diffusers
+from models.pretrained import load, own_format
+from models.pretrained.diffusers import directory
 from models.pretrained.files import safetensors_file
 from modes.experiment import Experiment
-from modes.sample import load_score
+from modes.trained import load_score
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
 
@@ -79,10 +80,10 @@ def test_a_workdir_is_exported_as_one_file_bitwise(trained, tmp_path, capsys):
     export = ("--mode", "export", "--export_to", str(target), "--export_as", "safetensors")
     assert main.main(arguments(folder, *export)) == 0
     assert f"exported step 7 to {target}" in capsys.readouterr().out
-    found = safetensors_file.read(target)
+    found = own_format.read(target)
     assert (found.step, found.settings) == (7, schema.of_model(schema.flatten(config)))
-    assert same(safetensors_file.tree(found.raw), state["params"])
-    assert same(safetensors_file.tree(found.ema), state["ema"][0])
+    assert same(unflatten_dict(dict(found.raw), sep="/"), state["params"])
+    assert same(unflatten_dict(dict(found.ema), sep="/"), state["ema"][0])
 
 
 @pytest.mark.parametrize("ema", [True, False])
@@ -93,9 +94,9 @@ def test_a_workdir_is_exported_to_diffusers_bitwise(trained, tmp_path, capsys, e
     assert main.main(arguments(folder, *export)) == 0
     capsys.readouterr()
     network = Experiment.of(config).score.apply.network
-    weights = diffusers.read(tmp_path / "out").ema
+    weights = directory.read(tmp_path / "out").ema
     expected = state["ema"][0] if ema else state["params"]
-    assert same(diffusers.params(weights, network, config), expected)
+    assert same(directory.params(weights, network, config), expected)
 
 
 def test_a_learned_schedule_is_exported_and_imported_with_its_network(learned, tmp_path):
@@ -202,11 +203,19 @@ def test_an_export_says_nothing_of_its_maker(trained, tmp_path):
         and n != "data.tfds_name"
     ]
     assert {"data.data_dir", "training.wandb", "compiled", "eval.extractor"} <= set(named)
-    others = [f"--config.{name}={secret}" for name in named]
+    own = tmp_path / "own.py"
+    own.write_text(
+        f"from configs import vp_digits\n\n\ndef get_config(variant):\n"
+        f"    config = vp_digits.get_config(variant)\n"
+        f"    config.update_from_flattened_dict(dict.fromkeys({named!r}, {secret!r}))\n"
+        f"    return config\n"
+    )
     for layout in ("safetensors", "diffusers"):
         target = tmp_path / layout
         export = ("--mode", "export", "--export_to", str(target), "--export_as", layout)
-        assert main.main(arguments(trained[0], *export, *others)) == 0
+        given = arguments(trained[0], *export)
+        given[1] = f"{own}:smoke"
+        assert main.main(given) == 0
         files = [target] if target.is_file() else [p for p in target.rglob("*") if p.is_file()]
         assert files
         assert not any(secret.encode() in file.read_bytes() for file in files)

@@ -22,7 +22,7 @@ from eval_lib.likelihood.flow import ProbabilityFlow
 from models.pretrained import load
 from models.pretrained.score_sde import networks
 from modes.experiment import Experiment
-from modes.sample import load_score
+from modes.trained import load_score
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from samplers.adaptive.integrate import Tolerance
@@ -345,6 +345,15 @@ def test_hostile_file_is_refused_and_nothing_written(capsys, tmp_path):
     file = writing.zip_of(tmp_path / "a.pth", {"a/data.pkl": attack})
     arguments = ["--mode", "import", "--workdir", str(tmp_path / "run"), "--import_from", str(file)]
     refused(capsys, arguments, "a.pth", "os.system", "refused")
+    assert not (tmp_path / "run").exists()
+
+
+def test_flipped_bit_is_found_by_the_zips_checksum_and_nothing_written(capsys, tmp_path):
+    data = bytearray(Path(FILE).read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    (tmp_path / "a.pth").write_bytes(bytes(data))
+    arguments = ["--mode", "import", "--workdir", str(tmp_path / "run"), "--import_from"]
+    refused(capsys, [*arguments, str(tmp_path / "a.pth")], "is damaged (its CRC differs)")
     assert not (tmp_path / "run").exists()
 
 

@@ -11,10 +11,10 @@ import main
 from data_lib import Images
 from models.layers.conv import conv2d
 from modes import preflight
-from modes import train as loop
 from modes.experiment import Experiment
 from runtime_lib import cost, hardware
 from tests import tiny
+from train_lib import feed
 
 
 def counted(function, *shapes):
@@ -96,18 +96,18 @@ def test_a_run_that_will_not_fit_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(("classes", "labelled"), [(0, False), (0, True), (3, True)])
 def test_the_step_is_traced_with_what_it_is_given(tiny_run, tmp_path, classes, labelled):
     given = tiny_run("train", tmp_path, model__num_classes=classes, training__n_jitted_steps=2)
-    config = main._parse(given)[1].config
+    config = main._parse(given).config
     experiment = Experiment.of(config)
     shape = (12, *experiment.image_shape)
     images = Images(np.zeros(shape, np.uint8), np.arange(12) % 3 if labelled else None, 17)
-    batches = loop.training_batches(images, config, 0)
-    stacked = loop.stack_batches(batches, 2, experiment.layout.mesh)
+    batches = feed.training_batches(images, config, 0)
+    stacked = feed.stack_batches(batches, 2, experiment.layout.mesh)
     told = lambda x: (x.shape, x.dtype, x.sharding.spec)
     expected = preflight.abstract_batches(experiment)
     assert jax.tree.map(told, stacked) == jax.tree.map(told, expected)
 
 
-NEEDS = preflight.Estimate(parameters=10, update=1e9, state=40.0, work=80.0, limit=100.0)
+NEEDS = preflight.Needs(parameters=10, update=1e9, state=40.0, work=80.0, limit=100.0)
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ import pytest
 from ml_collections import ConfigDict
 
 from data_lib import Images, Splits
-from modes import train as loop
 from runtime_lib import sharding, signals
 from tests.train_lib.test_step import RECIPE, NoNoise, fresh
-from train_lib import held_out, meter
+from train_lib import feed, held_out, meter, periods
 from train_lib.buckets import COUNT, Buckets
+from train_lib.guard import all_finite
 from train_lib.step import Metrics
 
 
 @pytest.mark.parametrize(
-    "step, total, periods, expected",
+    "step, total, every, expected",
     [
         (0, 100, (10, 7), 7),
         (7, 100, (10, 7), 10),
@@ -30,16 +30,16 @@ from train_lib.step import Metrics
         (0, 5, (0,), 5),
     ],
 )
-def test_the_next_stop_is_the_first_step_at_which_something_is_due(step, total, periods, expected):
-    assert loop.next_stop(step, total, *periods) == expected
-    due = [s for s in range(step + 1, total + 1) if any(loop.is_due(s, p, total) for p in periods)]
-    if any(periods):
+def test_the_next_stop_is_the_first_step_at_which_something_is_due(step, total, every, expected):
+    assert periods.next_stop(step, total, *every) == expected
+    due = [s for s in range(step + 1, total + 1) if any(periods.is_due(s, p, total) for p in every)]
+    if any(every):
         assert due[0] == expected
 
 
 def test_nothing_with_period_zero_is_ever_due():
-    assert not loop.is_due(10, 0, 10)
-    assert loop.is_due(10, 3, 10)
+    assert not periods.is_due(10, 0, 10)
+    assert periods.is_due(10, 3, 10)
 
 
 @dataclass
@@ -95,9 +95,9 @@ def test_refused_updates_count_in_no_mean():
 
 def test_a_state_is_finite_if_all_its_numbers_are():
     state = fresh(RECIPE).as_dict()
-    assert loop.all_finite(state)
+    assert all_finite(state)
     for bad in (jnp.nan, jnp.inf):
-        assert not loop.all_finite({**state, "ema": {"w": jnp.asarray([1.0, bad])}})
+        assert not all_finite({**state, "ema": {"w": jnp.asarray([1.0, bad])}})
 
 
 def test_why_there_are_no_labels_is_told_to_who_needs_them():
@@ -105,7 +105,7 @@ def test_why_there_are_no_labels_is_told_to_who_needs_them():
     images = Images(pixels, None, 256, unlabelled="1.png lies outside of the folders of classes")
     splits = Splits(images, images, "photos")
     with pytest.raises(ValueError, match=r"\A.+\Z") as info:
-        loop.check_labels(splits, 2)
+        feed.check_labels(splits, 2)
     assert "model.num_classes=2 needs labelled data, and photos has no labels (1.png" in str(
         info.value
     )
@@ -147,7 +147,7 @@ def test_the_held_out_loss_is_the_mean_over_all_images_once(batch_size):
 def test_batches_are_stacked_in_the_order_in_which_they_come():
     batches = ({"image": np.full((2, 3), k)} for k in range(10))
     for first in (0, 4):
-        stacked = loop.stack_batches(batches, 4, sharding.device_mesh())["image"]
+        stacked = feed.stack_batches(batches, 4, sharding.device_mesh())["image"]
         assert stacked.shape == (4, 2, 3)
         assert stacked[:, 0, 0].tolist() == list(range(first, first + 4))
 
@@ -160,5 +160,5 @@ def test_a_model_of_classes_needs_their_labels(labels, message):
     pixels = np.zeros((2, 8, 8, 1), np.uint8)
     images = Images(pixels, None if labels is None else np.array(labels), 256)
     with pytest.raises(ValueError, match=message):
-        loop.check_labels(Splits(images, images, "data"), 3)
-    loop.check_labels(Splits(images, images, "data"), 0)
+        feed.check_labels(Splits(images, images, "data"), 3)
+    feed.check_labels(Splits(images, images, "data"), 0)

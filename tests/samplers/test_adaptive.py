@@ -1,6 +1,5 @@
 """Solvers that choose their own steps."""
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -233,22 +232,3 @@ def test_rejected_steps_stay_on_their_brownian_path():
     assert errors[0] > 2 * errors[1] > 4 * errors[2]
     assert errors[2] < 0.02
     assert float(fine.std()) > 0.3
-
-
-@pytest.mark.usefixtures("float64")
-def test_the_path_is_a_brownian_motion():
-    """What `AdaptiveSDE` takes for noise has the variance of its interval, and adds up."""
-    low, high = jnp.asarray(0.1), jnp.asarray(1.0)
-
-    def path(key, s, t):
-        tree = diffrax.VirtualBrownianTree(
-            low, high, (high - low) * 2.0**-20, jax.ShapeDtypeStruct((), jnp.float64), key
-        )
-        return tree.evaluate(s, t)
-
-    many = jax.vmap(path, (0, None, None))
-    k, n = jax.random.split(jax.random.key(0), 20_000), 20_000
-    whole = many(k, 0.1, 0.7)
-    parts = many(k, 0.1, 0.35) + many(k, 0.35, 0.7)
-    np.testing.assert_allclose(whole, parts, atol=1e-12)
-    assert float(whole.var()) == pytest.approx(0.6, rel=5 * (2 / n) ** 0.5)

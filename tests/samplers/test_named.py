@@ -1,5 +1,8 @@
 """Samplers and grids by the names and settings of a config."""
 
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,6 +66,75 @@ def test_pairs_are_built_in_the_order_asked_for(c) -> None:
     assert not samplers.build(c).corrector_first
 
 
+# Settings -----------------------------------------------------------------------------------------
+
+
+def on_the_page(heading):
+    """{name: its settings} of a table of docs/samplers.md."""
+    page = (Path(__file__).parents[2] / "docs" / "samplers.md").read_text()
+    lines = re.findall(r"^\| `.*$", page.split(f"## {heading}\n")[1].split("\n## ")[0], re.M)
+    quoted = lambda cell: set(re.findall(r"`(\w+)`", cell))
+    cells = [(line.split("|")[1], line.rsplit("|", 2)[1]) for line in lines]
+    return {name: quoted(last) for first, last in cells for name in quoted(first)}
+
+
+class Watched:
+    """A section of a config that remembers what was read of it."""
+
+    def __init__(self, section):
+        self.section, self.read = section, set()
+
+    def __contains__(self, name):
+        return name in self.section
+
+    def __getattr__(self, name):
+        self.read.add(name)
+        return self.section[name]
+
+    __getitem__ = __getattr__
+
+
+def test_the_page_says_what_settings_every_sampler_has_and_no_other_is_read(c) -> None:
+    always = {"predictor", "probability_flow", "corrector"}
+    told = on_the_page("Predictors")
+    assert told.keys() == samplers.PREDICTORS.keys()
+    for c.predictor in told.keys() - {"none"}:
+        watched = Watched(c)
+        samplers.build(watched)
+        solvers = {"form"} if c.predictor == "restart" else set()  # Heun's
+        assert watched.read == always | told[c.predictor] | solvers, c.predictor
+
+
+def test_the_page_says_what_settings_every_corrector_has_and_no_other_is_read(c) -> None:
+    always = {"predictor", "probability_flow", "corrector", "pc_order"}
+    told = on_the_page("Correctors")
+    assert told.keys() | {"none"} == samplers.CORRECTORS.keys()
+    c.predictor = "none"
+    for c.corrector in told:
+        watched = Watched(c)
+        samplers.build(watched)
+        assert watched.read == always | told[c.corrector]
+
+
+OF_GRIDS = {"rho", "shift", "num_steps", "frames", "noise_removal"}
+
+
+@pytest.mark.parametrize("settings, read", [
+    ({"grid": "uniform"}, {"num_steps"}),
+    ({"grid": "karras"}, {"num_steps", "rho"}),
+    ({"grid": "edm"}, {"num_steps"}),
+    ({"grid": "flow"}, {"num_steps", "shift"}),
+    ({"nfe": 10}, {"noise_removal"}),
+    ({"predictor": "adaptive_adams"}, {"frames"}),
+    ({"predictor": "adaptive_adams", "corrector": "ald"}, {"num_steps"}),
+])  # fmt: skip
+def test_a_grid_reads_what_it_needs(c, settings, read) -> None:
+    c.update({"predictor": "ddim", **settings})
+    watched = Watched(c)
+    samplers.build_times(watched, isotropic(VP()), 10)
+    assert watched.read & OF_GRIDS == read
+
+
 REFUSED = [
     ({"predictor": "none"}, "choose at least one"),
     ({"predictor": "unipcc"}, "did you mean 'unipc'"),
@@ -104,6 +176,13 @@ def test_restart_says_what_its_levels_may_be(c) -> None:
     c.predictor, c.restart_max, c.num_steps = "restart", 1e4, 8
     score = isotropic(VP())
     with pytest.raises(ValueError, match=r"sampling.restart_max must lie above"):
+        samplers.build(c).plan(score, samplers.build_times(c, score, 1000))
+
+
+def test_restart_takes_no_solver_that_rises_itself(c) -> None:
+    c.predictor, c.restart_solver, c.num_steps = "restart", "edm", 8
+    score = isotropic(VP())
+    with pytest.raises(ValueError, match=r"restart_solver must .* before it evaluates, got Churn"):
         samplers.build(c).plan(score, samplers.build_times(c, score, 1000))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import samplers
+from configs.schema import get_default
 from samplers import (
     DDIM,
     ERSDE,
@@ -23,6 +24,7 @@ from samplers import (
     RungeKutta,
     SASolver,
     SDEDPMSolverPP,
+    StochasticHeun,
     UniPC,
 )
 from samplers.planned.forms import FORMS
@@ -66,6 +68,20 @@ def reference():
         return np.asarray(drawn.x)
 
 
+def usual(*known, stochastic):
+    """What the library names and `known` has not, with its usual settings.
+
+    But for solvers that choose their steps, and for restarts, whose own steps' errors remain.
+    """
+    config, found = get_default().sampling, {}
+    for config.predictor in samplers.PREDICTORS.keys() - {"none", "restart"}:
+        sampler = samplers.build(config)
+        new = not any(sampler in cases.values() for cases in known)
+        if new and sampler.stochastic == stochastic and not sampler.adaptive:
+            found[config.predictor] = sampler
+    return dict(sorted(found.items()))
+
+
 DETERMINISTIC = {
     **{f"runge_kutta_{name}": RungeKutta(name) for name in TABLEAUS if name != "dopri5"},
     # In the form 'noise' this problem shows it at 5.7, better than it is.
@@ -85,8 +101,10 @@ DETERMINISTIC = {
     **{f"unipc_{k}": UniPC(k) for k in (3, 4)},
     "accelerated_2": Accelerated(2.0),
     "edm_without_churn": Churn(0.0),
+    "stochastic_heun_without_noise": StochasticHeun(0.0),
     "low_order_start_2": AdamsBashforth(2, high_order_start=False),
 }
+DETERMINISTIC |= usual(DETERMINISTIC, stochastic=False)
 TWICE = [
     n for n in DETERMINISTIC
     if n.startswith(("heun_in", "exponential_noise", "velocity", "deis_2", "lms_2", "lms_3"))
@@ -132,19 +150,22 @@ STOCHASTIC = {
     "er_sde_1": ERSDE(1),
     "er_sde_2": ERSDE(2),
     "er_sde_3": ERSDE(3),
-    "sa_solver": SASolver(1.0, 1e-3, 1e3, 2, 0),
+    "sa_solver_predicted": SASolver(1.0, 1e-3, 1e3, 2, 0),
     "sa_solver_corrected": SASolver(0.5, 1e-3, 1e3, 2, 3),
     "seeds_1": SEEDS(1),
     "seeds_2": SEEDS(2),
     "seeds_3": SEEDS(3),
-    "edm": Churn(20.0),
+    "edm_with_churn": Churn(20.0),
+    "stochastic_heun": StochasticHeun(),
+    "stochastic_heun_half": StochasticHeun(0.5),
 }
-
+STOCHASTIC |= usual(DETERMINISTIC, STOCHASTIC, stochastic=True)
 
 LATER = {"er_sde_3": 2}
 """Times as many steps: until then the error of its third-order part, of the other sign, hides that
 of second order, which is a sixtieth of ERSDE(2)'s."""
-ALSO = ("ddim_half", "accelerated", "sde_dpm_solver_pp_1", "er_sde_1", "sa_solver", "seeds_1")
+ALSO = ("ddim_half", "accelerated", "sde_dpm_solver_pp_1", "er_sde_1", "sa_solver_predicted",
+        "seeds_1", "edm", "stochastic_heun_half")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", but_slow(STOCHASTIC, *ALSO))
@@ -242,6 +263,7 @@ EQUAL = {
     ),
     "edm without churn is heun": (Churn(0.0), RungeKutta("heun")),
     "restarts of none are the solver": (Restart(RungeKutta(), times=0), RungeKutta()),
+    "restarts of none draw no noise": (Restart(StochasticHeun(), times=0), StochasticHeun()),
     "unipc without shortcuts is sa-solver without noise": (
         UniPC(3, "exact", high_order_start=False),
         SASolver(0.0, 1e-3, 1e3, 3, 4),
@@ -303,7 +325,7 @@ OTHER_SCHEDULES = {"vp": VP(), "subvp": SubVP(), "ve": VE(0.005, 300.0)}
 
 ALIKE = set(INVARIANT) - {
     "ddim", "heun_in_angle", "exponential_data_4", "unipc_3", "ancestral", "sa_solver_corrected",
-    "seeds_3", "edm",
+    "seeds_3", "edm_with_churn",
 }  # fmt: skip
 
 
@@ -340,3 +362,4 @@ def test_restarts_contract_what_came_before():
     restarted = error(Restart(RungeKutta(), 0.05, 5.0, steps=40, times=3))
     assert restarted < plain / 4
     assert error(Restart(AdamsBashforth(4), 0.05, 5.0, steps=40, times=3)) < plain / 4
+    assert error(Restart(StochasticHeun(), 0.05, 5.0, steps=40, times=3)) < plain / 4

@@ -80,17 +80,17 @@ def test_every_row_of_the_table_is_built_whole(name: str, continuous: bool) -> N
 
 
 def test_a_row_needs_no_more_than_what_builds_its_sde(monkeypatch) -> None:
-    monkeypatch.setitem(sde_lib.SDES, "mine", Family(lambda c: VP(c.beta_min, 7.0)))
+    monkeypatch.setitem(sde_lib.SDES, "mine", Family(lambda beta_min: VP(beta_min, 7.0)))
     assert build(config_of("mine")) == VP(0.1, 7.0)
     found = build_parametrization(config_of("mine"))
     assert found == Parametrization(Noise(), TimeLabel(999.0), Continuous())
 
 
 BAD_ROWS = {
-    "prediction": (Family(lambda c: VP(), "nois"), True, r"model\.prediction .* mean 'noise'"),
-    "conditioning": (Family(lambda c: VP(), conditioning="tim"), True, r"conditioning .* 'time'"),
-    "rounding": (Family(lambda c: VP(), discrete=Discrete("time", "down")), False, "rounding"),
-    "no discrete form": (Family(lambda c: VP()), False, r"use training\.continuous=True"),
+    "prediction": (Family(VP, "nois"), True, r"model\.prediction .* mean 'noise'"),
+    "conditioning": (Family(VP, conditioning="tim"), True, r"conditioning .* 'time'"),
+    "rounding": (Family(VP, discrete=Discrete("time", "down")), False, "rounding"),
+    "no discrete form": (Family(VP), False, r"use training\.continuous=True"),
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 from configs.schema import get_default
 from sde_lib import (
     CONDITIONINGS,
+    EDM,
     PREDICTIONS,
     ROUNDINGS,
     SDE,
@@ -33,18 +34,15 @@ from sde_lib.parametrization import (
     NearestLevel,
     VPTimeLabel,
 )
+from sde_lib.tables import made
 from tests import oracles
 from tests.oracles import SDES
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-class SigmaData:
-    sigma_data = 0.5
-
-
 def predictions() -> dict:
-    return {name: make(SigmaData) for name, make in PREDICTIONS.items()}
+    return {name: made(row, {"sigma_data": 0.5}) for name, row in PREDICTIONS.items()}
 
 
 ORACLES = {
@@ -120,11 +118,8 @@ def test_edm_is_the_published_preconditioning() -> None:
 
 
 def test_edm_with_unit_data_is_minus_v() -> None:
-    class Unit:
-        sigma_data = 1.0
-
     alpha, sigma = VP().marginal(jnp.asarray([0.01, 0.4, 1.0]))
-    edm = PREDICTIONS["edm"](Unit).coefficients(alpha, sigma)
+    edm = EDM(1.0).coefficients(alpha, sigma)
     v = predictions()["v"].coefficients(alpha, sigma)
     np.testing.assert_allclose(edm.data_skip, v.data_skip, rtol=1e-12)
     np.testing.assert_allclose(edm.data_out, -v.data_out, rtol=1e-12)
@@ -190,7 +185,7 @@ def test_condition_can_be_fixed_ahead() -> None:
 def test_every_conditioning_tells_noise_levels_apart(name: str) -> None:
     """One number a time, for one time or many, and another for another level."""
     sde = VP()
-    conditioning = CONDITIONINGS[name](get_default().sde)
+    conditioning = made(CONDITIONINGS[name], get_default().sde)
     t = jnp.asarray([0.01, 0.1, 0.5, 1.0])
     labels = conditioning.label(sde, t)
     one = jnp.stack([conditioning.label(sde, s) for s in t])
@@ -202,7 +197,7 @@ def test_every_conditioning_tells_noise_levels_apart(name: str) -> None:
 @pytest.mark.parametrize("name", ROUNDINGS)
 def test_every_rounding_is_to_a_time_that_stays(name: str) -> None:
     """At most one of the 50 levels away, and itself where it was rounded to."""
-    rounding, t = ROUNDINGS[name](50), jnp.linspace(0.0, 1.0, 200)
+    rounding, t = made(ROUNDINGS[name], {"num_scales": 50}), jnp.linspace(0.0, 1.0, 200)
     snapped = rounding.snap(t)
     assert float(jnp.abs(snapped - t).max()) < 1.01 / 49
     np.testing.assert_allclose(rounding.snap(snapped), snapped, atol=1e-12)

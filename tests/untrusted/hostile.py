@@ -431,12 +431,15 @@ ARRAYS: dict[str, Write] = {
         members(zipfile.ZIP_DEFLATED, a__npy=npy(said(shape="(99,)"), bytes(range(99)) * 4)),
         flip(b"a.npy")),
     "thousands of dimensions": members(a__npy=npy(said(shape=f"({'1,' * 3000})"), bytes(4))),
+    "sixty dimensions": members(a__npy=npy(said(shape=f"({'1,' * 60})"), bytes(4))),
     "giant dimensions": members(a__npy=npy(said(shape="(10**9,)"), bytes(4))),
     "a giant number": members(a__npy=npy(said(shape=f"({'9' * 9000},)"), bytes(4))),
     "a giant of nothing": members(a__npy=npy(said(shape=f"(0, {2**62}, {2**62})"))),
     "a negative dimension": members(a__npy=npy(said(shape="(-1,)"), bytes(4))),
-    "brackets": members(a__npy=npy(b"(" * 9000)),
-    "signs": members(a__npy=npy(b"-" * 9000 + b"1")),
+    "a giant number of few digits": members(a__npy=npy(said(shape=f"({'9' * 900},)"), bytes(4))),
+    "brackets": members(a__npy=npy(b"(" * 999)),
+    "signs": members(a__npy=npy(b"-" * 999)),
+    "brackets in a shape": members(a__npy=npy(said(shape="[" * 190 + "]" * 190), bytes(4))),
     "a header beyond any": members(a__npy=npy(said() + b" " * 100_000, bytes(4))),
     "a header beyond the array": members(a__npy=b"\x93NUMPY\x02\x00\xff\xff\xff\x7f"),
     "a header that runs": members(a__npy=npy(said(shape="__import__('os').system('x')"))),
@@ -451,6 +454,10 @@ ARRAYS: dict[str, Write] = {
     "a terabyte": lambda path: path.write_bytes(npy(said(shape=f"({2**38},)"), bytes(8))),
     "nothing": lambda path: path.write_bytes(b""),
     "a pickle": lambda path: path.write_bytes(pickle.dumps([1])),
+    "many arrays of long headers": members(zipfile.ZIP_DEFLATED, **{
+        f"{k}__npy": npy(said(shape=f"({'1, ' * 30}{' ' * 800})"), bytes(4 if k < 1999 else 3))
+        for k in range(2000)}),
+    "many arrays": members(**{f"{k}__npy": ONE for k in range(2001)}),
     "half of it": changed(members(a__npy=ONE), lambda data: data.__delitem__(slice(60, None))),
     "300,000 entries": crowded,
 }  # fmt: skip
@@ -524,6 +531,13 @@ PICTURES: dict[str, bytes] = {
         4, 4, chunk(b"iCCP", b"a\0\0" + ZLIB + deflated(b"", 256))),
     "a million chunks": png(4, 4, chunk(b"tEXt", b"a\0") * 500_000),
     "EXIF of a megabyte": png(4, 4, chunk(b"eXIf", b"II*\0\x08\0\0\0" + bytes(1 << 20))),
+    "PNG of 100 MiB beside its pixels": png(4, 4, chunk(b"prVt", bytes(100 << 20))),
+    "JPEG of profiles": b"\xff\xd8" + (b"\xff\xe2\xff\xff" + b"ICC_PROFILE\0\1\1"
+                                      + bytes(65_519)) * 1500,
+    "WEBP of 100 MiB": b"RIFF" + struct.pack("<I", 100 << 20) + b"WEBPVP8L" + struct.pack(
+        "<I", 100 << 20) + b"\x2f" + bytes(100 << 20),
+    "TIFF of giant rows in a strip": tiff((278, 4, 1, 2**32 - 1), (259, 3, 1, 5),
+                                          (279, 4, 1, 2**31 - 1), tail=bytes(99)),
     "EPS": EPS,
     "EPS of DOS": b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 32, len(EPS)) + bytes(20) + EPS,
     **{name: data + bytes(99) for name, data in OTHERS.items()},

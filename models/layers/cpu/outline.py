@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import jax
@@ -11,8 +11,8 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
 
-def outlined(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`jax.jit(function, **options)` that XLA does not inline on a CPU, nor its derivatives.
+def called(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`jax.jit(function, **options)` that XLA does not inline, nor its derivatives.
 
     What goes in and comes out is made once. XLA otherwise repeats cheap operations in each of
     their consumers on a CPU: along a chain of residual sums each one would compute all sums
@@ -23,10 +23,24 @@ def outlined(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
     @wraps(function)
     def call(*args: Any, **static: Any) -> Any:
-        if jax.default_backend() != "cpu":  # there it would keep sums from being fused
-            return function(*args, **static)
         with set_xla_metadata(inlineable="false"):
             return jitted(*args, **static)
+
+    return call
+
+
+def outlined(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`called` in a program for CPUs; elsewhere `function`, whose operations may then be fused.
+
+    Keyword arguments are static. The platform is the one the program is lowered for, which may be
+    another than that of this machine.
+    """
+    apart = called(function, **options)
+
+    @wraps(function)
+    def call(*args: Any, **static: Any) -> Any:
+        cpu, default = partial(apart, **static), partial(function, **static)
+        return jax.lax.platform_dependent(*args, cpu=cpu, default=default)
 
     return call
 

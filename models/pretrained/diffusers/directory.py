@@ -19,12 +19,12 @@ from typing import Any
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
+from models.pretrained.base import Checkpoint, as_params, by_place, paths_and_shapes
 from models.pretrained.diffusers.config import settings
 from models.pretrained.diffusers.layout import layout
 from models.pretrained.diffusers.names import REPEATED, axes, modernized, names, to_theirs
-from models.pretrained.files import safetensors_file, torch_files
-from models.pretrained.files.safetensors_arrays import read_tensors
+from models.pretrained.files import torch_files
+from models.pretrained.files.safetensors_file import read_tensors, write_tensors
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
 from untrusted import UntrustedError, check_folder, limits, ours, plain, read_json
 
@@ -113,7 +113,7 @@ def export(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) ->
     files, folder = layout(config), Path(folder)
     if ours.is_taken(folder):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
-    flat = safetensors_file.flatten(params)
+    flat = by_place(params)
     arrays = {name: to_theirs(name, flat[path]) for path, name in names(config, flat).items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = ours.temporary(folder)
@@ -127,7 +127,7 @@ def export(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) ->
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
         weights = temporary / "unet" / "diffusion_pytorch_model.safetensors"
-        safetensors_file.write_tensors(weights, arrays, {"format": "pt"})
+        write_tensors(weights, arrays, {"format": "pt"})
         ours.put_new_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,42 +1,131 @@
-"""safetensors files: named arrays behind a JSON header, and our trained models in one of them.
+"""safetensors files: named arrays behind a JSON header, read lazily and written whole.
 
-The header of a trained model has, beside the list of arrays, texts under these names:
-
-    format   "score-sde-jax"         version  of this layout, 1
-    config   settings, as JSON       step     updates made
-    weights  "raw", "ema" or "raw,ema"
-
-and its arrays are named by their set and their place in the network, as
-"ema/down_0_block_0/conv_0/kernel", or, of a model with a learned noise schedule,
-"ema/network/down_0_block_0/conv_0/kernel" and "ema/schedule/a". Others' tools read them as they
-are: kernels are laid out [height, width, in, out] and [in, out].
+A file is the length of its header (8 bytes), the header (JSON: type, shape and place of each array,
+and texts), and the numbers, which are covered without a gap.
 """
 
 from __future__ import annotations
 
 import errno
-import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax import linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
-from ml_collections import ConfigDict
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-import sde_lib
-from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
-from models.pretrained.files.safetensors_arrays import read_tensors
-from models.pretrained.files.tensors import Arrays, PretrainedError
-from models.pretrained.gate import updates
-from untrusted import UntrustedError, is_regular, ours, parse_json, plain, shown
+from models.pretrained.files.tensors import (
+    DTYPES,
+    Arrays,
+    PretrainedError,
+    Storage,
+    Tensor,
+    contiguous,
+    in_file,
+    map_file,
+)
+from untrusted import UntrustedError, limits, ours, parse_json, plain, shown
 
-FAMILY = FORMAT = "score-sde-jax"
-VERSION = 1
+NUMBERS = {
+    "F64": DTYPES["float64"], "F32": DTYPES["float32"], "F16": DTYPES["float16"],
+    "BF16": DTYPES["bfloat16"], "I64": DTYPES["int64"], "I32": DTYPES["int32"],
+    "I16": DTYPES["int16"], "I8": DTYPES["int8"], "U8": DTYPES["uint8"], "BOOL": DTYPES["bool"],
+}  # fmt: skip
+"""The types that are read; `safetensors` knows more, in which no weights are published."""
+_UNSOUND = "it is no sound safetensors file, but truncated, damaged or of another kind ("
+
+
+def read_tensors(path: Path | str, *, named: bool = True) -> tuple[Arrays, dict[str, str]]:
+    """(arrays by name, texts of the header) of a safetensors file.
+
+    The header is checked against the file before any array is made, and is read here: the library
+    would parse one of any length. The arrays stay in the file until they are asked for.
+
+    named: whether the user typed the path (see `untrusted.open_regular`).
+
+    Raises:
+      PretrainedError: it is no such file, is truncated or damaged, or has numbers of a type that
+        no weights come in.
+      OSError: it cannot be read.
+    """
+    data = map_file(Path(path), named=named)
+    with in_file(Path(path)):
+        header, numbers = _header(data)
+        texts = header.pop("__metadata__", {})
+        if not isinstance(texts, dict) or not all(isinstance(v, str) for v in texts.values()):
+            raise PretrainedError("its header has more than texts beside its arrays: damaged")
+        if len(header) > limits.TENSORS:
+            raise PretrainedError(
+                f"it has {len(header):,} tensors, must have at most {limits.TENSORS:,}: refused"
+            )
+        found = {name: _tensor(name, said, numbers) for name, said in header.items()}
+        _check_places(list(found.values()), len(numbers))
+        return Arrays({name: tensor for name, (tensor, _) in found.items()}), texts
+
+
+def _header(data: memoryview) -> tuple[dict[str, Any], memoryview]:
+    """(what the header says, the numbers behind it)."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > len(data) - 8:
+        raise PretrainedError(_UNSOUND + "its header is longer than the file)")
+    if length > limits.SAFETENSORS_HEADER_BYTES:
+        raise PretrainedError(
+            f"its header has {length:,} bytes, must have at most "
+            f"{limits.SAFETENSORS_HEADER_BYTES:,}: refused"
+        )
+    try:
+        text = bytes(data[8 : 8 + length])
+        return parse_json(text, limits.SAFETENSORS_ITEMS), data[8 + length :]
+    except UntrustedError as error:
+        raise PretrainedError(f"{_UNSOUND}in its header {error})") from error
+
+
+def _tensor(name: str, said: Any, numbers: memoryview) -> tuple[Tensor, int]:
+    """(a tensor of the header, where its numbers start)."""
+    what = plain(name)
+    if len(name) > limits.NAME_CHARACTERS:
+        raise PretrainedError(f"it has a name of {len(name):,} characters: refused")
+    if not isinstance(said, dict) or set(said) != {"dtype", "shape", "data_offsets"}:
+        raise PretrainedError(f"{_UNSOUND}its header says {shown(said)} of {what})")
+    kind, shape, places = said["dtype"], said["shape"], said["data_offsets"]
+    if not isinstance(kind, str) or kind not in NUMBERS:
+        raise PretrainedError(
+            f"{what} is of type {plain(kind)}, must be one of {', '.join(NUMBERS)}"
+        )
+    if not (_counts(shape, limits.ARRAY_DIMENSIONS) and _counts(places, 2) and len(places) == 2):
+        raise PretrainedError(
+            f"{_UNSOUND}{what} has the shape {shown(shape)} at {shown(places)}, which is none)"
+        )
+    start, end = places
+    storage = Storage(NUMBERS[kind], math.prod(shape))
+    if end - start != storage.size * storage.dtype.itemsize or end > len(numbers):
+        raise PretrainedError(f"{_UNSOUND}{what} takes more or less than its place in the file)")
+    storage.place(numbers[start:end])
+    return contiguous(storage, tuple(shape)), start
+
+
+def _counts(value: Any, most: int) -> bool:
+    """Whether a value is a list of at most so many numbers that count something."""
+    return (
+        isinstance(value, list)
+        and len(value) <= most
+        and all(type(n) is int and n >= 0 for n in value)
+    )
+
+
+def _check_places(found: list[tuple[Tensor, int]], size: int) -> None:
+    """Raises PretrainedError unless the arrays cover all numbers, and no number twice."""
+    at = 0
+    places = sorted((start, start + len(tensor.storage.read())) for tensor, start in found)
+    for start, end in places:
+        if start != at:
+            raise PretrainedError(_UNSOUND + "its arrays overlap or leave gaps)")
+        at = end
+    if at != size:
+        raise PretrainedError(_UNSOUND + "it goes on after its arrays)")
 
 
 def write_tensors(
@@ -72,111 +161,3 @@ def create_file(path: Path, write: Callable[[Path], object]) -> None:
         raise OSError(f"cannot write {path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def save(
-    path: Path | str,
-    config: Mapping[str, Any],
-    step: int,
-    raw: Mapping[str, Any] | None = None,
-    ema: Mapping[str, Any] | None = None,
-) -> None:
-    """Writes a trained model, to be read again by `read`.
-
-    Args:
-      path: the file; its folder exists.
-      config: settings, as {"section.key": value}; all of them are in the file for all to read.
-      step: updates made.
-      raw: the trained parameters, or None.
-      ema: their running average, or None.
-
-    Raises:
-      ValueError: neither raw nor ema is given.
-      FileExistsError: there is something already.
-      OSError: the file cannot be written; nothing is then left behind.
-    """
-    sets = {name: tree for name, tree in (("raw", raw), ("ema", ema)) if tree is not None}
-    if not sets:
-        raise ValueError("there is nothing to save: give raw or ema parameters, or both")
-    arrays = {f"{name}/{path}": array for name, tree in sets.items() for path, array in
-              flatten(tree).items()}  # fmt: skip
-    texts = {"format": FORMAT, "version": str(VERSION), "step": str(step),
-             "config": json.dumps(dict(config), sort_keys=True),
-             "weights": ",".join(sets)}  # fmt: skip
-    write_tensors(path, arrays, texts)
-
-
-def flatten(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Parameters by their place in the network, as "down_0_block_0/conv_0/kernel"."""
-    return {name: np.asarray(array) for name, array in flatten_dict(dict(tree), sep="/").items()}
-
-
-def tree(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The parameters whose places in the network are `weights`' names: `flatten` undone."""
-    return dict(unflatten_dict(dict(weights), sep="/"))
-
-
-def recognises(path: Path | str) -> bool:
-    """Whether `path` is a safetensors file by its name, or is one written by `save`."""
-    if not is_regular(path, named=True):
-        return False
-    if Path(path).suffix == ".safetensors":
-        return True
-    try:
-        return read_tensors(path)[1].get("format") == FORMAT
-    except (UntrustedError, OSError):
-        return False
-
-
-def read(path: Path | str) -> Checkpoint:
-    """What `save` wrote: settings, the step, and weights by their place in the network.
-
-    Raises:
-      PretrainedError: `path` is not such a file, is damaged, or is of a later version.
-      OSError: it cannot be read.
-    """
-    arrays, texts = read_tensors(path)
-    name = plain(Path(path).name)
-    if texts.get("format") != FORMAT:
-        raise PretrainedError(
-            f"{name} is a safetensors file, but its header is not one of ours: it says nothing "
-            "about the network (was it exported with --mode export?)"
-        )
-    if texts.get("version") != str(VERSION):
-        raise PretrainedError(
-            f"{name} has version {shown(texts.get('version'))} of the layout, must be "
-            f"{VERSION}: read it with the version of this library that wrote it, or a later one"
-        )
-    try:
-        settings = parse_json(texts["config"])
-        step, sets = int(texts["step"]), texts["weights"].split(",")
-        entries = {key: _as_setting(value) for key, value in settings.items()}
-    except (KeyError, ValueError) as error:
-        why = plain(str(error), 100)
-        raise PretrainedError(f"{name}: its header is damaged ({why})") from error
-    found = {key.partition("/")[0] for key in arrays}
-    if found != set(sets) or not found <= {"raw", "ema"}:
-        raise PretrainedError(f"{name}: its header does not agree with its arrays: damaged")
-    return Checkpoint(FORMAT, entries, _part(arrays, "raw"), _part(arrays, "ema"), updates(step))
-
-
-def params(weights: Mapping[str, np.ndarray], network: nn.Module, config: ConfigDict) -> Any:
-    """All that `config` trains, from weights by their place in it.
-
-    The parameters of `network` and, with a learned noise schedule, the schedule's.
-
-    Raises:
-      MismatchError: weights are missing, left over, or of other shapes.
-    """
-    wanted = paths_and_shapes(network, config, sde_lib.build(config).join)
-    return as_params(weights, wanted, {path: "/".join(path) for path in wanted})
-
-
-def _as_setting(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _part(arrays: Arrays, name: str) -> Arrays | None:
-    prefix = f"{name}/"
-    part = {k.removeprefix(prefix): v for k, v in arrays.tensors.items() if k.startswith(prefix)}
-    return Arrays(part) if part else None

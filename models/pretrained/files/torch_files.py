@@ -27,13 +27,11 @@ from models.pretrained.files.tensors import (
     in_file,
     map_file,
 )
-from untrusted import is_regular, open_regular, plain, shown, zips
+from untrusted import is_regular, limits, open_regular, plain, shown, zips
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first pickle of the old format: its magic number."""
 ZIP = b"PK\x03\x04"
-LONGEST_CLASS = 100
-"""Characters of the name of a class."""
 
 _STORAGES = {
     "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16",
@@ -99,7 +97,11 @@ def _object(name: str) -> Callable[..., Object]:
 def _persistent_object(meta: Any = None) -> dict[str, Any]:
     state = meta.get("state") if isinstance(meta, dict) else None
     name = meta.get("class_name") if isinstance(meta, dict) else None
-    if not isinstance(state, dict) or not isinstance(name, str) or len(name) > LONGEST_CLASS:
+    if (
+        not isinstance(state, dict)
+        or not isinstance(name, str)
+        or len(name) > limits.NAME_CHARACTERS
+    ):
         raise PretrainedError("an object of the snapshot has no state or no class: damaged")
     # Not copied: what is called often must not make more than the file says.
     arguments = {f"init_{kind}": state.pop(f"_init_{kind}", empty)
@@ -273,6 +275,8 @@ def _read_legacy(data: memoryview, budget: Budget) -> Any:
         at += 8 + storage.size * storage.dtype.itemsize
     if any(storage.data is None for storage in storages.values()):
         raise PretrainedError("it lacks the numbers of a tensor: truncated")
+    if at != len(data):
+        raise PretrainedError("it goes on after its end: damaged, or several files in one")
     return value
 
 
@@ -293,4 +297,8 @@ def _read_snapshot(data: memoryview) -> Any:
         ("dnnlib", "EasyDict"): _dictionary,
         **{("torch.nn.modules.container", name): _object(name) for name in _CONTAINERS},
     }
-    return pickles.load(Window(data, budget), allowed)
+    stream = Window(data, budget)
+    value = pickles.load(stream, allowed)
+    if stream.at != len(data):
+        raise PretrainedError("it goes on after its end: damaged, or several files in one")
+    return value

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 import models
 from models.pretrained.base import Place, Weights, as_params, paths_and_shapes
 from models.pretrained.files import packs
-from models.pretrained.score_sde import jax_checkpoint as score_sde_jax
+from models.pretrained.score_sde import jax_checkpoint
 
 OUTER = {
     "stem": "init_conv",
@@ -43,7 +43,7 @@ def load(path: Path | str, config: ConfigDict) -> tuple[nn.Module, Any]:
       OSError: it cannot be read.
     """
     network = models.build_classifier(config)
-    weights = score_sde_jax.named(Path(path), packs.read(path))
+    weights = jax_checkpoint.named(Path(path), packs.read(path))
     return network, params(weights, network, config)
 
 

@@ -48,23 +48,30 @@ NETWORKS: dict[str, Network] = {
 }
 
 
+OTHER_SHAPES = (
+    "its weights are named as those of a network that is known, and have other shapes: damaged, or "
+    "of another network"
+)
+
+
 def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:
     """The settings that names and shapes say; `kind` is "torch" or "jax".
 
-    Raises:
-      PretrainedError: they are of none of `NETWORKS`, though some are named alike.
+    None, with the reason, where they are of none of `NETWORKS`: a config may know better.
     """
-    found = (network.infer(shapes, kind) for network in dict.fromkeys(NETWORKS.values()))
-    try:
-        return next((inferred for inferred in found if inferred.settings), Inferred({}, None))
-    except PretrainedError:
-        raise
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-        # Names as of a network of ours, on tensors without the axes that those have.
-        raise PretrainedError(
-            "its weights are named as those of a network that is known, and have other shapes: "
-            "damaged, or of another network"
-        ) from error
+    unknown = ""
+    for network in dict.fromkeys(NETWORKS.values()):
+        try:
+            inferred = network.infer(shapes, kind)
+        except PretrainedError as error:
+            unknown = str(error)
+        except (LookupError, TypeError, ValueError, ArithmeticError):
+            # Names as of a network of ours, on tensors without the axes that those have.
+            unknown = OTHER_SHAPES
+        else:
+            if inferred.settings:
+                return inferred
+    return Inferred({}, None, unknown)
 
 
 def torch_axes(name: str, ndim: int) -> Sequence[int]:

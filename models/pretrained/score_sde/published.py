@@ -47,7 +47,18 @@ def checkpoint(
     if isinstance(rate, float) and 0 <= rate < 1:
         settings["model.ema_rate"] = float(f"{rate:.6g}")  # JAX's is in float32
     assumed, note = complete(settings, path)
-    return Checkpoint(family, settings, raw, ema, updates(step), inferred.attention, assumed, note)
+    return Checkpoint(
+        family,
+        settings,
+        raw,
+        ema,
+        updates(step),
+        inferred.attention,
+        assumed,
+        note,
+        guessed=frozenset(inferred.settings) | {"model.attn_resolutions"},
+        unknown=inferred.unknown,
+    )
 
 
 def complete(settings: Table, path: Path) -> tuple[Table, str]:

@@ -89,10 +89,14 @@ def _kind(leaves: Mapping[str, Shape]) -> str:
 
 
 class Inferred(NamedTuple):
-    """Settings by "section.key", and the levels that have attention where that is certain."""
+    """Settings by "section.key", and the levels that have attention where that is certain.
+
+    unknown: why there are no settings.
+    """
 
     settings: dict[str, Any]
     attention: tuple[int, ...] | None
+    unknown: str = ""
 
 
 def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:

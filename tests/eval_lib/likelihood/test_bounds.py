@@ -25,8 +25,8 @@ from eval_lib.likelihood.bounds import (
 )
 from eval_lib.likelihood.divergence import Exact
 from eval_lib.likelihood.estimators import Continuous, Dequantized, FlowEstimator
+from eval_lib.likelihood.evaluator import estimate_batch
 from eval_lib.likelihood.flow import ProbabilityFlow
-from modes.likelihood import estimate as estimate_batch
 from samplers.adaptive.integrate import Tolerance
 from sde_lib import VE, VP, Gaussian, SubVP
 from tests.slow import slow

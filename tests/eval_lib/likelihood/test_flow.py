@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from eval_lib.likelihood.coder import decode_batch, encode_batch
 from eval_lib.likelihood.divergence import Exact, Hutchinson
 from eval_lib.likelihood.flow import ProbabilityFlow, prior_mismatch, slerp, truncation
-from modes.latents import decode_batch, encode_batch
 from samplers.adaptive.integrate import INTEGRATORS, Tolerance
 from samplers.adaptive.ode import CLOCKS
 from sde_lib import (
@@ -21,6 +21,7 @@ from sde_lib import (
     TimeLabel,
 )
 from sde_lib.parametrization import Continuous
+from sde_lib.tables import made
 from tests.oracles import (
     FURTHER,
     REPEATING,
@@ -93,7 +94,7 @@ def test_log_likelihood_is_that_of_the_closed_form_to_a_millionth_of_a_nat(case)
 def test_every_prediction_gives_the_same_likelihood(name):
     """A network whose output is that of a Gaussian's exact score, in its own terms."""
     sde = VP()
-    prediction = PREDICTIONS[name](type("Section", (), {"sigma_data": 0.5}))
+    prediction = made(PREDICTIONS[name], {"sigma_data": 0.5})
     oracle = isotropic(sde)
 
     def apply(params, x, label, condition=None, dropout_key=None):
@@ -253,6 +254,24 @@ def test_prior_mismatch_is_exact_for_independent_gaussians():
     expected = sde.prior_log_prob(z) - score.log_prob(z, jnp.ones(2))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     assert float(jnp.abs(found).min()) > 0.1
+
+
+@pytest.mark.parametrize("sde", [VE(0.01, 3.0), VP(), VE()], ids=["ve, far", "vp", "ve"])
+def test_prior_mismatch_is_exact_for_correlated_gaussians(sde):
+    """In float32 too, to the digits of z^2, whose parts cancel where prior and law nearly agree."""
+    score = correlated(sde)
+    t = jnp.asarray(float(sde.T))
+    z = sde.alpha(t) * score.sample(jax.random.key(0), 4) + sde.sigma(t)
+    law = score.mean, score.variances, score.basis
+    found = prior_mismatch(sde, z, *law)
+    expected = sde.prior_log_prob(z) - score.log_prob(z, jnp.ones(4))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-13)
+    with jax.enable_x64(False):
+        single = [jnp.asarray(np.asarray(x), jnp.float32) for x in (z, *law)]
+        rough = prior_mismatch(sde, *single)
+    assert rough.dtype == jnp.float32
+    # sigma(T) of VP differs from 1 by 2e-5, of which float32 keeps 3e-3.
+    np.testing.assert_allclose(rough, expected, rtol=5e-3, atol=1e-6)
 
 
 def test_interpolation_goes_along_the_great_circle():

@@ -88,3 +88,14 @@ def test_other_networks_weights_are_refused_in_words(weights, tensors, words):
     changed = {k: v for k, v in {**weights, **tensors}.items() if v is not None}
     with pytest.raises(PretrainedError, match=f"(?s)the weights of DINOv2.*{words}"):
         dinov2.of_weights(changed)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [{f"blocks.{k}.x": np.zeros(1) for k in range(5000)}, {"cls_token": np.zeros((1, 1, 64_000))}],
+    ids=["blocks", "width"],
+)
+def test_a_network_beyond_any_is_not_traced(weights, tensors, monkeypatch):
+    monkeypatch.setattr(dinov2, "in_file", lambda size: pytest.fail("traced"))
+    with pytest.raises(PretrainedError, match="DINOv2 has at most 40 of 1,536: refused"):
+        dinov2.of_weights({**weights, **tensors})

@@ -80,6 +80,14 @@ def test_other_networks_weights_are_refused_by_the_tensor_that_differs(weights, 
         inception.of_weights(changed(weights, **tensors))
 
 
+def test_negative_variances_are_refused(weights):
+    name = "Conv2d_1a_3x3.bn.running_var"
+    bad = np.asarray(weights[name]).copy()
+    bad[3] = -0.5
+    with pytest.raises(PretrainedError, match=r"a variance of its normalizations is -0\.5"):
+        inception.of_weights(changed(weights, **{name: bad}))
+
+
 def test_ways_of_resizing_are_named(tmp_path):
     with pytest.raises(ValueError, match="resize must be one of 'half_pixel', 'tf1', got 'tf2'"):
         load_inception(tmp_path / "none.pth", "tf2")

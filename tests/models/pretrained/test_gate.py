@@ -13,11 +13,10 @@ import pytest
 import main
 import models
 from configs import command_line, schema
-from models.pretrained import PretrainedError, gate, open_checkpoint
+from models.pretrained import PretrainedError, gate, open_checkpoint, own_format
 from models.pretrained.base import Checkpoint
-from models.pretrained.files import safetensors_file
 from models.pretrained.files.tensors import Storage, Tensor
-from modes import import_ as importing
+from modes import import_
 from modes.experiment import Experiment
 from tests import tiny
 from tests.models.pretrained import writing
@@ -69,7 +68,7 @@ def model(tmp_path_factory):
 
     def write(settings=None, step=7, name="model"):
         path = folder / f"{name}-{len(os.listdir(folder))}.safetensors"
-        safetensors_file.save(path, written | (settings or {}), step, raw=zeros)
+        own_format.save(path, written | (settings or {}), step, raw=zeros)
         return path
 
     yield write
@@ -147,9 +146,9 @@ NAMES = [
 
 @pytest.mark.parametrize("source", NAMES, ids=range(len(NAMES)))
 def test_no_name_of_a_file_gets_out_of_the_title(source):
-    text = importing.script(schema.get_default(), source)
+    text = import_.script(schema.get_default(), source)
     text.encode("ascii")
-    plain = importing.script(schema.get_default(), "model")
+    plain = import_.script(schema.get_default(), "model")
     tree, expected = ast.parse(text), ast.parse(plain)
     assert ast.dump(ast.Module(tree.body[1:], [])) == ast.dump(ast.Module(expected.body[1:], []))
     assert len(text) < len(plain) + 100
@@ -160,7 +159,7 @@ def test_settings_are_written_as_literals_that_read_back_as_they_were():
     values = {"eval.extractor": 'x"""\n\u2028\'\\{0}\udce9', "optim.lr": 1e-300,
               "model.ch_mult": (1, 2.5), "model.fir": True, "seed": 7}  # fmt: skip
     config.update_from_flattened_dict(values)
-    text = importing.script(config, "model")
+    text = import_.script(config, "model")
     assigned = next(node for node in ast.parse(text).body if isinstance(node, ast.Assign))
     assert ast.literal_eval(assigned.value) == values
 

@@ -340,7 +340,7 @@ with Checkpoints(sys.argv[1]) as checkpoints:
 
 
 def test_a_state_of_four_devices_restores_in_other_layouts_and_on_one(tmp_path):
-    four = run(SHARDED, str(tmp_path), XLA_FLAGS="--xla_force_host_platform_device_count=4")
+    four = run(SHARDED, str(tmp_path), JAX_NUM_CPU_DEVICES="4")
     four.communicate()
     assert four.returncode == 0
     x = jnp.arange(48.0).reshape(4, 12)

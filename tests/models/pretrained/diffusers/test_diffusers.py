@@ -20,7 +20,7 @@ import models
 from configs import schema
 from models.layers.resampling import Plain
 from models.pretrained.base import MismatchError, paths_and_shapes
-from models.pretrained.diffusers import directory as diffusers
+from models.pretrained.diffusers import directory
 from models.pretrained.diffusers.config import settings
 from models.pretrained.diffusers.names import modernized, names
 from models.pretrained.files.tensors import PretrainedError
@@ -75,7 +75,7 @@ def loaded(case: str) -> tuple[ConfigDict, Any, Any]:
     """Config, network and parameters of a case."""
     config = config_of(settings(unet_of(case), SCHEDULERS[unet_of(case)["time_embedding_type"]]))
     network = models.build(config)
-    return config, network, diffusers.params(drawn(case), network, config)
+    return config, network, directory.params(drawn(case), network, config)
 
 
 def relative(found: Any, expected: Any) -> float:
@@ -196,8 +196,8 @@ def directories() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name, path", [("ve", "ve"), ("ve", "ve/unet"), ("ddpm", "ddpm")])
 def test_a_directory_gives_the_output_of_diffusers(name, path):
-    assert diffusers.recognises(GOLDEN / path)
-    checkpoint = diffusers.read(GOLDEN / path)
+    assert directory.recognises(GOLDEN / path)
+    checkpoint = directory.read(GOLDEN / path)
     config = config_of(checkpoint.settings)
     network = models.build(config)
     x, t = (directories()[f"{name}/{key}"] for key in ("x", "t"))
@@ -205,18 +205,18 @@ def test_a_directory_gives_the_output_of_diffusers(name, path):
     assert (checkpoint.raw is None) == (name == "ddpm")
     for key, weights in (("raw", checkpoint.raw), ("ema", checkpoint.ema)):
         if weights is not None:
-            params = diffusers.params(weights, network, config)
+            params = directory.params(weights, network, config)
             found = output(network, params, x, t, name == "ve")
             assert relative(found, directories()[f"{name}/{key}"]) < 1e-5
 
 
 def test_the_scheduler_gives_the_sde():
-    ve = config_of(diffusers.read(GOLDEN / "ve").settings)
+    ve = config_of(directory.read(GOLDEN / "ve").settings)
     assert (ve.sde.name, ve.training.continuous, ve.model.scale_by_sigma) == ("ve", True, True)
     assert (ve.sde.sigma_min, ve.sde.sigma_max, ve.sde.num_scales) == (0.01, 50.0, 100)
     assert (ve.sampling.predictor, ve.sampling.corrector) == ("reverse_diffusion", "langevin")
     assert (ve.sampling.snr, ve.sampling.n_steps_each) == (0.16, 1)
-    vp = config_of(diffusers.read(GOLDEN / "ddpm").settings)
+    vp = config_of(directory.read(GOLDEN / "ddpm").settings)
     assert (vp.sde.name, vp.training.continuous, vp.data.centered) == ("vp", False, True)
     assert (vp.sde.beta_min, vp.sde.beta_max, vp.sde.num_scales) == (0.1, 20.0, 1000)
     assert vp.sampling.predictor == "ancestral"
@@ -225,9 +225,9 @@ def test_the_scheduler_gives_the_sde():
 def test_other_paths_are_not_recognised(tmp_path):
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
     for path in (tmp_path, tmp_path / "config.json", tmp_path / "nothing", GOLDEN):
-        assert not diffusers.recognises(path)
+        assert not directory.recognises(path)
         with pytest.raises(PretrainedError, match="must be a diffusers directory"):
-            diffusers.read(path)
+            directory.read(path)
 
 
 # Options and files that are refused --------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_a_damaged_directory_is_refused_at_once_in_one_line(copied, monkeypatch,
     before = sorted(copied.parent.rglob("*"))
     start = time.process_time()
     with pytest.raises(PretrainedError, match=word) as caught:
-        diffusers.read(copied)
+        directory.read(copied)
     assert time.process_time() - start < 1
     assert "\n" not in str(caught.value)
     assert sorted(copied.parent.rglob("*")) == before
@@ -343,7 +343,7 @@ def test_weights_of_another_network_are_listed_one_by_one():
     weights["conv_in.bias"] = np.zeros(9, np.float32)
     weights["extra.weight"] = weights.pop("conv_out.weight")
     with pytest.raises(MismatchError) as caught:
-        diffusers.params(weights, network, config)
+        directory.params(weights, network, config)
     first, *rest = str(caught.value).splitlines()
     assert "1 of another shape, 1 missing, 1 not wanted" in first
     assert [line.partition(":")[0] for line in rest] == [
@@ -351,7 +351,7 @@ def test_weights_of_another_network_are_listed_one_by_one():
     ]  # fmt: skip
     whole = {**drawn(DDPM), "conv_out.bias": np.zeros(3, np.int64)}
     with pytest.raises(PretrainedError, match="int64, must be floating-point"):
-        diffusers.params(whole, network, config)
+        directory.params(whole, network, config)
 
 
 # Export ------------------------------------------------------------------------------------------
@@ -360,21 +360,21 @@ def test_weights_of_another_network_are_listed_one_by_one():
 @pytest.mark.parametrize("case", [c for c in CASES if c != "ncsnpp positional"])
 def test_what_is_exported_is_imported_again_bitwise(tmp_path, case):
     config, network, params = loaded(case)
-    diffusers.export(config, params, tmp_path / "out")
-    checkpoint = diffusers.read(tmp_path / "out")
+    directory.export(config, params, tmp_path / "out")
+    checkpoint = directory.read(tmp_path / "out")
     assert schema.flatten(config_of(checkpoint.settings)) == schema.flatten(config)
     weights = drawn(case)
     assert checkpoint.ema is not None
     assert set(checkpoint.ema) == set(weights)
     assert all(np.array_equal(checkpoint.ema[name], weights[name]) for name in weights)
-    again = diffusers.params(checkpoint.ema, network, config)
+    again = directory.params(checkpoint.ema, network, config)
     assert jax.tree.structure(again) == jax.tree.structure(params)
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, again, params)))
 
 
 def test_an_export_has_the_files_of_a_pipeline_and_nothing_else(tmp_path):
     config, _, params = loaded(NCSNPP)
-    notes = diffusers.export(config, params, tmp_path / "out")
+    notes = directory.export(config, params, tmp_path / "out")
     files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     assert files == [
         "out/model_index.json",
@@ -387,7 +387,7 @@ def test_an_export_has_the_files_of_a_pipeline_and_nothing_else(tmp_path):
     # This one was trained on [-1, 1], where the pipeline takes pictures to be in [0, 1].
     assert "need rescaling" in notes[0]
     with pytest.raises(FileExistsError):
-        diffusers.export(config, params, tmp_path / "out")
+        directory.export(config, params, tmp_path / "out")
 
 
 UNKNOWN: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -409,7 +409,7 @@ def test_a_setting_that_diffusers_lacks_is_named_and_nothing_is_written(tmp_path
     case, change, word = UNKNOWN[name]
     config = config_of({**schema.flatten(loaded(case)[0]), **change})
     with pytest.raises(PretrainedError, match=word) as caught:
-        diffusers.export(config, loaded(case)[2], tmp_path / "out")
+        directory.export(config, loaded(case)[2], tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -417,5 +417,5 @@ def test_a_setting_that_diffusers_lacks_is_named_and_nothing_is_written(tmp_path
 def test_a_prediction_spelt_out_is_the_published_one(tmp_path):
     config = config_of({**schema.flatten(loaded(NCSNPP)[0]), "model.prediction": "scaled_score",
                         "model.conditioning": "log_sigma", "sde.name": "vesde"})  # fmt: skip
-    diffusers.export(config, loaded(NCSNPP)[2], tmp_path / "out")
-    assert diffusers.recognises(tmp_path / "out")
+    directory.export(config, loaded(NCSNPP)[2], tmp_path / "out")
+    assert directory.recognises(tmp_path / "out")

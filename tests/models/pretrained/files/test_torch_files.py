@@ -321,3 +321,11 @@ def test_what_is_no_checkpoint_is_told_so(tmp_path):
             load(tmp_path / name)
     with pytest.raises(PretrainedError, match="there is no file"):
         load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("file", ["legacy.pth", "snapshot_2.pkl", "snapshot_4.pkl"])
+def test_what_follows_the_end_is_refused(tmp_path, file):
+    path = tmp_path / "longer"
+    path.write_bytes((FOREIGN / file).read_bytes() + b"\0")
+    with pytest.raises(PretrainedError, match="goes on after its end"):
+        torch_files.read(path)

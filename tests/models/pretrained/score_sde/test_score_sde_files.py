@@ -22,8 +22,7 @@ from models.pretrained import (
     params_of,
 )
 from models.pretrained.base import paths_and_shapes
-from models.pretrained.score_sde import jax_checkpoint as score_sde_jax
-from models.pretrained.score_sde import networks, published, unet_settings
+from models.pretrained.score_sde import jax_checkpoint, networks, published, unet_settings
 from tests.models.pretrained import writing
 from tests.slow import but_slow
 
@@ -167,7 +166,7 @@ def test_settings_are_recognised_from_names_and_shapes(case, kind):
             {k: v.shape for k, v in torch_weights(case).items()}, "torch"
         )
     else:
-        flat = score_sde_jax._leaves(jax_tree(case), "")
+        flat = jax_checkpoint._leaves(jax_tree(case), "")
         inferred = unet_settings.infer({name: leaf.shape for name, leaf in flat}, "jax")
     config, found = config_of(case), inferred.settings
     flat = schema.flatten(config)

@@ -12,10 +12,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 
-from models.pretrained.files import safetensors_file
-from models.pretrained.files.safetensors_file import read, read_tensors, save, write_tensors
+from models.pretrained import own_format
+from models.pretrained.base import by_place
+from models.pretrained.files.safetensors_file import create_file, read_tensors, write_tensors
 from models.pretrained.files.tensors import PretrainedError
+from models.pretrained.own_format import read, save
 
 CONFIG = {"model.name": "ncsnpp", "model.ch_mult": (1, 2), "optim.lr": 2e-4, "seed": 3,
           "data.centered": True}  # fmt: skip
@@ -40,12 +43,12 @@ def test_what_is_saved_is_read_again_bitwise(tmp_path, sets):
         weights = getattr(found, name)
         assert (weights is not None) == (name in sets)
         if weights is not None:
-            expected = safetensors_file.flatten(given[name])
+            expected = by_place(given[name])
             assert sorted(weights) == sorted(expected)
             assert all(weights[k].tobytes() == v.tobytes() for k, v in expected.items())
             assert all(weights[k].shape == v.shape for k, v in expected.items())
-            assert safetensors_file.tree(weights).keys() == given[name].keys()
-    assert safetensors_file.recognises(tmp_path / "m.safetensors")
+            assert unflatten_dict(dict(weights), sep="/").keys() == given[name].keys()
+    assert own_format.recognises(tmp_path / "m.safetensors")
 
 
 def test_nothing_to_save_is_an_error(tmp_path):
@@ -59,7 +62,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        safetensors_file.create_file(tmp_path / "m.safetensors", full_disk)
+        create_file(tmp_path / "m.safetensors", full_disk)
     assert not list(tmp_path.iterdir())
 
 
@@ -120,15 +123,15 @@ def test_a_bad_file_is_refused_at_once_in_one_line(tmp_path, name):
     assert time.process_time() - start < 1
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
-    assert safetensors_file.recognises(path)
-    assert not safetensors_file.recognises(path.rename(tmp_path / "bad"))
+    assert own_format.recognises(path)
+    assert not own_format.recognises(path.rename(tmp_path / "bad"))
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(PretrainedError, match=r"there is no file .*nothing"):
         read(tmp_path / "nothing")
-    assert not safetensors_file.recognises(tmp_path / "nothing")
-    assert not safetensors_file.recognises(tmp_path)
+    assert not own_format.recognises(tmp_path / "nothing")
+    assert not own_format.recognises(tmp_path)
 
 
 HEADER = {"format": "score-sde-jax", "version": "1", "step": "7", "config": "{}", "weights": "raw"}

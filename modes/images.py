@@ -1,8 +1,7 @@
-"""The images that a likelihood or a latent code is asked for: a split, or a file."""
+"""Images that a mode is asked to measure: a split of the data, or a file."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import numpy as np
 
 import data_lib
 from data_lib import Images, arrays
-from data_lib.base import Log
+from data_lib.base import Log, fingerprint
 from data_lib.levels import Stated, check_range
-from data_lib.transforms import to_unit
 
 SPLITS = ("test", "train")
 _QUIET: Log = lambda message: None
@@ -21,17 +19,6 @@ _QUIET: Log = lambda message: None
 def identity(images: Images, name: str) -> dict[str, str]:
     """What they are called and what they hold, for JSON: a file may change and keep its name."""
     return {"data": name, "data_sha256": fingerprint(images)}
-
-
-def fingerprint(images: Images) -> str:
-    """SHA-256 of the pixels, their shape and type, the levels and the labels."""
-    pixels, labels = images.pixels, images.labels
-    kind = pixels.shape, pixels.dtype.str, images.levels, labels is not None
-    digest = hashlib.sha256(repr(kind).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    if labels is not None:
-        digest.update(np.ascontiguousarray(labels, np.int32).data)
-    return digest.hexdigest()
 
 
 def of_file(config: Any, setting: str, *, clip: bool, log: Log) -> Images:
@@ -97,9 +84,3 @@ def _check_labels(images: Images, classes: int, name: str) -> None:
             f"labels of {name} must be in 0..{classes - 1} (model.num_classes), "
             f"they run from {low} to {high}"
         )
-
-
-def moments(images: Images, centered: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, variance) of each pixel of each channel, in the network's range."""
-    scaled = data_lib.Scaler(centered)(to_unit(images.pixels, images.levels))
-    return scaled.mean(axis=0, dtype=np.float64), scaled.var(axis=0, dtype=np.float64)

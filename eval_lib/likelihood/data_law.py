@@ -1,0 +1,79 @@
+"""The Gaussian of the training data's moments: at T next to nothing else is left of its law."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from data_lib import Images, Scaler
+from data_lib.transforms import to_unit
+
+LARGEST = 4096
+"""Numbers in an image of which a covariance is still taken: 50,000 of 3,072 take minutes."""
+NOISE = 0.02
+"""Of the sum of squared eigenvalues: the part of it that may be due to having few images."""
+BLOCK = 4096
+"""Images of which the covariance is summed up at a time."""
+
+LawMoments = tuple[np.ndarray, ...]
+"""As `flow.prior_mismatch` takes them: (mean [*d], variances [*d]), or those along principal
+components, (mean [*d], variances [d], basis [d, d]); in the network's range."""
+
+
+class DataLaw(NamedTuple):
+    """Moments, and of what they are; nothing where nobody wants to know."""
+
+    moments: LawMoments = ()
+    words: str = ""
+
+
+def diagonal(images: Images, centered: bool, why: str) -> DataLaw:
+    """Of the mean and the variance of each coordinate; `why` no more is taken."""
+    words = f"the variance of each coordinate of {len(images)} training images, {why}"
+    return DataLaw(pixel_moments(images, centered), words)
+
+
+def data_law(images: Images, centered: bool) -> DataLaw:
+    """Of the mean and the covariance of images, or of the variance of each coordinate alone.
+
+    With n images the squares of the covariance's eigenvalues sum up to (tr C)^2 / n too much, which
+    for images, whose variance is in few directions, is little.
+    """
+    d = images.pixels[0].size
+    if d > LARGEST:
+        return diagonal(images, centered, f"which have more than {LARGEST} numbers each")
+    mean, covariance = _covariance(images, centered)
+    if np.trace(covariance) ** 2 > NOISE * len(images) * np.sum(covariance**2):
+        return diagonal(images, centered, "which are too few for a covariance")
+    variances, basis = np.linalg.eigh(covariance)
+    found = mean, np.maximum(variances, 0.0), basis
+    return DataLaw(found, f"the covariance of {len(images)} training images")
+
+
+def _blocks(images: Images, centered: bool) -> Iterator[Float[np.ndarray, "b *d"]]:
+    scaler = Scaler(centered)
+    for first in range(0, len(images), BLOCK):
+        pixels = images.pixels[first : first + BLOCK]
+        yield np.asarray(scaler(to_unit(pixels, images.levels)), np.float64)
+
+
+def _covariance(
+    images: Images, centered: bool
+) -> tuple[Float[np.ndarray, "*d"], Float[np.ndarray, "d d"]]:
+    """(mean, covariance, divided by n) in float64, without the images' float64 all at once."""
+    n, d = len(images), images.pixels[0].size
+    mean = sum(x.sum(axis=0) for x in _blocks(images, centered)) / n
+    covariance = np.zeros((d, d))
+    for x in _blocks(images, centered):
+        gaps = (x - mean[None]).reshape(-1, d)
+        covariance += gaps.T @ gaps
+    return mean, covariance / n
+
+
+def pixel_moments(images: Images, centered: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, variance) of each pixel of each channel, in the network's range."""
+    scaled = Scaler(centered)(to_unit(images.pixels, images.levels))
+    return scaled.mean(axis=0, dtype=np.float64), scaled.var(axis=0, dtype=np.float64)

@@ -1,0 +1,132 @@
+"""Log-probabilities of many images: in batches over all devices, and kept over kills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from data_lib import Images
+from eval_lib.likelihood import estimators
+from eval_lib.likelihood.data_law import DataLaw
+from eval_lib.likelihood.estimators import Estimate, Estimator
+from runtime_lib import batches, sharding
+from runtime_lib.results import Arrays, Identity, Part, Parts
+from sde_lib import Guidance, Score
+
+SETTINGS = ("split", "images", "num_images", "likelihood", "units", "bins", "dequantization",
+            "repeats", "importance_samples", "trace", "probe", "num_probes", "eps", "ode_solver",
+            "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
+            "bound_steps")  # fmt: skip
+"""Settings of the `eval` section that likelihoods depend on."""
+NO_LAW = DataLaw()
+
+
+@jax.jit
+def estimate_batch(estimator: Estimator, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
+    """Apply `estimator` to a batch in one compiled program; numbers in it recompile nothing.
+
+    The evaluations that come back are those of the network.
+    """
+    found = estimator(score, data, keys)
+    return replace(found, evaluations=found.evaluations * score.evaluations)
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Log-probabilities by number: those of image k depend on its number, the key and the score.
+
+    They are those of the model that `guidance` makes of the score, given the images' labels if it
+    is `labelled`. The batch, the devices and how often a run was cut short change round-off only.
+    """
+
+    score: Score
+    estimator: Estimator
+    images: Images
+    key: PRNGKeyArray
+    guidance: Guidance
+    labelled: bool
+
+    def batch(self, first: int, count: int, repeat: int, size: int) -> Arrays:
+        """Log-probabilities of images first .. first + count - 1.
+
+        {log_prob [n, p], evaluations [n], terms [n]}.
+
+        `size` >= count is the compiled program's; it is rounded up to the devices.
+        """
+        mesh = sharding.mesh_of(self.score)
+        numbers = batches.numbers(first, size, len(self.images), mesh.size)
+        part = self.images.take(numbers)
+        put = lambda x: sharding.distribute(x, mesh)
+        data = put(part.pixels.astype(np.int32) if part.levels else part.pixels)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(
+            jax.random.fold_in(self.key, repeat), put(jnp.asarray(numbers))
+        )
+        labels = put(jnp.asarray(part.labels)) if self.labelled else None
+        score = self.guidance(sharding.on_mesh(self.score, mesh), labels)
+        found = estimate_batch(self.estimator, score, data, keys)
+        arrays = {"log_prob": found.log_prob, "evaluations": found.evaluations, **found.terms}
+        return {name: sharding.collect(value)[:count] for name, value in arrays.items()}
+
+
+def evaluate(
+    evaluator: Evaluator,
+    repeats: int,
+    batch: int,
+    parts: Parts,
+    log: Callable[[str], None] = print,
+) -> Arrays:
+    """Evaluate all images `repeats` times: log_prob [r, n, p], evaluations and terms [r, n].
+
+    Every image is there once per repeat. Finished batches are kept in `parts`.
+    """
+    total = len(evaluator.images)
+    batch = batches.even(total, batch)
+    starts = [(repeat, first) for repeat in range(repeats) for first in range(0, total, batch)]
+
+    def part(repeat: int, first: int) -> Part:
+        count = min(batch, total - first)
+        shapes = {"log_prob": (count, None), "evaluations": (count,)}
+        make = lambda: evaluator.batch(first, count, repeat, batch)
+        return Part(f"{repeat:03d}_{first:08d}", shapes, make)
+
+    found = list(parts.each([part(*start) for start in starts], "likelihood", log))
+    several = len(starts) // repeats
+    passes = [found[k : k + several] for k in range(0, len(found), several)]
+    join = lambda name: np.stack(
+        [np.concatenate([arrays[name] for arrays in one]) for one in passes]
+    ).astype(np.float64)
+    return {name: join(name) for name in found[0]}
+
+
+def build(
+    config: Any, score: Score, images: Images, key: PRNGKeyArray, guidance: Guidance,
+    law: DataLaw = NO_LAW,
+) -> Evaluator:  # fmt: skip
+    """The evaluator of `images` that a config asks for.
+
+    law: the training data's, from which the prior mismatch at T follows; without it there is none.
+    Raises ValueError for what the data or the model does not have.
+    """
+    estimator = estimators.build(config, score.sde, images.levels, law.moments)
+    return Evaluator(score, estimator, images, key, guidance, config.model.num_classes > 0)
+
+
+def settings(config: Any, guidance: Any) -> Identity:
+    """Settings that likelihoods depend on, beside the model and the images, for JSON.
+
+    guidance: settings of the guidance, None without one.
+    """
+    listed, sampling = config.eval.to_dict(), config.sampling.to_dict()
+    return {
+        "seed": config.seed,
+        "ancestral_variance": sampling["ancestral_variance"],
+        "given_classes": config.model.num_classes > 0,
+        "guidance": guidance,
+        "eval": {name: listed[name] for name in SETTINGS},
+    }

@@ -1,0 +1,121 @@
+"""A published checkpoint opened: whose it is, what it says, and its weights as ours."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+import models
+import sde_lib
+from models.pretrained import own_format
+from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
+from models.pretrained.diffusers import directory
+from models.pretrained.edm import snapshot
+from models.pretrained.gate import admit
+from models.pretrained.matching import adopted, config_of, disagreements, with_adopted
+from models.pretrained.score_sde import jax_checkpoint, torch_checkpoint
+from models.score import template
+from sde_lib import ModelScore
+from untrusted import UntrustedError, check_regular, plain
+
+FORMATS: dict[str, Format] = {
+    directory.FAMILY: directory,
+    own_format.FAMILY: own_format,
+    torch_checkpoint.FAMILY: torch_checkpoint,
+    snapshot.FAMILY: snapshot,
+    jax_checkpoint.FAMILY: jax_checkpoint,
+}
+"""Asked in this order whose a file is."""
+
+
+class Opened(NamedTuple):
+    """A checkpoint, its format, and the config that was made of it, or given.
+
+    adopted: settings that a given config has taken from the file.
+    left_out: what the file may not set, in a line for the user; empty for nothing.
+    """
+
+    checkpoint: Checkpoint
+    format: Format
+    config: ConfigDict
+    adopted: dict[str, Any]
+    left_out: str
+
+
+def open_checkpoint(path: Path | str, config: ConfigDict | None = None) -> Opened:
+    """Read a foreign checkpoint; no weights are converted yet.
+
+    Raises:
+      PretrainedError: it is of no known format, damaged or hostile; or, without a config, does not
+        say enough of its network.
+      OSError: it cannot be read.
+    """
+    path = Path(os.path.expanduser(path))
+    if not path.is_dir():
+        _check_file(path)
+    for known in FORMATS.values():
+        if known.recognises(path):
+            checkpoint, left_out = admit(known.read(path))
+            if config is None:
+                return Opened(checkpoint, known, config_of(checkpoint), {}, left_out)
+            taken = adopted(checkpoint, config)
+            return Opened(checkpoint, known, with_adopted(checkpoint, config), taken, left_out)
+    raise PretrainedError(
+        f"{plain(path.name)} is a checkpoint of no known format: it must be one of "
+        f"{', '.join(FORMATS)}"
+    )
+
+
+def _check_file(path: Path) -> None:
+    try:
+        check_regular(path, named=True)
+    except FileNotFoundError as error:
+        raise PretrainedError(f"there is no file {plain(str(path), 200)}") from error
+    except UntrustedError as error:
+        raise PretrainedError(str(error)) from error
+
+
+def params_of(opened: Opened, ema: bool) -> Any:
+    """The averaged or raw weights as our parameters.
+
+    Raises:
+      MismatchError: checkpoint and config do not belong together.
+      PretrainedError: it has no such weights, or not the noise schedule of the config.
+    """
+    checkpoint, form, config, *_ = opened
+    if sde_lib.build(config).learned and form is not own_format:
+        raise PretrainedError(
+            f"a checkpoint of {checkpoint.family} has no noise schedule, and sde.name="
+            f"{config.sde.name!r} learns one: give the SDE that it was trained with"
+        )
+    differences = disagreements(checkpoint, config)
+    network = models.build(config)
+    try:
+        params = form.params(checkpoint.weights(ema), network, config)
+    except MismatchError as error:
+        told = [*differences.values(), *error.differences]
+        raise MismatchError(told, error.rows) from error
+    facts = [text for name, text in differences.items() if name not in checkpoint.guessed]
+    if facts:
+        raise MismatchError(facts, [])
+    return params
+
+
+def load(path: Path | str, config: ConfigDict | None = None, ema: bool = True) -> ModelScore:
+    """The score of a published model: score(x, t), score.denoise(x, t, condition).
+
+    Args:
+      path: a checkpoint of one of `FORMATS`.
+      config: what it was trained with; without one, what the file says, and for the rest (the
+        image size, the SDE, ...) the nearest published configuration.
+      ema: the averaged weights, or the raw ones.
+
+    Raises:
+      PretrainedError: a ValueError whose first line says why it cannot be used.
+      OSError: it cannot be read.
+    """
+    opened = open_checkpoint(path, config)
+    return template(opened.config).with_params(params_of(opened, ema))

@@ -1,0 +1,176 @@
+"""What `eval.samplers` asks for: names of samplers, each with settings of its own.
+
+    "unipc; heun grid=log_snr; euler_maruyama corrector=langevin"
+
+A setting that changes nothing in its entry is refused, so that a row is what its name says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import samplers
+from configs import command_line
+from configs.recorded import Recorded
+from modes.experiment import Experiment
+from samplers.named import SECOND_ORDERS
+
+AFRESH = {"num_steps": 0, "nfe": 0, "frames": 0, "corrector": "none"}
+"""What an entry takes from no config: only from itself."""
+SHARED = {
+    "predictor": "the predictor is the entry's first word",
+    "num_samples": "every cell has eval.num_samples images",
+    "batch_size": "all cells are drawn sampling.batch_size at a time, which changes no sample",
+    "step": "all cells are of one model: give --config.sampling.step",
+    "ema": "all cells are of one model: give --config.sampling.ema",
+    "frames": "a cell has no animation: see --mode sample",
+}
+"""Settings of `sampling` that no entry has alone, and why."""
+LENGTHS = ("num_steps", "nfe")
+
+Section = Any
+"""The `sampling` section of an ml_collections ConfigDict."""
+
+IDLE: tuple[tuple[Callable[[Section], bool], tuple[str, ...]], ...] = (
+    (lambda c: c.guidance == 1, ("guidance_kind", "guidance_min", "guidance_max")),
+    (lambda c: c.s_churn == 0, ("s_min", "s_max", "s_noise")),
+    (lambda c: c.tau == 0, ("tau_min", "tau_max")),
+    (lambda c: c.restart_times == 0, ("restart_max", "restart_steps")),
+    (samplers.only_ends, ("grid", "shift", "rho")),
+)
+"""(condition, settings that are read and change nothing where it holds)."""
+TWO_VALUED = {
+    "high_order_start": (True, False),
+    "probability_flow": (True, False),
+    "second_order": tuple(SECOND_ORDERS),
+}
+"""Settings that change nothing where a plan is the same with both."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sampler of the table: what the user wrote, the settings in it, the config they mean."""
+
+    name: str
+    given: frozenset[str]
+    config: ConfigDict
+
+    @property
+    def has_own_length(self) -> bool:
+        """Whether it is run once, and not at every budget."""
+        adaptive = samplers.build(self.config.sampling).adaptive
+        return adaptive or bool(self.given & set(LENGTHS))
+
+    def at(self, budget: int) -> ConfigDict:
+        """Its config at a budget of evaluations; 0: its own length."""
+        config = self.config.copy_and_resolve_references()
+        if budget:
+            config.sampling.nfe = budget
+        return config
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An entry at one budget; None for an experiment where that is too small for the sampler."""
+
+    entry: Entry
+    budget: int
+    experiment: Experiment | None
+
+
+def entries(config: ConfigDict) -> list[Entry]:
+    """What `eval.samplers` asks for. Raises ValueError for what cannot be understood."""
+    found = [_entry(config, text) for text in config.eval.samplers.split(";") if text.strip()]
+    if not found:
+        raise ValueError("eval.samplers must name at least one sampler, such as 'unipc; heun'")
+    return found
+
+
+def _entry(config: ConfigDict, text: str) -> Entry:
+    predictor, *others = text.split()
+    name, pairs = " ".join(text.split()), [other.partition("=") for other in others]
+    if wrong := [key for key, equals, _ in pairs if not equals]:
+        raise ValueError(
+            f"eval.samplers must be names with key=value after them, got {wrong[0]!r} in {name!r}"
+        )
+    keys = [key for key, _, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise _refused(name, f"{twice[0]} is given twice")
+    if shared := [key for key in keys if key in SHARED]:
+        raise _refused(name, f"{shared[0]} cannot be of one entry: {SHARED[shared[0]]}")
+    own = config.copy_and_resolve_references()
+    own.sampling.update(AFRESH)
+    settings = {"sampling.predictor": predictor}
+    settings |= {f"sampling.{key}": value for key, _, value in pairs}
+    try:
+        command_line.override(own, settings)
+    except ValueError as error:
+        raise _refused(name, error) from error
+    for key in LENGTHS:
+        if key in keys and not own.sampling[key]:
+            raise _refused(name, f"{key} must be above 0; without it eval.sampler_nfe holds")
+    return Entry(name, frozenset(keys), own)
+
+
+def _refused(name: str, why: object) -> ValueError:
+    return ValueError(f"eval.samplers, {name!r}: {why}")
+
+
+def _budgets(entry: Entry, config: ConfigDict) -> tuple[int, ...]:
+    try:
+        return (0,) if entry.has_own_length else tuple(config.eval.sampler_nfe)
+    except ValueError as error:
+        raise _refused(entry.name, error) from error
+
+
+def planned(config: ConfigDict) -> Iterator[Planned]:
+    """Every cell. Raises ValueError, naming the entry, for what cannot be run or has no effect."""
+    for entry in entries(config):
+        for budget in _budgets(entry, config):
+            try:
+                samplers.build(entry.config.sampling)
+                experiment = Experiment.of(Recorded.of(entry.at(budget)))
+                _check_effects(entry, experiment)
+            except samplers.BudgetError as error:
+                if not budget:
+                    raise _refused(entry.name, error) from error
+                yield Planned(entry, budget, None)
+            except ValueError as error:
+                raise _refused(entry.name, error) from error
+            else:
+                yield Planned(entry, budget, experiment)
+
+
+def _check_effects(entry: Entry, experiment: Experiment) -> None:
+    """ValueError for a setting that nothing reads, or that is read and changes nothing."""
+    read, sampling = experiment.config.record.names, experiment.config.sampling
+    read = {name.removeprefix("sampling.") for name in read} | {"noise_removal"}
+    idle = {name for holds, names in IDLE if holds(sampling) for name in names}
+    idle |= {name for name in entry.given & set(TWO_VALUED) if _all_the_same(experiment, name)}
+    without = sorted(entry.given - read | entry.given & idle)
+    if without:
+        raise ValueError(f"{without[0]} changes nothing here: leave it out")
+
+
+def _all_the_same(experiment: Experiment, name: str) -> bool:
+    """Whether the plan does not depend on a setting of `TWO_VALUED`."""
+    plans = []
+    for value in TWO_VALUED[name]:
+        sampling = experiment.config.sampling.copy_and_resolve_references()
+        sampling[name] = value
+        try:
+            times = samplers.build_times(
+                sampling, experiment.score, experiment.config.sde.num_scales
+            )
+            plans.append(samplers.build(sampling).plan(experiment.score, times))
+        except ValueError:  # there is no such sampler, and so nothing to choose
+            return True
+    if len({jax.tree.structure(plan) for plan in plans}) > 1:
+        return False
+    return all(map(np.array_equal, *map(jax.tree.leaves, plans)))

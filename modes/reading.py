@@ -1,0 +1,127 @@
+"""What each mode reads of a config, and the refusal of settings that were given for nothing.
+
+Building an `Experiment` reads what its objects depend on, and `configs.recorded` notes it; so does
+`rehearse`, which builds what a mode builds of its own. What a mode reads on its way is listed in
+`READS`. A setting that was given on the command line and is in none of these has no effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from configs import schema
+from configs.recorded import Recorded
+from modes.experiment import Experiment
+
+OF_THE_RUN = (
+    "seed", "compiled", "cpu_devices", "mesh.*", "data.*", "training.batch_size",
+    "training.n_iters", "training.n_jitted_steps", "training.log_freq", "training.eval_freq",
+    "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
+    "training.wandb", "training.check_memory", "training.snapshot_sampling",
+    "training.profile_steps",
+)  # fmt: skip
+"""Of the machine and of the training of a workdir: they may be repeated with every mode."""
+DRAWING = ("sampling.batch_size", "sampling.noise_removal", "sampling.frames")
+WEIGHTS = ("sampling.step", "sampling.ema")
+IMAGES = ("eval.split", "eval.images", "eval.num_images", "eval.range", "eval.batch_size")
+FEATURES = (
+    "eval.extractor", "eval.weights", "eval.resize", "eval.reference", "eval.quantize",
+    "eval.batch_size",
+)  # fmt: skip
+READS: dict[str, tuple[str, ...]] = {
+    "train": ("eval.batch_size", "sampling.num_samples", *DRAWING),
+    "profile": (),
+    "sample": ("sampling.num_samples", *DRAWING, *WEIGHTS),
+    "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
+    "eval": (
+        *DRAWING, *WEIGHTS, *FEATURES, "eval.metrics", "eval.samples", "eval.range",
+        "eval.num_samples", "eval.repeats", "eval.checkpoints", "eval.ema_rates", "eval.held_out",
+        "eval.eps",
+    ),
+    "stats": FEATURES,
+    "likelihood": (*WEIGHTS, *IMAGES, "eval.repeats"),
+    "encode": (*WEIGHTS, *IMAGES, "eval.eps", "eval.temperature"),
+    "interpolate": (*WEIGHTS, *IMAGES, "eval.eps", "eval.temperature", "eval.interpolations"),
+    "export": WEIGHTS,
+}  # fmt: skip
+"""Mode -> the settings that it reads beside those that building its objects reads."""
+
+
+def _of_samplers(experiment: Experiment) -> None:
+    from modes.entries import entries
+
+    entries(experiment.config)
+
+
+def _of_metrics(experiment: Experiment) -> None:
+    from modes.evaluation import protocol
+    from modes.evaluation.model_metrics import OF_THE_MODEL
+
+    config = experiment.config
+    for name in protocol.asked(config):
+        for key in OF_THE_MODEL[name].settings if name in OF_THE_MODEL else ():
+            config.eval[key]
+
+
+def _of_likelihood(experiment: Experiment) -> None:
+    from eval_lib.likelihood import estimators
+
+    # Whether the data has levels, and its moments, are known when it has been loaded.
+    config, moments = experiment.config, (np.zeros(1), np.ones(1))
+    estimators.build(config, experiment.sde, 256, moments)
+
+
+def _of_codes(experiment: Experiment) -> None:
+    from eval_lib.likelihood.estimators import build_flow
+
+    build_flow(experiment.config)
+
+
+REHEARSALS: dict[str, Callable[[Experiment], None]] = {
+    "samplers": _of_samplers,
+    "eval": _of_metrics,
+    "likelihood": _of_likelihood,
+    "encode": _of_codes,
+    "interpolate": _of_codes,
+}
+"""Mode -> what refuses bad settings of the mode, by reading them as the mode does."""
+
+
+def check(mode: str, experiment: Experiment, given: Iterable[str]) -> None:
+    """Refuse settings that `mode` would not read.
+
+    Args:
+      given: names of the settings that were given one by one.
+
+    Raises:
+      ValueError: one of them has no effect, or a setting of the mode is not allowed.
+    """
+    REHEARSALS.get(mode, lambda experiment: None)(experiment)
+    refuse_unread(mode, experiment.config, given)
+
+
+def is_listed(name: str, mode: str) -> bool:
+    """Whether `mode` reads a setting on its way."""
+    return any(_matches(name, pattern) for pattern in (*OF_THE_RUN, *READS[mode]))
+
+
+def refuse_unread(mode: str, config: Recorded, given: Iterable[str]) -> None:
+    """Raise ValueError for settings among `given` that were not read and are not in `READS`."""
+    known = lambda name: name in config.record.names or is_listed(name, mode)
+    if idle := [name for name in given if not known(name)]:
+        flat = schema.flatten(config)
+        raise ValueError("; ".join(_told(name, mode, flat, known) for name in idle))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+def _told(name: str, mode: str, flat: dict[str, Any], known: Callable[[str], bool]) -> str:
+    """'sampling.eta=0.5 has no effect with sampling.predictor='heun''."""
+    by = schema.chooser(name)
+    why = f"{by}={flat[by]!r}" if by and known(by) else f"--mode {mode}"
+    return f"{name}={flat[name]!r} has no effect with {why}: leave it out"

@@ -1,0 +1,43 @@
+"""Trained weights of a workdir, as the scores and parameters that the modes use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modes.experiment import Experiment
+from runtime_lib import workdir
+from runtime_lib.checkpoints.store import Checkpoints
+from sde_lib import ModelScore
+
+
+def load_weights(
+    experiment: Experiment,
+    folder: Path,
+    step: int | None,
+    average: int | None,
+    log: Callable[[str], None] = print,
+) -> tuple[ModelScore, int]:
+    """(score, step) of a workdir's checkpoint `step`, or its newest sound one.
+
+    average: which of the averaged weights, by the order of their rates; None for the raw ones.
+    Raises WorkdirError for an empty workdir or one of another config, CheckpointError for
+    checkpoints that are missing or all damaged.
+    """
+    workdir.check_model(folder, experiment.config)
+    state = experiment.layout.abstract(experiment.abstract_state())
+    part: dict[str, Any] = {"params": state.params} if average is None else {"ema": state.ema}
+    with Checkpoints(folder / "checkpoints", read_only=True, log=log) as checkpoints:
+        restored = checkpoints.restore_part(part, step=step)
+    found = restored.state
+    params = found["params"] if average is None else found["ema"][average]
+    return experiment.score.with_params(params), restored.step
+
+
+def load_score(
+    experiment: Experiment, folder: Path, log: Callable[[str], None] = print
+) -> tuple[ModelScore, int]:
+    """`load_weights` as `sampling.step` and `sampling.ema` say."""
+    sampling = experiment.config.sampling
+    return load_weights(experiment, folder, sampling.step or None, 0 if sampling.ema else None, log)

@@ -1,0 +1,52 @@
+"""Training data on its way to the devices: batches from a step on, stacked for several updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+import data_lib
+from runtime_lib import sharding
+from train_lib.step import Batch
+
+
+def check_labels(splits: data_lib.Splits, classes: int) -> None:
+    """ValueError unless the training data has the labels that a model of `classes` is told."""
+    labels = splits.train.labels
+    if not classes:
+        return
+    if labels is None:
+        why = f" ({splits.train.unlabelled})" if splits.train.unlabelled else ""
+        raise ValueError(f"model.num_classes={classes} needs labelled data, and {splits.name} has "
+                         f"no labels{why}: use model.num_classes=0, or give some")  # fmt: skip
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"model.num_classes={classes} is too few for {splits.name}, whose labels "
+                         f"run from {labels.min()} to {labels.max()}")  # fmt: skip
+
+
+def training_batches(images: data_lib.Images, config: Any, start: int) -> data_lib.Batches:
+    """The batches of a run from step `start` on; labels are in them where the network is told."""
+    if not config.model.num_classes:
+        images = replace(images, labels=None)
+    return data_lib.Batches(
+        images,
+        batch_size=config.training.batch_size,
+        seed=config.seed,
+        flip=config.data.random_flip,
+        dequantize=config.data.uniform_dequantization,
+        centered=config.data.centered,
+        start_step=start,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def stack_batches(batches: Iterator[dict[str, Any]], k: int, mesh: Any) -> Batch:
+    """The next k batches as device arrays [k, b, ...]."""
+    several = [next(batches) for _ in range(k)]
+    stacked = jax.tree.map(lambda *parts: np.stack(parts), *several)
+    return sharding.shard_batch(stacked, mesh, axis=1)
