@@ -17,9 +17,9 @@ import pytest
 import main
 import models
 from configs import command_line
-from modes import latents
+from eval_lib.likelihood import coder
+from eval_lib.likelihood.evaluator import Evaluator
 from modes.generate import Generator
-from modes.likelihood import Evaluator
 from runtime_lib.checkpoints.store import Checkpoints
 from tests import tiny
 from tests.slow import but_slow
@@ -91,13 +91,13 @@ def quick(monkeypatch):
     def batch(evaluator, first, count, repeat, size):
         return {"log_prob": np.zeros((count, 1)), "evaluations": np.ones(count)}
 
-    def same(coder, values, labels):
+    def same(codes, values, labels):
         return np.asarray(values), np.ones(len(values))
 
     monkeypatch.setattr(Generator, "draw", draw)
     monkeypatch.setattr(Evaluator, "batch", batch)
-    monkeypatch.setattr(latents.Coder, "encode", same)
-    monkeypatch.setattr(latents.Coder, "decode", same)
+    monkeypatch.setattr(coder.Coder, "encode", same)
+    monkeypatch.setattr(coder.Coder, "decode", same)
 
 
 FEW = {"eval__num_samples": 4, "eval__extractor": "pixels", "eval__metrics": "sliced",
