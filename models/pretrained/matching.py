@@ -21,6 +21,8 @@ INDIFFERENT = ("model.ema_rate", "model.dropout", "model.label_dropout", "model.
 """Of training or of how it is computed: a config may have them as it likes."""
 MEANING = ("model.prediction", "model.conditioning", "model.scale_by_sigma", "model.sigma_data")
 """Settings with several spellings of the same: compared by the parametrization they build."""
+UNETS = ("ncsnpp", "ddpm", "ddpm_ho", "songunet", "adm")
+"""Networks of as many blocks as a file says; the others' are fixed by their names."""
 ADOPTED = ("model.refinenet",)
 """Settings that tell which of two implementations wrote a file: the file knows better."""
 
@@ -122,7 +124,7 @@ def config_of(checkpoint: Checkpoint) -> ConfigDict:
     config = _with(config, _implied(checkpoint, config.data.image_size))
     schema.check(config)
     weights = checkpoint.ema if checkpoint.raw is None else checkpoint.raw
-    if "model.num_res_blocks" in checkpoint.settings:
+    if config.model.name.lower() in UNETS:
         _check_blocks(config.model.num_res_blocks, len(config.model.ch_mult), len(weights or ()))
     return config
 
