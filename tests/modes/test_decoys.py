@@ -17,9 +17,9 @@ import pytest
 import main
 import models
 from configs import command_line
+from eval_lib.likelihood.evaluator import Evaluator
 from modes import latents
 from modes.generate import Generator
-from modes.likelihood import Evaluator
 from runtime_lib.checkpoints.store import Checkpoints
 from tests import tiny
 from tests.slow import but_slow
@@ -108,7 +108,7 @@ MODES = {
     "samplers": {"eval__samplers": "ddim", "eval__sampler_nfe": "(4,)", "sampling__num_steps": 0,
                  "eval__num_samples": 4},
     "eval": FEW,
-    "stats": FEW,
+    "stats": {"eval__extractor": "pixels", "eval__batch_size": 2000},
     "likelihood": {"eval__num_images": 4},
     "encode": {"eval__num_images": 4},
     "interpolate": {"eval__num_images": 4},
