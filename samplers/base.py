@@ -30,7 +30,7 @@ PRIOR_STREAM, STEP_STREAM = 0, 1
 
 @pytree
 class State:
-    """What a method carries from row to row.
+    """The state of a run between two rows.
 
     x [b, ...]; one key per sample [b]; draws so far; score evaluations [b] that only the run itself
     could tell (an adaptive solver's); the method's own history.
@@ -55,7 +55,7 @@ class State:
 
 
 class Method(Protocol):
-    """What runs on the device: a pytree; one row of the plan at a time."""
+    """A pytree that runs on the device, one row of a plan at a time."""
 
     def init(self, state: State) -> State:
         """The state with this method's history."""
@@ -119,7 +119,7 @@ class Sampler(Protocol):
         """True if it chooses its own steps between the ends of the grid."""
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
-        """What to do between neighbours of the falling grid `times`.
+        """A program for the steps between neighbours of the falling grid `times`.
 
         Runs on the host. ValueError for a grid on which the solver is not defined.
         """

@@ -94,7 +94,7 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
 
 
 def only_ends(config: Section) -> bool:
-    """Whether a `sampling` section asks for no time between the first and the last."""
+    """True if a `sampling` section asks for no time between the first and the last."""
     return _predictor(config).adaptive and config.corrector == "none" and config.frames <= 1
 
 

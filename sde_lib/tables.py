@@ -20,12 +20,12 @@ def choose(key: str, name: str, table: Mapping[str, V]) -> V:
 
 
 def parameters(row: Callable[..., Any]) -> tuple[str, ...]:
-    """What a row of a table, a class or a function, takes."""
+    """Names of the parameters of a row of a table, a class or a function."""
     return tuple(inspect.signature(row).parameters)
 
 
 def made(row: Callable[..., V], section: Any, **told: Any) -> V:
-    """What a row of a table makes of those settings of `section` that are parameters of it.
+    """Call a row of a table with those settings of `section` that are parameters of it.
 
     Nothing else of the section is read. A parameter that is no setting is given what is `told`, or
     the whole section if it is called so, or else keeps its default.

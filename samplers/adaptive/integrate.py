@@ -26,11 +26,11 @@ Tree = Any
 """A pytree of arrays whose first axis is the batch's."""
 
 FIRST_STEP = 0.01
-"""Of diffrax's solvers, as a part of the interval; they find the right one in a step or two."""
+"""First step of diffrax's solvers, as a part of the interval; the right one is found in a few."""
 FIRST_ADAMS_STEP = 1e-3
 """Less, because it is made by the method of first order."""
 SMALLEST, LARGEST = 0.3, 3.0
-"""Of the change of an Adams step's size from one try to the next."""
+"""Bounds of the change of an Adams step's size from one try to the next."""
 
 
 class Field(Protocol):
@@ -81,7 +81,7 @@ def largest_rms(scaled: Tree) -> Float[Array, ""]:
 
 @custom_vmap
 def _slope(field: Field, batch: Float[Array, " b"], q: Float[Array, ""], y: Tree) -> Tree:
-    """Of one sample; only its shapes are ever used, since it is only called under vmap."""
+    """Slope of one sample; only its shapes are ever used, since it is only called under vmap."""
     whole = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(batch), *x.shape)), y)
     return jax.tree.map(lambda x: x[0], field(jnp.broadcast_to(q, batch.shape), whole))
 
@@ -164,16 +164,16 @@ class EmbeddedRungeKutta:
 
 
 Moments = tuple[Array, Array, Array, Array]
-"""What a step keeps of y, and its integrals over the weight times 1, tau and tau^2."""
+"""The part of y that a step keeps, and its integrals over the weight times 1, tau and tau^2."""
 
 
 def plain_moments(h: Float[Array, " b"]) -> Moments:
-    """Of dy/dq = N: y is kept, and the integrals are over [0, h] with weight 1."""
+    """Moments of dy/dq = N: y is kept, and the integrals are over [0, h] with weight 1."""
     return jnp.ones_like(h), h, h**2 / 2, h**3 / 3
 
 
 def decaying_moments(h: Float[Array, " b"]) -> Moments:
-    """Of dy/dq = N - y: e^-h of y is kept, and the weight is e^(tau - h)."""
+    """Moments of dy/dq = N - y: e^-h of y is kept, and the weight is e^(tau - h)."""
     zeroth = -jnp.expm1(-h)
     first = h - zeroth
     return jnp.exp(-h), zeroth, first, h**2 - 2 * first

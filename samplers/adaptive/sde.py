@@ -21,9 +21,9 @@ from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree
 
 FIRST_STEP = 0.01
-"""As a part of the interval; published for the whole of it."""
+"""A part of the interval; published for the whole of it."""
 RESOLUTION = 2.0**-DEPTH
-"""Of the path, as a part of the interval: between two such points it is interpolated."""
+"""Resolution of the path, as a part of the interval: between two such points it is interpolated."""
 
 
 @pytree

@@ -101,7 +101,7 @@ MEASURES: dict[str, Measure] = {
     "velocity": lambda x: 1 / (4 * np.cosh(x / 2) ** 2),
     "angle": lambda x: 1 / (2 * np.cosh(x)),
 }
-"""Of the forms whose step can be integrated without knowing how t runs."""
+"""Measures of the forms whose step can be integrated without knowing how t runs."""
 
 Variable = Callable[[Schedule, Numbers], Numbers]
 """u as a function of log r."""

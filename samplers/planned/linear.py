@@ -176,7 +176,7 @@ class LinearSampler(abc.ABC):
 
     @property
     def stochastic(self) -> bool:
-        """Whether any row draws noise."""
+        """True if any row draws noise."""
         return False
 
     @abc.abstractmethod

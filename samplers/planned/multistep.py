@@ -59,7 +59,7 @@ SHORTCUTS: dict[str, Shortcut | None] = {
 
 @dataclass(frozen=True)
 class Family:
-    """What distinguishes one multistep method from another; see the module's docstring.
+    """A multistep method, in the terms of the module's docstring.
 
     shortcut: for two nodes. deviation: of the noise that a step adds, by its ends. kinks: where the
     measure is not smooth in log r.

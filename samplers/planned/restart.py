@@ -12,7 +12,7 @@ from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
 RHO = 7.0
-"""Of the grid on the way down."""
+"""rho of the grid on the way down."""
 
 
 def _down(schedule: Schedule, top: float, bottom: Levels, steps: int) -> Levels:

@@ -30,7 +30,7 @@ class Tableau(NamedTuple):
 
     @property
     def c(self) -> tuple[float, ...]:
-        """Where the stages lie within the step."""
+        """Places of the stages, as parts of the step."""
         return (0.0, *(sum(row) for row in self.a))
 
 

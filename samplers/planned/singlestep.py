@@ -32,7 +32,7 @@ def _points(schedule: Schedule, order: int, t: Levels, s: Levels) -> list[Levels
 
 
 def _weights(schedule: Schedule, form: str, at: Sequence[Levels], i: int) -> dict[int, Numbers]:
-    """Of f at t and of f at stage i - 1, by their numbers, for the integral from t to at[i]."""
+    """Weights of f at t and at stage i - 1, by their numbers, for the integral from t to at[i]."""
     q = FORMS[form].coordinate
     whole = q(at[i]) - q(at[0])
     if i == 1:

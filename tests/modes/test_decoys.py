@@ -17,8 +17,8 @@ import pytest
 import main
 import models
 from configs import command_line
-from eval_lib.likelihood import coder
 from eval_lib.likelihood.evaluator import Evaluator
+from modes import latents
 from modes.generate import Generator
 from runtime_lib.checkpoints.store import Checkpoints
 from tests import tiny
@@ -91,13 +91,13 @@ def quick(monkeypatch):
     def batch(evaluator, first, count, repeat, size):
         return {"log_prob": np.zeros((count, 1)), "evaluations": np.ones(count)}
 
-    def same(codes, values, labels):
+    def same(coder, values, labels):
         return np.asarray(values), np.ones(len(values))
 
     monkeypatch.setattr(Generator, "draw", draw)
     monkeypatch.setattr(Evaluator, "batch", batch)
-    monkeypatch.setattr(coder.Coder, "encode", same)
-    monkeypatch.setattr(coder.Coder, "decode", same)
+    monkeypatch.setattr(latents.Coder, "encode", same)
+    monkeypatch.setattr(latents.Coder, "decode", same)
 
 
 FEW = {"eval__num_samples": 4, "eval__extractor": "pixels", "eval__metrics": "sliced",
@@ -108,7 +108,7 @@ MODES = {
     "samplers": {"eval__samplers": "ddim", "eval__sampler_nfe": "(4,)", "sampling__num_steps": 0,
                  "eval__num_samples": 4},
     "eval": FEW,
-    "stats": FEW,
+    "stats": {"eval__extractor": "pixels", "eval__batch_size": 2000},
     "likelihood": {"eval__num_images": 4},
     "encode": {"eval__num_images": 4},
     "interpolate": {"eval__num_images": 4},

@@ -41,3 +41,8 @@ def test_more_blocks_than_any_network_has_are_refused_whatever_the_tensors():
 @pytest.mark.parametrize("name", ["edm_ddpmpp.pkl", "vp_ddpm_continuous.pth", "diffusers/ddpm"])
 def test_published_networks_are_borne_out(name):
     models.build(open_checkpoint(GOLDEN / name).config)
+
+
+def test_networks_whose_blocks_their_names_fix_are_not_counted():
+    settings = {"model.name": "ncsnv2_64", "model.num_res_blocks": 60}
+    config_of(Checkpoint("x", settings, None, {"w": np.zeros(0)}))

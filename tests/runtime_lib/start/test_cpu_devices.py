@@ -49,7 +49,7 @@ def test_micro_batches_are_what_is_shared(monkeypatch):
 @pytest.mark.parametrize("first", ["import jax; ", ""], ids=["jax imported", "jax not imported"])
 def test_jax_has_the_devices_that_were_asked_for(first):
     code = (
-        f"{first}from train_lib import cpu_devices; cpu_devices.use(3); import jax; "
+        f"{first}from runtime_lib.start import cpu_devices; cpu_devices.use(3); import jax; "
         "print(jax.device_count(), jax.numpy.ones((9, 9)).sum())"
     )
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
