@@ -14,8 +14,12 @@ same seed gives the same files. Exits with 1 if anything was found.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import random
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +27,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 from benchmarks import mutations
 from benchmarks.fuzz_seeds import Seed, seeds
@@ -33,6 +36,8 @@ from untrusted import limits
 ROOT = Path(__file__).parents[1]
 SLOW = 2.0
 """Seconds of the processor from which on a file counts as a hang."""
+PATIENCE = 300.0
+"""Seconds by the clock that a process may keep silent for, however little it was let run."""
 FINDINGS = ("traceback", "hang", "crash", "growth", "acts")
 
 
@@ -51,12 +56,11 @@ class Reader:
 
     def read(self, reader: str, path: Path) -> Outcome:
         """What comes of a file."""
-        fresh = self.process is None
         self.process = process = self.process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps([reader, str(path)]) + "\n")
-        line = _line(process.stdout, HANG + 100 * fresh)
+        line = _line(process)
         if line:
             return Outcome(*json.loads(line))
         process.kill()
@@ -70,12 +74,23 @@ class Reader:
             self.process.wait()
 
 
-def _line(file: IO[str], seconds: float) -> str | None:
-    """The next line; '' if none comes in time, None if the file ends."""
-    import select
+def _line(process: subprocess.Popen[str]) -> str | None:
+    """The next line that a process says; '' if it hangs, None if it has died.
 
-    ready, _, _ = select.select([file], [], [], seconds)
-    return file.readline() or None if ready else ""
+    Time is the processor's, since others may keep it from running; a process that waits uses none.
+    """
+    began, start = time.monotonic(), _cpu(process.pid)
+    while not select.select([process.stdout], [], [], 1.0)[0]:
+        if _cpu(process.pid) - start > HANG or time.monotonic() - began > PATIENCE:
+            return ""
+    assert process.stdout is not None
+    return process.stdout.readline() or None
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of the processor that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def findings(outcome: Outcome) -> list[str]:
@@ -109,8 +124,16 @@ def keep(folder: Path, name: str, seed: Seed, data: bytes, outcome: Outcome) -> 
 
 
 def fuzz(minutes: float, seed: int, kept: Path, only: str = "") -> dict[str, Counter[str]]:
-    """Counts of what came of the changed files, by format."""
+    """Counts of what came of the changed files, by format; of those so far when interrupted."""
     counts: dict[str, Counter[str]] = {}
+    with contextlib.suppress(KeyboardInterrupt):
+        _fuzz(counts, minutes, seed, kept, only)
+    return counts
+
+
+def _fuzz(
+    counts: dict[str, Counter[str]], minutes: float, seed: int, kept: Path, only: str
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         table = {key: s for key, s in seeds(scratch).items() if only in key}
@@ -140,7 +163,6 @@ def fuzz(minutes: float, seed: int, kept: Path, only: str = "") -> dict[str, Cou
                 turn += 1
         finally:
             reader.close()
-    return counts
 
 
 COLUMNS = ("files", "accepted", "refused", *FINDINGS)
@@ -165,6 +187,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--keep", type=Path, default=Path("runs/fuzz"))
     parser.add_argument("--json", type=Path, help="a file to write the counts to")
     options = parser.parse_args(arguments)
+    # Ended by hand or by a machine's timer, it says what it has found so far.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     counts = fuzz(options.minutes, options.seed, options.keep, options.only)
     print(table(counts))
     if options.json:

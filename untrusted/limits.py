@@ -92,6 +92,10 @@ PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Told by their content; a decoder of any other is never started."""
 PICTURE_PIXELS = 48 * MIB
 """Of one picture, and of all that are decoded at the same time: a camera's 50 million."""
+PICTURE_SMALL = 4 * MIB
+"""Pixels that a picture's file may hold however small it is: a blank one of 2,048 x 2,048."""
+PICTURE_TIMES = 500
+"""Beyond that, pixels for each byte of the file; photographs have fewer than 50."""
 WEBP_COPIES = 4
 """How many times its pixels the decoder of WEBP holds: it may have a fourth of them."""
 WEBP_BYTES = 64 * MIB

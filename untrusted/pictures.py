@@ -107,9 +107,11 @@ def _opened(file: BufferedReader) -> Image.Image:
     check(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     image = Image.open(file, formats=limits.PICTURE_FORMATS)
     width, height = image.size
-    if width * height > limits.PICTURE_PIXELS:
+    borne_out = max(limits.PICTURE_SMALL, limits.PICTURE_TIMES * size)
+    most = min(limits.PICTURE_PIXELS, borne_out)
+    if width * height > most:
         raise UntrustedError(
-            f"it has {width:,} x {height:,} pixels, must have at most {limits.PICTURE_PIXELS:,}: "
+            f"it has {width:,} x {height:,} pixels, must have at most {most:,} in {size:,} bytes: "
             "scale it down"
         )
     if len(image.info.get("exif", b"")) > limits.PICTURE_EXIF_BYTES:

@@ -95,6 +95,19 @@ def test_the_watch_finds_what_must_not_come_of_a_file_and_nothing_else(name, fou
     assert fuzz.findings(misdeeds[name]) == found, misdeeds[name]
 
 
+def test_a_process_that_waits_for_others_is_not_one_that_hangs(monkeypatch):
+    """Silence is counted by the processor, and by the clock only after long."""
+    monkeypatch.setattr(fuzz, "HANG", 1.0)
+    silent = "import time; time.sleep(2); print('late')"
+    busy = "while True: pass"
+    for program, patience, said in ((silent, 60, "late\n"), (silent, 0.5, ""), (busy, 60, "")):
+        monkeypatch.setattr(fuzz, "PATIENCE", patience)
+        command = [sys.executable, "-I", "-S", "-c", program]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert fuzz._line(process) == said
+            process.kill()
+
+
 def test_slow_is_what_takes_the_processor_for_two_seconds():
     assert fuzz.findings(Outcome("refused", "x", 9.0, 1.9, 0, [])) == []
     assert fuzz.findings(Outcome("refused", "x", 9.0, 2.1, 0, [])) == ["hang"]

@@ -523,6 +523,7 @@ OTHERS = {"PSD": b"8BPS\0\1" + bytes(6) + b"\0\3" + struct.pack(">II", 9, 9) + b
           "ICNS": b"icns" + struct.pack(">I", 8), "a page": b"<svg xmlns='x'/>"}  # fmt: skip
 PICTURES: dict[str, bytes] = {
     "13,000 x 13,000": png(13_000, 13_000),
+    "6,000 x 6,000 in few bytes": png(6000, 6000),
     "2^31 x 1": png(2**31 - 1, 1),
     "no pixels": png(0, 5),
     "a text that unpacks to a gigabyte": png(

@@ -139,6 +139,21 @@ def test_the_first_frame_of_an_animation_is_the_picture(tmp_path):
             assert red > 200 > 50 > blue
 
 
+def test_a_picture_has_as_many_pixels_as_its_file_bears_out(tmp_path, monkeypatch):
+    Image.new("L", (200, 100)).save(tmp_path / "a.png")
+    size = (tmp_path / "a.png").stat().st_size
+    monkeypatch.setattr(limits, "PICTURE_SMALL", 0)
+    monkeypatch.setattr(limits, "PICTURE_TIMES", 20_000 // size + 1)
+    with open_picture(tmp_path / "a.png") as image:
+        assert image.size == (200, 100)
+    monkeypatch.setattr(limits, "PICTURE_TIMES", 20_000 // size)
+    with pytest.raises(UntrustedError, match=f"200 x 100 pixels, must have .* in {size} bytes"):
+        open_picture(tmp_path / "a.png").__enter__()
+    monkeypatch.setattr(limits, "PICTURE_SMALL", 20_000)
+    with open_picture(tmp_path / "a.png") as image:
+        assert image.size == (200, 100)
+
+
 def test_pictures_decoded_at_once_wait_for_room(tmp_path):
     """Threads hold no more than the room has, and all of them come through."""
     from concurrent.futures import ThreadPoolExecutor
