@@ -2,8 +2,8 @@
 
     --config configs/vp_cifar.py:deep --config.training.batch_size=64 --config.model.ch_mult=1,2,2
 
-Settings are read by the types of their defaults in `schema`. A config file is a program, and to
-load it is to run it: read a stranger's first.
+The type of a setting's default in `schema` decides how its text is parsed. A config file is a
+program, and loading it runs it: read a stranger's first.
 """
 
 import argparse
@@ -20,19 +20,19 @@ from untrusted import plain, shown
 
 PREFIX = "--config."
 LONGEST_PATH, LONGEST_REASON = 200, 300
-"""Characters of a path, and of what a user's program says, that a message repeats."""
+"""Most characters of a path, and of a message of a user's program, that an error repeats."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises ValueError where its parent would leave the program."""
+    """Raise ValueError where the parent class would end the program."""
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse."""
+        """Raise ValueError; called by argparse."""
         raise ValueError(message)
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The arguments that are no settings, and the text given for each setting.
+    """The arguments that are not settings, and the text given for each setting.
 
     Both `--config.section.key=value` and `--config.section.key value` are understood.
     Raises ValueError for a setting without a value.
@@ -53,7 +53,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def load(argument: str, settings: dict[str, str]) -> ConfigDict:
-    """The config of `path` or `path:argument`, with `settings` (texts by name) put in.
+    """The config of `path` or `path:argument`, changed by `settings` (texts by name).
 
     Raises ValueError, in the user's terms, for a file that gives no config and for settings that
     do not exist, are of another type or break their rule.
@@ -65,7 +65,7 @@ def load(argument: str, settings: dict[str, str]) -> ConfigDict:
 
 
 def override(config: ConfigDict, settings: dict[str, str]) -> None:
-    """Put `settings` (texts by name) into a config, and check it. Raises ValueError as `load`."""
+    """Change a config by `settings` (texts by name) and check it. Raises ValueError as `load`."""
     for name, text in settings.items():
         section, _, key = name.rpartition(".")
         (config[section] if section else config)[key] = parse(name, text)
@@ -93,7 +93,7 @@ def _run(path: Path, arguments: list[str]) -> ConfigDict:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without all that is for developers; it may be one of a user's own."""
+    """First line of an error's message, without developers' detail; any class of error."""
     try:
         return next(iter(str(error).strip().splitlines()), "")
     except Exception:

@@ -1,4 +1,4 @@
-"""What the digits configs share: a small network trained in minutes on two CPU cores."""
+"""Common settings of the digits configs: a small network trained in minutes on two CPU cores."""
 
 from ml_collections import ConfigDict
 
@@ -7,10 +7,10 @@ from configs.schema import get_default
 
 
 def base() -> ConfigDict:
-    """EDM's preconditioning, noise law and weighting, and its sampler, which serve every SDE alike.
+    """EDM's preconditioning, noise distribution, weighting and sampler, which suit every SDE.
 
     (Karras et al. 2022, arXiv:2206.00364.) The data, 8x8 digits in [-1, 1], has standard
-    deviation 0.75. The network is told the class of the digit; samples draw theirs evenly.
+    deviation 0.75. The network is given the digit's class; sampling uses all classes equally often.
     """
     config = get_default()
     config.cpu_devices = 0  # its operations are too short to share among threads
@@ -57,7 +57,7 @@ def base() -> ConfigDict:
 
 
 def likelihood(config: ConfigDict) -> None:
-    """Training for likelihood; without classes, so that it is the likelihood of an image alone."""
+    """Train for likelihood, without classes, so that it is the likelihood of an image alone."""
     variants.likelihood(config)
     config.model.num_classes = 0
     config.training.n_iters = 2600
@@ -67,7 +67,7 @@ def likelihood(config: ConfigDict) -> None:
 
 
 def learned(config: ConfigDict) -> None:
-    """Training for likelihood with a learned noise schedule."""
+    """Train for likelihood with a learned noise schedule."""
     likelihood(config)
     config.sde.name = "learned"
     config.training.objective = "variational"

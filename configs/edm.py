@@ -43,7 +43,7 @@ class Data(NamedTuple):
     augment: float
     """Probability of each transformation."""
     heun_steps: int
-    """Two evaluations each; one more for the denoised end."""
+    """Steps of the sampler, of two evaluations each; the denoised end takes one more."""
 
 
 class Setup(NamedTuple):
@@ -129,7 +129,7 @@ DEFAULT = "cifar10-32x32-cond-vp"
 
 
 def base() -> ConfigDict:
-    """What all set-ups share."""
+    """Settings common to all set-ups."""
     config = get_default()
     sde, model, training, optim = config.sde, config.model, config.training, config.optim
     sde.name = "edm"
@@ -151,7 +151,7 @@ def base() -> ConfigDict:
 
 
 def put(setup: Setup, config: ConfigDict) -> None:
-    """Make `config` that of a set-up."""
+    """Change `config` into that of a set-up."""
     data, model, training, optim = config.data, config.model, config.training, config.optim
     data.dataset, data.image_size = setup.data.dataset, setup.data.size
     setup.network(config)
@@ -167,7 +167,7 @@ def put(setup: Setup, config: ConfigDict) -> None:
 
 
 def fid(config: ConfigDict) -> None:
-    """`--mode eval` for the published FID: the least of three times 50,000 samples."""
+    """Settings of `--mode eval` for the published FID, the least of three times 50,000 samples."""
     variants.fid(config)
     config.eval.repeats = 3
 

@@ -1,4 +1,4 @@
-"""Names that users type, and the known ones that they may have meant."""
+"""Suggestions of known names for a name that the user mistyped."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 100
-"""Characters of a name that are compared: of a stranger's there may be any number."""
+"""Most characters of a name that are compared, since a stranger's may be of any length."""
 
 
 def did_you_mean(name: object, known: Iterable[str], most: int = 1) -> str:
-    """Suggest in words, " (did you mean 'x'?)", or nothing where no known name is near.
+    """A suggestion in words, " (did you mean 'x'?)", or "" if no known name is close.
 
-    The case of letters does not count.
-    most: how many names are suggested.
+    Case does not matter.
+    most: largest number of names suggested.
     """
     by_lower = {other.lower(): other for other in known}
     near = difflib.get_close_matches(str(name)[:LONGEST].lower(), by_lower, n=most)

@@ -1,9 +1,9 @@
-"""What the authors report for each published configuration; and the table of docs/models.md.
+"""Published results of each published configuration, and the table of docs/models.md.
 
     python -m configs.published        writes the table anew
 
-Sizes are those of the published networks; results are of Song et al. 2021, arXiv:2011.13456,
-tables 2 and 3, and of its authors' list of checkpoints.
+Sizes are those of the published networks; results are from Song et al. 2021, arXiv:2011.13456,
+tables 2 and 3, and from its authors' list of checkpoints.
 """
 
 from pathlib import Path
@@ -16,12 +16,12 @@ BEGIN, END = "<!-- made by python -m configs.published -->\n", "<!-- end of the 
 
 
 class Published(NamedTuple):
-    """The size of a network and its reported results on CIFAR-10; None where none is reported.
+    """The size of a network and its reported results on CIFAR-10; None if not reported.
 
-    parameters: of the network; of NCSN and NCSNv2, in score_sde's form of them.
-    fid, inception: of 50,000 samples with the configuration's sampler, the best checkpoint.
-    fid_ode: of samples by the probability-flow ODE, the last checkpoint.
-    bits: bits per dimension of the test set, the last checkpoint.
+    parameters: number of parameters; for NCSN and NCSNv2 in score_sde's form.
+    fid, inception: of 50,000 samples by the configuration's sampler, best checkpoint.
+    fid_ode: of samples by the probability-flow ODE, last checkpoint.
+    bits: bits per dimension of the test set, last checkpoint.
     """
 
     parameters: int
@@ -82,7 +82,7 @@ NETWORKS = {
     ("ncsnv2_64", False): "NCSNv2-64",
     ("ncsnv2_128", False): "NCSNv2-128",
 }
-"""What the paper calls (model.name, model.fir)."""
+"""The paper's name of the network, by (model.name, model.fir)."""
 HEADINGS = ("configuration", "SDE", "times", "network", "pixels", "parameters", "FID", "IS",
             "FID (ODE)", "bits/dim")  # fmt: skip
 
@@ -109,7 +109,7 @@ def _row(name: str) -> tuple[str, ...]:
 
 
 def renew(document: str) -> str:
-    """The document with the table as it should be."""
+    """The document with its table made anew."""
     before, _, rest = document.partition(BEGIN)
     return before + BEGIN + table() + END + rest.partition(END)[2]
 

@@ -1,4 +1,4 @@
-"""A config that notes which settings are read, so that one without effect can be named."""
+"""Recording of the settings that are read, so that one without effect can be named."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Record:
         self._paused = 0
 
     def note(self, name: str) -> None:
-        """Add a setting, unless paused."""
+        """Add a setting, unless recording is paused."""
         if not self._paused:
             self.names.add(name)
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Note nothing meanwhile."""
+        """Record nothing within this context."""
         self._paused += 1
         try:
             yield
@@ -32,9 +32,9 @@ class Record:
 
 
 class Recorded(ConfigDict):
-    """A ConfigDict that notes each setting asked for by name.
+    """A ConfigDict that records each setting asked for by name.
 
-    Listing all settings, to save, to copy or to compare them, is not reading them; copies are
+    Listing all settings, to save, copy or compare them, does not count as reading them; copies are
     plain ConfigDicts.
     """
 
@@ -56,7 +56,7 @@ class Recorded(ConfigDict):
 
     @property
     def record(self) -> Record:
-        """What has been read, shared by all sections."""
+        """Names read so far, shared by all sections."""
         return vars(self)["_record"]
 
     def __getitem__(self, key: str) -> Any:
@@ -66,22 +66,22 @@ class Recorded(ConfigDict):
         return value
 
     def items(self, preserve_field_references: bool = False) -> Any:
-        """Pairs of key and value, without reading any."""
+        """Pairs of key and value; nothing is recorded."""
         with self.record.pause():
             return super().items(preserve_field_references)
 
     def values(self, preserve_field_references: bool = False) -> Any:
-        """The values, without reading any."""
+        """The values; nothing is recorded."""
         with self.record.pause():
             return super().values(preserve_field_references)
 
     def to_dict(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """A plain dictionary, without reading any."""
+        """A plain dictionary; nothing is recorded."""
         with self.record.pause():
             return super().to_dict(*args, **options)
 
     def copy_and_resolve_references(self, visit_map: Any = None) -> ConfigDict:
-        """A plain ConfigDict, alike and as locked."""
+        """A plain ConfigDict, equal and equally locked."""
         with self.record.pause():
             copy = ConfigDict(self.to_dict())
         return copy.lock() if self.is_locked else copy

@@ -1,8 +1,8 @@
-"""Every setting of a config: its default, its rule, and what it does.
+"""Every setting of a config: its default, its rule, and its meaning.
 
-A setting is one line below. `check` compares a config with this table before anything is built:
-unknown keys (with the nearest known name), types and ranges. What only the library can judge,
-such as names in its tables and combinations, is checked where the object is built.
+A setting is one entry below. `check` compares a config with this table before anything is built:
+unknown keys (with the nearest known name), types and ranges. Names in the library's tables, and
+combinations of settings, are checked where the object is built.
 """
 
 from collections.abc import Mapping
@@ -23,20 +23,20 @@ class Rule(NamedTuple):
 
 
 LARGEST = 1e30
-"""Of any number: its square is beyond float32, its value is not."""
+"""Largest absolute value of any number: it fits into float32, its square does not."""
 LONGEST_TEXT, LONGEST_TUPLE = 4096, 64
-"""Characters of a text, and entries of a tuple."""
+"""Most characters of a text, and most entries of a tuple."""
 INT32 = 2**31 - 1
-"""Updates are counted, and samples numbered, in 32 bits."""
+"""Largest number of updates and of samples, which are counted in 32 bits."""
 
 
 def whole(least: int, most: int) -> Rule:
-    """Integers of a range; the upper end is beyond any use and within what can be built."""
+    """Integers of a range, whose upper end is beyond any use but can still be built."""
     return Rule(lambda v: least <= v <= most, f"from {least:,} to {most:,}")
 
 
 def entries(rule: Rule) -> Rule:
-    """Tuples whose every entry keeps a rule."""
+    """Tuples whose entries all keep a rule."""
     return Rule(lambda v: all(map(rule.holds, v)), f"a tuple of numbers {rule.words}")
 
 
@@ -60,12 +60,12 @@ MULTIPLES = entries(whole(1, 1024))
 
 
 class Setting(NamedTuple):
-    """A default value (its type is the setting's type), a rule, and what the setting does.
+    """A default value (its type is the setting's type), a rule, and the setting's meaning.
 
-    travels: whether it goes with a model from one user to another: out into the files that
-      `--mode export` writes, in from those that `--mode import` reads. It does where it says what
-      the model is, how it is trained or how it is best sampled, never where it names a file, a
-      program, a project or the machine; unless it is `OfModel`, a setting stays at home.
+    travels: whether `--mode export` writes the setting into its files, and `--mode import` takes it
+      from them. It is True for settings that say what the model is, how it is trained or how best
+      sampled, and False for those that name a file, a program, a project or the machine. `OfModel`
+      sets it.
     """
 
     default: Any
@@ -78,263 +78,397 @@ OfModel = partial(Setting, travels=True)
 
 
 SETTINGS: dict[str, Setting] = {
-    "seed": Setting(42, SEED, "of everything random: data order, training, sampling"),
+    "seed": Setting(42, SEED, "seed of all random draws: order of the data, training, sampling"),
     # sde
-    "sde.name": OfModel("vp", ANY, "vp, subvp, ve, edm, learned"),
-    "sde.beta_min": OfModel(0.1, POSITIVE, "VP, sub-VP: beta(0)"),
-    "sde.beta_max": OfModel(20.0, POSITIVE, "VP, sub-VP: beta(1)"),
-    "sde.sigma_min": OfModel(0.01, POSITIVE, "VE: sigma(0); EDM: smallest sigma"),
-    "sde.sigma_max": OfModel(50.0, POSITIVE, "VE: sigma(1); EDM: largest sigma"),
-    "sde.log_snr_max": OfModel(13.0, ANY, "learned: log-SNR at t = 0"),
-    "sde.log_snr_min": OfModel(-10.0, ANY, "learned: log-SNR at t = 1"),
-    "sde.num_scales": OfModel(1000, LEVELS, "levels of the model"),
+    "sde.name": OfModel("vp", ANY, "the forward SDE: vp, subvp, ve, edm or learned (VP with a "
+                        "trained noise schedule)"),
+    "sde.beta_min": OfModel(0.1, POSITIVE, "vp, subvp: noise rate beta(t) at t = 0"),
+    "sde.beta_max": OfModel(20.0, POSITIVE, "vp, subvp: noise rate beta(t) at t = 1"),
+    "sde.sigma_min": OfModel(0.01, POSITIVE, "ve: noise level sigma(t) at t = 0; edm: smallest "
+                             "noise level"),
+    "sde.sigma_max": OfModel(50.0, POSITIVE, "ve: noise level sigma(t) at t = 1; edm: largest "
+                             "noise level"),
+    "sde.log_snr_max": OfModel(13.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 0"),
+    "sde.log_snr_min": OfModel(-10.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 1"),
+    "sde.num_scales": OfModel(1000, LEVELS, "number of noise levels of a discrete-time model; also "
+                              "the default of sampling.num_steps"),
     # model
-    "model.name": OfModel("ncsnpp", ANY, "ncsnpp, ddpm, ncsn, ncsnv2_64, ..., songunet, adm"),
+    "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
+                          "ncsnv2_256, songunet, adm or ddpm_ho"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution"),
-    "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels per resolution, as multiples "
-                             "of nf"),
-    "model.ch_mult_emb": OfModel(4, whole(1, 1024), "songunet, adm: embedding's length, times nf"),
-    "model.ch_mult_noise": OfModel(1, whole(1, 1024), "songunet: sines and cosines, times nf"),
-    "model.num_res_blocks": OfModel(4, BLOCKS, "residual blocks per resolution"),
-    "model.attn_resolutions": OfModel((16,), entries(SIDE), "image sizes at which there "
-                                      "is attention"),
+    "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
+                             "one down, as multiples of model.nf"),
+    "model.ch_mult_emb": OfModel(4, whole(1, 1024), "songunet, adm: length of the noise embedding, "
+                                 "as a multiple of model.nf"),
+    "model.ch_mult_noise": OfModel(1, whole(1, 1024), "songunet: number of sines and cosines of "
+                                   "the noise level, as a multiple of model.nf"),
+    "model.num_res_blocks": OfModel(4, BLOCKS, "residual blocks at each resolution"),
+    "model.attn_resolutions": OfModel((16,), entries(SIDE), "image sizes, in pixels per side, at "
+                                      "which attention layers follow the blocks"),
     "model.dropout": OfModel(0.1, FRACTION, "dropout rate in residual blocks"),
-    "model.resamp_with_conv": OfModel(True, ANY, "plain resampling followed by a convolution"),
-    "model.conditional": OfModel(True, ANY, "whether the network sees the noise level"),
-    "model.fir": OfModel(False, ANY, "anti-aliased resampling"),
-    "model.fir_kernel": OfModel((1, 3, 3, 1), ANY, "its kernel"),
-    "model.skip_rescale": OfModel(True, ANY, "sums of two paths divided by sqrt(2)"),
-    "model.resblock_type": OfModel("biggan", ANY, "ddpm or biggan"),
-    "model.progressive": OfModel("none", ANY, "output pyramid: none, output_skip, residual"),
-    "model.progressive_input": OfModel("none", ANY, "input pyramid: none, input_skip, residual"),
-    "model.progressive_combine": OfModel("sum", ANY, "sum or cat"),
-    "model.embedding_type": OfModel("positional", ANY, "positional or fourier"),
-    "model.fourier_scale": OfModel(16.0, POSITIVE, "deviation of the Fourier frequencies"),
-    "model.init_scale": OfModel(0.0, NOT_NEGATIVE, "scale of the last layers at the start"),
-    "model.nonlinearity": OfModel("swish", ANY, "swish, elu, relu, lrelu"),
-    "model.normalization": OfModel("GroupNorm", ANY, "GroupNorm; NCSN, NCSNv2: InstanceNorm++, "
-                                   "NCSNv2 also InstanceNorm, VarianceNorm"),
-    "model.refinenet": OfModel("score_sde", ANY, "NCSN, NCSNv2: score_sde's form or the original"),
-    "model.interpolation": OfModel("bilinear", ANY, "NCSN, NCSNv2: bilinear, nearest_neighbor"),
-    "model.num_classes": OfModel(0, CLASSES, "class labels the network is given; 0 for none"),
-    "model.label_dropout": OfModel(0.0, FRACTION, "class labels hidden while training"),
-    "model.augment_dim": OfModel(0, whole(0, 1024), "songunet, adm: augmentation labels it takes"),
-    "model.dtype": OfModel("float32", ANY, "of activations: float32 or bfloat16"),
-    "model.attention": Setting("auto", ANY, "how computed: auto, plain, blocks, fused"),
-    "model.remat": Setting("none", ANY, "computed again in the backward pass: none, products (all "
-                           "but these), blocks (all)"),
-    "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho: groups of a group normalization"),
-    "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: added to the variance it divides by"),
-    "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho: channels a head; 0: "
-                                        "one head"),
-    "model.add_attention": OfModel(True, ANY, "ddpm_ho: attention between the lowest two blocks"),
-    "model.mid_block_rescale": OfModel(False, ANY, "ddpm_ho: their sums divided by sqrt(2)"),
+    "model.resamp_with_conv": OfModel(True, ANY, "follow plain (not anti-aliased) resampling by a "
+                                      "convolution"),
+    "model.conditional": OfModel(True, ANY, "give the noise level to the network"),
+    "model.fir": OfModel(False, ANY, "anti-aliased resampling, with the filter model.fir_kernel"),
+    "model.fir_kernel": OfModel((1, 3, 3, 1), ANY, "filter taps of anti-aliased resampling; they "
+                                "are normalized to sum to 1"),
+    "model.skip_rescale": OfModel(True, ANY, "divide the sum of two paths by sqrt(2)"),
+    "model.resblock_type": OfModel("biggan", ANY, "kind of residual block: ddpm or biggan"),
+    "model.progressive": OfModel("none", ANY, "output pyramid: none, output_skip or residual"),
+    "model.progressive_input": OfModel("none", ANY, "input pyramid: none, input_skip or residual"),
+    "model.progressive_combine": OfModel("sum", ANY, "how the input pyramid joins the features: "
+                                         "sum or cat (concatenation)"),
+    "model.embedding_type": OfModel("positional", ANY, "embedding of the noise level: positional "
+                                    "or fourier"),
+    "model.fourier_scale": OfModel(16.0, POSITIVE, "standard deviation of the random frequencies "
+                                   "of the fourier embedding"),
+    "model.init_scale": OfModel(0.0, NOT_NEGATIVE, "variance scale, at initialization, of the "
+                                "output layer and of the last layer of each residual branch"),
+    "model.nonlinearity": OfModel("swish", ANY, "activation function: swish, elu, relu or lrelu"),
+    "model.normalization": OfModel("GroupNorm", ANY, "GroupNorm; ncsn and ncsnv2: InstanceNorm++; "
+                                   "ncsnv2 also InstanceNorm, VarianceNorm"),
+    "model.refinenet": OfModel("score_sde", ANY, "ncsn, ncsnv2: RefineNet blocks in score_sde's "
+                               "form (score_sde) or as first published (original)"),
+    "model.interpolation": OfModel("bilinear", ANY, "ncsn, ncsnv2: upsampling method, bilinear or "
+                                   "nearest_neighbor"),
+    "model.num_classes": OfModel(0, CLASSES, "number of classes whose labels are given to the "
+                                 "network; 0: no labels"),
+    "model.label_dropout": OfModel(0.0, FRACTION, "probability that a training image's label is "
+                                   "hidden from the network"),
+    "model.augment_dim": OfModel(0, whole(0, 1024), "songunet, adm: number of augmentation labels "
+                                 "given to the network; 0: none"),
+    "model.dtype": OfModel("float32", ANY, "type of activations: float32 or bfloat16"),
+    "model.attention": Setting("auto", ANY, "implementation of attention: auto, plain, blocks or "
+                               "fused (docs/scaling.md)"),
+    "model.remat": Setting("none", ANY, "what the backward pass recomputes to save memory: none, "
+                           "products (all but convolutions and matrix products) or blocks "
+                           "(everything inside a block)"),
+    "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho: number of groups of each group "
+                                     "normalization"),
+    "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: constant added to the variance in group "
+                              "normalization"),
+    "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho: channels of each attention "
+                                        "head; 0: a single head"),
+    "model.add_attention": OfModel(True, ANY, "ddpm_ho: attention between the two blocks at the "
+                                   "lowest resolution"),
+    "model.mid_block_rescale": OfModel(False, ANY, "ddpm_ho: divide the sums in the lowest blocks "
+                                       "by sqrt(2)"),
     "model.downsample_padding": OfModel(0, Rule(lambda v: v in (0, 1), "0 or 1"),
-                                        "ddpm_ho: 0: below and to the right, 1: on all sides"),
-    "model.flip_sin_to_cos": OfModel(False, ANY, "ddpm_ho: the label's cosines before its sines"),
+                                        "ddpm_ho: padding before a strided convolution; 0: at the "
+                                        "right and bottom edges only, 1: at all edges"),
+    "model.flip_sin_to_cos": OfModel(False, ANY, "ddpm_ho: put the cosines of the noise embedding "
+                                     "before its sines"),
     "model.freq_shift": OfModel(1, Rule(lambda v: v in (0, 1), "0 or 1"),
-                                "ddpm_ho: 1: the label's slowest frequency is 1 / 10000"),
-    "model.scale_by_sigma": OfModel(False, ANY, "VE: the raw output is sigma times the score"),
-    "model.prediction": OfModel("published", ANY, "what the raw output means"),
-    "model.conditioning": OfModel("published", ANY, "how the noise level is told to the network"),
-    "model.sigma_data": OfModel(0.5, POSITIVE, "EDM: standard deviation of the data"),
-    "model.ema_rate": OfModel(0.9999, FRACTION, "of the averaged weights"),
-    "model.extra_ema_rates": Setting((), RATES, "of further averages kept beside it"),
+                                "ddpm_ho: 1: the lowest frequency of the noise embedding is "
+                                "exactly 1 / 10000; 0: slightly above"),
+    "model.scale_by_sigma": OfModel(False, ANY, "ve: the raw output of the network is sigma times "
+                                    "the score"),
+    "model.prediction": OfModel("published", ANY, "meaning of the network's raw output: published "
+                                "(as the SDE's authors have it), noise, unit_noise, scaled_score, "
+                                "score, data, v, velocity or edm"),
+    "model.conditioning": OfModel("published", ANY, "form in which the network is given the noise "
+                                  "level: published (as the SDE's authors have it), time, "
+                                  "log_sigma, log_half_sigma, quarter_log_sigma, level, vp_time, "
+                                  "cosine_level or descending_level"),
+    "model.sigma_data": OfModel(0.5, POSITIVE, "standard deviation of the scaled data, in EDM's "
+                                "preconditioning and weighting"),
+    "model.ema_rate": OfModel(0.9999, FRACTION, "decay, per update, of the averaged weights that "
+                              "are used for sampling"),
+    "model.extra_ema_rates": Setting((), RATES, "decays of further averages of the weights, kept "
+                                     "beside the first"),
     # data
-    "data.dataset": OfModel("CIFAR10", ANY, "digits, CIFAR10, CELEBA, tfds, folder, array"),
-    "data.tfds_name": Setting("", ANY, "with dataset='tfds': its name there"),
-    "data.data_dir": Setting("", ANY, "where the data is, or is kept; empty for the default"),
-    "data.image_size": OfModel(32, SIDE, "pixels per side"),
-    "data.num_channels": OfModel(3, whole(1, 1024), "1 for grey, 3 for colour"),
-    "data.range": Setting((), RANGE, "folder, array: values of black and white, as 0,255 or -1,1; "
-                          "(): as their types say"),
+    "data.dataset": OfModel("CIFAR10", ANY, "digits, CIFAR10, CELEBA or another name of score_sde, "
+                            "tfds, folder, array (docs/data.md)"),
+    "data.tfds_name": Setting("", ANY, "name in tensorflow-datasets, with data.dataset=tfds"),
+    "data.data_dir": Setting("", ANY, "folder or file of the data; empty: the default folder of "
+                             "tensorflow-datasets"),
+    "data.image_size": OfModel(32, SIDE, "height and width in pixels; pictures are cropped and "
+                               "resized to it"),
+    "data.num_channels": OfModel(3, whole(1, 1024), "1 for grey images, 3 for colour"),
+    "data.range": Setting((), RANGE, "folder, array: pixel values of black and white, such as "
+                          "0,255 or -1,1; (): known from the file's number type"),
     "data.changed": Setting("refuse", Rule(lambda v: v in ("refuse", "accept"), "refuse or accept"),
-                            "--mode train in a workdir whose data were others"),
-    "data.crop": OfModel(0, whole(0, 2**20), "side of the square cut from a picture; 0: largest"),
-    "data.filter": OfModel("bilinear", ANY, "of resizing: bilinear, bicubic"),
-    "data.random_flip": OfModel(True, ANY, "flip training images left to right at random"),
-    "data.centered": OfModel(False, ANY, "scale to [-1, 1] instead of [0, 1]"),
-    "data.uniform_dequantization": OfModel(False, ANY, "spread integer levels over their bins"),
+                            "--mode train in a workdir that was trained on other images: refuse, "
+                            "or accept and go on"),
+    "data.crop": OfModel(0, whole(0, 2**20), "side, in pixels, of the central square cut from each "
+                         "picture before resizing; 0: the largest square"),
+    "data.filter": OfModel("bilinear", ANY, "filter of resizing: bilinear or bicubic, both "
+                           "antialiased"),
+    "data.random_flip": OfModel(True, ANY, "mirror training images left to right with probability "
+                                "1/2"),
+    "data.centered": OfModel(False, ANY, "scale pixel values to [-1, 1] instead of [0, 1]"),
+    "data.uniform_dequantization": OfModel(False, ANY, "add uniform noise of one level's width to "
+                                           "integer pixel values"),
     "data.test_fraction": OfModel(0.1, Rule(lambda v: 0 < v < 1, "in (0, 1)"),
-                                  "held out where a dataset has no test split"),
-    "data.cache": Setting(True, ANY, "keep decoded images beside the data"),
+                                  "share of the images held out from training if the dataset has "
+                                  "no test split"),
+    "data.cache": Setting(True, ANY, "keep decoded pictures in a file beside the data for later "
+                          "starts"),
     # training
     "training.batch_size": OfModel(128, BATCH, "images per update, over all devices"),
-    "training.n_iters": OfModel(1_300_001, UPDATES, "updates"),
-    "training.n_jitted_steps": Setting(1, ROUNDS, "updates per call of the compiled step"),
-    "training.accumulate": Setting(1, BATCH, "micro-batches per update"),
-    "training.continuous": OfModel(True, ANY, "continuous times, or the model's levels"),
-    "training.reduce_mean": OfModel(True, ANY, "mean over pixels, or half the sum"),
-    "training.likelihood_weighting": OfModel(False, ANY, "weight the loss by g(t)^2"),
-    "training.eps": OfModel(1e-5, Rule(lambda v: 0 <= v < 1, "in [0, 1)"), "smallest time"),
-    "training.time_law": OfModel("uniform", ANY, "uniform, importance (for the likelihood "
-                                  "weighting) or lognormal_sigma"),
-    "training.sigma_mean": OfModel(-1.2, ANY, "lognormal_sigma: mean of log sigma"),
-    "training.sigma_std": OfModel(1.2, POSITIVE, "lognormal_sigma: deviation of log sigma"),
-    "training.stratified_times": OfModel(False, ANY, "spread a batch's times evenly"),
-    "training.weighting": OfModel("noise", ANY, "noise, likelihood or edm"),
-    "training.objective": OfModel("denoising", ANY, "denoising, or variational: the likelihood's "
-                                  "bound, and a learned schedule that lowers its variance"),
-    "training.augment": OfModel(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "songunet, adm: "
-                                "probability of each geometric transformation; 0: none"),
-    "training.ema_warmup": OfModel(False, ANY, "let the average forget its start sooner"),
-    "training.ema_rampup": OfModel(0.0, NOT_NEGATIVE,
-                                   "longest half-life, as a part of the updates so far; 0: any"),
+    "training.n_iters": OfModel(1_300_001, UPDATES, "total number of updates"),
+    "training.n_jitted_steps": Setting(1, ROUNDS, "updates per call of the compiled program; it "
+                                       "changes no result"),
+    "training.accumulate": Setting(1, BATCH, "parts into which each batch is split to save memory; "
+                                   "their gradients are averaged"),
+    "training.continuous": OfModel(True, ANY, "train at continuous times; False: only at the "
+                                   "sde.num_scales levels"),
+    "training.reduce_mean": OfModel(True, ANY, "loss of an image: mean of squared errors over "
+                                    "pixels; False: half their sum"),
+    "training.likelihood_weighting": OfModel(False, ANY, "weight the loss by g(t)^2: score_sde's "
+                                             "name for training.weighting=likelihood"),
+    "training.eps": OfModel(1e-5, Rule(lambda v: 0 <= v < 1, "in [0, 1)"),
+                            "smallest time t drawn in training"),
+    "training.time_law": OfModel("uniform", ANY, "distribution of training times: uniform, "
+                                 "importance (for training.weighting=likelihood) or "
+                                 "lognormal_sigma"),
+    "training.sigma_mean": OfModel(-1.2, ANY, "lognormal_sigma: mean of log(sigma / alpha)"),
+    "training.sigma_std": OfModel(1.2, POSITIVE, "lognormal_sigma: standard deviation of log(sigma "
+                                  "/ alpha)"),
+    "training.stratified_times": OfModel(False, ANY, "spread the times of a batch evenly over "
+                                         "their distribution, which lowers the variance of the "
+                                         "loss"),
+    "training.weighting": OfModel("noise", ANY, "weight of the loss at each noise level: noise, "
+                                  "likelihood or edm"),
+    "training.objective": OfModel("denoising", ANY, "denoising (score matching), or variational: "
+                                  "the likelihood bound, which also trains the schedule of "
+                                  "sde.name=learned"),
+    "training.augment": OfModel(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
+                                "songunet, adm: probability of each geometric transformation of a "
+                                "training image; 0: no augmentation"),
+    "training.ema_warmup": OfModel(False, ANY, "use the decay min(rate, (1 + n) / (10 + n)) after "
+                                   "n updates in averages of the weights"),
+    "training.ema_rampup": OfModel(0.0, NOT_NEGATIVE, "limit the half-life of the averages to this "
+                                   "multiple of the updates made so far; 0: no limit"),
     "training.log_freq": Setting(50, UPDATES, "updates between lines of the log"),
-    "training.eval_freq": Setting(5000, PERIOD, "updates between held-out losses; 0: never"),
-    "training.snapshot_freq": Setting(50_000, UPDATES, "updates between permanent checkpoints"),
+    "training.eval_freq": Setting(5000, PERIOD, "updates between measurements of the held-out "
+                                  "loss; 0: never"),
+    "training.snapshot_freq": Setting(50_000, UPDATES, "updates between checkpoints that are kept "
+                                      "forever"),
     "training.snapshot_freq_for_preemption": Setting(10_000, UPDATES,
                                                      "updates between checkpoints to resume from"),
-    "training.patience": Setting(1, UPDATES, "bad updates (loss not finite or exploded) in a row "
-                                 "that end the run; fewer are left out"),
-    "training.explosion": Setting(1e4, NOT_NEGATIVE, "a loss of so many times its running mean is "
-                                  "bad; 0: any that is finite is good"),
-    "training.check_memory": Setting(True, ANY, "refuse to start what will not fit, by estimate"),
-    "training.wandb": Setting("", ANY, "log to this project of Weights & Biases as well"
-                              "; empty: none"),
-    "training.profile_steps": Setting(5, ROUNDS, "--mode profile: calls of the step in a trace"),
-    "training.keep": Setting(3, UPDATES, "checkpoints to resume from that are kept"),
-    "training.snapshot_sampling": Setting(True, ANY, "draw a sample grid at every snapshot"),
+    "training.patience": Setting(1, UPDATES, "number of consecutive bad updates (loss not finite, "
+                                 "or exploded) after which training ends; single bad updates "
+                                 "before that are skipped"),
+    "training.explosion": Setting(1e4, NOT_NEGATIVE, "multiple of its running mean above which a "
+                                  "loss counts as exploded; 0: never"),
+    "training.check_memory": Setting(True, ANY, "refuse to start if the estimated memory exceeds "
+                                     "that of the device"),
+    "training.wandb": Setting("", ANY, "project of Weights & Biases to which the log is also sent; "
+                              "empty: none"),
+    "training.profile_steps": Setting(5, ROUNDS, "--mode profile: calls of the training step that "
+                                      "are traced"),
+    "training.keep": Setting(3, UPDATES, "number of the newest checkpoints to resume from that are "
+                             "kept"),
+    "training.snapshot_sampling": Setting(True, ANY, "draw a grid of samples at every permanent "
+                                          "checkpoint"),
     # optim
     "optim.optimizer": OfModel("Adam", ANY, "Adam or AdamW"),
-    "optim.lr": OfModel(2e-4, POSITIVE, "learning rate"),
-    "optim.beta1": OfModel(0.9, FRACTION, "decay of the first moment"),
-    "optim.beta2": OfModel(0.999, FRACTION, "decay of the second moment"),
-    "optim.eps": OfModel(1e-8, POSITIVE, "outside the square root"),
-    "optim.weight_decay": OfModel(0.0, NOT_NEGATIVE, "AdamW: decoupled decay"),
-    "optim.warmup": OfModel(5000, PERIOD, "updates of linear warm-up from 0"),
-    "optim.schedule": OfModel("constant", ANY, "after warm-up: constant, cosine, linear to 0"),
-    "optim.grad_clip": OfModel(1.0, ANY, "largest global norm; not above 0: no clipping"),
+    "optim.lr": OfModel(2e-4, POSITIVE, "learning rate after warm-up"),
+    "optim.beta1": OfModel(0.9, FRACTION, "decay of the first moment of the gradient"),
+    "optim.beta2": OfModel(0.999, FRACTION, "decay of the second moment of the gradient"),
+    "optim.eps": OfModel(1e-8, POSITIVE, "constant added to the square root of the second moment"),
+    "optim.weight_decay": OfModel(0.0, NOT_NEGATIVE, "AdamW: decoupled weight decay"),
+    "optim.warmup": OfModel(5000, PERIOD, "updates during which the learning rate rises linearly "
+                            "from 0"),
+    "optim.schedule": OfModel("constant", ANY, "learning rate after warm-up: constant, or falling "
+                              "to 0 at training.n_iters by cosine or linear"),
+    "optim.grad_clip": OfModel(1.0, ANY, "largest global norm of the gradient, above which it is "
+                               "scaled down; 0 or less: no clipping"),
     # sampling
-    "sampling.predictor": OfModel("euler_maruyama", ANY, "see docs/samplers.md for all of them"),
-    "sampling.corrector": OfModel("none", ANY, "langevin, ald, posterior, none"),
-    "sampling.pc_order": OfModel("corrector_first", ANY, "corrector_first or predictor_first"),
-    "sampling.probability_flow": OfModel(False, ANY, "the predictor's deterministic form"),
-    "sampling.order": OfModel(0, whole(0, 16), "of the solver's family; 0: its usual one"),
-    "sampling.form": OfModel("noise", ANY, "Runge-Kutta, adams_bashforth: noise, data, velocity, "
-                             "angle, log_snr, time"),
-    "sampling.high_order_start": OfModel(True, ANY, "multistep: first steps as good as the order"),
-    "sampling.second_order": OfModel("published", ANY, "weights of two nodes: published or exact"),
-    "sampling.ancestral_variance": OfModel("posterior", ANY, "posterior or kernel"),
-    "sampling.eta": OfModel(-1.0, ANY, "noise of ddim and sde_dpm_solver_pp; below 0: 0 and 1"),
-    "sampling.gamma": OfModel(2.0, ANY, "accelerated: weight of the newest evaluation"),
-    "sampling.mu": OfModel(0.0, FRACTION, "accelerated: noise"),
-    "sampling.tau": OfModel(1.0, NOT_NEGATIVE, "sa_solver, stochastic_heun: noise"),
-    "sampling.tau_min": OfModel(0.05, POSITIVE, "sa_solver: least sigma / alpha with noise"),
-    "sampling.tau_max": OfModel(1.0, POSITIVE, "sa_solver: largest sigma / alpha with noise"),
-    "sampling.s_churn": OfModel(0.0, NOT_NEGATIVE, "edm: noise added over the whole run"),
-    "sampling.s_min": OfModel(0.0, NOT_NEGATIVE, "edm: least sigma / alpha that is churned"),
-    "sampling.s_max": OfModel(1e30, POSITIVE, "edm: largest sigma / alpha that is churned"),
-    "sampling.s_noise": OfModel(1.0, POSITIVE, "edm: deviation of that noise"),
-    "sampling.restart_solver": OfModel("heun", ANY, "restart: any solver of fixed steps"),
-    "sampling.restart_min": OfModel(0.05, POSITIVE, "restart: sigma / alpha at which it begins"),
-    "sampling.restart_max": OfModel(0.3, POSITIVE, "restart: sigma / alpha it goes back to"),
-    "sampling.restart_steps": OfModel(5, ROUNDS, "restart: steps of each way down"),
-    "sampling.restart_times": OfModel(1, STEPS, "restart: how many"),
-    "sampling.rtol": OfModel(0.0, NOT_NEGATIVE, "adaptive solvers' tolerance; 0: their own"),
-    "sampling.atol": OfModel(0.0, NOT_NEGATIVE, "the same, for what is near 0"),
-    "sampling.max_steps": OfModel(2_000, TRIES, "adaptive solvers: steps tried at most"),
-    "sampling.ode_solver": OfModel("dopri5", ANY, "ode: tsit5, dopri5, dopri8, bosh3, adams"),
-    "sampling.ode_clock": OfModel("log_snr", ANY, "ode: solved in time, sigma or log_snr"),
-    "sampling.step_control": OfModel("sample", ANY, "ode: steps by each sample, or by the batch"),
-    "sampling.snr": OfModel(0.16, POSITIVE, "of langevin's steps"),
+    "sampling.predictor": OfModel("euler_maruyama", ANY, "the sampling method; docs/samplers.md "
+                                  "lists all of them"),
+    "sampling.corrector": OfModel("none", ANY, "correction after or before each step: none, "
+                                  "langevin, ald or posterior"),
+    "sampling.pc_order": OfModel("corrector_first", ANY, "order within a step: corrector_first or "
+                                 "predictor_first"),
+    "sampling.probability_flow": OfModel(False, ANY, "euler_maruyama, reverse_diffusion: solve the "
+                                         "probability-flow ODE instead of the SDE"),
+    "sampling.order": OfModel(0, whole(0, 16), "order of a method that exists in several; 0: the "
+                              "default order of the method"),
+    "sampling.form": OfModel("noise", ANY, "Runge-Kutta, adams_bashforth: variable in which the "
+                             "ODE is solved: noise, data, velocity, angle, log_snr or time"),
+    "sampling.high_order_start": OfModel(True, ANY, "multistep: make the first steps at full "
+                                         "order, which above order 3 takes additional network "
+                                         "evaluations"),
+    "sampling.second_order": OfModel("published", ANY, "second-order weights: published, or exact "
+                                     "for a polynomial"),
+    "sampling.ancestral_variance": OfModel("posterior", ANY, "ancestral, discrete_bound: variance "
+                                           "of the noise: posterior (of NCSN) or kernel (of DDPM, "
+                                           "larger)"),
+    "sampling.eta": OfModel(-1.0, ANY, "ddim, sde_dpm_solver_pp: scale of the noise, 0 for a "
+                            "deterministic sampler; negative: the default, 0 for ddim and 1 for "
+                            "sde_dpm_solver_pp"),
+    "sampling.gamma": OfModel(2.0, ANY, "accelerated: weight of the newest network evaluation in "
+                              "the momentum"),
+    "sampling.mu": OfModel(0.0, FRACTION, "accelerated: strength of the added noise; 0: none, 0.5: "
+                           "ancestral sampling"),
+    "sampling.tau": OfModel(1.0, NOT_NEGATIVE, "sa_solver, stochastic_heun: scale of the noise; 0: "
+                            "deterministic"),
+    "sampling.tau_min": OfModel(0.05, POSITIVE, "sa_solver: lower end of the range of sigma / "
+                                "alpha in which noise is added"),
+    "sampling.tau_max": OfModel(1.0, POSITIVE, "sa_solver: upper end of the range of sigma / alpha "
+                                "in which noise is added"),
+    "sampling.s_churn": OfModel(0.0, NOT_NEGATIVE, "edm: amount of noise added over the whole run "
+                                "(EDM's S_churn); 0: deterministic"),
+    "sampling.s_min": OfModel(0.0, NOT_NEGATIVE, "edm: lower end of the range of sigma / alpha in "
+                              "which noise is added"),
+    "sampling.s_max": OfModel(1e30, POSITIVE, "edm: upper end of the range of sigma / alpha in "
+                              "which noise is added"),
+    "sampling.s_noise": OfModel(1.0, POSITIVE, "edm: standard deviation of the added noise"),
+    "sampling.restart_solver": OfModel("heun", ANY, "restart: name of the solver between restarts; "
+                                       "any with a fixed number of steps"),
+    "sampling.restart_min": OfModel(0.05, POSITIVE, "restart: sigma / alpha at which noise is "
+                                    "added again"),
+    "sampling.restart_max": OfModel(0.3, POSITIVE, "restart: sigma / alpha after that noise was "
+                                    "added"),
+    "sampling.restart_steps": OfModel(5, ROUNDS, "restart: steps from restart_max back down to "
+                                      "restart_min"),
+    "sampling.restart_times": OfModel(1, STEPS, "restart: number of restarts"),
+    "sampling.rtol": OfModel(0.0, NOT_NEGATIVE, "adaptive methods: relative tolerance of a step; "
+                             "0: the default of the method"),
+    "sampling.atol": OfModel(0.0, NOT_NEGATIVE, "adaptive methods: absolute tolerance of a step; "
+                             "0: the default of the method"),
+    "sampling.max_steps": OfModel(2_000, TRIES, "adaptive methods: largest number of attempted "
+                                  "steps"),
+    "sampling.ode_solver": OfModel("dopri5", ANY, "ode: method: tsit5, dopri5, dopri8, bosh3 or "
+                                   "adams"),
+    "sampling.ode_clock": OfModel("log_snr", ANY, "ode: variable of integration: time, sigma or "
+                                  "log_snr"),
+    "sampling.step_control": OfModel("sample", ANY, "ode: step sizes chosen for each sample, or "
+                                     "one for the whole batch: sample or batch"),
+    "sampling.snr": OfModel(0.16, POSITIVE, "langevin, ald: signal-to-noise ratio of the "
+                            "corrector, which sets its step size"),
     "sampling.delta": OfModel(0.1, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
-                              "posterior: share of the noise that is renewed"),
+                              "posterior: share of the noise that a corrector step replaces"),
     "sampling.n_steps_each": OfModel(1, ROUNDS, "corrector steps per predictor step"),
-    "sampling.norm": OfModel("noise_level", ANY, "langevin's norms: noise_level, sample, batch"),
-    "sampling.guidance_kind": OfModel("classifier_free", ANY, "none or classifier_free; of every "
-                                      "mode that follows the score: samples, likelihoods, codes"),
-    "sampling.guidance": OfModel(1.0, NOT_NEGATIVE, "classifier-free: weight of the class; 1: "
-                                 "none, 0: no class (needs model.label_dropout in training)"),
-    "sampling.guidance_min": OfModel(0.0, NOT_NEGATIVE, "least sigma / alpha that is guided"),
-    "sampling.guidance_max": OfModel(1e30, POSITIVE, "largest sigma / alpha that is guided"),
-    "sampling.noise_removal": OfModel(True, ANY, "return the denoised last state"),
-    "sampling.num_steps": OfModel(0, STEPS, "of the time grid; 0: sde.num_scales; of "
-                                  "adaptive solvers: times at which a corrector acts"),
-    "sampling.nfe": OfModel(0, STEPS, "above 0: instead of num_steps, as many steps as "
-                            "so many evaluations allow"),
-    "sampling.grid": OfModel("uniform", ANY, "uniform, quadratic, log_snr, karras, vp, iddpm, "
-                             "flow, trailing, leading"),
-    "sampling.shift": OfModel(1.0, POSITIVE, "of the flow grid"),
-    "sampling.rho": OfModel(7.0, POSITIVE, "of the karras grid"),
-    "sampling.eps": OfModel(0.0, BOUNDARY, "last time"),
-    "sampling.num_samples": Setting(64, IMAGES, "how many"),
-    "sampling.batch_size": Setting(64, BATCH, "at a time; changes no sample"),
-    "sampling.frames": Setting(0, STEPS, "of an animation, at most one per step; 0: "
-                               "none"),
-    "sampling.step": Setting(0, PERIOD, "the checkpoint; 0: the newest"),
-    "sampling.ema": Setting(True, ANY, "averaged weights (the first rate) or raw ones"),
+    "sampling.norm": OfModel("noise_level", ANY, "langevin: norms that set the step size: "
+                             "noise_level (expected), sample or batch (mean, as published)"),
+    "sampling.guidance_kind": OfModel("classifier_free", ANY, "guidance of samples, likelihoods "
+                                      "and codes: none or classifier_free"),
+    "sampling.guidance": OfModel(1.0, NOT_NEGATIVE, "classifier_free: weight w of the class, 1: no "
+                                 "guidance, 0: as without a class; other values than 1 need "
+                                 "training with model.label_dropout above 0"),
+    "sampling.guidance_min": OfModel(0.0, NOT_NEGATIVE, "lower end of the range of sigma / alpha "
+                                     "in which guidance acts"),
+    "sampling.guidance_max": OfModel(1e30, POSITIVE, "upper end of the range of sigma / alpha in "
+                                     "which guidance acts"),
+    "sampling.noise_removal": OfModel(True, ANY, "return the denoised last state, at the cost of "
+                                      "one network evaluation"),
+    "sampling.num_steps": OfModel(0, STEPS, "steps of the time grid; 0: sde.num_scales; adaptive "
+                                  "methods: number of times at which a corrector acts"),
+    "sampling.nfe": OfModel(0, STEPS, "network evaluations per image: as many steps are made as "
+                            "they allow, and sampling.num_steps is not used; 0: use "
+                            "sampling.num_steps"),
+    "sampling.grid": OfModel("uniform", ANY, "spacing of the times: uniform, quadratic, log_snr, "
+                             "karras, vp, iddpm, flow, trailing or leading"),
+    "sampling.shift": OfModel(1.0, POSITIVE, "flow grid: factor on every sigma / alpha; above 1 "
+                              "more of the steps are at high noise"),
+    "sampling.rho": OfModel(7.0, POSITIVE, "karras grid: exponent; a larger one puts more of the "
+                            "steps at low noise"),
+    "sampling.eps": OfModel(0.0, BOUNDARY, "time at which sampling ends; 0: the default of the "
+                            "SDE"),
+    "sampling.num_samples": Setting(64, IMAGES, "number of samples to draw"),
+    "sampling.batch_size": Setting(64, BATCH, "samples drawn at a time; it changes no sample"),
+    "sampling.frames": Setting(0, STEPS, "frames of an animation of the samples, at most one per "
+                               "step; 0: no animation"),
+    "sampling.step": Setting(0, PERIOD, "update number of the checkpoint to use; 0: the newest"),
+    "sampling.ema": Setting(True, ANY, "use the weights averaged at model.ema_rate; False: the raw "
+                            "weights"),
     # eval
-    "eval.batch_size": Setting(256, BATCH, "images at a time on held-out data"),
-    "eval.num_samples": Setting(1000, IMAGES, "--mode eval, samplers: images of each cell"),
-    "eval.metrics": Setting("all", ANY, "--mode eval: all that can be computed from samples, or "
+    "eval.batch_size": Setting(256, BATCH, "images processed at a time in evaluation"),
+    "eval.num_samples": Setting(1000, IMAGES, "--mode eval, samplers: samples drawn for each "
+                                "result"),
+    "eval.metrics": Setting("all", ANY, "--mode eval: all (that can be computed from samples), or "
                             "names: fid, fid_infinity, kid, inception_score, precision_recall, "
                             "sfid, class_fid, sliced, memorisation, authenticity, noise_error, "
                             "bits_per_dim"),
-    "eval.extractor": Setting("inception", ANY, "--mode eval, stats: inception, dinov2, digits, "
-                              "pca, pixels, or FILE.py:FUNCTION of your own"),
-    "eval.weights": Setting("", ANY, "the file of the weights of inception or dinov2"),
-    "eval.resize": Setting("tf1", ANY, "inception: tf1, as first published, or half_pixel, as "
-                           "pytorch-fid"),
-    "eval.reference": Setting("train", ANY, "--mode eval, stats: train, test, all, or a .npz file "
-                              "of statistics"),
-    "eval.samples": Setting("", ANY, "--mode eval: a .npy or .npz file of samples, instead of "
-                            "drawing them"),
-    "eval.range": Setting((), RANGE, "values of black and white in eval.samples and eval.images; "
-                          "(): as their types say"),
-    "eval.quantize": Setting("round", ANY, "samples to levels: round (to the nearest) or truncate"),
-    "eval.checkpoints": Setting("newest", ANY, "--mode eval: newest, all, or steps as '500,1000'"),
-    "eval.ema_rates": Setting((), RATES, "--mode eval: averages to evaluate, 0 for the raw "
-                              "weights; (): as sampling.ema says"),
-    "eval.held_out": Setting(True, ANY, "--mode eval: measure held-out images beside samples"),
+    "eval.extractor": Setting("inception", ANY, "--mode eval, stats: network that gives the "
+                              "features: inception, dinov2, digits, pca, pixels, or "
+                              "FILE.py:FUNCTION of your own"),
+    "eval.weights": Setting("", ANY, "file with the weights of inception or dinov2"),
+    "eval.resize": Setting("tf1", ANY, "inception: resizing to 299 pixels: tf1 (as first "
+                           "published) or half_pixel (as pytorch-fid)"),
+    "eval.reference": Setting("train", ANY, "--mode eval, stats: images to compare samples with: "
+                              "train, test, all, or a .npz file of statistics"),
+    "eval.samples": Setting("", ANY, "--mode eval: .npy or .npz file of samples to measure; empty: "
+                            "draw samples from the model"),
+    "eval.range": Setting((), RANGE, "pixel values of black and white in eval.samples and "
+                          "eval.images; (): known from the file's number type"),
+    "eval.quantize": Setting("round", ANY, "conversion of samples to integer levels: round (to the "
+                             "nearest) or truncate (as score_sde)"),
+    "eval.checkpoints": Setting("newest", ANY, "--mode eval: checkpoints to evaluate: newest, all, "
+                                "or update numbers such as '500,1000'"),
+    "eval.ema_rates": Setting((), RATES, "--mode eval: decays of the averaged weights to evaluate, "
+                              "0 for the raw weights; (): as sampling.ema says"),
+    "eval.held_out": Setting(True, ANY, "--mode eval: also measure held-out images, as a yardstick "
+                             "for the samples"),
     "eval.samplers": Setting(
         "ddim; heun; dpm_solver_pp; dpm_solver_pp order=3; deis; unipc; edm s_churn=10; "
         "ancestral; sde_dpm_solver_pp; er_sde; euler_maruyama; euler_maruyama corrector=langevin",
-        ANY, "--mode samplers: what to compare, with settings of its own: 'unipc order=2; ...'",
+        ANY, "--mode samplers: samplers to compare, separated by semicolons, each with settings of "
+             "its own: 'unipc order=2; ...'",
     ),
     "eval.sampler_nfe": Setting((5, 10, 20, 50, 100), Rule(
         lambda v: bool(v) and all(type(n) is int and 0 < n <= 10_000 for n in v),
         "positive integers of at most 10,000"),
-        "--mode samplers: evaluations per image",
+        "--mode samplers: numbers of network evaluations per image at which samplers are compared",
     ),
-    "eval.split": Setting("test", ANY, "--mode likelihood, encode, interpolate: test, train, or "
-                          "(interpolate) prior"),
-    "eval.images": Setting("", ANY, "the same: a .npy or .npz file of images instead of a split"),
-    "eval.num_images": Setting(0, PERIOD, "the same: the first so many; 0: all"),
-    "eval.likelihood": Setting("flow", ANY, "flow (exact), bound (of the SDE), discrete_bound"),
-    "eval.units": Setting("bits_per_dim", ANY, "bits_per_dim (of integer levels) or nats"),
-    "eval.bins": Setting("equal", ANY, "of level v of L: equal, [v, v + 1] / L, as published, or "
-                         "nearest, around v / (L - 1)"),
-    "eval.dequantization": Setting("uniform", ANY, "uniform, truncated_normal, or none (bounds)"),
+    "eval.split": Setting("test", ANY, "--mode likelihood, encode, interpolate: images to use: "
+                          "test, train, or (interpolate only) prior for random codes"),
+    "eval.images": Setting("", ANY, "--mode likelihood, encode, interpolate: .npy or .npz file of "
+                           "images instead of a split"),
+    "eval.num_images": Setting(0, PERIOD, "--mode likelihood, encode, interpolate: number of "
+                               "images, from the first; 0: all (interpolate: 32)"),
+    "eval.likelihood": Setting("flow", ANY, "flow (exact, by the ODE), bound (lower bound by the "
+                               "SDE) or discrete_bound (lower bound of a discrete-time model)"),
+    "eval.units": Setting("bits_per_dim", ANY, "bits_per_dim (of images of integer levels) or "
+                          "nats"),
+    "eval.bins": Setting("equal", ANY, "interval of [0, 1] that stands for level v of L: equal, "
+                         "[v, v + 1] / L (as published), or nearest, centred at v / (L - 1)"),
+    "eval.dequantization": Setting("uniform", ANY, "noise added to integer levels: uniform, "
+                                   "truncated_normal, or none (bounds only)"),
     "eval.repeats": Setting(1, ROUNDS, "--mode eval: independent sets of samples; --mode "
-                            "likelihood: dequantizations and probes of every image"),
-    "eval.importance_samples": Setting(1, ROUNDS, "dequantizations inside the logarithm"),
-    "eval.trace": Setting("hutchinson", ANY, "of the Jacobian: hutchinson (probes) or exact"),
-    "eval.probe": Setting("rademacher", ANY, "hutchinson: rademacher or gaussian"),
+                            "likelihood: passes over the images with fresh random draws"),
+    "eval.importance_samples": Setting(1, ROUNDS, "dequantizations averaged inside the logarithm; "
+                                       "more give a tighter bound"),
+    "eval.trace": Setting("hutchinson", ANY, "trace of the Jacobian: hutchinson (an unbiased "
+                          "estimate) or exact"),
+    "eval.probe": Setting("rademacher", ANY, "hutchinson: distribution of the probes, rademacher "
+                          "or gaussian"),
     "eval.num_probes": Setting(1, ROUNDS, "hutchinson: probes per image"),
-    "eval.eps": Setting(0.0, BOUNDARY, "smallest time of likelihood and codes"),
-    "eval.ode_solver": Setting("adams", ANY, "tsit5, dopri5, dopri8, bosh3, adams"),
-    "eval.ode_clock": Setting("log_snr", ANY, "solved in time, sigma or log_snr"),
-    "eval.step_control": Setting("sample", ANY, "steps by each sample, or by the batch"),
-    "eval.rtol": Setting(1e-4, POSITIVE, "the solver's tolerance"),
-    "eval.atol": Setting(1e-4, POSITIVE, "the same, for what is near 0"),
-    "eval.max_steps": Setting(4000, TRIES, "the solver's steps at most"),
-    "eval.bound_draws": Setting(16, ROUNDS, "bound: noise levels per image"),
-    "eval.bound_steps": Setting(0, whole(0, 10**5), "discrete_bound: steps, even in the log-SNR; "
-                                "0: the model's levels"),
-    "eval.temperature": Setting(1.0, NOT_NEGATIVE, "factor on codes before they are decoded"),
-    "eval.interpolations": Setting(8, whole(2, 10_000),
-                                   "--mode interpolate: images from one end to the other"),
+    "eval.eps": Setting(0.0, BOUNDARY, "smallest time of likelihoods and codes; 0: the default of "
+                        "the SDE"),
+    "eval.ode_solver": Setting("adams", ANY, "likelihoods and codes: method: tsit5, dopri5, "
+                               "dopri8, bosh3 or adams"),
+    "eval.ode_clock": Setting("log_snr", ANY, "likelihoods and codes: variable of integration: "
+                              "time, sigma or log_snr"),
+    "eval.step_control": Setting("sample", ANY, "likelihoods and codes: step sizes chosen for each "
+                                 "sample, or one for the whole batch: sample or batch"),
+    "eval.rtol": Setting(1e-4, POSITIVE, "likelihoods and codes: relative tolerance of a step"),
+    "eval.atol": Setting(1e-4, POSITIVE, "likelihoods and codes: absolute tolerance of a step"),
+    "eval.max_steps": Setting(4000, TRIES, "likelihoods and codes: largest number of attempted "
+                              "steps"),
+    "eval.bound_draws": Setting(16, ROUNDS, "bound: random noise levels per image"),
+    "eval.bound_steps": Setting(0, whole(0, 10**5), "discrete_bound: number of levels, evenly "
+                                "spaced in log-SNR; 0: the model's own levels"),
+    "eval.temperature": Setting(1.0, NOT_NEGATIVE, "factor applied to codes before they are "
+                                "decoded"),
+    "eval.interpolations": Setting(8, whole(2, 10_000), "--mode interpolate: images in each row, "
+                                   "both ends included"),
     # the machine
-    "mesh.data": Setting(-1, AXIS, "devices, of all processes, that hold copies of the model"),
-    "mesh.fsdp": Setting(1, AXIS, "devices among which one copy of model, averages and optimizer "
-                         "is divided; data x fsdp: all devices"),
-    "mesh.smallest": Setting(2**14, whole(1, 2**62), "numbers in the smallest array that is "
-                             "divided"),
-    "compiled": Setting("", ANY, "folder of compiled programs, for the next run; empty: "
-                        "~/.cache/score_sde/compiled, 'none': keep none"),
-    "cpu_devices": Setting(1, whole(0, 1024), "on CPUs: devices of one thread each that share a "
-                           "batch; 1: one device, all threads; 0: one per core"),
+    "mesh.data": Setting(-1, AXIS, "number of devices, over all processes, that each hold a copy "
+                         "of the model; -1: all that mesh.fsdp leaves"),
+    "mesh.fsdp": Setting(1, AXIS, "number of devices among which each copy of parameters, averages "
+                         "and optimizer state is divided; mesh.data x mesh.fsdp must be the number "
+                         "of devices"),
+    "mesh.smallest": Setting(2**14, whole(1, 2**62), "arrays with fewer numbers than this are not "
+                             "divided but copied to every device"),
+    "compiled": Setting("", ANY, "folder in which compiled programs are kept; empty: "
+                        "~/.cache/score_sde/compiled; none: keep none"),
+    "cpu_devices": Setting(1, whole(0, 1024), "on CPUs: number of devices, of one thread each, "
+                           "that share a batch; 1: one device with all threads; 0: one device per "
+                           "core"),
 }  # fmt: skip
 
 
@@ -356,11 +490,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
 }  # fmt: skip
-"""Setting -> those of its section that have an effect or none by what it chooses."""
+"""Setting -> settings of the same section that have an effect only for some of its values."""
 
 
 def chooser(name: str) -> str:
-    """The setting whose value decides whether `name` has an effect; '' where there is none."""
+    """The setting whose value decides whether `name` has an effect; '' if there is none."""
     section, _, key = name.partition(".")
     chosen = (by for by, keys in CHOICES.items() if by.startswith(f"{section}.") and key in keys)
     by = next(chosen, {"model": "model.name", "sde": "sde.name"}.get(section, ""))
@@ -368,7 +502,7 @@ def chooser(name: str) -> str:
 
 
 def get_default() -> ConfigDict:
-    """A config of all defaults; score_sde's CIFAR-10 values where it has them."""
+    """A config of all defaults, which are score_sde's CIFAR-10 values wherever it has them."""
     config = ConfigDict()
     for name, setting in SETTINGS.items():
         section, _, key = name.rpartition(".")
@@ -379,7 +513,7 @@ def get_default() -> ConfigDict:
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
-    """{'section.key': value} of a config; what lies deeper than that stays as it is."""
+    """{'section.key': value} of a config; nested values deeper than that are left as they are."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         inner = value.items() if isinstance(value, ConfigDict) else [("", value)]
@@ -423,5 +557,5 @@ def check(config: ConfigDict) -> None:
 
 
 def of_model(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those settings that travel with a model; see `Setting`."""
+    """The settings among these that travel with a model; see `Setting`."""
     return {k: v for k, v in settings.items() if k in SETTINGS and SETTINGS[k].travels}

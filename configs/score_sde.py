@@ -229,10 +229,10 @@ def smoke(config: ConfigDict) -> None:
 
 
 def deep(config: ConfigDict) -> None:
-    """Twice the residual blocks; the published number of updates for them."""
+    """Double the residual blocks and set the published number of updates."""
     config.update_from_flattened_dict(DEEP)
 
 
 VARIANTS = {"smoke": smoke, **variants.RECIPES}
 CIFAR10_VARIANTS = {**VARIANTS, "deep": deep, "likelihood": variants.likelihood}
-"""Of a file for one configuration; here the deep networks have paths of their own."""
+"""Variants of a config file; in `configs/score_sde.py` deep networks have their own paths."""

@@ -1,4 +1,4 @@
-"""Arguments of a config file: `--config configs/vp_cifar.py:deep,smoke`."""
+"""Variants that an argument of a config file names: `--config configs/vp_cifar.py:deep,smoke`."""
 
 from collections.abc import Callable, Mapping
 
@@ -37,8 +37,8 @@ def smoke(config: ConfigDict) -> None:
 
 
 def fid(config: ConfigDict) -> None:
-    """`--mode eval` for a published FID: 50,000 samples by the config's sampler, and all training
-    images. `eval.weights` is the file of the Inception network."""
+    """Settings of `--mode eval` for a published FID: 50,000 samples by the config's sampler,
+    and all training images. `eval.weights` is the file of the Inception network."""
     config.eval.extractor = "inception"
     config.eval.metrics = "fid, inception_score"
     config.eval.reference = "train"
@@ -53,7 +53,7 @@ def truncated(config: ConfigDict) -> None:
 
 
 def ode_fid(config: ConfigDict) -> None:
-    """The same of samples by score_sde's probability-flow ODE: RK45 in t, tolerances of 1e-5."""
+    """`truncated` with score_sde's probability-flow ODE sampler: RK45 in t, tolerances 1e-5."""
     truncated(config)
     config.sampling.predictor = "ode"
     config.sampling.corrector = "none"
@@ -63,7 +63,7 @@ def ode_fid(config: ConfigDict) -> None:
 
 
 def bits(config: ConfigDict) -> None:
-    """`--mode likelihood` for score_sde's bits/dim: uniform dequantization, five times over."""
+    """Settings of `--mode likelihood` for score_sde's bits/dim: five dequantized passes."""
     config.eval.split = "test"
     config.eval.repeats = 5
     config.eval.eps = 1e-5
@@ -73,11 +73,11 @@ def bits(config: ConfigDict) -> None:
 
 
 RECIPES = {"fid": truncated, "ode_fid": ode_fid, "bits": bits}
-"""What score_sde published, measured as it was measured there."""
+"""Evaluations that score_sde published, as its authors measured them."""
 
 
 def likelihood(config: ConfigDict) -> None:
-    """Training for likelihood: noise spread over each level's bin, every log-SNR weighing alike.
+    """Train for likelihood: dequantized data, every log-SNR weighted alike.
 
     (Song et al. 2021, arXiv:2101.09258: lambda = g^2 with importance-sampled t.)
     """

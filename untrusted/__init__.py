@@ -1,4 +1,4 @@
-"""Files from strangers: one statement of the budgets (`limits`), and what opens and reads them.
+"""Reading of files from strangers, within one set of budgets (`limits`).
 
     from untrusted import UntrustedError, open_regular, read_arrays, read_json
     from untrusted.pictures import open_picture

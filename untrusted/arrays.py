@@ -1,7 +1,7 @@
 """NumPy's files from strangers: .npy and .npz, of plain numbers and texts.
 
-Read here and not by `np.load`, which unpacks what a header claims, however much, and hands entries
-of a .npz that are no arrays out as bytes.
+They are not read by `np.load`, which unpacks whatever size a header claims, and returns entries
+of a .npz that are not arrays as bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LENGTHS = {1: "<H", 2: "<I", 3: "<I"}
 
 @dataclass(frozen=True)
 class Header:
-    """What is said before an array's numbers; offset: in bytes, of the numbers."""
+    """The header of an array; `offset`: bytes before its numbers."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -40,27 +40,27 @@ class Header:
 
     @property
     def size(self) -> int:
-        """How many bytes the numbers have."""
+        """Number of bytes of the array's numbers."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_arrays(
     path: Path | str, names: Collection[str] | None = None, *, named: bool = False
 ) -> dict[str, np.ndarray]:
-    """Arrays of a .npz file by name, or that of a .npy file under 'arr_0'.
+    """Arrays of a .npz file by name, or the array of a .npy file under 'arr_0'.
 
-    Nothing but what is asked for is unpacked, and nothing before its declared size is known to be
-    within the budget. Numbers of a large .npy stay in the file and cannot be written to.
+    Only what is asked for is unpacked, and only after its declared size is known to be within the
+    budget. The numbers of a large .npy stay in the file and cannot be written to.
 
     Args:
-      path: the file, whose kind its content tells.
-      names: those wanted, of which a file need not have all; None for all.
+      path: the file, whose content tells its kind.
+      names: names of the wanted arrays, which need not all be there; None for all.
       named: whether the user typed the path (see `open_regular`).
 
     Raises:
-      UntrustedError: it is neither, damaged or encrypted, holds objects or entries that are no
-        arrays among those wanted, or unpacks to more than max(128 MiB, 50 times its size).
-      OSError: there is none, or it cannot be read.
+      UntrustedError: the file is neither, damaged or encrypted, holds objects, or entries among
+        those wanted that are not arrays, or unpacks to more than max(128 MiB, 50 times its size).
+      OSError: there is no such file, or it cannot be read.
     """
     data, file = map_regular(path, named=named), plain(os.path.basename(path))
     try:
@@ -72,9 +72,9 @@ def read_arrays(
 
 
 def read_headers(path: Path | str, *, named: bool = False) -> dict[str, Header]:
-    """Types and shapes of the arrays in such a file, none of which is unpacked.
+    """Types and shapes of the arrays in such a file; nothing is unpacked.
 
-    Entries of a .npz that are no arrays are left out. Errors are those of `read_arrays`.
+    Entries of a .npz that are not arrays are left out. Errors are those of `read_arrays`.
     """
     data, file = map_regular(path, named=named), plain(os.path.basename(path))
     try:
@@ -131,7 +131,7 @@ def _whole(data: memoryview) -> np.ndarray:
 
 
 def _array(entry: Entry) -> np.ndarray:
-    """The array of an entry, of which no more is held than itself and a piece."""
+    """The array of an entry; memory holds only the array and one piece more."""
     if entry.method == STORED and len(entry.packed) != entry.size:
         raise UntrustedError(f"entry {plain(entry.name)} of the zip has two lengths: forged")
     header = _header(entry.unpacked())

@@ -1,9 +1,9 @@
-"""Opening a path that may be anything: only regular files are opened, and nothing is waited for.
+"""Opening of paths that may be anything: only regular files are opened, without waiting.
 
-A named pipe, a socket or a device in place of a file would be waited for or acted upon by being
-opened, and a symbolic link in a stranger's folder leads to a file of the user's. So a path is
-looked at first (lstat), then opened without following a link and without waiting, and what was
-opened is looked at again (fstat): between the two looks nothing can be put in its place.
+Opening a named pipe, a socket or a device in place of a file would wait for it or act on it, and
+a symbolic link in a stranger's folder may lead to a file of the user's. So a path is inspected
+first (lstat), opened without following a link and without waiting, and the opened file inspected
+again (fstat), so that nothing can be exchanged between the two.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def check_regular(path: Path | str, *, named: bool = False) -> str:
 
 
 def is_regular(path: Path | str, *, named: bool = False) -> bool:
-    """Whether `open_regular` would open it."""
+    """True if `open_regular` would open the path."""
     try:
         check_regular(path, named=named)
     except (UntrustedError, OSError):
@@ -79,9 +79,9 @@ def is_regular(path: Path | str, *, named: bool = False) -> bool:
 
 
 def check_folder(path: Path | str) -> None:
-    """Raises UntrustedError for a folder within a stranger's folder that is a link or no folder.
+    """Raise UntrustedError for a folder within a stranger's folder that is a link or no folder.
 
-    OSError where there is none.
+    OSError if there is none.
     """
     mode = os.lstat(_text(path)).st_mode
     if not stat.S_ISDIR(mode):
@@ -112,7 +112,7 @@ def sha256(path: Path | str, *, named: bool = False) -> str:
 
 
 def map_regular(path: Path | str, *, named: bool = False) -> memoryview:
-    """The bytes of a regular file, of which only those are read that are looked at.
+    """The bytes of a regular file, mapped: only those that are used are read.
 
     UntrustedError for an empty one; see `open_regular`.
     """
@@ -143,7 +143,7 @@ def _require_regular(found: os.stat_result, path: str) -> None:
 
 
 def _hub_blob(link: str) -> str | None:
-    """The file that a link in the layout of the hub's cache stands for; None for any other link."""
+    """The file to which a link in the layout of the hub's cache leads; None for any other link."""
     target = _BLOB.fullmatch(os.readlink(link))
     folder = os.path.realpath(os.path.dirname(link) or ".")
     if not target:

@@ -1,8 +1,8 @@
-"""Which files are ours: the only ones that any command replaces or removes.
+"""Recognition of our own files: the only ones that any command replaces or removes.
 
-A finished file of ours says so in its content (`MARK`). An unfinished one cannot, so its name does:
-a random part and a checksum of all of it that nobody arrives at by accident. Whatever else is where
-one of our files has to be is moved aside under another name, never removed, and that is said.
+A finished file of ours says so in its content (`MARK`). An unfinished one cannot; its name does,
+by a random part and a checksum that no other name has by accident. Anything else found in the
+place of one of our files is moved aside under another name, never removed, and the log says so.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ import numpy as np
 from untrusted.opening import open_regular
 
 MARK = "written by score-sde-jax, which may replace it"
-"""In every file of ours, as metadata of its format; in the first or last `SEARCHED` bytes."""
+"""Text in every file of ours, as metadata of its format; in the first or last `SEARCHED` bytes."""
 SEARCHED = 1 << 16
 _FIELD = 0x6A73
-"""The kind of the field in a zip that has it."""
+"""Type of the zip field that holds the mark."""
 LONGEST = 100
-"""Characters of a file's name that its temporary one repeats."""
+"""Characters of a file's name that the name of its temporary file repeats."""
 _NAME = re.compile(r"\.(?P<of>.+)\.(?P<chance>[0-9a-f]{16})(?P<sum>[0-9a-f]{16})\.tmp", re.DOTALL)
 
 Log = Callable[[str], None]
 
 
 def is_ours(path: Path | str) -> bool:
-    """Whether there is a regular file at `path` that carries the mark."""
+    """True if there is a regular file at `path` that carries the mark."""
     try:
         with open_regular(path) as file:
             if MARK.encode() in file.read(SEARCHED):
@@ -51,8 +51,8 @@ def is_ours(path: Path | str) -> bool:
 def write_npz(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
     """Write `arrays` as a .npz file, as NumPy does but with the mark.
 
-    It is in a field of every entry that means nothing to others, before the content, so that it is
-    there in a file that was cut off. ValueError for Python's objects.
+    The mark is in a field of every entry that other readers ignore, before the content, so that
+    even a truncated file has it. ValueError for Python objects.
     """
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
@@ -69,7 +69,7 @@ def temporary(path: Path) -> Path:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether `temporary` gave this name."""
+    """True if the path's name was given by `temporary`."""
     found = _NAME.fullmatch(path.name)
     return found is not None and _sum(found["of"], found["chance"]) == found["sum"]
 
@@ -79,9 +79,9 @@ def _sum(of: str, chance: str) -> str:
 
 
 def create(path: Path) -> int:
-    """A descriptor of a new file, to be written, with the rights of any new file.
+    """Create a file for writing, with the usual permissions; returns its descriptor.
 
-    FileExistsError if anything is there, a link that leads nowhere too.
+    FileExistsError if anything has that name, even a link that leads nowhere.
     """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
@@ -101,14 +101,14 @@ def put_new(finished: Path, path: Path) -> None:
 
 
 def is_taken(path: Path) -> bool:
-    """Whether there is anything at `path` but a folder with nothing in it."""
+    """True if there is anything at `path` but an empty folder."""
     if not os.path.lexists(path):
         return False
     return path.is_symlink() or not path.is_dir() or any(path.iterdir())
 
 
 def put_new_folder(finished: Path, path: Path) -> None:
-    """`put_new` of a folder; the system lets it take the place of an empty one and no other."""
+    """`put_new` of a folder, which may replace an empty folder and nothing else."""
     try:
         os.rename(finished, path)
     except OSError as error:
@@ -118,7 +118,7 @@ def put_new_folder(finished: Path, path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """The new name, NAME_1, NAME_2, ... with its suffix, of what was at `path`."""
+    """Rename what is at `path` to NAME_1, NAME_2, ... with its suffix; returns the new path."""
     names = (path.with_name(f"{path.stem}_{n}{path.suffix}") for n in itertools.count(1))
     target = next(name for name in names if not os.path.lexists(name))
     path.rename(target)
@@ -126,22 +126,22 @@ def set_aside(path: Path) -> Path:
 
 
 def make_way(path: Path, log: Log = print) -> None:
-    """Set aside what is at `path`, if anything is, unless it is ours; tell it."""
+    """Set aside and log what is at `path`, if anything is, unless it is ours."""
     if os.path.lexists(path) and not is_ours(path):
         log(f"{path} is no file of this program: it is now {set_aside(path)}")
 
 
 def remove(path: Path) -> bool:
-    """Remove a file if it is ours; whether nothing is there now."""
+    """Remove a file if it is ours; returns True if nothing is there now."""
     if (is_temporary(path) and _is_file(path)) or is_ours(path):
         path.unlink(missing_ok=True)
     return not os.path.lexists(path)
 
 
 def remove_all(folder: Path) -> bool:
-    """Remove a folder of files of ours, all of them lying in it; whether it is gone.
+    """Remove a folder whose files are all ours and lie directly in it; True if it is gone.
 
-    It stays with whatever else is in it.
+    A folder that holds anything else is kept.
     """
     if not os.path.lexists(folder):
         return True

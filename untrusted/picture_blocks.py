@@ -1,9 +1,9 @@
-"""What Pillow would walk through, or keep, before it knows a picture's size: counted beforehand.
+"""Refusal of pictures that Pillow would take too long to open, before it knows their size.
 
 A few megabytes can hold millions of empty blocks, comments that are read a byte at a time, tags
 that all point at the same large piece of the file, or thousands of passes over one picture. Each
-walk below looks at a file as its decoder would and refuses what goes on for too long; whether the
-file is sound is left to the decoder.
+function below walks through a file as its decoder would and refuses what goes on for too long;
+whether the file is otherwise sound is left to the decoder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from untrusted.errors import UntrustedError
 
 
 def check(data: memoryview) -> None:
-    """Raises UntrustedError for the file of a picture that would take too long to open."""
+    """Raise UntrustedError for the file of a picture that would take too long to open."""
     start = bytes(data[:16])
     for magic, walk in _WALKS.items():
         if start.startswith(magic):
@@ -45,7 +45,7 @@ def _png(data: memoryview) -> None:
 
 
 def _gif(data: memoryview) -> None:
-    """Up to the first image."""
+    """Walk through the blocks before the first image."""
     at, blocks = 13 + _palette(data[10]), 0
     while data[at] == ord("!"):
         at += 2
@@ -60,7 +60,7 @@ def _palette(flags: int) -> int:
 
 
 def _beside(size: int) -> None:
-    """What a picture says beside its pixels is kept, as often as the decoder likes."""
+    """Limit the metadata, which a decoder may copy any number of times."""
     if size > limits.PICTURE_TAG_BYTES:
         raise UntrustedError(
             f"it has {size:,} bytes beside its pixels, must have at most "
@@ -69,11 +69,11 @@ def _beside(size: int) -> None:
 
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""Within the numbers of a JPEG, what does not belong to them."""
+"""A marker within a JPEG's compressed data: 0xFF and a byte that is not part of the data."""
 
 
 def _jpeg(data: memoryview) -> None:
-    """Segments, and how often the picture is gone over."""
+    """Walk through the segments, and count the passes over the picture."""
     at, segments, scans, pixels, exif, beside = 2, 0, 0, 0, 0, 0
     while match := _MARKER.search(data, at):
         if not scans:
@@ -103,7 +103,7 @@ _PPM = re.compile(rb"P([14]" + 2 * _NUMBER + rb"|[^14\s][^\s#]*+" + 3 * _NUMBER 
 
 
 def _ppm(data: memoryview) -> None:
-    """Comments and blanks up to the last number of the header are read a byte at a time."""
+    """Limit the header's comments and blanks, which are read a byte at a time."""
     head = data[: limits.PICTURE_HEADER_BYTES]
     if len(data) > len(head) and data[1] in b"0123456fFy" and not _PPM.match(head):
         raise UntrustedError(
@@ -112,7 +112,7 @@ def _ppm(data: memoryview) -> None:
 
 
 def _webp(data: memoryview) -> None:
-    """The canvas, of which the decoder makes copies before anything else."""
+    """Limit the canvas, which the decoder copies before anything else."""
     kind, number = bytes(data[12:16]), lambda a, b: int.from_bytes(data[a:b], "little")
     sizes = {
         b"VP8X": lambda: (number(24, 27) + 1, number(27, 30) + 1),
@@ -138,7 +138,7 @@ _PIECES = {273: "strips", 324: "tiles"}
 
 
 def _tiff(data: memoryview) -> None:
-    """The tags of the first picture."""
+    """Walk through the tags of the first picture."""
     order = "<" if data[:2] == b"II" else ">"
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)

@@ -1,7 +1,7 @@
-"""Pictures from strangers: the formats of `limits.PICTURE_FORMATS` alone, and none too large.
+"""Pictures from strangers: only the formats of `limits.PICTURE_FORMATS`, of limited size.
 
-A picture's header says its size before anything is decoded. Pillow, asked to open anything, would
-start Ghostscript for an EPS, whatever its name.
+A picture's header gives its size before anything is decoded. Left to choose a decoder by itself,
+Pillow would start Ghostscript for an EPS, whatever its name.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 class _Room:
-    """Pixels that may be decoded at the same time, by all threads together."""
+    """A count of the pixels that all threads together may decode at a time."""
 
     def __init__(self, most: int):
         self._left, self._changed = most, threading.Condition()
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room for that many."""
+        """Wait until so many pixels may be decoded."""
         with self._changed:
             self._changed.wait_for(lambda: self._left >= pixels)
             self._left -= pixels
@@ -67,14 +67,14 @@ _COPIES = {"WEBP": limits.WEBP_COPIES}
 
 @contextmanager
 def open_picture(path: Path | str, *, named: bool = False) -> Iterator[Image.Image]:
-    """A picture, decoded; of an animated one the first frame.
+    """The decoded picture; of an animated one the first frame.
 
-    Pictures that are larger together than the largest single one that is allowed wait for each
-    other: a thread must hold one at a time.
+    Threads wait for each other where their pictures together exceed the largest single one allowed:
+    a thread must hold one at a time.
 
     Raises:
-      UntrustedError: it is no regular file, of another format, damaged, or too large.
-      OSError: there is none, or it cannot be read.
+      UntrustedError: not a regular file, of another format, damaged, or too large.
+      OSError: there is no such file, or it cannot be read.
     """
     with open_regular(path, named=named) as file:
         with _about(path):
@@ -88,7 +88,7 @@ def open_picture(path: Path | str, *, named: bool = False) -> Iterator[Image.Ima
 
 @contextmanager
 def _about(path: Path | str) -> Iterator[None]:
-    """Turn what a decoder raises, which fed with damaged bytes may be anything, into a refusal."""
+    """Turn the decoder's error, which may be of any type for damaged bytes, into a refusal."""
     try:
         yield
     except UntrustedError as error:
@@ -98,7 +98,7 @@ def _about(path: Path | str) -> Iterator[None]:
 
 
 def _opened(file: BufferedReader) -> Image.Image:
-    """A picture that is known to be small, not decoded yet."""
+    """The picture, of checked size, not decoded yet."""
     size = os.fstat(file.fileno()).st_size
     if not 0 < size <= limits.PICTURE_BYTES:
         raise UntrustedError(

@@ -1,4 +1,4 @@
-"""JSON from strangers."""
+"""JSON files from strangers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def read_json(
     """The object in a JSON file of at most `most` bytes.
 
     Raises:
-      UntrustedError: it is no regular file, or not what `parse_json` takes; the message names it.
-      OSError: there is none, or it cannot be read.
+      UntrustedError: not a regular file, or refused by `parse_json`; the message names the file.
+      OSError: there is no such file, or it cannot be read.
     """
     content = read_bytes(path, most, named=named)
     try:
@@ -32,10 +32,10 @@ def read_json(
 def parse_json(content: bytes | str, items: int = limits.JSON_ITEMS) -> dict[str, Any]:
     """The object in a JSON text, of finite and shallow values without repeated keys.
 
-    items: how many values and keys it may have.
+    items: largest number of values and keys.
 
     Raises:
-      UntrustedError: it is no JSON in UTF-8, or beyond a limit; the message says which.
+      UntrustedError: not JSON in UTF-8, or beyond a limit; the message says which.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")

@@ -1,8 +1,8 @@
-"""Zips from strangers, without unpacking any: where their entries lie in the file.
+"""Zip files from strangers: where their entries lie in the file, without unpacking any.
 
-Only the directory at the end is believed, and only as far as the file bears it out: every entry
-lies within the file, apart from the others, under the name that its own header has. `zipfile` reads
-a directory of any length, and neither looks for overlapping entries nor says where one lies.
+The directory at the end is believed only if the file confirms it: every entry lies within the
+file, apart from the others, under the name that its own header has. `zipfile` reads a directory
+of any length, and neither looks for overlapping entries nor says where one lies.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Entry:
     """An entry of a zip.
 
     Attributes:
-      name: as in the directory.
-      packed: its bytes as they are in the file.
-      size: how many they are unpacked.
-      crc: of them unpacked.
+      name: its name in the directory.
+      packed: its bytes in the file.
+      size: its unpacked size in bytes.
+      crc: checksum of the unpacked bytes.
       method: STORED, DEFLATED or another.
-      encrypted: whether one needs a password.
+      encrypted: whether it needs a password.
     """
 
     name: str
@@ -46,18 +46,18 @@ class Entry:
     encrypted: bool
 
     def check(self) -> None:
-        """Raises UntrustedError if a stored entry is not what was written, by its checksum."""
+        """Raise UntrustedError if the checksum of a stored entry is wrong."""
         if checksum(self.packed) != self.crc:
             raise UntrustedError(
                 f"entry {plain(self.name)} of the zip is damaged (its CRC differs): fetch it again"
             )
 
     def unpacked(self) -> Iterator[bytes | memoryview]:
-        """The content, a piece at a time.
+        """The unpacked content, a piece at a time.
 
         Raises:
-          UntrustedError: it is encrypted, of another method, of another length than declared, or
-            damaged, which the checksum says after the last piece.
+          UntrustedError: encrypted, of another method, of another size than declared, or damaged,
+            which the checksum tells after the last piece.
         """
         name = plain(self.name)
         if self.encrypted:
@@ -97,7 +97,7 @@ class Entry:
 
 
 def checksum(data: memoryview) -> int:
-    """CRC-32; pages of a mapped file leave this process again."""
+    """CRC-32; pages of a mapped file are released again."""
     crc = 0
     for piece in _pieces(data):
         crc = zlib.crc32(piece, crc)
@@ -113,11 +113,11 @@ def _pieces(data: memoryview) -> Iterator[memoryview]:
 
 
 def entries(data: memoryview) -> dict[str, Entry]:
-    """The entries of the zip whose bytes these are, by name.
+    """The entries of a zip file, given its bytes, by name.
 
     Raises:
-      UntrustedError: its directory is damaged or forged, larger than any that is needed, or has a
-        name twice or one that leads out of the archive.
+      UntrustedError: the directory is damaged, forged or too large, has a name twice, or one that
+        leads out of the archive.
     """
     try:
         start, size, count = _directory(data)
@@ -159,7 +159,7 @@ def _directory(data: memoryview) -> tuple[int, int, int]:
 
 
 _Found = tuple[Entry, int, int]
-"""An entry without its bytes, where its header is, and how many packed bytes it has."""
+"""(entry without its bytes, offset of its header, number of its packed bytes)."""
 
 
 def _listed(directory: memoryview, count: int) -> Iterator[_Found]:
@@ -185,7 +185,7 @@ def _listed(directory: memoryview, count: int) -> Iterator[_Found]:
 
 
 def _wide(extra: memoryview, *numbers: int) -> list[int]:
-    """Sizes and place, from the zip64 field where the 32 bits do not say them."""
+    """Sizes and offset, from the zip64 field where 32 bits are too few."""
     at = 0
     wide: memoryview = extra[:0]
     while at + 4 <= len(extra):
