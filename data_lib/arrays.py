@@ -1,4 +1,4 @@
-"""A dataset in one .npy or .npz file; the one way in which a user's arrays become images."""
+"""Datasets in one .npy or .npz file; all arrays of users become images here."""
 
 import dataclasses
 import os
@@ -16,12 +16,12 @@ from data_lib.members import Members
 from untrusted import ONLY, plain, read_arrays, read_headers
 
 RANGE = "range"
-"""An array of a .npz file that states what is black and what is white."""
+"""Name of a .npz file's array that gives the values of black and white."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds, and what the user should be told of it."""
+    """Images of a file, and remarks on it for the user."""
 
     train: Images
     test: Images | None
@@ -31,7 +31,7 @@ class Contents:
 def load(config: DataConfig, log: Log) -> Splits:
     """The images in the file data.data_dir, by the names in `members`.
 
-    If the file has no held-out images, some of it are held out (see `base.hold_out`).
+    If the file has no held-out images, some of its images are held out (see `base.hold_out`).
     Raises ValueError naming the file and what is wrong with it.
     """
     path = config.require_path()
@@ -92,7 +92,7 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _stated(what: str, arrays: dict[str, np.ndarray], stated: Stated) -> Stated:
-    """With the range that the file states, unless the user does."""
+    """`stated` with the range that the file states, if the user states none."""
     told = arrays.get(RANGE)
     says = told is not None and told.shape == (2,) and told.dtype.kind in "iuf"
     if stated.range is not None or told is None or not says:
@@ -130,7 +130,7 @@ def _contents(
 
 
 def _alike(train: Images, test: Images, found: Members, what: str) -> tuple[Images, Images]:
-    """Both with labels or both without; ValueError for values of two kinds."""
+    """Both parts with labels, or both without; ValueError for values of two kinds."""
     if train.levels != test.levels:
         raise ValueError(f"{what} must have training and test images of one type")
     if train.labels is not None and test.labels is not None:
@@ -162,7 +162,7 @@ def _misses_some(labels: np.ndarray, count: int) -> bool:
 
 
 def _classes(labels: np.ndarray, count: int, what: str) -> tuple[np.ndarray | None, str]:
-    """(classes as int32, ''), or (None, why they are none)."""
+    """(classes as int32, ''), or (None, the reason why these are not labels)."""
     flat = labels.reshape(count) if labels.shape == (count, 1) else labels
     whole = flat.dtype.kind in "biu"
     if flat.dtype.kind == "f":

@@ -1,4 +1,4 @@
-"""What every source returns, and the held-out part of a dataset that has none of its own."""
+"""Images and splits, which every source returns, and the choice of held-out images."""
 
 import dataclasses
 import hashlib
@@ -19,12 +19,12 @@ _BLOCK = 1024
 class Images:
     """A whole split in memory.
 
-    pixels: integers in 0..levels-1 (uint8, or uint16 above 256 levels), or float32 in [0, 1] where
-        `levels` is None (continuous).
+    pixels: integers in 0..levels-1 (uint8, or uint16 above 256 levels), or float32 in [0, 1] if
+      `levels` is None (continuous).
     labels: int32 classes, or None.
     levels: number of grey levels per channel: 256, 17 for the digits, or None.
-    digests: a hash of each image's content where it was stored; None: its pixels are hashed.
-    unlabelled: why there are no labels, for the user; '' where nothing is to be said.
+    digests: a hash of each image's stored content; None: its pixels are hashed.
+    unlabelled: the reason why there are no labels, for the user; '' for nothing to say.
     """
 
     pixels: Shaped[np.ndarray, "n h w c"]
@@ -46,13 +46,13 @@ class Images:
         return dataclasses.replace(self, pixels=pixels, labels=labels, digests=hashes)
 
     def content(self) -> UInt64[np.ndarray, " n"]:
-        """A hash of each image: `digests`, or of its pixels."""
+        """A hash of each image: `digests`, or hashes of the pixels."""
         return digests.of_rows(self.pixels) if self.digests is None else self.digests
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Training images, held-out images and what to call the dataset."""
+    """Training images, held-out images and the name of the dataset."""
 
     train: Images
     test: Images
@@ -71,7 +71,7 @@ def fingerprint(images: Images) -> str:
 
 
 def patient(log: Log, seconds: float = 10.0) -> Log:
-    """`log` for progress: silent until `seconds` have gone by since it last spoke."""
+    """`log` for progress: silent until `seconds` have passed since its last line."""
     last = time.monotonic()
 
     def tell(message: str) -> None:
@@ -84,10 +84,10 @@ def patient(log: Log, seconds: float = 10.0) -> Log:
 
 
 def hold_out(images: Images, fraction: float, name: str) -> Splits:
-    """The splits of a dataset that has one set of images, as `held_out` tells them apart.
+    """The splits of a dataset that has a single set of images, divided by `held_out`.
 
-    The pixels are put into another order where they are, unless they cannot be written to: there
-    may be no room for them twice.
+    The pixels are reordered in place, unless they are read-only, as there may not be enough memory
+    for a copy.
     """
     images = dataclasses.replace(images, digests=images.content())
     train, test = held_out(images.digests, fraction)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ def hold_out(images: Images, fraction: float, name: str) -> Splits:
 def _put_last(
     rows: Shaped[np.ndarray, "n *shape"], first: Int[np.ndarray, " k"], last: Int[np.ndarray, " m"]
 ) -> None:
-    """Rows `first`, then rows `last`, which together are all; both ascend."""
+    """Reorder in place: rows `first`, then rows `last`; together they are all, and both ascend."""
     moved = rows[last]
     for start in range(0, len(first), _BLOCK):  # never over one that is still to be moved
         block = first[start : start + _BLOCK]
@@ -113,13 +113,14 @@ def _put_last(
 def held_out(
     of: int | UInt64[np.ndarray, " n"], fraction: float
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]:
-    """Indices to train on and to hold out, both ascending, of images with such hashes.
+    """Indices of the images to train on and to hold out, both ascending.
 
-    An image is held out if its hash, as a part of 2^64, is below `fraction`: what others there are
-    does not matter, a copy goes where the image is, and the size of the part is binomial. Where
-    all would fall on one side, the least hash is held out, or the largest is trained on.
-    of: the hashes; or how many images, where each is known by its number.
-    Raises ValueError where nothing would be left to train on.
+    An image is held out if its hash, as a fraction of 2^64, is below `fraction`. So other images
+    have no influence, a copy is on the side of its original, and the number held out is binomial.
+    If all would fall on one side, the smallest hash is held out, or the largest is trained on.
+
+    of: the hashes of the images; or their number, to use hashes of 0, 1, ... instead.
+    Raises ValueError if nothing would be left to train on.
     """
     hashes = digests.of_rows(np.arange(of)) if isinstance(of, int) else of
     if len(hashes) < 2:

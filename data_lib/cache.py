@@ -1,8 +1,8 @@
-"""Decoded pictures kept in one .npz file, so that they are decoded once.
+"""Decoded pictures kept in one .npz file, so that they are decoded only once.
 
-Beside the pictures, their labels and their hashes, the file has a key that says from what it was
-made. Its checksums are the CRC-32 that the zip format keeps for every array; they are checked when
-it is read. A stale or damaged file is made anew.
+The file also has the pictures' labels and hashes, and a key that identifies its source. Its
+checksums are the CRC-32 that the zip format keeps for every array; they are checked when it is
+read. A stale or damaged file is made anew.
 """
 
 import os
@@ -15,14 +15,14 @@ from data_lib.base import Images, Log, Splits
 from untrusted import ours, plain, read_arrays
 
 _FORMAT = 2
-"""Of the file; another one is stale."""
+"""Version of the file's layout; a file of another version is stale."""
 _LEVELS = 256
 
 
 def cached(path: Path, key: str, build: Callable[[], Splits], log: Log) -> Splits:
-    """The splits in `path` if it was made for `key` and is sound, else `build()`, kept there.
+    """The splits in `path` if it was made for `key` and is sound, else those of `build()`, stored.
 
-    Not being able to write, for want of room or of rights, is told and does no harm.
+    If the file cannot be written, for lack of space or permission, that is logged and harmless.
     """
     key = f"{_FORMAT} {key}"
     splits = _read(path, key, log)
@@ -47,7 +47,7 @@ def _read(path: Path, key: str, log: Log) -> Splits | None:
 
 
 def _images(content: Mapping[str, np.ndarray], prefix: str) -> Images:
-    """ValueError or KeyError for what `_arrays` did not make."""
+    """A split from the file; ValueError or KeyError for content that `_arrays` did not make."""
     pixels, labels = content[f"{prefix}images"], content.get(f"{prefix}labels")
     digests = content.get(f"{prefix}digests")
     expected = [(labels, np.int32), (digests, np.uint64)]

@@ -1,7 +1,7 @@
 """CIFAR-10 prepared for tensorflow-datasets without TensorFlow.
 
 The stock builder needs TensorFlow to unpack the archive, to read its files and to encode the
-pictures. This one reads the members of the archive in memory and gives Pillow images; all else
+pictures. This one reads the members of the archive in memory and gives Pillow images; the rest
 is the stock builder, so that the dataset is the same in name, version, content and order.
 """
 
@@ -33,9 +33,9 @@ _LARGEST_FILE = 10_000 * _RECORD
 
 
 def prepare(data_dir: Path, log: Log) -> None:
-    """Writes the dataset, in array_record, into `data_dir`; atomic, as tensorflow-datasets does it.
+    """Write the dataset, in array_record, into `data_dir`, atomically as tensorflow-datasets does.
 
-    Raises ValueError where the archive cannot be had or is not CIFAR-10.
+    Raises ValueError if the archive cannot be obtained or is not CIFAR-10.
     """
     members = read_archive(obtain(ARCHIVE, data_dir, log))
     builder = Cifar10(members=members, data_dir=data_dir, file_format="array_record")

@@ -11,20 +11,20 @@ from data_lib.pictures import FILTERS
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What the sources need of the `data` section; keys as the user writes them.
+    """Settings of the `data` section for the sources; keys as the user writes them.
 
     dataset: 'digits', 'tfds', 'folder', 'array', or a score_sde name such as 'CIFAR10'.
     image_size: height and width in pixels; pictures are cropped and resized to it.
     num_channels: 1 (grey) or 3 (RGB).
-    range: values of black and white in files; None (in the section: ()): as their types say.
+    range: values of black and white in files; None (in the section: ()): given by their type.
     uniform_dequantization: only checked here (continuous data cannot be dequantized).
     data_dir: directory of tensorflow-datasets ('' for its own default), folder of pictures, or
         .npy/.npz file.
     tfds_name: name, with /config if any, for dataset='tfds'.
-    test_fraction: share of the images that is held out where the data has no split of its own.
-    crop: side of the central square of a picture that is kept, before resizing; 0 for all of
-        its shorter side. CelebA is by custom cropped to 140.
-    filter: of resizing, 'bilinear' or 'bicubic', both antialiased.
+    test_fraction: share of the images that is held out if the data has no split of its own.
+    crop: side of the central square of a picture that is kept, before resizing; 0: the largest
+        square. CelebA is by custom cropped to 140.
+    filter: filter of resizing, 'bilinear' or 'bicubic', both antialiased.
     cache: keep decoded pictures beside the data, so that the next start is quick.
     """
 
@@ -42,7 +42,7 @@ class DataConfig:
 
     @classmethod
     def from_section(cls, section: Any) -> "DataConfig":
-        """Reads attributes of `section`; ValueError for a missing, mistyped or bad one."""
+        """Read the attributes of `section`; ValueError for a missing, mistyped or bad one."""
         fields = dataclasses.fields(cls)
         for field in fields:
             if field.default is dataclasses.MISSING and not hasattr(section, field.name):
@@ -56,7 +56,7 @@ class DataConfig:
 
     @property
     def path(self) -> Path:
-        """`data_dir` with the home directory filled in; ValueError for that of nobody."""
+        """`data_dir` with ~ expanded; ValueError for the home of an unknown user."""
         try:
             return Path(self.data_dir).expanduser()
         except RuntimeError as error:
@@ -64,7 +64,7 @@ class DataConfig:
 
     @property
     def form(self) -> str:
-        """What pictures are made into, as a part of a file's name: '64x64x3-crop140-bicubic'."""
+        """Format of the decoded pictures as part of a file's name: '64x64x3-crop140-bicubic'."""
         parts = [f"{self.image_size}x{self.image_size}x{self.num_channels}"]
         parts += [f"crop{self.crop}"] if self.crop else []
         parts += [self.filter] if self.filter != "bilinear" else []
@@ -72,7 +72,7 @@ class DataConfig:
         return "-".join(parts)
 
     def require_path(self) -> Path:
-        """`path`, with a ValueError where data_dir is empty or is not there."""
+        """`path`; ValueError if data_dir is empty or does not exist."""
         if not self.data_dir:
             raise ValueError(f"data.data_dir must be set for data.dataset={self.dataset!r}")
         if not self.path.exists():

@@ -21,7 +21,7 @@ _TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Archive:
-    """Where a file is published, and the SHA-256 of its content."""
+    """The address of a published file, and the SHA-256 of its content."""
 
     url: str
     sha256: str
@@ -33,11 +33,10 @@ class Archive:
 
 
 def obtain(archive: Archive, data_dir: Path, log: Log) -> Path:
-    """The archive in `data_dir` or its `downloads`, checked; downloaded where it is missing.
+    """The archive in `data_dir` or its `downloads`, checked; downloaded if it is missing.
 
-    A download that was cut off goes on where it stopped; only a whole and checked file gets the
-    archive's name.
-    Raises ValueError where the file cannot be had, or is another one than was published.
+    An interrupted download is continued; only a complete and checked file gets the archive's name.
+    Raises ValueError if the file cannot be obtained, or is not the published one.
     """
     downloads = data_dir / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
@@ -77,7 +76,7 @@ def _download(archive: Archive, path: Path, log: Log) -> Path:
 
 
 def _begun(path: Path) -> Path | None:
-    """What an earlier download of the file has brought, if there was one."""
+    """The partial file of an earlier download, or None."""
     found = path.parent.glob(f".{glob.escape(path.name)}.*.tmp")
     return next((part for part in sorted(found) if ours.is_temporary(part)), None)
 
@@ -111,7 +110,7 @@ def _fetch(url: str, part: Path, log: Log) -> None:
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Processes with the same `path` take turns; the end of a process, too, frees the lock."""
+    """Lock so that processes with the same `path` take turns; released if a process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o666), "r") as file:

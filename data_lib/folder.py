@@ -27,13 +27,13 @@ _CACHE = ".decoded"  # hidden, so that it is not searched for pictures
 
 
 def load(config: DataConfig, log: Log) -> Splits:
-    """All pictures under the folder data.data_dir, as `layout` says, in the order of their names.
+    """All pictures under the folder data.data_dir, laid out as in `layout`, ordered by name.
 
-    Without a folder of held-out pictures, data.test_fraction of them are held out by a hash of
-    their files (see `base.hold_out`). Pictures are made to fit by `pictures.fit`.
+    If there is no folder of held-out pictures, data.test_fraction of them are held out by a hash
+    of their files (see `base.hold_out`). Pictures are cropped and resized by `pictures.fit`.
 
-    Raises ValueError for a missing or empty folder, one that is laid out in no way or in two, and
-    for pictures that cannot be decoded or whose values may mean this or that.
+    Raises ValueError for a missing or empty folder, a layout that is unknown or ambiguous, and
+    pictures that cannot be decoded or whose values have an unclear meaning.
     """
     root = config.require_path()
     if not root.is_dir():
@@ -83,7 +83,7 @@ def _fingerprint(layout: Layout, test_fraction: float) -> str:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """Pictures made to fit, the hashes of their files, and what their files say of their values."""
+    """Cropped and resized pictures, hashes of their files, and the files' ranges of values."""
 
     pixels: UInt8[np.ndarray, "n size size channels"]
     digests: UInt64[np.ndarray, " n"]
@@ -145,7 +145,7 @@ def _decode_one(path: Path, index: int, made: _Decoded, config: DataConfig) -> N
 
 
 def _check_values(made: _Decoded, paths: Sequence[Path], config: DataConfig) -> None:
-    """ValueError for pictures that leave the brighter half of their files' range unused."""
+    """Raise ValueError for pictures that leave the brighter half of their files' range unused."""
     stated = Stated(None, "data.range")
     for depth in (Depth.SHORT, Depth.FLOAT):
         of = [index for index, found in enumerate(made.depths) if found is depth]

@@ -1,4 +1,4 @@
-"""Which images a run trains on and which it holds out, to compare two starts of it."""
+"""The identity of a run's training and held-out images, to compare two starts of the run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from data_lib.base import Images, Splits
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """The hashes of both parts, each in ascending order, and one of all labels and the levels.
+    """The hashes of both parts, each in ascending order, and one hash of all labels and the levels.
 
-    Order and names of the images are no part of it.
+    Order and names of the images have no influence.
     """
 
     train: UInt64[np.ndarray, " n"]
@@ -24,9 +24,9 @@ class Identity:
 
     @classmethod
     def of(cls, splits: Splits, *, labelled: bool) -> Self:
-        """Of a dataset, and of its labels if they matter.
+        """The identity of a dataset, with its labels if they matter.
 
-        Takes a second for each gigabyte, unless the source has the hashes.
+        Takes a second for each gigabyte, unless the source already has the hashes.
         """
         train, test = (_sorted(part, labelled) for part in (splits.train, splits.test))
         labels = np.concatenate([train[1], test[1], [splits.train.levels or 0]])
@@ -34,7 +34,7 @@ class Identity:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """The inverse of `arrays`; ValueError for what it did not give."""
+        """The inverse of `arrays`; ValueError for arrays that it did not give."""
         found = [arrays.get(name) for name in ("train", "test", "labels")]
         for array in found:
             if array is None or array.dtype != np.uint64 or array.ndim != 1:
@@ -42,11 +42,11 @@ class Identity:
         return cls(*found)  # type: ignore[arg-type]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """For a file."""
+        """The identity as arrays, to be stored in a file."""
         return {"train": self.train, "test": self.test, "labels": self.labels}
 
     def changes(self, now: "Identity") -> str:
-        """What is another in `now`, in words for the user; '' if nothing is."""
+        """The differences between this identity and `now`, in words for the user; '' if equal."""
         before, after = (np.concatenate([part.train, part.test]) for part in (self, now))
         counts = {
             "added": _more(after, before),
@@ -70,12 +70,12 @@ def _sorted(images: Images, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _came(now: np.ndarray, here: np.ndarray, there: np.ndarray) -> int:
-    """How many of `now` were `here` before, and not `there`, where copies of them may be."""
+    """Number of images in `now` that were `here` before and not `there`, counting copies."""
     return int((np.isin(now, here) & ~np.isin(now, there)).sum())
 
 
 def _more(these: UInt64[np.ndarray, " n"], those: UInt64[np.ndarray, " m"]) -> int:
-    """How many of `these` are left when each of `those` takes one like it away."""
+    """Number of `these` that are left when each of `those` cancels one equal to it."""
     values, counts = np.unique(these, return_counts=True)
     others, taken = np.unique(those, return_counts=True)
     _, mine, theirs = np.intersect1d(values, others, assume_unique=True, return_indices=True)

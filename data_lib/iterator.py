@@ -1,8 +1,8 @@
-"""Batches of a split: endless and shuffled for training, once through for evaluation.
+"""Batches of a split: endless and shuffled for training, a single pass for evaluation.
 
 Pixels are gathered, flipped and scaled a batch at a time from the array in memory; grain
-schedules which batch comes when and works ahead in a thread. Process p of P gets the p-th of
-P equal slices of each global batch.
+schedules the batches and prefetches them in a thread. Process p of P gets the p-th of P equal
+slices of each global batch.
 """
 
 from collections.abc import Iterator
@@ -25,15 +25,15 @@ _READ_AHEAD = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
 
 
 class Batches(Iterator[Batch]):
-    """Endless training batches: each epoch a fresh permutation, batches run across its border.
+    """Endless training batches in a fresh permutation per epoch; a batch may span two epochs.
 
-    Gives dicts of image, float32 [B / process_count, H, W, C] in [0, 1] or, where `centered`,
-    in [-1, 1], and of label, int32 [B / process_count], if the data has labels.
+    Gives dicts of image, float32 [B / process_count, H, W, C] in [0, 1] or, if `centered`, in
+    [-1, 1], and of label, int32 [B / process_count], if the data has labels.
 
-    A pure function of (images, batch_size, seed, options, step): `step` is all there is to save,
-    and an iterator built with start_step=k goes on where another had given k batches. The
-    process count may differ between the two. An example meets the same flip and the same noise
-    for any batch size, since both belong to its position in the stream (see `stream`).
+    A pure function of (images, batch_size, seed, options, step): `step` is the only state to save,
+    and an iterator built with start_step=k continues one that had given k batches. The process
+    count may differ between the two. An example has the same flip and the same noise for any batch
+    size, since both belong to its position in the stream (see `stream`).
 
     Raises ValueError for a batch size that the processes cannot share, or for dequantization of
     continuous data.
@@ -65,7 +65,7 @@ class Batches(Iterator[Batch]):
 
     @property
     def step(self) -> int:
-        """Batches given so far, those before `start_step` among them."""
+        """Number of batches given so far, including those before `start_step`."""
         return self._step
 
     def __next__(self) -> Batch:
@@ -102,7 +102,7 @@ def epoch_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """The whole split once, in its own order, nothing dropped and nothing counted twice.
+    """A single pass over the split, in its own order; every image occurs exactly once.
 
     Gives dicts of image and label as `Batches` does, without flips, and of mask, float32
     [B / process_count]: 1 for an image of the split, 0 for the padding (the split's first image)

@@ -1,11 +1,11 @@
-"""How a folder of pictures is laid out: which picture is of which part and which class.
+"""The layout of a folder of pictures: the part and the class of each picture.
 
     PHOTOS/1.png                           pictures without classes
     PHOTOS/CLASS/1.png                     the folders' names in order are the classes
     PHOTOS/train/CLASS/1.png               parts: train, and test, val, valid or validation, in any
     PHOTOS/test/CLASS/2.png                case; without one of these, some of train is held out
 
-What could be read in two ways is refused, by its name.
+An ambiguous layout is refused, with the name that makes it so.
 """
 
 from collections import Counter
@@ -23,8 +23,8 @@ _EXPECTED = "expected are pictures, CLASS/ folders of pictures, or train/ and te
 class Layout:
     """The pictures of both parts in the order of their names, and their classes.
 
-    test: None where some of `train` are to be held out. classes: by label; none if `unlabelled`
-    says why. said: what the user should be told.
+    test: held-out pictures; None: some of `train` are to be held out. classes: names by label;
+    empty if `unlabelled` gives a reason. said: remarks for the user.
     """
 
     train: tuple[Picture, ...]
@@ -35,7 +35,7 @@ class Layout:
 
 
 def arrange(root: Path) -> Layout:
-    """The layout of the folder `root`; ValueError for one that has none, or more than one."""
+    """The layout of the folder `root`; ValueError for one that has none, or several."""
     tree = walk(root)
     parts = _parts(tree)
     if not parts:
@@ -52,7 +52,7 @@ def arrange(root: Path) -> Layout:
 
 
 def _parts(tree: Tree) -> dict[str, str]:
-    """{part: its folder}; ValueError for two folders of one part."""
+    """{part: its folder}; ValueError if two folders are the same part."""
     found: dict[str, str] = {}
     for folder in tree.folders:
         part = PARTS.get(folder.lower())
@@ -80,7 +80,7 @@ def _check_alone(tree: Tree, parts: dict[str, str], root: Path) -> None:
 
 
 def _inside(tree: Tree, folder: str, root: Path) -> tuple[Picture, ...]:
-    """The pictures of a part, told from its folder."""
+    """The pictures of a part, with paths below its folder."""
     found = tuple(p.below() for p in tree.pictures if p.folders and p.folders[0] == folder)
     if not found:
         raise ValueError(f"data.data_dir must have pictures in its parts, {shown(root / folder)} "
@@ -93,7 +93,7 @@ def _inside(tree: Tree, folder: str, root: Path) -> tuple[Picture, ...]:
 
 
 def _check_inner(pictures: Iterable[Picture], root: Path) -> None:
-    """ValueError for parts within a class."""
+    """Raise ValueError for parts within a class."""
     for picture in pictures:
         if any(folder.lower() in PARTS for folder in picture.folders[1:]):
             raise ValueError(_nested(picture, root))
@@ -152,7 +152,7 @@ def _lacking(
 
 
 def _told(tree: Tree) -> list[str]:
-    """What the walk met beside pictures."""
+    """Remarks on the files that are not pictures, and on links."""
     links = [f"followed {tree.links:,} symbolic links"] if tree.links else []
     if not tree.others:
         return links

@@ -1,8 +1,8 @@
-"""What the numbers of an array or a picture mean: which is black, which is white.
+"""The meaning of the numbers in an array or a picture: the values of black and white.
 
 A range (black, white) is stated by a setting, or known from the type: floats are in [0, 1], uint8
-is 0..255, bool is black and white. Where the values themselves speak against that, the user is
-asked: numbers that leave the brighter half of their range unused may well be of another one.
+is 0..255, bool is black and white. If the values make that doubtful, the user is asked: numbers
+that leave the brighter half of their range unused may well have another range.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,20 +14,20 @@ from jaxtyping import Shaped, UInt8
 Range = tuple[float, float]
 
 MOST = 2**16
-"""Levels that are kept as such."""
+"""Largest number of levels that are kept as integers."""
 _BLOCK_VALUES = 2**20
 _EXACT = 2**53
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What the user says of the values, and where.
+    """The user's statement on the values, and the setting that makes it.
 
-    range: black and white; None: the type has to say.
-    setting: the setting that says it, for messages.
-    clip: whether floats beyond a range that is stated, and those that are not finite, are let pass,
-      for the caller to clip and to count.
-    doubt: whether to ask where the values may be of another range than their type says.
+    range: black and white; None: given by the type.
+    setting: the setting that states it, for messages.
+    clip: whether floats outside of a stated range, and those that are not finite, are accepted,
+      for the caller to clip and count.
+    doubt: whether to ask if the values may have another range than their type's.
     """
 
     range: Range | None
@@ -41,7 +41,7 @@ class Stated:
 
 
 def check_range(value: Sequence[float], setting: str) -> Range | None:
-    """A range as a setting gives it, None for (); ValueError unless black and white ascend."""
+    """A setting's value as a range, None for (); ValueError unless black and white ascend."""
     if not len(value):
         return None
     numbers = all(type(number) in (int, float) for number in value)
@@ -54,7 +54,7 @@ def check_range(value: Sequence[float], setting: str) -> Range | None:
 
 
 def text(range: Range) -> str:
-    """'0,255', as it is typed."""
+    """A range as the user types it: '0,255'."""
     return f"{range[0]:.12g},{range[1]:.12g}"
 
 
@@ -146,10 +146,10 @@ def _integers(values: np.ndarray, what: str, range: Range, setting: str) -> tupl
 
 
 def check_bytes(pixels: UInt8[np.ndarray, "n h w c"], what: str, stated: Stated) -> None:
-    """ValueError if these bytes may not be of 256 levels.
+    """Raise ValueError if these bytes may not have 256 levels.
 
-    They leave the brighter half unused; or all of it but 255, which then marks what has no class,
-    while the rest counts 0, 1, ... Images of a single value each say nothing about it.
+    That is so if they leave the brighter half unused, or all of it but 255, which then marks pixels
+    without a class while the others count 0, 1, ... Images of a single value are not considered.
     """
     top = _doubted(pixels)
     if top:
@@ -160,7 +160,7 @@ def check_bytes(pixels: UInt8[np.ndarray, "n h w c"], what: str, stated: Stated)
 
 
 def _doubted(pixels: UInt8[np.ndarray, "n h w c"]) -> int:
-    """The largest value below 128 if there is doubt, else 0."""
+    """The largest value below 128 if the range is doubtful, else 0."""
     top, one, white, varied = 0, False, False, False
     for block in _blocks(pixels):
         bright = block >= 128
@@ -181,5 +181,5 @@ def _blocks(values: Shaped[np.ndarray, "n h w c"]) -> Iterator[Shaped[np.ndarray
 
 
 def _varied(values: Shaped[np.ndarray, "n h w c"]) -> bool:
-    """Whether an image has two values, beside those of its channels."""
+    """True if an image has two values in one of its channels."""
     return any((block != block[:, :1, :1]).any() for block in _blocks(values))

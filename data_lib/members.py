@@ -1,7 +1,7 @@
-"""Which arrays of a .npz file are images, labels, and those of held-out images, by their names.
+"""Recognition, by name, of a .npz file's images, labels, and held-out images and labels.
 
 A name is a word for images or labels, with or without a word for a part before or after it, in any
-case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's own for arrays that were given none.
+case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's name for arrays that were given none.
 """
 
 import re
@@ -14,9 +14,9 @@ LABELS = ("labels", "y", "arr_1", "label", "targets", "target", "classes", "clas
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
 PARTS = {"train": TRAIN, "training": TRAIN, "test": TEST, "testing": TEST, "val": VALIDATION,
          "valid": VALIDATION, "validation": VALIDATION}  # fmt: skip
-"""What people call the parts of a dataset, in lower case."""
+"""Names for the parts of a dataset, in lower case."""
 HELD_OUT = (TEST, VALIDATION)
-"""Parts that are held out: of two the first."""
+"""Parts that are held out: the first that is there."""
 
 _PART = "|".join(sorted(PARTS, key=len, reverse=True))
 _KIND = "|".join(sorted((*IMAGES, *LABELS), key=len, reverse=True))
@@ -27,9 +27,9 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class Members:
-    """The names of arrays, None where there is none.
+    """The names of arrays, None for those that are not there.
 
-    left: those that nothing will be read from. parts: the held-out parts that there are.
+    left: arrays that are not read. parts: the held-out parts in the file.
     """
 
     images: str | None
@@ -41,7 +41,7 @@ class Members:
 
 
 def _parse(name: str) -> tuple[str, str] | None:
-    """(part, word), or None for a name that says neither."""
+    """(part, word), or None for a name that has no word for images or labels."""
     found = _NAME.fullmatch(name.lower())
     if not found or (found["before"] and found["after"]):
         return None
@@ -49,9 +49,10 @@ def _parse(name: str) -> tuple[str, str] | None:
 
 
 def find(shapes: Mapping[str, tuple[int, ...]]) -> Members:
-    """What a file's arrays of such shapes are; of two of one kind the one `IMAGES` has first.
+    """The roles of a file's arrays, given their shapes.
 
-    Something is taken for images before all else if it has the rank of images.
+    Among several arrays of a kind, those with the rank of images come first, then the order of
+    `IMAGES` decides.
     """
     parsed = {name: found for name in shapes if (found := _parse(name))}
 

@@ -1,8 +1,8 @@
 """From a Pillow image of any size and mode to the array of a config.
 
-What the numbers of a picture mean, its file says for one bit, palettes and colours, and for grey of
-8 or 16 bits; TIFF's integers of 32 bits and floats have no convention, so that data.range must say
-it unless floats lie in [0, 1].
+A picture's file gives the range of its numbers for one bit, palettes and colours, and for grey of 8
+or 16 bits. TIFF's 32-bit integers and floats have no convention, so that data.range must be given
+for them, except for floats in [0, 1].
 """
 
 from enum import Enum, auto
@@ -17,31 +17,31 @@ _MODES = {1: "L", 3: "RGB"}
 _WHITE = (255, 255, 255, 255)
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-"""Of resizing, by data.filter; Pillow widens each when it shrinks a picture (antialiasing)."""
+"""Filters of resizing, by data.filter; Pillow widens each to shrink a picture (antialiasing)."""
 
 
 class Depth(Enum):
-    """How a picture stores its values."""
+    """The form in which a picture stores its values."""
 
     KNOWN = auto()
-    """One bit, or a palette: no other range can be meant."""
+    """One bit, or a palette, whose range is certain."""
     BYTES = auto()
     SHORT = auto()
     """Grey of 16 bits."""
     LONG = auto()
-    """Integers of 32 bits, of which nothing says what is white."""
+    """Integers of 32 bits, whose range is unknown."""
     FLOAT = auto()
 
     @classmethod
     def of(cls, image: Image.Image) -> "Depth":
-        """Of a picture as it was opened."""
+        """The depth of a picture as it was opened."""
         if image.mode == "I" and image.format in _WIDENED:
             return cls.SHORT
         return _DEPTHS.get(image.mode, cls.BYTES)
 
 
 WHITE: dict[Depth, float] = {Depth.BYTES: 255, Depth.SHORT: 65535, Depth.FLOAT: 1}
-"""White, where a type says it; black is 0."""
+"""Values of white that a type determines; black is 0."""
 _DEPTHS = {
     **dict.fromkeys(("1", "P", "PA"), Depth.KNOWN),
     **dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N"), Depth.SHORT),
@@ -49,7 +49,7 @@ _DEPTHS = {
     "F": Depth.FLOAT,
 }
 _WIDENED = ("PPM", "PNG")
-"""Formats whose 16 bits Pillow gives, or gave, as integers of 32."""
+"""Formats whose 16-bit values Pillow gives, or gave, as 32-bit integers."""
 
 
 def fit(
@@ -61,15 +61,15 @@ def fit(
     filter: str = "bilinear",
     range: Range | None = None,
 ) -> UInt8[np.ndarray, "size size channels"]:
-    """Grey (1 channel) or RGB (3), its central square of side `crop`, resized to `size`.
+    """The central square of side `crop`, resized to `size`, in grey (1 channel) or RGB (3).
 
-    crop: in pixels of the picture; 0 for the largest square, whose side is the shorter one's.
+    crop: side in pixels of the picture; 0 for the largest square.
     filter: a name in `FILTERS`.
-    range: black and white among its values; None: as its `Depth` says.
+    range: values of black and white; None: given by the picture's `Depth`.
 
     EXIF rotation is applied; transparent pixels are laid over white; of more than 256 levels the
-    high byte is taken. A picture whose square fits already is not changed. Raises ValueError for a
-    picture smaller than the crop, and for values that are outside of their range or need one.
+    high byte is taken. A square of the right size is not changed. Raises ValueError for a picture
+    smaller than the crop, and for values that are outside of their range or need one.
     """
     depth = Depth.of(image)
     image = _to_bytes(_upright(image), depth, range)
@@ -89,7 +89,7 @@ def from_array(pixels: UInt8[np.ndarray, "h w c"]) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The picture as its EXIF data say it is to be turned; ValueError where they are damaged."""
+    """The picture rotated as its EXIF data say; ValueError if they are damaged."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception as error:  # damaged data may raise anything
@@ -97,7 +97,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(image: Image.Image, depth: Depth, range: Range | None) -> Image.Image:
-    """With its values spread over 0..255."""
+    """The picture with its values scaled to 0..255."""
     if depth is Depth.KNOWN or (depth is Depth.BYTES and range in (None, (0, 255))):
         return image
     if depth is Depth.BYTES and image.mode not in _ALPHA:
@@ -113,11 +113,11 @@ def _to_bytes(image: Image.Image, depth: Depth, range: Range | None) -> Image.Im
 
 
 _ALPHA = {"L": "LA", "LA": "LA", "RGB": "RGBA", "RGBA": "RGBA"}
-"""Modes whose bytes can be of another range, and the same with transparency."""
+"""Modes of bytes that may have another range, and the same modes with transparency."""
 
 
 def _range(values: Shaped[np.ndarray, "..."], depth: Depth, stated: Range | None) -> Range:
-    """The range to take; ValueError unless the values are within it."""
+    """The range of the values; ValueError unless they are within it."""
     least, most = values.min().item(), values.max().item()
     run = f"values run from {least:.12g} to {most:.12g}"
     white = WHITE.get(depth)
@@ -135,7 +135,7 @@ def _range(values: Shaped[np.ndarray, "..."], depth: Depth, stated: Range | None
 
 
 def _spread(values: Shaped[np.ndarray, "*shape"], range: Range) -> UInt8[np.ndarray, "*shape"]:
-    """0..255: the high byte of integers of more than 256 levels, else the nearest."""
+    """Values scaled to 0..255: the high byte of more than 256 levels, else the nearest."""
     black, white = range
     levels = white - black + 1
     if values.dtype.kind != "f" and levels > 256:

@@ -1,4 +1,4 @@
-"""Sources of data by the names that a config gives them, and what is asked of all they load."""
+"""Sources of data by their names in configs, and checks of all that they load."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ SOURCES: dict[str, Callable[[DataConfig, Log], Splits]] = {
 }
 
 OF_FILES = ("folder", "array")
-"""Sources of the user's own files, whose values data.range may have to state."""
+"""Sources of the user's own files, whose values may need data.range."""
 
 # Names that score_sde's configurations use for datasets of tensorflow-datasets.
 ALIASES: dict[str, str] = {
@@ -30,11 +30,11 @@ ALIASES: dict[str, str] = {
 
 
 def load(data_config: Any, *, log: Log = print) -> Splits:
-    """The dataset that a `data` section asks for, decoded in memory.
+    """The dataset of a `data` section, decoded in memory.
 
     `data_config` needs the attributes dataset, image_size and num_channels, and may have the
-    others of `DataConfig`. Downloads, preparation and a slow decode are told through `log`.
-    Raises ValueError, naming the key, where the section asks for what cannot be had.
+    others of `DataConfig`. Downloads, preparation and slow decoding are reported to `log`.
+    Raises ValueError, naming the key, for data that cannot be provided.
     """
     config = _resolve(DataConfig.from_section(data_config))
     splits = SOURCES[config.dataset](config, log)
@@ -46,7 +46,7 @@ def load(data_config: Any, *, log: Log = print) -> Splits:
 
 
 def _tell_copies(splits: Splits, log: Log) -> None:
-    """Say how many held-out images are trained on, where the source knows the images by hashes."""
+    """Log how many held-out images are also trained on, if the source hashes its images."""
     if splits.train.digests is None or splits.test.digests is None:
         return
     if count := int(np.isin(splits.test.digests, splits.train.digests).sum()):
@@ -73,7 +73,7 @@ def _resolve(config: DataConfig) -> DataConfig:
 
 
 def _tell_missing(splits: Splits, log: Log) -> None:
-    """Say which labels are held out only: a model cannot learn them."""
+    """Log which labels occur among held-out images only: a model cannot learn them."""
     if splits.train.labels is None or splits.test.labels is None:
         return
     missing = np.setdiff1d(splits.test.labels, splits.train.labels)

@@ -1,8 +1,8 @@
 """The endless stream of training examples, as pure functions of (seed, position).
 
-Position q is example q mod N of epoch q div N, each epoch in an order of its own. Whatever is
-drawn at random for an example depends on the seed and on its position only. So a batch is a
-slice of the stream, the same for any number of processes, and to resume is to start at q.
+Position q is example q mod N of epoch q div N, each epoch in an order of its own. All random
+draws for an example depend only on the seed and its position. So a batch is a slice of the
+stream, the same for any number of processes, and training is resumed by starting at q.
 """
 
 from functools import lru_cache
@@ -20,7 +20,7 @@ def _epoch_order(seed: int, n: int, epoch: int) -> Int64[np.ndarray, " n"]:
 
 
 def example_indices(seed: int, n: int, start: int, count: int) -> Int64[np.ndarray, " count"]:
-    """Which of n examples stand at positions start..start+count-1 of the stream."""
+    """Indices, among n, of the examples at positions start..start+count-1 of the stream."""
     first, last = start // n, (start + count - 1) // n
     return np.concatenate(
         [

@@ -45,14 +45,14 @@ PREPARERS: dict[str, Callable[[Any, Path, Log], None]] = {"cifar10": _prepare_ci
 
 
 def load(config: DataConfig, log: Log) -> Splits:
-    """The dataset data.tfds_name in the directory data.data_dir, prepared if it is not yet.
+    """The dataset data.tfds_name in the directory data.data_dir, prepared if necessary.
 
     An empty data_dir is that of tensorflow-datasets (TFDS_DATA_DIR or ~/tensorflow_datasets).
-    Held out is its split 'test', else 'validation', else data.test_fraction of 'train' (see
-    `hold_out`). Pictures are made to fit by `pictures.fit`.
+    The held-out images are its split 'test', else 'validation', else data.test_fraction of 'train'
+    (see `hold_out`). Pictures are cropped and resized by `pictures.fit`.
 
     Raises ValueError for an unknown name, a dataset without pictures, one stored in another
-    format than array_record or damaged, and where preparing needs what is not there.
+    format than array_record or damaged, and if its preparation needs what is not installed.
     """
     builder = _builder(config)
     root = Path(builder.data_dir).parents[builder.info.full_name.count("/")]

@@ -1,4 +1,4 @@
-"""Pure functions between integer levels, the unit interval and what the network sees.
+"""Pure functions between integer levels, the unit interval and the network's range.
 
 v is an integer level in 0..L-1, u a uniform draw in [0, 1), x a value in [0, 1].
 """

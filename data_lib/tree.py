@@ -12,17 +12,17 @@ from untrusted import plain
 SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
                       ".pnm", ".ppm", ".tif", ".tiff", ".webp"})  # fmt: skip
 DEEPEST = 64
-"""Folders within each other."""
+"""Largest number of folders within each other."""
 
 
 def shown(path: os.PathLike[str] | str) -> str:
-    """A path for a message: what no terminal can print is '?'."""
+    """A path for a message: '?' replaces what a terminal cannot print."""
     return plain(os.fspath(path), 200)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file: where it is, its folders below the root, and what tells that it has changed."""
+    """A file: its path, its folders below the root, and its size and time, to detect changes."""
 
     path: Path
     folders: tuple[str, ...]
@@ -35,16 +35,16 @@ class Picture:
         return os.path.join(*self.folders, self.path.name)
 
     def below(self) -> "Picture":
-        """The same as its outermost folder has it."""
+        """The same picture with a path below its outermost folder."""
         return replace(self, folders=self.folders[1:])
 
 
 @dataclass
 class Tree:
-    """What `walk` finds.
+    """The result of `walk`.
 
-    pictures: in the order of their names. folders: right in the root. links: how many were
-    followed. others: how many files are no pictures, by suffix.
+    pictures: pictures in the order of their names. folders: folders directly in the root. links:
+    number of links followed. others: number of files that are not pictures, by suffix.
     """
 
     root: Path
@@ -55,11 +55,11 @@ class Tree:
 
 
 def walk(root: Path) -> Tree:
-    """Everything under `root` but what is hidden (a name that begins with a dot).
+    """Everything under `root` except hidden files (whose names begin with a dot).
 
-    Raises ValueError, naming it, for a link that leads nowhere, a folder that links lead to twice
-    (into itself, or by two ways), a picture's name on what is no file, and a folder that cannot be
-    read or has no pictures.
+    Raises ValueError, with the name, for a link that leads nowhere, a folder that is reached twice
+    (by a link into itself, or in two ways), a picture's name on something that is not a file, and a
+    folder that cannot be read or has no pictures.
     """
     tree = Tree(root)
     found = list(_walk(root, (), tree, _above(root)))
@@ -73,7 +73,7 @@ def walk(root: Path) -> Tree:
 
 
 def _above(root: Path) -> dict[tuple[int, int], Path]:
-    """The folders that `root` lies in, which a link must not lead back to."""
+    """The folders above `root`, to which a link must not lead back."""
     found = {}
     for folder in root.resolve().parents:
         status = folder.stat()
@@ -118,7 +118,7 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 
 def _status(entry: "os.DirEntry[str]", path: Path) -> tuple[int, int, int]:
-    """(mode, size, time of change) of what an entry is or leads to."""
+    """(mode, size, time of change) of the target of a folder's entry."""
     try:
         status = entry.stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""SDEs, parametrizations, scores, guidance, oracles; and (`build`) how a config names them."""
+"""SDEs, parametrizations, scores, guidance, exact scores, and their names in configs (`build`)."""
 
 from sde_lib.autoguidance import Autoguidance
 from sde_lib.base import SDE, Reverse, expand

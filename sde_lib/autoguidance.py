@@ -17,10 +17,10 @@ class Autoguidance(Wrapped):
 
         prediction = score + (weight - 1) (score - guide)
 
-    for x_0 and noise alike (Karras et al. 2024, arXiv:2406.02507, eq. 3): away from where the guide's
-    errors lead. Outside of `least` <= sigma / alpha <= `most` the weight is 1. The two are separate
-    evaluations, of models that may differ in all but the SDE and the shape of x.
-    """  # noqa: E501
+    for x_0 and noise alike (Karras et al. 2024, arXiv:2406.02507, eq. 3), which leads away from the
+    guide's errors. The weight is 1 outside of `least` <= sigma / alpha <= `most`. The two models
+    are evaluated separately and may differ in everything but the SDE and the shape of x.
+    """
 
     score: Score
     guide: Score
@@ -30,7 +30,7 @@ class Autoguidance(Wrapped):
 
     @property
     def evaluations(self) -> int:
-        """Those of the score and those of the guide."""
+        """Evaluations of the score plus those of the guide."""
         return self.score.evaluations + self.guide.evaluations
 
     def predict(

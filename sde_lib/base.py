@@ -36,7 +36,7 @@ Number = float | Float[Array, ""]
 ScoreFunction = Callable[[Float[Array, "b *d"], Time], Float[Array, "b *d"]]
 
 BISECTIONS = 60
-"""Halvings of [0, T] in the generic inverse of the log-SNR: beyond float64's 53 bits."""
+"""Halvings of [0, T] in the generic inverse of the log-SNR, more than float64's 53 bits."""
 
 
 def expand(c: Float[Array, "*b"], x: Float[Array, "b *d"]) -> Float[Array, "..."]:
@@ -53,7 +53,7 @@ class SDE(abc.ABC):
     """Protocol of a forward SDE; see the module docstring for notation. Holds no state."""
 
     learned: ClassVar[bool] = False
-    """Whether it has trained parameters of its own, beside the network's."""
+    """True for an SDE with trained parameters of its own, beside the network's."""
 
     @property
     def T(self) -> Number:
@@ -127,8 +127,8 @@ class SDE(abc.ABC):
     def log_alpha_change(self, s: Time, t: Time) -> Time:
         """log alpha_t - log alpha_s, for s <= t.
 
-        Here and in `log_snr_change` a subclass writes the difference in terms of t - s: of two
-        neighbours among a thousand levels float32 would leave four digits.
+        Subclasses write this and `log_snr_change` in terms of t - s, because the difference of two
+        float32 values at neighbours among a thousand levels would keep only four digits.
         """
         return self.log_alpha(t) - self.log_alpha(s)
 
@@ -170,7 +170,7 @@ class SDE(abc.ABC):
         return Reverse(self, score, jnp.zeros(()))
 
     def join(self, network: Any) -> Any:
-        """All that is trained, at the start: a network's parameters and those of the SDE."""
+        """All trained parameters, at their initial values: the network's and the SDE's."""
         return network
 
     def split(self, params: Any) -> tuple[SDE, Any]:

@@ -1,7 +1,7 @@
-"""How a config names an SDE, what its network is told and says, and a guidance.
+"""SDEs, meanings of a network's input and output, and guidance, by their names in configs.
 
 A new SDE, prediction, conditioning, rounding or guidance is one class and one row in a table below.
-A row is a class or a function, and its parameters are the settings that it takes (`tables.made`).
+A row is a class or a function, whose parameters are the settings that it takes (`tables.made`).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ PREDICTIONS: dict[str, Callable[..., Prediction]] = {
     "velocity": Velocity,
     "edm": EDM,
 }
-"""Of settings of the `model` section."""
+"""Predictions by name; their parameters are settings of the `model` section."""
 CONDITIONINGS: dict[str, Callable[..., Conditioning]] = {
     "time": lambda: TimeLabel(999.0),
     "log_sigma": lambda: LogSigmaLabel(1.0),
@@ -71,17 +71,17 @@ CONDITIONINGS: dict[str, Callable[..., Conditioning]] = {
     "cosine_level": CosineLevelLabel.of,
     "descending_level": DescendingLevelLabel,
 }
-"""Of settings of the `sde` section."""
+"""Conditionings by name; their parameters are settings of the `sde` section."""
 ROUNDINGS: dict[str, Callable[..., Rounding]] = {
     "none": Continuous,
     "below": LevelBelow,
     "nearest": NearestLevel,
 }
-"""The same."""
+"""Roundings by name; their parameters are settings of the `sde` section."""
 
 
 class Discrete(NamedTuple):
-    """What the authors' networks of an SDE's discrete form are told, by name."""
+    """Names of the conditioning and the rounding of an SDE's published discrete networks."""
 
     conditioning: str
     rounding: str
@@ -89,14 +89,15 @@ class Discrete(NamedTuple):
 
 @dataclass(frozen=True)
 class Family:
-    """A row of `SDES`: an SDE by name, and what its authors' networks are told and say.
+    """A row of `SDES`: an SDE, and the parametrization of its authors' networks.
 
     Attributes:
       build: the SDE, a class or a function of settings of the `sde` section.
-      prediction: a name in `PREDICTIONS`, or what gives it of settings of the `model` section.
+      prediction: a name in `PREDICTIONS`, or a function of settings of the `model` section that
+        gives one.
       conditioning: a name in `CONDITIONINGS`; "time" suits an SDE whose T is 1.
       discrete: the names for networks of `sde.num_scales` levels, which are those of
-        `SDE.discrete`; None where the SDE has no discrete form.
+        `SDE.discrete`; None if the SDE has no discrete form.
     """
 
     build: Callable[..., SDE]
@@ -133,7 +134,7 @@ def _family(config: Section) -> Family:
 
 
 def _discrete(config: Section) -> Discrete:
-    """The names of a config's discrete form; ValueError where its SDE has none."""
+    """The names of the config's discrete form; ValueError if its SDE has none."""
     found = _family(config).discrete
     if found is None:
         name = PUBLISHED_NAMES.get(config.sde.name, config.sde.name)
@@ -197,20 +198,20 @@ GUIDANCE: dict[str, Callable[..., Guidance]] = {
     "none": lambda: Conditional,
     "classifier_free": _classifier_free,
 }
-"""Of settings of the `sampling` section and `classes`, how many the model is told (0: none)."""
+"""Guidances by name; parameters are `sampling` settings, and `classes`, the model's number."""
 
 
 def build_guidance(config: Section) -> Guidance:
-    """The guidance of a config: every mode follows `guidance(score, condition)`.
+    """The guidance of a config, applied in every mode as `guidance(score, condition)`.
 
-    ValueError, in the user's terms, for a name that is not known and for what the model lacks.
+    ValueError, in the user's terms, for an unknown name and for what the model lacks.
     """
     row = choose("sampling.guidance_kind", config.sampling.guidance_kind, GUIDANCE)
     return made(row, config.sampling, classes=config.model.num_classes)
 
 
 def guidance_settings(config: Section) -> dict[str, Any] | None:
-    """Settings that the guidance of a config reads, for results that depend on it; None without."""
+    """The settings that a config's guidance reads, recorded with results; None without guidance."""
     if build_guidance(config) is Conditional:
         return None
     names = ("guidance_kind", *parameters(GUIDANCE[config.sampling.guidance_kind]))

@@ -13,18 +13,18 @@ from sde_lib.pytree import pytree
 from sde_lib.score import Condition, Score, Wrapped
 
 Guidance = Callable[[Score, Condition], Score]
-"""From a score and its condition to the score that samples follow; the plain one: `Conditional`."""
+"""A map from (score, condition) to the score for sampling; the plain one is `Conditional`."""
 
 
 def null_of(condition: Condition) -> Condition:
-    """What stands for no class: the same with every label replaced by -1."""
+    """The condition of the null class: every label replaced by -1."""
     return jax.tree.map(lambda labels: jnp.full_like(labels, -1), condition)
 
 
 def weight_within(
     score: Score, x: Float[Array, "b *d"], t: Time, weight: Number, least: Number, most: Number
 ) -> Float[Array, "..."]:
-    """`weight` for each example of x where least <= sigma / alpha <= most, elsewhere 1."""
+    """`weight` for each example of x with least <= sigma / alpha <= most, and 1 for the others."""
     alpha, sigma = score.marginal(jnp.broadcast_to(t, x.shape[:1]))
     inside = (sigma >= least * alpha) & (sigma <= most * alpha)
     return expand(jnp.where(inside, jnp.asarray(weight, x.dtype), 1.0), x)
@@ -36,14 +36,14 @@ class ClassifierFree(Wrapped):
 
         prediction = with + (weight - 1) (with - without)
 
-    for x_0 and noise alike (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, whose w is weight - 1). It is
-    the score of no process for other weights than 0 and 1, yet samples follow it; at these two it is
-    one of the predictions, to the last bit and whatever the other is. Outside of
-    `least` <= sigma / alpha <= `most` the weight is 1 (Kynkaanniemi et al. 2024, arXiv:2404.07724, eq. 5).
-    Both predictions are one call of the network with a batch of twice the size.
+    for x_0 and noise alike (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, whose w is weight - 1).
+    At weight 0 and 1 it is one of the two predictions, to the last bit and whatever the other one
+    is; at other weights it is the score of no diffusion process, yet samples follow it. The weight
+    is 1 outside of `least` <= sigma / alpha <= `most` (Kynkaanniemi et al. 2024, arXiv:2404.07724,
+    eq. 5). Both predictions are one call of the network with a batch of twice the size.
 
-    condition, null: what stands for c, and for no c, alike in structure, first axis the batch.
-    """  # noqa: E501
+    condition, null: the conditions of c and of no class, of equal structure, first axis the batch.
+    """
 
     score: Score
     condition: Condition
@@ -54,13 +54,13 @@ class ClassifierFree(Wrapped):
 
     @property
     def evaluations(self) -> int:
-        """Twice those of the wrapped score, at every noise level."""
+        """Twice the evaluations of the wrapped score, at every noise level."""
         return 2 * self.score.evaluations
 
     def predict(
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
     ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
-        """The guided predictions; the condition is the fixed one."""
+        """The guided predictions; `condition` is ignored, as `self.condition` is fixed."""
         every = jnp.broadcast_to(t, x.shape[:1])
         twice = lambda a, b: jnp.concatenate([a, b])
         found = self.score.predict(
@@ -73,6 +73,6 @@ class ClassifierFree(Wrapped):
 
 
 def mixed(weight: Array, a: Float[Array, "b *d"], b: Float[Array, "b *d"]) -> Array:
-    """a + (weight - 1) (a - b); a and b themselves at 1 and 0, where 0 times infinity is none."""
+    """a + (weight - 1) (a - b), exactly a at 1 and b at 0 even if the other is infinite."""
     between = a + (weight - 1) * (a - b)
     return jnp.where(weight == 1, a, jnp.where(weight == 0, b, between))

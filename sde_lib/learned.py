@@ -22,14 +22,14 @@ from sde_lib.base import SDE, Number, Time
 from sde_lib.pytree import pytree
 
 UNITS = 16
-"""K: bends that the schedule can have."""
+"""Number K of sigmoids in the schedule."""
 
 Shape = dict[str, Float[Array, "..."]]
-"""a [], w [K], b [K], c [K] of h."""
+"""Parameters of h: a [], w [K], b [K], c [K]."""
 
 
 class _OfLogSNR(SDE):
-    """Variance-preserving: everything follows from the log-SNR. Holds no state."""
+    """A variance-preserving SDE given by its log-SNR alone. Holds no state."""
 
     def log_alpha(self, t: Time) -> Time:
         """log sigmoid(log_snr) / 2."""
@@ -56,18 +56,18 @@ class _OfLogSNR(SDE):
 
 @pytree
 class Pinned(_OfLogSNR):
-    """The levels of one batch of times, whatever time is asked for: log_snr is of each example."""
+    """The SDE at fixed times: `log_snr` of each example, whatever time is asked for."""
 
     levels: Float[Array, " b"]
 
     def log_snr(self, t: Time) -> Time:
-        """As given."""
+        """`self.levels`, whatever t is."""
         return self.levels
 
 
 @pytree
 class LearnedVP(_OfLogSNR):
-    """See the module's docstring. `shape` is trained: it is kept among the network's parameters."""
+    """The SDE of the module's docstring. `shape` is trained, with the network's parameters."""
 
     log_snr_max: Number = 13.0
     log_snr_min: Number = -10.0
@@ -79,7 +79,7 @@ class LearnedVP(_OfLogSNR):
     learned = True
 
     def initial_shape(self) -> Shape:
-        """Nearly straight: the log-SNR linear in t."""
+        """Initial parameters, for which the log-SNR is nearly linear in t."""
         spread = jnp.linspace(0.0, 1.0, UNITS)
         return {
             "a": jnp.zeros(()),
@@ -89,7 +89,7 @@ class LearnedVP(_OfLogSNR):
         }
 
     def _rise(self, s: Time, t: Time) -> Time:
-        """h(t) - h(s) of the trained shape, or the initial one before there is any.
+        """h(t) - h(s) of the trained shape, or of the initial one if there is no trained one.
 
         sigmoid(x) - sigmoid(y) = sigmoid(x) sigmoid(-y) (1 - e^(y - x)).
         """
@@ -106,7 +106,7 @@ class LearnedVP(_OfLogSNR):
         return self._rise(s, t) / self._rise(jnp.zeros((), t.dtype), jnp.ones((), t.dtype))
 
     def log_snr(self, t: Time) -> Time:
-        """Along h from the first to the last."""
+        """high + (low - high) (h(t) - h(0)) / (h(1) - h(0))."""
         part = self._part(jnp.zeros_like(t), t)
         return self.log_snr_max + (self.log_snr_min - self.log_snr_max) * part
 

@@ -1,7 +1,7 @@
-"""What a network's raw output means, and what it is fed.
+"""Parametrizations: the meaning of a network's raw output, and its inputs.
 
 One hub: raw output F -> (x_0, eps) -> any other view. Every prediction is linear in (x_t, F), so
-each class states two pairs of coefficients in a form that is sound at both ends of time:
+each class gives two pairs of coefficients in a form that is accurate at both ends of time:
 
     x_0 = data_skip x_t + data_out F,        eps = noise_skip x_t + noise_out F,
 
@@ -57,9 +57,9 @@ class Noise:
 
 @pytree
 class UnitNoise:
-    """F = eps, the network being given x_t / sqrt(alpha^2 + sigma^2).
+    """F = eps, for a network that is given x_t / sqrt(alpha^2 + sigma^2).
 
-    So a network that was trained on a variance-preserving process (VP, iDDPM) serves any other:
+    A network trained on a variance-preserving process (VP, iDDPM) can so be used with any other:
     Karras et al. 2022, arXiv:2206.00364, table 1, columns 'VP' and 'iDDPM'.
     """
 
@@ -178,7 +178,7 @@ class LogSigmaLabel:
 
 @pytree
 class LogHalfSigmaLabel:
-    """log(sigma / (2 alpha)): what EDM's VE networks are told (its table 1, column 'VE')."""
+    """log(sigma / (2 alpha)), the label of EDM's VE networks (its table 1, column 'VE')."""
 
     def label(self, sde: SDE, t: Time) -> Time:
         alpha, sigma = sde.marginal(t)
@@ -189,7 +189,8 @@ class LogHalfSigmaLabel:
 class VPTimeLabel:
     """scale * (the time at which the VP SDE has the SNR of t): EDM's table 1, column 'VP'.
 
-    A network trained on VP, fed 999 t, so serves any SDE; under VP itself it is `TimeLabel`.
+    A network trained on VP with labels 999 t can so be used with any SDE; under VP itself the label
+    is that of `TimeLabel`.
     """
 
     vp: VP = VP()
@@ -243,15 +244,15 @@ class DescendingLevelLabel:
 
 
 class Rounding(Protocol):
-    """The time at which the network was trained that stands for t."""
+    """Map from a time t to the time at which the network was trained that replaces it."""
 
     def snap(self, t: Time) -> Time:
-        """That time."""
+        """The trained time that replaces t."""
 
 
 @pytree
 class Continuous:
-    """Every t was trained on."""
+    """The identity, for a network that was trained at every t."""
 
     def snap(self, t: Time) -> Time:
         return t
@@ -288,18 +289,18 @@ class Parametrization:
     rounding: Rounding = Continuous()
 
     def marginal(self, sde: SDE, t: Time) -> tuple[Time, Time]:
-        """(alpha, sigma) of the level that the network knows t by."""
+        """(alpha, sigma) at the rounded time, which the network takes t for."""
         return sde.marginal(self.rounding.snap(t))
 
     def inputs(self, sde: SDE, x: Float[Array, "b *d"], t: Time) -> tuple[Array, Time]:
-        """What the network is given for (x_t, t): the scaled image and the label."""
+        """The network's inputs at (x_t, t): the scaled image and the label."""
         scale = self.prediction.input_scale(*self.marginal(sde, t))
         return expand(scale, x) * x, self.conditioning.label(sde, t)
 
     def interpret(
         self, sde: SDE, x: Float[Array, "b *d"], t: Time, raw: Float[Array, "b *d"]
     ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
-        """(x_0, eps) that the raw output at (x_t, t) stands for."""
+        """(x_0, eps) from the raw output at (x_t, t)."""
         c = self.prediction.coefficients(*self.marginal(sde, t))
         x0 = expand(c.data_skip, x) * x + expand(c.data_out, x) * raw
         return x0, expand(c.noise_skip, x) * x + expand(c.noise_out, x) * raw

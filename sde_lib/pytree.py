@@ -1,12 +1,12 @@
-"""Frozen dataclasses that are pytrees: what every SDE, score, sampler and objective is made of.
+"""Frozen dataclasses that are pytrees: the form of every SDE, score, sampler and objective.
 
 A field is data (numbers, arrays, other pytrees), which may change without recompiling, unless it is
 declared with `static`, which makes it part of the structure that a program is compiled for.
 
-`jax.tree_util.register_dataclass` would do, but for its equality of structures: jaxlib (0.10.2)
-compares the static fields of two dataclasses and not their types, so `Uniform()` and `Karras()`
-have equal structures, and a jitted function may run the program compiled for one on the other,
-whenever their hashes happen to meet in its cache. Here the type is part of the static data.
+`jax.tree_util.register_dataclass` is not used because of its equality of structures: jaxlib
+(0.10.2) compares the static fields of two dataclasses and not their types, so `Uniform()` and
+`Karras()` have equal structures, and a jitted function may run the program compiled for one on the
+other, whenever their hashes happen to meet in its cache. Here the type is part of the static data.
 """
 
 from __future__ import annotations

@@ -35,11 +35,11 @@ class Score(abc.ABC):
 
         @property
         def sde(self) -> SDE:
-            """The process whose marginals it is the score of."""
+            """The SDE whose marginals have this score."""
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations per sample that one prediction takes; what NFE counts."""
+        """Network evaluations per sample for one prediction, the unit of NFE."""
         return 1
 
     @abc.abstractmethod
@@ -49,11 +49,11 @@ class Score(abc.ABC):
         """(E[x_0 | x_t = x], E[eps | x_t = x]) from one evaluation."""
 
     def snap(self, t: Time) -> Time:
-        """The time that the score takes t for: itself, or that of a level which it knows."""
+        """The time at which the score is evaluated for t: t itself, or that of a known level."""
         return t
 
     def marginal(self, t: Time) -> tuple[Time, Time]:
-        """(alpha, sigma) of the noise level that stands for t."""
+        """(alpha, sigma) of the noise level that replaces t."""
         return self.sde.marginal(self.snap(t))
 
     def __call__(
@@ -97,12 +97,12 @@ class ModelScore(Score):
     dropout_key: PRNGKeyArray | None = None
 
     def with_params(self, params: Any) -> ModelScore:
-        """The same with other trained parameters: the network's and, if it has any, the SDE's."""
+        """A copy with other trained parameters: the network's and, if it has any, the SDE's."""
         sde, network = self.sde.split(params)
         return replace(self, params=network, sde=sde)
 
     def snap(self, t: Time) -> Time:
-        """As the parametrization rounds t."""
+        """The time to which the parametrization rounds t."""
         return self.parametrization.rounding.snap(t)
 
     def predict(
@@ -116,7 +116,7 @@ class ModelScore(Score):
 
 
 class Wrapped(Score):
-    """A score made of another one, `score`, with its SDE and noise levels. Holds no state."""
+    """Base class of a score made from another, `score`, with its SDE and noise levels."""
 
     score: Score
 
@@ -127,11 +127,11 @@ class Wrapped(Score):
 
     @property
     def evaluations(self) -> int:
-        """Those of the wrapped score; a prediction made of several has to say so."""
+        """Evaluations of the wrapped score; a subclass that makes several overrides this."""
         return self.score.evaluations
 
     def snap(self, t: Time) -> Time:
-        """As the wrapped score does."""
+        """The time at which the wrapped score is evaluated for t."""
         return self.score.snap(t)
 
 

@@ -16,7 +16,7 @@ from sde_lib.vp import linear_beta_log_alpha, linear_beta_log_alpha_change, line
 class SubVP(SDE):
     """The VP drift with less noise: sigma(t) = 1 - alpha(t)^2, never above VP's.
 
-    g(t)^2 = beta(t) (1 - alpha(t)^4). Published constants and times as for VP.
+    g(t)^2 = beta(t) (1 - alpha(t)^4). Published constants and times are those of VP.
     """
 
     beta_min: Number = 0.1
@@ -29,7 +29,7 @@ class SubVP(SDE):
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
     def log_alpha(self, t: Time) -> Time:
-        """As for VP."""
+        """VP's: -t^2 (beta_max - beta_min) / 4 - t beta_min / 2."""
         return linear_beta_log_alpha(self.beta_min, self.beta_max, t)
 
     def sigma(self, t: Time) -> Time:
@@ -42,7 +42,7 @@ class SubVP(SDE):
         return jnp.ones(())
 
     def log_alpha_change(self, s: Time, t: Time) -> Time:
-        """As for VP."""
+        """VP's: -1/2 of the integral of beta from s to t."""
         return linear_beta_log_alpha_change(self.beta_min, self.beta_max, s, t)
 
     def log_snr_change(self, s: Time, t: Time) -> Time:

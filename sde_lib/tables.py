@@ -1,4 +1,4 @@
-"""Tables of names: finding a row, with an error that helps, and making what it stands for."""
+"""Tables of names: choosing a row, with an error that helps, and calling it with its settings."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def parameters(row: Callable[..., Any]) -> tuple[str, ...]:
 def made(row: Callable[..., V], section: Any, **told: Any) -> V:
     """Call a row of a table with those settings of `section` that are parameters of it.
 
-    Nothing else of the section is read. A parameter that is no setting is given what is `told`, or
-    the whole section if it is called so, or else keeps its default.
+    No other setting of the section is read. A parameter that is not a setting gets its value from
+    `told`, or the whole section if it is named `section`, or keeps its default.
     """
     told = {"section": section, **told}
     known = [name for name in parameters(row) if name in told or name in section]

@@ -18,16 +18,16 @@ from sde_lib.base import SDE, Time
 from sde_lib.pytree import pytree
 
 COARSE = 2.0**12
-"""Of times as multiples of 1 / COARSE float32 has the products with N - 1 exactly."""
+"""Times that are multiples of 1 / COARSE have exact float32 products with N - 1."""
 ROUNDED = 2.0**-23
-"""t is t_i if it is as near, as a part of it: what float32 leaves of i / (N - 1)."""
+"""Relative distance within which t counts as t_i: the rounding of i / (N - 1) in float32."""
 
 
 @pytree
 class Table:
-    """Numbers in two parts: as they are rounded, and what that takes away.
+    """Numbers in two parts, `high` rounded to float32 and `low` the remainder.
 
-    So float32 has the differences of neighbours, which are all that a transition sees, to its last
+    Differences of neighbours, on which every transition depends, are so accurate to float32's last
     digit.
     """
 
@@ -36,7 +36,7 @@ class Table:
 
     @classmethod
     def of(cls, values: Float[np.ndarray, " n"]) -> Table:
-        """Of float64."""
+        """A table from float64 values."""
         high = jnp.asarray(values, float)
         return cls(high, jnp.asarray(values - np.asarray(high, np.float64), float))
 
@@ -44,7 +44,7 @@ class Table:
         return self.high.shape[0]
 
     def at(self, i: Float[Array, "*b"]) -> Time:
-        """Entries i, which are whole."""
+        """Entries at the whole numbers i."""
         index = i.astype(jnp.int32)
         return self.high.astype(i.dtype)[index] + self.low.astype(i.dtype)[index]
 
@@ -57,14 +57,14 @@ class Table:
 
 @pytree
 class Place:
-    """Between entries i and i + 1 of a table of n, at the part `rest` of the way."""
+    """A position between entries i and i + 1 of a table of n, at the fraction `rest` of the way."""
 
     i: Float[Array, "*b"]
     rest: Float[Array, "*b"]
 
     @classmethod
     def of(cls, t: Time, n: int) -> Place:
-        """At t (n - 1), whose fraction would be lost to 1 / (n - 1) if it were multiplied out."""
+        """The position t (n - 1), computed without losing its fraction to rounding."""
         coarse, nearest = jnp.round(t * COARSE) / COARSE, jnp.round(t * (n - 1))
         beyond = (coarse * (n - 1) - nearest) + (t - coarse) * (n - 1)
         noise = jnp.where(jnp.abs(beyond) <= ROUNDED * nearest, beyond, 0.0)
@@ -98,7 +98,7 @@ class Tabulated(SDE):
         return table.at(at.i) + at.rest * table.gap(at.i, at.i + 1)
 
     def _change(self, s: Time, t: Time, table: Table) -> Time:
-        """The rest of the interval that s is in, whole intervals, and the first part of t's."""
+        """Change of the table's interpolant: rest of s's interval, whole intervals, part of t's."""
         n = len(table)
         at, to = Place.of(s, n), Place.of(t, n)
         first, last = table.gap(at.i, at.i + 1), table.gap(to.i, to.i + 1)
@@ -128,11 +128,11 @@ class Tabulated(SDE):
         return (i[at] + jnp.clip(part, 0.0, 1.0)) / (n - 1)
 
     def log_alpha_change(self, s: Time, t: Time) -> Time:
-        """Along the table."""
+        """Change of the interpolated log alpha from s to t."""
         return self._change(s, t, self.log_alphas)
 
     def log_snr_change(self, s: Time, t: Time) -> Time:
-        """Along the table."""
+        """Change of the interpolated log-SNR from s to t."""
         return 2 * (self._change(s, t, self.log_alphas) - self._change(s, t, self.log_sigmas))
 
     @property
