@@ -2,8 +2,7 @@
 
 A network is called as `network.apply({"params": params}, x, label, condition, train=...)` and
 returns its raw output, shaped like x; `models.layers.conditions` says what a condition may be.
-Neither the label's meaning nor the output's is its business: both belong to the parametrization
-in `sde_lib`.
+The meanings of the label and of the output belong to the parametrization in `sde_lib`.
 
 A new network is a file with a `build(config)` and a row in `models.build.NETWORKS`.
 """

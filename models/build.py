@@ -1,4 +1,4 @@
-"""Networks by the names that a config gives them, and what is made of them."""
+"""Networks by their names in configs: building them, and their initial parameters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ddpm_ho": ddpm_ho.build,
 }
 AUGMENTED = ("songunet", "adm")
-"""Networks that can be told how an image was augmented."""
+"""Networks that take labels of an image's augmentation."""
 CLASSIFIERS: dict[str, Callable[[ConfigDict], nn.Module]] = {"wideresnet": wideresnet.build}
 """Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
 
@@ -58,7 +58,7 @@ def build_classifier(config: ConfigDict) -> nn.Module:
 
 
 def check(config: ConfigDict) -> None:
-    """Refuses a config from which no network can be built, before anything is compiled.
+    """Refuse a config from which no network can be built, before anything is compiled.
 
     Raises:
       ValueError: a key of `model` or `data` is missing, of the wrong type, unknown (the known
@@ -78,5 +78,5 @@ def init(network: nn.Module, key: Array, config: ConfigDict) -> Mapping[str, Any
 
 
 def count(params: Any) -> int:
-    """How many numbers a tree of arrays, or of their shapes, holds."""
+    """Total number of entries in a tree of arrays, or of their shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

@@ -1,4 +1,4 @@
-"""Checks of a network's configuration, worded for whoever wrote it. All raise ValueError."""
+"""Checks of a network's configuration, in the user's terms. All raise ValueError."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def value(section: ConfigDict, key: str) -> Any:
-    """The value of "section.key", the section being `model` or `data`."""
+    """The value of "section.key" in `section`, which is `model` or `data`."""
     name = key.split(".")[-1]
     if name not in section:
         raise ValueError(f"{key} is missing: this network needs it")
@@ -23,7 +23,7 @@ def value(section: ConfigDict, key: str) -> Any:
 
 
 def choice(section: ConfigDict, key: str, table: Mapping[str, T]) -> T:
-    """The entry of `table` that the config names, whatever the case of its letters."""
+    """The entry of `table` that the config names, regardless of case."""
     name = value(section, key)
     entries = {known.lower(): entry for known, entry in table.items()}
     if not isinstance(name, str) or name.lower() not in entries:
@@ -33,7 +33,7 @@ def choice(section: ConfigDict, key: str, table: Mapping[str, T]) -> T:
 
 
 def number(section: ConfigDict, key: str, rule: str, accept: Callable[[float], bool]) -> float:
-    """A real number that `accept` takes; `rule` says in words which those are."""
+    """A real number that `accept` takes; `rule` describes these in words."""
     found = value(section, key)
     if isinstance(found, bool) or not isinstance(found, Real) or not accept(float(found)):
         raise ValueError(f"{key} must be {rule}, got {found!r}")
@@ -59,7 +59,7 @@ def flag(section: ConfigDict, key: str) -> bool:
 def numbers(
     section: ConfigDict, key: str, rule: str, kind: type | UnionType, accept: Callable[[Any], bool]
 ) -> tuple[Any, ...]:
-    """A sequence whose every entry is a `kind` that `accept` takes."""
+    """A sequence whose entries are all a `kind` that `accept` takes."""
     found = value(section, key)
     entries = tuple(found) if isinstance(found, list | tuple) else (None,)
     if not all(isinstance(n, kind) and not isinstance(n, bool) and accept(n) for n in entries):

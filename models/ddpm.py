@@ -1,6 +1,6 @@
 """The U-Net of Ho et al., 2020, arXiv:2006.11239, as Song et al. (2021) trained it.
 
-Of NCSN++'s options it has the plain one everywhere, and 32 groups in each GroupNorm. It has
+It has the plain variant of each of NCSN++'s options, and 32 groups in each GroupNorm. It has
 attention once per resolution on the way up, where Ho et al. have it after every block.
 """
 

@@ -1,9 +1,9 @@
 """The U-Net of Ho et al., 2020, "Denoising Diffusion Probabilistic Models", arXiv:2006.11239.
 
-Attention follows every block of its resolutions, on the way up as on the way down; it and the
-groups of normalization are what sets it apart from `ddpm`. The settings beyond those of the paper
-are diffusers', by their names there, so that whatever was trained with its U-Net of plain blocks
-is a configuration of this one. The defaults are the paper's: 35.7 M parameters for CIFAR-10.
+It differs from `ddpm` by attention after every block of its resolutions, on the way up as on the
+way down, and by the groups of its normalizations. The settings beyond those of the paper have
+diffusers' names, so that any model trained with diffusers' U-Net of plain blocks is a
+configuration of this one. The defaults are the paper's: 35.7 M parameters for CIFAR-10.
 """
 
 from __future__ import annotations

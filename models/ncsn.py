@@ -2,8 +2,9 @@
 Distribution", arXiv:1907.05600.
 
 Every normalization has parameters of its own for each of the `sde.num_scales` noise levels, so
-the network's label is the number of the level, counted from the noisiest, and its size grows with
-their number. Its raw output is the score: `model.scale_by_sigma=False`.
+the network's label is the number of the level, counted from the noisiest, and its number of
+parameters grows with the number of levels. Its raw output is the score:
+`model.scale_by_sigma=False`.
 """
 
 from __future__ import annotations

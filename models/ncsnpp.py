@@ -1,7 +1,7 @@
 """NCSN++ and DDPM++: the networks of Song et al., 2021, arXiv:2011.13456, appendix H.
 
 Every option of the published architecture is a row in one of the tables below or in those of
-`models/layers`. They are looked up here, once; what runs is the composition.
+`models/layers`, looked up once, when the network is built.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """NCSNv2: Song and Ermon, 2020, "Improved Techniques for Training Score-Based Generative Models",
 arXiv:2006.09011, in the sizes for images of less than 96, of 96 to 128 and of up to 256 pixels.
 
-It is not told the noise level. Its raw output is sigma times the score (technique 3), which is
-the parametrization's business: `model.scale_by_sigma=True`.
+The noise level is not an input. The raw output is sigma times the score (technique 3), to which
+the parametrization is set: `model.scale_by_sigma=True`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ Image = Float[Array, "b h w c"]
 
 
 class Release(NamedTuple):
-    """What a release decides: its interpolations by name, and the correction of variances."""
+    """Details in which two releases differ: interpolations by name, and `ddof` of variances."""
 
     interpolations: Mapping[str, Callable[[Array, int, int], Array]]
     ddof: int
@@ -43,7 +43,7 @@ RELEASES = {
 
 
 class Stage(NamedTuple):
-    """Two residual blocks: channels as a multiple of nf, whether images are halved, dilation."""
+    """Two residual blocks: channels as a multiple of nf, whether they halve images, dilation."""
 
     multiple: int
     halve: bool = False
@@ -61,7 +61,7 @@ SMALL = Blocks(
     (Stage(1), Stage(2, halve=True), Stage(2, dilation=2), Stage(2, dilation=4)),
     {"score_sde": (2, 2, 2, 1), "original": (2, 2, 1, 1)},
 )
-"""NCSN, and NCSNv2 for images of less than 96 pixels a side."""
+"""Blocks of NCSN, and of NCSNv2 for images of less than 96 pixels a side."""
 
 
 class RefineNet(nn.Module):
@@ -90,14 +90,14 @@ class RefineNet(nn.Module):
     def __call__(
         self, x: Image, label: Float[Array, "b"], condition: Any = None, *, train: bool = False
     ) -> Image:
-        """Raw output of the network: what it means is up to the parametrization.
+        """Raw output of the network, whose meaning the parametrization defines.
 
         Args:
           x: noisy images.
-          label: for NCSN the index of the noise level, counted from the noisiest; NCSNv2 does
-            not look at it.
-          condition: None, since these networks know of no classes.
-          train: makes no difference, since they have no dropout.
+          label: for NCSN the index of the noise level, counted from the noisiest; NCSNv2
+            ignores it.
+          condition: None, since these networks have no classes.
+          train: ignored, since they have no dropout.
         """
         if condition is not None:
             raise ValueError(

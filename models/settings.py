@@ -1,4 +1,4 @@
-"""The part of a configuration that all U-Nets share, read and checked once."""
+"""Settings common to all U-Nets, read and checked once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NORMALIZATIONS = {"GroupNorm": None}
 
 @dataclass(frozen=True)
 class Settings:
-    """What every U-Net needs to know; the names of the keys are score_sde's.
+    """Settings of every U-Net; the names of the keys are score_sde's.
 
     Attributes:
       nf: base number of channels.
@@ -49,12 +49,12 @@ class Settings:
       activation: model.nonlinearity.
       dropout: model.dropout.
       resamp_with_conv: model.resamp_with_conv.
-      conditional: model.conditional, whether the network sees the noise label.
-      classes: model.num_classes; 0, for none, where the key is absent.
-      label_dropout: model.label_dropout; 0 where the key is absent.
-      dtype: model.dtype, of the computation; float32 where the key is absent.
-      attend: model.attention; auto where the key is absent.
-      remat: model.remat; none where the key is absent.
+      conditional: model.conditional, whether the network is given the noise label.
+      classes: model.num_classes, 0 for no classes; 0 if the key is absent.
+      label_dropout: model.label_dropout; 0 if the key is absent.
+      dtype: model.dtype, of the computation; float32 if the key is absent.
+      attend: model.attention; auto if the key is absent.
+      remat: model.remat; none if the key is absent.
     """
 
     nf: int
@@ -90,9 +90,9 @@ class Settings:
     def check_norms(
         self, groups: Callable[[int], int], doubled: bool = False, stem: int | None = None
     ) -> None:
-        """Raises ValueError where a GroupNorm would not divide its channels evenly.
+        """Raise ValueError if a GroupNorm would not divide its channels evenly.
 
-        `doubled` is that of `normalized_widths`; so is `stem`, by default the finest width.
+        `doubled` and `stem` as in `normalized_widths`; `stem` is by default the finest width.
         """
         stem = stem or self.widths[0]
         for channels in normalized_widths(stem, self.widths, self.blocks, doubled):
@@ -105,7 +105,7 @@ class Settings:
 
 
 def read(config: ConfigDict) -> Settings:
-    """Reads `config.model` and `config.data`.
+    """Read `config.model` and `config.data`.
 
     Raises:
       ValueError: a key is missing or has a value that no U-Net can have.
@@ -142,7 +142,7 @@ def read(config: ConfigDict) -> Settings:
 
 
 def dtype(model: ConfigDict) -> Any:
-    """model.dtype: float16 is not among them, whose range is too small without scaled losses."""
+    """model.dtype; float16 is refused, as its range is too small without scaled losses."""
     return choice(model, "model.dtype", DTYPES) if "dtype" in model else jnp.float32
 
 
@@ -152,7 +152,7 @@ def remat(model: ConfigDict) -> Remat:
 
 
 def attend(model: ConfigDict) -> Attend:
-    """model.attention; ValueError where it must be fused and cannot be, whatever the heads."""
+    """model.attention; ValueError if it is fused and this machine cannot fuse any attention."""
     chosen = choice(model, "model.attention", ATTENTIONS) if "attention" in model else auto
     if chosen is fused:
         check_fused(dtype(model))

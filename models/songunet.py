@@ -1,9 +1,9 @@
 """DDPM++ and NCSN++ in the form that EDM trains: Karras et al., 2022, arXiv:2206.00364, app. F.2.
 
 It is the U-Net of Song et al. with three differences: the first convolution has model.nf channels
-whatever model.ch_mult says, classes and augmentations enter with the noise level, and resampling
-is always by model.fir_kernel, where (1, 1) is plain averaging and doubling. EDM's names for its
-options are those of the keys here, but for
+whatever model.ch_mult is, class and augmentation labels are added to the noise embedding, and
+resampling always uses model.fir_kernel, where (1, 1) is plain averaging and doubling. The keys
+have EDM's names for its options, except for
 
     encoder_type standard, skip, residual    model.progressive_input none, input_skip, residual
     decoder_type standard, skip              model.progressive none, output_skip

@@ -1,7 +1,7 @@
-"""The U-Net that NCSN++, DDPM++ and DDPM are: down, across, up, with a stack of skips.
+"""The U-Net of NCSN++, DDPM++ and DDPM: down, across, up, with a stack of skips.
 
 Ronneberger et al., 2015, arXiv:1505.04597; Ho et al., 2020, arXiv:2006.11239; Song et al.,
-2021, arXiv:2011.13456, appendix H. What its parts are is decided by whoever builds it.
+2021, arXiv:2011.13456, appendix H. The functions that build it choose its parts.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Embedding = Float[Array, "b d"] | None
 
 
 class UNet(nn.Module):
-    """A score network; the parts and their names in the order in which they are called.
+    """A score network; the parts are in the order of their calls.
 
     Attributes:
-      style: choices shared by all layers.
+      style: shared choices of all layers.
       stem: channels of the first convolution.
       widths: channels at each resolution, finest first.
       blocks: residual blocks per resolution on the way down; one more on the way up.
       attention: whether there is attention at each resolution: after every block on the way
-        down, once after all blocks on the way up, or after every one of them too.
-      channels: of the output, as many as of the input.
-      centered: images are in [-1, 1]; if not, they are in [0, 1] and are mapped to [-1, 1].
+        down and, on the way up, after the last block or (`attention_each_up`) every block.
+      channels: channels of the output, as many as of the input.
+      centered: True if images are in [-1, 1]; if not, they are in [0, 1] and mapped to [-1, 1].
       layers: constructors of blocks and resampling layers.
       input_step: constructor of the input pyramid's step.
-      combine: how that step joins the image branch to h.
+      combine: the function with which that step joins the image branch to h.
       output: constructors of the output pyramid's step and head.
-      conditioning: makes the embedding that all blocks see of the label and the class; or None.
+      conditioning: makes the embedding of label and class, an input of all blocks; or None.
       attention_each_up: whether attention follows every block on the way up (Ho et al.), not
         only the last of a resolution (Song et al.).
       middle_attention: whether there is attention between the two blocks at the bottom.
-      middle_rescale: whether residual sums at the bottom are divided by sqrt(2); None for as
-        everywhere else.
+      middle_rescale: whether residual sums at the bottom are divided by sqrt(2); None: as
+        `style` says for all other blocks.
     """
 
     style: Style
@@ -73,12 +73,12 @@ class UNet(nn.Module):
         *,
         train: bool = False,
     ) -> Image:
-        """Raw output of the network: what it means is up to the parametrization.
+        """Raw output of the network, whose meaning the parametrization defines.
 
         Args:
           x: noisy images.
-          label: of the noise level, as the embedding wants it: log sigma for Fourier features,
-            a time or index of up to about 1000 for positional ones.
+          label: the noise level in the form that suits the embedding: log sigma for Fourier
+            features, a time or index of up to about 1000 for positional ones.
           condition: class and augmentation labels, as `models.layers.conditions` has them.
           train: drop activations and labels, which needs a key named "dropout".
         """
@@ -142,9 +142,9 @@ class UNet(nn.Module):
 def normalized_widths(
     stem: int, widths: tuple[int, ...], blocks: int, doubled: bool
 ) -> Iterator[int]:
-    """Numbers of channels that the U-Net's GroupNorms will see, each once or more.
+    """Numbers of channels in the U-Net's GroupNorms, each at least once.
 
-    `doubled` says that the input pyramid doubles the channels after every halving.
+    `doubled`: the input pyramid doubles the channels after every halving.
     """
     h, skips = stem, [stem]
     for level, width in enumerate(widths):

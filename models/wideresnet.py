@@ -29,18 +29,18 @@ from models.layers.style import uniform_init
 
 Image = Float[Array, "b h w c"]
 FREQUENCIES, FEATURES = 128, 512
-"""Of the Fourier features of log sigma, and of the layers that follow."""
+"""Frequencies of the Fourier features of log sigma, and width of the layers after them."""
 EPSILON = 1e-5
 COLOURS = {
     3: ((0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784)),
 }
-"""Mean and deviation of CIFAR-10's channels by number of channels; others are left as they are."""
+"""Mean and deviation of CIFAR-10's channels, by number of channels; other images stay as is."""
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def whiten(x: Image) -> Image:
-    """Each image with mean 0 and variance 1, its deviation taken for at least 1 / sqrt(h w c)."""
+    """Each image with mean 0 and variance 1; the deviation is at least 1 / sqrt(h w c)."""
     centred = x - x.mean((1, 2, 3), keepdims=True)
     floor = 1 / math.sqrt(math.prod(x.shape[1:]))
     # The maximum is taken under the root, so that a constant image has a gradient.
@@ -49,13 +49,13 @@ def whiten(x: Image) -> Image:
 
 
 class Block(nn.Module):
-    """Twice GroupNorm, relu, convolution, with the noise level added between; plus x.
+    """Two rounds of GroupNorm, relu, convolution, with the noise level added between; plus x.
 
     Attributes:
-      features: channels of the result; where x has fewer, zeros stand for the rest.
+      features: channels of the result; if x has fewer, zeros stand for the rest.
       halve: the first convolution halves the image, and x is halved by means of 2x2 pixels.
-      first: x is what has passed the first GroupNorm and relu.
-      dtype: of the computation.
+      first: x has already passed the first GroupNorm and relu.
+      dtype: type of the computation.
     """
 
     features: int
@@ -98,11 +98,11 @@ class WideResNet(nn.Module):
     Attributes:
       stem: channels before the first block.
       widths: channels of each group of blocks; all but the first halve the image.
-      blocks: in each group.
+      blocks: number of blocks in each group.
       classes: number of logits.
       scale: deviation of the Fourier frequencies.
-      centered: images are in [-1, 1]; if not, in [0, 1].
-      dtype: of the computation; parameters, statistics and logits are float32 in any case.
+      centered: True if images are in [-1, 1]; if not, they are in [0, 1].
+      dtype: type of the computation; parameters, statistics and logits are always float32.
     """
 
     stem: int
@@ -120,9 +120,9 @@ class WideResNet(nn.Module):
         """Logits of the classes.
 
         Args:
-          x: noisy images, as the score network is given them.
+          x: noisy images, in the form given to the score network.
           label: log sigma.
-          train: makes no difference, since there is neither dropout nor batch normalization.
+          train: ignored, since there is neither dropout nor batch normalization.
         """
         embedding = self._embed(label)
         h = whiten(self._colours(x)).astype(self.dtype)

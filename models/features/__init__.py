@@ -1,4 +1,4 @@
-"""Networks that see images as features, in which the quality of samples is measured."""
+"""Networks that map images to the features in which sample quality is measured."""
 
 from models.features.base import FeatureNetwork, Features
 from models.features.dinov2 import DINOv2, load_dinov2

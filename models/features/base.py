@@ -1,4 +1,4 @@
-"""What every network that looks at images for a metric has in common."""
+"""Interface of all networks that compute features of images for metrics."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 
 class Features(NamedTuple):
-    """What a network sees in each image of a batch; None is what it has no notion of.
+    """Features of each image of a batch; None for those that a network does not have.
 
     Attributes:
-      pool: the features that distances are taken in.
+      pool: the features in which distances are computed.
       logits: unnormalized log-probabilities of classes, for the Inception score.
-      spatial: features that still know where things are, for sFID, flattened.
+      spatial: features that keep positions, for sFID, flattened.
     """
 
     pool: Float[Array, "b d"]

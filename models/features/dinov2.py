@@ -35,9 +35,9 @@ from untrusted import limits
 
 SIDE, PATCH = 224, 14
 GRID, TRAINED_GRID = SIDE // PATCH, 518 // PATCH
-"""Patches along a side of an image: of ours, and of those that the file has positions for."""
+"""Patches along a side of an image: of ours, and of the file's positions."""
 OFFSET = 0.1
-"""What the original adds to the size of a grid before it interpolates positions."""
+"""Amount that the original adds to the size of a grid before it interpolates positions."""
 CUBIC = -0.75
 """PyTorch's parameter of the cubic kernel without antialiasing (Keys, 1981, has -0.5)."""
 HEAD = 64
@@ -51,28 +51,28 @@ Norm = functools.partial(nn.LayerNorm, epsilon=1e-6)
 
 @dataclass(frozen=True)
 class Size:
-    """How large a transformer is: numbers in a token, and blocks."""
+    """Size of a transformer: numbers in a token, and blocks."""
 
     width: int
     depth: int
 
     @property
     def heads(self) -> int:
-        """Of the attention."""
+        """Number of heads of the attention."""
         return self.width // HEAD
 
     @property
     def name(self) -> str:
-        """The published one, or what it is made of."""
+        """The published name, or one made of the numbers."""
         return PUBLISHED.get(self, f"width{self.width}-depth{self.depth}")
 
 
 PUBLISHED = {Size(384, 12): "vits14", Size(768, 12): "vitb14", Size(1024, 24): "vitl14"}
-"""Those that are published, but for ViT-g, which has another MLP."""
+"""Published sizes, except for ViT-g, which has another MLP."""
 
 
 class Block(nn.Module):
-    """Attention and MLP, each added to its normalized input's source by its layer scale."""
+    """Attention, then MLP: each result, scaled by the layer scale, is added to its input."""
 
     heads: int
 
@@ -120,8 +120,8 @@ class DINOv2:
     """DINOv2 with its weights; its features are the class token, `size.width` numbers.
 
     Attributes:
-      params: of `VisionTransformer`.
-      size: of the transformer.
+      params: parameters of `VisionTransformer`.
+      size: size of the transformer.
     """
 
     params: Any
@@ -140,11 +140,11 @@ class DINOv2:
 
 
 def load_dinov2(path: Path | str) -> tuple[DINOv2, str]:
-    """(DINOv2 of the size that the file has, what its features are to be called).
+    """(DINOv2 of the size in the file, name of its features).
 
     Args:
-      path: dinov2_vitl14_pretrain.pth, in which EDM2 measures, or the same of ViT-S or ViT-B; or a
-        .npz or .safetensors file of the same names.
+      path: dinov2_vitl14_pretrain.pth, with which EDM2 measures, or the same of ViT-S or ViT-B; or
+        a .npz or .safetensors file of the same names.
 
     Raises:
       PretrainedError: the file is damaged, unsafe, or holds other tensors.
@@ -156,7 +156,7 @@ def load_dinov2(path: Path | str) -> tuple[DINOv2, str]:
 
 
 def of_weights(weights: Weights, file: str = "the file") -> DINOv2:
-    """The network of a state dict; PretrainedError where it is another's."""
+    """The network of a state dict; PretrainedError if it belongs to another network."""
     size = _size(weights, file)
     wanted = in_file(size)
     params = files.fitted(

@@ -58,7 +58,7 @@ READERS: dict[str, Callable[[Path], Weights]] = {
     ".npz": _read_npz,
     ".safetensors": lambda path: read_tensors(path)[0],
 }
-"""Readers by the end of a file's name; any other is taken for a file of PyTorch."""
+"""Readers by a file name's suffix; any other file is taken for one of PyTorch."""
 
 
 def torch_axes(name: str, ndim: int) -> Sequence[int]:

@@ -1,14 +1,14 @@
-"""The Inception-v3 in which FID, KID, sFID and the Inception score are defined.
+"""The Inception-v3 that defines FID, KID, sFID and the Inception score.
 
 Architecture: Szegedy et al., 2016, "Rethinking the Inception Architecture for Computer Vision",
 arXiv:1512.00567. Weights: the graph that TensorFlow published on 2015-12-05 and Heusel et al.,
 2017, arXiv:1706.08500, made the measure of images. That graph differs from the paper and from
-others' Inception-v3: average pools count no padding, the last block pools the maximum, and it has
-1,008 classes.
+others' Inception-v3: average pools do not count padding, the last block pools the maximum, and it
+has 1,008 classes.
 
 Names are those of the PyTorch conversions of the graph (pytorch-fid, torch-fidelity), whose batch
 normalizations are folded into the convolutions when a file is read. Everything is computed in full
-float32, on accelerators too, where features in TF32 would move the metrics.
+float32, on accelerators too, where features in TF32 would change the metrics.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from sde_lib import choose, pytree, static
 
 SIDE = 299
 PUBLISHED = "6726825d"
-"""How the sha256 of the published conversions begins."""
+"""First digits of the sha256 of the published conversions."""
 BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to pixel values v in 0..255: resizing, and (v - centre) / scale."""
+    """Preparation of pixel values v in 0..255: resizing, and (v - centre) / scale."""
 
     positions: Positions
     centre: float
@@ -59,7 +59,7 @@ PREPARATIONS = {
     "tf1": Preparation(corner_positions, 128.0, 128.0),
     "half_pixel": Preparation(centre_positions, 127.5, 127.5),
 }
-"""The graph's own (also torch-fidelity's, EDM's, ADM's), and pytorch-fid's."""
+"""Preparations of the graph itself (also torch-fidelity, EDM, ADM), and of pytorch-fid."""
 
 
 @pytree
@@ -95,18 +95,18 @@ class Inception:
 
 
 def load_inception(path: Path | str, resize: str = "tf1") -> tuple[Inception, str]:
-    """(FID's Inception-v3, what its features are to be called) from a file of its weights.
+    """(FID's Inception-v3, name of its features) from a file of its weights.
 
-    Warns where the file is not, byte for byte, a published one.
+    Warns if the file is not, byte for byte, a published one.
 
     Args:
       path: pytorch-fid's pt_inception-2015-12-05-6726825d.pth, torch-fidelity's
         weights-inception-2015-12-05-6726825d.pth, or a .npz or .safetensors file of the same names.
-      resize: "tf1", as the graph does it, or "half_pixel", pixels lying and standardized as in
-        pytorch-fid, whose figures differ from all others' by this.
+      resize: "tf1", as the graph does it, or "half_pixel", which places and standardizes pixels as
+        pytorch-fid does, whose figures differ from all others' by this.
 
     Raises:
-      ValueError: `resize` is none of these.
+      ValueError: `resize` is neither.
       PretrainedError: the file is damaged, unsafe, or holds other tensors.
       OSError: it cannot be read.
     """
@@ -123,7 +123,7 @@ def load_inception(path: Path | str, resize: str = "tf1") -> tuple[Inception, st
 
 
 def of_weights(weights: Weights, resize: str = "tf1", file: str = "the file") -> Inception:
-    """The network of a state dict; PretrainedError where it is another's."""
+    """The network of a state dict; PretrainedError if it belongs to another network."""
     wanted = in_file()
     params = files.fitted(
         "FID's Inception-v3",

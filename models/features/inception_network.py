@@ -1,4 +1,4 @@
-"""The layers of FID's Inception-v3; what it is and where it comes from is in `inception.py`.
+"""The layers of FID's Inception-v3; `inception.py` says where it comes from.
 
 A network is a `Step`, and so is each of its parts: `chain` and `branches` put them together.
 """
@@ -69,7 +69,7 @@ def unit(name: str, *arguments: Any, **options: Any) -> Step:
 
 
 def chain(*steps: Step) -> Step:
-    """One step after the other."""
+    """The composition of steps, the first one first."""
     return lambda x: functools.reduce(lambda y, step: step(y), steps, x)
 
 

@@ -1,4 +1,4 @@
-"""Linear interpolation of images along their axes, with two ideas of where pixels are.
+"""Linear interpolation of images along their axes, with two conventions of pixel positions.
 
 Output pixel i of m lies at x_i among the n input pixels a and is (1 - f) a[k] + f a[k + 1] with
 k = floor x_i and f = x_i - k, the last input pixel being repeated. Nothing is smoothed when images

@@ -22,7 +22,7 @@ from models.layers.style import fan_in_init, linear
 
 Image = Float[Array, "b h w c"]
 EPSILON = 1e-5
-"""Of ADM's group normalizations."""
+"""Constant added to the variance in ADM's group normalizations."""
 CHANNELS_PER_HEAD = 64
 
 
@@ -38,7 +38,7 @@ def conv(h: Image, features: int, dtype: Any, name: str, *, silent: bool = False
 
 
 class MultiHeadAttention(nn.Module):
-    """x + attention over pixels with one head per 64 channels; x itself where there are fewer."""
+    """x + attention over pixels, one head per 64 channels; x itself below 64 channels."""
 
     dtype: Any
     attend: Attend = auto
@@ -64,9 +64,9 @@ class AdaptiveBlock(nn.Module):
       features: channels of the result, a multiple of their number of groups and of heads.
       attention: whether the block ends with attention.
       dropout: probability of dropping an activation while training.
-      dtype: of the computation.
+      dtype: type of the computation.
       resize: doubles or halves both branches; None keeps the size.
-      attend: how attention is computed.
+      attend: the implementation of attention.
     """
 
     features: int

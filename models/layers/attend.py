@@ -1,9 +1,9 @@
-"""Ways to compute attention.
+"""Implementations of attention.
 
 Each is called as `attend(query, key, value, train=...)` with arrays [b, n, h, c], of n pixels and
 h heads, and gives softmax(Q K^T / sqrt(c)) V of each head, softmax in float32 (Vaswani et al.,
 2017, "Attention Is All You Need", arXiv:1706.03762, equation 1). All can be differentiated in both
-modes; but what is fused, in training, only backwards.
+modes, except that fused attention in training has a backward derivative only.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def attend(
 
 
 def plain(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
-    """`attend` on each head: all n x n weights are held at once."""
+    """`attend` on each head; all n x n weights are in memory at once."""
     return jax.vmap(attend, in_axes=2, out_axes=2)(query, key, value)
 
 
 def in_blocks(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
-    """`plain` for at most 1024 queries at a time, computed again in the backward pass.
+    """`plain` for at most 1024 queries at a time, recomputed in the backward pass.
 
-    The same numbers, in memory that grows with n, not with n^2 (Rabe and Staats, 2021,
+    The results are the same; memory grows with n, not with n^2 (Rabe and Staats, 2021,
     arXiv:2112.05682; keys need no blocks of their own while one block's weights fit).
     """
     n = query.shape[1]
@@ -57,7 +57,7 @@ def in_blocks(query: Heads, key: Heads, value: Heads, *, train: bool = False) ->
 
 
 def cuda_capability() -> tuple[int, ...] | None:
-    """(major, minor) of the first CUDA GPU; None where computations run on anything else."""
+    """(major, minor) of the first CUDA GPU; None if computations run on anything else."""
     device = jax.devices()[0]
     if device.platform != "gpu" or "cuda" not in device.client.platform_version.lower():
         return None
@@ -65,7 +65,7 @@ def cuda_capability() -> tuple[int, ...] | None:
 
 
 def obstacle(capability: tuple[int, ...] | None, dtype: Any, head: int) -> str | None:
-    """Why attention cannot be fused with heads of so many channels, in words; None where it can.
+    """The reason why attention with heads of so many channels cannot be fused; None if it can.
 
     These are cuDNN's limits for training (docs.nvidia.com/cudnn, "Attention", of version 9.18).
     """
@@ -80,7 +80,7 @@ def obstacle(capability: tuple[int, ...] | None, dtype: Any, head: int) -> str |
 
 
 def check_fused(dtype: Any, head: int = 8) -> None:
-    """ValueError, in the user's terms, where there is an `obstacle` on this machine."""
+    """Raise ValueError, in the user's terms, if there is an `obstacle` on this machine."""
     if missing := obstacle(cuda_capability(), dtype, head):
         raise ValueError(f"model.attention='fused' needs {missing}: set model.attention='auto'")
 
@@ -92,7 +92,7 @@ def cudnn(query: Heads, key: Heads, value: Heads) -> Heads:
 
 @jax.custom_jvp
 def evaluated(query: Heads, key: Heads, value: Heads) -> Heads:
-    """`cudnn` where nothing is differentiated, as in sampling; `plain` where something is."""
+    """`cudnn` if nothing is differentiated, as in sampling; `plain` if something is."""
     return cudnn(query, key, value)
 
 
@@ -102,13 +102,13 @@ def _evaluated_jvp(primals: tuple[Heads, ...], tangents: tuple[Heads, ...]) -> t
 
 
 def fused(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
-    """cuDNN's; ValueError where it cannot be had."""
+    """cuDNN's attention; ValueError if it is not available."""
     check_fused(query.dtype, query.shape[-1])
     return (cudnn if train else evaluated)(query, key, value)
 
 
 def auto(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
-    """`fused` where it can be had, else `plain`."""
+    """`fused` if it is available, else `plain`."""
     absent = obstacle(cuda_capability(), query.dtype, query.shape[-1])
     return (plain if absent else fused)(query, key, value, train=train)
 

@@ -1,6 +1,6 @@
-"""Residual blocks and resampling layers: whatever maps features to features in the U-Net.
+"""Residual blocks and resampling layers of the U-Net, which map features to features.
 
-All are called as `layer(h, embedding, train)`, so that one can stand for another.
+All are called as `layer(h, embedding, train)`, so that they are interchangeable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ResBlock(nn.Module):
     Attributes:
       style: shared choices.
       features: channels of the result.
-      shortcut_scale: variance scale of the linear map that x takes where its shape changes.
+      shortcut_scale: variance scale of the linear map of x, where its shape changes.
       resize: doubles or halves both branches; None keeps the size.
     """
 
@@ -60,7 +60,7 @@ class ResBlock(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles the image, with a 3x3 convolution to `features` channels where `conv` says so."""
+    """Double the image, with a 3x3 convolution to `features` channels if `conv`."""
 
     style: Style
     features: int
@@ -81,7 +81,7 @@ class Upsample(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves the image, with a 3x3 convolution to `features` channels where `conv` says so."""
+    """Halve the image, with a 3x3 convolution to `features` channels if `conv`."""
 
     style: Style
     features: int

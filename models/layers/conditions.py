@@ -1,4 +1,4 @@
-"""What a network is told beside the noise level: class labels, augmentation labels.
+"""Conditions, a network's inputs beside the noise level: class and augmentation labels.
 
 A condition is one of
 
@@ -7,7 +7,7 @@ A condition is one of
     {"label": ..., "augment": ...}      either or both; "augment" is Float[b, augments], the
                                         parameters of the augmentation that the image went through
 
-The null class, a row of zeros, is what None and indices outside of 0..classes-1 stand for; no
+The null class is a row of zeros; None and indices outside of 0..classes-1 stand for it. No
 augmentation is a row of zeros, too.
 """
 
@@ -64,7 +64,7 @@ def as_rows(
 
 
 class HideRows(nn.Module):
-    """Whole rows set to zero with probability `rate` while training, for classifier-free guidance.
+    """Set whole rows to zero with probability `rate` while training (classifier-free guidance).
 
     Ho & Salimans 2022, arXiv:2207.12598, algorithm 1. Draws from the rng stream 'dropout'.
     """

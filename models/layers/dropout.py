@@ -16,7 +16,7 @@ from models.layers.cpu.outline import outlined
 def keep_mask(key: PRNGKeyArray, shape: tuple[int, ...], keep: float) -> Array:
     """Independent events of probability `keep`, one per element, from a key.
 
-    Made once, rather than again in the backward pass, on a CPU.
+    On a CPU they are computed once, not again in the backward pass.
     """
     return jax.random.bits(key, shape, jnp.uint32) < jnp.uint32(min(round(keep * 2**32), 2**32 - 1))
 

@@ -1,7 +1,7 @@
-"""Embeddings of the conditioning label, and of class labels.
+"""Embeddings of the noise label and of class labels.
 
-The label is what the parametrization says it is. `Fourier` takes the logarithm of the noise
-level, log sigma; `Positional` a time or an index between 0 and about 1000.
+The parametrization defines the label. `Fourier` expects the logarithm of the noise level, log
+sigma; `Positional` a time or an index between 0 and about 1000.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class Positional(nn.Module):
 
 
 class Conditioning(nn.Module):
-    """The vector, float32, that every residual block sees: of the noise label, of a class, or both.
+    """The float32 vector given to every residual block: embedding of noise label, class, or both.
 
     Attributes:
       style: shared choices; the result has passed its activation.
       features: length of the vector.
-      embedding: of the noise label; None leaves the network unaware of the noise level.
+      embedding: embedding of the noise label; None leaves the network unaware of it.
       classes: number of classes; 0 for none. They enter by a linear map without bias, so that
         the null class adds nothing.
       label_dropout: fraction of the class labels that are hidden while training.

@@ -1,16 +1,16 @@
-"""Normalization of every channel of every image by itself, and what NCSN adds to it.
+"""Normalization of every channel of every image by itself, and NCSN's extensions of it.
 
 With mean m_k and variance v_k of channel k over the pixels of one image, InstanceNorm++ is
 
     y_k = gamma_k [(x_k - m_k) / sqrt(v_k + e) + alpha_k (m_k - m) / sqrt(v + e)] + beta_k,
 
-where m and v are mean and variance of the m_k over the channels and e = 1e-5: instance
-normalization forgets how bright a channel is, the second term says so again (Song and Ermon,
+where m and v are mean and variance of the m_k over the channels and e = 1e-5. Instance
+normalization removes the brightness of a channel; the second term restores it (Song and Ermon,
 2019, arXiv:1907.05600, appendix A.1). NCSN has one (gamma, alpha, beta) for each noise level.
 
 Ulyanov et al., 2016, "Instance Normalization: The Missing Ingredient for Fast Stylization",
 arXiv:1607.08022. All modules here have the same attributes and are called as
-`norm(x, level)`, level [b] being the index of the noise level, so that one can stand for another.
+`norm(x, level)`, level [b] being the index of the noise level, so that they are interchangeable.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class InstanceNormPlus(nn.Module):
 class LevelInstanceNormPlus(nn.Module):
     """InstanceNorm++ with a row (gamma, alpha, beta) of `embedding` [levels, 3 c] per level.
 
-    A level outside of 0 .. levels - 1 is taken for the nearest of these.
+    A level outside of 0 .. levels - 1 is replaced by the nearest of these.
     """
 
     levels: int
@@ -107,7 +107,7 @@ class InstanceNorm(nn.Module):
 
 
 class VarianceNorm(nn.Module):
-    """x / sqrt(v_k + 1e-5) times the parameter `scale` [c]: the mean stays."""
+    """x / sqrt(v_k + 1e-5) times the parameter `scale` [c]; the mean is not subtracted."""
 
     levels: int
     ddof: int

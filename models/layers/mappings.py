@@ -1,8 +1,8 @@
-"""EDM's embeddings of noise level, class and augmentation, which all of its blocks see.
+"""EDM's embeddings of noise level, class and augmentation, an input of all of its blocks.
 
-Karras et al., 2022, arXiv:2206.00364, appendix F.2: class and augmentation labels enter before
-the hidden layers in the networks after Song et al.; in ADM the class enters after them. All are
-float32, whatever the network's activations are.
+Karras et al., 2022, arXiv:2206.00364, appendix F.2: class and augmentation labels are added before
+the hidden layers in the networks after Song et al.; in ADM the class is added after them. All are
+float32, whatever the type of the network's activations.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from models.layers.style import Style, linear
 
 
 class SongMapping(nn.Module):
-    """Waves + class + augmentation, then two hidden layers; each row of labels is one vector.
+    """Noise embedding + class + augmentation, then two hidden layers.
 
     Attributes:
       style: shared choices.
       features: length of the result.
-      embedding: of the noise label, to a vector of any even length.
+      embedding: embedding of the noise label in a vector of any even length.
       classes: number of classes; 0 for none. Their rows are scaled by sqrt(classes).
       augments: number of augmentation labels; 0 for none.
       label_dropout: fraction of the class labels that are hidden while training.
@@ -56,7 +56,7 @@ class SongMapping(nn.Module):
 
 
 class ADMMapping(nn.Module):
-    """Waves + augmentation, two hidden layers, + class; SiLU throughout.
+    """Noise embedding + augmentation, two hidden layers, + class; SiLU throughout.
 
     Attributes: as `SongMapping`'s.
     """

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 EPSILON = 1e-6
-"""Added to the variance by all published score_sde networks."""
+"""Constant added to the variance in all published score_sde networks."""
 
 
 def quarter_groups(channels: int) -> int:
@@ -28,7 +28,7 @@ def thirty_two_groups(channels: int) -> int:
 
 @dataclass(frozen=True)
 class FixedGroups:
-    """`groups` of them, whatever the number of channels."""
+    """`groups` groups, whatever the number of channels."""
 
     groups: int
 
@@ -37,7 +37,7 @@ class FixedGroups:
 
 
 def group_mean(x: Float[Array, "b h w c"], groups: int) -> Float[Array, "b 1 1 c"]:
-    """Mean over the pixels and over the group of adjacent channels that a channel belongs to.
+    """Mean over the pixels and over each channel's group of adjacent channels.
 
     Pixels are summed first: a sum over both at once is twice as slow for large arrays on a CPU.
     """
@@ -66,13 +66,13 @@ def normalize_groups(
     """scale n + bias with n = p (x - mean) and p = 1 / sqrt(variance + epsilon).
 
     Mean and variance are over a group of channels and all pixels. The variance is that of x - mean,
-    which keeps its digits where the mean is large against the spread and E[x^2] - E[x]^2 would lose
-    them. The derivative is given in closed form,
+    because E[x^2] - E[x]^2 loses digits if the mean is large against the spread. The derivative is
+    given in closed form,
 
         scale p dx + n (dscale - scale p mean(n dx)) + (dbias - scale p mean(dx)),
 
-    both brackets the same for all pixels. Transposed, it sums over pixels twice, the cotangent and
-    its product with n; backpropagating through mean, variance, scale and bias would six times.
+    both brackets the same for all pixels. Its transpose sums over pixels twice, the cotangent and
+    its product with n; backpropagation through mean, variance, scale and bias would sum six times.
     """
     n, _ = _normalize(x, groups, epsilon)
     return n * scale[None, None, None] + bias[None, None, None]

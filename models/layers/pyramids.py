@@ -3,7 +3,7 @@
 Karras et al., 2020, arXiv:1912.04958, section 4.1; Song et al., 2021, arXiv:2011.13456,
 appendix H. An input step is called after every halving as `step(image, h) -> (image, h)`, an
 output step at every resolution of the way up as `step(pyramid, h) -> (pyramid, h)`, with the
-pyramid None at first. A head turns what is there at the end, `(pyramid, h)`, into the output.
+pyramid None at first. A head turns the last `(pyramid, h)` into the output.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ COMBINE: dict[str, Callable[[Image, Image], Image]] = {"sum": add, "cat": concat
 
 
 class NoInput(nn.Module):
-    """The image enters at the bottom only."""
+    """No pyramid: the image is an input of the first layer only."""
 
     style: Style
     combine: Callable[[Image, Image], Image]
@@ -63,7 +63,7 @@ class NoInput(nn.Module):
 
 
 class InputSkip(nn.Module):
-    """The halved image is mapped to h's channels and combined with h."""
+    """Map the halved image to h's channels and combine it with h."""
 
     style: Style
     combine: Callable[[Image, Image], Image]
@@ -76,7 +76,7 @@ class InputSkip(nn.Module):
 
 
 class InputResidual(nn.Module):
-    """The image branch is a strided convolution of itself plus h, and takes h's place."""
+    """Replace h by a strided convolution of the image branch, plus h."""
 
     style: Style
     combine: Callable[[Image, Image], Image]
@@ -92,7 +92,7 @@ INPUTS = {"none": NoInput, "input_skip": InputSkip, "residual": InputResidual}
 
 
 class NoOutput(nn.Module):
-    """The output is made at full resolution only."""
+    """No pyramid: the output is computed at full resolution only."""
 
     style: Style
     channels: int
@@ -102,7 +102,7 @@ class NoOutput(nn.Module):
 
 
 class OutputSkip(nn.Module):
-    """Each resolution adds its own image to the doubled image of those before."""
+    """Add this resolution's image to the doubled image of the lower resolutions."""
 
     style: Style
     channels: int
@@ -114,7 +114,7 @@ class OutputSkip(nn.Module):
 
 
 class OutputResidual(nn.Module):
-    """Doubled features of the resolutions before, plus h, take h's place."""
+    """Replace h by the doubled features of the lower resolutions, plus h."""
 
     style: Style
     channels: int
@@ -141,7 +141,7 @@ class FeatureHead(nn.Module):
 
 
 class PyramidHead(nn.Module):
-    """The output is the pyramid, as it is."""
+    """The output is the pyramid itself."""
 
     style: Style
     channels: int
@@ -151,7 +151,7 @@ class PyramidHead(nn.Module):
 
 
 class Output(NamedTuple):
-    """Constructors (style, channels, name) of the step at each resolution and of the end."""
+    """Constructors (style, channels, name) of each resolution's output step and of the head."""
 
     step: Callable[..., nn.Module]
     head: Callable[..., nn.Module]

@@ -1,9 +1,9 @@
-"""Blocks of the RefineNets that NCSN and NCSNv2 are.
+"""Blocks of NCSN and NCSNv2, which are RefineNets.
 
 Lin et al., 2017, "RefineNet: Multi-Path Refinement Networks for High-Resolution Semantic
 Segmentation", arXiv:1611.06612; as Song and Ermon have them in arXiv:1907.05600, appendix A, and
 arXiv:2006.09011. Every block is called with features and with the index of the noise level,
-which only the normalizations of NCSN look at.
+which only the normalizations of NCSN use.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.layers.style import Activation, uniform_init
 
 Image = Float[Array, "b h w c"]
 POOLINGS = 2
-"""Stages of chained pooling."""
+"""Number of stages of chained pooling."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class RefineStyle:
     Attributes:
       activation: the nonlinearity, elementwise.
       norm: class of the normalizations of the residual stages and before the output.
-      refine_norm: class of those in the refinement blocks.
+      refine_norm: class of the normalizations in the refinement blocks.
       pool: the 5x5 pooling of the refinement blocks.
       resize: (features, height, width) -> features of that size.
-      levels: number of noise levels that the normalizations may tell apart.
-      ddof: 1 where variances that torch corrects for the sample's size are so corrected.
-      dtype: of the computation; parameters and statistics are float32 in any case.
-      remat: what of a block is computed again in the backward pass.
+      levels: number of noise levels of the normalizations.
+      ddof: 1 to divide sums of squares by n - 1 where torch does, 0 for plain variances.
+      dtype: type of the computation; parameters and statistics are always float32.
+      remat: the part of a block that is recomputed in the backward pass.
     """
 
     activation: Activation
@@ -56,7 +56,7 @@ class RefineStyle:
 
     @property
     def exact(self) -> RefineStyle:
-        """The same in float32, for what bfloat16 would blur: the input and the output."""
+        """A copy in float32, for input and output, where bfloat16 would be too coarse."""
         return replace(self, dtype=jnp.float32)
 
     def normalize(self, name: str) -> nn.Module:
@@ -93,16 +93,16 @@ class RefineStyle:
 
 
 class Residual(nn.Module):
-    """Twice normalization, activation, convolution; plus x.
+    """Two rounds of normalization, activation, convolution; plus x.
 
     Attributes:
       style: shared choices.
       features: channels of the result.
-      opens: the block opens a stage: it alone changes the channels, and x passes through a
-        convolution of its own.
+      opens: whether the block is the first of a stage, which alone may change the channels; x
+        then passes through a convolution of its own.
       halve: means of 2x2 pixels end both branches.
-      dilation: distance of the pixels that the kernels see; with more than 1, a stage widens its
-        view in place of halving its images.
+      dilation: distance between the pixels under a kernel; a stage with more than 1 widens its
+        field of view instead of halving its images.
     """
 
     style: RefineStyle
@@ -146,7 +146,7 @@ class ConvUnits(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Convolutions of features of several sizes, stretched to the first's size and added (MSF)."""
+    """Convolutions of features of several sizes, resized to the first's size and added (MSF)."""
 
     style: RefineStyle
     features: int
@@ -163,7 +163,7 @@ class Fusion(nn.Module):
 
 
 class ChainedPooling(nn.Module):
-    """Pooling and convolution, again and again, each result added (CRP)."""
+    """Pooling and convolution, repeated, each result added (CRP)."""
 
     style: RefineStyle
 
@@ -179,7 +179,7 @@ class ChainedPooling(nn.Module):
 
 
 class Refine(nn.Module):
-    """One refinement: features of a stage joined by those refined before, which are smaller.
+    """One refinement: features of a stage joined to the coarser ones refined before.
 
     Attributes:
       style: shared choices.

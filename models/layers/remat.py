@@ -1,9 +1,9 @@
-"""Which results of a block are kept for the backward pass, and which are computed again.
+"""Rematerialization: the results of a block that are kept for the backward pass.
 
-Chen et al., 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174. Whoever
-builds a network wraps its blocks: `remat(block)` is called as the block is. Parameters, their
-names and the draws of dropout are the same in any case, and where nothing is differentiated
-backwards, nothing is computed twice.
+Chen et al., 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174. The functions
+that build a network wrap its blocks: `remat(block)` is called as the block is. Parameters, their
+names and the draws of dropout are the same in any case, and without a backward pass nothing is
+computed twice.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ PRODUCTS = ("correlate_3x3", "conv_general_dilated", "dot_general")
 
 
 def kept(block: nn.Module) -> Callable[..., Any]:
-    """The block as it is: all that its derivative needs is kept."""
+    """Keep all that the block's derivative needs."""
     return block
 
 
 def products(primitive: Any, *_: Any, **__: Any) -> bool:
-    """Keeps the results of convolutions and products of matrices."""
+    """Keep the results of convolutions and products of matrices."""
     return primitive.name in PRODUCTS
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """The block's inputs are kept, and what `policy` says; all else is computed again.
+    """Keep the block's inputs and the results that `policy` selects; recompute the others.
 
     Arguments given by keyword are not traced.
     """

@@ -1,4 +1,4 @@
-"""Doubling and halving images, by pixel or by a finite impulse response (FIR) filter.
+"""Doubling and halving of images, by pixel or by a finite impulse response (FIR) filter.
 
 The FIR filters are those of StyleGAN2 (Karras et al., 2020, arXiv:1912.04958, after Zhang,
 2019, arXiv:1904.11486): low-pass filtering, separable, with everything outside of the image
@@ -20,10 +20,10 @@ from jaxtyping import Array, Float
 
 
 class Resampling(Protocol):
-    """A way to double and to halve the two image axes.
+    """A method of doubling and halving the two image axes.
 
     `up_for_conv` and `down_for_conv` prepare for a 3x3 convolution without padding, of stride 1
-    and 2: their result carries the border that the convolution will use up.
+    and 2: their result includes the border that the convolution removes.
     """
 
     def up(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]: ...
@@ -44,7 +44,7 @@ class Plain:
     """Nearest neighbour upward; downward the mean of 2x2 pixels, or a strided convolution.
 
     The convolution's border is below and to the right, as TensorFlow pads; or with
-    `border_first` above and to the left, as PyTorch's symmetric padding comes to.
+    `border_first` above and to the left, which amounts to PyTorch's symmetric padding.
     """
 
     border_first: bool = False

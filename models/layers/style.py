@@ -1,4 +1,4 @@
-"""What every layer of one network has in common, decided when the network is built."""
+"""Choices shared by all layers of a network, made when it is built."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def uniform_init(bound: float) -> Callable[..., Array]:
 
 
 def fan_in_init(fan_in: int) -> Callable[..., Array]:
-    """ADM's for kernels and biases alike: U(-a, a) with a = 1 / sqrt(fan_in)."""
+    """ADM's initializer of kernels and biases: U(-a, a) with a = 1 / sqrt(fan_in)."""
     return uniform_init(1 / math.sqrt(fan_in))
 
 
 def linear(
     x: Float[Array, "*b i"], features: int, dtype: Any, name: str, *, silent: bool = False
 ) -> Float[Array, "*b o"]:
-    """ADM's linear map of the last axis, within a module: `fan_in_init`, or `silent` zeros."""
+    """ADM's linear map of the last axis, within a module: `fan_in_init`, or zeros if `silent`."""
     init = nn.initializers.zeros if silent else fan_in_init(x.shape[-1])
     return Dense(features, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
 
 
 def one_head(channels: int) -> int:
-    """One head of all channels, as Ho et al. (2020) and Song et al. (2021) have it."""
+    """A single head of all channels, as in Ho et al. (2020) and Song et al. (2021)."""
     return 1
 
 
@@ -91,16 +91,16 @@ class Style:
     Attributes:
       activation: the nonlinearity, elementwise.
       groups: number of groups of a GroupNorm over the given number of channels.
-      resample: how images are doubled and halved.
+      resample: method of doubling and halving images.
       resample_with_conv: whether resampling layers outside of residual blocks own a convolution.
       dropout: probability of dropping an activation while training, in [0, 1).
       rescale: divide every residual sum by sqrt(2), so that its variance stays that of one branch.
       init_scale: variance scale of the last layer of each residual branch and of the output.
-      dtype: of the computation; parameters, statistics and softmax are float32 in any case.
-      epsilon: added to the variance in every GroupNorm.
+      dtype: type of the computation; parameters, statistics and softmax are always float32.
+      epsilon: constant added to the variance in every GroupNorm.
       heads: number of heads of an attention layer over the given number of channels.
-      attend: how attention is computed.
-      remat: what of a block is computed again in the backward pass.
+      attend: the implementation of attention.
+      remat: the part of a block that is recomputed in the backward pass.
     """
 
     activation: Activation
@@ -118,7 +118,7 @@ class Style:
 
     @property
     def exact(self) -> Style:
-        """The same in float32, for what bfloat16 would blur: labels, the input, the output."""
+        """A copy in float32, for labels, input and output, where bfloat16 would be too coarse."""
         return replace(self, dtype=jnp.float32)
 
     def norm(self, channels: int, name: str) -> GroupNorm:
@@ -128,7 +128,7 @@ class Style:
     def residual(
         self, x: Float[Array, "b h w c"], h: Float[Array, "b h w c"]
     ) -> Float[Array, "b h w c"]:
-        """x + h, over sqrt(2) where sums are rescaled."""
+        """x + h, divided by sqrt(2) if sums are rescaled."""
         return _rescaled_sum(x, h) if self.rescale else _sum(x, h)
 
     def dense(

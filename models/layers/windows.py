@@ -1,7 +1,7 @@
-"""Pooling over 5x5 windows at every pixel, and stretching images to a larger size.
+"""Pooling over 5x5 windows at every pixel, and enlargement of images.
 
 Pooling is written as shifted slices, one axis at a time, which XLA fuses and differentiates in
-every mode; its windowed maximum has no derivative of a derivative.
+every mode; its windowed maximum has no second derivative.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 Image = Float[Array, "b h w c"]
 Combine = Callable[[Array, Array], Array]
 REACH = 2
-"""Pixels on each side of the middle one of a window."""
+"""Pixels of a window on each side of its middle."""
 
 
 def _pool(x: Image, outside: float, combine: Combine) -> Image:
@@ -46,7 +46,7 @@ def bilinear(x: Image, height: int, width: int) -> Float[Array, "b height width 
 
 
 def nearest(x: Image, height: int, width: int) -> Float[Array, "b height width c"]:
-    """The value of the pixel that the middle of the new one lies in."""
+    """The value of the pixel in which the middle of the new pixel lies."""
     return jax.image.resize(x, (x.shape[0], height, width, x.shape[3]), "nearest")
 
 

@@ -1,4 +1,4 @@
-"""What all importers share: the checkpoint that a file is read as, and how weights become ours."""
+"""The checkpoint as which all importers read a file, and the conversion of its weights to ours."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Checkpoint", "Format", "MismatchError", "PretrainedError", "Row", "a
 Weights = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
 Place = tuple[str, ...]
-"""The path of a parameter of ours."""
+"""The path of a parameter in our networks."""
 MOST_ROWS = 60
 
 
@@ -37,18 +37,18 @@ class Checkpoint:
 
     Attributes:
       family: the key of its format in `models.pretrained.FORMATS`.
-      settings: what the file itself says, "section.key" -> value of our config.
-      raw: weights as trained, by their names in the file; None where it has none.
-      ema: their running average, likewise. Where a file has one set of weights and does not say
-        which, it is this one: what others give away is what they draw samples with.
-      step: updates done; 0 where the file does not say.
-      attention: levels of the network (0: full resolution) that have attention, where the file
-        tells them and not the image size; None otherwise.
-      assumed: settings that the file does not say, for want of a config.
-      note: where those were taken from, for the user.
-      guessed: names of settings that were read off the names and shapes of the weights. Where these
-        fit a config they have nothing to add: what they leave open, the config decides.
-      unknown: why there are none of these, if so.
+      settings: settings stated by the file, "section.key" -> value of our config.
+      raw: weights as trained, by their names in the file; None if it has none.
+      ema: their running average, likewise. If a file has one set of weights and does not say which,
+        it is this one, because people publish the weights that they draw samples with.
+      step: number of updates; 0 if the file does not say.
+      attention: levels of the network (0: full resolution) that have attention, if the file
+        determines them and not the image size; None otherwise.
+      assumed: settings that the file does not state, for use without a config.
+      note: source of the assumed settings, for the user.
+      guessed: names of settings inferred from the names and shapes of the weights. If the weights
+        fit a config, these are ignored: the config decides what they leave open.
+      unknown: the reason why no settings could be inferred, if so.
     """
 
     family: str
@@ -63,7 +63,7 @@ class Checkpoint:
     unknown: str = ""
 
     def weights(self, ema: bool) -> Weights:
-        """The averaged or the raw weights; PretrainedError where the file lacks them."""
+        """The averaged or the raw weights; PretrainedError if the file lacks them."""
         found = self.ema if ema else self.raw
         if found is None:
             lacking, other = ("averaged", "raw") if ema else ("raw", "averaged")
@@ -77,19 +77,19 @@ class Format(Protocol):
     """A kind of foreign checkpoint; a module with these three functions is one."""
 
     def recognises(self, path: Path) -> bool:
-        """Whether a file or directory looks like one of these; reads little of it."""
+        """True if a file or directory looks like this format; reads little of it."""
 
     def read(self, path: Path) -> Checkpoint:
         """Read it. PretrainedError if it is damaged, hostile, or of another kind."""
 
     def params(self, weights: Weights, network: nn.Module, config: ConfigDict) -> Any:
-        """Weights of such a checkpoint as parameters of ours; MismatchError if they do not fit."""
+        """Weights of such a checkpoint as our parameters; MismatchError if they do not fit."""
 
 
 class Row(NamedTuple):
-    """A tensor that does not fit: its shape in the file, and the one that the network wants there.
+    """A tensor that does not fit: its shape in the file, and the shape that the network has.
 
-    None for one that is missing or not wanted.
+    A shape is None for a tensor that is missing in the file, or that the network does not have.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Row(NamedTuple):
 class MismatchError(PretrainedError):
     """Weights and a config that do not belong together.
 
-    The first line of the message says what differs; the others, tensor by tensor, are `table`.
+    The first line of the message says what differs; `table` has the differences, one per line.
     """
 
     def __init__(self, differences: Sequence[str], rows: Sequence[Row]):
@@ -134,7 +134,7 @@ class MismatchError(PretrainedError):
 def paths_and_shapes(
     network: nn.Module, config: ConfigDict, join: Callable[[Any], Any] = lambda params: params
 ) -> dict[Place, Shape]:
-    """Path and shape of every parameter of a network, or of what `join` makes of them.
+    """Path and shape of every parameter of a network, or of `join`'s result for them.
 
     Nothing is computed.
     """
@@ -158,7 +158,7 @@ def _traced(network: nn.Module, config: FrozenConfigDict) -> dict[Place, jax.Sha
 
 
 def by_place(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Parameters of ours by their place in the network, as "down_0_block_0/conv_0/kernel"."""
+    """Our parameters by their place in the network, as "down_0_block_0/conv_0/kernel"."""
     return {name: np.asarray(array) for name, array in flatten_dict(dict(params), sep="/").items()}
 
 
@@ -184,12 +184,12 @@ def as_params(
     """Our parameters, float32, from weights by name; read and converted two at a time.
 
     Args:
-      weights: the weights; leading axes of length 1 may be too many or too few.
+      weights: the weights; they may have axes of length 1 more or fewer at the front.
       wanted: path and shape of each of our parameters.
       names: path -> name in the file.
       axes: (name, number of axes) -> the order of the file's axes in our layout.
       rows: path -> the part of the tensor's first axis, in the file, that is ours.
-      unused: whether a tensor that is not among `names` may be there all the same.
+      unused: True for the name of a tensor that may be in the file without being in `names`.
 
     Raises:
       MismatchError: a tensor is missing, of another shape, or not wanted.
@@ -219,7 +219,7 @@ def as_params(
 
 
 def finite(name: str, array: np.ndarray) -> np.ndarray:
-    """The tensor `name` in float32; PretrainedError for one that has no place in a network."""
+    """The tensor `name` in float32; PretrainedError for numbers that a network cannot have."""
     what = plain(name, 120)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise PretrainedError(f"{what} is of type {array.dtype}, must be floating-point")

@@ -1,6 +1,6 @@
-"""What a file may set beside its weights: a step, and settings that travel (`schema.Setting`).
+"""Checks of the step and the settings that a file of weights states (`schema.Setting.travels`).
 
-Every format's settings pass here before anything is made of them, whatever its reader let through.
+Every format's settings are checked here before they are used, whatever its reader has checked.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from models.pretrained.files.tensors import PretrainedError, Tensor
 from untrusted import shown
 
 NAMED = 6
-"""Settings left out that a message names; of more it gives the number."""
+"""Most settings left out that a message names; it counts the others."""
 
 
 def admit(checkpoint: Checkpoint) -> tuple[Checkpoint, str]:
-    """(the checkpoint with no other settings than a file may set, what was left out in a line).
+    """(the checkpoint without settings that a file may not set, one line on those left out).
 
-    The line is empty where nothing was, or no more than defaults.
+    The line is empty if nothing but defaults was left out.
 
     Raises:
-      PretrainedError: a setting that a file may set has a value that it cannot have.
+      PretrainedError: a setting that a file may set has an invalid value.
     """
     settings = schema.of_model(checkpoint.settings)
     for name, value in settings.items():
@@ -52,9 +52,9 @@ def _left_out(settings: Mapping[str, Any]) -> str:
 
 
 def updates(step: Any) -> int:
-    """The number of updates that a file says were made, as an integer or a tensor of one number.
+    """The number of updates stated by a file, as an integer or a tensor of one number.
 
-    0 where it does not say (None). PretrainedError for what is no such number.
+    0 if it states none (None). PretrainedError for anything else.
     """
     if step is None:
         return 0

@@ -1,4 +1,4 @@
-"""A checkpoint against a config, and a config made of a checkpoint."""
+"""Comparison of a checkpoint with a config, and a config made from a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ COMPARED = ("model.", "sde.", "training.continuous", "data.image_size", "data.nu
             "data.centered")  # fmt: skip
 INDIFFERENT = ("model.ema_rate", "model.dropout", "model.label_dropout", "model.init_scale",
                "model.dtype", "model.remat", "model.attention")  # fmt: skip
-"""Of training or of how it is computed: a config may have them as it likes."""
+"""Settings of training, or of how results are computed, in which config and file may differ."""
 MEANING = ("model.prediction", "model.conditioning", "model.scale_by_sigma", "model.sigma_data")
-"""Settings with several spellings of the same: compared by the parametrization they build."""
+"""Settings with several equivalent values, compared by the parametrization they build."""
 UNETS = ("ncsnpp", "ddpm", "ddpm_ho", "songunet", "adm")
-"""Networks of as many blocks as a file says; the others' are fixed by their names."""
+"""Networks whose number of blocks is a setting; that of the others follows from their names."""
 ADOPTED = ("model.refinenet",)
-"""Settings that tell which of two implementations wrote a file: the file knows better."""
+"""Settings that tell which of two implementations wrote a file; the file's value is used."""
 
 
 def _implied(checkpoint: Checkpoint, image_size: int) -> dict[str, Any]:
-    """What the file says, for images of a size."""
+    """Settings of the file, for images of a given size."""
     settings = dict(checkpoint.settings)
     if checkpoint.attention is not None:
         settings["model.attn_resolutions"] = tuple(image_size // 2**k for k in checkpoint.attention)
@@ -50,7 +50,7 @@ def _same(name: str, one: Any, other: Any) -> bool:
 
 
 def _matters(name: str, flat: Mapping[str, Any]) -> bool:
-    """Whether a model depends on a setting, given the others."""
+    """True if a model depends on a setting, given the others."""
     sde = _plain(flat["sde.name"])
     if name in ("sde.sigma_min", "sde.sigma_max"):
         return bool(sde == "ve")
@@ -74,7 +74,7 @@ def _with(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
 
 
 def _mean_the_same(config: ConfigDict, settings: Mapping[str, Any]) -> bool:
-    """Whether a config's network output means what the file's settings say it means."""
+    """True if the network's output has the same meaning in the config and in the file."""
     told = {name: settings[name] for name in MEANING if name in settings}
     try:
         one, other = map(sde_lib.build_parametrization, (config, _with(config, told)))
@@ -99,7 +99,7 @@ def disagreements(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, str]:
 
 
 def adopted(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, Any]:
-    """What a config of the file's network has to take from the file."""
+    """Settings of the file that replace those of a config."""
     flat = schema.flatten(config)
     if flat["model.name"].lower() != checkpoint.settings.get("model.name"):
         return {}
@@ -108,7 +108,7 @@ def adopted(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, Any]:
 
 
 def with_adopted(checkpoint: Checkpoint, config: ConfigDict) -> ConfigDict:
-    """A config with what it has to take from the file."""
+    """A config with the settings that the file replaces."""
     return _with(config, adopted(checkpoint, config))
 
 
@@ -116,7 +116,7 @@ def config_of(checkpoint: Checkpoint) -> ConfigDict:
     """A config for a checkpoint that came without one.
 
     Raises:
-      PretrainedError: the file says too little.
+      PretrainedError: the file does not determine enough settings.
     """
     if "model.name" not in checkpoint.settings:
         why = f" ({checkpoint.unknown})" if checkpoint.unknown else ""
@@ -131,7 +131,7 @@ def config_of(checkpoint: Checkpoint) -> ConfigDict:
 
 
 def _check_blocks(per_level: int, levels: int, tensors: int) -> None:
-    """Raises PretrainedError for a U-Net that would take long to trace, before it is.
+    """Raise PretrainedError for a U-Net that would take too long to trace.
 
     Every residual block has two convolutions and two normalizations of two tensors each.
     """

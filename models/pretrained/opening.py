@@ -1,4 +1,4 @@
-"""A published checkpoint opened: whose it is, what it says, and its weights as ours."""
+"""Opening of a published checkpoint: its format, its settings, and its weights as ours."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ FORMATS: dict[str, Format] = {
     snapshot.FAMILY: snapshot,
     jax_checkpoint.FAMILY: jax_checkpoint,
 }
-"""Asked in this order whose a file is."""
+"""Formats, in the order in which they are tried on a file."""
 
 
 class Opened(NamedTuple):
-    """A checkpoint, its format, and the config that was made of it, or given.
+    """A checkpoint, its format, and its config, given or made from it.
 
-    adopted: settings that a given config has taken from the file.
-    left_out: what the file may not set, in a line for the user; empty for nothing.
+    adopted: settings of a given config that the file's values replaced.
+    left_out: settings that the file may not set, in a line for the user; empty for none.
     """
 
     checkpoint: Checkpoint
@@ -49,8 +49,8 @@ def open_checkpoint(path: Path | str, config: ConfigDict | None = None) -> Opene
     """Read a foreign checkpoint; no weights are converted yet.
 
     Raises:
-      PretrainedError: it is of no known format, damaged or hostile; or, without a config, does not
-        say enough of its network.
+      PretrainedError: of unknown format, damaged or hostile; or, without a config, with too few
+        settings to determine its network.
       OSError: it cannot be read.
     """
     path = Path(os.path.expanduser(path))
@@ -109,8 +109,8 @@ def load(path: Path | str, config: ConfigDict | None = None, ema: bool = True) -
 
     Args:
       path: a checkpoint of one of `FORMATS`.
-      config: what it was trained with; without one, what the file says, and for the rest (the
-        image size, the SDE, ...) the nearest published configuration.
+      config: the config of its training; without one, the settings in the file, completed (image
+        size, SDE, ...) by those of the nearest published configuration.
       ema: the averaged weights, or the raw ones.
 
     Raises:

@@ -41,11 +41,11 @@ def save(
     raw: Mapping[str, Any] | None = None,
     ema: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a trained model, to be read again by `read`.
+    """Write a trained model, to be read again by `read`.
 
     Args:
       path: the file; its folder exists.
-      config: settings, as {"section.key": value}; all of them are in the file for all to read.
+      config: settings, as {"section.key": value}; anyone who has the file can read all of them.
       step: updates made.
       raw: the trained parameters, or None.
       ema: their running average, or None.
@@ -67,7 +67,7 @@ def save(
 
 
 def recognises(path: Path | str) -> bool:
-    """Whether `path` is a safetensors file by its name, or is one written by `save`."""
+    """True if `path` is a safetensors file by its name, or was written by `save`."""
     if not is_regular(path, named=True):
         return False
     if Path(path).suffix == ".safetensors":
@@ -79,7 +79,7 @@ def recognises(path: Path | str) -> bool:
 
 
 def read(path: Path | str) -> Checkpoint:
-    """What `save` wrote: settings, the step, and weights by their place in the network.
+    """Content of a file of `save`: settings, the step, and weights by place in the network.
 
     Raises:
       PretrainedError: `path` is not such a file, is damaged, or is of a later version.
@@ -111,7 +111,7 @@ def read(path: Path | str) -> Checkpoint:
 
 
 def params(weights: Mapping[str, np.ndarray], network: nn.Module, config: ConfigDict) -> Any:
-    """All that `config` trains, from weights by their place in it.
+    """All trained parameters of a config's model, from weights by their place in it.
 
     The parameters of `network` and, with a learned noise schedule, the schedule's.
 

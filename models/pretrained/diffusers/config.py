@@ -1,7 +1,7 @@
-"""diffusers' config.json and scheduler_config.json, and the settings that say the same here.
+"""diffusers' config.json and scheduler_config.json, and the settings that correspond to them.
 
 Two of its networks are ours: NCSN++ with image pyramids (blocks named Skip...) and the U-Net of
-Ho et al. with its options. `FIXED` says which of our settings are what diffusers builds in; the
+Ho et al. with its options. `FIXED` lists the settings of ours that are built into diffusers; the
 others are read from the file, or written to it.
 """
 
@@ -31,7 +31,7 @@ BLOCKS: dict[str, tuple[str, str]] = {
     "ncsnpp": ("SkipDownBlock2D", "SkipUpBlock2D"),
     "ddpm_ho": ("DownBlock2D", "UpBlock2D"),
 }
-"""Blocks without attention on the way down and up; those with it begin with Attn."""
+"""Blocks without attention on the way down and up; names with attention begin with Attn."""
 DEFAULTS: Settings = {
     "sample_size": None, "in_channels": 3, "out_channels": 3, "center_input_sample": False,
     "time_embedding_type": "positional", "time_embedding_dim": None, "freq_shift": 0,
@@ -44,7 +44,7 @@ DEFAULTS: Settings = {
     "attn_norm_num_groups": None, "norm_eps": 1e-5, "resnet_time_scale_shift": "default",
     "add_attention": True, "class_embed_type": None, "num_class_embeds": None,
 }  # fmt: skip
-"""What diffusers takes where its config.json is silent."""
+"""Defaults of diffusers for keys that its config.json leaves out."""
 
 
 def _family(c: Json) -> tuple[str, tuple[bool, ...]]:
@@ -63,7 +63,7 @@ def _family(c: Json) -> tuple[str, tuple[bool, ...]]:
 
 
 def settings(unet: Json, scheduler: Json | None) -> Settings:
-    """What a UNet2DModel's config.json and its scheduler's, if there is one, say about a config.
+    """Settings given by a UNet2DModel's config.json and its scheduler's, if there is one.
 
     Raises:
       PretrainedError: an option has no counterpart among our networks; it names the option.

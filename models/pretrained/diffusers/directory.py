@@ -38,13 +38,13 @@ WEIGHTS = {
     for suffix, reader in READERS.items()
     for half in ("", ".fp16")
 }
-"""Names of a file of weights -> its reader; the first that is there is taken."""
+"""File names of weights -> reader; the first that is there is used."""
 
 
 def recognises(path: Path | str) -> bool:
-    """Whether `path` is a directory with the config.json of a UNet2DModel, or a pipeline's.
+    """True if `path` is a directory with the config.json of a UNet2DModel, or a pipeline's.
 
-    Or with one that cannot be read, which `read` says why.
+    Also True if that file cannot be read; `read` then says why.
     """
     try:
         return _unet_folder(Path(path)) is not None
@@ -95,18 +95,18 @@ def params(
 
 
 def export(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) -> list[str]:
-    """Writes a diffusers pipeline: unet/, scheduler/ and model_index.json.
+    """Write a diffusers pipeline: unet/, scheduler/ and model_index.json.
 
     Args:
-      config: of the model.
+      config: settings of the model.
       params: its parameters.
       folder: the pipeline's directory, which must not exist or be empty.
 
     Returns:
-      What whoever uses it should know, a sentence each.
+      Remarks for users of the pipeline, a sentence each.
 
     Raises:
-      PretrainedError: diffusers has no such network, or an option of it that would be needed.
+      PretrainedError: diffusers has no such network, or lacks an option that would be needed.
       FileExistsError: there is something already.
       OSError: it cannot be written; nothing is then left behind.
     """
@@ -147,7 +147,7 @@ def _unet_folder(path: Path) -> Path | None:
 
 
 def _is_there(folder: Path) -> bool:
-    """Whether there is a folder of that name; UntrustedError for a link or a file."""
+    """True if there is a folder of that name; UntrustedError for a link or a file."""
     if not os.path.lexists(folder):
         return False
     check_folder(folder)

@@ -13,15 +13,15 @@ from models.pretrained.diffusers.rules import ROOT_TWO
 from models.pretrained.files.tensors import PretrainedError
 
 VERSION = "0.42.1"
-"""Of diffusers: the one that the export was tested with."""
+"""Version of diffusers with which the export was tested."""
 Json = dict[str, Any]
 PREDICTIONS = {sde_lib.Noise: "epsilon", sde_lib.Data: "sample", sde_lib.V: "v_prediction"}
 MEANING = ("model.prediction", "model.conditioning", "model.scale_by_sigma")
-"""Settings with several spellings of the same: compared by the parametrization they build."""
+"""Settings with several equivalent values, compared by the parametrization they build."""
 
 
 class Layout(NamedTuple):
-    """The files of a pipeline, and what whoever uses them should know."""
+    """The files of a pipeline, and remarks for its users."""
 
     unet: Json
     scheduler: Json
@@ -135,7 +135,7 @@ def _discrete(config: ConfigDict) -> Json:
 
 
 def _check(config: ConfigDict, unet: Json, scheduler: Json) -> None:
-    """Refuses a config that is not what would be read from the files written for it."""
+    """Refuse a config that differs from the one that would be read from the files made for it."""
     try:
         implied = settings(unet, scheduler)
     except PretrainedError as error:

@@ -1,4 +1,4 @@
-"""What diffusers calls the parameters of its UNet2DModel, and how it lays them out."""
+"""Names and layouts of the parameters in diffusers' UNet2DModel."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ INNER = {
 }  # fmt: skip
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "frequencies": "weight"}
 OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Names of attention's maps until version 0.15, in which most published files still are."""
+"""Names of attention's maps before version 0.15, still in most published files."""
 _OLD_NAME = re.compile(rf"(.*\.attentions\.\d+)\.({'|'.join(OLD)})\.(weight|bias)")
 REPEATED = "time_proj.W"
-"""The Fourier frequencies under another name, which some files hold twice."""
+"""A second name of the Fourier frequencies, which some files hold twice."""
 
 
 def modernized(name: str) -> str:
@@ -68,7 +68,7 @@ def _modules(config: ConfigDict) -> dict[str, str]:
 def names(config: ConfigDict, paths: Iterable[str]) -> dict[str, str]:
     """diffusers' name of each of our parameters, given as "module/.../leaf".
 
-    All of them must be of the network that `config` describes, one that diffusers has.
+    All must belong to the network that `config` describes, which diffusers must have.
     """
     modules, found = _modules(config), {}
     for path in paths:
@@ -81,21 +81,21 @@ def names(config: ConfigDict, paths: Iterable[str]) -> dict[str, str]:
 
 
 def _pointwise(name: str) -> bool:
-    """Whether diffusers has a 1x1 convolution where we have a linear map."""
+    """True for a linear map of ours that is a 1x1 convolution in diffusers."""
     return name.endswith(".conv_shortcut.weight") or bool(
         re.fullmatch(r"down_blocks\.\d+\.skip_conv\.weight", name)
     )
 
 
 def axes(name: str, ndim: int) -> tuple[int, ...]:
-    """The order of the axes of a weight of theirs in our layout: channels last, [in, out]."""
+    """The order of the axes of a diffusers weight in our layout: channels last, [in, out]."""
     if ndim == 4:
         return 2, 3, 1, 0
     return (1, 0) if ndim == 2 and name != "class_embedding.weight" else tuple(range(ndim))
 
 
 def to_theirs(name: str, weight: np.ndarray) -> np.ndarray:
-    """One of our weights in diffusers' layout: `axes` undone."""
+    """One of our weights in diffusers' layout, the inverse of `axes`."""
     if name == "class_embedding.weight":
         return weight
     if weight.ndim == 4:

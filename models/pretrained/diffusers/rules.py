@@ -1,6 +1,6 @@
-"""What a UNet2DModel's config.json may hold for a network that is among ours.
+"""Rules for a UNet2DModel's config.json whose network is among ours.
 
-The values come from a stranger's file: their types and sizes are checked, too.
+The values come from a stranger's file, so their types and sizes are checked, too.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ ROOT_TWO = math.sqrt(2)
 
 
 class Rule(NamedTuple):
-    """A condition on a value of config.json, given all of them, and the words that state it."""
+    """A condition on a value of config.json, given all values, and the words that state it."""
 
     holds: Callable[[Any, Json], bool]
     words: str
 
 
 def one_of(*allowed: Any) -> Rule:
-    """One of these values, of its type."""
+    """One of these values, and of the same type."""
     words = " or ".join(repr(value) for value in allowed)
     return Rule(lambda v, c: any(type(v) is type(a) and v == a for a in allowed), words)
 
@@ -45,12 +45,12 @@ def number(least: float, most: float) -> Rule:
 
 
 def or_none(rule: Rule) -> Rule:
-    """What another rule takes, or nothing."""
+    """A value that keeps another rule, or null."""
     return Rule(lambda v, c: v is None or rule.holds(v, c), f"null or {rule.words}")
 
 
 def list_of(rule: Rule) -> Rule:
-    """A list of what another rule takes."""
+    """A list of values that keep another rule."""
 
     def holds(value: Any, c: Json) -> bool:
         return isinstance(value, list | tuple) and 0 < len(value) <= 16 and all(
@@ -60,7 +60,7 @@ def list_of(rule: Rule) -> Rule:
 
 
 def close(value: Any, to: float) -> bool:
-    """Whether a value is a number that is `to` but for its last digits."""
+    """True if a value is a number equal to `to` up to rounding."""
     return type(value) in (int, float) and math.isclose(value, to, rel_tol=1e-6)
 
 
@@ -98,7 +98,7 @@ RULES: dict[str, Rule] = {
     ),
     "attention_head_dim": or_none(integer(1, 1 << 14)),
 }
-"""In both families, in the order in which they are checked."""
+"""Rules for both families, in the order in which they are checked."""
 FAMILY_RULES: dict[str, dict[str, Rule]] = {
     "ncsnpp": {
         "in_channels": one_of(3),
@@ -145,10 +145,10 @@ def _attended(c: Json) -> set[int]:
 
 
 def _skip_groups_agree(c: Json) -> bool:
-    """Whether blocks with attention normalize by NCSN++'s rule.
+    """True if blocks with attention normalize by NCSN++'s rule.
 
-    In those diffusers always has 32 groups for attention, and a slip in the rule for the blocks
-    on the way up; from 128 channels on all of them mean 32.
+    In those blocks diffusers always has 32 groups for attention, and an error in the rule for the
+    blocks on the way up; from 128 channels on all of them mean 32.
     """
     kinds = c["down_block_types"]
     return all(
@@ -157,7 +157,7 @@ def _skip_groups_agree(c: Json) -> bool:
 
 
 def check(file: str, c: Json, rules: Mapping[str, Rule]) -> None:
-    """Raises PretrainedError for the first value that breaks its rule."""
+    """Raise PretrainedError for the first value that breaks its rule."""
     for key, rule in rules.items():
         if not rule.holds(c[key], c):
             raise PretrainedError(

@@ -1,4 +1,4 @@
-"""diffusers' scheduler_config.json and the SDE that it stands for."""
+"""diffusers' scheduler_config.json, and the SDE that it describes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DISCRETE_CLASSES = (
     "DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler",
     "EulerDiscreteScheduler", "UniPCMultistepScheduler",
 )  # fmt: skip
-"""Samplers of one and the same model, whose betas they name alike."""
+"""Samplers of the same model, with the same keys for its betas."""
 PREDICTIONS = {"epsilon": "published", "sample": "data", "v_prediction": "v"}
 DISCRETE: Settings = {
     "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear",
@@ -37,7 +37,7 @@ EXPLODING_RULES = {
 
 
 def sde_settings(scheduler: Json | None, fourier: bool) -> Settings:
-    """The SDE that a scheduler_config.json stands for; without one, only what the network implies.
+    """The SDE of a scheduler_config.json; without one, the settings that the network implies.
 
     Raises:
       PretrainedError: there is no such SDE here, or it does not go with the time embedding.

@@ -1,8 +1,8 @@
-"""What an EDM snapshot says of its network (Karras et al., 2022, arXiv:2206.00364).
+"""Settings of an EDM snapshot's network (Karras et al., 2022, arXiv:2206.00364).
 
 Its objects come as plain dicts {"class_name", "init_args", "init_kwargs", "state"}, the state with
 "_parameters", "_buffers" and "_modules". The outer object is a preconditioning, its module "model"
-a network; the arguments with which both were made say everything else.
+a network; the settings follow from the arguments of both objects' constructors.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Settings = dict[str, Any]
 
 REQUIRED = object()
 LARGEST, LONGEST = 1 << 14, 16
-"""Of numbers and lists in a snapshot: no network of this kind goes beyond."""
+"""Largest number and longest list in a snapshot, beyond those of any network of this kind."""
 SIGMA_MIN, SIGMA_MAX = 0.002, 80.0
-"""The noise levels that EDM samples between, unless the network knows fewer."""
+"""EDM's range of noise levels for sampling, unless the network's is smaller."""
 
 # Signatures: argument -> default, in their order. -------------------------------------------------
 
@@ -145,17 +145,17 @@ PRECONDITIONINGS: dict[str, Callable[[Settings], Settings]] = {
 
 
 OUTPUTS = {"VPPrecond": 1, "VEPrecond": 1, "iDDPMPrecond": 2, "EDMPrecond": 1}
-"""Output channels for each one of the image: iDDPM's second half, its variances, is not used."""
+"""Output channels for each image channel; iDDPM's second half, variances, is not used."""
 
 
 def settings(snapshot: Object) -> Settings:
     """{"section.key": value} that a preconditioned network (a snapshot's "ema") implies.
 
-    They are those of `model`, `sde` and `data` that decide what the network computes, and the
-    times it may be sampled at: t is sigma, from 0.002 to 80 or as far as the network goes.
+    These are the settings of `model`, `sde` and `data` that determine what the network computes,
+    and the times for sampling: t is sigma, from 0.002 to 80 within the network's range.
 
     Raises:
-      ValueError: a class or an argument is none of EDM's, or has a value that is not supported.
+      ValueError: a class or an argument is not EDM's, or has a value that is not supported.
     """
     outer, inner = snapshot["class_name"], network_of(snapshot)
     interpret = choose("the preconditioning in the snapshot", outer, PRECONDITIONINGS)
@@ -187,7 +187,7 @@ def network_of(snapshot: Object) -> Object:
 
 
 def _arguments(made: Object, signature: Settings, *, strict: bool) -> Settings:
-    """The values of all arguments in a signature with which an object was made."""
+    """The values of all arguments of a signature, given those with which an object was made."""
     given = dict(zip(signature, made["init_args"], strict=False)) | dict(made["init_kwargs"])
     unknown = sorted(set(given) - set(signature))
     if strict and unknown:
@@ -206,7 +206,7 @@ def _arguments(made: Object, signature: Settings, *, strict: bool) -> Settings:
 
 
 def _sensible(value: Any) -> bool:
-    """Whether a stranger's file asks for a network that can be built, and not for ever."""
+    """True if a stranger's file asks for a network that can be built in reasonable time."""
     if isinstance(value, list | tuple):
         plain_numbers = all(type(item) in (int, float) for item in value)
         return len(value) <= LONGEST and plain_numbers and all(map(_sensible, value))
@@ -216,7 +216,7 @@ def _sensible(value: Any) -> bool:
 
 
 def _sigma(state: Any, name: str, default: float) -> float:
-    """A noise level that a snapshot states."""
+    """A noise level stated by a snapshot."""
     value = state.get(name, default)
     if type(value) not in (int, float) or not _sensible(value):
         raise ValueError(f"the snapshot says {name}={shown(value)}, which is no noise level")

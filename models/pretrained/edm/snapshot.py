@@ -1,7 +1,7 @@
-"""EDM's snapshots, `edm-cifar10-32x32-cond-vp.pkl` and their like (Karras et al., 2022,
+"""EDM's snapshots, `edm-cifar10-32x32-cond-vp.pkl` and similar ones (Karras et al., 2022,
 arXiv:2206.00364): a plain pickle of {"ema": a preconditioned network, ...}.
 
-What the network is, the arguments with which its objects were made say: `edm_settings`.
+`settings` infers the network from the arguments with which its objects were made.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from untrusted import limits, plain
 
 FAMILY = "edm"
 LARGE = 64
-"""Pixels from which on the authors take more steps."""
+"""Image size in pixels from which on the authors take more steps."""
 recognises = torch_files.is_pickle
-"""See `base.Format`."""
+"""`base.Format.recognises`."""
 
 
 def read(path: Path) -> Checkpoint:
-    """A snapshot and what it says of its network; see `base.Format`."""
+    """A snapshot and the settings that it implies; see `base.Format`."""
     content, name = torch_files.read(path), plain(path.name)
     averaged = content.get("ema") if isinstance(content, dict) else None
     if not isinstance(averaged, dict) or "class_name" not in averaged:
@@ -50,7 +50,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def _assumed(implied: Settings) -> Settings:
-    """EDM's training and its sampler, for want of a config."""
+    """EDM's settings of training and sampling, for use without a config."""
     default, own = (schema.flatten(config) for config in (schema.get_default(), edm.base()))
     data = edm.PICTURES if implied["data.image_size"] >= LARGE else edm.CIFAR10
     told = {name: value for name, value in own.items() if value != default[name]}
@@ -62,23 +62,23 @@ MODULES = {
     "shortcut": "skip", "norm": "norm2", "query": "qkv", "key": "qkv", "value": "qkv",
     "project": "proj",
 }  # fmt: skip
-"""Within a block; attention is a module of its own with us, a part of the block with EDM."""
+"""Names within a block; attention is a module of its own here and part of a block in EDM."""
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 INTERLEAVED = {"query": 0, "key": 1, "value": 2}
-"""EDM computes all three at once, in turns: channel 3 c + 0, 1, 2 of the result."""
+"""Offsets in EDM's joint map: channels 3 c + 0, 1, 2 are query, key and value of channel c."""
 CONSTANTS = ("resample_filter",)
-"""Tensors that follow from the arguments."""
+"""Tensors that are determined by the arguments."""
 
 
 class Source(NamedTuple):
-    """Where a parameter of ours is: a tensor of EDM's and some of its rows (output channels)."""
+    """Origin of a parameter of ours: a tensor of EDM's and some of its rows (output channels)."""
 
     name: str
     rows: slice
 
 
 def parts(config: ConfigDict) -> dict[str, str]:
-    """Our names of a network's parts -> EDM's, up to the names within a block."""
+    """Our names of a network's parts -> EDM's, without the names within a block."""
     size, levels = config.data.image_size, len(config.model.ch_mult)
     blocks = config.model.num_res_blocks
     names = {
@@ -114,7 +114,7 @@ def parts(config: ConfigDict) -> dict[str, str]:
 
 
 def source(path: Place, shape: Shape, names: Mapping[str, str]) -> Source:
-    """Where the parameter of ours at `path`, of that shape, is in EDM's network."""
+    """Origin in EDM's network of our parameter at `path`, of that shape."""
     known = next(n for n in range(len(path), 0, -1) if "/".join(path[:n]) in names)
     inside = [part for part in path[known:] if part != "attention"]
     renamed = [LEAVES.get(part) or MODULES[part] for part in inside]

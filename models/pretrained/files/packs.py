@@ -1,8 +1,8 @@
-"""The msgpack files in which flax keeps a state: maps, lists, numbers, texts and arrays.
+"""flax's msgpack files of a state: maps, lists, numbers, texts and arrays.
 
 An array is an extension of type 1 (a number with NumPy's type, of type 3) around a list of its
-shape, the name of its dtype and its bytes, which stay in the file (`tensors.Tensor`). Read here
-and not by the msgpack library, which would copy a gigabyte to give a fifth of it.
+shape, the name of its dtype and its bytes, which stay in the file (`tensors.Tensor`). The msgpack
+library is not used, as it would copy a gigabyte to give a fifth of it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ ARRAY, SCALAR = 1, 3
 
 @dataclass
 class _Count:
-    """Entries that a file may still have, in all its maps, lists and arrays."""
+    """Number of entries that a file may still have, in all its maps, lists and arrays."""
 
     left: int = limits.MSGPACK_ENTRIES
 
     def spend(self, depth: int) -> None:
-        """Count one; PretrainedError when none is left, or it is too deep."""
+        """Count one entry; PretrainedError if none is left, or it is too deep."""
         self.left -= 1
         if self.left < 0 or depth > limits.MSGPACK_DEPTH:
             raise PretrainedError(
@@ -150,12 +150,12 @@ def _tensor(parts: Any) -> Tensor:
 
 
 def read(path: Path | str, *, named: bool = True) -> Any:
-    """What a msgpack file of flax holds, with tensors where it has arrays.
+    """Content of a msgpack file of flax, with tensors in place of arrays.
 
     named: whether the user typed the path (see `untrusted.open_regular`).
 
     Raises:
-      PretrainedError: it is none, or is truncated, damaged or a bomb.
+      PretrainedError: not such a file, or truncated, damaged or too large when unpacked.
       OSError: it cannot be read.
     """
     path = Path(path)

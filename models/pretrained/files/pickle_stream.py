@@ -1,7 +1,7 @@
 """The bytes of a pickle as instructions and their arguments, within a budget.
 
-Only the instructions that PyTorch (protocol 2) and EDM (protocols 2 to 5) write are known. What an
-instruction says of its own length is checked before anything of that length is made.
+Only the instructions that PyTorch (protocol 2) and EDM (protocols 2 to 5) write are known. The
+length that an instruction declares is checked before anything of that length is made.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _NAMES = {ord(known.code): known.name for known in pickletools.opcodes}
 
 @dataclass
 class Budget:
-    """What may still be done and made for one file: instructions, entries of containers, bytes."""
+    """The remaining budget of one file: instructions, entries of containers, bytes."""
 
     operations: int = limits.PICKLE_OPERATIONS
     entries: int = limits.PICKLE_ENTRIES
     characters: int = limits.PICKLE_TEXT_BYTES
 
     def spend(self, operations: int = 0, entries: int = 0, characters: int = 0) -> None:
-        """Count some; PretrainedError when none is left."""
+        """Deduct from the budget; PretrainedError if it is exceeded."""
         self.operations -= operations
         self.entries -= entries
         self.characters -= characters
@@ -43,7 +43,7 @@ class Budget:
 
 
 class Window:
-    """A buffer that is read from its start on; long pieces come as views of it."""
+    """A buffer that is read from the start; long pieces are returned as views of it."""
 
     def __init__(self, data: bytes | memoryview, budget: Budget | None = None):
         self.data, self.at, self.budget = memoryview(data), 0, budget or Budget()
@@ -57,20 +57,20 @@ class Window:
         return piece
 
     def number(self, layout: str) -> Any:
-        """The next number, as `struct` spells its type."""
+        """The next number, of the type given in `struct`'s notation."""
         return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
 
     def text(self, layout: str, encoding: str = "utf-8") -> str:
-        """A text after its length."""
+        """A text, preceded by its length."""
         return str(self._small(self.number(layout)), encoding)
 
     def bytes(self, layout: str) -> bytes | memoryview:
-        """Bytes after their number."""
+        """Bytes, preceded by their number."""
         size = self.number(layout)
         return self.take(size) if size > SMALL else bytes(self._small(size))
 
     def integer(self, layout: str) -> int:
-        """An integer of any length after the number of its bytes."""
+        """An integer of any length, preceded by the number of its bytes."""
         size = self.number(layout)
         if 8 * size > limits.INTEGER_BITS:
             raise PretrainedError(f"it has an integer of {8 * size:,} bits: refused")
@@ -122,14 +122,14 @@ _ARGUMENTS: dict[str, Callable[[Window], Any]] = {
     "BINGET": lambda s: s.number("B"),
     "LONG_BINGET": lambda s: s.number("<I"),
 }
-"""Instructions that are followed by an argument -> its reader."""
+"""Instructions with an argument -> the argument's reader."""
 
 
 def instructions(stream: Window, known: frozenset[str]) -> Iterator[tuple[str, Any]]:
     """(name, argument) of each instruction before the end.
 
     Raises:
-      PretrainedError: one is not among those `known`, has an argument that is none, or the budget
+      PretrainedError: an instruction is not among `known`, has an invalid argument, or the budget
         is spent.
     """
     while True:

@@ -19,14 +19,14 @@ from models.pretrained.files.tensors import PretrainedError
 from untrusted import limits, plain, shown
 
 Allowed = Mapping[tuple[str, str], Any]
-"""(module, name) -> what stands for it: a function of ours that is called with the arguments
-given for it, in time and memory of no more than their lengths (`_length`), or a value that only
-other functions of ours look at."""
+"""(module, name) -> its replacement: a function of ours that is called with the given
+arguments, in time and memory of no more than their lengths (`_length`), or a value that only other
+functions of ours use."""
 
 
 @dataclass(frozen=True, eq=False)
 class Global:
-    """A name in the pickle, with what stands for it."""
+    """A name in the pickle, with its replacement."""
 
     name: str
     value: Any
@@ -152,7 +152,7 @@ class _Machine:
 
 
 def keys(items: Iterable[Any]) -> list[Any]:
-    """Values that may be hashed and compared: texts and numbers, none of them long."""
+    """Keys of a dictionary: texts and short numbers, which can be hashed and compared quickly."""
     found = list(items)
     for item in found:
         # Hashing nested tuples takes time that doubles with each level.
@@ -234,11 +234,11 @@ def load(stream: Window, allowed: Allowed, persistent: Callable[[Any], Any] | No
     Args:
       stream: long texts of bytes are returned as views of it; its budget is spent.
       allowed: every name that the pickle may use.
-      persistent: makes a value of a persistent id; None where there are to be none.
+      persistent: makes the value of a persistent id; None if there must not be any.
 
     Raises:
       PretrainedError: it asks for anything else, is damaged, or is a bomb: too many operations,
-        too deep, or larger than any checkpoint when what is shared is written out.
+        too deep, or larger than any checkpoint if shared values are written out.
     """
     machine = _Machine(allowed, persistent, stream)
     try:
@@ -252,7 +252,7 @@ def load(stream: Window, allowed: Allowed, persistent: Callable[[Any], Any] | No
 
 
 def _measure(value: Any, sizes: dict[int, int], depth: int) -> int:
-    """How many entries a value has when everything shared is written out."""
+    """Number of entries of a value with all shared values written out."""
     if not isinstance(value, dict | list | tuple):
         return 1
     if depth > limits.PICKLE_DEPTH:

@@ -34,21 +34,21 @@ NUMBERS = {
     "BF16": DTYPES["bfloat16"], "I64": DTYPES["int64"], "I32": DTYPES["int32"],
     "I16": DTYPES["int16"], "I8": DTYPES["int8"], "U8": DTYPES["uint8"], "BOOL": DTYPES["bool"],
 }  # fmt: skip
-"""The types that are read; `safetensors` knows more, in which no weights are published."""
+"""The types that are read; no weights are published in the others that `safetensors` has."""
 _UNSOUND = "it is no sound safetensors file, but truncated, damaged or of another kind ("
 
 
 def read_tensors(path: Path | str, *, named: bool = True) -> tuple[Arrays, dict[str, str]]:
     """(arrays by name, texts of the header) of a safetensors file.
 
-    The header is checked against the file before any array is made, and is read here: the library
-    would parse one of any length. The arrays stay in the file until they are asked for.
+    The header is checked against the file before any array is made. It is parsed here, because
+    the library would parse one of any length. The arrays stay in the file until they are used.
 
     named: whether the user typed the path (see `untrusted.open_regular`).
 
     Raises:
-      PretrainedError: it is no such file, is truncated or damaged, or has numbers of a type that
-        no weights come in.
+      PretrainedError: not such a file, truncated, damaged, or with numbers of a type that weights
+        do not have.
       OSError: it cannot be read.
     """
     data = map_file(Path(path), named=named)
@@ -67,7 +67,7 @@ def read_tensors(path: Path | str, *, named: bool = True) -> tuple[Arrays, dict[
 
 
 def _header(data: memoryview) -> tuple[dict[str, Any], memoryview]:
-    """(what the header says, the numbers behind it)."""
+    """(content of the header, the numbers after it)."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
         raise PretrainedError(_UNSOUND + "its header is longer than the file)")
@@ -84,7 +84,7 @@ def _header(data: memoryview) -> tuple[dict[str, Any], memoryview]:
 
 
 def _tensor(name: str, said: Any, numbers: memoryview) -> tuple[Tensor, int]:
-    """(a tensor of the header, where its numbers start)."""
+    """(a tensor of the header, offset of its numbers)."""
     what = plain(name)
     if len(name) > limits.NAME_CHARACTERS:
         raise PretrainedError(f"it has a name of {len(name):,} characters: refused")
@@ -108,7 +108,7 @@ def _tensor(name: str, said: Any, numbers: memoryview) -> tuple[Tensor, int]:
 
 
 def _counts(value: Any, most: int) -> bool:
-    """Whether a value is a list of at most so many numbers that count something."""
+    """True if a value is a list of at most `most` non-negative integers."""
     return (
         isinstance(value, list)
         and len(value) <= most
@@ -117,7 +117,7 @@ def _counts(value: Any, most: int) -> bool:
 
 
 def _check_places(found: list[tuple[Tensor, int]], size: int) -> None:
-    """Raises PretrainedError unless the arrays cover all numbers, and no number twice."""
+    """Raise PretrainedError unless the arrays cover all numbers, and none twice."""
     at = 0
     places = sorted((start, start + len(tensor.storage.read())) for tensor, start in found)
     for start, end in places:
@@ -131,7 +131,7 @@ def _check_places(found: list[tuple[Tensor, int]], size: int) -> None:
 def write_tensors(
     path: Path | str, tensors: Mapping[str, np.ndarray], texts: Mapping[str, str]
 ) -> None:
-    """Writes named arrays and a header of texts into a new file, which is there when it is whole.
+    """Write named arrays and a header of texts into a new file, which appears when complete.
 
     Raises:
       FileExistsError: there is something already.
@@ -142,9 +142,9 @@ def write_tensors(
 
 
 def create_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Gives what `write` makes of a temporary path the name `path`, all at once; never another's.
+    """Rename the file that `write` makes at a temporary path to `path`, atomically.
 
-    FileExistsError if anything has that name, also if it came while this was being written.
+    FileExistsError if anything has that name, even if it appeared in the meantime.
     """
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))

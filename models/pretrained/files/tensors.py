@@ -1,8 +1,8 @@
-"""Arrays that stay in their file until they are asked for.
+"""Arrays that stay in their file until they are used.
 
 A foreign checkpoint holds the weights, their average and two moments of the optimizer; an import
-wants two of the four, one tensor at a time. So a reader gives `Tensor`s, which know where their
-numbers are and are known to fit there; `np.asarray(tensor)` reads them.
+needs two of the four, one tensor at a time. So a reader returns `Tensor`s, which refer to checked
+positions in the file; `np.asarray(tensor)` reads the numbers.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class PretrainedError(UntrustedError):
 
 
 def map_file(path: Path, *, named: bool = True) -> memoryview:
-    """The bytes of a file, of which only those are read that are looked at.
+    """The bytes of a file, mapped: only those that are used are read.
 
     named: whether the user typed the path (see `untrusted.open_regular`).
 
     Raises:
-      PretrainedError: it is no regular file, or an empty one.
+      PretrainedError: not a regular file, or empty.
       OSError: it cannot be opened.
     """
     try:
@@ -44,7 +44,7 @@ def map_file(path: Path, *, named: bool = True) -> memoryview:
 
 @contextmanager
 def in_file(path: Path) -> Iterator[None]:
-    """Refusals say which file they are of."""
+    """Add the file's name to refusals raised within this context."""
     try:
         yield
     except UntrustedError as error:
@@ -53,12 +53,12 @@ def in_file(path: Path) -> Iterator[None]:
 
 @dataclass(eq=False)
 class Storage:
-    """A run of `size` numbers in a file.
+    """A sequence of `size` numbers in a file.
 
     Attributes:
-      data: empty until it is known where they are.
-      check: raises UntrustedError if they are not what was written; None once that is known, or
-        where the format has no checksum.
+      data: their bytes; empty until their place is known.
+      check: raises UntrustedError if their checksum is wrong; None after that, and for formats
+        without checksums.
     """
 
     dtype: np.dtype
@@ -79,7 +79,7 @@ class Storage:
         return self.data
 
     def place(self, data: memoryview) -> None:
-        """Say where the numbers are; PretrainedError if there are too few of them."""
+        """Set the numbers' bytes; PretrainedError if these are too few."""
         if self.size < 0 or self.size * self.dtype.itemsize > len(data):
             raise PretrainedError(
                 f"a tensor storage is declared with {shown(self.size)} numbers of {self.dtype} and "
@@ -116,16 +116,16 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """Number of entries."""
         return math.prod(self.shape)
 
     @property
     def dtype(self) -> np.dtype:
-        """The type of its numbers."""
+        """Type of the numbers."""
         return self.storage.dtype
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """The numbers, in memory of their own."""
+        """The numbers, copied into memory."""
         data, item = self.storage.read(), self.dtype.itemsize
         flat = np.frombuffer(data, self.dtype)[self.offset :]
         if not self.size:
@@ -147,7 +147,7 @@ def contiguous(storage: Storage, shape: tuple[int, ...]) -> Tensor:
 
 
 class Arrays(Mapping[str, np.ndarray]):
-    """Named tensors as arrays, each read anew whenever it is asked for."""
+    """Named tensors as arrays, each read anew at every access."""
 
     def __init__(self, tensors: Mapping[str, Tensor]):
         self.tensors = tensors

@@ -1,4 +1,4 @@
-"""PyTorch's files without PyTorch: containers as they are, tensors as `tensors.Tensor`.
+"""PyTorch's files without PyTorch: containers unchanged, tensors as `tensors.Tensor`.
 
 Three formats: a zip of a pickle and raw storages (since 1.6), a stream of pickles with the
 storages behind them (before), and a plain pickle in which each tensor is such a stream (EDM's
@@ -51,7 +51,7 @@ def _parameter(data: Any = None, *rest: Any) -> Any:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """Bytes as protocol 2 has to spell them."""
+    """Bytes in the form in which protocol 2 has to store them."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise PretrainedError("its pickle encodes what is no text: refused")
     return text.encode("latin1")
@@ -134,13 +134,13 @@ _CONTAINERS = ("ModuleDict", "ModuleList", "Sequential", "ParameterList", "Param
 
 
 def read(path: Path | str, *, named: bool = True) -> Any:
-    """What a file of any of the three formats holds; nothing in it is executed.
+    """Content of a file of any of the three formats; nothing in it is executed.
 
     named: whether the user typed the path (see `untrusted.open_regular`).
 
     Raises:
-      PretrainedError: it is none of them, is truncated or damaged, or holds anything but tensors,
-        numbers, texts and plain containers.
+      PretrainedError: not such a file, truncated, damaged, or with anything but tensors, numbers,
+        texts and plain containers.
       OSError: it cannot be read.
     """
     path = Path(path)
@@ -150,7 +150,7 @@ def read(path: Path | str, *, named: bool = True) -> Any:
 
 
 def head(path: Path, size: int) -> bytes:
-    """The first bytes of a file; none of what is no file."""
+    """The first bytes of a file; empty if `path` is not a file."""
     if not is_regular(path, named=True):
         return b""
     with open_regular(path, named=True) as file:
@@ -158,13 +158,13 @@ def head(path: Path, size: int) -> bytes:
 
 
 def is_torch(path: Path) -> bool:
-    """Whether a file begins as `torch.save` begins one."""
+    """True if a file begins like those of `torch.save`."""
     start = head(path, len(LEGACY))
     return start == LEGACY or start.startswith(ZIP)
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file begins as a plain pickle of today."""
+    """True if a file begins like a plain pickle of protocol 2 or later."""
     start = head(path, len(LEGACY))
     return start[:1] == b"\x80" and start[1:2] in b"\2\3\4\5" and start != LEGACY
 

@@ -36,10 +36,10 @@ def load(path: Path | str, config: ConfigDict) -> tuple[nn.Module, Any]:
 
     Args:
       path: score_sde's msgpack file, which holds the parameters alone.
-      config: what it was trained with, as `models.build_classifier` takes it.
+      config: the config of its training, as `models.build_classifier` takes it.
 
     Raises:
-      PretrainedError: the file is no such checkpoint, damaged, or does not fit the config.
+      PretrainedError: not such a checkpoint, damaged, or not fitting the config.
       OSError: it cannot be read.
     """
     network = models.build_classifier(config)
@@ -48,7 +48,7 @@ def load(path: Path | str, config: ConfigDict) -> tuple[nn.Module, Any]:
 
 
 def params(weights: Weights, network: nn.Module, config: ConfigDict) -> Any:
-    """The parameters of `network`; MismatchError if the weights are others'."""
+    """The parameters of `network`; MismatchError if the weights do not fit it."""
     wanted = paths_and_shapes(network, config)
     return as_params(weights, wanted, {path: flax_name(path) for path in wanted})
 

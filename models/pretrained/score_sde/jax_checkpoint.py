@@ -25,14 +25,14 @@ FIELDS = ("step", "optimizer", "lr", "model_state", "ema_rate", "params_ema", "r
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file begins as a small map whose first key is a field of State."""
+    """True if a file begins with a small map whose first key is a field of State."""
     start = head(path, 16)
     fields = [bytes([0xA0 + len(name)]) + name.encode() for name in FIELDS]
     return 0x80 < next(iter(start), 0) < 0x90 and start[1:].startswith(tuple(fields))
 
 
 def read(path: Path) -> Checkpoint:
-    """A checkpoint and what it says of its network; see `base.Format`."""
+    """A checkpoint and the settings that it implies; see `base.Format`."""
     content = packs.read(path)
     if not isinstance(content, dict) or "params_ema" not in content:
         raise PretrainedError(

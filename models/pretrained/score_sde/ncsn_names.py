@@ -1,4 +1,4 @@
-"""What NCSN and NCSNv2 call their parameters in PyTorch and in score_sde's JAX."""
+"""Names of NCSN's and NCSNv2's parameters in PyTorch and in score_sde's JAX."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TORCH_NORMS = {
     frozenset({"alpha"}): "VarianceNorm",
     frozenset({"weight"}): "InstanceNorm++",
 }
-"""What is in a normalization; NCSN's has a table."""
+"""Parameter names of a normalization -> its name in `model.normalization`; NCSN's is a table."""
 
 FLAX_NORMS = {
     InstanceNormPlus: "InstanceNorm2dPlus",
@@ -60,10 +60,10 @@ def names(config: ConfigDict, paths: Iterable[Path]) -> dict[Path, Names]:
 
 
 def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:
-    """What names and shapes say of the network; nothing where it is another one.
+    """Settings inferred from names and shapes; none if the network is another one.
 
-    In PyTorch score_sde and the authors' own releases have one network, which is not quite the one
-    that score_sde has in JAX: `model.refinenet`.
+    In PyTorch, score_sde and the authors' own releases have one network, which differs slightly
+    from the one that score_sde has in JAX: `model.refinenet`.
     """
     return Inferred({"torch": _of_torch, "jax": _of_flax}[kind](shapes), None)
 
@@ -114,7 +114,7 @@ def _numbers(name: str) -> list[int]:
 
 
 def _pooled(network: RefineNet, stage: int, block: int, layer: str) -> bool:
-    """Whether a layer of a residual block is one with the halving in its original."""
+    """True for a layer of a residual block that includes the halving in the original."""
     opens = stage > 0 and block == 0
     return opens and network.stages[stage].halve and layer in ("conv_1", "shortcut")
 
@@ -175,7 +175,7 @@ def _flax_residual(layer: str, pooled: bool) -> list[str]:
 
 
 def _flax_layer(layer: str) -> str:
-    """Units of two layers are numbered through."""
+    """The name of a layer, numbered through units of two layers."""
     kind, *numbers = layer.split("_")
     number = int(numbers[0]) if len(numbers) == 1 else 2 * int(numbers[0]) + int(numbers[1])
     return f"{'Conv' if kind == 'conv' else 'norm'}_{number}"

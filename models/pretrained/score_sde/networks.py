@@ -1,4 +1,4 @@
-"""How score_sde's two repositories name the parameters of each of its networks.
+"""Names of the parameters of each network in score_sde's two repositories.
 
 A network is a line in `NETWORKS`, by our `model.name`.
 """
@@ -24,11 +24,11 @@ def _nothing(config: ConfigDict, name: str) -> bool:
 
 
 class Network(NamedTuple):
-    """What is known of a network.
+    """Functions of one network's names.
 
     names: (config, our paths) -> published names.
-    infer: (shapes by name, "torch" or "jax") -> what they say; nothing if it is another network.
-    unused: (config, name) -> whether no output depends on a parameter.
+    infer: (shapes by name, "torch" or "jax") -> settings; none if it is another network.
+    unused: (config, name) -> True if no output depends on a parameter.
     """
 
     names: Callable[[ConfigDict, Iterable[Path]], Mapping[Path, Names]]
@@ -55,9 +55,9 @@ OTHER_SHAPES = (
 
 
 def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:
-    """The settings that names and shapes say; `kind` is "torch" or "jax".
+    """Settings inferred from names and shapes; `kind` is "torch" or "jax".
 
-    None, with the reason, where they are of none of `NETWORKS`: a config may know better.
+    If they belong to none of `NETWORKS`, no settings but the reason: a config may know better.
     """
     unknown = ""
     for network in dict.fromkeys(NETWORKS.values()):
@@ -83,7 +83,7 @@ def torch_axes(name: str, ndim: int) -> Sequence[int]:
 
 
 def jax_axes(name: str, ndim: int) -> Sequence[int]:
-    """flax's layout is ours."""
+    """The axes in order, since flax's layout is ours."""
     return tuple(range(ndim))
 
 
@@ -91,7 +91,7 @@ def to_params(weights: Weights, network: nn.Module, config: ConfigDict, kind: st
     """Published weights as our parameters; `kind` is "torch" or "jax".
 
     Raises:
-      MismatchError: they are not those of this network.
+      MismatchError: the weights are not those of this network.
       ValueError: no published network of that name is known.
     """
     published = choice(config.model, "model.name", NETWORKS)

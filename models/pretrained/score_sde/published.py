@@ -1,7 +1,8 @@
 """The published configuration that a score_sde checkpoint most likely belongs to.
 
-A file tells the network. It does not tell the image size, the range of the images, the SDE, nor
-what the output means; those are taken from the published configuration that agrees best.
+A file determines the network. It does not determine the image size, the range of the images, the
+SDE, nor the meaning of the output; those are taken from the published configuration that agrees
+best.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from models.pretrained.score_sde.unet_settings import Inferred
 
 UNSAID = ("sde.name", "training.continuous", "data.image_size", "data.centered",
           "model.scale_by_sigma")  # fmt: skip
-"""What no file says and everything depends on."""
+"""Settings that no file states although a model depends on them."""
 
 
 def checkpoint(
@@ -31,17 +32,17 @@ def checkpoint(
     step: Any,
     levels: Table | None = None,
 ) -> Checkpoint:
-    """A checkpoint of score_sde's of either make.
+    """A checkpoint of either of score_sde's repositories.
 
     Args:
       family: the key of its format.
       path: the file.
-      inferred: what names and shapes say.
+      inferred: settings inferred from names and shapes.
       raw: weights as trained.
       ema: their average.
-      rate: what the file has as the rate of that average, if anything.
-      step: what it has as the number of updates.
-      levels: settings that its table of noise levels says.
+      rate: the file's decay of that average, if any.
+      step: the file's number of updates.
+      levels: settings implied by the file's table of noise levels.
     """
     settings = {**inferred.settings, **(levels or {})}
     if isinstance(rate, float) and 0 <= rate < 1:
@@ -62,7 +63,7 @@ def checkpoint(
 
 
 def complete(settings: Table, path: Path) -> tuple[Table, str]:
-    """(settings of the nearest published configuration, where they are from, for the user)."""
+    """(settings of the nearest published configuration, their source in words for the user)."""
     nearest, others = _nearest(settings, path)
     said = ", ".join(f"{name}={value!r}" for name, value in _unsaid(nearest).items())
     rivals = f" ({', '.join(others)} fit as well)" if others else ""
@@ -78,7 +79,7 @@ def _unsaid(name: str) -> dict[str, Any]:
 
 
 def _nearest(settings: Table, path: Path) -> tuple[str, list[str]]:
-    """The name of the configuration that agrees in most, and those that agree as much.
+    """The name of the configuration that agrees in most settings, and those that agree equally.
 
     A directory of the file's path that is a published name decides between equals, as in
     vp/cifar10_ddpmpp/checkpoint_14.pth.

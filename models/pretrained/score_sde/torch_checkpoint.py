@@ -1,8 +1,8 @@
-"""score_sde's PyTorch checkpoints, `checkpoint_24.pth` and their like.
+"""score_sde's PyTorch checkpoints, `checkpoint_24.pth` and similar ones.
 
 {"model": named weights, "ema": {"shadow_params": a list, "decay"}, "optimizer", "step"}. The list
 has the parameters that are trained, in the order of `model`: the fixed Fourier frequencies are
-not in it. The optimizer's state is left where it is.
+not in it. The optimizer's state is not read.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from untrusted import limits, plain
 
 FAMILY = "score_sde"
 recognises = torch_files.is_torch
-"""See `base.Format`."""
+"""`base.Format.recognises`."""
 
 
 def read(path: Path) -> Checkpoint:
-    """A checkpoint and what it says of its network; see `base.Format`."""
+    """A checkpoint and the settings that it implies; see `base.Format`."""
     content = torch_files.read(path)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise PretrainedError(
@@ -62,7 +62,7 @@ def params(weights: Weights, network: nn.Module, config: ConfigDict) -> Any:
 
 
 def _averaged(model: Mapping[str, Tensor], average: Any) -> Arrays | None:
-    """The running average by name, with what is not averaged taken from the model."""
+    """The running average by name, completed by the model's values that are not averaged."""
     listed = average.get("shadow_params") if isinstance(average, dict) else None
     if listed is None:
         return None

@@ -1,4 +1,4 @@
-"""What score_sde calls the parameters of NCSN++ and DDPM.
+"""score_sde's names of the parameters of NCSN++ and DDPM.
 
 Its PyTorch code numbers the modules in the order of their calls (`all_modules.7.Conv_0.weight`),
 its JAX code those of each class (`ResnetBlockBigGANpp_2/Conv_0/kernel`). Modules without
@@ -17,7 +17,7 @@ Path = tuple[str, ...]
 
 
 class Names(NamedTuple):
-    """A parameter's names; `torch` with the dots, `jax` with slashes."""
+    """A parameter's published names: `torch` with dots, `jax` with slashes."""
 
     torch: str
     jax: str
@@ -58,7 +58,7 @@ COMBINE = _inner(project=("Conv_0", CONV))
 
 
 class Module(NamedTuple):
-    """One of score_sde's modules: its class in JAX, where its parameters are in ours, and which.
+    """One of score_sde's modules: its class in JAX, our module, and the names of its parameters.
 
     ours: prefix of our paths; None for a module that has no counterpart among ours.
     listed: whether it is among `all_modules` in PyTorch.
@@ -154,6 +154,6 @@ def names(config: ConfigDict, paths: Iterable[Path]) -> dict[Path, Names]:
 
 
 def unused(config: ConfigDict, name: str) -> bool:
-    """Whether no output depends on a parameter: what tells an unconditional network the time."""
+    """True if no output depends on a parameter: the noise embedding of an unconditional network."""
     fourier = name.endswith("W") and "NIN" not in name
     return not config.model.conditional and (fourier or "Dense_0" in name)

@@ -1,8 +1,8 @@
-"""The settings of NCSN++ and DDPM that can be read off names and shapes of their weights.
+"""Settings of NCSN++ and DDPM inferred from names and shapes of their weights.
 
-A residual block whose channels stay and that has a shortcut all the same is one that halves or
-doubles the image. Taking those away, blocks come as (blocks per level) for each level down, two in
-the middle, one more per level up; that and their channels give the rest.
+A residual block that has a shortcut although its channels do not change halves or doubles the
+image. Without those, blocks come as (blocks per level) for each level down, two in the middle, and
+one more per level up; that and their channels determine the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 
 class Weight(NamedTuple):
-    """Channels in and out of one map."""
+    """Input and output channels of one map."""
 
     inputs: int
     outputs: int
@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
     @property
     def resizes(self) -> bool:
-        """Whether it halves or doubles the image."""
+        """True if it halves or doubles the image."""
         return self.shortcut and self.inputs == self.outputs
 
 
@@ -43,7 +43,7 @@ class Block(NamedTuple):
 class Parts:
     """The modules of a network by kind, each list in the order of the calls.
 
-    order: kinds of all modules as they are called, where the file tells.
+    order: kinds of all modules in the order of their calls, if the file determines it.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -73,7 +73,7 @@ def _natural(name: str) -> tuple[Any, ...]:
 
 
 def _kind(leaves: Mapping[str, Shape]) -> str:
-    """What a module is, by what is in it; the names are PyTorch's."""
+    """The kind of a module, from the PyTorch names of its parameters."""
     tests = (
         ("W" in leaves, "fourier"),
         ("NIN_3.W" in leaves, "attention"),
@@ -89,9 +89,9 @@ def _kind(leaves: Mapping[str, Shape]) -> str:
 
 
 class Inferred(NamedTuple):
-    """Settings by "section.key", and the levels that have attention where that is certain.
+    """Settings by "section.key", and the levels that have attention if that is certain.
 
-    unknown: why there are no settings.
+    unknown: the reason why there are no settings.
     """
 
     settings: dict[str, Any]
@@ -100,7 +100,7 @@ class Inferred(NamedTuple):
 
 
 def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:
-    """What a file says; nothing where its network is another one. `kind` is "torch" or "jax"."""
+    """Settings of a file; none if its network is another one. `kind` is "torch" or "jax"."""
     marks, parts = {
         "torch": (("all_modules.",), parts_of_torch),
         "jax": (("ResnetBlockBigGANpp_", "ResnetBlockDDPM"), parts_of_jax),
@@ -187,7 +187,7 @@ def _read_attention(parts: Parts, leaves: Mapping[str, Shape]) -> None:
 
 
 def _read_norm(parts: Parts, leaves: Mapping[str, Shape]) -> None:
-    """Says nothing that its convolution does not."""
+    """Nothing to infer: a normalization has the channels of its convolution."""
 
 
 _READERS = {
@@ -252,9 +252,9 @@ def _levels(parts: Parts, regular: Sequence[Block]) -> int:
 
 
 def _flow(blocks: Sequence[Block], levels: int, per_level: int, factor: int) -> bool:
-    """Whether the channels are those of a U-Net of so many levels.
+    """True if the channels are those of a U-Net of so many levels.
 
-    `factor` is that by which the input pyramid multiplies channels after a halving.
+    `factor`: multiplication of the channels by the input pyramid after a halving.
     """
     widths = [blocks[level * per_level].outputs for level in range(levels)]
     outputs = [w for w in widths for _ in range(per_level)] + [widths[-1]] * 2
@@ -283,7 +283,7 @@ def _input(parts: Parts, channels: int) -> str:
 
 
 def _attention(parts: Parts, widths: Sequence[int], per_level: int) -> tuple[int, ...] | None:
-    """The levels with attention; in files that keep no order, only where channels tell."""
+    """The levels with attention; without the order of calls, only if channels determine them."""
     down = len(widths) * per_level
     if parts.order is None:
         wanted = parts.attention
