@@ -1,7 +1,7 @@
 """Samplers of the reverse process, and time grids.
 
-`samplers.named` has the tables of what a config can name; a new sampler, corrector or grid is one
-class and one row there.
+`samplers.named` has the tables of names for configs; a new sampler, corrector or grid is one class
+and one row there.
 """
 
 from samplers.adaptive.adams import AdaptiveAdams

@@ -3,8 +3,8 @@
 A sampler is planned, then run. `Sampler.plan` takes a time grid T = t_0 > t_1 > ... > t_n and gives
 a program: a method and a table of numbers, one row per turn of the loop, computed once on the host
 in float64. `sample` scans the method over the rows, compiled once. Numbers (eta, snr,
-tolerances, the grid, even which of the linear solvers it is) lie in the rows or are leaves of
-the method: changing them compiles nothing.
+tolerances, the grid, even the choice among the linear solvers) are in the rows or leaves of the
+method: changing them compiles nothing.
 
 Noise comes from one key per sample, folded with the number of draws so far, so that sample k is
 the same whatever the batch, the devices or the processes.
@@ -25,15 +25,15 @@ from sde_lib import Score
 from sde_lib.pytree import pytree, static
 
 PRIOR_STREAM, STEP_STREAM = 0, 1
-"""Folded into a sample's key: the prior's draw and the steps' draws never share bits."""
+"""Numbers folded into a sample's key, to keep the prior's and the steps' draws independent."""
 
 
 @pytree
 class State:
     """The state of a run between two rows.
 
-    x [b, ...]; one key per sample [b]; draws so far; score evaluations [b] that only the run itself
-    could tell (an adaptive solver's); the method's own history.
+    x [b, ...]; one key per sample [b]; number of draws so far; score evaluations [b] that a plan
+    cannot tell (an adaptive solver's); the method's own history.
     """
 
     x: Float[Array, "b *d"]
@@ -44,11 +44,11 @@ class State:
 
     @classmethod
     def of(cls, x: Float[Array, "b *d"], keys: PRNGKeyArray) -> State:
-        """At x, with nothing drawn or evaluated yet."""
+        """The state at x, before any draw or evaluation."""
         return cls(x, keys, jnp.zeros((), jnp.int32), jnp.zeros(x.shape[0], jnp.int32))
 
     def normal(self) -> tuple[State, Float[Array, "b *d"]]:
-        """Standard normal noise like x, and the state that will not draw it again."""
+        """(state with the draw counted, standard normal noise of the shape of x)."""
         keys = jax.vmap(jax.random.fold_in, (0, None))(self.keys, self.draws)
         z = jax.vmap(lambda k: jax.random.normal(k, self.x.shape[1:], self.x.dtype))(keys)
         return replace(self, draws=self.draws + 1), z
@@ -58,7 +58,7 @@ class Method(Protocol):
     """A pytree that runs on the device, one row of a plan at a time."""
 
     def init(self, state: State) -> State:
-        """The state with this method's history."""
+        """The state with this method's initial history."""
 
     def step(self, score: Score, state: State, row: Any) -> State:
         """The state after one row."""
@@ -66,7 +66,7 @@ class Method(Protocol):
 
 @pytree
 class Program:
-    """A method and its rows (leaves [r, ...]): all that runs on the device."""
+    """A method and its rows (leaves [r, ...]), everything that runs on the device."""
 
     method: Method
     rows: Any
@@ -74,11 +74,11 @@ class Program:
 
 @pytree
 class Plan:
-    """A program and what the host knows of it.
+    """A program and the host's knowledge of it.
 
-    interval [r]: to which step of the grid each row belongs. times [steps + 1]: where each step
-    starts, and the end. nfe: score evaluations of the whole run, without those that only the run
-    can tell.
+    interval [r]: the step of the grid to which each row belongs. times [steps + 1]: start of each
+    step, and the end. nfe: score evaluations of the whole run, except those of adaptive solvers,
+    which are counted during the run.
     """
 
     program: Program
@@ -90,22 +90,23 @@ class Plan:
     def of_steps(
         cls, method: Method, t: Float[Array, " n"], s: Float[Array, " n"], nfe: int = 0
     ) -> Plan:
-        """One row a step: {"t": where it starts, "s": where it ends}."""
+        """A plan with one row per step: {"t": its start, "s": its end}."""
         times = np.append(np.asarray(t), np.asarray(s[-1]))
         return cls(Program(method, {"t": t, "s": s}), np.arange(len(t)), times, nfe)
 
     @property
     def steps(self) -> int:
-        """How many steps the plan makes."""
+        """Number of steps of the plan."""
         return len(self.times) - 1
 
 
 class Sampler(Protocol):
-    """A numerical solver of the reverse process, with what is known of it.
+    """A numerical solver of the reverse process, with its known properties.
 
     order: the order of convergence in the step size (weak order if stochastic; 0 for correctors,
     which converge to the marginal at a fixed time instead). stochastic: whether it draws noise.
-    adaptive: whether it chooses its own steps, so that the grid only says where to stop on the way.
+    adaptive: whether it chooses its own steps, so that the times of the grid are only points at
+    which to stop on the way.
     """
 
     @property
@@ -126,16 +127,16 @@ class Sampler(Protocol):
 
 
 class Corrector(Sampler, Protocol):
-    """A sampler that stays at one time; its plan on a grid acts where each step starts."""
+    """A sampler that stays at one time; its plan on a grid acts at the start of each step."""
 
     def at(self, score: Score, t: Float[Array, " n"], neighbour: Float[Array, " n"]) -> Plan:
-        """The plan that acts once at each of the times t, which `neighbour` is next to."""
+        """The plan that acts once at each of the times t; `neighbour` has a time beside each."""
 
 
 @pytree
 class Samples:
     """x: the samples [b, ...]; frames [f, b, ...]: states along the way, evenly spread, or None;
-    evaluations [b]: network evaluations that each sample took, which is its NFE."""
+    evaluations [b]: network evaluations of each sample, its NFE."""
 
     x: Float[Array, "b *d"]
     frames: Float[Array, "f b *d"] | None
@@ -159,9 +160,9 @@ def run(score: Score, plan: Plan, state: State) -> State:
 
 
 def planned_evaluations(score: Score, plan: Plan, denoise: bool) -> int:
-    """Network evaluations of each sample, the denoised end included, as far as the plan can tell.
+    """Network evaluations of each sample, including the denoised end, as far as the plan can tell.
 
-    Those of the score times the network evaluations that one of them takes (`Score.evaluations`).
+    Score evaluations times the network evaluations of each (`Score.evaluations`).
     """
     return (plan.nfe + int(denoise)) * score.evaluations
 
@@ -184,10 +185,10 @@ def sample(
         sampler: any `Sampler`; numbers in it (snr, eta, ...) change without recompiling.
         times: falling grid of n times; n - 1 steps are taken.
         keys: one per sample, from `sample_keys`.
-        shape: of one sample, without the batch axis.
+        shape: shape of one sample, without the batch axis.
         start: x at times[0] [b, *shape]; drawn from the prior if None.
         denoise: return E[x_0 | x] at the last time (one more evaluation) instead of x.
-        frames: how many states along the way to return as well; at most one per step.
+        frames: number of states along the way to return as well; at most one per step.
 
     Raises:
         ValueError: the grid does not suit the sampler.

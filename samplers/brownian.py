@@ -1,4 +1,4 @@
-"""A Brownian motion that can be looked at anywhere, and again more finely: Levy's construction.
+"""A Brownian motion that can be evaluated at any times, in any order: Levy's construction.
 
 W on [0, 1] has W(0) = 0 and W(1) ~ N(0, 1). Between the ends of an interval [s, u], where it is
 known, its middle is
@@ -7,8 +7,8 @@ known, its middle is
 
 Intervals are numbered as in a heap, [0, 1] is 1 and the halves of n are 2 n and 2 n + 1; the noise
 of each comes from the key folded with its number, so that nothing has to be kept. diffrax has the
-same tree, but calls back into Python to check where it is asked, which `jax.export` refuses for
-any platform and a TPU may wait for forever.
+same tree, but calls back into Python to check its arguments, which `jax.export` refuses for any
+platform and for which a TPU may wait forever.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 DEPTH = 20
-"""Halvings: in an interval of 2^-20 one draw serves all its points, each of the right variance."""
+"""Number of halvings: in an interval of 2^-20 all points share one draw of the right variance."""
 
 
 def brownian(

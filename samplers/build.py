@@ -48,7 +48,7 @@ def _predictor(config: Section) -> Sampler:
 
 
 def build(config: Section) -> Sampler:
-    """The sampler of a `sampling` section, of which only what it needs is read."""
+    """The sampler of a `sampling` section; only the settings that it needs are read."""
     predictor = _predictor(config)
     corrector = made(choose("sampling.corrector", config.corrector, CORRECTORS), config)
     if config.corrector == "none":
@@ -63,12 +63,11 @@ def build(config: Section) -> Sampler:
 
 
 def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, " n"]:
-    """The time grid from T to `eps` (0: the SDE's own).
+    """The time grid from T to `eps` (0: the SDE's default).
 
     As many steps as `nfe` evaluations of the network allow, or `num_steps` (0: `num_scales`).
-    Solvers that choose their own steps stop on the way only for the corrector, `num_steps` times,
-    and for frames.
-    Raises ValueError for a grid that there cannot be.
+    Adaptive solvers stop on the way only for the corrector, `num_steps` times, and for frames.
+    Raises ValueError for an impossible grid.
     """
     sde = score.sde
     end = config.eps or sde.t_min_sampling
@@ -94,7 +93,7 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
 
 
 def only_ends(config: Section) -> bool:
-    """True if a `sampling` section asks for no time between the first and the last."""
+    """True if a `sampling` section needs no times between the first and the last."""
     return _predictor(config).adaptive and config.corrector == "none" and config.frames <= 1
 
 
@@ -110,7 +109,7 @@ def _check_ends(config: Section, grid: Grid) -> None:
 def _within_budget(
     config: Section, score: Score, times: Callable[[int], Array]
 ) -> Float[Array, " n"]:
-    """The finest grid whose run, the denoised end included, takes at most `nfe` evaluations."""
+    """The finest grid whose run, including the denoised end, takes at most `nfe` evaluations."""
     sampler = build(config)
 
     def cost(steps: int) -> int:

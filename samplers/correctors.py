@@ -38,7 +38,7 @@ def _norms(x: Float[Array, "b *d"]) -> Float[Array, " b"]:
 
 
 class NormRatio(Protocol):
-    """An estimate of |z| / |score|, by which Langevin's step adapts to the scale of x_t."""
+    """An estimate of |z| / |score|, which adapts Langevin's step to the scale of x_t."""
 
     def __call__(
         self, z: Float[Array, "b *d"], gradient: Float[Array, "b *d"], alpha: Time, sigma: Time
@@ -48,7 +48,7 @@ class NormRatio(Protocol):
 
 @pytree
 class NoiseLevel:
-    """sigma(t), the ratio of a point's score: independent of the batch, the devices and x.
+    """sigma(t), the ratio for data of a single point: independent of batch, devices and x.
 
     A step size that does not depend on x leaves the marginal unchanged up to O(epsilon).
     """
@@ -63,8 +63,8 @@ class PerSample:
 
     A step that depends on x samples p / epsilon instead of p: with d dimensions the variance grows
     by about 2 / d (12% at d = 16, 3% at 64; 0.07% at CIFAR-10's 3072), so this is for images,
-    not for small problems. The expected |z| stands for |z|, so that the step does not depend on
-    the noise it scales. By the Cramer-Rao inequality |score|^2 averages at least
+    not for small problems. The expected |z| replaces |z|, so that the step does not depend on the
+    noise it scales. By the Cramer-Rao inequality |score|^2 averages at least
     d / (alpha^2 + sigma^2) for data of unit variance or less; that floor keeps the step finite.
     """
 
@@ -87,7 +87,7 @@ class AtFixedTime(abc.ABC):
 
     order, stochastic, adaptive = 0, True, False
     steps: int
-    """How many times it moves at each."""
+    """Number of moves at each time."""
 
     def init(self, state: State) -> State:
         return state
@@ -110,11 +110,11 @@ class AtFixedTime(abc.ABC):
 
 @pytree
 class Langevin(AtFixedTime):
-    """epsilon = 2 A (snr ratio)^2, `steps` times (alg. 4 and 5); `ratio` says whose norms.
+    """Langevin steps of epsilon = 2 A (snr ratio)^2, `steps` times (alg. 4 and 5).
 
-    `BatchMean` is the published `langevin`; `NoiseLevel` the published `ald` (annealed Langevin
-    dynamics, Song & Ermon 2019, arXiv:1907.05600, alg. 1), and the default. On a Gaussian of
-    variance v the chain settles at v / (1 - epsilon / (2 v)): snr^2 above v at most.
+    `ratio` is `BatchMean` in the published `langevin`, and `NoiseLevel`, the default, in the
+    published `ald` (annealed Langevin dynamics, Song & Ermon 2019, arXiv:1907.05600, alg. 1). On a
+    Gaussian of variance v the chain's variance is v / (1 - epsilon / (2 v)), at most snr^2 above v.
     """
 
     snr: Number = 0.16
@@ -141,11 +141,10 @@ class Posterior(AtFixedTime):
     """x <- alpha x_0 + sqrt(1 - delta) (x - alpha x_0) + sqrt(delta) sigma z, `steps` times.
 
     An Ornstein-Uhlenbeck step of any length delta in (0, 1] towards the denoised x_0 = E[x_0 | x]:
-    exact where the posterior of x_0 is a point, and Langevin's with epsilon = delta sigma^2 / 2 as
-    delta falls. There is no snr to fit to a dataset: delta is the share of the noise that is
-    renewed. On N(m, v I) the variance settles off by the factor that follows from its gain
-    c = sqrt(1 - delta) + (1 - sqrt(1 - delta)) alpha^2 v / (alpha^2 v + sigma^2), as
-    delta sigma^2 / (1 - c^2).
+    exact if the posterior of x_0 is a point, and Langevin's with epsilon = delta sigma^2 / 2 as
+    delta falls. No snr has to be tuned for a dataset: delta is the share of the noise that is
+    renewed. On N(m, v I) the chain's variance is delta sigma^2 / (1 - c^2), with the gain
+    c = sqrt(1 - delta) + (1 - sqrt(1 - delta)) alpha^2 v / (alpha^2 v + sigma^2).
     """
 
     delta: Number = 0.1

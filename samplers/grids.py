@@ -1,7 +1,7 @@
 """Time grids: falling times t_0 = start > ... > t_n = end for n steps.
 
-A grid is a law of spacing; it is applied to whichever variable it is stated in and mapped back to
-t through the SDE, so every grid serves every SDE.
+A grid is a rule of spacing in some variable, mapped to t through the SDE, so that every grid
+works with every SDE.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sde_lib.pytree import pytree, static
 
 
 class Grid(Protocol):
-    """A rule that spreads n + 1 times from `start` down to `end`."""
+    """A rule that spaces n + 1 times from `start` down to `end`."""
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         """The times, with both ends exact."""
@@ -79,7 +79,7 @@ class Karras:
 
 @pytree
 class Borrowed:
-    """Evenly spaced in the time of another SDE, between its times with the noise of both ends.
+    """Times evenly spaced in the time of another SDE, between its times of both ends' noise levels.
 
     With VP it is the spacing that EDM calls 'vp' (Karras et al. 2022, table 1), on any SDE.
     """
@@ -96,8 +96,8 @@ class Borrowed:
 class Flow:
     """sigma / (alpha + sigma), the time of rectified flow, evenly spaced, then shifted.
 
-    t' = shift t / (1 + (shift - 1) t) (Esser et al. 2024, arXiv:2403.03206, eq. 23), which makes
-    every sigma / alpha `shift` times as large; above 1 it spends more steps on noise.
+    t' = shift t / (1 + (shift - 1) t) (Esser et al. 2024, arXiv:2403.03206, eq. 23), which
+    multiplies every sigma / alpha by `shift`; above 1 it spends more steps on noise.
     """
 
     shift: Number = 1.0
@@ -125,19 +125,18 @@ def iddpm_table() -> Float[np.ndarray, " 1000"]:
 
 
 ON_A_LEVEL = 1e-5
-"""An end whose log(sigma / alpha) is as near to a level's is on it: round-off of float32."""
+"""Distance in log(sigma / alpha) below which an end is on a level: float32's rounding."""
 
 
 @pytree
 class IDDPM:
-    """Evenly spaced among iDDPM's thousand levels (Nichol & Dhariwal 2021; EDM's 'iddpm').
+    """Times evenly spaced among iDDPM's thousand levels (Nichol & Dhariwal 2021; EDM's 'iddpm').
 
-    Of the L levels from one end to the other, counted from 0, those numbered round(i (L - 1) / n),
-    as in EDM's code, whose N = n + 1 levels they are; the ends themselves stand for the first and
-    the last.
+    Among the L levels between both ends, counted from 0, the ones numbered round(i (L - 1) / n), as
+    in EDM's code with its N = n + 1; the ends themselves replace the first and the last.
 
     Raises:
-        ValueError: more steps than there are from level to level.
+        ValueError: more steps than L - 1.
     """
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
@@ -157,11 +156,11 @@ class IDDPM:
 
 @pytree
 class Indices:
-    """n + 1 of the times i / (num_scales - 1) of a discrete model, as n + 1 evaluations use them.
+    """n + 1 of a discrete model's times i / (num_scales - 1), spaced as for n + 1 evaluations.
 
-    'trailing' begins at the last index and leaves the way from the lowest it visits to the
-    denoiser there; 'leading', the published DDIM code's, ends at index 0 and begins below the
-    prior (Lin et al. 2024, arXiv:2305.08891, table 2). Neither passes `end`.
+    'trailing' begins at the last index, and its denoiser covers the rest from the lowest;
+    'leading', of the published DDIM code, ends at index 0 and begins below the prior (Lin et al.
+    2024, arXiv:2305.08891, table 2). Neither passes `end`.
 
     Raises:
         ValueError: more evaluations than indices.

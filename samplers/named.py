@@ -1,8 +1,8 @@
-"""The samplers, correctors and grids that a config can name.
+"""Samplers, correctors and grids by their names in configs.
 
-A row is a class or a function, and its parameters are the settings that it takes
-(`sde_lib.tables.made`), but for `predictor`, the row's own name, `section`, all of the settings,
-and `num_scales`, how many times a discrete model has.
+A row is a class or a function, whose parameters are the settings that it takes
+(`sde_lib.tables.made`). Three parameters have other values: `predictor`, the row's own name;
+`section`, all settings; and `num_scales`, the number of times of a discrete model.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ BH = {"published": "bh2", "exact": "exact"}
 
 
 def _degree(predictor: str, order: int, usual: int, highest: int) -> int:
-    """`sampling.order`, or what is usual where it is 0."""
+    """`sampling.order`, or the `usual` order if it is 0."""
     if order > highest:
         raise ValueError(
             f"sampling.order must be at most {highest} with sampling.predictor={predictor!r}, "
@@ -206,9 +206,9 @@ DETERMINISTIC: dict[str, Callable[..., Sampler]] = {
     "adaptive_adams": _adaptive_adams,
     "none": Idle,
 }
-"""Solvers of the probability flow (ddim and accelerated: unless asked for noise)."""
+"""Solvers of the probability flow (ddim and accelerated only without noise)."""
 PREDICTORS: Mapping[str, Callable[..., Sampler]] = ChainMap(DETERMINISTIC, STOCHASTIC)
-"""Both."""
+"""All predictors, deterministic and stochastic."""
 PUBLISHED_NAMES = {"ancestral_sampling": "ancestral"}
 """score_sde's names for the same predictors."""
 

@@ -16,7 +16,7 @@ from sde_lib.pytree import pytree, static
 
 @pytree
 class Paired:
-    """Runs both, each with its own history; the corrector's turn comes once per step.
+    """A predictor and a corrector, each with its own history; the corrector acts once per step.
 
     aligned: every row of the predictor is a whole step.
     """

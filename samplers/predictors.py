@@ -48,9 +48,9 @@ class EulerMaruyama(OneStep):
 class ReverseDiffusion(OneStep):
     """x_s = (2 - a) x + b score + sqrt(b) z: the forward discretization, reversed.
 
-    Song et al. 2021, arXiv:2011.13456, eq. 46 and appendix E, with the forward rule taken to be
-    the exact kernel, which is the published one for VP's and VE's levels and carries over to any
-    SDE and grid. Weak order 1. With `probability_flow`, (2 - a) x + b score / 2.
+    Song et al. 2021, arXiv:2011.13456, eq. 46 and appendix E. The forward discretization is the
+    exact kernel, which on VP's and VE's levels is the published one, and which exists for any SDE
+    and grid. Weak order 1. With `probability_flow`, (2 - a) x + b score / 2.
     """
 
     probability_flow: bool = static(default=False)
@@ -72,11 +72,11 @@ class Ancestral(OneStep):
     """x_s = (x + b score) / a + sqrt(v) z,  v = b (sigma_s^2 / sigma_t^2)^(1 - large).
 
     Ancestral sampling of the Markov chain of levels (Ho et al. 2020, arXiv:2006.11239, alg. 2;
-    Song et al. 2021, appendix F), for any SDE. large = 0 takes the posterior variance of x_s given
-    x_t and x_0, DDPM's beta-tilde, published for VE and equal to DDIM with eta = 1; large = 1
-    takes the kernel's, DDPM's beta, published for VP. Weak order 1.
+    Song et al. 2021, appendix F), for any SDE. large = 0 is the posterior variance of x_s given
+    x_t and x_0, DDPM's beta-tilde, published for VE and equal to DDIM with eta = 1; large = 1 is
+    the kernel's variance, DDPM's beta, published for VP. Weak order 1.
 
-    With `data_variance` the variance is instead the exact one for data that is N(m, variance I),
+    With `data_variance` the variance is instead the exact one for data of law N(m, variance I),
 
         v = b sigma_s^2 / sigma_t^2 + (b alpha_s / sigma_t^2)^2 Var(x_0 | x_t),
 
@@ -144,7 +144,7 @@ class Accelerated(LinearSampler):
 
 @pytree
 class Still:
-    """Leaves x alone."""
+    """A method that leaves x unchanged."""
 
     def init(self, state: State) -> State:
         return state

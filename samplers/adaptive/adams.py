@@ -1,12 +1,12 @@
-"""The probability flow by an Adams pair with error control: one evaluation a try.
+"""The probability flow by an Adams pair with error control, one evaluation per attempted step.
 
 With xb = x / alpha, q half the log-SNR and D the denoiser, the flow is (`samplers.planned.forms`,
 'data')
 
     xb(q + h) = e^-h xb(q) + integral over tau in [0, h] of e^(tau - h) D(q + tau).
 
-`samplers.adaptive.integrate.adams` steps it: exponential Adams-Bashforth-Moulton of orders 2 and 3,
-one evaluation a try (Zhao et al. 2023, arXiv:2302.04867, has the same predictor and corrector).
+It is integrated by `samplers.adaptive.integrate.adams`: exponential Adams-Bashforth-Moulton of
+orders 2 and 3 (Zhao et al. 2023, arXiv:2302.04867, has the same predictor and corrector).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree
 
 FIRST_STEP = 0.01
-"""In q: below what a first-order step gets right at any tolerance worth having."""
+"""First step in q, small enough for a first-order step at any useful tolerance."""
 
 
 @pytree
 class _Denoised:
-    """D of xb at q: the field that xb decays towards."""
+    """D at q as a function of xb, the field of the flow above."""
 
     score: Score
 
@@ -39,16 +39,17 @@ class _Denoised:
 
 @pytree
 class AdaptiveAdams:
-    """Each sample takes its own steps. With y = x / |(alpha, sigma)| and its correction c,
+    """An adaptive solver with steps of each sample's own. With y = x / |(alpha, sigma)| and its
+    correction c,
 
         E = |c / (atol + rtol |y|)|,   root mean square over the sample's numbers;
 
     a step is taken if E <= 1, and the next h is 0.9 h E^(-1/3), by a factor of 0.3 to 3. Order 3.
-    Where the denoiser is rough in t, as networks with fast time embeddings are, one evaluation a
-    try resolves more than the many of a Runge-Kutta step. Evaluations are made for all samples at
-    once until the last is done; `Samples.evaluations` counts those that a sample needed. The grid
-    only says where to stop on the way; a run of more than `max_tries` between two of its times
-    gives NaN.
+    If the denoiser is rough in t, as networks with fast time embeddings are, short steps of one
+    evaluation resolve more than a Runge-Kutta step with many. All samples are evaluated until the
+    last is done; `Samples.evaluations` counts those that a sample needed. The times of the grid
+    are only points at which to stop on the way; a run with more than `max_tries` attempted steps
+    between two of them gives NaN.
     """
 
     rtol: Number = 3e-4
@@ -60,7 +61,7 @@ class AdaptiveAdams:
         return Plan.of_steps(self, times[:-1], times[1:])
 
     def init(self, state: State) -> State:
-        """The history is the size of each sample's next step."""
+        """The state with a history: the size of each sample's next step."""
         return replace(state, history=jnp.full(state.x.shape[:1], FIRST_STEP, state.x.dtype))
 
     def step(self, score: Score, state: State, row: dict[str, Time]) -> State:

@@ -2,8 +2,8 @@
 
     dy/dq = field(q, y),   y a pytree of leaves [b, ...], one q per sample.
 
-Evaluations are made for all samples at once until the last is done. A new integrator is one class
-and one line in `INTEGRATORS`.
+All samples are evaluated until the last is done. A new integrator is one class and one line in
+`INTEGRATORS`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Tree = Any
 """A pytree of arrays whose first axis is the batch's."""
 
 FIRST_STEP = 0.01
-"""First step of diffrax's solvers, as a part of the interval; the right one is found in a few."""
+"""First step of diffrax's solvers, as a fraction of the interval; they adapt it in a few steps."""
 FIRST_ADAMS_STEP = 1e-3
-"""Less, because it is made by the method of first order."""
+"""First step of Adams methods, smaller because a first-order method makes it."""
 SMALLEST, LARGEST = 0.3, 3.0
-"""Bounds of the change of an Adams step's size from one try to the next."""
+"""Bounds of the ratio of successive step sizes of an Adams method."""
 
 
 class Field(Protocol):
@@ -42,14 +42,14 @@ class Field(Protocol):
 
 @pytree
 class Solution:
-    """y at the end, NaN where the solver gave up; evaluations [b] of the field."""
+    """y at the end, NaN if the solver gave up; evaluations [b] of the field."""
 
     y: Tree
     evaluations: Int[Array, " b"]
 
 
 class Integrator(Protocol):
-    """A way to solve from start to end, upwards or downwards."""
+    """A solver from start to end, upwards or downwards."""
 
     @property
     def order(self) -> int: ...
@@ -61,11 +61,11 @@ class Integrator(Protocol):
 
 @pytree
 class Tolerance:
-    """A step is taken if its error is within atol + rtol |y|, by root mean square over each leaf.
+    """Tolerance of a step: its error is within atol + rtol |y|, root mean square over each leaf.
 
     shared: one error and one step for the whole batch, as published (SciPy's RK45 on one long
-    vector); else each sample its own, so that sample k does not depend on its batch.
-    max_steps: tried at most.
+    vector); False: for each sample alone, so that sample k does not depend on its batch.
+    max_steps: largest number of attempted steps.
     """
 
     rtol: Number = 1e-5
@@ -75,13 +75,13 @@ class Tolerance:
 
 
 def largest_rms(scaled: Tree) -> Float[Array, ""]:
-    """The largest of the leaves' root mean squares: few numbers weigh as much as many."""
+    """The largest of the leaves' root mean squares: small leaves count like large ones."""
     return jnp.max(jnp.stack([jnp.sqrt(jnp.mean(x**2)) for x in jax.tree.leaves(scaled)]))
 
 
 @custom_vmap
 def _slope(field: Field, batch: Float[Array, " b"], q: Float[Array, ""], y: Tree) -> Tree:
-    """Slope of one sample; only its shapes are ever used, since it is only called under vmap."""
+    """Slope of one sample; only its shapes are used, since it is only called under vmap."""
     whole = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(batch), *x.shape)), y)
     return jax.tree.map(lambda x: x[0], field(jnp.broadcast_to(q, batch.shape), whole))
 
@@ -90,7 +90,7 @@ def _slope(field: Field, batch: Float[Array, " b"], q: Float[Array, ""], y: Tree
 def _slopes(
     axis_size: int, in_batched: Any, field: Field, batch: Array, q: Array, y: Tree
 ) -> tuple[Tree, Tree]:
-    """All samples in one evaluation, so that what the field knows of each (its class) is kept."""
+    """Slopes of all samples in one evaluation, as the field has data of each (its class)."""
     del in_batched, batch
     slopes = field(jnp.broadcast_to(q, (axis_size,)), y)
     return slopes, jax.tree.map(lambda _: True, slopes)
@@ -102,8 +102,8 @@ RUNGE_KUTTA: dict[str, tuple[Callable[[], Any], int]] = {
     "dopri8": (diffrax.Dopri8, 13),
     "bosh3": (diffrax.Bosh3, 3),
 }
-"""Name -> diffrax's solver, and evaluations per step (one more at the start: the last stage of a
-step is the first of the next)."""
+"""Name -> diffrax's solver, and evaluations per step. The last stage of a step is the first of the
+next, so that the start takes one evaluation more."""
 
 
 @pytree
@@ -131,7 +131,7 @@ class EmbeddedRungeKutta:
     def _solve(
         self, field: Field, batch: Array, y: Tree, start: Array, end: Array
     ) -> tuple[Tree, Array]:
-        """(y at the end, steps tried) of one sample, or of a shared batch."""
+        """(y at the end, steps attempted) of one sample, or of a shared batch."""
         tolerance = self.tolerance
 
         def slope(part: Array, y: Tree, args: Any) -> Tree:
@@ -164,16 +164,16 @@ class EmbeddedRungeKutta:
 
 
 Moments = tuple[Array, Array, Array, Array]
-"""The part of y that a step keeps, and its integrals over the weight times 1, tau and tau^2."""
+"""The weight of the old y after a step, and the integrals of the weight times 1, tau and tau^2."""
 
 
 def plain_moments(h: Float[Array, " b"]) -> Moments:
-    """Moments of dy/dq = N: y is kept, and the integrals are over [0, h] with weight 1."""
+    """Moments of dy/dq = N: the weight of y is 1, and the integrals over [0, h] have weight 1."""
     return jnp.ones_like(h), h, h**2 / 2, h**3 / 3
 
 
 def decaying_moments(h: Float[Array, " b"]) -> Moments:
-    """Moments of dy/dq = N - y: e^-h of y is kept, and the weight is e^(tau - h)."""
+    """Moments of dy/dq = N - y: the weight of y is e^-h, and that of the integrals e^(tau - h)."""
     zeroth = -jnp.expm1(-h)
     first = h - zeroth
     return jnp.exp(-h), zeroth, first, h**2 - 2 * first
@@ -181,7 +181,10 @@ def decaying_moments(h: Float[Array, " b"]) -> Moments:
 
 @pytree
 class AdamsRun:
-    """y at q, N there and a step before, that step's size (0: none), the next one's, tries."""
+    """Solver state: y(q), the last two values of N, the last and next step sizes, attempts.
+
+    The last step size is 0 before the first step.
+    """
 
     y: Tree
     q: Float[Array, " b"]
@@ -203,13 +206,13 @@ def adams(
     error: Callable[[Tree, Tree, Array], Float[Array, " b"]],
     max_tries: Number,
 ) -> AdamsRun:
-    """Adams-Bashforth-Moulton of orders 2 and 3, one evaluation a try.
+    """Adams-Bashforth-Moulton of orders 2 and 3, one evaluation per attempted step.
 
-    N_0 at q and N_1 a step before predict by a line through both; N_2, evaluated at the prediction,
-    corrects by a parabola through all three. The correction is the error estimate, so that it costs
-    nothing, and N_2 serves the next step (Hairer, Norsett & Wanner 1993, section III.5). A step
-    of size h is taken if error(correction, corrected y, q) <= 1; the next is 0.9 h error^(-1/3),
-    by a factor of 0.3 to 3. Ends where q = end, or after max_tries.
+    The prediction extrapolates a line through N_0 at q and N_1 a step before; the correction uses a
+    parabola through both and N_2, evaluated at the prediction. The correction is the error estimate
+    and N_2 serves the next step, so that neither takes an evaluation more (Hairer, Norsett & Wanner
+    1993, section III.5). A step of size h is taken if error(correction, corrected y, q) <= 1; the
+    next is 0.9 h error^(-1/3), by a factor of 0.3 to 3. Ends when q = end, or after max_tries.
     """
     sign = jnp.sign(end - q)
 
@@ -279,8 +282,8 @@ def _adams_step(
 class AdaptiveAdamsPair:
     """`adams` without decay: order 3.
 
-    Where the field is rough in q, as networks with fast time embeddings are, one evaluation a try
-    resolves more than the many of a Runge-Kutta step.
+    If the field is rough in q, as networks with fast time embeddings are, short steps of one
+    evaluation resolve more than a Runge-Kutta step with many.
     """
 
     tolerance: Tolerance = Tolerance()

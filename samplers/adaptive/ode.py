@@ -1,6 +1,6 @@
-"""The probability flow by adaptive solvers, wholly on the device.
+"""The probability flow by adaptive solvers, entirely on the device.
 
-Solved in one of three clocks, each with the scaling of x that suits it (`samplers.planned.forms`):
+It is solved in one of three clocks, each with a suitable scaling of x (`samplers.planned.forms`):
 
     clock       q                    y                      dy/dq
     time        t                    x                      f(x, t) - g(t)^2 score / 2
@@ -110,7 +110,7 @@ CLOCKS: dict[str, Callable[[], FlowClock]] = {
 
 @pytree
 class FlowField:
-    """dy/dq of the probability flow: what `samplers.adaptive.integrate` solves."""
+    """dy/dq of the probability flow, a field for `samplers.adaptive.integrate`."""
 
     clock: FlowClock
     score: Score
@@ -124,13 +124,13 @@ class FlowField:
 class AdaptiveODE:
     """The probability flow with error control (Song et al. 2021, arXiv:2011.13456, section 4.3).
 
-    Each sample takes its own steps, or with `shared` all those of the batch (`Tolerance`).
+    Each sample has its own steps, or with `shared` the steps of the batch (`Tolerance`).
     `Samples.evaluations` counts the evaluations that a sample needed itself.
 
-    `solver` is one of `samplers.adaptive.integrate.INTEGRATORS`, its order theirs, of steps that it
-    chooses itself. The grid only says where to stop on the way, for a corrector or a frame: one
-    step of it, from T to the end, is the rule. `max_steps` bounds the solver's steps between two
-    times of the grid; a run that would need more gives NaN.
+    `solver` is one of `samplers.adaptive.integrate.INTEGRATORS`, which sets the order. The times of
+    the grid are only points at which to stop on the way, for a corrector or a frame; usually the
+    grid is one step from T to the end. `max_steps` bounds the solver's steps between two times of
+    the grid; a run that would need more gives NaN.
     """
 
     rtol: Number = 1e-5

@@ -2,7 +2,7 @@
 
 Jolicoeur-Martineau et al. 2021, arXiv:2105.14080, algorithm 1. The published code draws new noise
 after it rejects a step, which favours small increments; here every sample has one Brownian path
-(`samplers.brownian`), which is only looked at more finely.
+(`samplers.brownian`), which a shorter step evaluates at more points.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree
 
 FIRST_STEP = 0.01
-"""A part of the interval; published for the whole of it."""
+"""First step, as a fraction of the interval, like the published first step."""
 RESOLUTION = 2.0**-DEPTH
-"""Resolution of the path, as a part of the interval: between two such points it is interpolated."""
+"""Resolution of the path, as a fraction of the interval; between such points it is interpolated."""
 
 
 @pytree
 class _Trial:
-    """x at t, the last first-order proposal, the next step h, tries so far: one per sample."""
+    """Solver state per sample: x at t, the last proposal x', the next step h, attempts so far."""
 
     x: Float[Array, "b *d"]
     before: Float[Array, "b *d"]
@@ -39,17 +39,18 @@ class _Trial:
 
 @pytree
 class AdaptiveSDE:
-    """A step of Euler-Maruyama x', of the improved Euler method x'', and their difference as error:
+    """A pair of methods, Euler-Maruyama x' and improved Euler x'', whose difference is the error:
 
         x'  = x - h F(x, t) + g(t) dW,                     F = f - g^2 score
         x'' = (x' + x - h F(x', t - h) + g(t - h) dW) / 2
         E   = |(x' - x'') / max(atol, rtol max(|x'|, |x' before|))|,   root mean square
 
     x'' is taken if E <= 1, and h becomes min(h_left, 0.9 h E^-0.9). Published: atol = 1/128 for
-    VP, 1/256 for VE (of data in [-1, 1] and [0, 1]), rtol between 0.01 and 0.1. Two evaluations a
-    try; they are made for all samples at once until the last is done, and `Samples.evaluations`
-    counts those that a sample needed. Weak order 1, with second-order drift. The grid only says
-    where to stop on the way; a run of more than `max_tries` between two of its times gives NaN.
+    VP, 1/256 for VE (of data in [-1, 1] and [0, 1]), rtol between 0.01 and 0.1. Two evaluations per
+    attempted step; all samples are evaluated until the last is done, and `Samples.evaluations`
+    counts those that a sample needed. Weak order 1, with second-order drift. The times of the grid
+    are only points at which to stop on the way; a run with more than `max_tries` attempted steps
+    between two of them gives NaN.
     """
 
     rtol: Number = 0.02
@@ -63,7 +64,7 @@ class AdaptiveSDE:
         return Plan.of_steps(self, times[:-1], times[1:])
 
     def init(self, state: State) -> State:
-        """The history is x' before."""
+        """The state with a history: x' of the step before."""
         return replace(state, history=state.x)
 
     def step(self, score: Score, state: State, row: dict[str, Time]) -> State:

@@ -1,1 +1,1 @@
-"""Samplers of fixed steps, planned on the host in float64."""
+"""Samplers with a fixed number of steps, planned on the host in float64."""

@@ -1,10 +1,10 @@
-"""The probability flow in the variables that solvers step in, and the weights of its integrals.
+"""The probability flow in the variables of the solvers, and the weights of its integrals.
 
 A form is a scaling y = c x_t and a coordinate q in which the flow reads
 
     dy/dq = D x_0(x_t) + E eps(x_t),                                                      (1)
 
-with known D, E; any c does, since x_t = alpha x_0 + sigma eps gives D = d(c alpha)/dq and
+with known D, E, for any c, since x_t = alpha x_0 + sigma eps gives D = d(c alpha)/dq and
 E = d(c sigma)/dq (Song et al. 2021, arXiv:2011.13456, eq. 13, rewritten). With r = sigma / alpha:
 
     name        y                       q                      dy/dq          known from
@@ -16,8 +16,8 @@ E = d(c sigma)/dq (Song et al. 2021, arXiv:2011.13456, eq. 13, rewritten). With 
     time        x                       t                      dx/dt          score_sde
 
 The exact step is y(q_B) = y(q_A) + integral of the right-hand side. Multistep methods replace it by
-a polynomial through values already known, in any variable u; `lagrange` gives the weights, for
-every form, variable and order, by quadrature that is exact to round-off.
+a polynomial through known values, in any variable u; `lagrange` gives the weights, for every form,
+variable and order, by quadrature that is exact to round-off.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ import numpy as np
 from samplers.planned.levels import Levels, Numbers, Schedule
 
 QUADRATURE = np.polynomial.legendre.leggauss(40)
-"""Exact for polynomials of degree 79: integrands are polynomials times exponentials of at most e^10
-or so over one step."""
+"""Gauss-Legendre nodes and weights, exact for polynomials of degree 79: integrands are polynomials
+times exponentials of at most e^10 or so over one step."""
 
 
 class Form(NamedTuple):
-    """scale: c; coordinate: q; slope: (D, E) of (1); find: levels with given q, schedule first."""
+    """scale: c; coordinate: q; slope: (D, E) of (1); find: (schedule, q) -> the levels at q."""
 
     scale: Callable[[Levels], Numbers]
     coordinate: Callable[[Levels], Numbers]
@@ -101,7 +101,7 @@ MEASURES: dict[str, Measure] = {
     "velocity": lambda x: 1 / (4 * np.cosh(x / 2) ** 2),
     "angle": lambda x: 1 / (2 * np.cosh(x)),
 }
-"""Measures of the forms whose step can be integrated without knowing how t runs."""
+"""Measures of the forms whose step can be integrated without knowing log r as a function of t."""
 
 Variable = Callable[[Schedule, Numbers], Numbers]
 """u as a function of log r."""
@@ -114,7 +114,7 @@ VARIABLES: dict[str, Variable] = {
     "angle": lambda schedule, x: np.arctan(np.exp(x)),
     "time": lambda schedule, x: schedule.time(x),
 }
-"""In which right-hand sides are taken to be polynomials."""
+"""Variables in which right-hand sides are approximated by polynomials."""
 
 
 def _basis(nodes: Numbers, j: int, u: Numbers) -> Numbers:
@@ -129,7 +129,7 @@ def lagrange(
 ) -> list[Numbers]:  # fmt: skip
     """w_j = integral of l_j(u) dq from log r = a to b, l_j the polynomials of `nodes` (log r).
 
-    kinks: where the measure is not smooth.
+    kinks: points at which the measure is not smooth.
     """
     points, weights = QUADRATURE
     ends = np.asarray([a, *sorted((k for k in kinks if b < k < a), reverse=True), b])

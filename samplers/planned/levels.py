@@ -1,12 +1,12 @@
-"""Noise levels as the solvers' arithmetic needs them: on the host, in float64.
+"""Noise levels for the solvers' arithmetic: on the host, in float64.
 
 alpha, sigma: x_t = alpha x_0 + sigma eps. ratio = sigma / alpha, the noise level of x / alpha
 (EDM's sigma), and log_ratio, minus half the log-SNR.
 
-Coefficients are built from the levels at the times that the score takes for those it is given, in
-the working precision (`Score.snap`): a time that is rounded, to float32 or to a discrete model's
-level, moves a level by as much, and the coefficients stay exact for where it is. Of two neighbours
-among a thousand levels in float32 their difference would keep four digits.
+Coefficients are computed from the levels at `Score.snap`'s times in the working precision: a time
+that is rounded, to float32 or to a discrete model's level, changes the level with it, and the
+coefficients are exact for that level. In float32 the difference of two neighbours among a
+thousand levels would keep four digits.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ def steps(levels: Levels) -> Iterator[tuple[int, Levels, Levels]]:
 
 
 def _padded(times: Numbers | Array) -> np.ndarray:
-    """Flat and of a power of two, or every length of grid would be compiled anew."""
+    """Times, flat and padded to a power of two, since each length is compiled separately."""
     flat = np.ravel(np.asarray(times))
     size = max(SHORTEST, 1 << max(len(flat) - 1, 0).bit_length())
     return np.pad(flat, (0, size - len(flat)), mode="edge")
 
 
 def _host(f: Callable[..., Any], *times: Numbers) -> Any:
-    """f of arrays of one shape, in float64 on the CPU where there is one."""
+    """f of arrays of one shape, in float64, on the CPU if there is one."""
     shape = np.shape(times[0])
     with jax.enable_x64(True), jax.default_device(_cpu()):
         found = f(*(jnp.asarray(_padded(t), jnp.float64) for t in times))
@@ -89,23 +89,23 @@ def _cpu() -> jax.Device | None:
 
 
 def _exact(leaf: Any) -> Any:
-    """A number of an SDE in float64; one of Python's is."""
+    """A number of an SDE in float64; arrays are cast, Python's floats need not be."""
     return leaf if isinstance(leaf, float) else np.asarray(leaf, np.float64)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The noise schedule that a score runs on: its levels, found by time or by noise."""
+    """The noise schedule of a score: its levels by time or by noise level."""
 
     score: Score
 
     @cached_property
     def _sde(self) -> SDE:
-        """The score's, on the host."""
+        """The score's SDE on the host."""
         return jax.tree.map(_exact, self.score.sde)
 
     def at(self, t: Numbers | Array) -> Levels:
-        """The levels of times, which are rounded to the working precision."""
+        """The levels at times, which are rounded to the working precision."""
         shape, known = np.shape(t), jnp.asarray(_padded(t))
         cut = lambda x: np.asarray(x, np.float64)[: math.prod(shape)].reshape(shape)
         alpha, sigma = _host(self._sde.marginal, cut(self.score.snap(known)))
@@ -120,7 +120,7 @@ class Schedule:
         return self.at(self.time(log_ratio))
 
     def unrounded(self, t: Numbers) -> Levels:
-        """The SDE's own levels at t, however the score rounds it."""
+        """The SDE's levels at t without the score's rounding."""
         return Levels(t, *_host(self._sde.marginal, t))
 
     def rates(self, t: Numbers) -> tuple[Numbers, Numbers]:

@@ -1,18 +1,18 @@
-"""Every solver whose step is linear in what it has seen: one method, planned in many ways.
+"""Solvers whose step is linear in their evaluations: one method, many plans.
 
 A row is one score evaluation, which gives (x_0, eps) at the current point x, and one draw of noise.
-Row k, with its weights D and E, adds f_k = D x_0 + E eps to what has been seen, and z_k ~ N(0, I),
-and goes on to
+Row k, with its weights D and E, appends f_k = D x_0 + E eps and z_k ~ N(0, I) to the history, and
+then sets
 
     x <- c x + b base + sum_j w_j f_j + sum_j n_j z_j,          j <= k,
 
-where base is what x was when the step began. A row may also add noise to x before it evaluates:
-`Rise`. Stages within a step are rows that begin at base, and share a noise by weighing the same
-z_j; multistep methods weigh the f_j of earlier steps; a corrector that reuses the next evaluation
-changes the next row's weights. All are tables of the same numbers, so all of one size share one
-compiled program.
+where base is x at the start of the step. A row may also add noise to x before it evaluates:
+`Rise`. Stages within a step are rows that begin at base, and share a noise by weights on the same
+z_j; multistep methods have weights on the f_j of earlier steps; a corrector that reuses the next
+evaluation changes the next row's weights. All are tables of the same numbers, so all of one size
+share one compiled program.
 
-A sampler that looks at x_t alone need not number rows: `samplers.planned.one_step`.
+A sampler that depends on x_t alone need not number rows: `samplers.planned.one_step`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from sde_lib.pytree import pytree, static
 
 Weight = Numbers | float
 Weights = Mapping[int, Weight]
-"""By the number of the row whose f or z they multiply."""
+"""Weights by the number of the row whose f or z they multiply."""
 
 
 class Rise(NamedTuple):
-    """The way up to a row's t from `start`, before it evaluates: x <- x x + z N(0, I)."""
+    """Noise from time `start` up to a row's t, before it evaluates: x <- x x + z N(0, I)."""
 
     start: Weight
     x: Weight
@@ -47,7 +47,7 @@ class Rise(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation at t and what is made of it; in the symbols of the module's docstring
+    """One evaluation at t and the update from it; in the symbols of the module's docstring
     t, D, E, c, b, w and n. first: whether a step begins here."""
 
     t: Weight
@@ -61,14 +61,14 @@ class Row:
     rise: Rise | None = None
 
     def mapped(self, change: Callable[[Weight], Weight]) -> Row:
-        """`change` of every number."""
+        """The row with `change` applied to every number."""
         t, x0, eps, x, base = map(change, (self.t, self.x0, self.eps, self.x, self.base))
         f, z = ({j: change(w) for j, w in of.items()} for of in (self.f, self.z))
         rise = self.rise and Rise(*map(change, self.rise))
         return Row(t, x0, eps, x, base, f, z, self.first, rise)
 
     def renumbered(self, start: int) -> Row:
-        """The same row where `start` others come before the one that was number 0."""
+        """The same row after `start` rows are put before the one numbered 0."""
         f = {j + start: w for j, w in self.f.items()}
         return replace(self, f=f, z={j + start: n for j, n in self.z.items()})
 
@@ -87,8 +87,8 @@ def _sum(weights: Float[Array, " k"], past: Float[Array, "k b *d"]) -> Float[Arr
 
 @pytree
 class Linear:
-    """Runs the rows. seen, noises: how many f and z are kept, newest first (noises = 0: none is
-    drawn); rises: whether there are any."""
+    """The method that runs the rows. seen, noises: number of f and z that are kept, newest first
+    (noises = 0: none is drawn); rises: whether there are any."""
 
     seen: int = static()
     noises: int = static()
@@ -119,7 +119,7 @@ class Linear:
 
 
 def _window(weights: Sequence[Weights], least: int) -> Float[np.ndarray, "r k"]:
-    """Weights of what each row gives itself, and those before it, newest first."""
+    """Weights of each row on its own evaluation and on those before it, newest first."""
     ages = [i - j for i, own in enumerate(weights) for j in own]
     if min(ages, default=0) < 0:
         raise ValueError("a row weighs the f or z of a row that comes after it")
@@ -136,7 +136,7 @@ def tabulate(rows: Sequence[Row], end: Numbers, dtype: np.dtype) -> Plan:
     """The plan of `rows`, which lead to the time `end`.
 
     Raises:
-        ValueError: a row weighs what is not known yet, or a weight is not finite.
+        ValueError: a row has a weight on a later row, or a weight is not finite.
     """
     names = ("t", "x0", "eps", "x", "base")
     table = {name: np.asarray([getattr(row, name) for row in rows]) for name in names}
@@ -165,7 +165,7 @@ def _check_finite(table: Mapping[str, Float[np.ndarray, "r ..."]]) -> None:
 
 
 class LinearSampler(abc.ABC):
-    """A sampler that is a rule for rows. Holds no state."""
+    """A sampler given by a rule for its rows. Holds no state."""
 
     adaptive = False
 
@@ -184,7 +184,7 @@ class LinearSampler(abc.ABC):
         """The rows of a run through `levels`."""
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
-        """The rows, in the precision of `times`."""
+        """The plan of the rows, in the precision of `times`."""
         schedule = Schedule(score)
         levels = schedule.at(times)
         with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused below

@@ -1,7 +1,7 @@
 """Multistep methods: the flow's right-hand side as a polynomial through past evaluations.
 
-With y, q, f of `samplers.planned.forms`, values f_0 at A, f_1, f_2, ... before it, and log r the
-variable in which time is told (`forms.lagrange`),
+With y, q, f of `samplers.planned.forms`, values f_0 at A, f_1, f_2, ... before it, and time
+expressed as log r (`forms.lagrange`),
 
     predict   y_B = y_A + sum_j w_j f_j,          w_j = integral of l_j(u) dq over [A, B],
     correct   the same with f at B among the nodes, once it is known: it is the next step's own
@@ -10,8 +10,8 @@ variable in which time is told (`forms.lagrange`),
 All of DDIM, DPM-Solver and DPM-Solver++ (multistep), DEIS, LMS, Adams-Bashforth, UniPC, and with
 noise ER-SDE, SDE-DPM-Solver++ and SA-Solver are a form, a variable u and an order.
 
-The global order k of a multistep method needs its first steps to be made with local order k. Up to
-k = 3 correcting them does that for free; beyond, they are made by Runge-Kutta.
+A multistep method has global order k only if its first steps have local order k. Up to k = 3 the
+correction ensures that without further evaluations; above, the first steps are Runge-Kutta's.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
 Weights = dict[int, Numbers]
-"""By the number of the row whose f they multiply."""
+"""Weights by the number of the row whose f they multiply."""
 
 STARTERS = {2: "heun", 3: "kutta3", 4: "rk4", 5: "dopri5"}
-"""Order -> tableau of the first steps; so no multistep method can be of order above 6."""
+"""Order -> tableau of the first steps, which limits multistep methods to order 6."""
 HIGHEST = 6
 
 Shortcut = Callable[[Numbers, Numbers, Numbers], Numbers]
-"""B of a published shortcut for two nodes: (q_A, q_B, h = log(r_A / r_B)) -> B. The slope of f is
-given the weight B h / 2 instead of its exact integral."""
+"""B of a published shortcut for two nodes: (q_A, q_B, h = log(r_A / r_B)) -> B. The slope of f has
+the weight B h / 2 instead of its exact integral."""
 
 SHORTCUTS: dict[str, Shortcut | None] = {
     "exact": None,
@@ -61,8 +61,8 @@ SHORTCUTS: dict[str, Shortcut | None] = {
 class Family:
     """A multistep method, in the terms of the module's docstring.
 
-    shortcut: for two nodes. deviation: of the noise that a step adds, by its ends. kinks: where the
-    measure is not smooth in log r.
+    shortcut: B for two nodes. deviation: of a step's noise, as a function of its ends. kinks:
+    points in log r at which the measure is not smooth.
     """
 
     scale: Callable[[Levels], Numbers]
@@ -89,7 +89,7 @@ class Family:
     def corrector(
         self, schedule: Schedule, levels: Levels, k: int, order: int, number: list[int]
     ) -> Weights:
-        """The same with the evaluation at level k + 1 among `order` nodes."""
+        """Weights of the same step with the evaluation at level k + 1 among `order` nodes."""
         nodes = list(range(k + 1, max(k + 1 - order, -1), -1))
         values = self._weights(schedule, levels.log_ratio, nodes, k)
         if self.shortcut and len(nodes) == 2:
@@ -114,9 +114,9 @@ def multistep(
     schedule: Schedule, levels: Levels, family: Family, order: int, *, correct: int = 0,
     starter: Form | None = None,
 ) -> list[Row]:  # fmt: skip
-    """The rows of a predictor of `order` and, where `correct` is not 0, a corrector of that order.
+    """The rows of a predictor of `order` and, unless `correct` is 0, a corrector of that order.
 
-    starter: the form in which Runge-Kutta makes the first steps; None leaves them to lower orders.
+    starter: the form of the Runge-Kutta methods for the first steps; None: lower orders instead.
     """
     check_distinct(levels)
     reached = max(order, correct)
@@ -160,13 +160,13 @@ class AdamsBashforth(LinearSampler):
 
     form, variable:
         noise, log_snr      multistep DPM-Solver (Lu et al. 2022, arXiv:2206.00927)
-        data, log_snr       DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095), with the third-order
-                            coefficients that are right: the published code halves one of them
+        data, log_snr       DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095), with the correct
+                            third-order coefficients: the published code halves one of them
         noise, time         DEIS, tAB (Zhang & Chen 2023, arXiv:2204.13902, eq. 15)
         noise, noise        DEIS, rhoAB; the LMS of k-diffusion: plain Adams-Bashforth in sigma
         velocity, velocity  plain Adams-Bashforth on the velocity of rectified flow
 
-    `second='midpoint'` takes the published shortcut for the weights of order 2. One evaluation per
+    `second='midpoint'` uses the published shortcut for the weights of order 2. One evaluation per
     step; without `high_order_start` a low-order start limits the global order to 2.
     """
 
@@ -190,10 +190,10 @@ class AdamsBashforth(LinearSampler):
 class UniPC(LinearSampler):
     """UniP-p and UniC-p in the form 'data' (Zhao et al. 2023, arXiv:2302.04867, algorithms 1, 2).
 
-    Exponential Adams-Bashforth of order p whose every step is corrected, once the evaluation at its
-    end is there, by Adams-Moulton of order p + 1. `variant` is B(h): bh1 or bh2 differ in the
-    published shortcuts for two nodes; 'exact' uses none. Order p + 1, one evaluation per step. The
-    published start, at low order, limits p = 3 to about 3.5: `high_order_start` lifts that.
+    Exponential Adams-Bashforth of order p, each step of which is corrected by Adams-Moulton of
+    order p + 1 once its end is evaluated. `variant` is B(h): bh1 or bh2 differ in the published
+    shortcuts for two nodes; 'exact' uses none. Order p + 1, one evaluation per step. The published
+    low-order start limits p = 3 to about 3.5; `high_order_start` removes that limit.
     """
 
     degree: int = static(default=2)
@@ -280,10 +280,9 @@ class ERSDE(LinearSampler):
     """Extended reverse-time SDE solvers of 1 to 3 steps: x_0 a polynomial in r.
 
     Cui et al. 2023, arXiv:2309.06169, algorithms 2 to 5, with phi = r (exp(r^0.3) + 10), the
-    paper's choice (ER-SDE 4) for both VE and VP. Where the paper expands x_0 in a Taylor series
-    with differences for derivatives, the polynomial through the same values stands here: equal
-    for two steps, and of third order in the integral for three. Weak order as for
-    `SDEDPMSolverPP`.
+    paper's choice (ER-SDE 4) for both VE and VP. The paper expands x_0 in a Taylor series with
+    differences for derivatives; here it is the polynomial through the same values: equal for two
+    steps, and of third order in the integral for three. Weak order as for `SDEDPMSolverPP`.
     """
 
     degree: int = static(default=3)

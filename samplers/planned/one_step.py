@@ -1,7 +1,7 @@
-"""Samplers that look at x_t alone: the formula of one step is the sampler.
+"""Samplers that depend on x_t alone, each defined by the formula of one step.
 
-It is stated once for all n steps of a grid: t and s are the levels [n] where the steps start and
-end, and every number is an array [n], one for each step, or one number for all of them.
+The formula covers all n steps of a grid at once: t and s are the levels [n] at which the steps
+start and end, and every number is an array [n], one for each step, or one number for all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from samplers.planned.linear import LinearSampler, Row, Weight
 
 
 class MultiStage(LinearSampler):
-    """A sampler that looks at x_t alone, by one evaluation or several. Holds no state."""
+    """A sampler that depends on x_t alone, by one evaluation or several. Holds no state."""
 
     @abc.abstractmethod
     def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
@@ -30,7 +30,7 @@ class MultiStage(LinearSampler):
 
 
 class Step(NamedTuple):
-    """x_s = x x_t + x0 E[x_0 | x_t] + eps E[eps | x_t] + z N(0, I): the weights.
+    """Weights of x_s = x x_t + x0 E[x_0 | x_t] + eps E[eps | x_t] + z N(0, I).
 
     z = None: no noise is drawn.
     """
@@ -42,7 +42,7 @@ class Step(NamedTuple):
 
 
 class OneStep(MultiStage):
-    """A sampler that looks at x_t alone, by one evaluation. Holds no state."""
+    """A sampler that depends on x_t alone, by one evaluation. Holds no state."""
 
     @abc.abstractmethod
     def step(self, schedule: Schedule, t: Levels, s: Levels) -> Step:
@@ -58,7 +58,7 @@ class OneStep(MultiStage):
 
 
 def unrolled(stages: Sequence[Row], steps: int, start: int = 0) -> list[Row]:
-    """The rows of `steps` steps from those of all at once; `start` is the first one's number."""
+    """Rows of single steps, numbered from `start`, from stages that hold all `steps` of them."""
     wide = [stage.mapped(lambda numbers: np.broadcast_to(numbers, steps)) for stage in stages]
 
     def row(k: int, i: int) -> Row:

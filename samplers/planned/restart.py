@@ -12,7 +12,7 @@ from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
 RHO = 7.0
-"""rho of the grid on the way down."""
+"""Exponent rho of the Karras grid from r_max down to r_min."""
 
 
 def _down(schedule: Schedule, top: float, bottom: Levels, steps: int) -> Levels:
@@ -27,10 +27,10 @@ def _down(schedule: Schedule, top: float, bottom: Levels, steps: int) -> Levels:
 class Restart(LinearSampler):
     """`solver` down the grid; at r_min, `times` times: noise up to r_max, and down again.
 
-    r = sigma / alpha. The way up is the forward process, x / alpha gaining sqrt(r_max^2 -
-    r_min^2) z; the way down takes `steps` steps on the Karras grid, rho = 7. The noise contracts
-    the errors made so far. Order: the solver's, in the grid's steps and in those of the restarts
-    together. r_min is the grid's own level nearest to it.
+    r = sigma / alpha. The noise up is the forward process: x / alpha gains
+    sqrt(r_max^2 - r_min^2) z; the way down takes `steps` steps on the Karras grid, rho = 7. The
+    noise contracts the errors made so far. Order: the solver's, in the steps of the grid and of the
+    restarts together. r_min is replaced by the nearest level of the grid.
     """
 
     solver: LinearSampler
@@ -70,7 +70,7 @@ class Restart(LinearSampler):
         return rows
 
     def _solved(self, schedule: Schedule, levels: Levels, number: int) -> list[Row]:
-        """The solver's rows down `levels`, the first of which is `number`."""
+        """The solver's rows down `levels`, numbered from `number`."""
         rows = self.solver.rows(schedule, levels)
         if any(row.rise for row in rows):
             raise ValueError(

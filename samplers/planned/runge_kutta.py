@@ -1,6 +1,7 @@
 """Runge-Kutta methods on the probability flow, in any form of it, with or without churn.
 
-A tableau (c, a, b) is data. With y, q and f of `samplers.planned.forms` and step Q = q_B - q_A,
+A method is its tableau (c, a, b). With y, q and f of `samplers.planned.forms` and step
+Q = q_B - q_A,
 
     y_i = y_A + Q sum_j a_ij f_j,   f_i = f at q_A + c_i Q,   y_B = y_A + Q sum_i b_i f_i.
 """
@@ -30,7 +31,7 @@ class Tableau(NamedTuple):
 
     @property
     def c(self) -> tuple[float, ...]:
-        """Places of the stages, as parts of the step."""
+        """Positions of the stages, as fractions of the step."""
         return (0.0, *(sum(row) for row in self.a))
 
 
@@ -59,7 +60,7 @@ TABLEAUS = {
 def runge_kutta(
     schedule: Schedule, form: Form, tableau: Tableau, t: Levels, s: Levels
 ) -> list[Row]:
-    """The stages of the steps from levels t to levels s [n], as `MultiStage.stages` has them."""
+    """The stages of the steps from levels t to levels s [n], as in `MultiStage.stages`."""
     scale, q_t, q_s = form.scale, form.coordinate(t), form.coordinate(s)
 
     def level(c: float) -> Levels:
@@ -86,7 +87,7 @@ class RungeKutta(MultiStage):
     Heun in the form 'noise' is the deterministic sampler of Karras et al. 2022, arXiv:2206.00364,
     algorithm 1 (without its last Euler step to 0: the denoiser at the last time is that step).
     In every form but 'time' the result is the same for every SDE on the same sigma / alpha.
-    Order 1 to 5, evaluations per step as the tableau has stages.
+    Order 1 to 5, one evaluation per stage of the tableau.
     """
 
     tableau: str = static(default="heun")
@@ -104,13 +105,13 @@ class RungeKutta(MultiStage):
 class Churn(MultiStage):
     """EDM's stochastic sampler: noise is added, then a Runge-Kutta step goes down from there.
 
-    Karras et al. 2022, arXiv:2206.00364, algorithm 2. With r = sigma / alpha and N levels, one
-    more than steps: EDM's last step, from the lowest level to 0, is the denoiser that ends a run,
+    Karras et al. 2022, arXiv:2206.00364, algorithm 2. With r = sigma / alpha and N levels, one more
+    than steps, because EDM's last step, from the lowest level to 0, is the final denoiser here,
 
         r' = (1 + gamma) r,   gamma = min(s_churn / N, sqrt(2) - 1) if s_min <= r <= s_max, else 0,
         x / alpha gets s_noise sqrt(r'^2 - r^2) z,   then `tableau` from r' to the next level.
 
-    Where the SDE has no level as high as r', the noise is what leads to its highest. s_churn = 0 is
+    If r' is above the SDE's highest level, it is replaced by that level. s_churn = 0 is
     `RungeKutta`. Order 2, since gamma falls as 1 / N; s_noise other than 1 changes the law drawn.
     """
 
@@ -126,7 +127,7 @@ class Churn(MultiStage):
         return TABLEAUS[self.tableau].order
 
     def _raised(self, schedule: Schedule, at: Levels) -> tuple[Levels, Numbers]:
-        """The levels above `at` [n] to which noise leads, and its deviation in x / alpha."""
+        """The levels r' above the levels `at` [n], and the deviation of the noise in x / alpha."""
         gamma = min(float(self.churn) / (len(at) + 1), np.sqrt(2) - 1)
         up = schedule.at_ratio(at.log_ratio + np.log1p(gamma))
         inside = (float(self.s_min) <= at.ratio) & (at.ratio <= float(self.s_max))

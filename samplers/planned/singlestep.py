@@ -22,7 +22,7 @@ from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
 STAGES = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
-"""Order -> where the stages are, as parts of the step in log r."""
+"""Order -> positions of the stages, as fractions of the step in log r."""
 
 
 def _points(schedule: Schedule, order: int, t: Levels, s: Levels) -> list[Levels]:
@@ -46,7 +46,7 @@ def _weights(schedule: Schedule, form: str, at: Sequence[Levels], i: int) -> dic
 
 
 def exponential(schedule: Schedule, form: str, at: Sequence[Levels]) -> list[Row]:
-    """The stages that lead from at[0] to each of the others."""
+    """The stages from at[0] to each of the other levels."""
     shape = FORMS[form]
 
     def row(i: int) -> Row:
@@ -84,7 +84,7 @@ class SEEDS(MultiStage):
 
     In xb = x / alpha and r = sigma / alpha the reverse SDE is d xb = 2 eps dr plus noise of
     variance r_t^2 - r_s^2 over a step: twice DPM-Solver's integrals, and a Brownian path in r^2.
-    Stages and step take that one path, z_j the piece that begins at stage j, so that the
+    All stages and the step follow the same path, z_j being its piece from stage j on, so that the
     covariances between them are exact. Weak order 1 for one stage, 2 for two, and for three on
     Gaussian data.
     """
@@ -114,8 +114,8 @@ class StochasticHeun(MultiStage):
 
     xb = x / alpha, P = (r_s / r_t)^(1 + tau^2), n^2 = r_s^2 - P^2 r_t^2, w = 1 + (1 - P) / log P,
     x_0' at xb'. On the reverse SDE with tau times the published noise (`multistep.extended`) x_0 is
-    taken to be constant, and then linear in log r through both ends. tau = 0 solves the flow. The
-    noise does not depend on x, so that one z for both makes it of weak order 2, on any data.
+    approximated first by a constant, then linearly in log r through both ends. tau = 0 solves the
+    flow. The noise does not depend on x, so that using one z twice gives weak order 2, on any data.
     """
 
     tau: Number = 1.0
