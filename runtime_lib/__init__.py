@@ -1,1 +1,1 @@
-"""Everything a process needs around the computation: files, devices, peers."""
+"""Services around the computation: files, devices, processes."""

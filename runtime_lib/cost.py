@@ -1,4 +1,4 @@
-"""What a program costs, read from its jaxpr before anything is compiled: operations and memory."""
+"""Cost of a program in operations and memory, computed from its jaxpr before compilation."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ OPERATIONS: dict[str, Callable[[Any], float]] = {
     "kernel_gradient_3x3": lambda eqn: 2 * _size(eqn.outvars[0]) * _size(eqn.invars[1])
     / eqn.invars[1].aval.shape[-1],
 }  # fmt: skip
-"""Primitive -> operations; of a convolution as the sum it is, whichever way it is computed."""
+"""Primitive -> operations; a convolution counts as a direct sum, however it is computed."""
 
 
 def operations(jaxpr: Jaxpr) -> float:
     """Floating-point operations of matrix products and convolutions.
 
-    A loop counts as often as it runs where that is known (`scan`), else once.
+    A loop of known length (`scan`) counts once per iteration, any other loop once.
     """
     total = 0.0
     for eqn in jaxpr.eqns:
@@ -68,10 +68,11 @@ def _size(var: Any) -> int:
 
 
 def peak(jaxpr: Jaxpr, size: Callable[[Any], float]) -> float:
-    """The most memory that results inside a program take at one time, without its arguments.
+    """The most memory that results inside a program need at one time, without its arguments.
 
-    Equations are run in their order, each result is written, and stays to its last use. Compilers
-    change all three, some of which needs less and some more. size: bytes of a shape and type.
+    Equations are assumed to run in their order, each result to be written, and to stay until its
+    last use. Compilers deviate from all three, which needs less memory or more. size: bytes of a
+    shape and type.
     """
     last = {var: i for i, eqn in enumerate(jaxpr.eqns) for var in _variables(eqn.invars)}
     last |= dict.fromkeys(_variables(jaxpr.outvars), len(jaxpr.eqns))

@@ -1,4 +1,4 @@
-"""Which images a run was trained on: kept in its workdir, and compared whenever it is gone on with.
+"""Record of a run's training images, kept in its workdir and compared when it is continued.
 
 WORKDIR/data.npz has a 64-bit hash of every image of both parts, and one of the labels.
 """
@@ -25,7 +25,7 @@ def _identity(config: Any, splits: Splits) -> Identity:
 
 
 def _recorded(folder: Path) -> Identity | None:
-    """None if there is no record. Raises WorkdirError for one that cannot be read."""
+    """The recorded identity, or None. Raises WorkdirError for a record that cannot be read."""
     path = folder / FILE
     try:
         return Identity.from_arrays(read_arrays(path))
@@ -39,10 +39,10 @@ def _recorded(folder: Path) -> Identity | None:
 
 
 def check(folder: Path, config: Any, splits: Splits, log: Log) -> Identity:
-    """The identity of `splits`, if the run in `folder` may be gone on with by them.
+    """The identity of `splits`, if the run in `folder` may continue with them.
 
-    Of other data than the run's it says how they differ. Raises WorkdirError for them unless
-    `data.changed` is 'accept'. Before the first checkpoint nothing was trained on.
+    Data that differ from the run's are reported, and refused with WorkdirError unless
+    `data.changed` is 'accept'. Before the first checkpoint any data are accepted.
     """
     now = _identity(config, splits)
     if not StepDirectories(folder / "checkpoints", log).steps():
@@ -73,9 +73,9 @@ def write(folder: Path, identity: Identity) -> None:
 
 
 def load(config: Any, folder: Path, log: Log) -> Splits:
-    """The config's data, to measure a run by; says so where they are not those of its training.
+    """The config's data, for measuring a run; logs if they differ from its training data.
 
-    Of a model without a record nothing is known.
+    Nothing is compared for a model without a record.
     """
     splits = data_lib.load(config.data, log=log)
     before = _recorded(folder)

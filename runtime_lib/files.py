@@ -19,22 +19,22 @@ from untrusted import ours
 
 Content = bytes | str | Callable[[BinaryIO], object]
 ABOUT = "about"
-"""The key of the mark in a JSON file of ours."""
+"""Key of the mark in a JSON file of ours."""
 
 
 def atomic_write(
     path: Path | str, content: Content, *, known: bool = False, log: ours.Log = print
 ) -> None:
-    """Writes a file that readers see either as it was or complete, even after a power cut.
+    """Write a file that readers see either as it was or complete, even after a power cut.
 
-    What is there and not ours (`untrusted.ours`) is set aside first, and `log` is told. Of several
-    processes of one run the first writes it.
+    A file that is there and not ours (`untrusted.ours`) is set aside first, and logged. With
+    several processes in a run only the first one writes.
 
     Args:
       path: the file; its folder exists.
       content: bytes, text (stored as UTF-8), or a function that writes to the open binary file;
         with the mark of a file of ours in it.
-      known: whether the caller has seen that what is there may be replaced.
+      known: whether the caller has checked that an existing file may be replaced.
 
     Raises:
       OSError: if the file cannot be written; the old one is then untouched.
@@ -61,7 +61,7 @@ def atomic_write(
 
 
 def remove_temporary(folder: Path) -> None:
-    """Removes what `atomic_write` has left in a folder when it was killed."""
+    """Remove the temporary files that a killed `atomic_write` has left in a folder."""
     for path in folder.glob(".*.tmp"):
         if ours.is_temporary(path):
             ours.remove(path)
@@ -72,7 +72,7 @@ def atomic_write_json(
 ) -> None:
     """`atomic_write` of `value` as indented JSON with sorted keys. Raises TypeError, OSError.
 
-    Beside its own keys it has the mark of a file of ours, unless it is `known` without.
+    The mark of a file of ours is added to its keys, unless it is `known` without.
     """
     told = value if known else {**value, ABOUT: ours.MARK}
     text = json.dumps(told, indent=2, sort_keys=True) + "\n"
@@ -109,7 +109,7 @@ _REASONS = {
 
 
 def plain_reason(error: BaseException) -> str:
-    """Why a file could not be read or written, in one short line for the user."""
+    """The reason why a file could not be read or written, in one short line for the user."""
     text = str(error)
     for words, reason in _REASONS.items():
         if words in text:
@@ -127,8 +127,8 @@ class WorkdirLockedError(RuntimeError):
 class WorkdirLock:
     """Exclusive right to train in a workdir, as a context manager.
 
-    The kernel holds the lock (flock on `<directory>/.lock`), so it ends with the process however
-    that ends; a file left behind means nothing. Sampling and evaluation do not take it. With
+    The kernel holds the lock (flock on `<directory>/.lock`) and releases it when the process ends
+    in any way; a remaining file has no meaning. Sampling and evaluation do not take the lock. With
     several processes in one run only process 0 does.
     """
 
@@ -174,7 +174,7 @@ class WorkdirLock:
 
 
 def _open_lock(path: Path) -> int:
-    """A descriptor of the lock's file; WorkdirLockedError for what is in its place."""
+    """A descriptor of the lock's file; WorkdirLockedError if something else has its name."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     foreign = f"{path} is no lock of this program: move it, or give another --workdir"
     try:

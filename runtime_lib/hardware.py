@@ -1,4 +1,4 @@
-"""What the devices can do: memory, and operations per second."""
+"""Capabilities of the devices: memory, and operations per second."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ PEAKS = {
     "TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5e": 197e12, "TPU v5p": 459e12, "TPU v5": 459e12,
     "TPU v6 lite": 918e12, "TPU v6e": 918e12,
 }  # fmt: skip
-"""Multiplications and additions per second of 16-bit numbers, dense, of what JAX calls one device,
-by a part of its kind's name; from the makers' data sheets."""
+"""Multiplications and additions per second of 16-bit numbers, dense, of one device in JAX's
+sense, by a part of its kind's name; from the makers' data sheets."""
 
 
 def peak_operations(device: jax.Device) -> float | None:
-    """Of one device, per second; None where nobody has written it down."""
+    """Operations per second of one device by its data sheet; None for an unknown device."""
     known = [name for name in PEAKS if name in device.device_kind]
     return PEAKS[max(known, key=len)] if known else None
 
 
 def measured_operations(size: int = 1024, seconds: float = 0.1) -> float:
-    """Of all devices, per second, in products of float32 matrices, the best of several runs."""
+    """Operations per second of all devices in float32 matrix products, the best of several runs."""
     multiply = lambda x: jnp.einsum("dij,djk->dik", x, x) / size
     return _best_rate(multiply, (size, size), 2 * size**3, seconds)
 
@@ -38,10 +38,10 @@ def measured_operations(size: int = 1024, seconds: float = 0.1) -> float:
 def measured_convolutions(
     batch: int = 8, size: int = 32, channels: int = 128, seconds: float = 0.1
 ) -> float:
-    """The same in 3x3 convolutions of [batch, size, size, channels] to as many channels.
+    """Operations per second of all devices in 3x3 convolutions of [batch, size, size, channels].
 
-    Counted as the sum that a convolution is; one that takes fewer products (Winograd's) may be
-    faster than this one, XLA's own.
+    Convolutions count as direct sums; a form with fewer products (Winograd's) may be faster than
+    this one, XLA's own.
     """
     kernel = jnp.ones((3, 3, channels, channels)) / (9 * channels)
 
@@ -70,7 +70,7 @@ def _best_rate(
     operations: float,
     seconds: float,
 ) -> float:
-    """Operations per second of all devices here, each of which does so many on ones of `shape`."""
+    """Operations per second of all devices here, given the number that each performs on `shape`."""
     count = jax.local_device_count()
     whole = jax.sharding.NamedSharding(_local_mesh(), _ACROSS)
     ones = jax.device_put(np.ones((count, *shape), np.float32), whole)
@@ -85,16 +85,16 @@ def _best_rate(
 
 
 def peak_of_all() -> float:
-    """Operations per second of all devices of all processes: of the data sheet, else measured."""
+    """Operations per second of all processes' devices: by data sheet if known, else measured."""
     known = peak_operations(jax.local_devices()[0])
     here = measured_operations() if known is None else known * jax.local_device_count()
     return here * jax.process_count()
 
 
 def memory(device: jax.Device) -> float | None:
-    """Bytes that one device can hold; None where that cannot be asked.
+    """Bytes of memory of one device; None if unknown.
 
-    Devices on a CPU share what the machine, or the container this runs in, has.
+    Devices on a CPU share the memory of the machine, or of the container.
     """
     stats = device.memory_stats()
     if stats:
@@ -111,7 +111,7 @@ _LIMITS = (
 
 
 def _read(path: Path) -> int | None:
-    """The first number of a file; of /proc/meminfo, where it is MemTotal, in bytes."""
+    """The first number of a file; for /proc/meminfo, MemTotal in bytes."""
     try:
         words = path.read_text().split()
     except OSError:
@@ -122,7 +122,7 @@ def _read(path: Path) -> int | None:
 
 
 def peak_memory() -> int:
-    """Bytes in use at most so far: of this process's fullest device, or of the process on CPUs."""
+    """Most bytes in use so far: of this process's fullest device, or of the process on CPUs."""
     stats = [device.memory_stats() for device in jax.local_devices()]
     peaks = [known["peak_bytes_in_use"] for known in stats if known]
     return max(peaks, default=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

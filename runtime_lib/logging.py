@@ -1,4 +1,4 @@
-"""What a run says: one line per interval, TensorBoard, JSON lines, and the loss curve."""
+"""Logs of a run: one line per interval, TensorBoard, JSON lines, and the loss curve."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from runtime_lib.files import atomic_write
 from untrusted import open_regular, parse_json, read_bytes
 
 _START = b'{"step": '
-"""What every line of a log begins with."""
+"""First bytes of every line of a log."""
 LONGEST_ID = 1000
-"""Bytes of a file with the name of a run elsewhere."""
+"""Longest file, in bytes, that holds the id of a run in Weights & Biases."""
 
 
 def duration(seconds: float) -> str:
-    """1h02m, 2m05s or 7s."""
+    """A duration as 1h02m, 2m05s or 7s."""
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     if hours:
@@ -35,22 +35,22 @@ def duration(seconds: float) -> str:
 
 
 def speed(rate: float) -> str:
-    """1234 or 0.35: digits enough for any network."""
+    """A rate as 1234 or 0.35, with enough digits for any network."""
     return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 class Sink(Protocol):
-    """Where numbers go, beside the JSON lines."""
+    """A destination of metrics, beside the JSON lines."""
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Numbers by name, of one step."""
+        """Record the metrics of one step, by name."""
 
     def close(self) -> None:
-        """Nothing comes any more."""
+        """Finish; nothing is written after this."""
 
 
 class TensorBoard:
-    """Event files in `folder`; what was there at later steps than `start` counts no more."""
+    """Event files in `folder`; entries that are there at later steps than `start` are ignored."""
 
     def __init__(self, folder: Path, start: int) -> None:
         # Written in this thread: SummaryWriter's own would print a traceback on a full disk.
@@ -58,7 +58,7 @@ class TensorBoard:
         self._event(start + 1, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """As `Sink`."""
+        """Record the metrics of one step."""
         for name, value in values.items():
             self._event(step, summary=scalar(name, value))
         self._board.flush()
@@ -67,12 +67,12 @@ class TensorBoard:
         self._board.write_event(Event(wall_time=time.time(), step=step, **content))
 
     def close(self) -> None:
-        """As `Sink`."""
+        """Finish the event file."""
         self._board.close()
 
 
 class WeightsAndBiases:
-    """A run of a project there, gone on with by whoever resumes this one.
+    """A run of a project of Weights & Biases, continued when the training is resumed.
 
     Raises ValueError if the package is not installed.
     """
@@ -95,16 +95,16 @@ class WeightsAndBiases:
             atomic_write(name, f"{self._run.id}\n", known=known is not None)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """As `Sink`."""
+        """Record the metrics of one step."""
         self._run.log({"step": step, **values})
 
     def close(self) -> None:
-        """As `Sink`."""
+        """Finish the run."""
         self._run.finish()
 
 
 def _run_id(path: Path) -> str | None:
-    """The id in a file; None if there is none, or anything else."""
+    """The id in a file; None if there is no such file, or its content is not an id."""
     try:
         text = read_bytes(path, LONGEST_ID).decode().strip()
     except (OSError, ValueError):
@@ -115,8 +115,8 @@ def _run_id(path: Path) -> str | None:
 class RunLog:
     """Metrics of one run by step, appended to those of the runs it resumes.
 
-    JSON lines beyond the step at which a run resumes are dropped first: they were made by
-    updates that were lost, and will be made again.
+    JSON lines beyond the step at which a run resumes are dropped first: their updates were lost and
+    will be made again.
     """
 
     def __init__(
@@ -166,12 +166,12 @@ class RunLog:
             self._bar.update(steps)
 
     def say(self, text: str) -> None:
-        """One line to the user, clear of the progress bar."""
+        """Print one line without disturbing the progress bar."""
         if self._active:
             self._bar.write(text)
 
     def write(self, step: int, **metrics: float | dict[str, float]) -> None:
-        """Record metrics at a step, but no NaN; several under one name as a dictionary."""
+        """Record metrics at a step, leaving out NaN; several under one name as a dictionary."""
         if not self._active:
             return
         metrics = _numbers(metrics)
@@ -197,7 +197,7 @@ class RunLog:
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Without what is not finite, for which JSON has no name."""
+    """The metrics without numbers that are not finite, which JSON cannot represent."""
     inner = {k: _numbers(v) if isinstance(v, dict) else v for k, v in metrics.items()}
     return {k: v for k, v in inner.items() if not isinstance(v, float) or math.isfinite(v)}
 
@@ -211,7 +211,7 @@ def _flat(metrics: dict[str, float | dict[str, float]]) -> dict[str, float]:
 
 
 def _read_records(path: Path) -> list[dict[str, Any]] | None:
-    """The lines of a log of ours, without a last one that a kill cut short; None if it is none."""
+    """The lines of a log of ours, without an incomplete last one; None for another file."""
     try:
         with open_regular(path) as file:
             *lines, rest = file.read().split(b"\n")

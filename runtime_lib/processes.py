@@ -1,8 +1,9 @@
-"""Several processes as one run: meeting, agreeing, and who writes.
+"""Several processes as one run: meeting, agreeing, and writing by one of them.
 
 All of them run the same program on their shares of the arrays; a computation over all devices waits
-until every process has started it. So they must decide alike: what one of them alone knows (a
-signal, a file) is first told to all. The first process writes the files, in a workdir that all see.
+until every process has started it. So they must decide alike: what only one of them knows (a
+signal, a file) is first communicated to all. The first process writes the files, in a workdir
+that all can access.
 """
 
 from __future__ import annotations
@@ -32,13 +33,16 @@ HEARTBEAT = 60
 MEETING = 300
 """Seconds that processes wait for each other at the start."""
 MOST = 2**16
-"""Processes of a run."""
+"""Largest number of processes in a run."""
 
 
 @dataclass(frozen=True)
 class Peers:
-    """Where the processes of a run meet. None: what the cluster says (SLURM, Open MPI, TPU pods,
-    or JAX_COORDINATOR_ADDRESS in the environment for the first)."""
+    """Address of the first process of a run, number of processes, and number of this one.
+
+    None: the value is found by JAX from the cluster (SLURM, Open MPI, TPU pods, or, for the
+    address, JAX_COORDINATOR_ADDRESS in the environment).
+    """
 
     coordinator: str | None = None
     count: int | None = None
@@ -46,7 +50,7 @@ class Peers:
 
 
 def connect(peers: Peers) -> None:
-    """Meet the others; before any device is touched. ValueError, in one line, if that fails."""
+    """Join the other processes, before any device is used. ValueError, in one line, on failure."""
     _check(peers)
     # Otherwise a SIGTERM would be noted and nothing more: training has an answer of its own.
     jax.config.update("jax_enable_preemption_service", False)
@@ -88,17 +92,17 @@ def _check(peers: Peers) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process writes for all."""
+    """True if this process writes the files for all."""
     return jax.process_index() == 0
 
 
 def are_several() -> bool:
-    """Whether there are others."""
+    """True if there are other processes."""
     return jax.process_count() > 1
 
 
 def by_the_first(change: Callable[P, None]) -> Callable[P, None]:
-    """`change` (of files) made by the first process alone; all return when it is made."""
+    """Let only the first process run `change` (of files); all return when it is done."""
 
     @wraps(change)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -111,10 +115,10 @@ def by_the_first(change: Callable[P, None]) -> Callable[P, None]:
 
 
 class Agreement:
-    """The largest number that any process gave in the call before, the same for all.
+    """The largest number that any process gave in the previous call, the same for all processes.
 
-    Of the call before, because nobody then waits for what the devices are doing. A process
-    alone has its own number at once.
+    It is the previous call's so that no process waits for a computation on the devices. A single
+    process gets its own number at once.
     """
 
     def __init__(self, mesh: Mesh) -> None:
@@ -132,13 +136,13 @@ _largest = jax.jit(jnp.max)
 
 
 def _spread(own: int, mesh: Mesh) -> Int[Array, " devices"]:
-    """One number per device, which is its process's."""
+    """One number per device, given by the device's process."""
     mine = lambda index: np.full(1, own, np.int32)
     return jax.make_array_from_callback((mesh.size,), sharding.split(mesh), mine)
 
 
 def is_loss(error: BaseException | None) -> bool:
-    """Whether an error, or what it was raised from, comes from another process that is gone."""
+    """True if an error, or one of its causes, says that another process is gone."""
     if error is None or "RESOURCE_EXHAUSTED" in str(error) or not are_several():
         return False
     # On CPUs the collectives' own errors come as ValueErrors.
@@ -147,7 +151,7 @@ def is_loss(error: BaseException | None) -> bool:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process; after an error without the usual wait for the others, who may be stuck."""
+    """End this process; after an error, without waiting for the other processes, which may hang."""
     if code in (0, 130, 143) or not are_several():
         sys.exit(code)
     sys.stdout.flush()

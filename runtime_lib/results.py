@@ -18,28 +18,28 @@ from runtime_lib.processes import by_the_first
 from untrusted import limits, ours, read_arrays
 
 LARGEST_JSON = 64 * limits.MIB
-"""A report; one of many models, each with its settings, may take a few."""
+"""Bytes of a report; one of many models, each with its settings, may take a few MiB."""
 Arrays = dict[str, np.ndarray]
 Identity = dict[str, Any]
-"""Settings that results depend on, for JSON: what "the same results" means."""
+"""Settings that results depend on, for JSON: results of equal identities are the same results."""
 
 
 Shapes = Mapping[str, tuple[int | None, ...]]
-"""Arrays by name, and their shapes; None for an axis of any length."""
+"""Shapes of arrays by name; None for an axis of any length."""
 
 
 def npz(arrays: Arrays) -> Callable[[BinaryIO], None]:
-    """What writes `arrays` as a .npz file of ours."""
+    """A function that writes `arrays` as a .npz file of ours."""
     return lambda file: ours.write_npz(file, arrays)
 
 
 def marked(page: str) -> str:
-    """A page in Markdown with the mark of a file of ours, which readers do not see."""
+    """A page in Markdown with the mark of a file of ours, invisible to readers."""
     return f"{page}\n<!-- {ours.MARK} -->\n"
 
 
 def load_npz(path: Path) -> Arrays | None:
-    """The arrays of a .npz file of ours, None if there is none that is whole."""
+    """The arrays of a .npz file of ours; None if there is none, or it is not whole."""
     try:
         return read_arrays(path) if ours.is_ours(path) else None
     except (OSError, ValueError):
@@ -47,7 +47,7 @@ def load_npz(path: Path) -> Arrays | None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file of ours: None if there is none, {} if it cannot be understood."""
+    """The object in a JSON file of ours: None if there is none, {} if it cannot be read."""
     try:
         found = untrusted.read_json(path, LARGEST_JSON)
     except (FileNotFoundError, NotADirectoryError):
@@ -58,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def fits(arrays: Arrays, shapes: Shapes) -> bool:
-    """Whether there are those arrays, of numbers and of those shapes."""
+    """True if all of these arrays are there, of numbers and of these shapes."""
     kinds = {name: array.dtype.kind for name, array in arrays.items()}
     sizes = {name: array.shape for name, array in arrays.items()}
     return all(
@@ -70,18 +70,18 @@ def fits(arrays: Arrays, shapes: Shapes) -> bool:
 
 
 def plain(value: dict[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back (tuples become lists)."""
+    """The value after a round trip through JSON (tuples become lists)."""
     return json.loads(json.dumps(value))
 
 
 def short(identity: Identity) -> str:
-    """A name for an identity: 12 hexadecimal digits of its hash."""
+    """A short name of an identity: 12 hexadecimal digits of its hash."""
     text = json.dumps(plain(identity), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class Part(NamedTuple):
-    """A part to be made: its name, the shapes that its arrays have to have, and its maker."""
+    """A part to be made: its name, the shapes of its arrays, and the function that makes it."""
 
     name: str
     shapes: Shapes
@@ -89,9 +89,9 @@ class Part(NamedTuple):
 
 
 class Parts:
-    """Finished parts in FOLDER/parts, of one identity: those of any other are removed.
+    """Finished parts of one identity in FOLDER/parts; parts of any other identity are removed.
 
-    A folder of that name with anything in it that is not ours is moved aside.
+    A folder of that name that holds anything not ours is moved aside.
     """
 
     def __init__(self, folder: Path, identity: Identity, log: ours.Log = print) -> None:
@@ -115,22 +115,22 @@ class Parts:
         return self.folder / f"{name}.npz"
 
     def done(self, names: list[str]) -> int:
-        """How many of `names` an earlier run finished."""
+        """Number of `names` that an earlier run finished."""
         return sum(self._path(name).exists() for name in names)
 
     def get(self, name: str, shapes: Shapes) -> Arrays | None:
-        """A finished part that has those arrays; None if it has to be made."""
+        """A finished part with arrays of these shapes; None if it has to be made."""
         found = load_npz(self._path(name))
         return found if found is not None and fits(found, shapes) else None
 
     def put(self, name: str, arrays: Arrays) -> None:
-        """Keep a finished part."""
+        """Store a finished part."""
         atomic_write(self._path(name), npz(arrays), log=self._log)
 
     def each(self, wanted: Sequence[Part], what: str, log: ours.Log) -> Iterator[Arrays]:
-        """The arrays of every part in turn: read back if they are finished, else made and kept.
+        """The arrays of every part in turn: read back if they are finished, else made and stored.
 
-        what: the parts in a word or two, for a bar on a terminal, or for `log` where there is none.
+        what: the parts in a word or two, for a progress bar, or for `log` without a terminal.
         """
         if done := self.done([part.name for part in wanted]):
             log(f"{what}: {done} of {len(wanted)} batches are there from before: going on")
@@ -146,16 +146,16 @@ class Parts:
 
     @by_the_first
     def remove(self) -> None:
-        """All parts, once the results made of them are written."""
+        """Remove all parts, once the results made of them are written."""
         self._clear()
 
 
 def recall(
     path: Path, identity: Identity, shapes: Shapes | None = None
 ) -> tuple[dict[str, Any], Arrays] | None:
-    """Read back what `keep` has kept at `path` of this identity, with arrays of those shapes.
+    """Read back a result that `keep` stored at `path` for this identity, with these shapes.
 
-    None if there is no such result that is whole.
+    None if there is no such result, or it is not whole.
     """
     told = read_json(path)
     arrays = {} if shapes is None else load_npz(path.with_suffix(".npz"))
@@ -168,9 +168,9 @@ def recall(
 def keep(
     path: Path, identity: Identity, told: dict[str, Any], arrays: Arrays | None = None
 ) -> None:
-    """Keep one finished result of an identity of its own: a .json, and its arrays in a .npz.
+    """Store one finished result with its own identity: a .json, and its arrays in a .npz.
 
-    The .json is written last: where it is, the arrays belong to it.
+    The .json is written last, so that the arrays beside a .json belong to it.
     """
     if arrays is not None:
         ours.remove(path)
@@ -190,9 +190,9 @@ def publish(
     folder: Path, files: Mapping[str, Content | None], report: str, told: dict[str, Any],
     log: ours.Log = print,
 ) -> None:  # fmt: skip
-    """The files of finished results, the report last: where it is, the others belong to it.
+    """Write the files of finished results, the report last: the files beside it belong to it.
 
-    files: name -> content; None for a file that there is none of this time.
+    files: name -> content; None for a file that is not part of these results.
     """
     for name in (report, *(name for name, content in files.items() if content is None)):
         ours.make_way(folder / name, log)
@@ -204,5 +204,5 @@ def publish(
 
 
 def same(report: dict[str, Any], identity: Identity) -> bool:
-    """Whether a report carries `identity`."""
+    """True if a report has this identity."""
     return {**report, **plain(identity)} == report

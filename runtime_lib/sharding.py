@@ -1,9 +1,9 @@
-"""One mesh over every device: batches are split over all of it, large parameters over one axis.
+"""One mesh over all devices: batches are split over all of it, large parameters over one axis.
 
 The mesh has two axes. `data` copies the model; along `fsdp` its arrays are divided (fully sharded
-data parallelism: each device keeps a part, and XLA gathers an array where it is used). A batch is
-split over both. Which is which changes no result: only where numbers lie is said here, and nothing
-that computes knows of it.
+data parallelism: each device keeps a part, and XLA gathers an array for its use). A batch is split
+over both. The layout changes no result: only this module decides where numbers are stored, and
+nothing that computes depends on it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ AXES = DATA, FSDP = "data", "fsdp"
 
 
 def device_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
-    """All devices of all processes as [data, fsdp], of which one may be -1: what is left.
+    """All devices of all processes as [data, fsdp], one of which may be -1: the remaining devices.
 
-    Devices of one process are neighbours, along `fsdp` first: there links are fastest. (Auto axes:
-    XLA inserts the collectives.) Raises ValueError unless data x fsdp is the number of devices.
+    Devices of one process are neighbours, along `fsdp` first, as their links are fastest. (Auto
+    axes: XLA inserts the collectives.) Raises ValueError unless data x fsdp is the number of
+    devices.
     """
     count = jax.device_count()
     given = {"mesh.data": data, "mesh.fsdp": fsdp}
@@ -38,13 +39,13 @@ def device_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a model lies: arrays of fewer than `smallest` elements whole on every device."""
+    """The distribution of a model; arrays of fewer than `smallest` elements are on every device."""
 
     mesh: Mesh
     smallest: int
 
     def sharding(self, x: Any) -> NamedSharding:
-        """Of one array (or its shape): its largest axis that `fsdp` divides, if any, is divided."""
+        """Sharding of an array (or shape): the largest axis that `fsdp` divides, if any, is cut."""
         parts = self.mesh.shape[FSDP]
         axes = [axis for axis, size in enumerate(x.shape) if size % parts == 0]
         if parts == 1 or x.size < self.smallest or not axes:
@@ -53,8 +54,8 @@ class Layout:
         return NamedSharding(self.mesh, PartitionSpec(*[None] * largest, FSDP))
 
     def shardings(self, tree: Any) -> Any:
-        """`sharding` of every array. The rule sees shapes alone, so that parameters, their averages
-        and the optimizer's moments lie alike."""
+        """`sharding` of every array; as it depends on shapes alone, parameters, their averages and
+        the optimizer's moments are distributed alike."""
         return jax.tree.map(self.sharding, tree)
 
     def abstract(self, tree: Any) -> Any:
@@ -81,25 +82,25 @@ def shard_batch(batch: Any, mesh: Mesh, axis: int = 0) -> Any:
 
 
 def mesh_of(tree: Any) -> Mesh:
-    """The mesh on which arrays of `tree` lie; all devices in a row where they lie on none."""
+    """The mesh of the arrays of `tree`; a mesh of all devices in a row if they have none."""
     meshes = map(_mesh, jax.tree.leaves(tree))
     found = (mesh for mesh in meshes if mesh is not None and mesh.axis_names == AXES)
     return next(found, None) or device_mesh()
 
 
 def on_mesh(tree: Any, mesh: Mesh) -> Any:
-    """`tree` with a copy on every device of each array that does not lie on `mesh` yet."""
+    """`tree` with each array that is not on `mesh` yet copied to all of its devices."""
     whole = replicated(mesh)
     return jax.tree.map(lambda x: x if _mesh(x) == mesh else _put(x, whole), tree)
 
 
 def distribute(x: Any, mesh: Mesh) -> jax.Array:
-    """An array that every process has whole, its first axis divided among all devices."""
+    """A global array, its first axis divided among all devices, from a copy in every process."""
     return _put(x, split(mesh))
 
 
 def collect(x: Any) -> np.ndarray:
-    """An array that lies anywhere, whole on the host of every process."""
+    """A copy, on the host of every process, of an array with any distribution."""
     if getattr(x, "is_fully_addressable", True) or x.is_fully_replicated:
         return np.asarray(x)
     return np.asarray(multihost_utils.process_allgather(x, tiled=True))

@@ -1,4 +1,4 @@
-"""Leaving on a signal: SIGTERM and Ctrl-C ask, and whoever works decides when to go."""
+"""Stopping on a signal: SIGTERM and Ctrl-C make a request, and the work stops when it can."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 @dataclass
 class StopRequest:
-    """Set by SIGTERM or Ctrl-C; training saves and leaves at the next step."""
+    """A request to stop, made by SIGTERM or Ctrl-C; training saves and ends at the next step."""
 
     signum: int = 0
 

@@ -1,4 +1,4 @@
-"""A workdir belongs to one config: what it holds, and who may go on in it."""
+"""The config of a workdir: which settings must agree for a run in it to continue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from untrusted import plain, read_json, shown
 
 CONFIG_FILE = "config.json"
 NAMED = 12
-"""Settings that differ which a message names."""
+"""Differing settings that a message names; it counts the others."""
 
 FREE = (
     "training.n_iters", "training.n_jitted_steps", "training.log_freq", "training.eval_freq",
@@ -24,11 +24,12 @@ FREE = (
     "model.remat", "model.attention",
 )  # fmt: skip
 FREE_SECTIONS = ("sampling.", "eval.", "mesh.")
-"""Settings that may differ between runs in one workdir: the updates made so far stay what they are.
+"""Settings that may differ between runs in one workdir, as they do not affect past updates.
 
-(With an `optim.schedule` that falls to 0 at the end, another n_iters moves that end.)"""
+(With an `optim.schedule` that falls to 0 at the end, another n_iters moves that end.)
+"""
 MODEL_SECTIONS = ("sde.", "model.", "data.", "training.continuous")
-"""Settings that a trained model depends on when it is used."""
+"""Settings on which the use of a trained model depends."""
 
 
 class WorkdirError(RuntimeError):
@@ -36,7 +37,7 @@ class WorkdirError(RuntimeError):
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """The flat config as JSON gives it back (tuples become lists)."""
+    """The flat config after a round trip through JSON (tuples become lists)."""
     return json.loads(json.dumps(schema.flatten(config)))
 
 
@@ -47,7 +48,7 @@ def _is_free(name: str) -> bool:
 def read_config(workdir: Path) -> dict[str, Any] | None:
     """The flat config of a workdir, or None if it has none.
 
-    A setting that was not there yet when the file was written has its default.
+    A setting that is missing in the file, as it is newer, has its default.
     """
     path = workdir / CONFIG_FILE
     try:
@@ -68,7 +69,7 @@ def _difference(old: dict[str, Any], new: dict[str, Any], names: list[str]) -> s
 
 
 def check_same(workdir: Path, config: Any) -> None:
-    """Check that `workdir`, if it is one, is a workdir of `config`.
+    """Check that `workdir`, if it has a config, belongs to `config`.
 
     Raises WorkdirError with the difference if it belongs to another config.
     """
@@ -79,7 +80,7 @@ def check_same(workdir: Path, config: Any) -> None:
 
 
 def create(workdir: Path) -> None:
-    """Make the directory unless it is there. Raises WorkdirError if it cannot be made."""
+    """Make the directory unless it exists. Raises WorkdirError if that fails."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

@@ -1,1 +1,1 @@
-"""Training: the loss, the update, the averages, and what guards them."""
+"""Training: the loss, the update, the averages, and the guard against bad updates."""

@@ -1,20 +1,20 @@
-"""Non-leaking augmentation by geometric transformations whose parameters the network is told.
+"""Non-leaking augmentation by geometric transformations whose parameters are network inputs.
 
 Karras et al. 2022, arXiv:2206.00364, appendix F.2 and table 6, after Karras et al. 2020,
 arXiv:2006.06676. Training images are transformed at random, and the network is given nine labels
-that say how; zeros stand for an image as it was, so that sampling with zeros leaves no trace of
-the transformations.
+that describe the transformation; zeros stand for an unchanged image, so that sampling with zeros
+shows no trace of the transformations.
 
-    flip x      w_0 in {0, 1}                      always drawn
-    flip y      w_1 in {0, 1}                      with probability p, as all that follow
-    scale       2^(0.2 w_2)                        w ~ N(0, 1)
-    rotate      theta ~ U(-pi, pi)                 told as cos theta - 1, sin theta
-    stretch     2^(+-0.2 w) along and across phi   told as w cos phi, w sin phi; phi = 0 half the time
-    translate   (w_7, w_8) / 8 of the image        w ~ N(0, 1)
+    flip x      w_0 in {0, 1}                     always drawn
+    flip y      w_1 in {0, 1}                     with probability p, as all that follow
+    scale       2^(0.2 w_2)                       w ~ N(0, 1)
+    rotate      theta ~ U(-pi, pi)                labels cos theta - 1, sin theta
+    stretch     2^(+-0.2 w) along and across phi  labels w cos phi, w sin phi; phi = 0 half the time
+    translate   (w_7, w_8) / 8 of the image       w ~ N(0, 1)
 
 Flips are exact. The rest are one affine map, applied to the image at twice its resolution between
 the two halves of a wavelet filter pair, so that it does not blur or alias.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sde_lib.pytree import pytree
 
 LABELS = 9
 SCALE_STD, STRETCH_STD, TRANSLATE_STD = 0.2, 0.2, 0.125
-"""Log2 deviations of scaling and stretching; that of translation as a part of the image's side."""
+"""Deviations: log2 of scaling and of stretching, and translation as a fraction of the side."""
 
 SYM6 = (
     0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633,
@@ -45,10 +45,10 @@ BORDER = len(SYM6) // 4
 
 @pytree
 class Transformations:
-    """What happens to each image: two flips, then an affine map.
+    """The transformation of each image: two flips, then an affine map.
 
     flips: [b, 2], left to right and top to bottom. inverse: [b, 2, 3], from a position in the
-    result to the one that it is read from; in pixels, (x, y, 1), the image's middle at 0.
+    result to the position that is read; in pixels, (x, y, 1), the image's middle at 0.
     """
 
     flips: Bool[Array, "b 2"]
@@ -84,13 +84,13 @@ def _downsample(size: int) -> Float[np.ndarray, "n m"]:
 
 
 _separably = partial(jnp.einsum, precision="highest")
-"""Reduced precision, an accelerator's default, would add noise to the images."""
+"""einsum in full precision; an accelerator's default would add noise to the images."""
 
 
 def _bilinear(
     image: Float[Array, "h w c"], y: Float[Array, "m n"], x: Float[Array, "m n"]
 ) -> Float[Array, "m n c"]:
-    """The image at fractional positions; nothing (0) outside."""
+    """The image interpolated at fractional positions; 0 outside."""
     at = partial(jax.scipy.ndimage.map_coordinates, order=1, mode="constant")
     return jax.vmap(lambda channel: at(channel, [y, x]), -1, -1)(image)
 
@@ -112,7 +112,7 @@ def _warp(image: Float[Array, "h w c"], inverse: Float[Array, "2 3"]) -> Float[A
 def transform(
     images: Float[Array, "b h w c"], transformations: Transformations
 ) -> Float[Array, "b h w c"]:
-    """The images, flipped and mapped; what is beyond one mirror image of them is 0."""
+    """The images, flipped and mapped; positions beyond one mirror image of them are 0."""
 
     def flip(images: Array, chosen: Array, axis: int) -> Array:
         return jnp.where(chosen[:, None, None, None], jnp.flip(images, axis), images)
@@ -143,9 +143,9 @@ def _translation(x: Float[Array, " b"], y: Float[Array, " b"]) -> Float[Array, "
 def from_labels(
     labels: Float[Array, "b 9"], axis: Float[Array, " b"], width: int, height: int
 ) -> Transformations:
-    """What labels stand for; `axis` is the angle phi of stretching, in radians.
+    """The transformations described by labels; `axis` is the angle phi of stretching, in radians.
 
-    (The labels alone cannot tell phi from phi + pi with the opposite stretch.)
+    (Labels alone do not distinguish phi from phi + pi with the opposite stretch.)
     """
     scale = jnp.exp2(-SCALE_STD * labels[:, 2])
     turn = jnp.arctan2(labels[:, 4], labels[:, 3] + 1)
@@ -164,7 +164,7 @@ def from_labels(
 
 @pytree
 class Augmentation:
-    """Each of the transformations but flip x with probability `p`; EDM's 0.12, at 64x64 0.15."""
+    """All transformations, each but flip x with probability `p`; EDM's is 0.12, at 64x64 0.15."""
 
     p: Number
 
@@ -208,7 +208,7 @@ def build(config: Any) -> Augmentation | None:
     """The augmentation of a config: None with training.augment = 0.
 
     Raises:
-      ValueError: the network is not told of it, so that it would leak into the samples.
+      ValueError: the network has no augmentation labels, so that it would leak into the samples.
     """
     p, told = config.training.augment, config.model.augment_dim
     if p and told != LABELS:

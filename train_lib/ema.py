@@ -16,9 +16,9 @@ Params = Any
 class EMA:
     """ema <- r ema + (1 - r) params after every update.
 
-    warmup=True takes r = min(rate, (1 + n) / (10 + n)) after n updates, as score_sde's PyTorch
-    code does; its JAX code uses the constant rate. rampup > 0 lets the half-life be at most rampup
-    times the updates before, as EDM does (Karras et al. 2022, arXiv:2206.00364, appendix F.2).
+    With warmup=True r = min(rate, (1 + n) / (10 + n)) after n updates, as in score_sde's PyTorch
+    code; its JAX code has the constant rate. rampup > 0 limits the half-life to rampup times the
+    number of updates before, as in EDM (Karras et al. 2022, arXiv:2206.00364, appendix F.2).
     """
 
     rates: tuple[float, ...] = (0.9999,)
@@ -26,11 +26,11 @@ class EMA:
     rampup: float = 0.0
 
     def init(self, params: Params) -> tuple[Params, ...]:
-        """One copy per rate, in buffers of their own (the state is donated)."""
+        """A copy of the parameters per rate, in buffers of its own (the state is donated)."""
         return tuple(jax.tree.map(jnp.copy, params) for _ in self.rates)
 
     def rate(self, rate: float, step: Int[Array, ""]) -> Float[Array, ""]:
-        """The rate at the update that makes `step` updates."""
+        """The rate r at the update after which `step` updates are made."""
         n = step.astype(jnp.float32)
         r = jnp.minimum(rate, (1 + n) / (10 + n)) if self.warmup else jnp.float32(rate)
         if not self.rampup:
@@ -41,7 +41,7 @@ class EMA:
     def update(
         self, averages: tuple[Params, ...], params: Params, step: Int[Array, ""]
     ) -> tuple[Params, ...]:
-        """The averages after an update that made `step` updates."""
+        """The averages after an update, the `step`-th."""
 
         def blend(rate: float, average: Params) -> Params:
             r = self.rate(rate, step)

@@ -1,4 +1,4 @@
-"""Training data on its way to the devices: batches from a step on, stacked for several updates."""
+"""Batches of training data from a step on, stacked for several updates, on the devices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from train_lib.step import Batch
 
 
 def check_labels(splits: data_lib.Splits, classes: int) -> None:
-    """ValueError unless the training data has the labels that a model of `classes` is told."""
+    """Raise ValueError unless the training data have the labels that a model of `classes` needs."""
     labels = splits.train.labels
     if not classes:
         return
@@ -29,7 +29,7 @@ def check_labels(splits: data_lib.Splits, classes: int) -> None:
 
 
 def training_batches(images: data_lib.Images, config: Any, start: int) -> data_lib.Batches:
-    """The batches of a run from step `start` on; labels are in them where the network is told."""
+    """The batches of a run from step `start` on, with labels if the network uses them."""
     if not config.model.num_classes:
         images = replace(images, labels=None)
     return data_lib.Batches(

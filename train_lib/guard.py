@@ -1,10 +1,10 @@
-"""Updates that would spoil the state are refused; too many in a row end the run.
+"""Refusal of updates that would spoil the state; too many in a row end the run.
 
-An update is bad where its loss or its gradient is not finite, or where its loss exploded: where it
-is `explosion` times its running mean or more. A bad update leaves parameters, averages and
-optimizer as they were, and training goes on with the next batch; after `patience` bad ones in a
-row nothing changes any more, the count of updates least of all. So what is there when the run ends
-is the state before the last of them, and a run that is started again meets it again.
+An update is bad if its loss or its gradient is not finite, or if its loss exploded: if it is
+`explosion` times its running mean or more. A bad update leaves parameters, averages and optimizer
+unchanged, and training goes on with the next batch; after `patience` bad ones in a row nothing
+changes any more, not even the count of updates. So the state at the end of such a run is that
+before the last bad update, and a run that is started again meets that update again.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from sde_lib.pytree import pytree
 T = TypeVar("T")
 
 MEMORY = 0.99
-"""Of the running mean of the loss, per update."""
+"""Decay, per update, of the running mean of the loss."""
 
 
 @pytree
 class Watch:
-    """What has been seen. mean: of |loss|, 0 before the first update; refused: bad updates that
-    were left out; row: the last bad ones without a good one between."""
+    """Statistics of past updates. mean: running mean of |loss|, 0 before the first update; refused:
+    number of bad updates skipped; row: number of bad updates since the last good one."""
 
     mean: Float[Array, ""]
     refused: Int[Array, ""]
@@ -37,18 +37,18 @@ class Watch:
 
     @classmethod
     def start(cls) -> Watch:
-        """Before the first update."""
+        """The statistics before the first update."""
         count = lambda: jnp.zeros((), jnp.int32)
         return cls(jnp.zeros(()), count(), count())
 
     def resumed(self) -> Watch:
-        """Of a run that has its whole patience again."""
+        """The same statistics for a run that has its whole patience again."""
         return replace(self, row=jnp.zeros_like(self.row))
 
 
 @dataclass(frozen=True)
 class Guard:
-    """Which updates are bad, and how many in a row end the run. explosion 0: none explodes."""
+    """Rule for bad updates, and how many in a row end the run. explosion 0: no loss explodes."""
 
     patience: int = 1
     explosion: float = 1e4
@@ -56,18 +56,18 @@ class Guard:
     def is_good(
         self, watch: Watch, loss: Float[Array, ""], grad_norm: Float[Array, ""]
     ) -> Bool[Array, ""]:
-        """Whether an update may be made; never once the run has ended."""
+        """True if an update may be made; always False once the run has ended."""
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         limit = jnp.where(watch.mean > 0, self.explosion * watch.mean, jnp.inf)
         tame = jnp.abs(loss) < limit if self.explosion else True
         return finite & tame & ~self.is_over(watch)
 
     def is_over(self, watch: Watch) -> Bool[Array, ""]:
-        """Whether the run has ended."""
+        """True if the run has ended."""
         return watch.row >= self.patience
 
     def after(self, watch: Watch, loss: Float[Array, ""], good: Bool[Array, ""]) -> Watch:
-        """What has been seen after an update."""
+        """The statistics after an update."""
         size = jnp.abs(loss)
         mean = jnp.where(watch.mean > 0, MEMORY * watch.mean + (1 - MEMORY) * size, size)
         row = jnp.where(good, 0, jnp.minimum(watch.row + 1, self.patience))
@@ -84,6 +84,6 @@ def choose(good: Bool[Array, ""], new: T, old: T) -> T:
 # Unoptimized, because it takes longer to compile than it is ever going to run.
 @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 def all_finite(tree: Any) -> Array:
-    """Whether no number in the tree is infinite or NaN."""
+    """True if no number in the tree is infinite or NaN."""
     numbers = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))

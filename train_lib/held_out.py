@@ -14,11 +14,11 @@ from runtime_lib import sharding
 from train_lib.step import Batch, Recipe
 
 SEED = 1
-"""Of the times and noises: the same at every evaluation."""
+"""Seed of the times and noises, the same at every evaluation."""
 
 
 def make_eval(recipe: Recipe) -> Callable[[Any, Array, Batch], tuple[Array, Array]]:
-    """evaluate(params, key, batch) -> (sum of losses, number of images), padding left out."""
+    """evaluate(params, key, batch) -> (sum of losses, number of images), excluding padding."""
 
     @jax.jit
     def evaluate(params: Any, key: Array, batch: Batch) -> tuple[Array, Array]:

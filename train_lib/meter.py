@@ -1,4 +1,4 @@
-"""What training measures of itself between two lines of its log."""
+"""Measurements of training between two lines of its log."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ T = TypeVar("T")
 
 
 class Pace(NamedTuple):
-    """rate: updates/s; data_wait: part of the time in which devices were idle for want of data."""
+    """rate: updates/s; data_wait: fraction of the time in which the devices waited for data."""
 
     rate: float
     data_wait: float
 
 
 class Clock:
-    """How fast updates are made, and how long the devices wait for data meanwhile."""
+    """A clock of the rate of updates, and of the time that the devices wait for data."""
 
     def __init__(self, step: int) -> None:
         self._last: Any = None
         self.start(step)
 
     def start(self, step: int) -> None:
-        """Begin to measure here: what lies before, such as compilation, does not count."""
+        """Start measuring; earlier times, such as compilation, do not count."""
         self._step, self._time, self._waited = step, time.perf_counter(), 0.0
 
     @property
     def seconds(self) -> float:
-        """Since the start or the last lap."""
+        """Seconds since the start or the last lap."""
         return time.perf_counter() - self._time
 
     def fetch(self, get: Callable[[], T]) -> T:
-        """`get()`, the next batches; its time counts as waiting where devices had nothing to do.
+        """`get()`, the next batches; its time counts as waiting if the devices had nothing to do.
 
-        Where they finish while it runs all of it counts: what is told is never too little.
+        An upper bound: all of it counts as waiting if the devices finished meanwhile.
         """
         start = time.perf_counter()
         batches = get()
@@ -49,7 +49,7 @@ class Clock:
         return batches
 
     def working_on(self, result: jax.Array) -> None:
-        """The devices are busy until `result` is there."""
+        """Note that the devices are busy until `result` is there."""
         self._last = result
 
     def lap(self, step: int) -> Pace | None:
@@ -60,7 +60,7 @@ class Clock:
 
 
 class Summary(NamedTuple):
-    """Means over the good updates (NaN without any), how many were refused, and losses by time."""
+    """Means over the good updates (NaN if there are none), number refused, and losses by time."""
 
     loss: float
     grad_norm: float
@@ -70,7 +70,7 @@ class Summary(NamedTuple):
 
 
 class Meter:
-    """The metrics of the updates since the last line; on the device until they are asked for."""
+    """The metrics of the updates since the last line, on the device until they are read."""
 
     def __init__(self) -> None:
         self._recent: list[Metrics] = []
@@ -84,7 +84,7 @@ class Meter:
         return jax.tree.map(lambda *parts: np.concatenate(parts), *recent)
 
     def summary(self) -> Summary:
-        """Of the updates since the last call."""
+        """The summary of the updates since the last call."""
         taken = self._taken()
         good: Metrics = jax.tree.map(lambda x: x[taken.good], taken)
         mean = lambda x: float(np.mean(x)) if len(x) else float("nan")
@@ -97,7 +97,7 @@ class Meter:
         )
 
     def first_refused(self) -> tuple[float, float]:
-        """(loss, gradient norm) of the first update since the last call that was refused."""
+        """(loss, gradient norm) of the first refused update since the last call."""
         taken = self._taken()
         first = int(np.argmin(taken.good))
         return float(taken.loss[first]), float(taken.grad_norm[first])

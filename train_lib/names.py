@@ -1,7 +1,7 @@
-"""The tables in which names that a file brings with its model are looked up, used or not.
+"""Tables for checking the names in settings that a file brings with its model.
 
-What an experiment reads is looked up when it is built. A name that it does not read lies in the
-written config until the user changes another setting, so it is looked up here beforehand.
+Names that an experiment reads are checked when it is built. A name that it does not read would
+stay in the written config unnoticed, so it is checked here beforehand.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sampling.norm": (named.NORMS,),
     "sampling.grid": (named.GRIDS,),
 }
-"""A setting that travels -> where its names are."""
+"""A setting that travels -> the tables of its allowed names."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    """ValueError, with the known names, for a name in no table; in any case of its letters."""
+    """Raise ValueError, with the known names, for a name in no table, regardless of case."""
     for setting in settings.keys() & TABLES.keys():
         known = [name for table in TABLES[setting] for name in table]
         if settings[setting].lower() not in map(str.lower, known):

@@ -81,18 +81,18 @@ def _half_sum(x: Array) -> Array:
 
 
 class TrainingLoss(Protocol):
-    """What is trained: one loss per example."""
+    """A training objective: one loss per example."""
 
     trains_schedule: ClassVar[bool]
-    """Whether it trains the schedule of an SDE that learns one; it serves no other then."""
+    """True if it trains the schedule of an SDE that learns one; it is of no use for other SDEs."""
 
     @property
     def law(self) -> TimeLaw:
-        """Of the times that are drawn."""
+        """Distribution of the training times."""
 
     @property
     def stratified(self) -> bool:
-        """Whether a batch's times are spread evenly over the law."""
+        """True if a batch's times are spread evenly over their distribution."""
 
     def __call__(
         self,
@@ -107,14 +107,14 @@ class TrainingLoss(Protocol):
 
 
 def drawn(objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, n: int) -> Time:
-    """The times at which an objective called with this key takes the losses of n examples."""
+    """The times of n examples that an objective draws if it is called with this key."""
     return draw_times(objective.law, sde, _keys(key)[0], n, stratified=objective.stratified)
 
 
 def _draw(
     objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, x0: Float[Array, "b *d"], train: bool
 ) -> tuple[Time, Float[Array, "b *d"], PRNGKeyArray | None]:
-    """(t, noise, the key of dropout, None without)."""
+    """(t, noise, the dropout key or None)."""
     _, key_noise, key_dropout = _keys(key)
     noise = jax.random.normal(key_noise, x0.shape, x0.dtype)
     return drawn(objective, sde, key, x0.shape[0]), noise, key_dropout if train else None
@@ -126,10 +126,10 @@ def _keys(key: PRNGKeyArray) -> PRNGKeyArray:
 
 @pytree
 class Objective:
-    """Law of t, weighting, and how squared errors are reduced over an example's axes.
+    """Law of t, weighting, and reduction of squared errors over an example's axes.
 
-    `reduce_mean` averages, else half the sum, as published. `stratified` spreads a batch's times
-    evenly over the law (Kingma et al. 2021, arXiv:2107.00630, appendix I.1): the same
+    `reduce_mean` averages; otherwise half the sum, as published. `stratified` spreads a batch's
+    times evenly over the law (Kingma et al. 2021, arXiv:2107.00630, appendix I.1): the same
     expectation with less variance.
     """
 
@@ -172,7 +172,7 @@ class Objective:
 def _weighed_later(
     level: Float[Array, " b"], rate: Float[Array, " b"], token: Float[Array, " b"]
 ) -> tuple[Array, Array, Array]:
-    """Its arguments; gradients of the first two are multiplied by the one that reaches `token`.
+    """The arguments unchanged; gradients of the first two are multiplied by that of `token`.
 
     So a factor can depend on what is computed from them afterwards, without a second pass.
     """
@@ -209,12 +209,12 @@ class VariationalObjective:
 
     @property
     def law(self) -> TimeLaw:
-        """Of the times that are drawn."""
+        """Distribution of the training times."""
         return UniformTime(0.0)
 
     @property
     def stratified(self) -> bool:
-        """They are spread evenly."""
+        """True: times are spread evenly."""
         return True
 
     def __call__(
@@ -254,8 +254,12 @@ WEIGHTINGS: dict[str, Callable[[Any], Weighting]] = {
 
 
 def _denoising(config: Any) -> Objective:
-    """`training.continuous=False` takes the levels as the law of t, `training.likelihood_weighting`
-    the likelihood weight, as in score_sde; ValueError where score_sde would be undefined too."""
+    """The objective of a config, score_sde's settings included.
+
+    `training.continuous=False` makes the levels the law of t, `training.likelihood_weighting`
+    selects the likelihood weight; ValueError for combinations that score_sde does not define
+    either.
+    """
     training = config.training
     if training.likelihood_weighting and not training.continuous:
         raise ValueError(
@@ -291,7 +295,7 @@ OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
 
 
 def build(config: Any) -> TrainingLoss:
-    """The objective of a config; ValueError, in the user's terms, for what does not go together."""
+    """The objective of a config; ValueError, in the user's terms, for inconsistent settings."""
     name, sde = config.training.objective, config.sde.name
     found = choose("training.objective", name, OBJECTIVES)(config)
     if sde_lib.build(config).learned != found.trains_schedule:

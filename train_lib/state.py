@@ -16,7 +16,7 @@ from train_lib.guard import Watch
 @pytree
 class TrainState:
     """step: updates made or refused, also the position in the data; ema: one tree per rate; key:
-    the run's; watch: what has been seen of bad updates."""
+    the run's; watch: statistics of bad updates."""
 
     step: Int[Array, ""]
     params: Any

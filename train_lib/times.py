@@ -1,4 +1,4 @@
-"""Laws of t: at which noise levels a model is trained."""
+"""Distributions of the time t in training."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class TimeLaw(Protocol):
         """t such that P(time <= t) = u, for u in [0, 1)."""
 
     def correction(self, sde: SDE, t: Time) -> Time:
-        """The factor on a loss at t that restores the law this one is drawn in place of."""
+        """The factor on a loss at t that makes up for drawing from this law instead of another."""
 
 
 class _OwnLaw:
-    """A law that stands in for no other."""
+    """A law whose losses need no correction."""
 
     def correction(self, sde: SDE, t: Time) -> Time:
         return jnp.ones_like(t)
@@ -43,10 +43,10 @@ class UniformTime(_OwnLaw):
 
 @pytree
 class ImportanceTime:
-    """p(t) proportional to g^2 / sigma^2, in place of U(eps, T): all likelihood losses weigh alike.
+    """p(t) proportional to g^2 / sigma^2, instead of U(eps, T): all likelihood losses weigh alike.
 
     Since g^2 / sigma^2 = -d log_snr / dt, the log-SNR is uniform under this law, and its quantiles
-    are those of the SDE's own inverse: in closed form, or by bisection where it has none (Song et
+    follow from the SDE's own inverse: in closed form, or by bisection if there is none (Song et
     al. 2021, arXiv:2101.09258, section 5.1; Kingma et al. 2021, arXiv:2107.00630, eq. 18).
     """
 
@@ -92,9 +92,9 @@ class LogNormalSigma(_OwnLaw):
 
 
 def _spread_order(n: int) -> Float[Array, " n"]:
-    """0 to n - 1 in an order of which every beginning is spread evenly (by the golden ratio).
+    """0 to n - 1 in an order whose beginnings are all spread evenly (by the golden ratio).
 
-    So a batch that is filled up with padding has times from the whole of the law too.
+    So the images of a batch that ends with padding have times from the whole law, too.
     """
     place = np.argsort(np.argsort(np.arange(n) * (np.sqrt(5) - 1) / 2 % 1))
     return jnp.asarray(place, float)
@@ -103,7 +103,7 @@ def _spread_order(n: int) -> Float[Array, " n"]:
 def draw_times(
     law: TimeLaw, sde: SDE, key: PRNGKeyArray, n: int, *, stratified: bool
 ) -> Float[Array, " n"]:
-    """n times from a law; spread evenly over it where `stratified`."""
+    """n times from a law, spread evenly over it if `stratified`."""
     if stratified:
         u = (jax.random.uniform(key) + _spread_order(n) / n) % 1.0
     else:

@@ -47,7 +47,7 @@ def _across(sums: UInt64[np.ndarray, "n"]) -> UInt64[np.ndarray, "n"]:
 
 
 def _local_sum(array: Array | np.ndarray) -> int:
-    """The part of an array's sum that this process is the one to add."""
+    """The part of an array's sum that this process has to add."""
     if isinstance(array, np.ndarray):
         return _sum(array, (0,) * array.ndim, array.shape)
     # With several processes, an array that is not global is the same on all: the first counts it.

@@ -1,8 +1,8 @@
-"""A state as arrays with names, which is how it is stored.
+"""A state as named arrays, the form in which it is stored.
 
-The name of a leaf is its path in the tree (`params/Conv_0/kernel`, `opt_state/0/mu/...`), so
-neither reading a state nor a complaint about it depends on the Python classes that made it. What is
-stored of a leaf are its data: the array itself, or the 32-bit words of a typed PRNG key.
+The name of a leaf is its path in the tree (`params/Conv_0/kernel`, `opt_state/0/mu/...`), so that
+reading a state, and complaints about it, do not depend on the Python classes that made it. A leaf
+is stored as its data: the array itself, or the 32-bit words of a typed PRNG key.
 """
 
 from typing import Any
@@ -30,12 +30,12 @@ def named_leaves(tree: PyTree) -> dict[str, Any]:
 
 
 def is_key(leaf: Any) -> bool:
-    """Whether a leaf (array or shape) is a typed PRNG key."""
+    """True if a leaf (array or shape) is a typed PRNG key."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def as_data(leaf: Any) -> Array:
-    """What is stored of a leaf; a number or numpy array becomes what jit would make of it."""
+    """The stored data of a leaf; a number or numpy array becomes the array that jit would make."""
     array = jnp.asarray(leaf)
     return jax.random.key_data(array) if is_key(array) else array
 
@@ -48,7 +48,7 @@ def from_data(data: Array | np.ndarray, key: str | None) -> Array:
 
 
 def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape, dtype and, where the caller chose one, sharding of an array or its description."""
+    """Shape, dtype and, if the caller chose one, sharding of an array or its description."""
     like = jax.eval_shape(lambda x: x, leaf)
     chosen = getattr(leaf, "sharding", None) if getattr(leaf, "committed", True) else None
     return jax.ShapeDtypeStruct(like.shape, like.dtype, sharding=chosen)

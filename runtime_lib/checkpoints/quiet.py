@@ -1,6 +1,6 @@
-"""Keeps the libraries that write checkpoints from printing what is reported otherwise.
+"""Suppression of messages by the libraries that write checkpoints.
 
-When a read or a write fails they raise an error, and besides it print pages of tracebacks from
+If a read or a write fails they raise an error, and besides it print pages of tracebacks from
 their threads, some of them later. The user gets one line, from that error.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @functools.cache
 def silence_background_noise() -> None:
-    """Drops the log records and the unraisable exceptions of orbax and tensorstore, for good."""
+    """Drop the log records and the unraisable exceptions of orbax and tensorstore, for good."""
     logging.getLogger("absl").addFilter(_not_from_orbax)
     logging.getLogger("asyncio").addFilter(_not_about_tensorstore)
     sys.unraisablehook = functools.partial(_unless_loop_closed, sys.unraisablehook)

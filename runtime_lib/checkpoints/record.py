@@ -1,5 +1,5 @@
-"""What a checkpoint says about itself: the leaves it holds, their checksums, and whatever the
-training loop wants to find again (config, data position)."""
+"""The record of a checkpoint: its leaves, their checksums, and anything else that the training
+loop needs again (config, data position)."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ class StateMismatchError(CheckpointError):
 
 
 class DamagedError(Exception):
-    """The content of a checkpoint is not what was saved; the message is the reason."""
+    """The content of a checkpoint differs from what was saved; the message is the reason."""
 
 
 def make_record(
@@ -55,10 +55,10 @@ def _seal(body: dict) -> str:
 
 
 def check_record(step: int, record: Any) -> dict:
-    """The record itself if it is whole and belongs to this step.
+    """The record, if it is whole and belongs to this step.
 
     Raises:
-      DamagedError: if it is not what was saved.
+      DamagedError: if it differs from what was saved.
       StateMismatchError: if a later version of this program wrote it.
     """
     if not isinstance(record, dict) or not isinstance(record.get("seal"), str):
@@ -79,7 +79,7 @@ def check_record(step: int, record: Any) -> dict:
 
 
 def check_arrays(data: Mapping[str, Array | np.ndarray], record: dict) -> None:
-    """Raises DamagedError if the content of an array is not what the record says."""
+    """Raise DamagedError if the content of an array differs from the record."""
     wrong = [
         name for name, sum_ in digests(data).items() if record["leaves"][name]["digest"] != sum_
     ]
@@ -88,12 +88,12 @@ def check_arrays(data: Mapping[str, Array | np.ndarray], record: dict) -> None:
 
 
 def check_structure(step: int, saved: Mapping[str, dict], wanted: Mapping[str, Any]) -> None:
-    """Raises StateMismatchError, naming the first leaf that differs, unless both are the same tree.
+    """Raise StateMismatchError, naming the first leaf that differs, unless both are the same tree.
 
     Args:
       step: the checkpoint's step, for the message.
       saved: the record's entry of each leaf.
-      wanted: what has to be filled, anything with shape and dtype by the same names.
+      wanted: the leaves to be restored, anything with shape and dtype by the same names.
     """
     here = {name: _kind(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
     there = {name: _kind(entry["shape"], entry["dtype"]) for name, entry in saved.items()}

@@ -1,9 +1,10 @@
-"""The directory of checkpoints as the file system sees it: one folder per step, and which stay.
+"""The directory of checkpoints in the file system: one folder per step, and which are kept.
 
-A folder is a checkpoint when its name is a number. The one being written has a longer name and is
-renamed when it is complete; one being removed is renamed before its files go. So whatever a kill
-leaves half-done does not look like a checkpoint. Nothing is ever removed but files that orbax
-writes, and folders of nothing else: a folder of the user's whose name is a number stays.
+A folder is a checkpoint if its name is a number. A checkpoint that is being written has a longer
+name and is renamed when it is complete; one that is being removed is renamed first. So an
+operation interrupted by a kill never leaves anything that looks like a checkpoint. Only files
+that orbax writes, and folders of nothing else, are ever removed: a folder of the user's whose name
+is a number stays.
 """
 
 import os
@@ -26,11 +27,11 @@ _NAMES = "|".join([
     rf"(?:(?:meta|state){_INNER}/)?commit_success\.txt",
 ])  # fmt: skip
 _OURS = re.compile(rf"(?:{_NAMES})(?:\.__lock)?")
-"""What orbax writes, by its path in the folder of a step."""
+"""Paths of the files that orbax writes, relative to the folder of a step."""
 
 
 class StepDirectories:
-    """The folders of one directory; `log` is told what could not be removed."""
+    """The folders of one directory; failures to remove are logged."""
 
     def __init__(self, directory: Path, log: Callable[[str], None]):
         self.directory = directory
@@ -53,17 +54,17 @@ class StepDirectories:
             self._remove(path, path.with_name(path.name + _UNFINISHED))
 
     def remove_unfinished(self) -> None:
-        """Removes what a killed process left half-written or half-removed."""
+        """Remove what a killed process left half-written or half-removed."""
         for path in self.directory.glob(f"*{_UNFINISHED}*"):
             if re.fullmatch(rf"{_STEP}\{_UNFINISHED}[-.0-9]*", path.name):
                 self._remove(path, path)
 
     def foreign(self, step: int) -> str:
-        """Something in a step's folder that is not of a checkpoint; "" if there is nothing."""
+        """A file in a step's folder that is not part of a checkpoint; "" if there is none."""
         return _foreign(self.path(step))
 
     def check(self, step: int) -> None:
-        """Raises UntrustedError for a link, a pipe or a device among the files of a step."""
+        """Raise UntrustedError for a link, a pipe or a device among the files of a step."""
         check_folder(self.path(step))
         for path, is_folder in _walk(self.path(step)):
             (check_folder if is_folder else check_regular)(path)
@@ -82,7 +83,7 @@ class StepDirectories:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """All that is in a folder, and whether it is a folder; what is in one comes before it."""
+    """All paths in a folder, each with whether it is a folder; a folder comes after its content."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         is_folder = entry.is_dir(follow_symlinks=False)
         if is_folder:
@@ -110,8 +111,8 @@ def _remove_known(folder: Path) -> None:
 
 
 def expired(steps: Sequence[int], keep: int, snapshot_every: int) -> list[int]:
-    """Those of ascending steps that are neither among the newest `keep` nor permanent.
+    """The steps, of ascending ones, that are neither among the newest `keep` nor permanent.
 
-    A step is permanent if it is divisible by `snapshot_every`, where that is not 0.
+    A step is permanent if it is divisible by `snapshot_every`, unless that is 0.
     """
     return [step for step in steps[:-keep] if not (snapshot_every and step % snapshot_every == 0)]

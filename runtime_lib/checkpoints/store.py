@@ -2,17 +2,17 @@
 
 One checkpoint is one directory named by its step, written by orbax: the arrays of the state, and a
 JSON record with a checksum of each (orbax itself restores a flipped byte without a word). Writing
-goes on in the background; the directory gets its name only when it is complete, so whatever is
-listed was finished once. What is listed may still be damaged later: restoring takes the newest step
-whose checksums agree, and says which ones it passed over.
+goes on in the background; the directory gets its name only when it is complete, so that every
+listed step was complete once. It may still be damaged later: restoring uses the newest step whose
+checksums agree, and reports the ones it skipped.
 
     with Checkpoints(workdir / "checkpoints", keep=3, snapshot_every=50_000) as checkpoints:
         restored = checkpoints.restore(jax.eval_shape(make_state))
         ...
         checkpoints.save(step, state, {"config": ..., "data": ...})
 
-The policy for old steps is kept here and not in orbax's CheckpointManager: that one counts damaged
-steps among those to keep, and silently declines to save at or below a listed step.
+The policy for old steps is here and not in orbax's CheckpointManager, which counts damaged steps
+among those to keep, and silently declines to save at or below a listed step.
 """
 
 from collections.abc import Callable, Mapping
@@ -52,14 +52,14 @@ __all__ = [
 ]
 
 LARGEST_RECORD = 64 * limits.MIB
-"""Bytes of a record: 200 for each array, and what the caller adds."""
+"""Bytes of a record: 200 for each array, and the caller's `meta`."""
 T = TypeVar("T")
 # Errors while reading that say nothing about the files; any other means that they are damaged.
 _NOT_DAMAGE = (CheckpointError, MemoryError, jax.errors.JaxRuntimeError)
 
 
 class Restored(NamedTuple):
-    """What was read: `skipped` lists the newer steps passed over, with the reason of each."""
+    """A restored state; `skipped` lists the newer steps passed over, with the reason for each."""
 
     step: int
     state: PyTree
@@ -71,11 +71,12 @@ class Checkpoints:
     """The checkpoints of one workdir, as a context manager.
 
     Args:
-      directory: where they are; created unless `read_only`.
-      keep: how many of the newest steps stay.
-      snapshot_every: steps divisible by it stay for ever; 0 for none.
-      read_only: for whoever only reads, also while a training run writes. One writer at a time
-        (see `runtime_lib.files.WorkdirLock`): it removes what a killed one left half-written.
+      directory: their folder; created unless `read_only`.
+      keep: number of the newest steps that are kept.
+      snapshot_every: steps divisible by it are kept for ever; 0 for none.
+      read_only: for processes that only read, even while a training run writes. There is one
+        writer at a time (see `runtime_lib.files.WorkdirLock`): it removes unfinished checkpoints
+        of a killed one.
       log: receives one line for each thing the user should know.
 
     Raises:
@@ -135,19 +136,19 @@ class Checkpoints:
         return max((step for step in self.steps() if step not in self._damaged), default=None)
 
     def save(self, step: int, state: PyTree, meta: dict, *, wait: bool = False) -> None:
-        """Saves a state; returns when it has been read, while it is written in the background.
+        """Save a state; returns when it has been read, while it is written in the background.
 
-        The state may be donated or changed as soon as this returns. A step that is already there
-        is left alone if it holds the same state, else replaced. First waits for the save before.
+        The state may be donated or changed as soon as this returns. A step that is already saved is
+        left alone if it holds the same state, else replaced. Waits first for the previous save.
 
         Args:
-          step: the number of steps done.
+          step: the number of updates made.
           state: arrays, numbers and PRNG keys in any tree.
-          meta: anything JSON can hold, to be found again beside the state.
+          meta: anything that JSON can hold, to be stored with the state.
           wait: whether to return only when it is on the disk.
 
         Raises:
-          CheckpointError: if this or the save before it cannot be written; earlier steps remain.
+          CheckpointError: if this or the previous save cannot be written; earlier steps remain.
         """
         if self._writer is None:
             raise CheckpointError(f"{self.directory} was opened for reading only")
@@ -174,7 +175,7 @@ class Checkpoints:
             self.wait()
 
     def wait(self) -> None:
-        """Returns when the last save is on the disk. Raises CheckpointError if it could not be."""
+        """Wait until the last save is on the disk. Raises CheckpointError if it failed."""
         if self._pending is None or self._writer is None:
             return
         step = self._pending
@@ -189,7 +190,7 @@ class Checkpoints:
         self._remove_expired(step)
 
     def close(self) -> None:
-        """Waits for the last save and frees the threads. Raises CheckpointError as `wait`."""
+        """Wait for the last save and free the threads. Raises CheckpointError as `wait`."""
         try:
             self.wait()
         finally:
@@ -198,7 +199,7 @@ class Checkpoints:
                 self._writer.close()
 
     def restore(self, abstract_state: PyTree, *, step: int | None = None) -> Restored:
-        """Reads a whole state, from the newest sound step unless one is given.
+        """Read a whole state, from the newest sound step unless one is given.
 
         Args:
           abstract_state: tree of `jax.ShapeDtypeStruct` (from `jax.eval_shape`) or arrays. A leaf
@@ -216,16 +217,16 @@ class Checkpoints:
     def restore_part(
         self, abstract_part: Mapping[str, PyTree], *, step: int | None = None
     ) -> Restored:
-        """Reads some top-level entries of a state, as in `{"ema": abstract_params}`.
+        """Read some top-level entries of a state, as in `{"ema": abstract_params}`.
 
-        The state returned is a dictionary with the same entries. Otherwise as `restore`.
+        The state returned is a dictionary with the same entries. Otherwise like `restore`.
         """
         return self._restore(dict(abstract_part), step, whole=False)
 
     def read_meta(self, *, step: int | None = None) -> dict:
-        """The `meta` of a step, by default the newest whose record can be read.
+        """The `meta` of a step, by default of the newest whose record can be read.
 
-        Raises as `restore`, which may have to go further back: it also checks the arrays.
+        Raises like `restore`, which may use an older step because it also checks the arrays.
         """
         return self._first_sound(self._read_record, step)[1]["meta"]
 
@@ -322,7 +323,7 @@ class Checkpoints:
         return data
 
     def _holds(self, step: int, record: dict, data: Mapping[str, Array]) -> bool:
-        """Whether this very state is already saved soundly under this step."""
+        """True if this very state is already saved soundly under this step."""
         if step not in self.steps():
             return False
         try:
