@@ -47,9 +47,9 @@ from runtime_lib.start.malloc import restart_with_malloc_kept
 
 
 class Asked(NamedTuple):
-    """What the command line says; `config` may be None in --mode import only.
+    """The parsed command line; `config` may be None in --mode import only.
 
-    `settings` are the texts of those that are given one by one; a config has them already.
+    `settings` has the texts of the settings given one by one, which the config already includes.
     """
 
     mode: str
@@ -60,11 +60,11 @@ class Asked(NamedTuple):
     export_to: str
     export_as: str
     peers: tuple[str | None, int | None, int | None] | None = None
-    """Of `runtime_lib.processes.Peers`; None: this process is alone."""
+    """Arguments of `runtime_lib.processes.Peers`; None: this process is alone."""
 
 
 def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
-    """A mode that is `module.function(experiment, workdir)`; imported when it is called."""
+    """A mode that is `module.function(experiment, workdir)`; the module is imported at the call."""
 
     def run(asked: Asked) -> int:
         from modes.experiment import Experiment
@@ -117,15 +117,15 @@ MODES: dict[str, Callable[[Asked], int]] = {
     "export": _export,
 }
 NEEDED = {"import": ("mode", "workdir")}
-"""What a mode cannot do without, where that is not config, mode and workdir."""
+"""Arguments that a mode needs, if not config, mode and workdir."""
 OWNERS = {"import_from": "import", "export_to": "export", "export_as": "export"}
 """Arguments that belong to one mode."""
 ALONE = ("import", "export")
-"""Modes of one process."""
+"""Modes that a single process runs."""
 
 
 def _parse(arguments: Sequence[str]) -> Asked:
-    """A mode and what is asked of it; ValueError for anything that cannot be understood."""
+    """The parsed command line; ValueError for anything that cannot be understood."""
     arguments, settings = command_line.split(arguments)
     raw = argparse.RawDescriptionHelpFormatter
     parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
@@ -163,7 +163,7 @@ def _parse(arguments: Sequence[str]) -> Asked:
 
 
 def _check_workdir(path: str) -> None:
-    """ValueError for a name that the library which writes checkpoints cannot be given."""
+    """Raise ValueError for a name that the library which writes checkpoints cannot use."""
     try:
         os.path.abspath(path).encode()
     except UnicodeEncodeError as error:
@@ -182,7 +182,7 @@ def _peers(given: Any) -> tuple[str | None, int | None, int | None] | None:
 
 
 def _meet(peers: tuple[str | None, int | None, int | None]) -> None:
-    """Join the other processes of this run; the first alone talks."""
+    """Join the other processes of this run; only the first one prints."""
     from runtime_lib.processes import Peers, connect, is_first
 
     connect(Peers(*peers))
@@ -231,13 +231,13 @@ def _one_line(error: Exception) -> str:
 
 
 def _say(line: str) -> None:
-    """One line on stderr, whatever names of strangers' are in it."""
+    """Print one line on stderr, with unprintable characters of strangers' names escaped."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     print("".join(shown), file=sys.stderr)
 
 
 def _report(error: Exception) -> None:
-    """Name a fault that nobody foresaw, and keep its traceback where it can be found."""
+    """Report an unforeseen error, and keep its traceback in a file."""
     kind = type(error).__name__
     told = "".join(traceback.format_exception(error))
     with tempfile.NamedTemporaryFile(
@@ -255,7 +255,7 @@ def _is_loss(error: Exception) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse, dispatch, and turn errors of the user's making into one line and exit code 2."""
+    """Parse, dispatch, and turn the user's errors into one line and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name need not be text that can be printed
@@ -287,7 +287,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def use_any_output() -> None:
-    """Into a file or a pipe, too, say a line at once, whatever bytes the names in it have."""
+    """Print each line at once, even into a file or a pipe, whatever bytes the names in it have."""
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 

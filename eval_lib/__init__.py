@@ -1,1 +1,1 @@
-"""Measures of a trained score: likelihood, features, metrics; and pictures of them."""
+"""Measurements of a trained score: likelihood, features, metrics; and pictures of results."""

@@ -1,4 +1,4 @@
-"""Figures of many results at once."""
+"""Figures that show many results together."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def quality_png(
 ) -> bytes:
     """Distance against evaluations, one line per name -> (NFE, distance).
 
-    floor: real images', if there is one.
+    floor: distance of real images, if known.
     """
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")

@@ -1,4 +1,4 @@
-"""How well the noise is predicted, level by level, on training and on held-out images."""
+"""Error of the predicted noise at each noise level, on training and on held-out images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sde_lib import ModelScore
 from sde_lib.base import Number
 
 LEVELS, MOST = 20, 1000
-"""Noise levels, even in the log-SNR, and images of each split, at most."""
+"""Number of noise levels, evenly spaced in log-SNR, and largest number of images of each split."""
 
 
 @jax.jit
@@ -30,7 +30,7 @@ def _errors(
 
 
 def levels(score: ModelScore, eps: Number) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
-    """(times from eps to T, their log-SNR), even in the log-SNR."""
+    """(times from eps to T, their log-SNR), evenly spaced in log-SNR."""
     sde = score.sde
     ends = sde.log_snr(jnp.asarray([eps, sde.T], float))
     log_snr = jnp.linspace(ends[0], ends[1], LEVELS)
@@ -47,7 +47,7 @@ def curve(
 ) -> Float[np.ndarray, " t"]:
     """Mean squared error per pixel of the predicted noise at each time, in the network's range.
 
-    Over the first `MOST` images, each with noise of its own that depends on its number alone.
+    Only the first `MOST` images are used; the noise of each depends on its number alone.
     """
     mesh = sharding.mesh_of(score)
     x0 = x0[:MOST]

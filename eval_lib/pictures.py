@@ -1,4 +1,4 @@
-"""Pictures a person can look at: sample grids, animations, curves."""
+"""Pictures for people: sample grids, animations, curves."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from PIL.PngImagePlugin import PngInfo
 from untrusted import ours
 
 COMMENT = "Comment"
-"""What a PNG file calls the mark of a file of ours."""
+"""Key of the text in a PNG file that holds the mark of a file of ours."""
 PADDING = 2
-"""Pixels of white between images of a grid."""
+"""White pixels between images of a grid."""
 LEAST_SIDE = 32
-"""Images smaller than this are enlarged by a whole factor, or there would be nothing to see."""
+"""Smallest side in pixels; smaller images are enlarged by a whole factor to be visible."""
 
 
 def to_uint8(x: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:

@@ -1,1 +1,1 @@
-"""One file per `--mode`: what is built from a config, and run."""
+"""One file per `--mode`, which builds what it needs from a config and runs it."""

@@ -1,8 +1,8 @@
-"""What `eval.samplers` asks for: names of samplers, each with settings of its own.
+"""Entries of `eval.samplers`: names of samplers, each with settings of its own.
 
     "unipc; heun grid=log_snr; euler_maruyama corrector=langevin"
 
-A setting that changes nothing in its entry is refused, so that a row is what its name says.
+A setting that changes nothing in its entry is refused, so that each row is what its name says.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from modes.experiment import Experiment
 from samplers.named import SECOND_ORDERS
 
 AFRESH = {"num_steps": 0, "nfe": 0, "frames": 0, "corrector": "none"}
-"""What an entry takes from no config: only from itself."""
+"""Settings that an entry never inherits from the config, with their values."""
 SHARED = {
     "predictor": "the predictor is the entry's first word",
     "num_samples": "every cell has eval.num_samples images",
@@ -31,7 +31,7 @@ SHARED = {
     "ema": "all cells are of one model: give --config.sampling.ema",
     "frames": "a cell has no animation: see --mode sample",
 }
-"""Settings of `sampling` that no entry has alone, and why."""
+"""Settings of `sampling` that no entry may have, and the reason."""
 LENGTHS = ("num_steps", "nfe")
 
 Section = Any
@@ -44,18 +44,18 @@ IDLE: tuple[tuple[Callable[[Section], bool], tuple[str, ...]], ...] = (
     (lambda c: c.restart_times == 0, ("restart_max", "restart_steps")),
     (samplers.only_ends, ("grid", "shift", "rho")),
 )
-"""(condition, settings that are read and change nothing where it holds)."""
+"""(condition, settings that are read and change nothing if it holds)."""
 TWO_VALUED = {
     "high_order_start": (True, False),
     "probability_flow": (True, False),
     "second_order": tuple(SECOND_ORDERS),
 }
-"""Settings that change nothing where a plan is the same with both."""
+"""Settings, with their values, that have no effect if all values give the same plan."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A sampler of the table: what the user wrote, the settings in it, the config they mean."""
+    """A sampler of the table: the user's text, the settings in it, and the resulting config."""
 
     name: str
     given: frozenset[str]
@@ -63,12 +63,12 @@ class Entry:
 
     @property
     def has_own_length(self) -> bool:
-        """Whether it is run once, and not at every budget."""
+        """True if it is run once, and not at every budget."""
         adaptive = samplers.build(self.config.sampling).adaptive
         return adaptive or bool(self.given & set(LENGTHS))
 
     def at(self, budget: int) -> ConfigDict:
-        """Its config at a budget of evaluations; 0: its own length."""
+        """The entry's config at a budget of evaluations per image; 0: its own length."""
         config = self.config.copy_and_resolve_references()
         if budget:
             config.sampling.nfe = budget
@@ -77,7 +77,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Planned:
-    """An entry at one budget; None for an experiment where that is too small for the sampler."""
+    """An entry at one budget; the experiment is None if the budget is too small for the sampler."""
 
     entry: Entry
     budget: int
@@ -85,7 +85,7 @@ class Planned:
 
 
 def entries(config: ConfigDict) -> list[Entry]:
-    """What `eval.samplers` asks for. Raises ValueError for what cannot be understood."""
+    """The entries of `eval.samplers`. Raises ValueError for a text that cannot be parsed."""
     found = [_entry(config, text) for text in config.eval.samplers.split(";") if text.strip()]
     if not found:
         raise ValueError("eval.samplers must name at least one sampler, such as 'unipc; heun'")
@@ -130,7 +130,8 @@ def _budgets(entry: Entry, config: ConfigDict) -> tuple[int, ...]:
 
 
 def planned(config: ConfigDict) -> Iterator[Planned]:
-    """Every cell. Raises ValueError, naming the entry, for what cannot be run or has no effect."""
+    """Every cell of the table. Raises ValueError, naming the entry, for settings that cannot be run
+    or have no effect."""
     for entry in entries(config):
         for budget in _budgets(entry, config):
             try:
@@ -148,7 +149,7 @@ def planned(config: ConfigDict) -> Iterator[Planned]:
 
 
 def _check_effects(entry: Entry, experiment: Experiment) -> None:
-    """ValueError for a setting that nothing reads, or that is read and changes nothing."""
+    """Raise ValueError for a setting that nothing reads, or that is read and changes nothing."""
     read, sampling = experiment.config.record.names, experiment.config.sampling
     read = {name.removeprefix("sampling.") for name in read} | {"noise_removal"}
     idle = {name for holds, names in IDLE if holds(sampling) for name in names}
@@ -159,7 +160,7 @@ def _check_effects(entry: Entry, experiment: Experiment) -> None:
 
 
 def _all_the_same(experiment: Experiment, name: str) -> bool:
-    """Whether the plan does not depend on a setting of `TWO_VALUED`."""
+    """True if the plan does not depend on a setting of `TWO_VALUED`."""
     plans = []
     for value in TWO_VALUED[name]:
         sampling = experiment.config.sampling.copy_and_resolve_references()

@@ -24,11 +24,11 @@ from sde_lib import choose
 
 REPORT = "report.json"
 DRAWN = ("num_samples", "repeats")
-"""What samples that are given in a file do not depend on."""
+"""Settings that do not matter if the samples come from a file."""
 
 
 def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict[str, Any]:
-    """All that the numbers depend on."""
+    """Everything on which the numbers depend."""
     config, listed = work.experiment.config, work.experiment.config.eval.to_dict()
     of_model = [metric for name, metric in OF_THE_MODEL.items() if name in work.metrics]
     return {
@@ -47,7 +47,7 @@ def _protocol(work: Work, skipped: Mapping[str, str], cells: list[Cell]) -> dict
 
 
 def _training(config: Any) -> dict[str, Any]:
-    """Every setting but those of sampling and evaluation, which are stated where they act."""
+    """Every setting but those of sampling and evaluation, which the report states elsewhere."""
     flat = schema.flatten(config)
     return {k: v for k, v in flat.items() if not k.startswith(workdir.FREE_SECTIONS)}
 
@@ -55,7 +55,7 @@ def _training(config: Any) -> dict[str, Any]:
 def _work(
     experiment: Experiment, splits: data_lib.Splits, folder: Path, log: Log, **samples: bool
 ) -> tuple[Work, dict[str, str]]:
-    """(what all cells share, the metrics left out); all that can be refused is, first."""
+    """(the shared part of all cells, the metrics left out), after all checks of the settings."""
     config = experiment.config
     extractor = extractors.build(config, splits)
     metrics, skipped = protocol.choose_metrics(config, extractor, splits, **samples)
@@ -64,7 +64,7 @@ def _work(
 
 
 def stats(experiment: Experiment, folder: Path, log: Log = print) -> int:
-    """Reference statistics of `eval.reference` in FOLDER/reference; returns 0."""
+    """Make reference statistics of `eval.reference` in FOLDER/reference; returns 0."""
     config = experiment.config
     if config.eval.reference not in reference.SPLITS:
         raise ValueError(
@@ -83,7 +83,7 @@ def stats(experiment: Experiment, folder: Path, log: Log = print) -> int:
 def _asked(
     config: Any, splits: data_lib.Splits, folder: Path, log: Log
 ) -> tuple[Callable[[Work], list[Cell]], dict[str, bool]]:
-    """(what makes the cells, what their samples have): of a file of samples, or of checkpoints."""
+    """(a function that makes the cells, parts that their samples have), for file or checkpoints."""
     if config.eval.samples:
         drawn = given(config, splits.train.levels, log)
         of_file = {"labelled": drawn.labels is not None, "model": False}
@@ -99,8 +99,8 @@ def _asked(
 def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """Fill FOLDER/evaluation: report.md, report.json and pictures; returns 0.
 
-    Samples (as levels) and their features stay in FOLDER/evaluation/draws, so that the same
-    command goes on after a kill, and other metrics need no new samples.
+    Samples (as levels) and their features are kept in FOLDER/evaluation/draws, so that the same
+    command continues after a kill, and other metrics need no new samples.
     """
     config = experiment.config
     choose("eval.quantize", config.eval.quantize, QUANTIZE)

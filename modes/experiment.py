@@ -24,13 +24,13 @@ from train_lib.state import TrainState
 from train_lib.step import Recipe
 
 PARAMS_STREAM, TRAIN_STREAM, SAMPLE_STREAM, LIKELIHOOD_STREAM = 0, 1, 2, 3
-"""Folded into the seed's key: parameters, training noise, samples and what
-likelihoods draw never share bits."""
+"""Numbers folded into the seed's key, to keep parameters, training noise, samples and draws of
+likelihoods independent."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A checked config and what it builds."""
+    """A checked config and the objects that it describes."""
 
     config: Any
     sde: SDE
@@ -38,7 +38,7 @@ class Experiment:
     """A template: its parameters are None."""
     recipe: Recipe
     guidance: Guidance
-    """Every mode follows `guidance(score, labels)`, the labels being None for a model without."""
+    """Guidance in every mode, `guidance(score, labels)`; labels are None without classes."""
     sampler: samplers.Sampler
     times: Any
     layout: sharding.Layout
@@ -77,11 +77,11 @@ class Experiment:
 
     @property
     def guidance_settings(self) -> dict[str, Any] | None:
-        """Settings that the guidance reads, for results that depend on it; None without one."""
+        """Settings that the guidance reads, recorded with results; None without guidance."""
         return sde_lib.guidance_settings(self.config)
 
     def followed(self, score: Score) -> Score:
-        """`score` under the guidance, given one example: what a sampler's grid is planned for."""
+        """`score` under the guidance, given one example, for planning a sampler's grid."""
         return self.guidance(score, _an_example(self.config))
 
     def key(self, stream: int) -> PRNGKeyArray:
@@ -95,7 +95,7 @@ class Experiment:
         return TrainState.create(params, self.recipe.optimizer, self.recipe.ema, key)
 
     def init_state(self) -> TrainState:
-        """The state before the first update, laid out over the devices; safe to donate."""
+        """The state before the first update, distributed over the devices; safe to donate."""
         placed = self.layout.shardings(self.abstract_state())
         # Run once: optimizing this program would take several times as long as running it.
         quick = {"xla_backend_optimization_level": 0}
@@ -107,7 +107,7 @@ class Experiment:
 
 
 def _an_example(config: Any) -> np.ndarray | None:
-    """What a model is given of one image: its class, where there are classes."""
+    """The condition of one image, its class, for a model of classes; None for others."""
     return np.zeros(1, np.int32) if config.model.num_classes else None
 
 

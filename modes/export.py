@@ -1,4 +1,4 @@
-"""`--mode export`: a trained workdir as files that others can use."""
+"""`--mode export`: a trained workdir as files for other programs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _safetensors(config: Any, trained: Parameters, target: Path) -> list[str]:
 
 
 def _diffusers(config: Any, trained: Parameters, target: Path) -> list[str]:
-    """A pipeline, with the averaged parameters or the raw ones as `sampling.ema` says."""
+    """A pipeline with averaged or raw parameters, according to `sampling.ema`."""
     return directory.export(config, trained.ema if config.sampling.ema else trained.raw, target)
 
 
@@ -44,7 +44,7 @@ LAYOUTS: dict[str, Callable[[Any, Parameters, Path], list[str]]] = {
     "safetensors": _safetensors,
     "diffusers": _diffusers,
 }
-"""Each writes the target and gives notes for the user."""
+"""Functions that write the target and return remarks for the user."""
 
 
 def export(

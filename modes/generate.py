@@ -1,4 +1,4 @@
-"""Any number of samples in batches that fit: compiled once, resumable, whatever the batch size."""
+"""Any number of samples in batches: compiled once, resumable, the same for any batch size."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from runtime_lib.results import (
 from sde_lib import Conditional, Guidance, Score
 
 LABEL_STREAM = 2**32 - 1
-"""Folded into the run's key for the classes: the number of a sample that is never drawn."""
+"""Number folded into the run's key for the classes, that of a sample that is never drawn."""
 GRID_LIMIT = 256
 """Most images that one grid shows."""
 REPORT = "samples.json"
 STATED = {RANGE: np.asarray([0.0, 1.0], np.float32)}
-"""What is black and what is white in a file of samples, which may lie a little outside."""
+"""Values of black and white in a file of samples; samples may lie slightly outside."""
 
 
 @dataclass(frozen=True)
 class Generator:
-    """Draws samples by number: sample k depends on the key, the score and the sampler alone.
+    """A source of samples by number: sample k depends on the key, the score and the sampler alone.
 
     classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
-    every class once, in an order of its own, so that any number of samples is balanced.
-    guidance: from the score and a batch's classes (None without) to what the sampler follows.
+    every class once, in a random order, so that any number of samples is balanced.
+    guidance: (score, a batch's classes or None) -> the score that the sampler follows.
     """
 
     score: Score
@@ -64,7 +64,7 @@ class Generator:
 
     @property
     def planned_evaluations(self) -> int | None:
-        """NFE per sample; None if only the run can tell, as for adaptive solvers."""
+        """NFE per sample; None if it is known only after the run, as for adaptive solvers."""
         followed = self.guidance(self.score, self._condition(np.zeros(1, np.int32)))
         plan = self.sampler.plan(followed, self.times)
         return samplers.planned_evaluations(followed, plan, self.denoise) if plan.nfe else None
@@ -77,8 +77,8 @@ class Generator:
     def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
         """Samples first .. first + count - 1 as {samples [n, h, w, c] in [0, 1], ...}.
 
-        `evaluations` [n] says how many each took; `labels` [n] is there for a model of classes,
-        `frames` [f, n, h, w, c] if asked for.
+        `evaluations` [n] has the NFE of each; `labels` [n] is there for a model of classes,
+        `frames` [f, n, h, w, c] if requested.
         """
         mesh = sharding.mesh_of(self.score)
         padded = -count % mesh.size + count
@@ -107,7 +107,7 @@ class Generator:
 
 @partial(jax.jit, static_argnums=2)
 def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[Array, " b"]:
-    """Each run of `classes` indices in an order of its own."""
+    """Classes such that each run of `classes` indices has all of them, in a random order."""
 
     def label(index: Int[Array, ""]) -> Int[Array, ""]:
         round_key = jax.random.fold_in(key, index // classes)
@@ -117,7 +117,7 @@ def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[A
 
 
 def make_generator(experiment: Experiment, score: Score) -> Generator:
-    """What draws the config's samples from a trained score."""
+    """The generator of the config's samples from a trained score."""
     config = experiment.config
     times = samplers.build_times(config.sampling, experiment.followed(score), config.sde.num_scales)
     return Generator(
@@ -141,7 +141,7 @@ def _shapes(generator: Generator, batch: int) -> Shapes:
 
 
 def _merge(parts: list[Arrays], total: int) -> dict[str, np.ndarray]:
-    """Samples 0 .. total - 1: the last batch is drawn whole, for the compiled program, and cut."""
+    """Samples 0 .. total - 1; the last batch, drawn whole for the compiled program, is cut."""
 
     def join(name: str) -> np.ndarray:
         axis = 1 if name == "frames" else 0
@@ -152,10 +152,10 @@ def _merge(parts: list[Arrays], total: int) -> dict[str, np.ndarray]:
 
 
 def _speed(seconds: list[float], batch: int) -> dict[str, Any]:
-    """Images per second, without the first batch that was drawn: it compiles.
+    """Images per second, without the first batch that was drawn, which includes compilation.
 
-    seconds: the times of the batches that were drawn, and not read back. Without a second one
-    the first one's time is all there is to report; None if none was drawn.
+    seconds: the times of the batches that were drawn, and not read back. If there is only one, its
+    time is used; None if there is none.
     """
     steady = seconds[1:] or seconds
     return {
@@ -165,7 +165,7 @@ def _speed(seconds: list[float], batch: int) -> dict[str, Any]:
 
 
 def _evaluations(counts: np.ndarray) -> dict[str, Any]:
-    """NFE per sample: one number, or the mean and the largest where they differ."""
+    """NFE per sample: one number, or mean and maximum if samples differ."""
     if counts.min() == counts.max():
         return {"nfe": int(counts[0])}
     return {"nfe": round(float(counts.mean()), 1), "nfe_max": int(counts.max())}
@@ -182,11 +182,11 @@ def generate(
 ) -> dict[str, Any]:
     """Draw `total` samples into `folder`; returns the report that is also written there.
 
-    Leaves `samples.npz` (samples [n, h, w, c] in [0, 1], as its `range` says, labels if any),
-    `samples.png` (a grid), `trajectory.gif` if frames were asked for, and `samples.json`
-    (`identity`, NFE, images/s). Finished batches are kept in `parts/` until all are there: the
-    same command after a kill goes on where it was; `identity` says what "the same" is. Finished
-    samples of another identity, or more of them, are moved aside to FOLDER_1, FOLDER_2, ...
+    Writes `samples.npz` (samples [n, h, w, c] in [0, 1], as its `range` says, labels if any),
+    `samples.png` (a grid), `trajectory.gif` if frames were requested, and `samples.json`
+    (`identity`, NFE, images/s). Finished batches are kept in `parts/` until all are there, so that
+    the same command continues after a kill; runs of equal `identity` are the same. Finished samples
+    of another identity, or more of them, are moved aside to FOLDER_1, FOLDER_2, ...
     """
     set_aside(folder, _why_kept(folder, identity, total), log)
     kept = Parts(folder, {**identity, "batch_size": batch_size}, log)
@@ -216,7 +216,7 @@ def generate(
 
 
 def _files(arrays: dict[str, np.ndarray]) -> dict[str, Content | None]:
-    """What is left beside the report."""
+    """Files beside the report."""
     frames = arrays.pop("frames", None)
     film = None if frames is None else pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
     return {
@@ -227,7 +227,7 @@ def _files(arrays: dict[str, np.ndarray]) -> dict[str, Content | None]:
 
 
 def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
-    """Why finished samples would not be replaced one for one by those to be drawn."""
+    """The reason why finished samples would not be replaced by equal ones; None if they would."""
     report = read_json(folder / REPORT)
     if report is None:
         return None

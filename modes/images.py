@@ -1,4 +1,4 @@
-"""Images that a mode is asked to measure: a split of the data, or a file."""
+"""Images for a mode to measure: a split of the data, or a file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _QUIET: Log = lambda message: None
 
 
 def identity(images: Images, name: str) -> dict[str, str]:
-    """What they are called and what they hold, for JSON: a file may change and keep its name."""
+    """Name and hash of the images, for JSON, as a file may change and keep its name."""
     return {"data": name, "data_sha256": fingerprint(images)}
 
 
 def of_file(config: Any, setting: str, *, clip: bool, log: Log) -> Images:
-    """The images of the file that eval.`setting` names; ValueError as `arrays.read`.
+    """The images of the file named by eval.`setting`; ValueError as `arrays.read`.
 
-    Floats outside of a stated range are left to the caller if `clip`, else refused.
+    Floats outside of a stated range are left for the caller to clip if `clip`, else refused.
     """
     key = f"eval.{setting}"
     stated = Stated(check_range(config.eval.range, "eval.range"), "eval.range", clip)
@@ -35,10 +35,10 @@ def of_file(config: Any, setting: str, *, clip: bool, log: Log) -> Images:
 
 
 def chosen(config: Any, splits: data_lib.Splits, log: Log = _QUIET) -> tuple[Images, str]:
-    """(images, what to call them) of `eval.split` or `eval.images`.
+    """(images of `eval.split` or `eval.images`, their name).
 
     Raises ValueError, in the user's terms, for a split that is not there, a file that cannot be
-    read, NaN, or images and labels that are not of the model's kind.
+    read, NaN, or images and labels that do not fit the model.
     """
     evaluation = config.eval
     if evaluation.images:

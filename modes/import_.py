@@ -28,7 +28,7 @@ from untrusted import plain, read_bytes
 
 CONFIG_SCRIPT = "config.py"
 LARGEST_SCRIPT, LONGEST_TITLE = 1 << 20, 100
-"""Bytes of that file, and characters of the checkpoint's name in it."""
+"""Largest config file in bytes, and longest name of a checkpoint in it in characters."""
 _SCRIPT = '''"""{title}"""
 
 from ml_collections import ConfigDict
@@ -57,19 +57,18 @@ def import_checkpoint(
     """Write the checkpoint `source` into the new workdir `folder`; returns 0.
 
     The workdir gets the config, and a checkpoint of the file's step with its raw and averaged
-    weights and a fresh state of the optimizer, so that it can be sampled from and trained on.
-    Without a config, or where the file has its own mind about a setting, it also gets a config
-    file, for the commands that follow: of values that have been checked, and of no text of the
-    file's. Nothing is written before everything has been read and fits.
+    weights and a new state of the optimizer, so that it can be sampled from and trained on.
+    Without a config, or if the file's value of a setting replaces the config's, it also gets a
+    config file for later commands, which contains only checked values and no text of the file's.
+    Nothing is written before everything has been read and fits.
 
     Args:
-      override: changes a config that is made of the checkpoint.
+      override: changes a config that is made from the checkpoint.
 
     Raises:
-      PretrainedError: the file cannot be used; if it does not fit the config, the tensors that do
-        not are told through `log`.
+      PretrainedError: the file cannot be used; tensors that do not fit the config are logged.
       WorkdirError: the workdir holds a run already.
-      ValueError, WorkdirLockedError, CheckpointError: as training does.
+      ValueError, WorkdirLockedError, CheckpointError: as in training.
     """
     _check_new(folder)
     opened = open_checkpoint(source, config)
@@ -109,7 +108,8 @@ def import_checkpoint(
 
 
 def _check_new(folder: Path) -> None:
-    """An import that was cut short has left a config at most, and may be done again."""
+    """Raise WorkdirError for a workdir in use; one with at most a config, as an interrupted import
+    leaves it, is not."""
     if Checkpoints(folder / "checkpoints", read_only=True).steps():
         raise workdir.WorkdirError(
             f"{folder} holds a run already: import into another --workdir, or remove it"
@@ -117,7 +117,7 @@ def _check_new(folder: Path) -> None:
 
 
 def _check_script(path: Path, text: str | None) -> None:
-    """WorkdirError where a config file is in the way that this import would not write so."""
+    """Raise WorkdirError if there is a config file other than the one this import would write."""
     if text is None or not os.path.lexists(path):
         return
     try:
@@ -132,7 +132,7 @@ def _check_script(path: Path, text: str | None) -> None:
 
 
 def _state(experiment: Experiment, opened: Opened, log: Callable[[str], None]) -> TrainState:
-    """The state of training with the file's weights and step; the optimizer starts afresh."""
+    """The state of training with the file's weights and step, and a new state of the optimizer."""
     checkpoint, recipe = opened.checkpoint, experiment.recipe
     kinds = [
         ema for ema in (False, True) if (checkpoint.ema if ema else checkpoint.raw) is not None
@@ -161,7 +161,7 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> jax.Array:
 
 
 def script(config: ConfigDict, source: str) -> str:
-    """A config file, as --config takes them, that gives `config`: of literals alone."""
+    """The text of a config file that gives `config`, with nothing but literals."""
     default = schema.flatten(schema.get_default())
     settings = {k: v for k, v in schema.flatten(config).items() if v != default[k]}
     lines = "".join(f"    {name!r}: {_literal(value)},\n" for name, value in settings.items())
@@ -172,7 +172,7 @@ def script(config: ConfigDict, source: str) -> str:
 
 
 def _literal(value: Any) -> str:
-    """A value as Python's source; ValueError for what source does not give back exactly."""
+    """A value as Python source; ValueError if the source would not give back the exact value."""
     text = ascii(value)
     if repr(ast.literal_eval(text)) != repr(value):
         raise ValueError(f"a setting cannot be written down: {text[:100]}")

@@ -30,10 +30,10 @@ from runtime_lib.files import Content, plain_reason
 from runtime_lib.results import Arrays, npz, publish, read_json, same, set_aside
 
 SHOWN = 16
-"""Images, or rows of interpolations, in a picture."""
+"""Most images, or rows of interpolations, in a picture."""
 SETTINGS = ("split", "images", "num_images", "eps", "ode_solver", "ode_clock", "step_control",
             "rtol", "atol", "max_steps", "temperature", "interpolations")  # fmt: skip
-"""Of the `eval` section: what codes depend on."""
+"""Settings of the `eval` section on which codes depend."""
 PRIOR = "prior"
 
 
@@ -50,7 +50,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 class _Results:
-    """NAME.npz, NAME.png and NAME.json of one identity in FOLDER/NAME; never lost to another's."""
+    """NAME.npz, NAME.png and NAME.json of one identity in FOLDER/NAME; others' are moved aside."""
 
     def __init__(self, folder: Path, name: str, identity: dict[str, Any], log: Log) -> None:
         self._folder, self._name, self._identity, self._log = folder / name, name, identity, log
@@ -61,7 +61,7 @@ class _Results:
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:
-        """The files of the results."""
+        """Write the files of the results."""
         name = self._name
         files: dict[str, Content | None] = {
             f"{name}.npz": npz(arrays), f"{name}.png": pictures.rows_png(shown),
@@ -80,11 +80,11 @@ def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[s
 
 
 def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
-    """Codes of `eval.split` or `eval.images` into FOLDER/latents; returns 0.
+    """Write codes of `eval.split` or `eval.images` into FOLDER/latents; returns 0.
 
-    latents.npz: codes z [n, h, w, c], the images, what the codes decode to, labels; latents.png:
-    rows of images, codes (brighter is higher) and decoded images; latents.json: how far decoded
-    images are from the images, and the codes' moments.
+    latents.npz: codes z [n, h, w, c], the images, the decoded codes, labels; latents.png: rows of
+    images, codes (brighter is higher) and decoded images; latents.json: distances between images
+    and decoded codes, and the codes' moments.
     """
     config = experiment.config
     build_flow(config)
@@ -118,13 +118,13 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
 
 
 def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
-    """Images between pairs of images into FOLDER/interpolations; returns 0.
+    """Write images between pairs of images into FOLDER/interpolations; returns 0.
 
     Images 0 and 1, 2 and 3, ... of `eval.split` (test, train, or prior: codes drawn at random) or
-    of `eval.images` are encoded, `eval.interpolations` codes are spread on the great circle between
-    them, multiplied by `eval.temperature`, and decoded. A model of classes is given that of the
-    nearer end. interpolations.npz: images [pairs, n, h, w, c] and their codes; interpolations.png:
-    one row per pair; interpolations.json.
+    of `eval.images` are encoded; `eval.interpolations` codes are spread on the great circle between
+    them, multiplied by `eval.temperature`, and decoded. A model of classes is given the class of
+    the nearer end. interpolations.npz: images [pairs, n, h, w, c] and their codes;
+    interpolations.png: one row per pair; interpolations.json.
     """
     config = experiment.config
     build_flow(config)
@@ -160,7 +160,7 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
 def _image_ends(
     folder: Path, experiment: Experiment, coder: Coder, pairs: int, log: Log
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
-    """(codes [2 pairs, ...], labels, what they are of) of the first images."""
+    """(codes [2 pairs, ...], labels, name and hash of the images) of the first images."""
     config = experiment.config
     images, name = chosen(config, data_record.load(config, folder, log), log)
     images = images.take(np.arange(min(2 * pairs, len(images) // 2 * 2)))
@@ -174,7 +174,7 @@ def _image_ends(
 def _prior_ends(
     experiment: Experiment, coder: Coder, pairs: int, log: Log
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
-    """The same of codes drawn from the prior; classes in turn."""
+    """`_image_ends` with codes drawn from the prior and classes assigned round-robin."""
     keys = samplers.sample_keys(experiment.key(LIKELIHOOD_STREAM), jnp.arange(2 * pairs))
     draw = lambda key: experiment.sde.prior_sample(key, experiment.image_shape)
     classes = experiment.config.model.num_classes

@@ -25,7 +25,7 @@ from runtime_lib.results import Arrays, Parts, marked, npz, publish, read_json, 
 
 REPORT = "likelihood.json"
 EXTREMES = 36
-"""Images shown of each end."""
+"""Most likely, and least likely, images that are shown."""
 
 
 def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
@@ -33,7 +33,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
 
     likelihood.json: the summary and every setting it depends on; likelihood.md: the same to read;
     likelihood.npz: one row per image; likelihood.png: their histogram, the most and the least
-    likely images. Finished batches are kept, so that the same command after a kill goes on.
+    likely images. Finished batches are kept, so that the same command continues after a kill.
     """
     config = experiment.config
     workdir.check_model(folder, config)
@@ -84,7 +84,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
 
 
 def _files(report: dict[str, Any], found: Arrays, images: Images) -> dict[str, Content | None]:
-    """What is left beside the report."""
+    """Files beside the report."""
     units, nats = report["eval"]["units"], found["log_prob"].mean(axis=(0, 2))
     known = scales(images.pixels[0].size, images.levels)
     rows = {unit: scale(nats) for unit, scale in known.items()}

@@ -1,4 +1,4 @@
-"""What a run will need, said before anything is compiled; and, if it will not fit, a remedy."""
+"""Resources that a run will need, printed before compilation; a remedy if they are too large."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ GRADIENT = 3
 
 @dataclass(frozen=True)
 class Needs:
-    """parameters: numbers in the network; update: floating-point operations of an update per
-    image, none of them for what `model.remat` computes again; state, work: bytes on each device
-    of parameters, averages and optimizer, and of what an update computes; limit: bytes that a
-    device has, None where that cannot be asked."""
+    """Estimated resources of training.
+
+    parameters: numbers in the network; update: floating-point operations of an update per image,
+    without those that `model.remat` repeats; state, work: bytes on each device of parameters,
+    averages and optimizer, and of the results within an update; limit: memory of a device in
+    bytes, None if unknown.
+    """
 
     parameters: int
     update: float
@@ -40,11 +43,11 @@ class Needs:
 
     @property
     def need(self) -> float:
-        """Bytes on each device."""
+        """Total bytes on each device."""
         return self.state + self.work
 
     def text(self) -> str:
-        """One line."""
+        """The resources in one line."""
         has = "" if self.limit is None else f" of {told(self.limit)}"
         return (
             f"{self.parameters:,} parameters; one image: {self.forward / 1e9:.3g} GFLOP forward, "
@@ -54,7 +57,7 @@ class Needs:
 
 
 def abstract_batches(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and types of what a step is given."""
+    """Shapes and types of a step's batches."""
     training, mesh = experiment.config.training, experiment.layout.mesh
     shape = training.n_jitted_steps, training.batch_size
     placed = sharding.split(mesh, axis=1)
@@ -64,7 +67,7 @@ def abstract_batches(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def estimate(experiment: Experiment, step: Step | None = None) -> Needs:
-    """Of training, from the traced step; tracing `step` here spares it tracing later."""
+    """Resources of training, from the traced step; tracing `step` here saves tracing it later."""
     layout, recipe = experiment.layout, experiment.recipe
     program: Any = step or make_step(recipe)
     state, batches = experiment.abstract_state(), abstract_batches(experiment)
@@ -88,7 +91,7 @@ def estimate(experiment: Experiment, step: Step | None = None) -> Needs:
 
 
 def _on_each_device(layout: sharding.Layout, params: Any) -> Callable[[Any], float]:
-    """Bytes that an array takes on a device: as a parameter if it is like one, else by examples."""
+    """Bytes of an array on a device: divided like a parameter of its shape, else by examples."""
     like = {x.shape for x in jax.tree.leaves(params)}
 
     def size(x: Any) -> float:
@@ -102,7 +105,7 @@ def _on_each_device(layout: sharding.Layout, params: Any) -> Callable[[Any], flo
 
 
 def check(needs: Needs, experiment: Experiment) -> None:
-    """ValueError, with what would help, if training will not fit into a device's memory."""
+    """Raise ValueError, with a remedy, if training will not fit into a device's memory."""
     checked = experiment.config.training.check_memory
     if not checked or needs.limit is None or needs.need <= needs.limit:
         return
@@ -114,7 +117,7 @@ def check(needs: Needs, experiment: Experiment) -> None:
 
 
 def _remedy(needs: Needs, experiment: Experiment) -> str:
-    """What to change; by numbers where they say enough."""
+    """Changes of settings that would help, with numbers if these are enough."""
     training, mesh = experiment.config.training, experiment.layout.mesh
     limit = needs.limit or 0.0
     room = limit - needs.state

@@ -1,4 +1,4 @@
-"""`--mode profile`: how long an update takes, and where the time goes."""
+"""`--mode profile`: the duration of an update, and the operations that take the time."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from train_lib.step import make_step
 
 FOLDER, SUMMARY = "profile", "summary.json"
 TRACES = "plugins/profile/*/*.xplane.pb"
-"""Of this profile and of those before, each in a folder of its time."""
+"""Traces of this profile and of earlier ones, each in a folder named by its time."""
 WARM = 2
-"""Calls before anything is measured; the first compiles."""
+"""Calls before measuring; the first one compiles."""
 SHOWN = 15
-"""Kinds of operations that are named."""
+"""Most kinds of operations that are listed."""
 
 
 def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
-    """Time `training.profile_steps` updates, trace as many more, and say what was found.
+    """Time `training.profile_steps` calls of the step, trace as many more, and log the result.
 
     Writes the trace (for XProf, alone or in TensorBoard, and Perfetto) and `summary.json` to
     `folder`/profile; nothing of a training run there is read or changed. Updates start from fresh
-    parameters. Of several processes the first writes, and its own devices are traced.
-    Raises ValueError or WorkdirError as training does.
+    parameters. With several processes only the first writes, and only its devices are traced.
+    Raises ValueError or WorkdirError as in training.
     """
     count = experiment.config.training.profile_steps
     splits = data_lib.load(experiment.config.data, log=log)
@@ -106,8 +106,8 @@ def _summary(
 def operations(traces: Iterable[Path]) -> list[dict[str, Any]]:
     """Seconds of the devices by kind of operation in files of traces, longest first.
 
-    Kinds are names without the number that tells instances apart. Threads of one device that work
-    on one operation together count once each where the trace has them so.
+    Kinds are names without the number that distinguishes instances. Threads of one device that work
+    together on one operation each count if the trace lists them separately.
     """
     seconds: Counter[str] = Counter()
     for path in traces:

@@ -1,8 +1,9 @@
-"""What each mode reads of a config, and the refusal of settings that were given for nothing.
+"""Settings that each mode reads, and refusal of given settings that have no effect.
 
-Building an `Experiment` reads what its objects depend on, and `configs.recorded` notes it; so does
-`rehearse`, which builds what a mode builds of its own. What a mode reads on its way is listed in
-`READS`. A setting that was given on the command line and is in none of these has no effect.
+Building an `Experiment` reads the settings of its objects, and `configs.recorded` notes them; so
+does `rehearse`, which builds the objects of a mode. Settings that a mode reads while it runs are
+listed in `READS`. A setting that was given on the command line and is in none of these has no
+effect.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ OF_THE_RUN = (
     "training.wandb", "training.check_memory", "training.snapshot_sampling",
     "training.profile_steps",
 )  # fmt: skip
-"""Of the machine and of the training of a workdir: they may be repeated with every mode."""
+"""Settings of the machine and of training, which may be given to every mode."""
 DRAWING = ("sampling.batch_size", "sampling.noise_removal", "sampling.frames")
 WEIGHTS = ("sampling.step", "sampling.ema")
 IMAGES = ("eval.split", "eval.images", "eval.num_images", "eval.range", "eval.batch_size")
@@ -87,7 +88,7 @@ REHEARSALS: dict[str, Callable[[Experiment], None]] = {
     "encode": _of_codes,
     "interpolate": _of_codes,
 }
-"""Mode -> what refuses bad settings of the mode, by reading them as the mode does."""
+"""Mode -> a function that refuses bad settings of the mode, by reading them as the mode does."""
 
 
 def check(mode: str, experiment: Experiment, given: Iterable[str]) -> None:
@@ -104,7 +105,7 @@ def check(mode: str, experiment: Experiment, given: Iterable[str]) -> None:
 
 
 def is_listed(name: str, mode: str) -> bool:
-    """Whether `mode` reads a setting on its way."""
+    """True if `mode` reads a setting while it runs, according to `READS`."""
     return any(_matches(name, pattern) for pattern in (*OF_THE_RUN, *READS[mode]))
 
 

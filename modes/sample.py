@@ -1,4 +1,4 @@
-"""`--mode sample`: a trained workdir to pictures and arrays."""
+"""`--mode sample`: pictures and arrays of samples from a trained workdir."""
 
 from __future__ import annotations
 

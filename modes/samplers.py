@@ -1,8 +1,8 @@
-"""`--mode samplers`: a table of samplers x NFE on one model, to choose from by looking.
+"""`--mode samplers`: a table of samplers x NFE on one model, for choosing one by eye.
 
-`eval.samplers` names them (`modes.entries`). Every one is run at each of `eval.sampler_nfe`
-evaluations per image; one that says itself how long it takes (num_steps=..., nfe=..., or a solver
-that chooses its own steps) is run once.
+`eval.samplers` names them (`modes.entries`). Each is run at every `eval.sampler_nfe`, network
+evaluations per image; an entry with a length of its own (num_steps=..., nfe=..., or an adaptive
+solver) is run once.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from sde_lib import ModelScore
 SHOWN = 16
 """Images of each cell in the picture."""
 REFERENCE = 5000
-"""Images of the dataset that samples are compared with, at most."""
+"""Most images of the dataset with which samples are compared."""
 KEPT, LONGEST = "=.+-", 150
-"""In names of files: characters beside letters and digits, and how many of them."""
+"""Characters, beside letters and digits, that names of files keep, and their greatest length."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _path(folder: Path, plan: Planned) -> Path:
 
 
 def _recalled(path: Path, identity: Identity) -> tuple[Outcome, np.ndarray] | None:
-    """The cell of `path` and its images, if it was finished under the same identity."""
+    """The cell of `path` and its images, if it was finished with the same identity."""
     found = recall(path, identity, {"samples": (None,) * 4})
     cell = None if found is None else _as_cell(found[0].get("cell"))
     return None if found is None or cell is None else (cell, found[1]["samples"])
@@ -96,8 +96,8 @@ def _as_cell(told: Any) -> Outcome | None:
 def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
     """Fill FOLDER/comparison: table.md, table.json, quality.png, pictures.png; returns 0.
 
-    cells/*.npz have the samples of every cell, for a measure of one's own. They are kept, so that
-    the same command after a kill goes on where it was.
+    cells/*.npz have the samples of every cell, for other measures. They are kept, so that the same
+    command continues after a kill.
     """
     config, count = experiment.config, experiment.config.eval.num_samples
     if count < 2:
@@ -164,8 +164,8 @@ def _distance(reference: np.ndarray) -> Callable[[np.ndarray], float]:
     """The Frechet distance to `reference` in its own principal components, of images as they would
     be saved: clipped to [0, 1], NaN black.
 
-    It sees means and covariances only: good for telling which solver has converged, not for
-    comparing models; two sets of n images of one law are about d (d + 3) / (2 n) apart in d
+    It depends on means and covariances only, which shows whether a solver has converged, but does
+    not rank models. Two sets of n images of one law are about d (d + 3) / (2 n) apart in d
     components.
     """
     network = Components.of(reference)

@@ -1,4 +1,4 @@
-"""Images that are held at once: more than the machine could ever hold are refused beforehand."""
+"""Early refusal of more images than the machine's memory could hold."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from runtime_lib import hardware
 
 
 def told(size: float) -> str:
-    """Bytes in words."""
+    """A number of bytes in words."""
     units = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
     name, unit = next((u for u in units.items() if size >= u[1]), ("B", 1))
     return f"{size / unit:.3g} {name}"
 
 
 def check(key: str, images: int, config: Any, item: int = 4) -> None:
-    """ValueError if so many images of the config's, for which `key` asks, fit into no memory.
+    """Raise ValueError if `images` images of the config's, requested by `key`, exceed all memory.
 
-    item: bytes of a number. What is computed from them takes a multiple of it.
+    item: bytes of a number. Values computed from them take a multiple of it.
     """
     data, one = config.data, hardware.memory(jax.local_devices()[0])
     need = images * data.image_size**2 * data.num_channels * item

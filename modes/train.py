@@ -32,7 +32,7 @@ LOGS, SNAPSHOTS = "logs", "snapshots"
 
 
 class Diverged(RuntimeError):
-    """The loss stopped being a number; what was saved before is kept."""
+    """The loss is not finite or exploded too often; earlier checkpoints are kept."""
 
 
 def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
@@ -65,7 +65,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
 
 
 class _Run:
-    """A run that has its data and its workdir: `go` is the loop, the rest is what happens in it."""
+    """A run with its data and its claimed workdir: `go` is the loop, its steps follow in order."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class _Run:
         return self._leave(signum)
 
     def _advance(self) -> None:
-        """Up to n_jitted_steps updates in one call, never past something that is due."""
+        """Make up to n_jitted_steps updates in one call, stopping where something is due."""
         training = self._settings
         all_of = (training.log_freq, training.eval_freq, training.snapshot_freq,
                   training.snapshot_freq_for_preemption)  # fmt: skip
@@ -131,7 +131,7 @@ class _Run:
             self._clock.start(self._step)
 
     def _report(self) -> None:
-        """The training loss and the pace since the last report."""
+        """Log the training loss and the pace since the last report."""
         self._check_guard()
         means, told, speeds = self._meter.summary(), "", {}
         if pace := self._clock.lap(self._step):
@@ -176,7 +176,7 @@ class _Run:
         self._checkpoints.save(step, self._state.as_dict(), meta, wait=wait)
 
     def _snapshot(self) -> None:
-        """A grid of samples and the loss curve, as pictures."""
+        """Write a grid of samples and the loss curve as pictures."""
         images, sampling = None, self._experiment.config.sampling
         if self._settings.snapshot_sampling:
             score = self._experiment.score.with_params(self._state.ema[0])
@@ -262,6 +262,6 @@ def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainS
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what a killed run has left half-written; checkpoints see to themselves."""
+    """Remove what a killed run has left half-written; checkpoints are cleaned by `Checkpoints`."""
     for place in (folder, folder / LOGS, folder / SNAPSHOTS):
         remove_temporary(place)

@@ -1,4 +1,4 @@
-"""Trained weights of a workdir, as the scores and parameters that the modes use."""
+"""Trained weights of a workdir, as scores and parameters for the modes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_weights(
 ) -> tuple[ModelScore, int]:
     """(score, step) of a workdir's checkpoint `step`, or its newest sound one.
 
-    average: which of the averaged weights, by the order of their rates; None for the raw ones.
+    average: index of the averaged weights, in the order of their rates; None for the raw ones.
     Raises WorkdirError for an empty workdir or one of another config, CheckpointError for
     checkpoints that are missing or all damaged.
     """
@@ -38,6 +38,6 @@ def load_weights(
 def load_score(
     experiment: Experiment, folder: Path, log: Callable[[str], None] = print
 ) -> tuple[ModelScore, int]:
-    """`load_weights` as `sampling.step` and `sampling.ema` say."""
+    """`load_weights` according to `sampling.step` and `sampling.ema`."""
     sampling = experiment.config.sampling
     return load_weights(experiment, folder, sampling.step or None, 0 if sampling.ema else None, log)

@@ -1,1 +1,1 @@
-"""Features of images, in which metrics measure, and their statistics."""
+"""Features of images, which metrics compare, and statistics of features."""

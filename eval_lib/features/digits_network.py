@@ -1,7 +1,7 @@
-"""A small classifier of 8x8 digits, whose last hidden layer measures samples of them.
+"""A small classifier of 8x8 digits, whose last hidden layer gives features of samples.
 
 64 pixels -> 128 -> 64 -> 10 classes with ReLU, fitted to the first 1,500 digits of scikit-learn.
-Its weights lie beside this file, so that its numbers are the same everywhere;
+Its weights are in a file beside this one, so that its numbers are the same everywhere;
 
     python -m eval_lib.features.digits_network
 
@@ -50,7 +50,7 @@ def load() -> tuple[DigitsNetwork, str]:
 
 
 def fit(seed: int = 1) -> dict[str, np.ndarray]:
-    """Its arrays by name, fitted anew."""
+    """Arrays of a newly fitted network, by name."""
     from sklearn.datasets import load_digits
     from sklearn.neural_network import MLPClassifier
 

@@ -1,8 +1,8 @@
-"""What turns images into features; how a config names it.
+"""Extractors, which turn images into features, by their names in configs.
 
 An extractor's network is a pytree, called as network(images) with images [b, h, w, c] in [0, 1] and
-giving `Features`. Its identity states all that the features depend on: statistics made by one
-extractor are never compared with features of another. A new one is one line in `EXTRACTORS`.
+giving `Features`. Its identity includes everything that the features depend on: statistics made by
+one extractor are never compared with features of another. A new one is one line in `EXTRACTORS`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sde_lib.pytree import pytree, static
 from untrusted import plain
 
 COMPONENTS = 64
-"""Principal components, at most."""
+"""Largest number of principal components."""
 LARGEST_SCALE = 10.0
 
 Network = Callable[[Float[Array, "b h w c"]], Features]
@@ -38,7 +38,7 @@ Network = Callable[[Float[Array, "b h w c"]], Features]
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network and, in words and hashes, what its features depend on."""
+    """A network and its identity, the words and hashes of everything its features depend on."""
 
     network: Network
     identity: str
@@ -56,8 +56,8 @@ class Pixels:
 class Components:
     """The leading principal components of reference images, scaled to unit variance there.
 
-    None is scaled by more than `LARGEST_SCALE` times the first, so that fine structure counts and
-    pixels that hardly ever vary do not.
+    No component is scaled by more than `LARGEST_SCALE` times the first one's factor, so that fine
+    structure counts and pixels that hardly ever vary do not.
     """
 
     centre: Float[Array, " p"]
@@ -65,7 +65,7 @@ class Components:
 
     @classmethod
     def of(cls, images: Float[np.ndarray, "n h w c"]) -> Components:
-        """Of `images`, in [0, 1]."""
+        """Components of `images`, in [0, 1]."""
         flat = np.asarray(images, np.float64).reshape(len(images), -1)
         centre = flat.mean(0)
         _, deviations, axes = np.linalg.svd(flat - centre, full_matrices=False)
@@ -81,7 +81,7 @@ class Components:
 
 @pytree
 class OwnFunction:
-    """A user's function of images, which gives `Features` or their [b, d] alone."""
+    """A user's function of images, which gives `Features` or only their `pool` [b, d]."""
 
     function: Callable[[Any], Any] = static()
 
@@ -91,11 +91,11 @@ class OwnFunction:
 
 
 PCA_IMAGES = 5000
-"""Training images whose components are taken, at most."""
+"""Largest number of training images from which components are computed."""
 
 
 def some(images: Images, most: int) -> Float[np.ndarray, "n h w c"]:
-    """At most so many images, drawn at random but always the same, in [0, 1]."""
+    """A fixed random choice of at most `most` images, in [0, 1]."""
     order = np.random.default_rng(0).permutation(len(images))[:most]
     return to_unit(images.pixels[np.sort(order)], images.levels)
 
@@ -163,7 +163,7 @@ def _module(file: str) -> Any:
 
 
 def _own(config: Any) -> Extractor:
-    """FILE.py:FUNCTION; what is in the file is run."""
+    """The extractor FILE.py:FUNCTION; the file's code is run."""
     text = config.eval.extractor
     file, _, name = text.rpartition(":")
     if not Path(file).is_file():
@@ -183,7 +183,7 @@ def _own(config: Any) -> Extractor:
 
 
 def shapes(config: Any, extractor: Extractor) -> Features:
-    """Shapes of what the extractor gives; ValueError if it cannot take the config's images."""
+    """Shapes of the extractor's features; ValueError if it cannot take the config's images."""
     data = config.data
     shape = 1, data.image_size, data.image_size, data.num_channels
     asked = f"eval.extractor={config.eval.extractor}"
@@ -202,10 +202,10 @@ def shapes(config: Any, extractor: Extractor) -> Features:
 
 
 def build(config: Any, splits: Splits) -> Extractor:
-    """The extractor that `eval.extractor` names, or FILE.py:FUNCTION of the user's.
+    """The extractor named by `eval.extractor`, or FILE.py:FUNCTION of the user's.
 
-    Raises ValueError, in the user's terms, for what there is not, OSError for files that cannot be
-    read.
+    Raises ValueError, in the user's terms, for an unknown or unsuitable one, OSError for files that
+    cannot be read.
     """
     name = config.eval.extractor
     if ":" in name:

@@ -1,4 +1,4 @@
-"""From images on the host to what metrics see of them: in batches, over all devices, resumable."""
+"""Features of images on the host: in batches, over all devices, resumable."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from runtime_lib import batches, sharding
 from runtime_lib.results import Arrays, Part, Parts, Shapes
 
 KEPT = 50_000
-"""Images of a larger set whose features are kept, beside the moments of all."""
+"""Most images of a set whose features are kept, beside the moments of all."""
 LEVELS = 256
-"""Of continuous data, once it is quantized."""
+"""Levels of continuous data after quantization."""
 
 
 def _round(x: np.ndarray, top: int) -> np.ndarray:
@@ -35,8 +35,8 @@ QUANTIZE: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "round": _round,
     "truncate": _truncate,
 }
-"""How a value times the highest level becomes a level: the nearest, as image files are written, or
-the one below, as score_sde's evaluation does."""
+"""Rules that map a value times the highest level to a level: the nearest, as in image files, or the
+one below, as in score_sde's evaluation."""
 
 
 def quantize(
@@ -49,14 +49,14 @@ def quantize(
 
 @dataclass(frozen=True)
 class Featurer:
-    """Features of batches of one size: every image by itself, whatever the batch it is in."""
+    """Features of batches of one size; an image's features do not depend on its batch."""
 
     extractor: Extractor
     size: int
     levels: int
 
     def __call__(self, pixels: Shaped[np.ndarray, "n h w c"]) -> Arrays:
-        """Of at most `size` images in integer levels, as {pool, logits, spatial} without None."""
+        """Features of at most `size` images in integer levels: {pool, logits, spatial}, no None."""
         mesh = sharding.device_mesh()
         rows = batches.numbers(0, self.size, len(pixels), mesh.size)
         images = sharding.distribute(to_unit(pixels, self.levels)[rows], mesh)
@@ -76,7 +76,7 @@ def streamed(
 ) -> FeatureSet:
     """The set of all parts, in their order: moments of all, features of `KEPT` of them.
 
-    Parts may be read from the disk one by one: no more than `KEPT` are in memory.
+    Parts may be read from the disk one by one; only `KEPT` features are in memory.
     """
     pool = spatial = None
     kept: dict[str, list[np.ndarray]] = {"pool": [], "logits": []}
@@ -124,9 +124,10 @@ def features_of(
     log: Log,
     number: int = 0,
 ) -> FeatureSet:
-    """Of images in their order, nothing dropped; finished batches are kept in `parts`.
+    """Features of all images in their order; finished batches are kept in `parts`.
 
-    number: of the first image, if they are some of more, so that each part has a name of its own.
+    number: of the first image, if these are part of a larger set, so that each part has its own
+    name.
     """
     total = len(pixels)
     slices = [slice(k, min(k + featurer.size, total)) for k in range(0, total, featurer.size)]

@@ -1,9 +1,9 @@
-"""Reference statistics: what real images look like to an extractor, made once and kept.
+"""Reference statistics: features of real images by an extractor, made once and kept.
 
 A file of ours holds, under the names that EDM (mu, sigma) and ADM (mu_s, sigma_s) use, the moments
 of all images, the features of up to 50,000 of them (pool, logits, labels), and `info`, JSON: the
-extractor with its hash, dataset, split, count and preprocessing. `statistics` reads it, and
-those of others.
+extractor with its hash, dataset, split, count and preprocessing. `statistics` reads these files,
+and those of EDM, ADM and score_sde.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FOLDER = "reference"
 
 @dataclass(frozen=True)
 class Reference:
-    """The set, and all that is known of how it was made."""
+    """A set of features, and all that is known of how it was made."""
 
     features: FeatureSet
     info: dict[str, Any]
@@ -61,7 +61,7 @@ def as_levels(images: Images, rule: str) -> Images:
 
 
 def describe(config: Any, extractor: Extractor, name: str, images: Images) -> dict[str, Any]:
-    """All that statistics of `images`, quantized, depend on."""
+    """Everything that statistics of `images`, quantized, depend on."""
     data = config.data
     return {
         "extractor": extractor.identity,
@@ -82,9 +82,9 @@ def describe(config: Any, extractor: Extractor, name: str, images: Images) -> di
 def obtain(
     config: Any, extractor: Extractor, splits: data_lib.Splits, folder: Path, log: Log = print
 ) -> Reference:
-    """The reference that `eval.reference` asks for: a file's, or a split's, in FOLDER/reference.
+    """The reference named by `eval.reference`: a file's, or a split's, kept in FOLDER/reference.
 
-    A split's is made unless it is there already, of these very images and this extractor.
+    A split's is made unless one of the same images and extractor is already there.
 
     Raises:
       ValueError: there is no such split or file, or it is of another extractor.
@@ -134,7 +134,7 @@ def _arrays(features: FeatureSet, info: dict[str, Any]) -> Arrays:
 
 
 def _kept(path: Path, info: dict[str, Any]) -> FeatureSet | None:
-    """The statistics that an earlier run made for `info`; None if there are none that are whole."""
+    """The statistics that an earlier run made for `info`; None if there are none, or not whole."""
     if not ours.is_ours(path):
         return None
     if not ours.is_ours(path):
@@ -147,7 +147,7 @@ def _kept(path: Path, info: dict[str, Any]) -> FeatureSet | None:
 
 
 def read(path: Path, extractor: Extractor) -> Reference:
-    """A file of statistics; ValueError if it is none, or is known to be of another extractor."""
+    """A file of statistics; ValueError if it is not one, or known to be of another extractor."""
     if not path.exists():
         raise ValueError(
             f"eval.reference must be {', '.join(SPLITS)} or a .npz file of statistics, got "

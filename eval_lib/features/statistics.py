@@ -1,7 +1,7 @@
-"""Reference statistics out of a stranger's file, checked to be statistics.
+"""Reference statistics from a stranger's file, checked to be statistics.
 
 Files of ours, of EDM (mu, sigma) and of ADM (mu_s, sigma_s besides), and score_sde's activations
-(pool_3). Read are the arrays of these names and no others.
+(pool_3). Only the arrays of these names are read.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from untrusted import UntrustedError, parse_json, plain, read_arrays, sha256, sh
 
 NAMES = ("mu", "sigma", "mu_s", "sigma_s", "pool", "pool_3", "logits", "labels", "info")
 ROUND_OFF = 1e-5
-"""Part of the trace by which a covariance may be asymmetric, or its eigenvalues below zero: sums in
-float32 bring some 1e-6 of it."""
+"""Fraction of the trace by which a covariance may be asymmetric, or its eigenvalues below zero;
+sums in float32 cause some 1e-6."""
 LONGEST = 500
 """Characters of a text in info that a report repeats."""
 LARGEST = 1e30
-"""Of any number: squares of larger ones go beyond what sums of them can hold."""
+"""Largest absolute value of any number: sums of squares of larger ones would overflow."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a file says: features, and info (see `reference.describe`), None if it has none."""
+    """Content of a file: features, and info (see `reference.describe`), None if it has none."""
 
     features: FeatureSet
     info: dict[str, Any] | None
@@ -39,7 +39,7 @@ def read(path: Path) -> Statistics:
     """The statistics in a file whose path the user typed.
 
     Raises:
-      ValueError: it is no .npz, damaged, or what it holds are no statistics; it names the file.
+      ValueError: it is not a .npz, damaged, or its arrays are not statistics; it names the file.
       OSError: it cannot be read.
     """
     arrays = read_arrays(path, NAMES, named=True)
@@ -126,7 +126,7 @@ def _moments(
 
 
 def _is_covariance(sigma: np.ndarray) -> bool:
-    """Check that a matrix is symmetric and positive semidefinite, but for float32's round-off."""
+    """True if a matrix is symmetric and positive semidefinite up to float32's rounding."""
     slack = ROUND_OFF * max(float(sigma.trace()), 0.0)
     if np.abs(sigma - sigma.T).max() > slack:
         return False

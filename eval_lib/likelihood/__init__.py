@@ -1,1 +1,1 @@
-"""Log-likelihoods of data: the flow's, the bounds, and their units."""
+"""Log-likelihoods of data: by the flow, lower bounds, and their units."""

@@ -1,14 +1,16 @@
-"""Integer levels and densities: which part of the real line stands for a level, and how it is filled.
+"""Integer levels and densities: the interval of real numbers that stands for a level, and the noise
+that fills it.
 
-A model of continuous x gives level v the probability P(v) = integral of p over its bin. Dequantization
-draws x in the bin by a law q and bounds it, by Jensen's inequality and over all pixels at once,
+A model of continuous x gives level v the probability P(v) = integral of p over its bin.
+Dequantization draws x in the bin by a law q and bounds P, by Jensen's inequality and over all
+pixels at once,
 
     log P(v) >= E_q[log p(x) - log q(x | v)],                                              (1)
 
-an equality for q proportional to p (Theis et al. 2016, arXiv:1511.01844, section 3.1). The mean of k
-draws inside the logarithm tightens it (Burda et al. 2016, arXiv:1509.00519). In bits per dimension
--log P(v) / (d log 2) is the length of the best lossless code, whatever the range of x.
-"""  # noqa: E501
+an equality for q proportional to p (Theis et al. 2016, arXiv:1511.01844, section 3.1). The mean of
+k draws inside the logarithm tightens it (Burda et al. 2016, arXiv:1509.00519). In bits per
+dimension -log P(v) / (d log 2) is the length of the best lossless code, whatever the range of x.
+"""
 
 from __future__ import annotations
 
@@ -50,10 +52,10 @@ class Bins:
         mean: Float[Array, "..."],
         deviation: Float[Array, ""],
     ) -> Float[Array, "..."]:
-        """log of the mass of N(mean, deviation^2) on v's bin; the outermost bins have no outer edge.
+        """log of the mass of N(mean, deviation^2) on v's bin; the outermost bins are unbounded.
 
         (Ho et al. 2020, arXiv:2006.11239, eq. 13.)
-        """  # noqa: E501
+        """
         middle, half = self.center(v) - mean, self.spacing / 2
         low = jnp.where(v == 0, -jnp.inf, (middle - half) / deviation)
         high = jnp.where(v == self.levels - 1, jnp.inf, (middle + half) / deviation)
@@ -69,8 +71,8 @@ LAYOUTS: dict[str, Callable[[int], tuple[float, float]]] = {
     "nearest": lambda levels: (0.0, 1 / (levels - 1)),
 }
 """Name -> (middle of level 0's bin, spacing), for data in [0, 1]. equal: [0, 1] in equal parts, v's
-being [v, v + 1] / levels, as published and as dequantized training data lies; nearest: whatever is
-nearest to v / (levels - 1), where training data lies that is not dequantized."""
+being [v, v + 1] / levels, as published and as dequantized training data lies; nearest: bins around
+v / (levels - 1), where training data without dequantization lies."""
 
 
 class Dequantization(Protocol):
@@ -94,10 +96,10 @@ class Uniform:
 
 @pytree
 class TruncatedNormal:
-    """u ~ N(0, deviation^2), kept within the bin: what the model knows of the middle at t = eps.
+    """u ~ N(0, deviation^2), truncated to the bin: the model's noise around the middle at t = eps.
 
-    With deviation = sigma / (alpha spacing), x_eps / alpha of a bin's middle has this law but for
-    the cut, so that a network never sees what it was not trained on (Zheng et al. 2023,
+    With deviation = sigma / (alpha spacing), x_eps / alpha of a bin's middle has this law up to the
+    truncation, so that a network only sees inputs like those of its training (Zheng et al. 2023,
     arXiv:2305.03935, section 4.2).
     """
 
@@ -124,5 +126,5 @@ Numbers = TypeVar("Numbers", float, np.ndarray)
 
 
 def bits_per_dim(nats: Numbers, d: int) -> Numbers:
-    """log-probability in nats to the length of a code in bits per dimension."""
+    """Bits per dimension, the length of a code, from log-probability in nats."""
     return -nats / (d * math.log(2))

@@ -42,7 +42,7 @@ class Decoder(Protocol):
         mean: Float[Array, "b *d"],
         deviation: Float[Array, ""],
     ) -> Float[Array, " b"]:
-        """Of the data, or of x, which stands for it in the network's range; in nats.
+        """log p in nats of the data, or of x, their value in the network's range.
 
         deviation is sigma / alpha at eps.
         """
@@ -103,7 +103,7 @@ def prior_divergence(sde: SDE, x: Float[Array, "b *d"], t: Time) -> Float[Array,
 def _error(
     score: Score, x: Float[Array, "b *d"], key: PRNGKeyArray, t: Time
 ) -> tuple[Float[Array, "b *d"], Float[Array, " b"]]:
-    """(denoised x_t, |z - z_hat|^2) at one time per example, or the same for all."""
+    """(denoised x_t, |z - z_hat|^2) at one time per example, or a common one."""
     t = jnp.broadcast_to(t, x.shape[:1])
     noise = jax.vmap(lambda k: jax.random.normal(k, x.shape[1:], x.dtype))(key)
     x0, predicted = score.predict(score.sde.perturb(x, noise, t), t)
@@ -133,8 +133,8 @@ def sde_bound(
 ) -> Bound:
     """The SDE's bound, its integral by `draws` log-SNRs per example spread evenly over the range.
 
-    x: the data as the network sees it; data: as it is (x itself, or integer levels).
-    Any number of draws is unbiased; 2 x draws evaluations. Columns are independent but for the
+    x: the data in the network's range; data: the original values (x itself, or integer levels).
+    Any number of draws is unbiased; 2 x draws evaluations. Columns are independent except for the
     spreading: their mean is the estimate.
     """
     sde = score.sde
@@ -155,7 +155,7 @@ def sde_bound(
 
 
 Variance = Callable[[Float[Array, ""], int], tuple[Float[Array, ""], Float[Array, ""]]]
-"""(sigma_s^2 / sigma_t^2, d) -> (factor on the posterior's term, what is added in nats)."""
+"""(sigma_s^2 / sigma_t^2, d) -> (factor on the posterior's term, added term in nats)."""
 
 
 def _kernel_variance(ratio: Array, d: int) -> tuple[Array, Array]:
@@ -167,7 +167,7 @@ VARIANCES: dict[str, Variance] = {
     "kernel": _kernel_variance,
 }
 """The reverse kernel's variance: the posterior's (Ho et al.'s beta tilde), or the forward kernel's
-(their beta), which is ratio^-1 times as large."""
+(their beta), which is larger by the factor 1 / ratio."""
 
 
 def discrete_bound(
@@ -183,7 +183,7 @@ def discrete_bound(
     """The bound of the model whose only times are the n rising `times`; n evaluations.
 
     Arguments as `sde_bound`; one column. Equal to Ho et al.'s L for their levels and fixed
-    variances, but that x_1's variance in the decoder is sigma^2 / alpha^2 there.
+    variances, except that the decoder's variance for x_1 is sigma^2 / alpha^2 there.
     """
     sde, d = score.sde, x[0].size
 

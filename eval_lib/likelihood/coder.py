@@ -36,7 +36,7 @@ def _of_network(score: Score, found: Encoded) -> Encoded:
 
 @dataclass(frozen=True)
 class Coder:
-    """Codes of images and images of codes, in batches over all devices; arrays of the host.
+    """Encoder of images and decoder of codes, in batches over all devices; arrays on the host.
 
     Images are in [0, 1]; codes have the prior's standard deviation. The flow is that of the score
     under `guidance`; it begins at `eps`. A batch has `size` images at most.
@@ -78,7 +78,7 @@ class Coder:
     def decode(
         self, codes: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
     ) -> tuple[Float[np.ndarray, "n h w c"], np.ndarray]:
-        """(images, not clipped, evaluations [n])."""
+        """(images, not clipped; evaluations [n])."""
         x, evaluations = self._batches(decode_batch, codes.astype(np.float32), labels)
         return self.scaler.inverse(x), evaluations
 

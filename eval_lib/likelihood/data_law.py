@@ -1,4 +1,4 @@
-"""The Gaussian of the training data's moments: at T next to nothing else is left of its law."""
+"""The Gaussian with the training data's moments, nearly exact for the data's law at T."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from data_lib import Images, Scaler
 from data_lib.transforms import to_unit
 
 LARGEST = 4096
-"""Numbers in an image of which a covariance is still taken: 50,000 of 3,072 take minutes."""
+"""Largest images, in numbers, with a covariance: for 50,000 of 3,072 it takes minutes."""
 NOISE = 0.02
-"""Of the sum of squared eigenvalues: the part of it that may be due to having few images."""
+"""Largest fraction of the sum of squared eigenvalues that may be due to having few images."""
 BLOCK = 4096
-"""Images of which the covariance is summed up at a time."""
+"""Images that are added to the covariance at a time."""
 
 LawMoments = tuple[np.ndarray, ...]
-"""As `flow.prior_mismatch` takes them: (mean [*d], variances [*d]), or those along principal
-components, (mean [*d], variances [d], basis [d, d]); in the network's range."""
+"""Moments as arguments of `flow.prior_mismatch`: (mean [*d], variances [*d]), or those along
+principal components, (mean [*d], variances [d], basis [d, d]); in the network's range."""
 
 
 class DataLaw(NamedTuple):
-    """Moments, and of what they are; nothing where nobody wants to know."""
+    """Moments, and their description; empty if no prior mismatch is wanted."""
 
     moments: LawMoments = ()
     words: str = ""
 
 
 def diagonal(images: Images, centered: bool, why: str) -> DataLaw:
-    """Of the mean and the variance of each coordinate; `why` no more is taken."""
+    """The law with mean and variance of each coordinate; `why` there is no covariance."""
     words = f"the variance of each coordinate of {len(images)} training images, {why}"
     return DataLaw(pixel_moments(images, centered), words)
 
 
 def data_law(images: Images, centered: bool) -> DataLaw:
-    """Of the mean and the covariance of images, or of the variance of each coordinate alone.
+    """The law with mean and covariance of images, or only the variance of each coordinate.
 
-    With n images the squares of the covariance's eigenvalues sum up to (tr C)^2 / n too much, which
-    for images, whose variance is in few directions, is little.
+    With n images the sum of the covariance's squared eigenvalues is too large by (tr C)^2 / n,
+    which is little for images, whose variance is in few directions.
     """
     d = images.pixels[0].size
     if d > LARGEST:
@@ -63,7 +63,7 @@ def _blocks(images: Images, centered: bool) -> Iterator[Float[np.ndarray, "b *d"
 def _covariance(
     images: Images, centered: bool
 ) -> tuple[Float[np.ndarray, "*d"], Float[np.ndarray, "d d"]]:
-    """(mean, covariance, divided by n) in float64, without the images' float64 all at once."""
+    """(mean, covariance, divided by n) in float64, converting only some images at a time."""
     n, d = len(images), images.pixels[0].size
     mean = sum(x.sum(axis=0) for x in _blocks(images, centered)) / n
     covariance = np.zeros((d, d))

@@ -17,18 +17,18 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from sde_lib.pytree import pytree, static
 
 Function = Callable[[Float[Array, "b *d"]], Float[Array, "b *d"]]
-"""Of each example on its own: f(x)[i] depends on x[i] only."""
+"""A function of each example alone: f(x)[i] depends on x[i] only."""
 
 
 class Trace(Protocol):
-    """A way to take the trace of the Jacobian, as so many independent estimates."""
+    """A method for the trace of the Jacobian, with one or several independent estimates."""
 
     @property
     def estimates(self) -> int:
         """The number of independent estimates."""
 
     def draw(self, keys: PRNGKeyArray, x: Float[Array, "b *d"]) -> Any:
-        """What is random about it, from one key per example: a pytree, fixed for a whole solve."""
+        """Random draws of the method from one key per example: a pytree, fixed while solving."""
 
     def __call__(
         self, f: Function, x: Float[Array, "b *d"], probes: Any
@@ -78,7 +78,7 @@ PROBES: dict[str, Callable[..., Array]] = {
 
 @pytree
 class Exact:
-    """Every diagonal entry, one after the other: d pushes, for data of few dimensions."""
+    """Exact trace, by one derivative per dimension: for data of few dimensions."""
 
     estimates = 1
 

@@ -1,8 +1,8 @@
-"""Estimators of log P of data: the exact likelihood and the bounds; how a config names them.
+"""Estimators of log P of data, the exact likelihood and the bounds, by their names in configs.
 
 Each is a pytree called as estimator(score, data, keys) with one key per example. `data` are integer
-levels, or continuous values in [0, 1]; what comes back is log P of the levels, or the log-density
-of the values, in nats per example. A new estimator is one class and one line in `ESTIMATORS`.
+levels, or continuous values in [0, 1]; the result is log P of the levels, or the log-density of the
+values, in nats per example. A new estimator is one class and one line in `ESTIMATORS`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from sde_lib.pytree import pytree, static
 
 @pytree
 class Estimate:
-    """log_prob [b, p]: p estimates per example, in nats; terms: named parts of it or corrections
-    to it [b], in nats; evaluations [b] of the score."""
+    """log_prob [b, p]: p estimates per example, in nats; terms: named parts of it, or corrections
+    to it, [b], in nats; evaluations [b] of the score."""
 
     log_prob: Float[Array, "b p"]
     terms: dict[str, Float[Array, " b"]]
@@ -41,17 +41,17 @@ class Estimate:
 
 
 class Estimator(Protocol):
-    """See the module's docstring."""
+    """A function (score, data, keys) -> `Estimate`; see the module's docstring."""
 
     def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate: ...
 
 
 class Filling(Protocol):
-    """From data to the x that stands for it."""
+    """A map from data to x in the network's range."""
 
     @property
     def spread(self) -> bool:
-        """Whether x has a density; else a decoder has to give P."""
+        """True if x has a density; if not, a decoder has to give P."""
 
     def __call__(
         self, data: Array, keys: PRNGKeyArray
@@ -78,7 +78,7 @@ class Dequantized:
 
 @pytree
 class Continuous:
-    """Values in [0, 1] as they are: c turns the density of the network's range into theirs."""
+    """Values in [0, 1] unchanged: c converts the density in the network's range to theirs."""
 
     centered: bool = static()
 
@@ -94,7 +94,7 @@ class Continuous:
 
 @pytree
 class Middle:
-    """Integer levels in the middle of their bins, for a decoder that gives P itself: c = 0."""
+    """Integer levels at the middle of their bins, for a decoder that gives P itself: c = 0."""
 
     bins: Bins
 
@@ -107,7 +107,8 @@ class Middle:
 
 
 FILL_STREAM, TRACE_STREAM, TERM_STREAM = 0, 1, 2
-"""Folded into an example's key: dequantization, probes or noise, and corrections are apart."""
+"""Numbers folded into an example's key, to keep dequantization, probes or noise, and corrections
+independent."""
 
 
 def _folded(keys: PRNGKeyArray, number: int | Array) -> PRNGKeyArray:
@@ -122,9 +123,9 @@ def _log_mean_exp(log_probs: Float[Array, "k b p"]) -> Float[Array, "b p"]:
 class FlowEstimator:
     """`ProbabilityFlow.density` of filled data, `draws` fillings inside the logarithm.
 
-    Terms: `truncation` and, from moments of the data, `prior_mismatch` of
-    `eval_lib.likelihood.flow`, of the first filling. With probes, the noise of the trace is inside
-    the logarithm too, which biases more than one draw upwards.
+    Terms, of the first filling: `truncation` and, given moments of the data, `prior_mismatch` of
+    `eval_lib.likelihood.flow`. With probes, the noise of the trace is inside the logarithm too, so
+    that more than one draw biases the result upwards.
     """
 
     flow: ProbabilityFlow
@@ -161,7 +162,7 @@ def _of_bound(bound: bounds.Bound, volume: Float[Array, " b"], evaluations: int)
 
 @pytree
 class BoundEstimator:
-    """`bounds.sde_bound`. Terms: its three, as parts of log P."""
+    """`bounds.sde_bound`; its three terms are reported as parts of log P."""
 
     filling: Filling
     decoder: Decoder
@@ -179,7 +180,7 @@ class BoundEstimator:
 
 @pytree
 class DiscreteBoundEstimator:
-    """`bounds.discrete_bound` on the rising `times`. Terms: its three, as parts of log P."""
+    """`bounds.discrete_bound` on the rising `times`; its terms are reported as parts of log P."""
 
     filling: Filling
     decoder: Decoder
@@ -196,7 +197,7 @@ class DiscreteBoundEstimator:
 
 
 def build_flow(config: Any) -> ProbabilityFlow:
-    """The flow of a config's `eval` section. ValueError for names that are not known."""
+    """The flow of a config's `eval` section. ValueError for unknown names."""
     c = config.eval
     choose("eval.ode_solver", c.ode_solver, INTEGRATORS)
     clock = choose("eval.ode_clock", c.ode_clock, CLOCKS)()
@@ -206,12 +207,12 @@ def build_flow(config: Any) -> ProbabilityFlow:
 
 
 def smallest_time(config: Any, sde: SDE) -> Number:
-    """`eval.eps`, or the SDE's own."""
+    """`eval.eps`, or the SDE's default."""
     return config.eval.eps or sde.t_min
 
 
 def _filling(config: Any, sde: SDE, levels: int | None) -> tuple[Filling, Decoder]:
-    """How the data is filled, and the decoder of what that gives."""
+    """(the filling of the data, a decoder that fits it)."""
     c, centered = config.eval, config.data.centered
     if levels is None:
         return Continuous(centered), GaussianDecoder()
@@ -275,10 +276,10 @@ ESTIMATORS: dict[str, Callable[[Any, SDE, int | None, LawMoments], Estimator]] =
 
 
 def build(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Estimator:
-    """The estimator of a config for data of so many levels (None: continuous).
+    """The estimator of a config for data with `levels` levels (None: continuous).
 
-    Raises ValueError, in the user's terms, for names that are not known, and for what the data or
-    the model does not have.
+    Raises ValueError, in the user's terms, for unknown names, and for what the data or the model
+    does not have.
     """
     if config.eval.units == "bits_per_dim" and levels is None:
         raise ValueError(

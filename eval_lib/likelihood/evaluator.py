@@ -1,4 +1,4 @@
-"""Log-probabilities of many images: in batches over all devices, and kept over kills."""
+"""Log-probabilities of many images: in batches over all devices, resumable after a kill."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_LAW = DataLaw()
 def estimate_batch(estimator: Estimator, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
     """Apply `estimator` to a batch in one compiled program; numbers in it recompile nothing.
 
-    The evaluations that come back are those of the network.
+    The evaluations returned are those of the network.
     """
     found = estimator(score, data, keys)
     return replace(found, evaluations=found.evaluations * score.evaluations)
@@ -41,8 +41,8 @@ def estimate_batch(estimator: Estimator, score: Score, data: Array, keys: PRNGKe
 class Evaluator:
     """Log-probabilities by number: those of image k depend on its number, the key and the score.
 
-    They are those of the model that `guidance` makes of the score, given the images' labels if it
-    is `labelled`. The batch, the devices and how often a run was cut short change round-off only.
+    They are those of the score under `guidance`, given the images' labels if it is `labelled`. The
+    batch, the devices and interruptions of a run change only round-off.
     """
 
     score: Score
@@ -83,7 +83,7 @@ def evaluate(
 ) -> Arrays:
     """Evaluate all images `repeats` times: log_prob [r, n, p], evaluations and terms [r, n].
 
-    Every image is there once per repeat. Finished batches are kept in `parts`.
+    Every image occurs once per repeat. Finished batches are kept in `parts`.
     """
     total = len(evaluator.images)
     batch = batches.even(total, batch)
@@ -108,9 +108,9 @@ def build(
     config: Any, score: Score, images: Images, key: PRNGKeyArray, guidance: Guidance,
     law: DataLaw = NO_LAW,
 ) -> Evaluator:  # fmt: skip
-    """The evaluator of `images` that a config asks for.
+    """The evaluator of `images` for a config.
 
-    law: the training data's, from which the prior mismatch at T follows; without it there is none.
+    law: the training data's, which gives the prior mismatch at T; without it there is none.
     Raises ValueError for what the data or the model does not have.
     """
     estimator = estimators.build(config, score.sde, images.levels, law.moments)
@@ -118,7 +118,7 @@ def build(
 
 
 def settings(config: Any, guidance: Any) -> Identity:
-    """Settings that likelihoods depend on, beside the model and the images, for JSON.
+    """Settings on which likelihoods depend, beside the model and the images, for JSON.
 
     guidance: settings of the guidance, None without one.
     """

@@ -38,7 +38,7 @@ class Encoded:
 class Density:
     """log_prob [b, p]: nats per example, by each of the trace's p estimates, which share the rest.
 
-    z, evaluations as in `Encoded`; an example that the solver gave up is NaN.
+    z, evaluations as in `Encoded`; an example on which the solver gave up is NaN.
     """
 
     log_prob: Float[Array, "b p"]
@@ -67,8 +67,8 @@ class ProbabilityFlow:
     """The probability flow between data and latent codes, solved to a tolerance.
 
     solver: one of `samplers.adaptive.integrate.INTEGRATORS`; clock: one of
-    `samplers.adaptive.ode.CLOCKS`. The error that is held is the larger of x's, root mean square,
-    and the log-likelihood's in nats per dimension.
+    `samplers.adaptive.ode.CLOCKS`. The tolerance applies to the error of x, root mean square, and
+    to that of the log-likelihood in nats per dimension.
     """
 
     tolerance: Tolerance = Tolerance()
@@ -92,7 +92,7 @@ class ProbabilityFlow:
         return Encoded(solved.y / clock.scale(sde, end), solved.evaluations)
 
     def decode(self, score: Score, z: Float[Array, "b *d"], eps: Number) -> Encoded:
-        """The data of a latent code, the inverse of `encode`; as `Encoded`, whose z it is."""
+        """The data of a latent code, the inverse of `encode`, in the field z of `Encoded`."""
         sde, clock = score.sde, self.clock
         end, start = self._ends(sde, eps)
         y = z * clock.scale(sde, start)
@@ -133,14 +133,14 @@ def prior_mismatch(
 ) -> Float[Array, " b"]:
     """log prior(z) - log p_T(z) in nats, the prior mismatch at T.
 
-    p_T is taken for the Gaussian whose moments follow from the data's `mean` and its `variances`
-    along the columns of `basis`, by default at each coordinate; beyond them, next to nothing of the
-    data's law is left at T. Exact for Gaussian data; without the basis, of correlated data, too
-    near to 0.
+    p_T is approximated by the Gaussian with the data's `mean` and `variances` along the columns of
+    `basis`, by default along the coordinates; hardly anything else of the data's law is left at T.
+    Exact for Gaussian data; without the basis, it is too near to 0 for correlated data.
 
     With w = z - alpha m and s = alpha^2 v + sigma^2 along the basis, it is half the sum of
-    w^2 (1 / s - 1 / prior^2) + (w^2 - z^2) / prior^2 + log(s / prior^2), so that no large terms cancel.
-    """  # noqa: E501
+    w^2 (1 / s - 1 / prior^2) + (w^2 - z^2) / prior^2 + log(s / prior^2), so that no large terms
+    cancel.
+    """
     alpha, sigma = sde.marginal(jnp.asarray(sde.T, float))
     prior, shift = sde.prior_std, alpha * mean[None]
     w = (z - shift).reshape(len(z), -1)
@@ -155,7 +155,7 @@ def prior_mismatch(
 def truncation(
     score: Score, x: Float[Array, "b *d"], eps: Number, keys: PRNGKeyArray, trace: Trace
 ) -> Float[Array, " b"]:
-    """log p(x) - log p_0(x) in nats, to first order in r^2: what the likelihood owes to t >= eps.
+    """log p(x) - log p_0(x) in nats, the effect of stopping at t = eps, to first order in r^2.
 
     x_eps / alpha is data with noise of deviation r = sigma / alpha added, so that the heat equation
     d p / d(r^2) = (Laplacian of p) / 2 gives, in terms of the expected noise at eps,
@@ -173,10 +173,10 @@ def truncation(
 def slerp(
     a: Float[Array, "b *d"], b: Float[Array, "b *d"], part: Float[Array, " n"]
 ) -> Float[Array, "n b *d"]:
-    """Spherical interpolation from a (part 0) to b (part 1), as suits codes that are Gaussian.
+    """Spherical interpolation from a (part 0) to b (part 1), suitable for Gaussian codes.
 
     sin((1 - part) w) / sin w a + sin(part w) / sin w b, with w the angle between a and b
-    (Shoemake 1985); a straight line where they are nearly parallel.
+    (Shoemake 1985); a straight line if they are nearly parallel.
     """
     flat_a, flat_b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     length = lambda v: jnp.sqrt(jnp.sum(v**2, axis=1))

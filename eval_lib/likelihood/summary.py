@@ -22,7 +22,7 @@ def _mean_and_error(values: Float[np.ndarray, " n"]) -> dict[str, float | None]:
 
 
 def _share(values: Float[np.ndarray, "..."], axis: int) -> float | None:
-    """What the draws along one axis add to the standard error of the mean of all `values`."""
+    """Standard error of the mean of all `values` that is due to the draws along one axis."""
     size = values.shape[axis]
     if size < 2:
         return None
@@ -31,7 +31,7 @@ def _share(values: Float[np.ndarray, "..."], axis: int) -> float | None:
 
 
 def scales(d: int, levels: int | None) -> Scales:
-    """Units of log-probabilities, each from nats; a density (levels None) has no bits."""
+    """Units of log-probabilities -> factor from nats; a density (levels None) has no bits."""
     bits: Scales = {"bits_per_dim": lambda nats: bits_per_dim(nats, d)}
     return {"nats": lambda nats: nats, **(bits if levels else {})}
 
@@ -48,10 +48,10 @@ def _told(log_prob: Float[np.ndarray, "r n p"], terms: Arrays) -> dict[str, Any]
 def summary(found: Arrays, d: int, levels: int | None) -> dict[str, Any]:
     """Means over the images with their standard errors, in every unit of `scales`.
 
-    `standard_error` is over images, and has the noise of probes and dequantizations in it;
-    `of_probes` and `of_repeats` are what these alone add to it (repeats: dequantization and probes
-    together), None where there is one of them only. Images whose log-probability is not finite
-    are counted, and left out.
+    `standard_error` is over images, and includes the noise of probes and dequantizations;
+    `of_probes` and `of_repeats` are the parts of it due to these alone (repeats: dequantization and
+    probes together), None if there is only one of them. Images whose log-probability is not finite
+    are counted and left out.
     """
     finite = np.asarray(np.isfinite(found["log_prob"]).all(axis=(0, 2)))
     kept = {name: value[:, finite] for name, value in found.items()}
@@ -77,11 +77,11 @@ UNITS = {
     "bits_per_dim": ("bits/dim", "bits/dim", 4),
     "nats": ("nats of log-probability per image", "nats per image", 3),
 }
-"""Name -> (in words, as the head of a column, decimals)."""
+"""Name -> (in words, heading of a column, decimals)."""
 
 
 def headline(report: dict[str, Any]) -> str:
-    """The mean in the units that were asked for, as a sentence without its stop."""
+    """The mean in the requested units, as a sentence without its full stop."""
     units = report["eval"]["units"]
     value, words = report[units], UNITS[units][0]
     error = value["standard_error"]
@@ -105,7 +105,7 @@ TERMS = {
 
 
 def _words(term: str) -> str:
-    """A term of an estimator in words: its name, where the table has none."""
+    """A term of an estimator in words; its name if it is not in `TERMS`."""
     return TERMS.get(term, term.replace("_", " "))
 
 
@@ -115,7 +115,7 @@ def _law(report: dict[str, Any]) -> list[str]:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """A report (a `summary` and the settings it is of) to read."""
+    """A report (a `summary` with its settings) as a page in Markdown."""
     units = [unit for unit in UNITS if unit in report]
     parts = [report[unit] for unit in units]
 

@@ -1,4 +1,4 @@
-"""What metrics see of images, and what a metric is."""
+"""Metrics, and the sets of features that they compare."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from jaxtyping import Float, Int, Shaped
 
 Vectors = Float[np.ndarray, "n d"]
 Numbers = Mapping[str, float | str]
-"""By name; where there is none, a text says why."""
+"""Numbers by name; in place of one that cannot be computed, a text that says why."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and covariance (divided by count - 1) in float64; count is None where nobody said."""
+    """Mean and covariance (divided by count - 1) in float64; count is None if unknown."""
 
     count: int | None
     mean: Float[np.ndarray, " d"]
@@ -24,16 +24,16 @@ class Moments:
 
     @classmethod
     def of(cls, x: Vectors) -> Moments:
-        """Of vectors in memory, n >= 1."""
+        """Moments of n >= 1 vectors in memory."""
         x = np.asarray(x, np.float64)
         mean = x.mean(axis=0)
         gap = x - mean
         return cls(len(x), mean, gap.T @ gap / max(len(x) - 1, 1))
 
     def __add__(self, other: Moments) -> Moments:
-        """Of both sets together (Chan et al. 1979, eq. 2.1): the way to stream through a dataset.
+        """Moments of both sets together (Chan et al. 1979, eq. 2.1), to stream through a dataset.
 
-        Raises ValueError where a count is not known.
+        Raises ValueError if a count is unknown.
         """
         if self.count is None or other.count is None:
             raise ValueError("moments of sets of unknown size cannot be joined")
@@ -48,7 +48,7 @@ class Moments:
 
     @cached_property
     def factor(self) -> Float[np.ndarray, "d r"]:
-        """F of full rank with F F^T = covariance; what is round-off of zero is left out."""
+        """F of full rank with F F^T = covariance, without eigenvalues that are rounded zeros."""
         values, vectors = np.linalg.eigh(self.covariance)
         kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
         return vectors[:, kept] * np.sqrt(values[kept])
@@ -56,12 +56,12 @@ class Moments:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """A set of images as one extractor sees it; None for what a file or an extractor lacks.
+    """Features of a set of images by one extractor; None for what a file or an extractor lacks.
 
-    Of samples, `pool` and `images` are always there.
+    Sets of samples always have `pool` and `images`.
 
     moments: of the features. pool [n, d]: the features. logits [n, k]: a classifier's.
-    spatial: moments of the spatial features. images: as integer levels. labels: classes.
+    spatial: moments of the spatial features. images: in integer levels. labels: classes.
     """
 
     moments: Moments
@@ -73,7 +73,7 @@ class FeatureSet:
 
     @property
     def count(self) -> int | None:
-        """How many images, or how many of them there are features of; None if nobody said."""
+        """Number of images, or of those whose features are here; None if unknown."""
         return self.moments.count if self.pool is None else len(self.pool)
 
 
@@ -88,7 +88,7 @@ class Compared:
 
     @property
     def counts(self) -> dict[str, int | None]:
-        """By the names of `Metric.fewest`."""
+        """Numbers of images by kind, with the names of `Metric.fewest`."""
         return {
             "samples": self.samples.count,
             "reference images": self.reference.count,
@@ -98,20 +98,20 @@ class Compared:
 
 
 def both(least: int) -> dict[str, int]:
-    """So many samples and as many reference images."""
+    """`Metric.fewest` for a metric that needs `least` samples and reference images."""
     return {"samples": least, "reference images": least}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """Numbers of samples compared with a reference.
+    """A function that compares samples with a reference.
 
     Attributes:
-      formula: compared -> numbers by name, the first of which is the one to look at.
+      formula: compared -> numbers by name, the most important one first.
       names: names of the numbers that are always there; (): those of the headline.
-      needs: what `formula` uses of `Compared` that may be None, as keys of `WORDS`.
-      fewest: images of each kind without which it is not defined.
-      headline: names of numbers that are told on the console, beside the report.
+      needs: parts of `Compared` that `formula` uses and that may be None, as keys of `WORDS`.
+      fewest: smallest numbers of images of each kind for which it is defined.
+      headline: names of numbers that are printed, beside the report.
     """
 
     formula: Callable[[Compared], Numbers]
@@ -121,19 +121,19 @@ class Metric:
     headline: tuple[str, ...] = ()
 
     def compute(self, c: Compared) -> Numbers:
-        """The numbers, or why there are none."""
+        """The numbers, or the reason why there are none."""
         lacking = too_few(c, self.fewest)
         if lacking:
             return dict.fromkeys(self.names or self.headline, lacking)
         return {name: _told(value) for name, value in self.formula(c).items()}
 
     def lacking(self, has: Mapping[str, bool]) -> str:
-        """Why it cannot be computed where `has` says what is there; "" if it can."""
+        """The reason why it cannot be computed, given what there is; "" if it can."""
         return next((WORDS[name] for name in self.needs if not has[name]), "")
 
 
 def too_few(c: Compared, fewest: Mapping[str, int]) -> str:
-    """What there is not enough of; "" if of everything."""
+    """The kind of images of which there are too few, in words; "" if none."""
     for kind, least in fewest.items():
         count = c.counts[kind]
         if count is not None and count < least:
@@ -153,11 +153,11 @@ WORDS = {
     "reference.spatial": "the reference statistics have no spatial features",
     "reference.labels": "the reference statistics have no classes",
 }
-"""What to say of something that is lacking."""
+"""Words for each part of `Compared` that is lacking."""
 
 
 def chosen_rows(n: int, most: int) -> Int[np.ndarray, " k"]:
-    """min(n, most) of 0 .. n - 1 at random, the same at every call, in order."""
+    """min(n, most) random numbers of 0 .. n - 1, in order; the same at every call."""
     if n <= most:
         return np.arange(n)
     return np.sort(np.random.default_rng(0).permutation(n)[:most])

@@ -1,4 +1,4 @@
-"""Frechet distances between Gaussians fitted to features: FID and its kin."""
+"""Frechet distances between Gaussians fitted to features: FID and its variants."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 from eval_lib.metrics.base import Compared, FeatureSet, Moments, Numbers, Vectors
 
 BLOCKS = 5
-"""The extrapolation looks at all samples and at blocks of a half, a third, ... to this part."""
+"""Largest number of blocks: the extrapolation uses all samples, halves, thirds, ... to fifths."""
 
 
 def frechet(a: Moments, b: Moments) -> float:
     """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) of two Gaussians (Dowson & Landau 1982, eq. 16).
 
-    With C = F F^T the root's trace is the sum of the singular values of F^T F': no complex
-    round-off, and no square root of what round-off leaves of zero, whatever the ranks.
+    With C = F F^T the root's trace is the sum of the singular values of F^T F'. So there are no
+    complex numbers from rounding, and no square roots of rounded zeros, whatever the ranks.
     """
     cross = np.linalg.svd(a.factor.T @ b.factor, compute_uv=False).sum()
     traces = np.trace(a.covariance) + np.trace(b.covariance)
@@ -47,9 +47,10 @@ def _extrapolated(reference: Moments, x: Vectors) -> tuple[float, float]:
 def fid_infinity(c: Compared) -> Numbers:
     """FID as the number of samples goes to infinity (Chong & Forsyth 2020, arXiv:1911.07023).
 
-    A line in 1 / n through the mean distances of all samples, of their halves, thirds, quarters and
-    fifths, which are disjoint (published: random subsets); `_fit_error` is what the fit leaves of
-    doubt. The reference's own bias stays, and n should be well above the number of features.
+    A line in 1 / n is fitted to the mean distances of all samples, of their halves, thirds,
+    quarters and fifths, which are disjoint (published: random subsets); `_fit_error` is the
+    standard error of the fit. The reference's own bias remains, and n should be well above the
+    number of features.
     """
     assert c.samples.pool is not None
     value, error = _extrapolated(c.reference.moments, c.samples.pool)

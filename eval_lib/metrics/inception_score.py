@@ -1,4 +1,4 @@
-"""The Inception score: how sure a classifier is of each sample, and how varied they are."""
+"""The Inception score: a classifier's certainty on each sample, and the variety of classes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def score(logits: Vectors) -> float:
 
 
 def inception_score(c: Compared) -> Numbers:
-    """Of all samples at once, as score_sde reports it, and mean and deviation over ten splits in
-    the order they were drawn, as first published."""
+    """The score of all samples at once, as score_sde reports it, and mean and deviation over ten
+    splits in the order of drawing, as first published."""
     assert c.samples.logits is not None
     whole = {"inception_score": score(c.samples.logits)}
     names = "inception_score_splits_mean", "inception_score_splits_std"

@@ -28,10 +28,10 @@ def mmd2(x: Vectors, y: Vectors) -> float:
 def kid(c: Compared) -> Numbers:
     """KID with its standard error (Binkowski et al. 2018, arXiv:1801.01401, section 4).
 
-    Both sets, in a fixed random order, are cut into as many blocks, of at most `BLOCK` and at least
-    `FEWEST_BLOCKS` of them where there are images enough. Blocks share no image: their estimates are
-    independent, their mean is unbiased, and the standard error is that of the mean.
-    """  # noqa: E501
+    Both sets, in a fixed random order, are cut into equally many blocks of at most `BLOCK` images,
+    and into at least `FEWEST_BLOCKS` if there are enough images. Blocks share no image: their
+    estimates are independent, their mean is unbiased, and the standard error is that of the mean.
+    """
     assert c.samples.pool is not None
     assert c.reference.pool is not None
     order = np.random.default_rng(0)

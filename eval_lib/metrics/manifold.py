@@ -1,4 +1,4 @@
-"""Whether samples lie where real images lie, and the other way round, by nearest neighbours."""
+"""Precision and recall by nearest neighbours: samples among real images, and the reverse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from eval_lib.metrics.base import Compared, Numbers, Vectors, chosen_rows
 
 MOST = 10_000
-"""Vectors of each set that are looked at, at most."""
+"""Largest number of vectors of each set that are used."""
 ROWS = 1000
 
 
@@ -49,10 +49,10 @@ def precision_recall(c: Compared) -> Numbers:
     """Precision and recall with k = 3 neighbours, density and coverage with k = 5.
 
     precision: the share of samples within the k-th neighbour's distance of some real image; recall:
-    the same with the parts exchanged (Kynkaanniemi et al. 2019, arXiv:1904.06991, eq. 1-2).
-    density: how many such balls a sample is in, over k; coverage: the share of real images whose
-    ball has a sample in it (Naeem et al. 2020, arXiv:2002.09797, eq. 6-7). Of at most `MOST` of
-    each set, of which there must be at least six, one and its five neighbours.
+    the same with samples and real images exchanged (Kynkaanniemi et al. 2019, arXiv:1904.06991, eq.
+    1-2). density: the number of such balls that contain a sample, over k; coverage: the share of
+    real images whose ball contains a sample (Naeem et al. 2020, arXiv:2002.09797, eq. 6-7). At most
+    `MOST` of each set are used, and at least six are needed, one and its five neighbours.
     """
     assert c.samples.pool is not None
     assert c.reference.pool is not None

@@ -1,4 +1,4 @@
-"""Whether samples are copies of training images."""
+"""Detection of samples that are copies of training images."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from eval_lib.metrics.base import Compared, Numbers, chosen_rows, too_few
 from eval_lib.metrics.manifold import nearest, neighbour_distances
 
 MOST = 2000
-"""Samples, and held-out images, that are looked at, at most."""
+"""Largest number of samples, and of held-out images, that are used."""
 CLOSE = 0.05
 FEWEST = 20
-"""Held-out images of which that part is one."""
+"""Fewest held-out images: 5% of them are one image."""
 
 
 def flat(images: np.ndarray) -> np.ndarray:
@@ -22,9 +22,10 @@ def flat(images: np.ndarray) -> np.ndarray:
 def memorisation(c: Compared) -> Numbers:
     """Distances, pixel by pixel, from samples to the nearest training image.
 
-    train_close: the share of samples nearer to one than 95% of the held-out images are, which of
-    new images of the same law is 0.05; train_distance_ratio: their median distance over that of
-    held-out images; train_copies: the share that is some training image to the last level.
+    train_close: the share of samples nearer to a training image than 95% of the held-out images
+    are; 0.05 for new images of the same law. train_distance_ratio: the samples' median distance
+    over that of held-out images. train_copies: the share of samples equal to a training image in
+    every level.
     """
     assert c.samples.images is not None
     train = flat(c.train)
@@ -44,8 +45,8 @@ def memorisation(c: Compared) -> Numbers:
 
 
 def authenticity(c: Compared) -> Numbers:
-    """The share of samples whose nearest reference image, by features, has a nearer neighbour of
-    its own among the reference: 1/2 if samples are new draws of its law, less if they are copies
+    """The share of samples whose nearest reference image, by features, has a nearer neighbour
+    among the other reference images: 1/2 for new draws from the reference's law, less for copies
     (Alaa et al. 2022, arXiv:2102.08921, section 3.2)."""
     assert c.samples.pool is not None
     assert c.reference.pool is not None

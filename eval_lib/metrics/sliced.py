@@ -12,8 +12,8 @@ DIRECTIONS = 256
 def sliced(c: Compared) -> Numbers:
     """Root mean squared Wasserstein-2 distance along random directions, the same at every call.
 
-    (Bonneel et al. 2015, section 3.) It sees more than means and covariances, and needs no
-    classifier; two sets of n images of one law are about n^-1/2 apart. Sets of other sizes are
+    (Bonneel et al. 2015, section 3.) It depends on more than means and covariances, and needs no
+    classifier; two sets of n images of one law are about n^-1/2 apart. Sets of different sizes are
     compared at the quantiles of the smaller.
     """
     assert c.samples.pool is not None

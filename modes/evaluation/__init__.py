@@ -1,1 +1,1 @@
-"""`--mode eval` in parts: what is asked, what is drawn, rows, report."""
+"""Parts of `--mode eval`: protocol, draws, cells, report."""

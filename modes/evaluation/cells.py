@@ -39,10 +39,10 @@ SHOWN = 64
 
 @dataclass(frozen=True)
 class Cell:
-    """One model, or one file of samples, and what was measured of it.
+    """One model, one file of samples, or the held-out images, with the measured numbers.
 
-    not_finite: samples, of all sets. repeats: the numbers of each independent set of samples, whose
-    first are `samples`. model: those of the score itself.
+    not_finite: number of such samples in all sets. repeats: the numbers of each independent set of
+    samples, the first of which is `samples`. model: numbers of the score itself.
     curves: noise errors on held-out and training images by log-SNR. shown: samples in [0, 1].
     """
 
@@ -59,7 +59,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Work:
-    """What every cell of one evaluation shares."""
+    """The shared part of all cells of one evaluation."""
 
     experiment: Experiment
     folder: Path
@@ -71,12 +71,12 @@ class Work:
 
     @property
     def levels(self) -> int:
-        """Of samples."""
+        """Number of integer levels of samples."""
         return self.splits.train.levels or LEVELS
 
     @property
     def featurer(self) -> Featurer:
-        """Of samples and held-out images."""
+        """The featurer of samples and held-out images."""
         return Featurer(self.extractor, self.experiment.config.eval.batch_size, self.levels)
 
     def real(self, name: str) -> np.ndarray:
@@ -95,7 +95,7 @@ class Work:
 
 
 def model_cell(work: Work, step: int | None, rate: float, average: int | None) -> Cell:
-    """Draw, measure, and keep what was found: the next call reads it back."""
+    """Draw, measure, and store the numbers, which the next call reads back."""
     config, log = work.experiment.config, work.log
     score, step = load_weights(work.experiment, work.folder, step, average, log)
     identity = {
@@ -123,7 +123,7 @@ def model_cell(work: Work, step: int | None, rate: float, average: int | None) -
 
 
 def _digest(score: ModelScore) -> str:
-    """Of the parameters: another training that made as many updates is another model."""
+    """A hash of the parameters, as another training may have made equally many updates."""
     found = hashlib.sha256()
     for leaf in jax.tree.leaves((score.params, score.sde)):
         found.update(np.ascontiguousarray(sharding.collect(leaf)).tobytes())
@@ -145,7 +145,7 @@ def _cell(
 def _remembered(
     work: Work, folder: Path, more: Identity, compute: Callable[[], Numbers]
 ) -> Numbers:
-    """`compute()`, or what it gave before for the same metrics, reference and samples."""
+    """`compute()`, or its stored result for the same metrics, reference and samples."""
     identity = {
         "extractor": work.extractor.identity,
         "reference": work.reference.info,
@@ -182,7 +182,7 @@ def _of_model(
 
 
 def given(config: Any, levels: int | None, log: Log) -> Drawn:
-    """The images of `eval.samples` in levels; ValueError for those that are none of the data's."""
+    """The images of `eval.samples` in levels; ValueError for images that are unlike the data's."""
     found, data = of_file(config, "samples", clip=True, log=log), config.data
     wanted = (data.image_size, data.image_size, data.num_channels)
     path, target = config.eval.samples, levels or LEVELS
@@ -206,7 +206,7 @@ def given(config: Any, levels: int | None, log: Log) -> Drawn:
 
 
 def _tell_outside(x: np.ndarray, log: Log) -> int:
-    """Say how much of it will be clipped; how many images are not finite."""
+    """Log how many values will be clipped; returns the number of images that are not finite."""
     outside = float(((x < 0) | (x > 1)).mean())
     if outside:
         log(f"eval.samples: {outside:.2%} of the values lie outside of their range and are clipped")
@@ -231,7 +231,7 @@ def given_cell(work: Work, drawn: Drawn) -> Cell:
 
 
 def held_out_cell(work: Work) -> Cell:
-    """Held-out images in the place of samples: what to hope for."""
+    """The row of held-out images in place of samples, as a yardstick."""
     images = work.splits.test
     pixels = work.real("test")
     labels = images.labels if work.experiment.config.model.num_classes else None

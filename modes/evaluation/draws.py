@@ -1,7 +1,7 @@
 """Samples for evaluation, kept as integer levels with the settings that made them.
 
-Drawing is what costs: a finished batch is never drawn twice, neither after a kill nor for another
-metric, another extractor or a larger number of samples.
+Drawing takes most of the time: a finished batch is never drawn twice, neither after a kill nor for
+another metric, another extractor or a larger number of samples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runtime_lib.results import Arrays, Identity, Part, Parts, Shapes, short
 
 @dataclass(frozen=True)
 class Drawn:
-    """Samples of one repeat: levels, classes if any, and evaluations of each; how many had NaN."""
+    """Samples of one repeat: levels, classes if any, evaluations of each, number that had NaN."""
 
     pixels: np.ndarray
     labels: np.ndarray | None
@@ -30,7 +30,7 @@ class Drawn:
 
 
 class Draws:
-    """Draws of one checkpoint and sampler, and features of them, in FOLDER."""
+    """Draws of one checkpoint and sampler, and their features, in FOLDER."""
 
     def __init__(self, folder: Path, identity: Identity, batch: int) -> None:
         self.identity = {**identity, "batch_size": batch}

@@ -26,7 +26,7 @@ SPLITS = ("held_out", "train")
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained score, the data, and the workdir, where finished parts may be kept."""
+    """A trained score, the data, and the workdir, in which finished parts may be kept."""
 
     experiment: Experiment
     score: ModelScore
@@ -37,13 +37,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class ModelMetric:
-    """compute(trained) -> (numbers, curves), by name.
+    """A metric of a trained score.
 
     Attributes:
-      compute: that function.
-      headline: names of numbers that are told on the console.
-      in_all: whether `eval.metrics=all` has it; what takes long is asked for by name.
-      settings: what it depends on, of the `eval` section, for the report.
+      compute: trained -> (numbers, curves), by name.
+      headline: names of numbers that are printed.
+      in_all: whether it is part of `eval.metrics=all`; slow ones must be asked for by name.
+      settings: settings of the `eval` section on which it depends, for the report.
     """
 
     compute: Callable[[Subject], tuple[Numbers, Curves]]
@@ -53,7 +53,7 @@ class ModelMetric:
 
 
 def _noise_errors(trained: Subject) -> tuple[Numbers, Curves]:
-    """How well the network, unguided, predicts the noise, by log-SNR."""
+    """Error of the noise predicted by the network, unguided, by log-SNR."""
     config, score = trained.experiment.config, trained.score
     scaler = Scaler(config.data.centered)
     times, log_snr = noise_error.levels(score, config.eval.eps or score.sde.t_min or 1e-5)
@@ -69,10 +69,9 @@ def _noise_errors(trained: Subject) -> tuple[Numbers, Curves]:
 
 
 def _bits_per_dim(trained: Subject) -> tuple[Numbers, Curves]:
-    """Mean bits per dimension of `eval.split`, with its standard error, as `--mode likelihood`.
+    """Mean bits per dimension of `eval.split`, with its standard error, as in `--mode likelihood`.
 
-    No files are written but the parts in FOLDER/likelihood. ValueError for continuous data, which
-    has no bits.
+    Only parts in FOLDER/likelihood are written. ValueError for continuous data, which have no bits.
     """
     experiment, log = trained.experiment, trained.log
     config = experiment.config

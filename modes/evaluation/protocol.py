@@ -1,4 +1,4 @@
-"""What an evaluation is asked for; what cannot be done is refused before anything is drawn."""
+"""The protocol of an evaluation: its settings, checked before anything is drawn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sde_lib import choose
 
 
 def asked(config: Any) -> list[str]:
-    """The names in `eval.metrics`, all for "all"; ValueError for one that there is not."""
+    """The names in `eval.metrics`, all for "all"; ValueError for an unknown one."""
     text = config.eval.metrics.replace(";", ",")
     names = [name.strip() for name in text.split(",") if name.strip()]
     if names == ["all"]:
@@ -42,7 +42,7 @@ def _check_size(
 def _available(
     config: Any, extractor: Extractor, splits: Splits, labelled: bool
 ) -> dict[str, bool]:
-    """Whether there will be each of the `WORDS`; ValueError for a reference that does not fit."""
+    """Availability of each of the `WORDS`; ValueError for a reference that does not fit."""
     of_extractor = extractors.shapes(config, extractor)
     logits, spatial = of_extractor.logits is not None, of_extractor.spatial is not None
     if config.eval.reference in reference.SPLITS:
@@ -66,8 +66,8 @@ def choose_metrics(
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """(metrics to compute, those left out of "all" with the reason of each).
 
-    labelled: whether samples have classes. model: whether there is one, not a file of samples.
-    Raises ValueError for a metric that was asked for by name and cannot be computed.
+    labelled: whether samples have classes. model: whether there is a model, not a file of samples.
+    Raises ValueError for a metric that is named and cannot be computed.
     """
     has = _available(config, extractor, splits, labelled)
     no_model = "" if model else "the samples come from a file, not from a model"
@@ -117,6 +117,6 @@ def averages(config: Any) -> list[tuple[float, int | None]]:
 
 
 def sampling(config: Any) -> dict[str, Any]:
-    """Settings that samples depend on."""
+    """Settings on which samples depend."""
     others = ("num_samples", "batch_size", "step", "ema", "frames")
     return {k: v for k, v in config.sampling.to_dict().items() if k not in others}

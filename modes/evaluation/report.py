@@ -1,4 +1,4 @@
-"""The report of an evaluation: numbers for a program, a page and pictures for a person."""
+"""The report of an evaluation: numbers for programs, a page and pictures for people."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PAIRS = 16
 
 
 def over_repeats(repeats: Sequence[Numbers]) -> dict[str, dict[str, Any]]:
-    """Mean, standard deviation (None of one) and least of every number, and all of them.
+    """Mean, standard deviation (None for one value) and least of every number, and all values.
 
-    Where there is no number, `none` says why.
+    For a number that could not be computed, `none` gives the reason.
     """
     return {name: _spread([numbers[name] for numbers in repeats]) for name in repeats[0]}
 
@@ -107,7 +107,7 @@ def _settings(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def markdown(told: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """The page."""
+    """The report as a page in Markdown."""
     ref = told["reference"]
     size = f"{ref['count']} images" if ref["count"] else "images of unknown number"
     lines = [
@@ -152,7 +152,7 @@ def _nearest(samples: np.ndarray, train: np.ndarray, levels: int) -> bytes:
 
 
 def _curve(rows: list[dict[str, Any]]) -> bytes | None:
-    """The first metric against the step, a line for each average; None of a single step."""
+    """The first metric against the step, one line per average; None if there is a single step."""
     lines: dict[str, tuple[list[float], list[float]]] = {}
     trained = [row for row in rows if "step" in row["identity"]]
     for row in trained:
@@ -182,7 +182,7 @@ def _noise(cells: list[Cell]) -> bytes | None:
 def write(
     folder: Path, report: str, told: dict[str, Any], cells: list[Cell], train: np.ndarray, log: Log
 ) -> list[str]:
-    """All files of a report, the JSON last: where it is, the others belong to it.
+    """Write all files of a report, the JSON last, so that the files beside it belong to it.
 
     Returns lines for the user: the headlines of each cell's metrics.
     """
