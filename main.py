@@ -14,14 +14,14 @@
     python main.py --config configs/ve_cifar.py --mode import --workdir runs/ve \\
         --import_from checkpoint_24.pth
 
-Many processes are one run when each is given --coordinator, --num_processes and --process_id, or
---distributed where a cluster tells them (docs/scaling.md).
+Several processes make one run if each is given --coordinator, --num_processes and --process_id, or
+--distributed on a cluster from which JAX finds these (docs/scaling.md).
 
 Every setting can be given as --config.section.key=value; configs/schema.py lists them all.
---config FILE.py and FILE.py:FUNCTION run what is in those files: of a stranger's, read them first.
-Exit codes: 0 done, 1 a fault of this program (its traceback is in a file, which is named), 2 bad
-input (one line says what; with SCORE_SDE_TRACEBACK=1 in the environment, a traceback says where),
-3 another process of the run is gone, 130 and 143 stopped by Ctrl-C and SIGTERM.
+The code in --config FILE.py and in FILE.py:FUNCTION is run: read a stranger's file first.
+Exit codes: 0 done, 1 a fault of this program (the message names a file with the traceback), 2 bad
+input (the message says what to change; with SCORE_SDE_TRACEBACK=1 in the environment a traceback
+instead), 3 another process of the run is gone, 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -129,16 +129,17 @@ def _parse(arguments: Sequence[str]) -> Asked:
     arguments, settings = command_line.split(arguments)
     raw = argparse.RawDescriptionHelpFormatter
     parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
-    parser.add_argument("--config", help="config file, as configs/vp_digits.py")
+    parser.add_argument("--config", help="config file, as configs/vp_digits.py or FILE.py:VARIANT")
     parser.add_argument("--mode", help=" or ".join(MODES))
-    parser.add_argument("--workdir", help="of one run: checkpoints, logs, samples")
-    parser.add_argument("--import_from", help="with --mode import: a foreign checkpoint")
-    parser.add_argument("--export_to", help="with --mode export: what to write")
-    parser.add_argument("--export_as", help="with --mode export: safetensors or diffusers")
-    parser.add_argument("--coordinator", help="HOST:PORT of process 0, the same for all")
-    parser.add_argument("--num_processes", type=int, help="of this run")
-    parser.add_argument("--process_id", type=int, help="of this one, from 0")
-    parser.add_argument("--distributed", action="store_true", help="as the cluster tells")
+    parser.add_argument("--workdir", help="folder of one run: checkpoints, logs, samples")
+    parser.add_argument("--import_from", help="with --mode import: the checkpoint to import")
+    parser.add_argument("--export_to", help="with --mode export: the file or folder to write")
+    parser.add_argument("--export_as", help="with --mode export: format, safetensors or diffusers")
+    parser.add_argument("--coordinator", help="HOST:PORT of process 0, the same for all processes")
+    parser.add_argument("--num_processes", type=int, help="processes in this run")
+    parser.add_argument("--process_id", type=int, help="number of this process, from 0")
+    parser.add_argument("--distributed", action="store_true", help="find the processes of this run "
+                        "from the cluster: SLURM, Open MPI or a TPU pod")  # fmt: skip
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]!r}: see --help")

@@ -125,7 +125,7 @@ def _contents(
     said = [f"{what}: {_listed(left)} not used"] if left else []
     said += [train.unlabelled] if found.labels and train.labels is None else []
     if len(found.parts) > 1:
-        said.append(f"{what}: {found.parts[0]} is held out, {found.parts[1]} is left alone")
+        said.append(f"{what}: {found.parts[0]} is held out, {found.parts[1]} is not used")
     return Contents(train, test, tuple(said))
 
 

@@ -45,7 +45,7 @@ def arrange(root: Path) -> Layout:
     inside = {part: _inside(tree, folder, root) for part, folder in parts.items()}
     held_out = [part for part in HELD_OUT if part in parts]
     said = [f"{shown(root)}: {parts[held_out[0]]}/ is held out"] if held_out else []
-    said += [f"{parts[part]}/ is left alone, neither trained on nor held out"
+    said += [f"{parts[part]}/ is not used, neither to train on nor as held-out images"
              for part in held_out[1:]]  # fmt: skip
     test = inside[held_out[0]] if held_out else None
     return _layout(root, tree, inside[TRAIN], test, tuple(said))
@@ -160,5 +160,5 @@ def _told(tree: Tree) -> list[str]:
                       for kind, count in Counter(tree.others).most_common(6))  # fmt: skip
     return [
         *links,
-        f"passed over {sum(tree.others.values()):,} files that are no pictures: {kinds}",
+        f"skipped {sum(tree.others.values()):,} files that are not pictures: {kinds}",
     ]

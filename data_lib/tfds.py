@@ -61,8 +61,8 @@ def load(config: DataConfig, log: Log) -> Splits:
         builder = _builder(config)
     left = [split for split in builder.info.splits if split not in ("train", _held_out(builder))]
     if left:
-        log(f"{builder.info.full_name}: {', '.join(left)} left alone, neither trained on nor held "
-            "out")  # fmt: skip
+        log(f"{builder.info.full_name}: {', '.join(left)} not used, neither to train on nor as "
+            "held-out images")  # fmt: skip
 
     def decode() -> Splits:
         try:

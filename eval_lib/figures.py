@@ -44,7 +44,7 @@ def quality_png(
         axes.plot(nfe, distance, label=name, **style)
     if floor is not None:
         axes.axhline(floor, color="black", linestyle=":", linewidth=1, label="held-out images")
-    axes.set(xlabel="score evaluations per image", ylabel=label, xscale="log", yscale="log")
+    axes.set(xlabel="network evaluations per image", ylabel=label, xscale="log", yscale="log")
     ticks = sorted({round(n) for nfe, _ in curves.values() for n in nfe})
     axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)

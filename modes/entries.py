@@ -27,8 +27,8 @@ SHARED = {
     "predictor": "the predictor is the entry's first word",
     "num_samples": "every cell has eval.num_samples images",
     "batch_size": "all cells are drawn sampling.batch_size at a time, which changes no sample",
-    "step": "all cells are of one model: give --config.sampling.step",
-    "ema": "all cells are of one model: give --config.sampling.ema",
+    "step": "all entries use one model: give --config.sampling.step",
+    "ema": "all entries use one model: give --config.sampling.ema",
     "frames": "a cell has no animation: see --mode sample",
 }
 """Settings of `sampling` that no entry may have, and the reason."""

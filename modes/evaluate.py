@@ -114,7 +114,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
         told = _protocol(work, skipped, cells)
         old = read_json(target / REPORT)
         other = old is not None and not same(old, {"protocol": told})
-        set_aside(target, "a report of other settings" if other else None, log)
+        set_aside(target, "a report made with other settings" if other else None, log)
         target.mkdir(parents=True, exist_ok=True)
         for line in write(target, REPORT, told, cells, work.real("train"), log):
             log(line)

@@ -232,6 +232,6 @@ def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
     if report is None:
         return None
     if not same(report, identity):
-        return "samples of other settings"
+        return "samples drawn with other settings"
     held = report.get("num_samples")
     return "more samples" if not isinstance(held, int) or held > total else None

@@ -37,7 +37,7 @@ from configs import schema
 
 SETTINGS = {{
 {settings}}}
-"""What differs from the defaults in configs/schema.py."""
+"""Settings that differ from the defaults in configs/schema.py."""
 
 
 def get_config() -> ConfigDict:
@@ -140,7 +140,7 @@ def _state(experiment: Experiment, opened: Opened, log: Callable[[str], None]) -
     found = {ema: params_of(opened, ema) for ema in kinds}
     if len(found) == 1:
         kind = "averaged" if True in found else "raw"
-        log(f"the file has {kind} weights only: they serve as both")
+        log(f"the file has {kind} weights only: used as raw and averaged weights")
     raw = found.get(False, found.get(True))
     average = found.get(True, raw)
     optimizer = jax.eval_shape(recipe.optimizer.init, raw)

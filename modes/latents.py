@@ -57,7 +57,7 @@ class _Results:
         report = read_json(self._folder / f"{name}.json")
         other = report is not None and not same(report, identity)
         with _writing(self._folder):
-            set_aside(self._folder, "results of other settings" if other else None, log)
+            set_aside(self._folder, "results made with other settings" if other else None, log)
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:

@@ -45,7 +45,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     score, step = load_score(experiment, folder, log)
     law = DataLaw()
     if config.eval.likelihood == "flow":
-        log(f"moments of {len(splits.train)} training images, for the prior mismatch at T")
+        log(f"moments of {len(splits.train)} training images, for the prior mismatch at t = T")
         law = data_law(splits.train, config.data.centered)
     settings = {
         **identity(images, name),
@@ -61,7 +61,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     try:
         report = read_json(target / REPORT)
         other = report is not None and not same(report, settings)
-        set_aside(target, "likelihoods of other settings" if other else None, log)
+        set_aside(target, "likelihoods computed with other settings" if other else None, log)
         parts = Parts(target, {**settings, "batch_size": batch, "law": law.words}, log)
         found = evaluator.evaluate(
             build(score=score, law=law), config.eval.repeats, batch, parts, log

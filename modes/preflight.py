@@ -50,9 +50,10 @@ class Needs:
         """The resources in one line."""
         has = "" if self.limit is None else f" of {told(self.limit)}"
         return (
-            f"{self.parameters:,} parameters; one image: {self.forward / 1e9:.3g} GFLOP forward, "
-            f"{self.update / 1e9:.3g} in training; memory of each device about {told(self.need)}"
-            f"{has}: {told(self.state)} state, {told(self.work)} work"
+            f"{self.parameters:,} parameters; per image {self.forward / 1e9:.3g} GFLOP for a "
+            f"forward pass, {self.update / 1e9:.3g} for an update; memory per device about "
+            f"{told(self.need)}{has}: {told(self.state)} for parameters, averages and optimizer, "
+            f"{told(self.work)} for an update"
         )
 
 
@@ -111,7 +112,7 @@ def check(needs: Needs, experiment: Experiment) -> None:
         return
     raise ValueError(
         f"training will not fit: it needs about {told(needs.need)} on each device "
-        f"({told(needs.state)} for the model, {told(needs.work)} to work), which has "
+        f"({told(needs.state)} for the model, {told(needs.work)} for an update), which has "
         f"{told(needs.limit)}: {_remedy(needs, experiment)} (training.check_memory=False: try it)"
     )
 

@@ -39,7 +39,7 @@ def sample(experiment: Experiment, folder: Path, log: Callable[[str], None] = pr
     }
     planned = generator.planned_evaluations
     log(f"sampling from step {step}: {sampling.num_samples} images, "
-        f"{planned or 'as many as it takes'} evaluations each, "
+        f"{planned or 'as many as needed'} evaluations per image, "
         f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
     target = folder / "samples"
     try:

@@ -132,7 +132,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     for plan in tqdm(plans, unit="cell", desc="samplers", disable=None):
         name, budget = plan.entry.name, plan.budget
         if plan.experiment is None:
-            log(f"{name}: {budget} evaluations are too few")
+            log(f"{name}: {budget} evaluations per image are too few")
             continue
         path = _path(cells, plan)
         own = {**identity, "sampling": plan.experiment.config.sampling.to_dict()}
@@ -157,7 +157,7 @@ def _not_finite(images: np.ndarray) -> int:
 
 def _line(cell: Outcome, count: int) -> str:
     lost = f", {cell.not_finite} of {count} images not finite" if cell.not_finite else ""
-    return f"{cell.sampler}: {cell.nfe:g} evaluations, distance {cell.distance:.3f}{lost}"
+    return f"{cell.sampler}: {cell.nfe:g} evaluations per image, distance {cell.distance:.3f}{lost}"
 
 
 def _distance(reference: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -203,12 +203,12 @@ def _by_sampler(cells: list[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def _markdown(identity: dict[str, Any], floor: float | None, cells: list[Outcome]) -> str:
-    best = "none, there are fewer than two" if floor is None else f"{floor:.3f}"
+    best = "none, since there are fewer than two" if floor is None else f"{floor:.3f}"
     lines = [
-        f"Step {identity['step']}, seed {identity['seed']}, {identity['num_samples']} images a "
-        "cell, those that are not finite as black ones. NFE counts evaluations of the network. "
-        "Distance: Frechet, in the training images' principal components; held-out images: "
-        f"{best}.",
+        f"Step {identity['step']}, seed {identity['seed']}, {identity['num_samples']} images per "
+        "cell; images that are not finite count as black. NFE: network evaluations per image. "
+        "Distance: Frechet distance in the training images' principal components; that of "
+        f"held-out images: {best}.",
         "",
         "| sampler | NFE | distance | not finite | images/s |",
         "|---|---|---|---|---|",

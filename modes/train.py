@@ -226,9 +226,9 @@ class _Run:
         saved = self._checkpoints.latest()
         kept = "nothing was saved yet" if saved is None else f"checkpoint {saved} is kept"
         return Diverged(
-            f"the training diverged: {told}; {kept}. Go on without such updates with a larger "
-            f"training.patience (here {self._settings.patience}), or train in another --workdir "
-            "with a smaller optim.lr or optim.grad_clip"
+            f"the training diverged: {told}; {kept}. To skip such updates, raise "
+            f"training.patience (now {self._settings.patience}) and go on; or train in another "
+            "--workdir with a smaller optim.lr or optim.grad_clip"
         )
 
     def _open_log(self) -> RunLog:
@@ -248,7 +248,7 @@ class _Run:
         told = f"{self._mesh.size} {jax.default_backend()} device(s)"
         count, parts = jax.process_count(), self._mesh.shape[sharding.FSDP]
         told += f" of {count} processes" if count > 1 else ""
-        return told + (f", the model divided among {parts}" if parts > 1 else "")
+        return told + (f", each copy of the model divided among {parts}" if parts > 1 else "")
 
 
 def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainState:

@@ -49,8 +49,8 @@ def check(folder: Path, config: Any, splits: Splits, log: Log) -> Identity:
         return now
     before = _recorded(folder)
     if before is None:
-        other = "; earlier versions held other images out" if _by_hash(splits) else ""
-        log(f"{folder} has no record of its data: whether they have changed cannot be told{other}")
+        other = "; earlier versions held out other images" if _by_hash(splits) else ""
+        log(f"{folder} has no record of its data, so that a change would not be noticed{other}")
         return now
     changes = before.changes(now)
     if changes and config.data.changed != "accept":
@@ -59,7 +59,7 @@ def check(folder: Path, config: Any, splits: Splits, log: Log) -> Identity:
             "them, use another --workdir, or go on with --config.data.changed=accept"
         )
     if changes:
-        log(f"going on with other data than before ({changes}), as data.changed=accept says")
+        log(f"going on with changed data ({changes}), as data.changed is accept")
     return now
 
 
@@ -80,5 +80,5 @@ def load(config: Any, folder: Path, log: Log) -> Splits:
     splits = data_lib.load(config.data, log=log)
     before = _recorded(folder)
     if before is not None and (changes := before.changes(_identity(config, splits))):
-        log(f"{splits.name} is not what {folder} was trained on ({changes})")
+        log(f"{splits.name} differs from the training data of {folder} ({changes})")
     return splits

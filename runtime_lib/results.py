@@ -109,7 +109,7 @@ class Parts:
     def _clear(self) -> None:
         if not ours.remove_all(self.folder):
             target = ours.set_aside(self.folder)
-            self._log(f"{self.folder} has files that are not of this program: it is now {target}")
+            self._log(f"{self.folder} has files of other programs: moved to {target}")
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
@@ -133,7 +133,7 @@ class Parts:
         what: the parts in a word or two, for a progress bar, or for `log` without a terminal.
         """
         if done := self.done([part.name for part in wanted]):
-            log(f"{what}: {done} of {len(wanted)} batches are there from before: going on")
+            log(f"{what}: {done} of {len(wanted)} batches are finished: going on")
         tell, bar = patient(log), tqdm(wanted, unit="batch", desc=what, disable=None)
         for number, part in enumerate(bar, 1):
             arrays = self.get(part.name, part.shapes)
@@ -182,7 +182,7 @@ def keep(
 def set_aside(folder: Path, why: str | None, log: ours.Log) -> None:
     """Move FOLDER to FOLDER_1, FOLDER_2, ... if there is a reason `why` it must not be replaced."""
     if why is not None:
-        log(f"{folder} holds {why}: they are now in {ours.set_aside(folder)}")
+        log(f"{folder} holds {why}: moved to {ours.set_aside(folder)}")
 
 
 @by_the_first

@@ -128,7 +128,7 @@ def set_aside(path: Path) -> Path:
 def make_way(path: Path, log: Log = print) -> None:
     """Set aside and log what is at `path`, if anything is, unless it is ours."""
     if os.path.lexists(path) and not is_ours(path):
-        log(f"{path} is no file of this program: it is now {set_aside(path)}")
+        log(f"{path} is not a file of this program: moved to {set_aside(path)}")
 
 
 def remove(path: Path) -> bool:

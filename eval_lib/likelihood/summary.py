@@ -95,12 +95,12 @@ def headline(report: dict[str, Any]) -> str:
 MEANS = {
     "mean": "mean",
     "standard_error": "standard error over images",
-    "of_probes": "of it: probes",
-    "of_repeats": "of it: repeats (dequantization and probes)",
+    "of_probes": "part of it due to probes",
+    "of_repeats": "part of it due to repeats (dequantization and probes)",
 }
 TERMS = {
-    "prior_mismatch": "prior mismatch at T",
-    "truncation": "owed to stopping at eps (first order)",
+    "prior_mismatch": "effect of the prior's mismatch with the data's law at t = T",
+    "truncation": "effect of stopping at t = eps (first order)",
 }
 
 
@@ -111,7 +111,7 @@ def _words(term: str) -> str:
 
 def _law(report: dict[str, Any]) -> list[str]:
     told = report.get("prior_mismatch_from")
-    return ["", f"The prior mismatch at T is of a Gaussian with {told}."] if told else []
+    return ["", f"The prior mismatch is that of a Gaussian with {told}."] if told else []
 
 
 def markdown(report: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ def _left_out(settings: Mapping[str, Any]) -> str:
     named, unknown = private[:NAMED], sum(name not in schema.SETTINGS for name in settings)
     more = {"others": len(private) - len(named), "unknown names": unknown}
     told = [*named, *(f"{count} {what}" for what, count in more.items() if count)]
-    return f"left out of the file, which may not set them: {', '.join(told)}" if told else ""
+    return f"not taken from the file, which may not set them: {', '.join(told)}" if told else ""
 
 
 def updates(step: Any) -> int:

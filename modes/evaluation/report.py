@@ -109,7 +109,7 @@ def _settings(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
 def markdown(told: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The report as a page in Markdown."""
     ref = told["reference"]
-    size = f"{ref['count']} images" if ref["count"] else "images of unknown number"
+    size = f"{ref['count']} images" if ref["count"] else "an unknown number of images"
     lines = [
         "# Evaluation",
         "",
@@ -117,15 +117,16 @@ def markdown(told: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         "",
         f"Features: {told['extractor']}. Reference: {ref['dataset']}"
         + (f" ({ref['split']})" if "split" in ref else "")
-        + f", {size}. Samples, of which set k of n begins at sample k n, are quantized to "
-        f"{told['levels']} levels ({told['quantize']}). NFE counts evaluations of the network.",
+        + f", {size}. Samples are quantized to {told['levels']} levels ({told['quantize']}); with "
+        "several sets of n samples, set k = 0, 1, ... begins at sample k n. NFE: network "
+        "evaluations per sample.",
         "",
         "Frechet distances of different numbers of images cannot be compared: their bias falls as "
-        "1/n. Choose settings on other seeds than those that you report.",
+        "1/n. Choose settings with another seed than the one you report.",
     ]
     lines += [
         f"{row['not_finite']} of the {row['count'] * row['sets']} images of {row['name']} were not "
-        "finite, and were measured as black ones."
+        "finite, and were measured as black images."
         for row in rows
         if row["not_finite"]
     ]
@@ -176,7 +177,7 @@ def _noise(cells: list[Cell]) -> bytes | None:
                 lines[label] = (cell.curves["log_snr"], cell.curves[split])
     if not lines:
         return None
-    return figures.curves_png(lines, "log-SNR", "squared error of the noise, per pixel")
+    return figures.curves_png(lines, "log-SNR", "squared error of the predicted noise, per pixel")
 
 
 def write(

@@ -72,7 +72,7 @@ class StepDirectories:
     def _remove(self, path: Path, renamed: Path) -> None:
         if other := _foreign(path):
             if path not in self._told:
-                self._log(f"{path} stays: {other} is not of a checkpoint")
+                self._log(f"{path} is kept: {other} is not part of a checkpoint")
             self._told.add(path)
             return
         try:

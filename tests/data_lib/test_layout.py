@@ -86,7 +86,7 @@ def test_what_is_held_out_and_what_is_left_alone_is_said(tmp_path):
     told: list[str] = []
     load(tmp_path, told.append)
     assert f"{tmp_path}: TEST/ is held out" in told
-    assert "val/ is left alone, neither trained on nor held out" in told
+    assert "val/ is not used, neither to train on nor as held-out images" in told
 
 
 def test_a_class_that_a_part_lacks_is_said(tmp_path):
@@ -203,7 +203,7 @@ def test_what_is_passed_over_is_counted(tmp_path):
         (tmp_path / name).touch()
     told: list[str] = []
     load(tmp_path, told.append)
-    assert "passed over 3 files that are no pictures: 2 .heic, 1 without a suffix" in told
+    assert "skipped 3 files that are not pictures: 2 .heic, 1 without a suffix" in told
 
 
 def test_of_several_frames_the_first_is_taken_and_that_is_said(tmp_path):

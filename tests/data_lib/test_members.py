@@ -89,7 +89,7 @@ def test_of_test_and_validation_one_is_held_out_and_the_other_left_alone(tmp_pat
     splits = load(path, told.append)
     np.testing.assert_array_equal(splits.train.pixels, X[:6])
     np.testing.assert_array_equal(splits.test.pixels, X[9:])
-    assert any("test is held out, validation is left alone" in line for line in told)
+    assert any("test is held out, validation is not used" in line for line in told)
 
 
 # (arrays, what must be said, whether there are labels)

@@ -42,7 +42,7 @@ def test_every_sampler_is_run_at_every_budget(workdir, capsys):
     assert cells[4][:2] == ("ode rtol=0.1 atol=0.1", 0)
     assert cells[4][2] > 6
     assert cells[5:] == [("rk4", 9, 9)]
-    assert "rk4: 4 evaluations are too few" in capsys.readouterr().out
+    assert "rk4: 4 evaluations per image are too few" in capsys.readouterr().out
     assert (folder / "table.md").read_text().count("\n| ") == 1 + len(cells)
     for name in ("quality.png", "pictures.png"):
         with Image.open(folder / name) as picture:

@@ -168,7 +168,7 @@ def test_other_metrics_need_no_new_samples(finished, monkeypatch, capsys):
     before = (finished / "evaluation" / "report" / "report.json").read_bytes()
     settings = {"eval__checkpoints": "2", "eval__ema_rates": "(0.5,)", "eval__held_out": False}
     assert run(finished, eval__metrics="sliced", eval__repeats=1, **settings) == 0
-    assert "a report of other settings" in capsys.readouterr().out
+    assert "a report made with other settings" in capsys.readouterr().out
     kept = finished / "evaluation" / "report_1" / "report.json"
     assert kept.read_bytes() == before
     assert list(report(finished)["cells"][0]["metrics"]) == ["sliced_wasserstein"]

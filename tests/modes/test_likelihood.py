@@ -86,13 +86,12 @@ def test_a_report_says_what_its_table_holds(run):
     assert f"{bits['mean']:.4f} +- {bits['standard_error']:.4f} bits/dim over 6 images" in out
     text = (run.folder / "likelihood" / "likelihood.md").read_text()
     assert f"{bits['mean']:.4f}" in text
-    assert (
-        f"| of it: probes | {bits['of_probes']:.4f} | {report['nats']['of_probes']:.3f} |" in text
-    )
+    of_probes = f"{bits['of_probes']:.4f} | {report['nats']['of_probes']:.3f}"
+    assert f"| part of it due to probes | {of_probes} |" in text
     assert "eval.num_probes = 3" in text
     law = "the covariance of 1500 training images"
     assert report["prior_mismatch_from"] == law
-    assert f"The prior mismatch at T is of a Gaussian with {law}." in text
+    assert f"The prior mismatch is that of a Gaussian with {law}." in text
     assert size(run.folder / "likelihood" / "likelihood.png")[0] > 500
     assert not (run.folder / "likelihood" / "parts").exists()
 
@@ -111,7 +110,7 @@ def test_what_was_cut_short_goes_on_and_ends_in_the_same_numbers(run, monkeypatc
     assert run("likelihood", **settings)[0] == 130
     code, out, _ = run("likelihood", **settings)
     assert code == 0
-    assert "4 of 6 batches are there from before" in out
+    assert "4 of 6 batches are finished" in out
     assert len(kept) == len(set(kept)) == 6
     whole, _ = read(run.folder / "likelihood")
     # Other batches are other programs: the same numbers to round-off and the tolerance.
@@ -125,7 +124,7 @@ def test_results_of_other_settings_are_moved_aside(run):
     first = (run.folder / "likelihood" / "likelihood.npz").read_bytes()
     code, out, _ = run("likelihood", eval__likelihood="bound", eval__bound_draws=2)
     assert code == 0
-    assert "they are now in" in out
+    assert "other settings: moved to" in out
     assert (run.folder / "likelihood_1" / "likelihood.npz").read_bytes() == first
     _, report = read(run.folder / "likelihood")
     assert set(report["bits_per_dim"]["terms"]) == {"prior", "reconstruction", "diffusion"}
@@ -141,7 +140,7 @@ def test_the_kernels_variance_is_another_setting(run):
         code, out, _ = run("likelihood", sampling__ancestral_variance=variance, **settings)
         assert code == 0
         kept[variance] = read(run.folder / "likelihood")
-    assert "they are now in" in out
+    assert "other settings: moved to" in out
     assert np.all(kept["posterior"][0]["nats"] != kept["kernel"][0]["nats"])
     assert kept["kernel"][1]["ancestral_variance"] == "kernel"
 
@@ -165,7 +164,7 @@ def test_likelihoods_are_of_the_guided_model_and_count_its_network_evaluations(r
     plain_rows, plain = read(run.folder / "likelihood")
     code, out, _ = run("likelihood", **settings, **guided)
     assert code == 0
-    assert "they are now in" in out  # a guided model is another
+    assert "other settings: moved to" in out  # a guided model is another
     assert "of the guided model" in out
     rows, report = read(run.folder / "likelihood")
     assert (plain["guidance"], plain["evaluations"], report["evaluations"]) == (None, 4, 8)
@@ -230,7 +229,7 @@ def test_a_file_that_has_changed_is_another_file(run, tmp_path, monkeypatch):
     images[2] = 1 - images[2]
     code, out, _ = evaluate()
     assert code == 0
-    assert "they are now in" in out
+    assert "other settings: moved to" in out
     after = read(run.folder / "likelihood")[0]["nats"]
     assert np.array_equal(before == after, [True, True, False, True])
     assert np.array_equal(read(run.folder / "likelihood_1")[0]["nats"], before)
@@ -385,7 +384,7 @@ def test_codes_of_a_file_that_has_changed_are_other_codes(run, tmp_path):
         for content in (images, 1 - images):
             code, out, _ = run(mode, **CLOSE, **save(tmp_path, images=content, labels=labels))
             assert code == 0
-            assert ("they are now in" in out) == (content is not images)
+            assert ("other settings: moved to" in out) == (content is not images)
         for folder, value in ((name, 1), (f"{name}_1", 0)):
             with np.load(run.folder / folder / f"{name}.npz") as arrays:
                 assert arrays["z"].shape[0] == (n if mode == "encode" else n // 2)

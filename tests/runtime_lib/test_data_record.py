@@ -64,9 +64,7 @@ def test_other_data_that_are_accepted_are_said_and_are_the_runs_from_then_on(tmp
     folder, told = trained(tmp_path, splits([1, 2, 3])), []
     other = splits([1, 2, 3, 4])
     found = data_record.check(folder, config("accept"), other, told.append)
-    assert told == [
-        "going on with other data than before (images: 1 added), as data.changed=accept says"
-    ]
+    assert told == ["going on with changed data (images: 1 added), as data.changed is accept"]
     data_record.write(folder, found)
     data_record.check(folder, config(), other, QUIET)
 
@@ -92,12 +90,10 @@ def test_a_run_without_a_record_goes_on_with_one_line(tmp_path):
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     told: list[str] = []
     data_record.check(tmp_path, config(), splits([1]), told.append)
-    assert told == [
-        f"{tmp_path} has no record of its data: whether they have changed cannot be told"
-    ]
+    assert told == [f"{tmp_path} has no record of its data, so that a change would not be noticed"]
     by_hash = data_lib.base.hold_out(splits(range(9)).train, 0.5, "x")
     data_record.check(tmp_path, config(), by_hash, told.append)
-    assert told[1].endswith("; earlier versions held other images out")
+    assert told[1].endswith("; earlier versions held out other images")
 
 
 @pytest.mark.parametrize("content", ["cut", "empty", "other", "pipe"])
@@ -157,10 +153,10 @@ def test_a_folder_that_grows_is_refused_then_accepted_and_said_where_it_is_measu
     assert json.loads((run / "run" / "config.json").read_text())["training.n_iters"] == 1
     stats = {"eval__extractor": "pixels", "eval__metrics": "sliced", "eval__num_samples": 4}
     assert command(run, "eval", 1, **stats) == 0
-    assert "is not what" in (said := capsys.readouterr().out)
-    assert "was trained on (images: 20 added)" in said
+    assert "differs from the training data of" in (said := capsys.readouterr().out)
+    assert "(images: 20 added)" in said
     assert command(run, "train", 2, data__changed="accept") == 0
-    assert "going on with other data than before (images: 20 added)" in capsys.readouterr().out
+    assert "going on with changed data (images: 20 added)" in capsys.readouterr().out
     after = read_arrays(run / "run" / data_record.FILE)
     assert set(before["test"]) <= set(after["test"])
     assert set(before["train"]) <= set(after["train"])

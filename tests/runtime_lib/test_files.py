@@ -120,7 +120,7 @@ def test_a_file_of_the_users_is_set_aside_and_one_of_ours_is_replaced(tmp_path):
         atomic_write_json(path, {"n": n}, log=told.append)
     assert json.loads(path.read_text())["n"] == 1
     assert (tmp_path / "report_1.json").read_text() == "mine"
-    assert told == [f"{path} is no file of this program: it is now {tmp_path}/report_1.json"]
+    assert told == [f"{path} is not a file of this program: moved to {tmp_path}/report_1.json"]
 
 
 @pytest.mark.parametrize("kind", ["text", "link", "pipe", "folder"])

@@ -179,6 +179,6 @@ def _notes(config: ConfigDict, exploding: bool) -> list[str]:
         )
     if config.model.num_classes:
         notes.append(
-            "this model sees class labels, which diffusers' pipeline does not give: call its unet"
+            "this model needs class labels, which diffusers' pipeline does not pass: call its unet"
         )
     return notes

@@ -68,7 +68,7 @@ def complete(settings: Table, path: Path) -> tuple[Table, str]:
     said = ", ".join(f"{name}={value!r}" for name, value in _unsaid(nearest).items())
     rivals = f" ({', '.join(others)} fit as well)" if others else ""
     note = (
-        f"the file does not say {said}: taken from the nearest published configuration, "
+        f"the file does not state {said}: taken from the nearest published configuration, "
         f"{nearest}{rivals}; give --config if that is not what it was trained with"
     )
     return CONFIGS[nearest], note

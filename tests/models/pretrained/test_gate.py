@@ -81,7 +81,7 @@ def test_no_setting_of_the_users_own_is_taken_from_a_file_and_it_is_said(model, 
     assert main.main(["--mode", "import", "--import_from", str(source), "--workdir",
                       str(folder)]) == 0  # fmt: skip
     told = capsys.readouterr().out
-    line = next(line for line in told.splitlines() if line.startswith("left out of the file"))
+    line = next(line for line in told.splitlines() if line.startswith("not taken from the file"))
     assert "compiled" in line
     assert "1 unknown names" in line
     stored = json.loads((folder / "config.json").read_text())
