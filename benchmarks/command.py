@@ -1,4 +1,4 @@
-"""What the benchmarks' command lines share."""
+"""Options common to the benchmarks' command lines."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def parse(
 
 
 def of_a_model(parser: argparse.ArgumentParser, batch: int) -> None:
-    """Adds the options of what is measured on a trained model, by rounds that take turns."""
-    parser.add_argument("--workdir", required=True, type=Path, help="of a trained model")
-    parser.add_argument("--batch", type=int, default=batch)
-    parser.add_argument("--rounds", type=int, default=3)
+    """Add the options of benchmarks on a trained model, in rounds that take turns."""
+    parser.add_argument("--workdir", required=True, type=Path, help="folder of a trained model")
+    parser.add_argument("--batch", type=int, default=batch, help="images at a time")
+    parser.add_argument("--rounds", type=int, default=3, help="turns, of which medians are taken")
 
 
 def device() -> str:
-    """How many of what kind it runs on."""
+    """Number and kind of the devices."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
@@ -51,7 +51,7 @@ def write(path: Path | None, report: dict[str, Any]) -> None:
 
 
 def main(run: Callable[[Sequence[str]], None]) -> None:
-    """`run` of the command line, then exit; errors of the user's making are one line and code 2."""
+    """Run `run` on the command line, then exit; the user's errors are one line and code 2."""
     try:
         run(sys.argv[1:])
     except (ValueError, OSError, PeerError) as error:

@@ -42,15 +42,15 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Case:
-    """A network of ours and the peer that it has to agree with.
+    """A network of ours and the peer with which it has to agree.
 
     Attributes:
       peer: a key of `features_driver.NETWORKS`.
-      shapes: of the state dict, as PyTorch has it.
+      shapes: shapes of the state dict, in PyTorch's layout.
       ours: the network with these weights.
       sizes: heights and widths of the images to compare on.
-      timed: height and width of those that are timed, None for none.
-      size: what the peer has to be told of its size.
+      timed: height and width of the images for timing, None for no timing.
+      size: arguments of the peer that set its size.
     """
 
     peer: str
@@ -65,7 +65,7 @@ PICTURES = (32, 32), (64, 64), (299, 299), (40, 57), (300, 331)
 
 
 def cases() -> dict[str, Case]:
-    """Everything that is compared, by name."""
+    """All comparisons, by name."""
     shapes = random_weights.torch_shapes(inception.in_file())
     transformers = {"tiny": dinov2.Size(128, 2)} | {v: k for k, v in dinov2.PUBLISHED.items()}
     half = lambda weights: inception.of_weights(weights, "half_pixel")
@@ -99,7 +99,7 @@ class Party:
         self.folder = folder
 
     def features(self, pixels: np.ndarray) -> Arrays:
-        """By name."""
+        """Features by name."""
         np.save(self.folder / "images.npy", pixels)
         out = self.folder / "features.npz"
         self.driver.ask(f"features {self.folder / 'images.npy'} {out}")
@@ -123,7 +123,7 @@ def compiled(network: FeatureNetwork, pixels: jax.Array) -> dict[str, Any]:
 
 
 def error(found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest difference, in units of the root mean square of what is wanted."""
+    """The largest difference, in units of the root mean square of `wanted`."""
     return float(np.abs(found - wanted).max() / np.sqrt(np.mean(wanted**2)))
 
 
@@ -160,7 +160,7 @@ def race(case: Case, network: FeatureNetwork, parties: Mapping[str, Party], batc
 
 
 def report(name: str, case: Case, options: argparse.Namespace) -> None:
-    """Prints one case."""
+    """Print one case."""
     weights = random_weights.weights(case.shapes)
     network = case.ours(weights)
     with contextlib.ExitStack() as stack:
@@ -183,11 +183,11 @@ def report(name: str, case: Case, options: argparse.Namespace) -> None:
 # Golden numbers ----------------------------------------------------------------------------------
 
 GOLDEN = {"inception, tf1": (24, 40), "inception, half_pixel": (24, 40), "dinov2, tiny": (24, 40)}
-"""Cases of which the tests have the peer's features, and the size of their one image."""
+"""Cases whose peer features are stored with the tests, and the size of their one image."""
 
 
 def write_golden(name: str, case: Case, options: argparse.Namespace) -> None:
-    """Writes what the peer sees to NAME.npz; images and weights are drawn again by the tests."""
+    """Write the peer's features to NAME.npz; the tests draw images and weights again."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         np.savez(folder / "weights.npz", **random_weights.weights(case.shapes))
@@ -205,7 +205,7 @@ CHECKOUTS = {
     "pytorch-fid": "src/pytorch_fid/inception.py",
     "dinov2": "dinov2/models/vision_transformer.py",
 }
-"""Peers and a file that a checkout of each has."""
+"""Peers and a file that a checkout of each contains."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -215,12 +215,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for name in CHECKOUTS:
         parser.add_argument(f"--{name}", type=Path, help="a checkout of its repository")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter with torch")
-    parser.add_argument("--batch", type=int, default=16, help="images at a time when timed")
-    parser.add_argument("--rounds", type=int, default=5, help="turns; 0: no times")
-    parser.add_argument("--cpu-devices", type=int, default=0, help="that share the batch out among "
-                        "them, as the setting cpu_devices; 0: one per core")  # fmt: skip
-    parser.add_argument("--only", default="", help="cases whose names contain this")
-    parser.add_argument("--write-golden", type=Path, help="write the tests' numbers there")
+    parser.add_argument("--batch", type=int, default=16, help="images at a time in timings")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of timing; 0: no timing")
+    parser.add_argument("--cpu-devices", type=int, default=0, help="devices among which batches "
+                        "are divided, as by the setting cpu_devices; 0: one per core")  # fmt: skip
+    parser.add_argument("--only", default="", help="run only cases whose names contain this")
+    parser.add_argument("--write-golden", type=Path, help="folder to write the tests' numbers to")
     options = parser.parse_args(arguments)
     given = {name: getattr(options, name.replace("-", "_")) for name in CHECKOUTS}
     options.checkouts = {name: path for name, path in given.items() if path}
@@ -231,7 +231,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Every case whose peer is there."""
+    """Run every case whose peer is available."""
     cores = len(os.sched_getaffinity(0))
     count = cpu_devices.devices(options.cpu_devices, options.batch, cores)
     cpu_devices.use(count)

@@ -29,7 +29,7 @@ import torch
 
 
 def stub(name, **content):
-    """A module that is not installed, or of which only a name is needed."""
+    """A replacement for a module that is not installed, or of which only names are needed."""
     module = types.ModuleType(name)
     module.__path__ = []
     module.__dict__.update(content)

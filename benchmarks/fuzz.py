@@ -1,14 +1,14 @@
-"""Changed files in great numbers, read by a process that is watched.
+"""Reading of many randomly changed files by a process that is watched.
 
     python -m benchmarks.fuzz --minutes 5 --seed 1
     python -m benchmarks.fuzz --minutes 60 --seed 2 --json fuzz.json --keep FOLDER
 
 changes sound files of every format (`fuzz_seeds`, `mutations`) and has them read as they would be
 by `--mode import`, a folder of pictures, a feature network or reference statistics
-(`watched.READERS`). What may come of a file: it is accepted, or refused in one line. What may not:
-a traceback, more than 2 s, more than 200 MiB, a crash, or anything run, sent, imported or written
-outside of the scratch folder. Files of which that came are kept in --keep, with what was said. The
-same seed gives the same files. Exits with 1 if anything was found.
+(`watched.READERS`). A file must be accepted, or refused in one line. Findings are: a traceback,
+more than 2 s, more than 200 MiB, a crash, or anything run, sent, imported or written outside of the
+scratch folder. Files with findings are kept in --keep, with the messages. The same seed gives the
+same files. Exits with 1 if anything was found.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from untrusted import limits
 
 ROOT = Path(__file__).parents[1]
 SLOW = 2.0
-"""Seconds of the processor from which on a file counts as a hang."""
+"""CPU seconds from which on a file counts as a hang."""
 PATIENCE = 300.0
-"""Seconds by the clock that a process may keep silent for, however little it was let run."""
+"""Wall-clock seconds for which a process may be silent, even if it hardly gets to run."""
 FINDINGS = ("traceback", "hang", "crash", "growth", "acts")
 
 
 class Reader:
-    """The process that reads, started anew when it has died."""
+    """The reading process, restarted when it has died."""
 
     def __init__(self, scratch: Path):
         self.scratch = scratch
@@ -55,7 +55,7 @@ class Reader:
         return subprocess.Popen(command, text=True, cwd=ROOT, bufsize=1, **pipes)  # type: ignore[call-overload]
 
     def read(self, reader: str, path: Path) -> Outcome:
-        """What comes of a file."""
+        """The outcome of reading a file."""
         self.process = process = self.process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -68,16 +68,16 @@ class Reader:
         return ended(process.wait(), hung=line is not None)
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         if self.process:
             self.process.kill()
             self.process.wait()
 
 
 def _line(process: subprocess.Popen[str]) -> str | None:
-    """The next line that a process says; '' if it hangs, None if it has died.
+    """The next line that a process prints; '' if it hangs, None if it has died.
 
-    Time is the processor's, since others may keep it from running; a process that waits uses none.
+    Time is CPU time, since other processes may delay it; a process that waits uses none.
     """
     began, start = time.monotonic(), _cpu(process.pid)
     while not select.select([process.stdout], [], [], 1.0)[0]:
@@ -88,13 +88,13 @@ def _line(process: subprocess.Popen[str]) -> str | None:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of the processor that a process has used."""
+    """CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def findings(outcome: Outcome) -> list[str]:
-    """What must not have come of a file."""
+    """Violations in the outcome of reading a file, in words."""
     found = [outcome.verdict] if outcome.verdict in FINDINGS else []
     if outcome.cpu > SLOW and "hang" not in found:
         found.append("hang")
@@ -104,7 +104,7 @@ def findings(outcome: Outcome) -> list[str]:
 
 
 def written(seed: Seed, data: bytes, folder: Path) -> Path:
-    """Puts a changed file, and what is beside it, in place; gives what the reader is told."""
+    """Write a changed file and the files beside it; returns the path for the reader."""
     for name, content in {**seed.beside, seed.file: data}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def written(seed: Seed, data: bytes, folder: Path) -> Path:
 
 
 def keep(folder: Path, name: str, seed: Seed, data: bytes, outcome: Outcome) -> None:
-    """Keeps a file of which something came that must not."""
+    """Keep a file with findings."""
     folder.mkdir(parents=True, exist_ok=True)
     slug = name.replace(" ", "_").replace("/", "_").replace(",", "")
     number = len(list(folder.glob(f"{slug}.*.json")))
@@ -124,7 +124,7 @@ def keep(folder: Path, name: str, seed: Seed, data: bytes, outcome: Outcome) -> 
 
 
 def fuzz(minutes: float, seed: int, kept: Path, only: str = "") -> dict[str, Counter[str]]:
-    """Counts of what came of the changed files, by format; of those so far when interrupted."""
+    """Counts of the outcomes of changed files, by format; if interrupted, of those so far."""
     counts: dict[str, Counter[str]] = {}
     with contextlib.suppress(KeyboardInterrupt):
         _fuzz(counts, minutes, seed, kept, only)
@@ -178,13 +178,13 @@ def table(counts: dict[str, Counter[str]]) -> str:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The command; gives its exit code."""
+    """Run the command; returns its exit code."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="formats whose names have this in them")
-    parser.add_argument("--keep", type=Path, default=Path("runs/fuzz"))
+    parser.add_argument("--minutes", type=float, default=5.0, help="duration")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the changes")
+    parser.add_argument("--only", default="", help="use only formats whose names contain this")
+    parser.add_argument("--keep", type=Path, default=Path("runs/fuzz"), help="folder for findings")
     parser.add_argument("--json", type=Path, help="a file to write the counts to")
     options = parser.parse_args(arguments)
     # Ended by hand or by a machine's timer, it says what it has found so far.

@@ -22,8 +22,8 @@ class Seed(NamedTuple):
     """A sound file.
 
     reader: its name in `benchmarks.watched.READERS`.
-    mutation: that of `benchmarks.mutations.FORMATS` which knows its format.
-    file: its place: the last part is changed, the folders before it are what the reader is given.
+    mutation: the entry of `benchmarks.mutations.FORMATS` that knows its format.
+    file: its path: the last part is changed; the reader is given the folders before it.
     data: its content.
     beside: the other files in the folder.
     """
@@ -44,7 +44,7 @@ def _made(write: Callable[[Path], object], folder: Path) -> bytes:
 
 
 def weights() -> dict[str, np.ndarray]:
-    """Those of a small NCSN++, by PyTorch's names."""
+    """Weights of a small NCSN++, by PyTorch's names."""
     options = json.loads((GOLDEN / "options" / "options.json").read_text())
     case = min(options.values(), key=lambda each: len(each["weights"]))
     random = np.random.default_rng(0)
@@ -117,7 +117,7 @@ def snapshot() -> bytes:
 
 
 UNREAD = ("ve/model_index.json", "ve/unet_ema/config.json")
-"""Files of diffusers that say nothing that is needed."""
+"""Files of diffusers that contain nothing that is needed."""
 
 
 def directories() -> dict[str, Seed]:
@@ -160,7 +160,7 @@ def arrays() -> dict[str, Seed]:
 
 
 def pictures() -> dict[str, Seed]:
-    """A small picture of every format, plain and with what it may have besides."""
+    """A small picture of every format, plain and with the optional parts of the format."""
     colours = np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8)
     image = Image.fromarray(colours)
     exif = Image.Exif()
@@ -202,5 +202,5 @@ def pictures() -> dict[str, Seed]:
 
 
 def seeds(folder: Path) -> dict[str, Seed]:
-    """All of them by name; `folder` is used for a moment."""
+    """All seeds by name; `folder` is used temporarily."""
     return {**checkpoints(folder), **directories(), **arrays(), **pictures()}

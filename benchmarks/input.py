@@ -1,4 +1,4 @@
-"""How fast batches of training images are made, alone and while every core has other work.
+"""Speed of making batches of training images, on an idle and on a busy machine.
 
     python -m benchmarks.input
 
@@ -46,7 +46,7 @@ CASES = {
 
 
 def work(case: Case, batch: int, seconds: float) -> Work:
-    """Batches of a case, for at least so long; a unit is an image."""
+    """Batches of a case, for at least `seconds`; a unit is an image."""
     shape = case.count, case.size, case.size, 3
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     images = Images(pixels, np.zeros(case.count, np.int32), 256)
@@ -71,12 +71,12 @@ def work(case: Case, batch: int, seconds: float) -> Work:
 
 
 AHEAD = 8
-"""Batches that the iterator may hold ready, and more."""
+"""Upper bound of the batches that the iterator prefetches."""
 
 
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
-    """So many processes that count without end, until left."""
+    """Keep `count` processes counting within this context."""
     started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -90,9 +90,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw, allow_abbrev=False)
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--batch_size", type=int, default=128, help="images per batch")
+    parser.add_argument("--rounds", type=int, default=5, help="turns, of which medians are taken")
+    parser.add_argument("--seconds", type=float, default=0.5, help="least duration of a turn")
     parser.add_argument("--json", type=Path, help="a file to write the report to")
     options = parser.parse_args(arguments)
     if min(options.batch_size, options.rounds) < 1 or not options.seconds > 0:

@@ -48,13 +48,13 @@ FREQUENT = {
     "training.snapshot_freq": "100", "training.snapshot_freq_for_preemption": "10",
     "training.snapshot_sampling": "False",
 }  # fmt: skip
-"""Settings that give a kill much to meet; those of the command line come first."""
+"""Settings that make events for kills frequent; those of the command line take precedence."""
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, type=Path, help="for both runs; must be new")
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="of when and where runs are killed")
+    parser.add_argument("--workdir", required=True, type=Path, help="new folder for both runs")
+    parser.add_argument("--kills", type=int, default=50, help="number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the kills")
 
 
 class Trained:
@@ -79,14 +79,14 @@ class Trained:
         return max((int(path.name) for path in places if path.name.isdigit()), default=0)
 
     def files(self) -> set[str]:
-        """What is there, by path; event files are one per start and checkpoints' inner files
-        orbax's."""
+        """Paths of all files; the event files of all starts count as one, and so do the files of a
+        checkpoint."""
         names = {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
         kept = (re.sub(r"^(checkpoints/\d+)/.*", r"\1", name) for name in names)
         return {re.sub(r"tfevents.*", "tfevents", name) for name in kept}
 
     def losses(self) -> list[tuple[Any, ...]]:
-        """What the log says of each step, but for times and speeds."""
+        """Values in the log for each step, without times and speeds."""
         lines = (self.folder / "logs" / "metrics.jsonl").read_text().splitlines()
         names = "step", "train_loss", "grad_norm", "update_norm", "eval_loss"
         return [tuple(json.loads(line).get(name) for name in names) for line in lines]
@@ -100,7 +100,7 @@ class Trained:
 
 
 class Wrong(Exception):
-    """What did not hold."""
+    """A violated expectation."""
 
 
 def check(holds: bool, words: str) -> None:
@@ -120,7 +120,7 @@ def finish(run: Trained, saved: int) -> float:
 
 
 def _resumed(out: str) -> int | None:
-    """Where a run went on from; None if it was killed before it said so."""
+    """Step from which a run resumed; None if it was killed before it said so."""
     found = re.search(r"resuming at step (\d+)", out)
     return int(found[1]) if found else (0 if "starting: " in out else None)
 

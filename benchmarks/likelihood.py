@@ -49,7 +49,7 @@ TRACE = Hutchinson()
 
 
 def published(score: Score, x: jax.Array, keys: jax.Array) -> Way:
-    """As score_sde does it."""
+    """score_sde's method."""
     sde, probe = score.sde, TRACE.draw(keys, x)[0]
     drift = jax.jit(lambda x, t: score.velocity(x, t))
     product = lambda x, t: jnp.sum(score.velocity(x, t) * probe)
@@ -73,7 +73,7 @@ def published(score: Score, x: jax.Array, keys: jax.Array) -> Way:
 
 
 def ours(score: Score, x: jax.Array, keys: jax.Array, name: str, tolerance: float) -> Way:
-    """By a solver and clock of ours."""
+    """A method of ours, with the given solver and clock."""
     solver, clock = name.split(", ")
     flow = ProbabilityFlow(Tolerance(tolerance, tolerance), solver, CLOCKS[clock]())
     density = jax.jit(lambda score, x, keys: flow.density(score, x, EPS, keys, TRACE))
@@ -86,7 +86,7 @@ def ours(score: Score, x: jax.Array, keys: jax.Array, name: str, tolerance: floa
 
 
 def reference(score: Score, x: jax.Array, keys: jax.Array, times: jax.Array) -> jax.Array:
-    """By Heun's method in fixed steps."""
+    """Heun's method in fixed steps."""
     sde, clock = score.sde, InLogSNR()
     field = DensityField(clock, score, TRACE, TRACE.draw(keys, x))
     q = clock.coordinate(sde, times)
@@ -143,7 +143,9 @@ def table(figures: list[Figure]) -> str:
 def _options(parser: argparse.ArgumentParser) -> None:
     command.of_a_model(parser, batch=32)
     parser.add_argument("--peer", type=Path, help="a checkout of score_sde_pytorch")
-    parser.add_argument("--python", default=sys.executable, help="with torch, for --peer")
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter with torch for --peer"
+    )
 
 
 def run(arguments: Sequence[str]) -> None:

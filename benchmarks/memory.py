@@ -1,10 +1,10 @@
-"""What settings that trade memory for time do to a training step.
+"""Memory and time of a training step under settings that trade one for the other.
 
     python -m benchmarks.memory --config configs/vp_cifar.py --batch_size 128
 
-prints for each of `CASES` what a backward pass needs of its forward pass as JAX counts it, before
-XLA fuses; this takes no device. With --steps 5 also the compiled step's temporary memory on this
-device (all beside state and batch), and compilation and step in CPU seconds.
+prints for each of `CASES` the memory that the backward pass needs of the forward pass as JAX counts
+it, before XLA fuses; this needs no device. With --steps 5 also the compiled step's temporary memory
+on this device (without state and batch), and compilation and step in CPU seconds.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ CASES: tuple[dict[str, Any], ...] = (
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--batch_size", type=int, default=128, help="images per update")
+    parser.add_argument("--steps", type=int, default=0, help="timed steps; 0: do not compile")
 
 
 def cpu_seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds that it takes, and what it gives."""
+    """(CPU seconds of `work()`, its result)."""
     start = time.process_time()
     found = jax.block_until_ready(work())
     return time.process_time() - start, found
 
 
 def kept(config: ConfigDict) -> float:
-    """MiB from the forward to the backward pass of a micro-batch, parameters apart."""
+    """MiB kept from the forward to the backward pass of a micro-batch, without parameters."""
     experiment, training = Experiment.of(config), config.training
     params = experiment.abstract_state().params
     size = training.batch_size // training.accumulate
@@ -80,7 +80,7 @@ def measure(config: ConfigDict, steps: int) -> tuple[float, float, float]:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """One line per case."""
+    """Print one line per case."""
     options, config = command.parse(arguments, __doc__, _options)
     config.training.batch_size = options.batch_size
     report: dict[str, dict[str, float]] = {}

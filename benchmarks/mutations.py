@@ -1,8 +1,8 @@
-"""Changes to files that a format's reader has to see through.
+"""Changes to files, which the readers of their formats must recognize.
 
 A mutation is a function of (a generator of random numbers, the bytes of a file) that gives other
-bytes. `BYTES` are of any format; `FORMATS` has those that keep a file's structure sound around what
-they change, so that a reader comes past its first checks.
+bytes. `BYTES` suit any format; `FORMATS` has those that keep the rest of a file's structure sound,
+so that a reader gets beyond its first checks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Mutation = Callable[[random.Random, bytes], bytes]
 
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1,
            (1 << 64) - 1)  # fmt: skip
-"""Of which lengths and counts go wrong."""
+"""Numbers at which lengths and counts tend to fail."""
 
 
 def flip(random: random.Random, data: bytes) -> bytes:
@@ -38,7 +38,7 @@ def flip(random: random.Random, data: bytes) -> bytes:
 
 
 def number(random: random.Random, data: bytes) -> bytes:
-    """Put a number that is at some limit where a length may be."""
+    """Put a number that is at some limit into the place of a possible length."""
     value, size = random.choice(NUMBERS), random.choice((1, 2, 4, 8))
     order = random.choice(("little", "big"))
     piece = (value & (1 << 8 * size) - 1).to_bytes(size, order)  # type: ignore[arg-type]
@@ -47,25 +47,25 @@ def number(random: random.Random, data: bytes) -> bytes:
 
 
 def cut(random: random.Random, data: bytes) -> bytes:
-    """The start of it."""
+    """Keep only the start of the file."""
     return data[: random.randrange(len(data) + 1)]
 
 
 def remove(random: random.Random, data: bytes) -> bytes:
-    """All but a piece of it."""
+    """Remove a piece of the file."""
     at, length = random.randrange(len(data) + 1), random.choice((1, 4, 100, 5000))
     return data[:at] + data[at + length :]
 
 
 def repeat(random: random.Random, data: bytes) -> bytes:
-    """A piece of it again, in another place or many times."""
+    """Repeat a piece of the file, in another place or many times."""
     at, length = random.randrange(len(data) + 1), random.choice((1, 4, 50, 2000))
     place, times = random.randrange(len(data) + 1), random.choice((1, 2, 1000))
     return data[:place] + data[at : at + length] * times + data[place:]
 
 
 def noise(random: random.Random, data: bytes) -> bytes:
-    """Random bytes in it."""
+    """Insert random bytes."""
     at, piece = random.randrange(len(data) + 1), random.randbytes(random.choice((1, 4, 64)))
     return data[:at] + piece + data[at + random.choice((0, len(piece))) :]
 
@@ -74,7 +74,7 @@ BYTES: tuple[Mutation, ...] = (flip, flip, number, number, cut, remove, repeat, 
 
 
 def of_bytes(random: random.Random, data: bytes) -> bytes:
-    """One or a few of `BYTES`."""
+    """Apply one or a few of `BYTES`."""
     for _ in range(random.choice((1, 1, 1, 2, 4))):
         data = random.choice(BYTES)(random, data)
     return data
@@ -100,7 +100,7 @@ _PIECES = (
 
 
 def _places(data: bytes) -> list[int]:
-    """Where the instructions of a pickle begin, as far as it can be read."""
+    """Positions of the instructions of a pickle, as far as it can be read."""
     found = []
     try:
         for _, _, at in pickletools.genops(data):

@@ -45,7 +45,7 @@ def candidate(name: str, tolerance: float) -> samplers.Sampler:
 
 
 def published(score: Score, x: jax.Array, start: float, end: float) -> Way:
-    """By SciPy's RK45 in t; the drift is compiled by the first call."""
+    """SciPy's RK45 in t, the published way; the drift is compiled by the first call."""
     drift = jax.jit(lambda x, t: score.velocity(x, t))
 
     def field(t: float, y: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def published(score: Score, x: jax.Array, start: float, end: float) -> Way:
 
 
 def ours(score: Score, x: jax.Array, times: jax.Array, sampler: samplers.Sampler) -> Way:
-    """By a sampler of ours."""
+    """A sampler of ours."""
     keys = samplers.sample_keys(jax.random.key(0), jnp.arange(len(x)))
 
     def way() -> tuple[np.ndarray, int]:

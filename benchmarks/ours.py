@@ -1,4 +1,4 @@
-"""This framework as something to measure, by the functions that `main.py` calls."""
+"""Measurements of this framework, by the functions that `main.py` calls."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LEVELS = 256
 
 
 class Ours:
-    """A config's work on random images; each call does a task once and says how long it took.
+    """A config's work on random images; each call does a task once and returns its timing.
 
     tolerance: relative and absolute, of sampling by the ODE and of the likelihood; their solvers
-    are those of the settings `sampling.ode_solver`, `eval.ode_solver` and the like.
+    are those of the settings `sampling.ode_solver`, `eval.ode_solver` and so on.
     """
 
     def __init__(self, config: ConfigDict, tolerance: float) -> None:
@@ -50,7 +50,7 @@ class Ours:
 
     @property
     def _score(self) -> ModelScore:
-        """With the averaged weights."""
+        """The score with the averaged weights."""
         return self._experiment.score.with_params(self._state.ema[0])
 
     def step(self) -> Timing:
@@ -99,7 +99,7 @@ class Ours:
         return counted(work)
 
     def estimate(self) -> preflight.Needs:
-        """Operations of an image."""
+        """Operations per image."""
         return preflight.estimate(self._experiment)
 
     def stats(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Ours:
 
 
 def with_ode(config: ConfigDict, tolerance: float) -> ConfigDict:
-    """A copy that samples by the adaptive ODE solver."""
+    """A copy of the config that samples by the adaptive ODE solver."""
     changed = config.copy_and_resolve_references()
     changed.sampling.update(predictor="ode", corrector="none", nfe=0, frames=0, rtol=tolerance,
                             atol=tolerance)  # fmt: skip
@@ -122,7 +122,7 @@ def with_ode(config: ConfigDict, tolerance: float) -> ConfigDict:
 
 
 def with_likelihood(config: ConfigDict, tolerance: float) -> ConfigDict:
-    """A copy that evaluates the exact likelihood once."""
+    """A copy of the config that evaluates the exact likelihood once."""
     changed = config.copy_and_resolve_references()
     changed.eval.update(likelihood="flow", dequantization="uniform", images="", num_images=0,
                         split="test", rtol=tolerance, atol=tolerance)  # fmt: skip
@@ -130,6 +130,6 @@ def with_likelihood(config: ConfigDict, tolerance: float) -> ConfigDict:
 
 
 def check(found: np.ndarray, setting: str) -> None:
-    """ValueError unless a solver came to its end."""
+    """Raise ValueError unless a solver reached its end."""
     if not np.isfinite(found).all():
         raise ValueError(f"the ODE solver gave up: raise {setting} or --tolerance")

@@ -1,4 +1,4 @@
-"""The PyTorch original as something to measure against, in a process of its own."""
+"""Measurements of the PyTorch original, in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PEER_SAMPLERS = {
     "reverse_diffusion": "reverse_diffusion",
     "none": "none",
 }
-"""Any other is timed against its Euler-Maruyama: what counts is the time per evaluation."""
+"""Samplers of the original; all others are compared with its Euler-Maruyama, per evaluation."""
 PEER_SDE_SETTINGS = "beta_min", "beta_max", "sigma_min", "sigma_max", "num_scales"
-"""What the original keeps among the settings of the model."""
+"""Settings of the SDE that the original has in its `model` section."""
 
 
 PUBLISHED_TOLERANCE = 1e-5
-"""Relative and absolute, of the original's ODE solver."""
+"""Relative and absolute tolerance of the original's ODE solver."""
 
 
 def peer_spec(
@@ -58,7 +58,7 @@ def peer_spec(
 
 
 class PeerError(RuntimeError):
-    """The peer's process ended before it was told to."""
+    """The peer's process ended unexpectedly."""
 
 
 class Driver:

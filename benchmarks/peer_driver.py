@@ -69,7 +69,7 @@ def build_sde(sde_lib, config, steps):
 
 
 def image_shape(config, batch_size):
-    """Of a batch, as torch has it."""
+    """Shape of a batch in torch's layout."""
     size, channels = config.data.image_size, config.data.num_channels
     return batch_size, channels, size, size
 
@@ -159,7 +159,7 @@ def timed(work, device):
 
 
 def stats(model, device):
-    """What does not depend on a command: size, memory, version."""
+    """Number of parameters, memory and version, the same after any command."""
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if device == "cuda":
         memory = torch.cuda.max_memory_allocated()

@@ -1,7 +1,7 @@
-"""Weights and images that anybody can draw again: the streams of NumPy's RandomState are frozen.
+"""Reproducible random weights and images, from NumPy's RandomState, whose streams are frozen.
 
-Every tensor has a stream of its own, of its name, so neither order nor company matters. Sizes are
-such that signals neither die nor explode, for features of 1e-8 would agree with anything.
+Every tensor has a stream of its own, of its name, so that order and selection do not matter. Sizes
+are such that signals neither vanish nor explode, for features of 1e-8 would agree with anything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 
 def weights(shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
-    """A tensor for each name and shape of PyTorch's layout, by what the name says it is."""
+    """A tensor for each name and shape of PyTorch's layout, of a kind recognized by its name."""
     return {name: weight(name, shape) for name, shape in shapes.items()}
 
 
@@ -40,7 +40,7 @@ RANGES = {
     "pos_embed": (-1.0, 1.0),
     "bias": (-0.2, 0.2),
 }
-"""Where numbers lie, by the end of their tensor's name."""
+"""Ranges of numbers, by the end of their tensor's name."""
 
 
 def torch_shapes(places: Mapping[tuple[str, ...], Shape]) -> dict[str, Shape]:

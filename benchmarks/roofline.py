@@ -1,4 +1,4 @@
-"""How much of what the devices can do is done: operations per second as shares of peaks."""
+"""Utilization of the devices: operations per second as fractions of peaks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from modes import preflight
 from runtime_lib import hardware
 
 SECONDS = 1.0
-"""Of looking for each peak; where others use the machine, a longer while is steadier."""
+"""Seconds of measuring each peak; longer is steadier on a shared machine."""
 OPERATIONS = {"step": "update", "evaluation": "forward", "ode": "forward"}
-"""Task -> what of `preflight.Needs` a unit of it takes for each image. (Likelihoods push a
+"""Task -> the field of `preflight.Needs` with a unit's operations per image. (Likelihoods push a
 derivative through the network, whose operations are not counted there.)"""
 
 
 def measured() -> dict[str, float]:
-    """Operations per second of all devices, by what they are of."""
+    """Operations per second of all devices, by kind of operation."""
     found = {
         "matrix products": hardware.measured_operations(seconds=SECONDS),
         "3x3 convolutions": hardware.measured_convolutions(seconds=SECONDS),
@@ -28,7 +28,7 @@ def measured() -> dict[str, float]:
 
 
 def rate(operations: float, images: int, seconds: float) -> float:
-    """Operations per second of what takes so many for each image."""
+    """Operations per second, given operations per image."""
     return operations * images / seconds
 
 
@@ -44,14 +44,14 @@ def rates(
 
 
 def shares(done: Mapping[str, float], peaks: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Task -> peak -> the part of it that is done."""
+    """Task -> peak -> the fraction of it that is reached."""
     return {
         task: {name: found / peak for name, peak in peaks.items()} for task, found in done.items()
     }
 
 
 def lines(done: Mapping[str, float], peaks: Mapping[str, float]) -> list[str]:
-    """One per task."""
+    """A line per task."""
     told = shares(done, peaks)
     return [
         f"  {task:11s} {found / 1e9:9.2f} GFLOP/s: "

@@ -38,7 +38,7 @@ KINDS = ("strong", "weak")
 
 @dataclass(frozen=True)
 class Layout:
-    """So many processes of one run, each with so many devices."""
+    """A number of processes of one run, and the number of devices of each."""
 
     processes: int
     devices: int
@@ -50,7 +50,7 @@ class Layout:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The layout in words."""
         if self.processes > 1:
             return f"{self.processes} processes of {self.devices}"
         return f"{self.devices} device" + "s" * (self.devices > 1)
@@ -60,12 +60,12 @@ ONE = Layout(1, 1)
 
 
 def batch_size(kind: str, asked: int, layout: Layout) -> int:
-    """Of the run's updates, in images over all devices."""
+    """Images per update of the run, over all devices."""
     return asked * layout.size if kind == "weak" else asked
 
 
 def environment(layout: Layout, index: int, accelerators: bool) -> dict[str, str]:
-    """What process `index` is told of the devices that are its own."""
+    """Environment of process `index`, which selects its devices."""
     if accelerators:
         mine = range(index * layout.devices, (index + 1) * layout.devices)
         return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, mine))}
@@ -74,7 +74,7 @@ def environment(layout: Layout, index: int, accelerators: bool) -> dict[str, str
 
 
 def arguments(layout: Layout, index: int, port: int) -> list[str]:
-    """What process `index` is told of the others."""
+    """Arguments of process `index` that connect it to the others."""
     if layout.processes == 1:
         return []
     return ["--coordinator", f"127.0.0.1:{port}", "--process_id", str(index),
@@ -82,15 +82,15 @@ def arguments(layout: Layout, index: int, port: int) -> list[str]:
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """A port on which nobody listens."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 def measure(layout: Layout, run: Sequence[str], accelerators: bool) -> float:
-    """Images per second of `main.py` with the arguments `run`, of which the mode and the workdir
-    are not; ValueError, with what it said last, if it fails."""
+    """Images per second of `main.py` with the arguments `run`, to which mode and workdir are added;
+    ValueError, with the last output, if it fails."""
     port = free_port()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -112,8 +112,8 @@ def measure(layout: Layout, run: Sequence[str], accelerators: bool) -> float:
 
 
 def table(found: Mapping[str, Mapping[Layout, Sequence[float]]]) -> str:
-    """Lines: layout, and of each kind the median images per second, their ratio to one device's,
-    and that ratio over the number of devices."""
+    """Lines with a layout and, for each kind, the median images per second, their ratio to one
+    device's, and that ratio over the number of devices."""
     head = "".join(f"  {kind + ': images/s':>18s} {'ratio':>6s} {'of all':>6s}" for kind in found)
     lines = [f"{'layout':18s}{head}"]
     layouts = next(iter(found.values()))
@@ -132,19 +132,24 @@ def _numbers(text: str) -> list[int]:
 
 
 def parse(given: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """(options, the arguments of `main.py` that say what is trained)."""
+    """(options, the arguments of `main.py` for the training)."""
     rest, settings = command_line.split(given)
     raw = argparse.RawDescriptionHelpFormatter
     parser = command_line.Parser(description=__doc__, formatter_class=raw, allow_abbrev=False)
     add = parser.add_argument
     add("--config", required=True, help="the config file, e.g. configs/vp_cifar.py")
-    add("--batch_size", type=int, required=True, help="images of a batch; weak: of each device's")
-    add("--devices", type=_numbers, default=[1, 2, 4], help="of one process, as 1,2,4")
-    add("--processes", type=_numbers, default=[2], help="of one device each, as 2,4")
-    add("--kinds", default=",".join(KINDS), help="of strong,weak")
-    add("--rounds", type=int, default=3)
-    add("--steps", type=int, default=20, help="updates of which each run gives the median")
-    add("--accelerators", action="store_true", help="devices are this machine's GPUs")
+    add("--batch_size", type=int, required=True, help="images per batch; weak: per device")
+    add(
+        "--devices",
+        type=_numbers,
+        default=[1, 2, 4],
+        help="devices of one process, as 1,2,4",
+    )
+    add("--processes", type=_numbers, default=[2], help="one-device processes, as 2,4")
+    add("--kinds", default=",".join(KINDS), help="kinds of scaling: strong,weak or one of them")
+    add("--rounds", type=int, default=3, help="turns, of which medians are taken")
+    add("--steps", type=int, default=20, help="updates per run, which reports their median")
+    add("--accelerators", action="store_true", help="use this machine's GPUs as devices")
     add("--json", type=Path, help="a file to write the report to")
     options = parser.parse_args(rest)
     options.kinds = options.kinds.split(",")

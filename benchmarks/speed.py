@@ -1,4 +1,4 @@
-"""What a config costs: training, sampling, likelihood, compilation, memory; against the original.
+"""Cost of a config: training, sampling, likelihood, compilation, memory; against the original.
 
     python -m benchmarks.speed --config configs/vp_cifar.py --batch_size 8
     python -m benchmarks.speed --config configs/vp_cifar.py --batch_size 8 \
@@ -22,8 +22,8 @@ where that is known.
 With --peer, the PyTorch original takes turns with this framework in the same run, in a process of
 its own, with the same network, batch, optimizer and thread count, and the ratios of the medians
 (below 1: this framework is faster) are printed. Only settings that it knows are given to it; the
-loss, where it differs, costs next to nothing. Each has weights of its own: how many evaluations the
-flow takes differs, and before training the last layers are zero and it takes few
+loss, where it differs, costs next to nothing. Each has weights of its own, so that the flow takes
+different numbers of evaluations; before training it takes few, as the last layers are zero
 (--config.model.init_scale=1: they are not).
 """
 
@@ -51,12 +51,12 @@ from runtime_lib.start.malloc import restart_with_malloc_kept
 def _options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--batch_size", type=int, help="images per training step; default: the config's")
-    add("--sample_batch_size", type=int, help="images sampled at a time; default: as training")
+    add("--sample_batch_size", type=int, help="images sampled at a time; default: --batch_size")
     add("--sample_steps", type=int, default=5, help="steps of the sampler")
     add("--steps", type=int, default=5, help="repetitions, of which medians are taken")
-    add("--tolerance", type=float, default=PUBLISHED_TOLERANCE, help="of the ODE's solvers, "
-        "relative and absolute; default: as published")  # fmt: skip
-    add("--tasks", help=f"of {','.join(TASKS)}; default: with --peer all, else the first two")
+    add("--tolerance", type=float, default=PUBLISHED_TOLERANCE, help="tolerance of the "
+        "ODE solvers, relative and absolute; default: as published")  # fmt: skip
+    add("--tasks", help=f"any of {','.join(TASKS)}; default: all with --peer, else the first two")
     add("--peer", type=Path, help="a checkout of score_sde_pytorch to measure against")
     add("--peer_python", default="python", help="an interpreter with torch")
 
@@ -78,10 +78,10 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, ConfigDict]:
 
 @dataclass(frozen=True)
 class Task:
-    """What the parties do by a method of its name.
+    """A task, which each party does by a method of this name.
 
-    title: of a unit. section: of the config, whose batch_size says of how many images a unit is.
-    whole: whether a solver chooses how many units there are, so that the whole is of interest too.
+    title: name of a unit. section: section of the config whose batch_size is the images per unit.
+    whole: whether a solver chooses the number of units, so that the time of the whole matters too.
     """
 
     title: str
@@ -97,7 +97,7 @@ TASKS = {
 }
 Party = Ours | Peer
 Figures = dict[str, Any]
-"""Of a party: the `summary` of each task, parameters, peak_bytes, version."""
+"""Figures of a party: the `summary` of each task, parameters, peak_bytes, version."""
 
 
 def chosen(names: str | None, all_of_them: bool) -> list[str]:

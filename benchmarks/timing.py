@@ -13,7 +13,7 @@ KINDS = "wall", "cpu"
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per unit of work (a training step, a network evaluation), and how many were done."""
+    """Seconds per unit of work (a training step, a network evaluation), and number of units."""
 
     wall: float
     cpu: float
@@ -24,7 +24,7 @@ Work = Callable[[], Timing]
 
 
 def counted(work: Callable[[], int]) -> Timing:
-    """The timing of `work()`, which says how many units it did; CPU time is of all threads."""
+    """The timing of `work()`, which returns its number of units; CPU time is of all threads."""
     wall, cpu = time.perf_counter(), time.process_time()
     units = work()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

@@ -1,4 +1,4 @@
-"""Reading files from strangers in a process that is watched: what each takes, and what it does.
+"""Reading files from strangers in a process that is watched: resources and actions of each file.
 
     python -m benchmarks.watched SCRATCH [--fork] < lines of [reader, path], JSON
                                                   > lines of Outcome, JSON
@@ -31,13 +31,13 @@ HANG = 10.0
 
 
 class Outcome(NamedTuple):
-    """What came of reading a file.
+    """The outcome of reading a file.
 
     verdict: accepted, refused, traceback, hang or crash.
-    told: the message of what was raised; of a traceback, its end.
-    seconds, cpu: by the clock, and of processors.
-    growth: in bytes, of the process at its largest over what it was before.
-    acts: what it ran, opened to write, sent or imported.
+    told: the message of the exception; for a traceback, its end.
+    seconds, cpu: wall-clock and CPU seconds.
+    growth: bytes by which the process grew at most.
+    acts: code run, files opened for writing, data sent, modules imported.
     """
 
     verdict: str
@@ -59,7 +59,7 @@ def _checked(weights: Mapping[str, Any] | None) -> None:
 
 
 def checkpoint(path: Path) -> None:
-    """Whatever `--mode import` does before a network is built."""
+    """The part of `--mode import` before a network is built."""
     from models.pretrained import open_checkpoint
 
     opened = open_checkpoint(path)
@@ -68,21 +68,21 @@ def checkpoint(path: Path) -> None:
 
 
 def model(path: Path) -> None:
-    """All that `--mode import` does without a config, short of writing."""
+    """Everything that `--mode import` does without a config, except writing."""
     from models.pretrained import load
 
     load(path)
 
 
 def containers(path: Path) -> None:
-    """Whatever PyTorch may have saved, as it is."""
+    """Any file of PyTorch's formats, unchanged."""
     from models.pretrained.files import torch_files
 
     torch_files.read(path)
 
 
 def packs(path: Path) -> None:
-    """Whatever flax may have saved, as it is."""
+    """Any file of flax's format, unchanged."""
     from models.pretrained.files import packs
 
     packs.read(path)
@@ -156,7 +156,7 @@ _RUNS = (
 
 
 class Watch:
-    """An audit hook that writes down what is done while it is on; it can never be taken off."""
+    """An audit hook that records actions while it is on; hooks cannot be removed."""
 
     def __init__(self, scratch: Path):
         self.scratch, self.on, self.acts = str(scratch.resolve()), False, list[str]()
@@ -181,7 +181,7 @@ class Watch:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[list[str]]:
-        """Within, what is done is added to the list."""
+        """Record actions within this context in the list."""
         self.acts, self.on = [], True
         try:
             yield self.acts
@@ -195,7 +195,7 @@ def _memory(key: str) -> int:
 
 
 def _begin_peak() -> int:
-    """Forget the largest memory so far; gives that of now."""
+    """Reset the largest memory of the process; returns the present one."""
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     return _memory("VmRSS")
@@ -222,7 +222,7 @@ def read(reader: str, path: Path, watch: Watch) -> Outcome:
 
 
 def ended(status: int, *, hung: bool) -> Outcome:
-    """What came of a file whose reader was given up, or died."""
+    """The outcome for a file whose reader was killed, or died."""
     seconds = HANG if hung else 0.0
     return Outcome("hang" if hung else "crash", f"exit {status}", seconds, seconds, 0, [])
 
@@ -246,7 +246,7 @@ def _forked(reader: str, path: Path, watch: Watch) -> Outcome:
 
 
 def main() -> None:
-    """Reads what it is told to until the input ends."""
+    """Read the requested files until the input ends."""
     warnings.simplefilter("error")
     for name in (
         "models.pretrained", "models.features", "eval_lib.features.reference",

@@ -1,4 +1,4 @@
-"""Ways of solving one flow, compared: what `ode.py` and `likelihood.py` share."""
+"""Comparison of methods that solve one flow, for `ode.py` and `likelihood.py`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from benchmarks.peer import PUBLISHED_TOLERANCE
 from benchmarks.timing import Timing, Work, counted, summary, take_turns
 
 REFERENCE_STEPS = 1500
-"""Of fixed size, since in float32 error control has nothing to go by below 1e-6."""
+"""Fixed steps of the reference, as float32's rounding misleads error control below 1e-6."""
 
 Way = Callable[[], tuple[np.ndarray, int]]
-"""-> (what is wanted, evaluations, each of the whole batch)."""
+"""A method: () -> (result, evaluations of the whole batch)."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One way of solving: its error, its evaluations, seconds per evaluation."""
+    """One method: its error, its evaluations, seconds per evaluation."""
 
     name: str
     error: float

@@ -1,4 +1,5 @@
-"""Training, read top to bottom: claim the workdir, resume, step, log, evaluate, save, leave."""
+"""`--mode train`, in the order of the code: claim the workdir, resume, update, log, evaluate, save,
+draw samples, leave."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ LOGS, SNAPSHOTS = "logs", "snapshots"
 
 
 class Diverged(RuntimeError):
-    """The loss is not finite or exploded too often; earlier checkpoints are kept."""
+    """Too many bad updates in a row, or a parameter that is not finite; checkpoints are kept."""
 
 
 def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
@@ -62,6 +63,22 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
             folder / "checkpoints", keep=keep, snapshot_every=permanent, log=log
         ) as checkpoints:
             return _Run(experiment, folder, splits, checkpoints, step, needs, log).go(stop)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed run has left half-written; checkpoints are cleaned by `Checkpoints`."""
+    for place in (folder, folder / LOGS, folder / SNAPSHOTS):
+        remove_temporary(place)
+
+
+def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainState:
+    """The newest sound checkpoint's state, or a fresh one if nothing was ever saved."""
+    if not checkpoints.steps():
+        return experiment.init_state()
+    wanted = experiment.layout.abstract(experiment.abstract_state().as_dict())
+    new = {"watch": Watch.start()} if "watch" not in checkpoints.entries() else {}
+    wanted = {name: leaf for name, leaf in wanted.items() if name not in new}
+    return TrainState.from_dict({**checkpoints.restore(wanted).state, **new})
 
 
 class _Run:
@@ -112,6 +129,8 @@ class _Run:
             self._save(wait=True)
         return self._leave(signum)
 
+    # A turn of the loop, in its order -----------------------------------------------------------
+
     def _advance(self) -> None:
         """Make up to n_jitted_steps updates in one call, stopping where something is due."""
         training = self._settings
@@ -157,6 +176,7 @@ class _Run:
         self._log.say(f"step {self._step}/{self._total}  loss {means.loss:.4g}{told}{refused}")
 
     def _report_held_out(self) -> None:
+        """Log the held-out loss of the averaged weights."""
         self._check_guard()
         config, params = self._experiment.config, self._state.ema[0]
         loss = held_out.loss(self._evaluate, params, self._splits.test, config, self._mesh)
@@ -165,6 +185,7 @@ class _Run:
         self._clock.start(self._step)
 
     def _save(self, wait: bool = False) -> None:
+        """Save a checkpoint, unless the run diverged."""
         self._check_guard()
         self._write(self._step, wait)
 
@@ -194,6 +215,7 @@ class _Run:
         self._clock.start(self._step)
 
     def _leave(self, signum: int) -> int:
+        """Print where training ended; returns the exit code."""
         if signum and self._step < self._total:
             self._say(f"asked to stop: saved step {self._step} of {self._total}; "
                       "the same command goes on from there")  # fmt: skip
@@ -201,10 +223,7 @@ class _Run:
         self._say(f"trained to step {self._step}: {self._folder}")
         return 0
 
-    # What the above is made of -------------------------------------------------------------------
-
-    def _due(self, period: int) -> bool:
-        return periods.is_due(self._step, period, self._total)
+    # Divergence ----------------------------------------------------------------------------------
 
     def _check_guard(self) -> None:
         """Save the state before the bad updates, and raise Diverged, if there are too many."""
@@ -231,6 +250,11 @@ class _Run:
             "--workdir with a smaller optim.lr or optim.grad_clip"
         )
 
+    # Periods, the log and its first line ---------------------------------------------------------
+
+    def _due(self, period: int) -> bool:
+        return periods.is_due(self._step, period, self._total)
+
     def _open_log(self) -> RunLog:
         folder, config = self._folder / LOGS, self._experiment.config
         project = config.training.wandb
@@ -249,19 +273,3 @@ class _Run:
         count, parts = jax.process_count(), self._mesh.shape[sharding.FSDP]
         told += f" of {count} processes" if count > 1 else ""
         return told + (f", each copy of the model divided among {parts}" if parts > 1 else "")
-
-
-def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainState:
-    """The newest sound checkpoint's state, or a fresh one if nothing was ever saved."""
-    if not checkpoints.steps():
-        return experiment.init_state()
-    wanted = experiment.layout.abstract(experiment.abstract_state().as_dict())
-    new = {"watch": Watch.start()} if "watch" not in checkpoints.entries() else {}
-    wanted = {name: leaf for name, leaf in wanted.items() if name not in new}
-    return TrainState.from_dict({**checkpoints.restore(wanted).state, **new})
-
-
-def _tidy(folder: Path) -> None:
-    """Remove what a killed run has left half-written; checkpoints are cleaned by `Checkpoints`."""
-    for place in (folder, folder / LOGS, folder / SNAPSHOTS):
-        remove_temporary(place)
