@@ -1,4 +1,4 @@
-"""How far the brightness of samples is from that of training images."""
+"""Distance of the brightness of samples from that of training images."""
 
 import numpy as np
 

@@ -9,7 +9,7 @@ from sde_lib.pytree import pytree
 
 @pytree
 class Edges:
-    """Downwards and to the right."""
+    """Differences of each pixel with those below and to the right."""
 
     def __call__(self, images: Float[Array, "b h w c"]) -> Features:
         down, right = images[:, 1:] - images[:, :-1], images[:, :, 1:] - images[:, :, :-1]

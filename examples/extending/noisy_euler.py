@@ -1,4 +1,4 @@
-"""Euler's method in r = sigma / alpha on the reverse SDE whose noise is tau times the published."""
+"""Euler's method in r = sigma / alpha on the reverse SDE with tau times the published noise."""
 
 import numpy as np
 

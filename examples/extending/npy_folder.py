@@ -14,12 +14,12 @@ FAMILY = "npy folder"
 
 
 def recognises(path: Path) -> bool:
-    """By its files' names; `read` looks into them."""
+    """True for a folder with .npy files; `read` looks into them."""
     return path.is_dir() and any(path.glob("*.npy"))
 
 
 def read(path: Path) -> Checkpoint:
-    """The arrays, none of them pickled; the folder says nothing of its network."""
+    """The arrays, without pickled ones; the folder does not describe its network."""
     return Checkpoint(
         FAMILY, settings={}, raw=None, ema={file.stem: _array(file) for file in path.glob("*.npy")}
     )

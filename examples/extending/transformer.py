@@ -25,7 +25,7 @@ def to_image(tokens: Float[Array, "b n d"], shape: tuple[int, ...]) -> Float[Arr
 
 
 class Block(nn.Module):
-    """Attention and a perceptron, shifted, scaled and gated by what is known of the image."""
+    """Attention and a perceptron, shifted, scaled and gated by an embedding of time and class."""
 
     heads: int
 
