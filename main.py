@@ -178,7 +178,7 @@ def _peers(given: Any) -> tuple[str | None, int | None, int | None] | None:
     if not given.distributed and told == (None, None, None):
         return None
     if given.mode in ALONE:
-        raise ValueError(f"--mode {given.mode} is of one process: leave --distributed and the like")
+        raise ValueError(f"--mode {given.mode} runs as one process: leave out --distributed")
     return told
 
 

@@ -153,8 +153,8 @@ def _check_values(made: _Decoded, paths: Sequence[Path], config: DataConfig) -> 
         if 0 < top < white / 2:
             likely = 2 ** int(top).bit_length() - 1 if depth is Depth.SHORT else float(f"{top:.3g}")
             raise ValueError(
-                f"{shown(paths[of[0]])} and its like may not have {white:g} for white, no value is "
-                f"above {top:.6g}: " + stated.ask((0, likely), (0, white))
+                f"{shown(paths[of[0]])} and similar files may not have {white:g} for white, no "
+                f"value is above {top:.6g}: " + stated.ask((0, likely), (0, white))
             )
     of_bytes = np.asarray([found is Depth.BYTES for found in made.depths])
     if of_bytes.any():

@@ -124,8 +124,8 @@ def _range(values: Shaped[np.ndarray, "..."], depth: Depth, stated: Range | None
     if stated and depth is not Depth.FLOAT and white and stated[1] > white:
         raise ValueError(f"data.range={text(stated)} is beyond its type, whose white is {white}")
     if not stated and white is None:
-        raise ValueError(f"of 32-bit integers nothing says what is white, {run}: set "
-                         "data.range=0,65535 or what they are")  # fmt: skip
+        raise ValueError(f"the value of white is unknown for 32-bit integers, {run}: "
+                         "set data.range=0,65535 or their actual range")  # fmt: skip
     range = stated or (0, white or 0)
     if not (range[0] <= least and most <= range[1]):  # also for NaN
         told = f"data.range={text(range)}, {run}" if stated else (

@@ -30,9 +30,9 @@ def build(config: ConfigDict) -> RefineNet:
     levels = integer(config.sde, "sde.num_scales", least=2)
     if not isinstance(sde_lib.build_parametrization(config).conditioning, DescendingLevelLabel):
         raise ValueError(
-            f"model.name='ncsn' must be told the number of the noise level, but "
+            f"model.name='ncsn' needs the number of the noise level as its label, but "
             f"sde.name={config.sde.name!r} with training.continuous={config.training.continuous} "
-            f"and model.conditioning={config.model.conditioning!r} tells it something else: set "
+            f"and model.conditioning={config.model.conditioning!r} give it another one: set "
             "sde.name='ve' and training.continuous=False, or model.conditioning='descending_level'"
         )
     blocks, norm = refinenet.SMALL, LevelInstanceNormPlus

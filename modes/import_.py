@@ -126,8 +126,8 @@ def _check_script(path: Path, text: str | None) -> None:
         same = False
     if not same:
         raise workdir.WorkdirError(
-            f"{path} is there already, and not of this import: move it, or import into another "
-            "--workdir"
+            f"{path} is there already, and was not written by this import: move it, or "
+            "import into another --workdir"
         )
 
 

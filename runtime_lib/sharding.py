@@ -32,7 +32,7 @@ def device_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
     if known < 1 or count % known or (known != count and min(data, fsdp) > 0):
         told = ", ".join(f"{name}={size}" for name, size in given.items())
         raise ValueError(f"mesh.data x mesh.fsdp must be the number of devices, {count} "
-                         f"(one of the two may be -1: what is left), got {told}")  # fmt: skip
+                         f"(one of the two may be -1, for the others), got {told}")  # fmt: skip
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.asarray(devices).reshape(data, fsdp), AXES)
 

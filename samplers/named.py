@@ -103,7 +103,8 @@ def _restart(
     solver = made(row, section, predictor=restart_solver)
     if not isinstance(solver, LinearSampler):
         raise ValueError(
-            f"sampling.restart_solver must be a solver of fixed steps, got {restart_solver!r}"
+            f"sampling.restart_solver must be a solver with a fixed number of steps, got "
+            f"{restart_solver!r}"
         )
     return Restart(solver, restart_min, restart_max, restart_steps, restart_times)
 

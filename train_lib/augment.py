@@ -213,8 +213,8 @@ def build(config: Any) -> Augmentation | None:
     p, told = config.training.augment, config.model.augment_dim
     if p and told != LABELS:
         raise ValueError(
-            f"training.augment={p:g} needs model.augment_dim={LABELS}, the parameters of the "
-            f"transformations that the network is told, got {told}: without them samples would "
-            "be transformed, too"
+            f"training.augment={p:g} needs model.augment_dim={LABELS}, labels that tell the "
+            f"network how an image was transformed, got {told}: without them samples would be "
+            "transformed, too"
         )
     return Augmentation(p) if p else None

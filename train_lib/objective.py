@@ -283,7 +283,7 @@ def _variational(config: Any) -> VariationalObjective:
     if config.model.conditioning not in LEARNED_LABELS:
         raise ValueError(
             f"model.conditioning must be one of {', '.join(LEARNED_LABELS)} for a learned "
-            f"schedule, which moves what a time stands for; got {config.model.conditioning!r}"
+            f"schedule, which changes the noise level of a time; got {config.model.conditioning!r}"
         )
     return VariationalObjective()
 

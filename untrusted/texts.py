@@ -83,7 +83,7 @@ def _float(text: str) -> float:
 
 
 def _constant(text: str) -> Any:
-    raise UntrustedError(f"it has the number {text}, which is none: refused")
+    raise UntrustedError(f"it has {text} for a number: refused")
 
 
 def _check_depth(value: Any) -> None:

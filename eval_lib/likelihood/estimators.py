@@ -230,8 +230,8 @@ def _flow(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Est
     filling, _ = _filling(config, sde, levels)
     if not filling.spread:
         raise ValueError(
-            "eval.dequantization=none needs eval.likelihood=bound or discrete_bound: the flow has "
-            "a density, which integer levels must be spread over: use uniform or truncated_normal"
+            "eval.dequantization=none needs eval.likelihood=bound or discrete_bound: the flow "
+            "gives a density, for which integer levels need noise: use uniform or truncated_normal"
         )
     choose("eval.probe", c.probe, PROBES)
     trace = choose("eval.trace", c.trace, TRACES)(c.probe, c.num_probes)
@@ -242,7 +242,7 @@ def _flow(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Est
 def _one_draw(config: Any) -> None:
     if config.eval.importance_samples != 1:
         raise ValueError(
-            "eval.importance_samples must be 1 with a bound, which is one inside the logarithm"
+            "eval.importance_samples must be 1 with eval.likelihood=bound or discrete_bound"
         )
 
 

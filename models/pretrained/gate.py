@@ -33,7 +33,7 @@ def admit(checkpoint: Checkpoint) -> tuple[Checkpoint, str]:
         try:
             schema.check_value(name, value)
         except ValueError as error:
-            raise PretrainedError(f"the file says what no model can have: {error}") from error
+            raise PretrainedError(f"the file has a setting no model can have: {error}") from error
     return replace(checkpoint, settings=settings), _left_out(checkpoint.settings)
 
 

@@ -67,9 +67,7 @@ def _with(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
         )
     except (TypeError, ValueError, KeyError) as error:
         first = next(iter(str(error).splitlines()), "")
-        raise PretrainedError(
-            f"the file has a setting that is none: {plain(first, 200)}"
-        ) from error
+        raise PretrainedError(f"the file has an unknown setting: {plain(first, 200)}") from error
     return changed
 
 

@@ -77,7 +77,7 @@ def _bits_per_dim(trained: Subject) -> tuple[Numbers, Curves]:
     config = experiment.config
     images, name = chosen(config, trained.splits, log)
     if images.levels is None:
-        raise ValueError("eval.metrics: bits_per_dim is of integer levels, and the data has none")
+        raise ValueError("eval.metrics: bits_per_dim needs integer levels, the data are continuous")
     key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
     built = evaluator.build(config, trained.score, images, key, guidance)
     settings = {**identity(images, name),

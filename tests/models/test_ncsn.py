@@ -208,7 +208,7 @@ BAD = [
     ({"name": "ncsnv2_64", "refinenet": "jax"}, {}, "model.refinenet must be one of score_sde, or"),
     ({"name": "ncsnv2_64", "num_classes": 10}, {}, "model.num_classes must be 0 .* got 10"),
     ({"name": "ncsnv2_64", "nf": 1}, {}, "model.nf must be an integer of at least 2, got 1"),
-    ({"name": "ncsn", "conditioning": "log_sigma"}, {}, "'ncsn' must be told the number of the"),
+    ({"name": "ncsn", "conditioning": "log_sigma"}, {}, "'ncsn' needs the number of the"),
     ({"name": "ncsn"}, {"num_channels": 0}, "data.num_channels must be"),
 ]
 

@@ -219,5 +219,5 @@ def _sigma(state: Any, name: str, default: float) -> float:
     """A noise level stated by a snapshot."""
     value = state.get(name, default)
     if type(value) not in (int, float) or not _sensible(value):
-        raise ValueError(f"the snapshot says {name}={shown(value)}, which is no noise level")
+        raise ValueError(f"the snapshot says {name}={shown(value)}, which is not a noise level")
     return float(value)
