@@ -158,9 +158,9 @@ class IDDPM:
 class Indices:
     """n + 1 of a discrete model's times i / (num_scales - 1), spaced as for n + 1 evaluations.
 
-    'trailing' begins at the last index, and its denoiser covers the rest from the lowest;
-    'leading', of the published DDIM code, ends at index 0 and begins below the prior (Lin et al.
-    2024, arXiv:2305.08891, table 2). Neither passes `end`.
+    'trailing' begins at the last index; from the lowest index that it visits the denoiser does the
+    rest. 'leading', of the published DDIM code, ends at index 0 and begins below the prior (Lin et
+    al. 2024, arXiv:2305.08891, table 2). Neither passes `end`.
 
     Raises:
         ValueError: more evaluations than indices.

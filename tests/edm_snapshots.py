@@ -23,7 +23,7 @@ def module(class_name: str, weights: dict[str, Any], init_kwargs: dict[str, Any]
 
 
 def preconditioned(class_name: str, kwargs: dict[str, Any], weights: Any) -> dict[str, Any]:
-    """What a preconditioning of that class, made with `kwargs`, hands on to its network."""
+    """The network's arguments from a preconditioning of that class, made with `kwargs`."""
     rest = {k: v for k, v in kwargs.items() if k not in PRECOND_ONLY}
     channels = rest.pop("img_channels")
     twice = 2 if class_name == "iDDPMPrecond" else 1

@@ -446,7 +446,7 @@ def test_so_many_processes_are_refused_before_they_are_waited_for(refused, tmp_p
 
 
 def test_a_stream_of_another_encoding_is_no_reason_to_fail(tmp_path):
-    """As main.py runs: a name that ASCII does not have, in what is printed."""
+    """A name that ASCII does not have is printed, in main.py's way."""
     done = subprocess.run(
         [sys.executable, "main.py", "--config", "\udce9.py", "--mode", "train", "--workdir", "x"],
         cwd=ROOT, capture_output=True, text=True,

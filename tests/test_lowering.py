@@ -33,7 +33,7 @@ from train_lib.step import make_step
 ROOT = Path(__file__).parents[1]
 PLATFORMS = "cuda", "tpu"
 FOR_CPUS = b"inlineable"
-"""What `models.layers.cpu.outline` writes into a program for CPUs."""
+"""Name that `models.layers.cpu.outline` writes into a program for CPUs."""
 BATCH = 2
 
 SMALL = {"model.nf": "8", "model.ch_mult": "1,1"}

@@ -1,4 +1,4 @@
-"""What a user of main.py meets: runs that are cut short and go on, and bad input.
+"""Use of main.py: runs that are cut short and go on, and bad input.
 
 The runs that must be killed are made once for the module (see `zygote`): a network of 85
 parameters on the digits, in real processes, real checkpoints, real signals.
@@ -44,7 +44,7 @@ LIKELIHOOD = {
     "eval__num_images": 7, "eval__batch_size": 3, "eval__num_probes": 2, "eval__repeats": 2,
     "eval__eps": 1e-2, "eval__rtol": 1e-2, "eval__atol": 1e-2,
 }  # fmt: skip
-"""Of few images and a rough tolerance: what is held is that nothing changes it."""
+"""Settings with few images and a rough tolerance: the test is that nothing changes the result."""
 
 
 EVALUATION = {

@@ -1,4 +1,4 @@
-"""What benchmarks make of their timings."""
+"""Figures that benchmarks compute from their timings."""
 
 import numpy as np
 import pytest

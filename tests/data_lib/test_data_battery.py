@@ -1,4 +1,4 @@
-"""What every source of data has to keep, on a tiny instance of each row of the table.
+"""Common tests of all sources of data, on a tiny instance of each row of the table.
 
 A source that needs no files has an instance already; one that does needs a line in `INSTANCES`.
 """
@@ -90,7 +90,7 @@ _KEYS: dict[str, Keys] = {}
 
 @pytest.fixture
 def keys(source: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Keys:
-    """What an instance of the source needs in the `data` section; made once."""
+    """Settings of the `data` section for an instance of the source; made once."""
     found = importlib.util.find_spec
     # To prepare a dataset, tensorflow-datasets wants a TensorFlow that this one does without.
     monkeypatch.setattr(

@@ -105,7 +105,7 @@ def test_a_files_hash_is_that_of_its_bytes(tmp_path):
 
 
 def identity(train, test, labels=None, labelled=True, levels=256):
-    """Of some of 40 images by their numbers; a label is the number unless told."""
+    """Identity of some of 40 images, by their numbers; a label is the number unless given."""
     every = pictures(40)
     images = [
         Images(

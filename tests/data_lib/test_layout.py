@@ -186,7 +186,7 @@ def test_what_leads_nowhere_or_round_is_refused_by_name(tmp_path, name):
 
 
 def test_folders_that_links_multiply_are_not_gone_through(tmp_path):
-    """Of thirty levels with two links to the next, 2^30 ways lead to the picture."""
+    """Thirty levels with two links to the next make 2^30 ways to the picture."""
     fill(tmp_path, ["set/cat/0.png", "levels/30/1.png"])
     for k in range(30):
         (tmp_path / "levels" / str(k)).mkdir()

@@ -1,4 +1,4 @@
-"""What values mean: known from the type or a setting, asked for where there is doubt.
+"""Meaning of values: known from the type or a setting, asked for if there is doubt.
 
 The arrays here hold a chequered ramp, so that no image is of one value.
 """

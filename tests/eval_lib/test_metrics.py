@@ -189,8 +189,8 @@ def test_a_set_is_nowhere_from_itself(n):
 
 
 def test_fid_infinity_takes_the_samples_bias_away():
-    """Of d = 10 from the reference's own law: FID of n is about d / n + (d + d^2) / (4 n) or more;
-    without it what is left is noise, of which 0.02 is four deviations over seeds (0.005)."""
+    """For d = 10 and samples of the reference's law, FID of n is about d / n + (d + d^2) / (4 n) or
+    more; without that bias there remains noise, four deviations of which (0.005) are 0.02."""
     d, n = 10, 1000
     law = Moments(None, np.zeros(d), np.eye(d))
     x = draws(n, d)

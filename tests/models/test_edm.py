@@ -36,7 +36,7 @@ FIRST = next(iter(CASES))
 
 
 def weight(name, shape, stream):
-    """As README.md says the weights of the golden networks were drawn."""
+    """A weight of the golden networks, drawn as README.md says."""
     draw = stream.standard_normal(shape)
     if name.endswith("freqs"):
         return (16 * draw).astype(np.float32)

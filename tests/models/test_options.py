@@ -46,7 +46,7 @@ STRUCTURES = {
 
 
 def weight(shape, stream):
-    """As README.md says the weights of the golden networks were drawn."""
+    """A weight of the golden networks, drawn as README.md says."""
     draw = stream.standard_normal(shape)
     draw = 1 + 0.2 * draw if len(shape) == 1 else draw / np.sqrt(np.prod(shape) / shape[0])
     return draw.astype(np.float32)

@@ -14,7 +14,7 @@ from tests.slow import but_slow
 
 LOW, EXACT = jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float32)
 BLURRED = {"exp", "exp2", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "cumsum", "iota"}
-"""Of float32 only: softmax, statistics, schedules, places and what embeds them."""
+"""Operations in float32 only: softmax, statistics, schedules, places and their embeddings."""
 TERMS = 16
 """Longest sum that may be taken in bfloat16: of resampling's few pixels."""
 ENDS = ("conditioning", "stem", "output", "output_conv")

@@ -17,7 +17,7 @@ SHOWN = ("ncsnpp small",)
 
 
 def kept_bytes(of):
-    """What the backward pass needs of the forward pass, parameters apart, and the parameters."""
+    """(bytes that the backward pass needs of the forward pass, without parameters; parameters)."""
     params = of.shapes()
 
     def backward(p, x):

@@ -110,7 +110,7 @@ def test_bad_value_is_refused_by_name(model, data, message):
 
 
 def test_a_published_file_gives_the_network_and_its_parameters(tmp_path):
-    """As score_sde kept it: parameters alone, in flax's msgpack, GroupNorm's as [1, 1, 1, C]."""
+    """score_sde's form: parameters alone, in flax's msgpack, GroupNorm's as [1, 1, 1, C]."""
     case = CLASSIFIERS[0]
     config, network, params, *_ = golden(case)
     config = config.copy_and_resolve_references()

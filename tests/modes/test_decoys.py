@@ -212,7 +212,7 @@ def test_a_file_laid_into_a_checkpoint_keeps_it_from_being_removed(tmp_path):
 
 
 def test_settings_are_those_of_a_config(trained):
-    """So that the table above names what there is."""
+    """The names in the table above must be those of existing settings."""
     for settings in MODES.values():
         given = {name.replace("__", "."): str(value) for name, value in settings.items()}
         command_line.load(f"{tiny.CONFIG}:smoke", given)

@@ -39,7 +39,7 @@ BASES = [
 ]  # fmt: skip
 QUICK = ("euler_maruyama corrector=langevin", "dpm_solver_pp", "edm", "edm s_churn=9", "ode",
          "ode corrector=langevin", "ddim guidance=2")  # fmt: skip
-"""Of kinds: the others have the same settings as one of these, or fewer."""
+"""Entries of each kind: the others have the same settings as one of these, or fewer."""
 OTHERS: dict[str, tuple[object, ...]] = {
     "corrector": tuple(samplers.CORRECTORS),
     "pc_order": tuple(named.PC_ORDERS),
@@ -130,7 +130,7 @@ def test_the_table_of_values_is_of_every_setting() -> None:
 
 
 READ = {name for _, names in entries.IDLE for name in names} | set(entries.TWO_VALUED)
-"""What may be refused though it is read; what is not read cannot matter."""
+"""Settings that may be refused though they are read; what is not read cannot matter."""
 
 
 @pytest.mark.parametrize("base", but_slow(BASES, *(set(BASES) - set(QUICK))))

@@ -49,7 +49,7 @@ def run(mode, folder, *others):
 
 
 def experiment(folder, config):
-    """What the workdir is for; without a config by the one that the import wrote."""
+    """The experiment of the workdir; without a config that of the config which the import wrote."""
     given, settings = command_line.split(config or ["--config", str(folder / "config.py")])
     return Experiment.of(command_line.load(given[1], settings))
 

@@ -146,7 +146,7 @@ def test_the_kernels_variance_is_another_setting(run):
 
 
 def test_terms_of_a_bound_add_up_to_it(run):
-    """Of levels: the code's length is the sum of the lengths of its parts."""
+    """For integer levels: the code's length is the sum of the lengths of its parts."""
     settings = {"eval__likelihood": "discrete_bound", "eval__bound_steps": 3}
     assert run("likelihood", eval__dequantization="none", **settings)[0] == 0
     _, report = read(run.folder / "likelihood")

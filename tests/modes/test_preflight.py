@@ -1,4 +1,4 @@
-"""What a run will need is counted before it is compiled, and a run that will not fit is refused."""
+"""Resources of a run are counted before it is compiled, and a run that will not fit is refused."""
 
 from dataclasses import replace
 

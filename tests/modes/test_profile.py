@@ -38,8 +38,8 @@ def test_a_profile_has_a_trace_a_table_and_numbers(tiny_network, tmp_path, capsy
 
 CONVOLUTION, LAYER = 2 * 64 * 9 * 4, 2 * 4
 OPERATIONS = 5 * CONVOLUTION + 2 * LAYER
-"""Of an update of the tiny network per 8x8 image: two convolutions, from 1 to 4 channels and back,
-and a layer; forward, for the kernels, and for the one input that depends on parameters."""
+"""Operations of an update of the tiny network per 8x8 image: two convolutions, from 1 to 4 channels
+and back, and a layer; forward, for kernels, and for the one input that depends on parameters."""
 
 
 def test_kinds_are_names_without_their_numbers(tmp_path, monkeypatch):

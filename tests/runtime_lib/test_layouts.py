@@ -1,4 +1,4 @@
-"""Where numbers lie changes no result: devices, processes, copies or parts of a model.
+"""Layouts change no result: devices, processes, copies or parts of a model.
 
 One device, in this process, is the reference; the others are processes of tests/layouts.py.
 """
@@ -53,7 +53,7 @@ def arguments(
 
 
 class Told(NamedTuple):
-    """What a run left."""
+    """Results that a run left."""
 
     metrics: dict[str, list[float]]
     state: list[np.ndarray]

@@ -1,4 +1,4 @@
-"""What a sampler does to Gaussian data, exactly and without Monte Carlo."""
+"""The law of a sampler's result on Gaussian data, exactly and without Monte Carlo."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _run(score, method, rows, count, state):
 
 
 LONGEST = 4608
-"""Of a table of rows; the longest here are seven stages of 640 steps."""
+"""Largest number of rows of a table: seven stages of 640 steps."""
 
 
 def run(score, plan, state):
@@ -60,7 +60,7 @@ def run(score, plan, state):
 
 
 def variance(sampler: samplers.Sampler, score: Isotropic, times: jax.Array, start: float) -> float:
-    """Of a linear sampler's result, begun with the variance `start`."""
+    """Variance of a linear sampler's result, begun with the variance `start`."""
     plan = sampler.plan(score, times)
     # Of two sizes, so that runs of several lengths share a program.
     draws = 128 if len(plan.interval) < 64 else 2 * LONGEST + 1

@@ -28,7 +28,7 @@ ALONE = [(name, "none") for name in samplers.PREDICTORS if name != "none"]
 CORRECTED = [(name, "langevin") for name in ("euler_maruyama", "heun", "unipc", "ode")]
 QUICK = {("restart", "none"), ("seeds", "none"), ("accelerated", "none"), ("unipc", "langevin"),
          ("ode", "langevin")}  # fmt: skip
-"""Of kinds that no other test builds by name and runs."""
+"""Pairs of kinds that no other test builds by name and runs."""
 
 
 @pytest.mark.parametrize("pair", but_slow(ALONE + CORRECTED, *({*ALONE, *CORRECTED} - QUICK)))

@@ -69,9 +69,9 @@ def reference():
 
 
 def usual(*known, stochastic):
-    """What the library names and `known` has not, with its usual settings.
+    """Samplers that the library names and `known` does not have, with their usual settings.
 
-    But for solvers that choose their steps, and for restarts, whose own steps' errors remain.
+    Solvers that choose their steps are left out, and restarts, whose own steps' errors remain.
     """
     config, found = get_default().sampling, {}
     for config.predictor in samplers.PREDICTORS.keys() - {"none", "restart"}:
@@ -234,7 +234,7 @@ def test_golden_variances_without_monte_carlo(name):
 
 
 def _weights(sampler):
-    """What the sampler makes of x and of each noise, on a grid of 12 uneven steps."""
+    """Weights of x and of each noise in the sampler's result, on a grid of 12 uneven steps."""
     sde = KarrasVE(0.01, 50.0)
     times = jnp.asarray(Karras(5.0)(sde, 12, 50.0, 0.01))
     return variance(sampler, Isotropic(sde), times, 2500.0)
@@ -278,7 +278,7 @@ def test_solvers_that_are_one_and_the_same(name):
 
 
 def test_the_variances_of_ancestral_sampling_differ():
-    """So that the equalities above mean something."""
+    """Without this the equalities above would mean nothing."""
     assert _weights(Ancestral(1.0)) != pytest.approx(_weights(Ancestral()), rel=1e-3)
 
 

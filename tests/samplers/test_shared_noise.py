@@ -123,7 +123,7 @@ WEAK = {
     "ddim": DDIM(1.0),
     "euler_maruyama": EulerMaruyama(),
 }
-"""Of one noise a step, or two."""
+"""Samplers with one noise a step, or two."""
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_another_weight_or_interval_compiles_nothing(kind: str) -> None:
 @pytest.mark.parametrize("predictor", ["heun", "adaptive_adams"])
 @pytest.mark.parametrize("kind", GUIDANCE)
 def test_the_nfe_of_samples_counts_network_evaluations(kind: str, predictor: str) -> None:
-    """As many runs of the network, of a sample each, as the report says that it took.
+    """The network is run, for one sample each, as often as the report says.
 
     Tolerances are so loose that an adaptive solver takes the same first steps however it is
     guided, and all samples take as many.

@@ -36,7 +36,7 @@ def levels(sde: SDE) -> np.ndarray:
 
 
 def uneven(sde: SDE) -> np.ndarray:
-    """As many, at random."""
+    """Equally many times, at random."""
     low = max(float(sde.t_min), 1e-4)
     return np.sort(np.random.default_rng(1).uniform(low, float(sde.T), 1000)).astype(np.float32)
 
@@ -99,7 +99,7 @@ def test_a_level_that_float32_rounds_keeps_its_slope() -> None:
 
 
 def z_weights(sampler, sde: SDE, t: np.ndarray) -> np.ndarray:
-    """Of the noise in a plan that is made in float32."""
+    """Weights of the noise in a plan that is made in float32."""
     plan = sampler.plan(isotropic(sde), jnp.asarray(t[::-1]))
     z = plan.program.rows["z"]
     assert z.dtype == np.float32

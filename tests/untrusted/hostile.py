@@ -199,7 +199,7 @@ def plain(body: bytes) -> Write:
 
 
 def changed(write: Write, change: Callable[[bytearray], object]) -> Write:
-    """What `write` makes, with some bytes changed."""
+    """A function that writes like `write`, with some bytes changed."""
 
     def made(path: Path) -> None:
         write(path)
@@ -382,7 +382,7 @@ def members(compression: int = zipfile.ZIP_STORED, **entries: bytes) -> Write:
 
 
 def deflated(start: bytes, mebibytes: int, end: bytes = b"") -> bytes:
-    """As `start`, so many MiB of zeros and `end` would be deflated; only one MiB really is."""
+    """Deflated `start`, so many MiB of zeros and `end`; only one MiB is really deflated."""
     packer = lambda data: (made := zlib.compressobj(9, zlib.DEFLATED, -15)).compress(
         data) + made.flush(zlib.Z_FULL_FLUSH)  # fmt: skip
     last = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -506,7 +506,7 @@ def tiff(*tags: tuple[int, int, int, int], tail: bytes = b"") -> bytes:
 
 
 ZLIB = b"\x78\x9c"
-"""What stands before deflated data in a PNG."""
+"""First bytes of deflated data in a PNG."""
 
 
 def jpeg_scans(n: int) -> bytes:
@@ -704,4 +704,4 @@ def _all() -> dict[str, tuple[str, str, Write]]:
 
 
 HOSTILE = _all()
-"""What it is -> (its reader in `benchmarks.watched`, the name of the file, what writes it)."""
+"""Description -> (reader in `benchmarks.watched`, name of the file, function that writes it)."""

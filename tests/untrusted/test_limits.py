@@ -19,7 +19,7 @@ NAMES = [name for name in vars(limits) if name.isupper() and name not in UNITS]
 
 
 def number(text: str):
-    """What a cell of the table says: 1 s, 64 KiB, 2^44, 200,000, or names."""
+    """Value of a cell of the table: 1 s, 64 KiB, 2^44, 200,000, or names."""
     if match := re.fullmatch(r"([\d,.]+)( s| KiB| MiB| GiB)?", text):
         factor = {None: 1, " s": 1, " KiB": limits.KIB, " MiB": limits.MIB,
                   " GiB": limits.GIB}[match[2]]  # fmt: skip

@@ -22,7 +22,7 @@ WRITTEN = {
     "figure.png": figures.curves_png({"x": ([1.0, 2.0], [3.0, 4.0])}, "x", "y"),
     "a.md": results.marked("# Evaluation\n" + "text\n" * 50_000),
 }
-"""Of every format that is written: the mark is found in large files, too."""
+"""Large files of every format that is written: the mark must be found in these, too."""
 
 
 @pytest.mark.parametrize("name", WRITTEN)

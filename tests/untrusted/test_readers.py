@@ -1,4 +1,4 @@
-"""What sound files hold, and what messages say of values of any size."""
+"""Content of sound files, and values of any size in messages."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def outcomes(files: list[tuple[str, str]], scratch: Path) -> list[Outcome]:
-    """What comes of reading each, in processes forked from one that has imported everything."""
+    """Outcome of reading each, in processes forked from one that has imported everything."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.watched", str(scratch), "--fork"],
         input="".join(json.dumps(file) + "\n" for file in files),

@@ -91,7 +91,7 @@ def test_sound_statistics_are_read_and_nothing_else_in_the_file_is(tmp_path, mon
 
 
 def test_covariances_of_few_vectors_and_of_constants_are_covariances(tmp_path):
-    """Of two vectors every entry is at its bound; of a constant feature all of its are 0."""
+    """With two vectors every entry is at its bound; for a constant feature all of its are 0."""
     for pool in (RNG.standard_normal((2, 50)), np.c_[np.ones(9), RNG.standard_normal(9)]):
         moments = Moments.of(pool)
         sigma = moments.covariance.astype(np.float32)

@@ -43,7 +43,7 @@ def keys(n: int, seed: int = 0):
 
 
 def within(found, expected, deviations=4.0):
-    """Whether the mean of `found` is the expected one, to so many of its standard errors."""
+    """True if the mean of `found` is the expected one, within so many of its standard errors."""
     error = float(found.std(ddof=1)) / found.size**0.5
     assert error < 0.02 * abs(expected)  # so that it says something
     return abs(float(found.mean()) - expected) < deviations * error

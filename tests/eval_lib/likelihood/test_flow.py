@@ -150,7 +150,7 @@ def test_hutchinson_is_within_three_standard_errors(law):
 
 
 def test_probes_have_the_variance_that_their_law_says():
-    """Of a linear map A: Rademacher sum over i != j of A_ij (A_ij + A_ji); Gaussian 2 |A|^2."""
+    """For a linear map A: Rademacher sum over i != j of A_ij (A_ij + A_ji); Gaussian 2 |A|^2."""
     a = jnp.asarray([[1.0, 0.5, 0.0], [0.5, -2.0, 0.3], [0.0, 0.3, 0.7]])
     x = jnp.ones((1, 3))
     diagonal = jnp.diag(jnp.diag(a))

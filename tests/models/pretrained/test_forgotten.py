@@ -142,7 +142,7 @@ def write_jax(path: Path, weights: dict[str, np.ndarray]) -> Path:
 
 WRITERS = {"torch": write_torch, "jax": write_jax}
 RELEASES = {"torch": "original", "jax": "score_sde"}
-"""Of NCSN's networks; it is the one thing that a layout tells all by itself."""
+"""Release of NCSN's networks by layout; the one thing that a layout determines by itself."""
 
 
 def check(name: str, options: dict[str, Any], folder: Path) -> None:
@@ -202,7 +202,7 @@ def test_where_a_file_cannot_tell_the_config_decides(tmp_path) -> None:
 
 
 def test_the_stem_has_nf_channels_whatever_the_first_multiple() -> None:
-    """As in score_sde: `conv3x3(channels, nf)`, and Karras et al.'s model_channels in SongUNet."""
+    """The rule of score_sde, `conv3x3(channels, nf)`, and of model_channels in EDM's SongUNet."""
     for name in ("ncsnpp", "ddpm", "songunet"):
         config = config_of(name, {"ch_mult": (2, 2), "nf": 32, "num_res_blocks": 1,
                                   "attn_resolutions": (8,)})  # fmt: skip

@@ -20,7 +20,7 @@ MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 class Storage:
-    """What a persistent id stands for; `size` and `key` may lie."""
+    """The object that a persistent id stands for; `size` and `key` may lie."""
 
     def __init__(self, array: np.ndarray, key: str, size: int | None = None):
         self.array, self.key, self.size = array, key, array.size if size is None else size

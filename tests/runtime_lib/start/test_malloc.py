@@ -73,7 +73,7 @@ def test_the_restarted_process_is_the_same_command_in_the_new_environment() -> N
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
 def test_memory_that_was_given_back_is_there_without_a_page_fault() -> None:
-    """Of a thread, whose own arena would be unmapped; 64 MiB are 16,384 pages of 4 KiB."""
+    """Memory of a thread, whose own arena would be unmapped; 64 MiB are 16,384 pages of 4 KiB."""
     program = (
         "import ctypes, resource, threading\n"
         "c = ctypes.CDLL(None); c.malloc.restype = ctypes.c_void_p\n"
