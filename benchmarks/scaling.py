@@ -1,4 +1,4 @@
-"""How training scales: images per second on several devices and in several processes, over one's.
+"""Scaling of training: images per second of several devices and several processes, over one's.
 
     python -m benchmarks.scaling --config configs/vp_digits.py --batch_size 64
     python -m benchmarks.scaling --config configs/vp_cifar.py --batch_size 128 --accelerators \
