@@ -19,7 +19,7 @@ CHANGES = "open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "
 
 
 def kill() -> None:
-    """At once, with nothing said or tidied up."""
+    """Kill this process at once, without messages or tidying up."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -36,7 +36,7 @@ class Countdown:
 
 
 def at_file(after: float, workdir: str) -> None:
-    """At a change of a file of the workdir that Python makes (tensorstore's are not seen)."""
+    """Kill at a change of a file of the workdir made by Python (tensorstore's are not seen)."""
     count = Countdown(after)
 
     def hook(event: str, details: tuple[Any, ...]) -> None:
@@ -66,7 +66,7 @@ def at_save(after: float, workdir: str) -> None:
 
 
 def at_evaluation(after: float, workdir: str) -> None:
-    """Within the held-out loss, after some of its batches of all evaluations."""
+    """Kill within the held-out loss, after some of its batches of all evaluations."""
     from train_lib import held_out
 
     count, batches = Countdown(after), held_out.data_lib.epoch_batches

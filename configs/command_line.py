@@ -1,4 +1,4 @@
-"""From the command line to a config: a config file, its argument, and single settings.
+"""Configs from the command line: a config file, its argument, and single settings.
 
     --config configs/vp_cifar.py:deep --config.training.batch_size=64 --config.model.ch_mult=1,2,2
 
@@ -101,7 +101,7 @@ def first_line(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Why a user's program failed, in one line."""
+    """The reason why a user's program failed, in one line."""
     told = first_line(error)
     if not isinstance(error, ValueError) or not told:
         told = f"{type(error).__name__}: {told}"

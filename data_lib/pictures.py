@@ -1,4 +1,4 @@
-"""From a Pillow image of any size and mode to the array of a config.
+"""Conversion of a Pillow image of any size and mode to the array of a config.
 
 A picture's file gives the range of its numbers for one bit, palettes and colours, and for grey of 8
 or 16 bits. TIFF's 32-bit integers and floats have no convention, so that data.range must be given

@@ -55,9 +55,9 @@ class Scaler:
     centered: bool
 
     def __call__(self, x: Numbers) -> Numbers:
-        """From [0, 1] to the network's range."""
+        """Values in the network's range, from [0, 1]."""
         return 2.0 * x - 1.0 if self.centered else x  # type: ignore[operator, return-value]
 
     def inverse(self, y: Numbers) -> Numbers:
-        """From the network's range to [0, 1]; values outside are not clipped."""
+        """Values in [0, 1], from the network's range; values outside are not clipped."""
         return (y + 1.0) / 2.0 if self.centered else y  # type: ignore[operator, return-value]

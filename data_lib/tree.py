@@ -31,7 +31,7 @@ class Picture:
 
     @property
     def inner(self) -> str:
-        """Its path below the root."""
+        """The path below the root."""
         return os.path.join(*self.folders, self.path.name)
 
     def below(self) -> "Picture":

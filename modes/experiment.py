@@ -1,4 +1,4 @@
-"""From a config to the typed objects of a run; everything is checked here, before compilation."""
+"""The typed objects of a run, made from a config and checked before anything is compiled."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class WorkdirLock:
         self._file: int | None = None
 
     def __enter__(self) -> Self:
-        """Raises WorkdirLockedError if another process trains here, OSError if it cannot write."""
+        """Take the lock; WorkdirLockedError if another process has it, OSError if writing fails."""
         if not is_first():
             return self
         self.path.parent.mkdir(parents=True, exist_ok=True)

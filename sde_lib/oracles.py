@@ -40,7 +40,7 @@ class Gaussian(Score):
 
     @classmethod
     def of(cls, sde: SDE, mean: Float[Array, " d"], covariance: Float[Array, "d d"]) -> Gaussian:
-        """From a mean and a covariance matrix; ValueError when it is not positive semi-definite."""
+        """A Gaussian of given mean and covariance; ValueError unless positive semi-definite."""
         variances, basis = jnp.linalg.eigh(covariance)
         if float(variances[0]) < -1e-5 * float(variances[-1]):
             raise ValueError("the covariance of a Gaussian oracle has a negative eigenvalue")

@@ -68,7 +68,7 @@ PICKLE_TEXT_BYTES = 4 * MIB
 INTEGER_BITS = 512
 """Bits of an integer in a pickle; PyTorch's magic number has 79."""
 MSGPACK_ENTRIES = 200_000
-"""In all maps and lists; the largest published checkpoint has some 10,000."""
+"""Entries of all maps and lists; the largest published checkpoint has some 10,000."""
 MSGPACK_DEPTH = 40
 """Maps and lists within each other; flax's states have 10."""
 SAFETENSORS_HEADER_BYTES = 8 * MIB

@@ -228,7 +228,7 @@ def _byte_order(entry: zips.Entry | None) -> Literal["<", ">"]:
 def _storage_ids(
     place: Callable[[Storage, str], Storage], order: Literal["<", ">"]
 ) -> Callable[[Any], Storage]:
-    """Makes storages of persistent ids ("storage", type, key, location, size, ...)."""
+    """A maker of storages from persistent ids ("storage", type, key, location, size, ...)."""
 
     def load(pid: Any) -> Storage:
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
