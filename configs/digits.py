@@ -63,7 +63,7 @@ def likelihood(config: ConfigDict) -> None:
     config.training.n_iters = 2600
     config.training.eval_freq = config.training.snapshot_freq_for_preemption = 650
     config.training.snapshot_freq = 2600
-    config.optim.grad_clip = -1.0  # of 24 nats of log-SNR no gradient is below 1
+    config.optim.grad_clip = -1.0  # over 24 nats of log-SNR every gradient has norm above 1
 
 
 def learned(config: ConfigDict) -> None:

@@ -180,7 +180,7 @@ CONFIGS: dict[str, Table] = {
     "ve/ncsnv2/cifar10": _sum(CIFAR10, SMLD, NCSNV2_NET, LEVELS_32),
     "ve/ncsnv2/celeba": _sum(CELEBA, SMLD, NCSNV2_NET, LEVELS_64),
     # Published with training.continuouse = False, and so, by the default, trained continuously,
-    # which this network, that is told the number of a level, cannot be.
+    # which this network, whose label is the number of a level, does not support.
     "ve/ncsnv2/bedroom": _sum(LARGE, SMLD, NCSNV2_128, LEVELS_128),
     "vp/cifar10_ddpmpp": _sum(CIFAR10, DDPM, DDPMPP_NET),
     "vp/cifar10_ddpmpp_continuous": _sum(CIFAR10, VP, DDPMPP_NET),

@@ -54,7 +54,7 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
     before = set(place.glob(TRACES))
-    # Of the first process alone: others of one machine would write to the same files.
+    # Only the first process traces: others on its machine would write to the same files.
     with jax.profiler.trace(str(place)) if is_first() else contextlib.nullcontext():
         for _ in range(count):
             call()

@@ -96,7 +96,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-# What the system calls it, in the words of an OSError or of a library that quotes one.
+# The system's words, in an OSError or quoted by a library -> ours.
 _REASONS = {
     "No space left": "the disk is full: free some space",
     "Disk quota exceeded": "your disk quota is used up: free some space",

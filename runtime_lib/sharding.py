@@ -113,6 +113,6 @@ def _mesh(x: Any) -> Mesh | None:
 def _put(x: Any, sharding: NamedSharding) -> jax.Array:
     if sharding.is_fully_addressable:
         return jax.device_put(x, sharding)
-    # device_put would ask all processes whether they mean the same.
+    # device_put would compare the arrays of all processes.
     host = np.asarray(x)
     return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])

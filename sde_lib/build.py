@@ -185,7 +185,7 @@ def _classifier_free(
         raise ValueError("sampling.guidance_min must be below sampling.guidance_max")
     if guidance == 1:
         return Conditional
-    # As arrays, so that other numbers are no other program.
+    # Arrays, so that other numbers need no other program.
     numbers = [jnp.asarray(v, jnp.float32) for v in (guidance, guidance_min, guidance_max)]
 
     def guide(score: Score, condition: Condition) -> Score:

@@ -99,7 +99,7 @@ def _warp(image: Float[Array, "h w c"], inverse: Float[Array, "2 3"]) -> Float[A
     height, width, _ = image.shape
     down_y, down_x = _downsample(height), _downsample(width)
     large = _separably("yh,xw,hwc->yxc", _upsample(height), _upsample(width), image)
-    # At twice the resolution a pixel's middle lies half of one before that of the pixel it is of.
+    # At twice the resolution a pixel's middle lies half a pixel before the original pixel's.
     y = jnp.arange(down_y.shape[1]) / 2 + 0.5 - down_y.shape[1] / 4
     x = jnp.arange(down_x.shape[1]) / 2 + 0.5 - down_x.shape[1] / 4
     ys, xs = jnp.meshgrid(y, x, indexing="ij")

@@ -35,8 +35,8 @@ from untrusted.picture_blocks import check
 
 DECODERS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin,
             TiffImagePlugin, WebPImagePlugin)  # fmt: skip
-# Filters are the process's, and cannot be set for one thread. What Pillow says of unsound metadata
-# is of no picture's pixels.
+# Warning filters belong to the process and cannot be set for one thread. Pillow's warnings of
+# unsound metadata do not concern pixels.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 

@@ -80,7 +80,7 @@ class Entry:
 
     def _inflated(self) -> Iterator[bytes]:
         inflate, rest = zlib.decompressobj(-zlib.MAX_WBITS), b""
-        # Whoever wants the start alone is not to pay for more.
+        # A caller that needs only the start should not wait for more.
         most = 4 * limits.ARRAY_HEADER_BYTES
         try:
             for piece in _pieces(self.packed):

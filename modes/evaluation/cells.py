@@ -150,7 +150,7 @@ def _remembered(
         "extractor": work.extractor.identity,
         "reference": work.reference.info,
         "metrics": [name for name in work.metrics if name in METRICS],
-        "version": 2,  # of how numbers are told that there are none of
+        "version": 2,  # of the form in which missing numbers are stored
         **more,
     }
     path = folder / f"metrics_{short(identity)}.json"

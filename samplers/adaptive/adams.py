@@ -74,7 +74,7 @@ class AdaptiveAdams:
             _Denoised(score), xb, start, end, state.history,
             moments=decaying_moments, error=self._error, max_tries=self.max_tries,
         )  # fmt: skip
-        # The last step was cut to end in time: what comes after goes on with the one before it.
+        # The last step was shortened to end at this time; the next has the size proposed before.
         return replace(
             state,
             x=done.y * expand(sde.alpha(s), xb),

@@ -160,7 +160,7 @@ def settings(snapshot: Object) -> Settings:
     outer, inner = snapshot["class_name"], network_of(snapshot)
     interpret = choose("the preconditioning in the snapshot", outer, PRECONDITIONINGS)
     build = choose("the network in the snapshot", inner["class_name"], NETWORKS)
-    # What a preconditioning does not know it hands to its network, which has it as its own.
+    # A preconditioning passes the arguments that it does not have on to its network.
     arguments = _arguments(snapshot, PRECONDITIONING_ARGUMENTS[outer], strict=False)
     state = snapshot["state"]
     network = _arguments(inner, NETWORK_ARGUMENTS[inner["class_name"]], strict=True)

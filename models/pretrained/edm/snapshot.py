@@ -120,7 +120,7 @@ def source(path: Place, shape: Shape, names: Mapping[str, str]) -> Source:
     renamed = [LEAVES.get(part) or MODULES[part] for part in inside]
     name = ".".join([names["/".join(path[:known])], *renamed])
     turn = [INTERLEAVED[part] for part in inside if part in INTERLEAVED]
-    # Of a network with twice the outputs, the learned variances of iDDPM, the first half is used.
+    # iDDPM's networks have twice the outputs; the second half, learned variances, is not used.
     last = path[-2].endswith("conv") and path[0].startswith(("output", "up_")) and not inside[1:]
     rows = slice(0, shape[-1]) if last else slice(turn[0], None, 3) if turn else slice(None)
     return Source(name, rows)

@@ -66,7 +66,7 @@ def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:
         except PretrainedError as error:
             unknown = str(error)
         except (LookupError, TypeError, ValueError, ArithmeticError):
-            # Names as of a network of ours, on tensors without the axes that those have.
+            # Names of a known network, on tensors that lack its axes.
             unknown = OTHER_SHAPES
         else:
             if inferred.settings:
