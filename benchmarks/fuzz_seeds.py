@@ -22,7 +22,7 @@ class Seed(NamedTuple):
     """A sound file.
 
     reader: its name in `benchmarks.watched.READERS`.
-    mutation: that of `benchmarks.mutations.FORMATS` which knows its format.
+    mutation: that of `benchmarks.fuzz_changes.FORMATS` which knows its format.
     file: its place: the last part is changed, the folders before it are what the reader is given.
     data: its content.
     beside: the other files in the folder.
