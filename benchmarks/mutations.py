@@ -52,7 +52,7 @@ def _files(folder: str, stems: str, tests: str) -> Tests:
 
 _RECIPE = "train_lib/recipe"
 _SDE = f"sde_lib/sde {_RECIPE} sde_lib/transition"
-_NAMED, _LOOP = "samplers/named", "samplers/samplers"
+_NAMED, _LOOP = "samplers/rows samplers/named", "samplers/samplers"
 _PLANNED = f"samplers/orders {_NAMED} {_LOOP} samplers/shared_noise"
 _FLOW = "eval_lib/likelihood/flow modes/likelihood"
 ROOMS: dict[str, Tests] = {
