@@ -54,7 +54,7 @@ _RECIPE = "train_lib/recipe"
 _SDE = f"sde_lib/sde {_RECIPE} sde_lib/transition"
 _NAMED, _LOOP = "samplers/rows samplers/named", "samplers/samplers"
 _PLANNED = f"samplers/orders {_NAMED} {_LOOP} samplers/shared_noise"
-_FLOW = "eval_lib/likelihood/flow modes/likelihood"
+_FLOW = "eval_lib/likelihood/flow"
 ROOMS: dict[str, Tests] = {
     "sde_lib": {
         **_files("sde_lib", "base karras subvp tabulated ve vp", _SDE),
@@ -86,7 +86,8 @@ ROOMS: dict[str, Tests] = {
         **_files("eval_lib/likelihood", "data_law", "eval_lib/likelihood/data_law"),
         **_files("eval_lib/likelihood", "bins bounds estimators",
                  f"eval_lib/likelihood/bounds {_FLOW}"),
-        **_files("eval_lib/likelihood", "divergence flow summary", _FLOW),
+        **_files("eval_lib/likelihood", "divergence flow", _FLOW),
+        **_files("eval_lib/likelihood", "summary", "eval_lib/likelihood/summary"),
     },
     "eval_lib/metrics": _files("eval_lib/metrics", "base frechet inception_score kernel manifold "
                                "memorisation sliced", "eval_lib/metrics"),
