@@ -1,14 +1,16 @@
 """How much the tests of the numerics notice: changed files, one after another, and their tests.
 
     python -m benchmarks.mutations --rooms sde_lib,train_lib --json mutations.json
-    python -m benchmarks.mutations --sample 200 --seed 1
+    python -m benchmarks.mutations --sample 200 --seed 1 --json mutations.json
+    python -m benchmarks.mutations --again mutations.json --json mutations.json
 
 makes every small change (`mutators`) of the files of the rooms, or a sample of them, and runs the
 tests that belong to the file (`ROOMS`) on it, in a copy of the tree. A change is killed if a test
 fails or has not ended in time, and survives if all pass. Survivors are listed, but for those of
 which `mutations_explained` says why no test could tell them. The score is the part that is killed
-of all that are not explained. Each run is a fork of a process that has imported what does not
-change, and compiled programs are kept between them.
+of all that are not explained. `--again` takes over what was killed in a report and runs the rest.
+Each run is a fork of a process that has imported what does not change, and compiled programs are
+kept between them.
 """
 
 from __future__ import annotations
@@ -108,6 +110,9 @@ class Outcome(NamedTuple):
     seconds: float
 
 
+Work = dict[str, list[tuple[str, Mutant]]]
+"""File -> (room, mutant) of those that are tried."""
+
 # Processes ----------------------------------------------------------------------------------------
 
 
@@ -199,7 +204,7 @@ def baseline(tree: Path, tests: Sequence[str]) -> float:
     return time.monotonic() - start
 
 
-def chosen(rooms: Sequence[str], sample: int, seed: int) -> dict[str, list[tuple[str, Mutant]]]:
+def chosen(rooms: Sequence[str], sample: int, seed: int) -> Work:
     """File -> [(room, mutant)] of whole rooms, or of `sample` of all their mutants."""
     every = [
         (room, file, mutant)
@@ -209,13 +214,23 @@ def chosen(rooms: Sequence[str], sample: int, seed: int) -> dict[str, list[tuple
     ]
     if sample:
         every = random.Random(seed).sample(every, min(sample, len(every)))
-    found: dict[str, list[tuple[str, Mutant]]] = {}
+    found: Work = {}
     for room, file, mutant in every:
         found.setdefault(file, []).append((room, mutant))
     return dict(sorted(found.items()))
 
 
-def outcomes(tree: Path, work: Mapping[str, list[tuple[str, Mutant]]]) -> Iterator[Outcome]:
+def surviving(found: Sequence[Outcome]) -> Work:
+    """File -> [(room, mutant)] of what survived, as far as the files still have it."""
+    left: Work = {}
+    for file in dict.fromkeys(one.file for one in found if one.came in ("survived", "explained")):
+        known = {mutant.name: mutant for mutant in mutants((ROOT / file).read_text())}
+        own = [one for one in found if one.file == file and one.came in ("survived", "explained")]
+        left[file] = [(one.room, known[one.name]) for one in own if one.name in known]
+    return left
+
+
+def outcomes(tree: Path, work: Work) -> Iterator[Outcome]:
     """What came of each mutant."""
     known: dict[tuple[str, ...], float] = {}
     for file, changes in work.items():
@@ -256,12 +271,17 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rooms", default=",".join(ROOMS), help="of these, some")
     parser.add_argument("--sample", type=int, default=0, help="mutants drawn at random; 0: all")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--again", type=Path, help="instead: what survived in this report")
     parser.add_argument("--json", type=Path, help="a file for what came of each")
     options = parser.parse_args(arguments)
     rooms = options.rooms.split(",")
     if not set(rooms) <= ROOMS.keys():
         parser.error(f"--rooms must be of {', '.join(ROOMS)}, got {options.rooms!r}")
-    work, found = chosen(rooms, options.sample, options.seed), []
+    work, found = chosen(rooms, options.sample, options.seed), list[Outcome]()
+    if options.again:
+        before = [Outcome(**one) for one in json.loads(options.again.read_text())]
+        work = surviving(before)
+        found = [one for one in before if one.came in ("killed", "timeout")]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{folder}/programs"
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
