@@ -23,6 +23,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -48,14 +49,16 @@ Tests = Mapping[str, tuple[str, ...]]
 
 def _files(folder: str, stems: str, tests: str) -> Tests:
     """File -> tests, of `stems` of a folder; both told without what all names have."""
-    paths = tuple("tests/{}/test_{}.py".format(*test.rsplit("/", 1)) for test in tests.split())
+    paths = tuple(
+        re.sub(r"(.*)/(\w+)(.*)", r"tests/\1/test_\2.py\3", test) for test in tests.split()
+    )
     return {f"{folder}/{stem}.py": paths for stem in stems.split()}
 
 
 _RECIPE = "train_lib/recipe"
 _SDE = f"sde_lib/sde {_RECIPE} sde_lib/transition"
 _NAMED, _LOOP = "samplers/rows samplers/named", "samplers/samplers"
-_PLANNED = f"samplers/orders {_NAMED} {_LOOP} samplers/shared_noise"
+_PLANNED = f"samplers/shared_noise samplers/orders {_NAMED}"
 _FLOW = "eval_lib/likelihood/flow"
 ROOMS: dict[str, Tests] = {
     "sde_lib": {
@@ -68,11 +71,14 @@ ROOMS: dict[str, Tests] = {
         **_files("sde_lib", "oracles", f"sde_lib/score {_SDE}"),
     },
     "samplers": {
-        **_files("samplers", "base grids", f"{_NAMED} {_LOOP}"),
+        **_files("samplers", "base", _LOOP),
+        **_files("samplers", "grids", f"{_NAMED} {_LOOP}::test_grids_fall_from_start_to_end "
+                 f"{_LOOP}::test_grids_are_even_in_their_variable {_LOOP}::test_karras_grid_is_edms"),
         **_files("samplers", "build named", _NAMED),
         **_files("samplers", "correctors", f"{_RECIPE} {_LOOP}"),
         **_files("samplers", "pc", _LOOP),
-        **_files("samplers", "predictors", _PLANNED),
+        **_files("samplers", "predictors",
+                 f"{_PLANNED} {_LOOP}::test_published_rules_on_ddpm_and_ncsn_levels"),
         **_files("samplers/planned", "forms levels linear multistep one_step restart runge_kutta "
                  "singlestep", _PLANNED),
         **_files("samplers", "brownian", "samplers/brownian samplers/adaptive"),

@@ -78,7 +78,9 @@ NOT_NUMERICS = {
 def test_the_table_has_every_file_of_the_numerics_and_every_test_exists() -> None:
     known = {file: tests for room in ROOMS.values() for file, tests in room.items()}
     for path in (*known, *(test for tests in known.values() for test in tests)):
-        assert (ROOT / path).is_file(), path
+        file, _, test = path.partition("::")
+        assert (ROOT / file).is_file(), path
+        assert f"def {test}" in (ROOT / file).read_text(), path
     for folder, others in NOT_NUMERICS.items():
         names = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
         assert {f"{folder}/{name}.py" for name in names - others} <= known.keys()
