@@ -72,8 +72,9 @@ ROOMS: dict[str, Tests] = {
     },
     "samplers": {
         **_files("samplers", "base", _LOOP),
-        **_files("samplers", "grids", f"{_NAMED} {_LOOP}::test_grids_fall_from_start_to_end "
-                 f"{_LOOP}::test_grids_are_even_in_their_variable {_LOOP}::test_karras_grid_is_edms"),
+        **_files("samplers", "grids", f"{_NAMED} {_LOOP}::test_karras_grid_is_edms "
+                 f"{_LOOP}::test_grids_fall_from_start_to_end "
+                 f"{_LOOP}::test_grids_are_even_in_their_variable"),
         **_files("samplers", "build named", _NAMED),
         **_files("samplers", "correctors", f"{_RECIPE} {_LOOP}"),
         **_files("samplers", "pc", _LOOP),
