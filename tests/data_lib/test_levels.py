@@ -57,6 +57,15 @@ KNOWN = {
     "floats in [0, 255]": (ramp(255, np.float32), (0, 255), None, 0, 1),
     "half floats in [0, 255]": (ramp(255, np.float16), (0, 255), None, 0, 1),
     "dark floats": (ramp(0.25, np.float32), (0, 1), None, 0, 0.25),
+    "floats to the middle": (ramp(0.5, np.float64), None, None, 0, 0.5),
+    "floats from 1 to 3": (ramp(3, np.float64, 1), (1, 3), None, 0, 1),
+    "as large as floats hold": (
+        ramp(9, np.int64) + 2**53 - 9,
+        (2**53 - 9, 2**53),
+        10,
+        0,
+        1,
+    ),
 }
 
 
@@ -100,6 +109,11 @@ REFUSED = {
     "a range between integers": (ramp(1, np.uint8), (0, 1.5), "two integers"),
     "a range of too many": (ramp(255, np.int32), (0, 65536), "at most 65,535 apart"),
     "a range beyond floats": (ramp(9, np.int64) + 2**60, (2**60, 2**60 + 9), "two integers"),
+    "a range just beyond floats": (ramp(9, np.int64) + 2**53 - 8, (2**53 - 8, 2**53 + 1),
+                                   "two integers"),
+    "a range as far below 0": (ramp(9, np.int64) - 2**53 - 1, (-(2**53) - 1, 8 - 2**53),
+                               "two integers"),
+    "black of 16 bits": (np.zeros((2, 4, 4, 1), np.uint16), None, "0 to 0: set data.range=0,255"),
     "complex": (ramp(1, np.complex64), None, "uint8 or float in [0, 1], got complex64"),
 }  # fmt: skip
 
@@ -118,6 +132,15 @@ def test_images_of_one_value_each_say_nothing_of_their_range(kind, value):
     values[..., 1] += kind(1) / 4 if kind is np.float32 else 2
     pixels, _ = unit(values)
     np.testing.assert_array_equal(pixels, values)
+
+
+def test_values_are_looked_at_a_block_at_a_time(monkeypatch):
+    monkeypatch.setattr(levels, "_BLOCK_VALUES", 100)
+    values = ramp(16, np.uint8).repeat(3, axis=0)
+    assert [len(block) for block in levels._blocks(values)] == [2] * 6
+    np.testing.assert_array_equal(np.concatenate(list(levels._blocks(values))), values)
+    assert [len(block) for block in levels._blocks(values.reshape(1, 12, 36, 1))] == [1]
+    assert list(levels._blocks(values[:0])) == []
 
 
 def test_one_bright_pixel_anywhere_settles_it():
