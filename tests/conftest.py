@@ -14,12 +14,11 @@ if version("jaxlib").startswith("0.10."):
 
 import jax
 import pytest
-from jaxtyping import install_import_hook
 
-from tests.shapes import ROOMS
+from tests import shapes
 
-# Before any of them is imported.
-install_import_hook(ROOMS, "tests.shapes.checked")
+# Before anything of the library is imported.
+shapes.install()
 
 # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
 gc.set_threshold(50_000, 20, 100)

@@ -7,14 +7,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Float, PRNGKeyArray, jaxtyped
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib import VP
 from sde_lib.base import Number
 from tests.shapes import checked
 
 
-@jaxtyped(typechecker=checked)
+@checked
 def scaled(
     x: Float[Array, "b d"], c: Number, mode: Any, key: PRNGKeyArray | None = None
 ) -> tuple[Float[Array, " b"], Float[Array, ""] | None]:
