@@ -88,7 +88,8 @@ ROOMS: dict[str, Tests] = {
     "train_lib": {
         **_files("train_lib", "ema optimizer", _RECIPE),
         **_files("train_lib", "objective times", f"{_RECIPE} train_lib/objective"),
-        **_files("train_lib", "buckets guard", "train_lib/step"),
+        **_files("train_lib", "guard", "train_lib/step"),
+        **_files("train_lib", "buckets", "train_lib/buckets train_lib/step"),
         **_files("train_lib", "augment", "train_lib/augment"),
     },
     "eval_lib/likelihood": {

@@ -9,6 +9,14 @@ def _all(text: str, changes: str, why: str) -> dict[str, str]:
 
 
 EXPLAINED: dict[str, dict[str, str]] = {
+    "train_lib/augment.py": {
+        **_all(
+            "chosen = jax.random.uniform(next(keys), (n,)) < (self.p if p is None else p)",
+            "jax.random.uniform(next(keys), (n,)) < (self.p if p is None else p) -> "
+            "jax.random.uniform(next(keys), (n,)) <= (self.p if p is None else p)",
+            "a uniform number is equal to p once in 2^23 draws",
+        ),
+    },
     "data_lib/levels.py": {
         **_all("_BLOCK_VALUES = 2**20", "2 ** 20 -> 2 * 20; 2 -> 3; 2 -> 1; 20 -> 21; 20 -> 19",
                "how many values are looked at together changes no result"),
