@@ -3,8 +3,8 @@
     python -m benchmarks.fuzz --minutes 5 --seed 1
     python -m benchmarks.fuzz --minutes 60 --seed 2 --json fuzz.json --keep FOLDER
 
-changes sound files of every format (`fuzz_seeds`, `mutations`) and has them read as they would be
-by `--mode import`, a folder of pictures, a feature network or reference statistics
+changes sound files of every format (`fuzz_seeds`, `fuzz_changes`) and has them read as they would
+be by `--mode import`, a folder of pictures, a feature network or reference statistics
 (`watched.READERS`). A file must be accepted, or refused in one line. Findings are: a traceback,
 more than 2 s, more than 200 MiB, a crash, or anything run, sent, imported or written outside of the
 scratch folder. Files with findings are kept in --keep, with the messages. The same seed gives the
@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import mutations
+from benchmarks import fuzz_changes
 from benchmarks.fuzz_seeds import Seed, seeds
 from benchmarks.watched import HANG, Outcome, ended
 from untrusted import limits
@@ -151,9 +151,9 @@ def _fuzz(
             while time.monotonic() < end:
                 for key, sound in table.items():
                     generator = random.Random(f"{seed} {turn} {key}")
-                    data = mutations.FORMATS[sound.mutation](generator, sound.data)
+                    data = fuzz_changes.FORMATS[sound.mutation](generator, sound.data)
                     if generator.random() < 0.2:
-                        data = mutations.of_bytes(generator, data)
+                        data = fuzz_changes.of_bytes(generator, data)
                     path = written(sound, data, scratch / key)
                     outcome = reader.read(sound.reader, path)
                     found = findings(outcome)

@@ -22,7 +22,7 @@ class Seed(NamedTuple):
     """A sound file.
 
     reader: its name in `benchmarks.watched.READERS`.
-    mutation: the entry of `benchmarks.mutations.FORMATS` that knows its format.
+    mutation: the entry of `benchmarks.fuzz_changes.FORMATS` that knows its format.
     file: its path: the last part is changed; the reader is given the folders before it.
     data: its content.
     beside: the other files in the folder.

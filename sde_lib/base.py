@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from sde_lib.pytree import pytree
 
@@ -39,7 +39,7 @@ BISECTIONS = 60
 """Halvings of [0, T] in the generic inverse of the log-SNR, more than float64's 53 bits."""
 
 
-def expand(c: Float[Array, "*b"], x: Float[Array, "b *d"]) -> Float[Array, "..."]:
+def expand(c: Shaped[Array, "*b"], x: Float[Array, "b *d"]) -> Shaped[Array, "..."]:
     """Append axes to the coefficients `c` ([] or [b]) so that they multiply `x` ([b, ...])."""
     return c if c.ndim == 0 else c.reshape(c.shape + (1,) * (x.ndim - c.ndim))
 

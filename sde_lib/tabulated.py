@@ -7,7 +7,7 @@ and fractional time steps are well defined.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -40,18 +40,21 @@ class Table:
         high = jnp.asarray(values, float)
         return cls(high, jnp.asarray(values - np.asarray(high, np.float64), float))
 
+    def _parts(self, dtype: Any) -> tuple[Array, Array]:
+        return jnp.asarray(self.high, dtype), jnp.asarray(self.low, dtype)
+
     def __len__(self) -> int:
         return self.high.shape[0]
 
     def at(self, i: Float[Array, "*b"]) -> Time:
         """Entries at the whole numbers i."""
-        index = i.astype(jnp.int32)
-        return self.high.astype(i.dtype)[index] + self.low.astype(i.dtype)[index]
+        index, (high, low) = i.astype(jnp.int32), self._parts(i.dtype)
+        return high[index] + low[index]
 
     def gap(self, i: Float[Array, "*b"], j: Float[Array, "*b"]) -> Time:
         """Entry j - entry i."""
         i_, j_ = i.astype(jnp.int32), j.astype(jnp.int32)
-        high, low = self.high.astype(i.dtype), self.low.astype(i.dtype)
+        high, low = self._parts(i.dtype)
         return (high[j_] - high[i_]) + (low[j_] - low[i_])
 
 

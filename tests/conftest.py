@@ -15,6 +15,11 @@ if version("jaxlib").startswith("0.10."):
 import jax
 import pytest
 
+from tests import shapes
+
+# Before anything of the library is imported.
+shapes.install()
+
 # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
 gc.set_threshold(50_000, 20, 100)
 jax.config.update("jax_numpy_rank_promotion", "raise")

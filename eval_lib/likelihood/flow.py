@@ -128,8 +128,8 @@ def prior_mismatch(
     sde: SDE,
     z: Float[Array, "b *d"],
     mean: Float[Array, "*d"],
-    variances: Float[Array, "*d"],
-    basis: Float[Array, "d d"] | None = None,
+    variances: Float[Array, "*d"] | Float[Array, " k"],
+    basis: Float[Array, "k k"] | None = None,
 ) -> Float[Array, " b"]:
     """log prior(z) - log p_T(z) in nats, the prior mismatch at T.
 

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 Vectors = Float[np.ndarray, "n d"]
+Others = Float[np.ndarray, "m d"]
+"""Another number of vectors of the same length."""
 Numbers = Mapping[str, float | str]
 """Numbers by name; in place of one that cannot be computed, a text that says why."""
 

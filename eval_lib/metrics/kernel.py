@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval_lib.metrics.base import Compared, Numbers, Vectors, both, too_few
+from eval_lib.metrics.base import Compared, Numbers, Others, Vectors, both, too_few
 
 BLOCK, FEWEST_BLOCKS = 1000, 10
 
 
-def polynomial(x: Vectors, y: Vectors) -> np.ndarray:
+def polynomial(x: Vectors, y: Others) -> np.ndarray:
     """(x.y / d + 1)^3 of all pairs [n, m]."""
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def mmd2(x: Vectors, y: Vectors) -> float:
+def mmd2(x: Vectors, y: Others) -> float:
     """The unbiased estimate of n, m >= 2 vectors (Gretton et al. 2012, eq. 3); may be negative."""
     n, m = len(x), len(y)
     within_x, within_y = polynomial(x, x), polynomial(y, y)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from eval_lib.metrics.base import Compared, Numbers, Vectors, chosen_rows
+from eval_lib.metrics.base import Compared, Numbers, Others, Vectors, chosen_rows
 
 MOST = 10_000
 """Largest number of vectors of each set that are used."""
 ROWS = 1000
 
 
-def squared_distances(x: Vectors, y: Vectors) -> Iterator[tuple[int, Float[np.ndarray, "r m"]]]:
+def squared_distances(x: Vectors, y: Others) -> Iterator[tuple[int, Float[np.ndarray, "r m"]]]:
     """(first row, |x_i - y_j|^2 of the next rows of x and all of y), in float64."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     centre = y.mean(axis=0)  # differences of large squares have few digits
@@ -38,7 +38,7 @@ def neighbour_distances(x: Vectors, *orders: int) -> list[Float[np.ndarray, " n"
     return [np.concatenate(values) for values in found]
 
 
-def nearest(x: Vectors, y: Vectors) -> tuple[Float[np.ndarray, " n"], np.ndarray]:
+def nearest(x: Vectors, y: Others) -> tuple[Float[np.ndarray, " n"], np.ndarray]:
     """(squared distance, number) of the vector of y nearest to each of x."""
     pairs = [(g.min(axis=1), g.argmin(axis=1)) for _, g in squared_distances(x, y)]
     distance, number = zip(*pairs, strict=True)

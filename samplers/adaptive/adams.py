@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from samplers.adaptive.integrate import adams, decaying_moments
 from samplers.base import Plan, State
@@ -54,7 +54,7 @@ class AdaptiveAdams:
 
     rtol: Number = 3e-4
     atol: Number = 3e-4
-    max_tries: Number = 2_000
+    max_tries: int | Int[Array, ""] = 2_000
     order, stochastic, adaptive = 3, False, True
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:

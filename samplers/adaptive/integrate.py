@@ -204,7 +204,7 @@ def adams(
     *,
     moments: Callable[[Array], Moments],
     error: Callable[[Tree, Tree, Array], Float[Array, " b"]],
-    max_tries: Number,
+    max_tries: int | Int[Array, ""],
 ) -> AdamsRun:
     """Adams-Bashforth-Moulton of orders 2 and 3, one evaluation per attempted step.
 

@@ -55,7 +55,7 @@ class AdaptiveSDE:
 
     rtol: Number = 0.02
     atol: Number = 0.0078
-    max_tries: Number = 2_000
+    max_tries: int | Int[Array, ""] = 2_000
     safety: Number = 0.9
     exponent: Number = 0.9
     order, stochastic, adaptive = 1, True, True

@@ -7,7 +7,6 @@ from benchmarks import roofline, scaling, speed, ways
 from benchmarks.scaling import ONE, Layout
 from benchmarks.timing import Timing, counted, summary
 from modes import preflight
-from runtime_lib import hardware
 
 
 def test_medians_are_of_the_warm_calls_per_unit_and_as_a_whole():
@@ -61,11 +60,6 @@ def test_layouts_say_what_is_whose():
     assert scaling.environment(Layout(2, 3), 1, True) == {"CUDA_VISIBLE_DEVICES": "3,4,5"}
     assert scaling.environment(Layout(2, 3), 1, False)["JAX_NUM_CPU_DEVICES"] == "3"
     assert scaling.arguments(ONE, 0, 1) == []
-
-
-def test_convolutions_have_a_rate():
-    found = hardware.measured_convolutions(batch=1, size=8, channels=16, seconds=0.01)
-    assert 1e6 < found < 1e15
 
 
 def test_ways_are_compared_by_error_evaluations_and_time():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz, mutations
+from benchmarks import fuzz, fuzz_changes
 from benchmarks.fuzz_seeds import Seed, arrays, directories, pictures
 from benchmarks.watched import Outcome
 
@@ -113,7 +113,7 @@ def test_slow_is_what_takes_the_processor_for_two_seconds():
     assert fuzz.findings(Outcome("refused", "x", 9.0, 2.1, 0, [])) == ["hang"]
 
 
-@pytest.mark.parametrize("name", mutations.FORMATS)
+@pytest.mark.parametrize("name", fuzz_changes.FORMATS)
 def test_changes_are_of_all_sorts_and_follow_from_the_seed(name):
     known = {"torch zip": Seed("", "torch zip", "", (ROOT / ZIP).read_bytes())}
     known |= {**directories(), **arrays(), **pictures()}
@@ -121,7 +121,7 @@ def test_changes_are_of_all_sorts_and_follow_from_the_seed(name):
     known["torch stream"] = Seed("", "torch stream", "", (ROOT / STREAM).read_bytes())
     known["msgpack"] = Seed("", "msgpack", "", b"\x82\xa1a\x01\xa1b\x93\x01\x02\x03")
     data = next(seed.data for seed in known.values() if seed.mutation == name)
-    change = mutations.FORMATS[name]
+    change = fuzz_changes.FORMATS[name]
     first, again = ([change(random.Random(k), data) for k in range(60)] for _ in range(2))
     assert first == again
     assert len(set(first) - {data}) > 30
@@ -138,7 +138,9 @@ def test_changes_within_a_zip_leave_it_sound(tmp_path):
     sound = 0
     for k in range(40):
         path = tmp_path / f"{k}.npz"
-        path.write_bytes(mutations.rebuilt(lambda name: mutations.npy)(random.Random(k), data))
+        path.write_bytes(
+            fuzz_changes.rebuilt(lambda name: fuzz_changes.npy)(random.Random(k), data)
+        )
         sound += zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip() is None
     assert sound == 40
 

@@ -29,6 +29,11 @@ def unit(values, range=None, **options):
     return levels.unit(values, "x", Stated(range, "data.range", **options))
 
 
+def pixels(values, kind=np.uint8):
+    """One image of 6x6 of these values in turn."""
+    return np.resize(np.asarray(values, kind), (1, 6, 6, 1))
+
+
 # (values, range) -> (levels, what value the first and the last pixel have in [0, 1])
 KNOWN = {
     "bytes": (ramp(255, np.uint8), None, 256, 0, 1),
@@ -57,6 +62,17 @@ KNOWN = {
     "floats in [0, 255]": (ramp(255, np.float32), (0, 255), None, 0, 1),
     "half floats in [0, 255]": (ramp(255, np.float16), (0, 255), None, 0, 1),
     "dark floats": (ramp(0.25, np.float32), (0, 1), None, 0, 0.25),
+    "masks and one bright": (pixels([0, 1, 254]), None, 256, 0, 254 / 255),
+    "two values and 255 for none": (pixels([0, 2, 255]), None, 256, 0, 1),
+    "floats to the middle": (ramp(0.5, np.float64), None, None, 0, 0.5),
+    "floats from 1 to 3": (ramp(3, np.float64, 1), (1, 3), None, 0, 1),
+    "as large as floats hold": (
+        ramp(9, np.int64) + 2**53 - 9,
+        (2**53 - 9, 2**53),
+        10,
+        0,
+        1,
+    ),
 }
 
 
@@ -100,6 +116,22 @@ REFUSED = {
     "a range between integers": (ramp(1, np.uint8), (0, 1.5), "two integers"),
     "a range of too many": (ramp(255, np.int32), (0, 65536), "at most 65,535 apart"),
     "a range beyond floats": (ramp(9, np.int64) + 2**60, (2**60, 2**60 + 9), "two integers"),
+    "masks and 255 for none": (pixels([0, 1, 255]), None, "no value is above 1 but 255: set "
+                                                           "data.range=0,1 or 0,255"),
+    "5 to 100": (ramp(100, np.int32, 5), None, "set data.range=0,127 or 0,255 or 5,100"),
+    "below a range": (ramp(10, np.int32, -3), (0, 10), "data.range=0,10, values run from -3 to 10"),
+    "floats, -0.5 to 0.7": (ramp(0.7, np.float64, -0.5), None, "or set data.range=-1,1"),
+    "floats, -1 to 0.7": (ramp(0.7, np.float64, -1), None, "or set data.range=-1,1"),
+    "floats, -0.5 to 1": (ramp(1, np.float64, -0.5), None, "or set data.range=-1,1"),
+    "floats, 0 to 254.5": (ramp(254.5, np.float64), None, "or set data.range=0,255"),
+    "floats, 0.5 to 255": (ramp(255, np.float64, 0.5), None, "or set data.range=0,255"),
+    "floats, -0.5 to 1.5": (ramp(1.5, np.float64, -0.5), None, "or set data.range=-0.5,1.5"),
+    "floats, -0.5 to 200": (ramp(200, np.float64, -0.5), None, "or set data.range=-0.5,200"),
+    "a range just beyond floats": (ramp(9, np.int64) + 2**53 - 8, (2**53 - 8, 2**53 + 1),
+                                   "two integers"),
+    "a range as far below 0": (ramp(9, np.int64) - 2**53 - 1, (-(2**53) - 1, 8 - 2**53),
+                               "two integers"),
+    "black of 16 bits": (np.zeros((2, 4, 4, 1), np.uint16), None, "0 to 0: set data.range=0,255"),
     "complex": (ramp(1, np.complex64), None, "uint8 or float in [0, 1], got complex64"),
 }  # fmt: skip
 
@@ -109,7 +141,15 @@ def test_doubt_is_one_line_that_names_the_setting_and_the_choices(name):
     values, range, message = REFUSED[name]
     with pytest.raises(ValueError, match=r"\A.*\bx\b.+\Z") as info:
         unit(values, range)
-    assert message in str(info.value)
+    said = str(info.value)
+    assert said.endswith(message) if "set data.range" in message else message in said
+
+
+@pytest.mark.parametrize("top, kind", [(255, np.uint8), (256, np.uint16), (65535, np.uint16)])
+def test_levels_are_kept_in_the_smallest_type(top, kind):
+    for bottom in (0, 7):
+        found, levels = unit(ramp(top + bottom, np.int64, bottom), (bottom, top + bottom))
+        assert (found.dtype, levels) == (kind, top + 1)
 
 
 @pytest.mark.parametrize("kind, value", [(np.uint8, 3), (np.uint8, 0), (np.float32, 0.2)])
@@ -118,6 +158,15 @@ def test_images_of_one_value_each_say_nothing_of_their_range(kind, value):
     values[..., 1] += kind(1) / 4 if kind is np.float32 else 2
     pixels, _ = unit(values)
     np.testing.assert_array_equal(pixels, values)
+
+
+def test_values_are_looked_at_a_block_at_a_time(monkeypatch):
+    monkeypatch.setattr(levels, "_BLOCK_VALUES", 100)
+    values = ramp(16, np.uint8).repeat(3, axis=0)
+    assert [len(block) for block in levels._blocks(values)] == [2] * 6
+    np.testing.assert_array_equal(np.concatenate(list(levels._blocks(values))), values)
+    assert [len(block) for block in levels._blocks(values.reshape(2, 12, 18, 1))] == [1, 1]
+    assert list(levels._blocks(values[:0])) == []
 
 
 def test_one_bright_pixel_anywhere_settles_it():

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.special
+import scipy.stats
 
-from eval_lib.metrics import METRICS, Compared, FeatureSet, Moments, frechet
-from eval_lib.metrics.base import WORDS
+from eval_lib.metrics import METRICS, Compared, FeatureSet, Moments, frechet, kernel, manifold
+from eval_lib.metrics.base import WORDS, chosen_rows
 from eval_lib.metrics.kernel import mmd2
 from eval_lib.metrics.manifold import nearest, neighbour_distances
 
@@ -200,6 +201,21 @@ def test_fid_infinity_takes_the_samples_bias_away():
     assert abs(METRICS["fid_infinity"].compute(c)["fid_infinity"]) < min(0.02, plain / 2)
 
 
+def test_fid_infinity_is_the_intercept_of_a_line_through_blocks():
+    """By SciPy's regression on 1 / n of all, halves, thirds, quarters and fifths, all disjoint."""
+    x, reference = draws(43, 3), Moments.of(draws(50, 3, seed=1))
+    shuffled = x[np.random.default_rng(0).permutation(43)]
+    means = [
+        np.mean([frechet(reference, Moments.of(part)) for part in np.array_split(shuffled, k)])
+        for k in (1, 2, 3, 4, 5)
+    ]
+    line = scipy.stats.linregress(np.arange(1, 6) / 43, means)
+    c = compared(FeatureSet(Moments.of(x), x), FeatureSet(reference))
+    found = METRICS["fid_infinity"].compute(c)
+    assert found["fid_infinity"] == pytest.approx(line.intercept, rel=1e-9)
+    assert found["fid_infinity_fit_error"] == pytest.approx(line.intercept_stderr, rel=1e-9)
+
+
 def test_class_fid_is_the_mean_of_the_classes():
     x, y = draws(60, 3), draws(60, 3, seed=1) + 1
     labels = np.arange(60) % 3
@@ -256,6 +272,33 @@ def test_kid_is_unbiased_on_split_halves():
     assert 2 * diagonal > 20 * values.std() / np.sqrt(200)
 
 
+@pytest.mark.parametrize("fake, real, sizes", [
+    (4, 5, {(3, 2), (2, 2)}),  # as many blocks as there are pairs
+    (9, 40, {(10, 3), (10, 2)}),
+    (25, 41, {(5, 3), (4, 3), (4, 2)}),  # ten, if there are images enough
+    (11_500, 30, {(3, 959), (3, 958), (2, 958)}),  # none of more than a thousand
+])  # fmt: skip
+def test_kid_is_the_mean_over_blocks_that_share_no_image(fake, real, sizes, monkeypatch):
+    blocks = []
+
+    def recorded(x, y):
+        blocks.append((x, y))
+        return float(len(blocks) ** 2)
+
+    monkeypatch.setattr(kernel, "mmd2", recorded)
+    x, y = np.arange(real, dtype=float)[:, None], np.arange(fake, dtype=float)[:, None]
+    found = measure("kid", x, y)
+    assert {(len(a), len(b)) for a, b in blocks} == sizes
+    for number, whole in ((0, x), (1, y)):
+        together = np.concatenate([pair[number] for pair in blocks])
+        assert not np.array_equal(together, whole)  # in random order
+        np.testing.assert_array_equal(np.sort(together, axis=0), whole)
+    values = np.arange(1, len(blocks) + 1) ** 2
+    assert found["kid"] == pytest.approx(values.mean())
+    error = scipy.stats.sem(values)
+    assert found["kid_standard_error"] == pytest.approx(error)
+
+
 def test_kid_sees_a_shift():
     found = measure("kid", draws(500, 5), draws(300, 5, seed=1) + 0.5)
     assert found["kid"] > 5 * found["kid_standard_error"] > 0
@@ -286,6 +329,7 @@ def test_inception_score_is_exp_of_the_mean_divergence():
     whole = np.exp(scipy.special.rel_entr(p, p.mean(0)).sum(1).mean())
     assert found["inception_score"] == pytest.approx(whole)
     assert found["inception_score_splits_mean"] == pytest.approx(np.exp(split).mean())
+    assert found["inception_score_splits_std"] == pytest.approx(np.exp(split).std())
 
 
 # Nearest neighbours ------------------------------------------------------------------------------
@@ -331,6 +375,34 @@ def test_neighbours_keep_their_digits_far_from_the_origin():
     np.testing.assert_allclose(distance, 0, atol=1e-15)
 
 
+def test_pieces_of_the_pairs_make_no_difference(monkeypatch):
+    real, fake = draws(30, 2), 0.7 * draws(25, 2, seed=1) + 0.4
+    compute = lambda: {n: measure(n, real, fake) for n in ("precision_recall", "authenticity")}
+    whole = compute()
+    monkeypatch.setattr(manifold, "ROWS", 7)
+    assert compute() == whole
+
+
+def test_a_part_of_many_is_drawn_at_random_and_always_the_same(monkeypatch):
+    assert chosen_rows(4, 4).tolist() == [0, 1, 2, 3]
+    part = chosen_rows(1000, 100)
+    assert len(set(part)) == 100
+    assert np.all(np.diff(part) > 0)
+    assert part[-1] > 900 > part[50] > 100 > part[0] >= 0
+    assert part.tolist() == chosen_rows(1000, 100).tolist()
+    real, fake = draws(50, 2), draws(60, 2, seed=1)
+    expected = measure("precision_recall", real[chosen_rows(50, 20)], fake[chosen_rows(60, 20)])
+    monkeypatch.setattr(manifold, "MOST", 20)
+    assert measure("precision_recall", real, fake) == expected
+
+
+def test_a_sample_at_its_neighbours_own_distance_is_no_new_draw():
+    """On a line: 5 is as far from 4 as 3 is, its nearest; 6 is farther, 4.5 is nearer."""
+    real = np.asarray([[0.0], [1.0], [3.0], [4.0]])
+    for place, share in ((4.5, 0.0), (5.0, 0.0), (6.0, 1.0)):
+        assert measure("authenticity", real, np.asarray([[place]])) == {"authenticity": share}
+
+
 # Copies ------------------------------------------------------------------------------------------
 
 
@@ -359,6 +431,25 @@ def test_copies_are_told_from_new_images():
     assert of(train)["authenticity"] == 0
 
 
+def test_memorisation_is_the_loops():
+    train, test, fake = images(30, 0), images(24, 1), images(20, 2)
+    fake[:3] = train[:3]
+    fake[3:6] = train[3:6]
+    fake[3:6, 0, 0, 0] += 1  # one level off: no copies, but near
+    squared = lambda a, b: float(np.sum((a.astype(float) - b.astype(float)) ** 2))
+    nearest = lambda a: np.sort([min(squared(x, y) for y in train) for x in a])
+    own, new = nearest(fake), nearest(test)
+    x = draws(9, 2)
+    samples = FeatureSet(Moments.of(x), x, images=fake)
+    c = compared(samples, FeatureSet(Moments.of(x)), train, test)
+    assert METRICS["memorisation"].compute(c) == pytest.approx({
+        # Between the second and the third of 24 lies the part 0.05 of them, at 1.15.
+        "train_close": np.mean(own < 0.85 * new[1] + 0.15 * new[2]),
+        "train_distance_ratio": np.sqrt((own[9] + own[10]) / (new[11] + new[12])),
+        "train_copies": 3 / 20,
+    })  # fmt: skip
+
+
 def test_held_out_images_that_were_trained_on_are_no_measure_of_closeness():
     train = images(40, 0)
     measured = lambda test: METRICS["memorisation"].compute(
@@ -374,6 +465,20 @@ def test_held_out_images_that_were_trained_on_are_no_measure_of_closeness():
     assert measured(images(19, 3))["train_close"] == (
         "it needs 20 held-out images, and there are 19"
     )
+
+
+def test_sliced_distance_along_a_line_is_that_of_quantiles():
+    """In one dimension every direction is the same; of n and 2 n, two follow each other."""
+    x, y = draws(30, 1), 2 * draws(30, 1, seed=1) + 0.3
+    gaps = np.sort(x, axis=0) - np.sort(y, axis=0)
+    assert measure("sliced", x, y)["sliced_wasserstein"] == pytest.approx(
+        np.sqrt(np.mean(gaps**2)), rel=1e-12
+    )
+    twice = np.sort(draws(60, 1, seed=2), axis=0)
+    gaps = np.sort(x, axis=0) - twice.reshape(30, 2).mean(axis=1, keepdims=True)
+    for one, other in ((x, twice), (twice, x)):
+        found = measure("sliced", one, other)["sliced_wasserstein"]
+        assert found == pytest.approx(np.sqrt(np.mean(gaps**2)), rel=1e-12)
 
 
 def test_sliced_distance_of_a_shifted_set():

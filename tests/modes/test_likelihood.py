@@ -16,7 +16,6 @@ from data_lib.base import fingerprint
 from data_lib.transforms import to_unit
 from eval_lib.likelihood.coder import Coder
 from eval_lib.likelihood.data_law import pixel_moments
-from eval_lib.likelihood.summary import markdown, summary
 from modes import latents
 from modes.images import chosen
 from runtime_lib import batches
@@ -171,16 +170,6 @@ def test_likelihoods_are_of_the_guided_model_and_count_its_network_evaluations(r
     assert report["guidance"]["guidance"] == 3
     assert "guided (classifier_free)" in (run.folder / "likelihood/likelihood.md").read_text()
     np.testing.assert_allclose(rows["nats"], plain_rows["nats"], rtol=1e-5)
-
-
-def test_a_term_that_the_table_has_no_words_for_is_told_by_its_name():
-    part = {"mean": 1.0, "standard_error": None, "of_probes": None, "of_repeats": None}
-    report = {
-        "nats": {**part, "terms": {"of_a_new_estimator": 0.25}}, "eval": {"units": "nats"},
-        "images": 2, "evaluations": 3.0, "data": "mine", "step": 1, "seed": 0,
-        "given_classes": False, "guidance": None, "ancestral_variance": "posterior",
-    }  # fmt: skip
-    assert "| of a new estimator | 0.25000 |" in markdown(report)
 
 
 def save(folder, **arrays):
@@ -435,34 +424,3 @@ def test_interpolations_begin_and_end_at_the_images(run, split, monkeypatch):
         np.testing.assert_array_equal(given[0].reshape(3, 5), nearer)
         assert np.any(first != last)
     assert size(folder / "interpolations.png") == (5 * 34 + 2, 3 * 34 + 2)
-
-
-def test_a_summary_gives_every_part_of_the_error_its_own_number():
-    """Constructed: variance 4 among probes, 9 among repeats, 1 among images, in bits per dim."""
-    rng = np.random.default_rng(0)
-    r, n, p = 4, 20_000, 8
-    bits = rng.normal(3, 1, (1, n, 1)) + rng.normal(0, 3, (r, n, 1)) + rng.normal(0, 2, (r, n, p))
-    d = 64
-    found = {
-        "log_prob": -bits * d * np.log(2),
-        "evaluations": np.full((r, n), 7.0),
-        "truncation": np.zeros((r, n)),
-    }
-    told = summary(found, d, 17)["bits_per_dim"]
-    assert told["mean"] == pytest.approx(3, abs=0.05)
-    within = {"rel": 0.05}  # chi-square of 20,000 draws and more: 1% is two deviations
-    assert told["of_probes"] == pytest.approx(2 / (r * n * p) ** 0.5, **within)
-    assert told["of_repeats"] == pytest.approx(((9 + 4 / p) / (r * n)) ** 0.5, **within)
-    total = 1 + (9 + 4 / p) / r
-    assert told["standard_error"] == pytest.approx((total / n) ** 0.5, **within)
-    nats = summary(found, d, None)["nats"]
-    for name in ("standard_error", "of_probes", "of_repeats"):
-        assert nats[name] == pytest.approx(told[name] * d * np.log(2), rel=1e-9)
-
-
-def test_images_without_a_finite_number_are_counted_and_left_out():
-    found = {"log_prob": np.array([[[1.0], [np.nan], [3.0]]]), "evaluations": np.ones((1, 3))}
-    told = summary(found, 1, 17)
-    assert (told["images"], told["not_finite"], told["nats"]["mean"]) == (3, 1, 2.0)
-    with pytest.raises(ValueError, match="no log-probability is finite"):
-        summary({**found, "log_prob": found["log_prob"] * np.nan}, 1, 17)

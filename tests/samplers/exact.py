@@ -10,21 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 
 import samplers
-from sde_lib import SDE, Score, pytree
+from sde_lib import SDE, Score, expand, pytree
 
 VARIANCE = 0.25
 
 
 @pytree
 class Isotropic(Score):
-    """The score of N(0, variance I) in any number of dimensions: linear in x, number by number."""
+    """The score of N(mean, variance I) in any number of dimensions: linear, number by number."""
 
     sde: SDE
     variance: float = VARIANCE
+    mean: Any = 0.0
 
     def predict(self, x, t, condition=None):
-        alpha, sigma = self.marginal(t)
-        x0 = alpha * self.variance / (alpha**2 * self.variance + sigma**2) * x
+        alpha, sigma = (expand(c, x) for c in self.marginal(t))
+        gain = alpha * self.variance / (alpha**2 * self.variance + sigma**2)
+        x0 = self.mean + gain * (x - alpha * self.mean)
         return x0, (x - alpha * x0) / sigma
 
 
@@ -66,6 +68,23 @@ def variance(sampler: samplers.Sampler, score: Isotropic, times: jax.Array, star
     draws = 128 if len(plan.interval) < 64 else 2 * LONGEST + 1
     x = jnp.zeros((1, draws), times.dtype).at[0, 0].set(start**0.5)
     return float(jnp.sum(run(score, plan, Scripted(x, jnp.zeros((), jnp.int32))) ** 2))
+
+
+def moments(
+    sampler: samplers.Sampler, score: Isotropic, times: jax.Array, mean: float, std: float
+) -> tuple[float, float]:
+    """(mean, deviation) of a linear sampler's denoised result, begun with these.
+
+    The last number of x has the mean alone, the others the weights of what is random.
+    """
+    plan = sampler.plan(score, times)
+    draws = 2 * LONGEST + 1
+    last = jnp.arange(draws + 1) == draws
+    score = replace(score, mean=jnp.where(last, score.mean, 0.0)[None])
+    x = jnp.where(last, mean, 0.0).at[0].set(std)[None]
+    done = run(score, plan, Scripted(x.astype(times.dtype), jnp.zeros((), jnp.int32)))
+    x = score.denoise(done, times[-1])[0]
+    return float(x[-1]), float(jnp.linalg.norm(x[:-1]))
 
 
 def marginal(sde: SDE, t: jax.Array) -> float:

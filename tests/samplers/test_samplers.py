@@ -407,11 +407,13 @@ def test_there_is_at_most_one_frame_per_step() -> None:
 
 
 def test_start_replaces_the_prior() -> None:
-    sde = VP()
-    start = jnp.full((2, DIMS), 3.0)
-    flow = EulerMaruyama(probability_flow=True)
-    x = draw(isotropic(sde), flow, jnp.asarray([0.5, 0.49]), 2, start=start, denoise=False).x
-    assert float(jnp.abs(x - start).max()) < 0.2
+    """One step of Euler's on the flow from there, by the drift and the score of that time."""
+    sde, start, t = VP(), jnp.full((2, DIMS), 3.0), jnp.asarray(0.2)
+    score, flow = isotropic(sde), EulerMaruyama(probability_flow=True)
+    x = draw(score, flow, jnp.asarray([0.2, 0.1]), 2, start=start, denoise=False).x
+    expected = start - 0.1 * score.velocity(start, t)
+    assert float(jnp.abs(expected - start).max()) > 0.05
+    np.testing.assert_allclose(x, expected, rtol=1e-5)
 
 
 def compiled() -> int:

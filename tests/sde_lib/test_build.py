@@ -25,6 +25,7 @@ from sde_lib import (
     build,
     build_guidance,
     build_parametrization,
+    expand,
 )
 from sde_lib.parametrization import Continuous, DescendingLevelLabel, LevelBelow, NearestLevel
 
@@ -67,7 +68,7 @@ FORMS = [(name, continuous) for name, family in sde_lib.SDES.items()
 
 @pytest.mark.parametrize("name, continuous", FORMS)
 def test_every_row_of_the_table_is_built_whole(name: str, continuous: bool) -> None:
-    """Label, input and both predictions are finite from the smallest time to T."""
+    """Label, input and both predictions are finite from the smallest time to T, and of one x_t."""
     config = config_of(name, continuous)
     sde, parametrization = build(config), build_parametrization(config)
     score = ModelScore(lambda params, x, *others: 0.5 * x, None, sde, parametrization)
@@ -75,8 +76,12 @@ def test_every_row_of_the_table_is_built_whole(name: str, continuous: bool) -> N
     x = jnp.full((5, 2), 0.4)
     scaled, label = parametrization.inputs(sde, x, t)
     assert label.shape == t.shape
-    for found in (scaled, label, *score.predict(x, t)):
+    x0, noise = score.predict(x, t)
+    for found in (scaled, label, x0, noise):
         assert bool(jnp.isfinite(found).all())
+    alpha, sigma = (expand(c, x) for c in score.marginal(t))
+    # Terms of up to 1 / alpha = 150 cancel.
+    np.testing.assert_allclose(alpha * x0 + sigma * noise, x, rtol=1e-4)
 
 
 def test_a_row_needs_no_more_than_what_builds_its_sde(monkeypatch) -> None:

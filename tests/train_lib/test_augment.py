@@ -40,7 +40,9 @@ def test_labels_of_zero_change_nothing():
 def test_flips_are_exact():
     images = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
     labels = jnp.zeros((2, LABELS)).at[0, 0].set(1).at[1, 1].set(1)
-    flipped = transform(images, from_labels(labels, jnp.zeros(2), 6, 6))
+    transformations = from_labels(labels, jnp.zeros(2), 6, 6)
+    np.testing.assert_array_equal(transformations.flips, [[True, False], [False, True]])
+    flipped = transform(images, transformations)
     np.testing.assert_allclose(flipped[0], images[0, :, ::-1], atol=3e-6)
     np.testing.assert_allclose(flipped[1], images[1, ::-1], atol=3e-6)
 

@@ -1,0 +1,107 @@
+"""Shapes and types of arrays in the library's signatures, checked by beartype while tests run.
+
+What is checked of a signature are its arrays, and unions and tuples of them: tests give the library
+objects of their own, which are of none of its classes. Checked are functions of modules and methods
+of their classes; jaxtyping's own hook would also wrap functions within functions, anew at every
+call of these (a tenth of a test's time), and the making of pytrees, which JAX fills with what it
+likes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType, NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from beartype import BeartypeConf, beartype
+from jaxtyping import AbstractArray, PRNGKeyArray, jaxtyped
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ROOMS = ("sde_lib", "samplers", "train_lib", "eval_lib", "data_lib", "runtime_lib")
+"""Whose signatures are checked."""
+_PLAIN = (NoneType, float, int, bool, str)
+_CONTAINERS = (tuple, list, dict, Mapping, Sequence)
+_AS_NUMBERS = BeartypeConf(is_pep484_tower=True)
+"""An int is a float."""
+
+
+def _arrays(hint: Any) -> Any:
+    """What of a type is checked: `Any` in place of all that is not made of arrays."""
+    if hint in get_args(PRNGKeyArray):
+        return Any  # jaxtyping's is a single key
+    if isinstance(hint, type) and issubclass(hint, (AbstractArray, *_PLAIN)):
+        # NumPy's results without axes are no arrays.
+        scalar = issubclass(hint, AbstractArray) and hint.array_type is np.ndarray
+        return hint | np.generic if scalar and hint.dim_str in ("", "...") else hint
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        parts = [_arrays(arg) for arg in args]
+        return Any if Any in parts else Union[tuple(parts)]  # noqa: UP007
+    if origin in _CONTAINERS and args:
+        return origin[tuple(arg if arg is Ellipsis else _arrays(arg) for arg in args)]
+    return Any
+
+
+def _has_arrays(hint: Any) -> bool:
+    if isinstance(hint, type) and not get_args(hint):
+        return issubclass(hint, AbstractArray)
+    return any(map(_has_arrays, get_args(hint)))
+
+
+def _kept(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of a function that are checked, `Any` for the others."""
+    hints = get_type_hints(function, include_extras=True)
+    kept = {name: _arrays(hint) for name, hint in hints.items()}
+    return {name: hint if _has_arrays(hint) else Any for name, hint in kept.items()}
+
+
+def _typechecker(function: F) -> F:
+    function.__annotations__ = _kept(function)
+    return beartype(conf=_AS_NUMBERS)(function)
+
+
+def checked(function: F) -> F:
+    """`function`, refusing arrays of other shapes than it states; itself if it states none."""
+    inner = getattr(function, "fget", None) or getattr(function, "__func__", function)
+    try:
+        of_arrays = any(hint is not Any for hint in _kept(inner).values())
+    except (NameError, TypeError):  # types for mypy only
+        return function
+    return jaxtyped(function, typechecker=_typechecker) if of_arrays else function
+
+
+def _check(owner: ModuleType | type, module: str) -> None:
+    """Put checked functions in the place of those that a module or a class of it defines."""
+    for name, member in list(vars(owner).items()):
+        inner = getattr(member, "fget", None) or getattr(member, "__func__", member)
+        if inspect.isfunction(inner) and inner.__module__ == module and name != "__init__":
+            setattr(owner, name, checked(member))
+        elif inspect.isclass(member) and member.__module__ == module and inspect.ismodule(owner):
+            _check(member, module)
+
+
+class _Loader(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        _check(module, module.__name__)
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name.partition(".")[0] not in ROOMS:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+def install() -> None:
+    """Check every module of `ROOMS` that is imported from now on."""
+    sys.meta_path.insert(0, _Finder())
