@@ -42,8 +42,6 @@ from typing import Any, NamedTuple, NoReturn
 from configs import command_line
 from configs.recorded import Recorded
 from runtime_lib.start.compiled import keep_compiled_programs
-from runtime_lib.start.cpu_devices import use_cpu_devices
-from runtime_lib.start.malloc import restart_with_malloc_kept
 
 
 class Asked(NamedTuple):
@@ -67,13 +65,15 @@ def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
     """A mode that is `module.function(experiment, workdir)`; the module is imported at the call."""
 
     def run(asked: Asked) -> int:
+        from models.layers.cpu.switch import TUNED
         from modes.experiment import Experiment
         from modes.reading import check
 
         mode = getattr(importlib.import_module(module), function)
-        experiment = Experiment.of(asked.config)
-        check(asked.mode, experiment, asked.settings)
-        return mode(experiment, asked.workdir)
+        with TUNED(asked.config.cpu_tuned):
+            experiment = Experiment.of(asked.config)
+            check(asked.mode, experiment, asked.settings)
+            return mode(experiment, asked.workdir)
 
     return run
 
@@ -196,7 +196,6 @@ def _config(argument: str | None, settings: dict[str, str]) -> Any:
         return None
     config = Recorded.of(command_line.load(argument, settings))
     if "jax" not in sys.modules:  # else it is too late
-        use_cpu_devices(config)
         keep_compiled_programs(config.compiled)
     return config
 
@@ -302,7 +301,6 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    restart_with_malloc_kept()
     # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
     use_any_output()

@@ -34,8 +34,6 @@ from benchmarks.peer import Driver, PeerError
 from benchmarks.timing import Timing, summary, take_turns, timed
 from models.features import FeatureNetwork, dinov2, inception
 from runtime_lib import sharding
-from runtime_lib.start import cpu_devices
-from runtime_lib.start.malloc import restart_with_malloc_kept
 
 Arrays = dict[str, np.ndarray]
 
@@ -217,8 +215,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter with torch")
     parser.add_argument("--batch", type=int, default=16, help="images at a time in timings")
     parser.add_argument("--rounds", type=int, default=5, help="turns of timing; 0: no timing")
-    parser.add_argument("--cpu-devices", type=int, default=0, help="devices among which batches "
-                        "are divided, as by the setting cpu_devices; 0: one per core")  # fmt: skip
     parser.add_argument("--only", default="", help="run only cases whose names contain this")
     parser.add_argument("--write-golden", type=Path, help="folder to write the tests' numbers to")
     options = parser.parse_args(arguments)
@@ -232,9 +228,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> None:
     """Run every case whose peer is available."""
-    cores = len(os.sched_getaffinity(0))
-    count = cpu_devices.devices(options.cpu_devices, options.batch, cores)
-    cpu_devices.use(count)
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, "
           f"{len(os.sched_getaffinity(0))} threads, jax {jax.__version__}")  # fmt: skip
     for name, case in cases().items():
@@ -257,5 +250,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    restart_with_malloc_kept()
     sys.exit(main(sys.argv[1:]))

@@ -9,8 +9,8 @@ of its own; the layouts take turns, `--rounds` times, and medians are given. Pro
 between rounds as between any runs (the setting `compiled`). Strong scaling: the batch is
 `--batch_size` images in any layout; weak scaling: for each device.
 
-On a CPU a device is one thread (as `runtime_lib/start/cpu_devices.py` says it), so that there is
-something to gain up to the number of cores, and nothing beyond it. With `--accelerators` a process
+On a CPU a device is one thread, so that there is something to gain up to the number of cores, and
+nothing beyond it. With `--accelerators` a process
 is shown the first devices of the machine, or one each, by CUDA_VISIBLE_DEVICES.
 """
 
@@ -30,10 +30,11 @@ from pathlib import Path
 
 from benchmarks import command
 from configs import command_line
-from runtime_lib.start.cpu_devices import COUNT, FLAGS, one_thread
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("strong", "weak")
+COUNT, FLAGS = "JAX_NUM_CPU_DEVICES", "XLA_FLAGS"
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ def environment(layout: Layout, index: int, accelerators: bool) -> dict[str, str
     if accelerators:
         mine = range(index * layout.devices, (index + 1) * layout.devices)
         return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, mine))}
-    flags = " ".join(one_thread())
-    return {COUNT: str(layout.devices), FLAGS: flags, "JAX_PLATFORMS": "cpu"}
+    return {COUNT: str(layout.devices), FLAGS: ONE_THREAD, "JAX_PLATFORMS": "cpu"}
 
 
 def arguments(layout: Layout, index: int, port: int) -> list[str]:

@@ -44,8 +44,6 @@ from benchmarks.ours import Ours
 from benchmarks.peer import PUBLISHED_TOLERANCE, Peer, peer_spec
 from benchmarks.timing import KINDS, summary, take_turns
 from configs.schema import flatten
-from runtime_lib.start.cpu_devices import use_cpu_devices
-from runtime_lib.start.malloc import restart_with_malloc_kept
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -169,7 +167,6 @@ def describe(task: str, report: dict[str, Figures], images: int) -> str:
 def run(arguments: Sequence[str]) -> None:
     """Measure, print, and write the report if asked to."""
     options, config = parse(arguments)
-    use_cpu_devices(config)
     images = {name: config[task.section].batch_size for name, task in TASKS.items()}
     device = f"{command.device()}, {len(os.sched_getaffinity(0))} CPU threads"
     print(f"{options.config}: training batch {images['step']}, sampling batch "
@@ -202,5 +199,4 @@ def run(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_malloc_kept()
     command.main(run)

@@ -13,7 +13,6 @@ def base() -> ConfigDict:
     deviation 0.75. The network is given the digit's class; sampling uses all classes equally often.
     """
     config = get_default()
-    config.cpu_devices = 0  # its operations are too short to share among threads
     data, model, sampling = config.data, config.model, config.sampling
     training, optim = config.training, config.optim
     data.dataset = "digits"

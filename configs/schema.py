@@ -466,10 +466,14 @@ SETTINGS: dict[str, Setting] = {
                              "divided but copied to every device"),
     "compiled": Setting("", ANY, "folder in which compiled programs are kept; empty: "
                         "~/.cache/score_sde/compiled; none: keep none"),
-    "cpu_devices": Setting(1, whole(0, 1024), "on CPUs: number of devices, of one thread each, "
-                           "that share a batch; 1: one device with all threads; 0: one device per "
-                           "core"),
+    "cpu_tuned": Setting(True, ANY, "on CPUs: whether programs are written as is fastest there, "
+                         "with other rounding; on other platforms without effect"),
 }  # fmt: skip
+
+RETIRED = {
+    "cpu_devices": ", which is no more: set JAX_NUM_CPU_DEVICES in the environment instead",
+}
+"""Settings of earlier versions, which older workdirs name -> what to do instead."""
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -524,7 +528,8 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 def check_name(name: str) -> None:
     """Raise ValueError, with the nearest known name, if there is no such setting."""
     if name not in SETTINGS:
-        raise ValueError(f"unknown setting {plain(name)}{did_you_mean(name, SETTINGS)}")
+        told = RETIRED.get(name) or did_you_mean(name, SETTINGS)
+        raise ValueError(f"unknown setting {plain(name)}{told}")
 
 
 def check_value(name: str, value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.layers.cpu.keys import hashed
+from models.layers.keys import hashed
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from models import adm, ddpm, ddpm_ho, ncsn, ncsnpp, ncsnv2, songunet, wideresnet
 from models.checks import choice
-from models.layers.cpu.keys import hashed
+from models.layers.keys import hashed
 
 NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ncsnpp": ncsnpp.build,

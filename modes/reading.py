@@ -18,7 +18,7 @@ from configs.recorded import Recorded
 from modes.experiment import Experiment
 
 OF_THE_RUN = (
-    "seed", "compiled", "cpu_devices", "mesh.*", "data.*", "training.batch_size",
+    "seed", "compiled", "cpu_tuned", "mesh.*", "data.*", "training.batch_size",
     "training.n_iters", "training.n_jitted_steps", "training.log_freq", "training.eval_freq",
     "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
     "training.wandb", "training.check_memory", "training.snapshot_sampling",

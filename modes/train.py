@@ -3,6 +3,7 @@ draw samples, leave."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -26,7 +27,7 @@ from train_lib import buckets, feed, held_out, periods
 from train_lib.guard import Watch, all_finite
 from train_lib.meter import Clock, Meter
 from train_lib.state import TrainState
-from train_lib.step import Step, make_step
+from train_lib.step import Prepared, Step, make_step
 
 LOGS, SNAPSHOTS = "logs", "snapshots"
 """Folders of a workdir."""
@@ -62,6 +63,8 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
         with Checkpoints(
             folder / "checkpoints", keep=keep, snapshot_every=permanent, log=log
         ) as checkpoints:
+            if (checkpoints.latest() or 0) < config.training.n_iters:
+                step = _compiled(experiment, step, log)
             return _Run(experiment, folder, splits, checkpoints, step, needs, log).go(stop)
 
 
@@ -76,9 +79,24 @@ def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainS
     if not checkpoints.steps():
         return experiment.init_state()
     wanted = experiment.layout.abstract(experiment.abstract_state().as_dict())
-    new = {"watch": Watch.start()} if "watch" not in checkpoints.entries() else {}
+    placed = experiment.layout.shardings(Watch.start())
+    new = (
+        {"watch": jax.device_put(Watch.start(), placed)}
+        if "watch" not in checkpoints.entries()
+        else {}
+    )
     wanted = {name: leaf for name, leaf in wanted.items() if name not in new}
     return TrainState.from_dict({**checkpoints.restore(wanted).state, **new})
+
+
+def _compiled(experiment: Experiment, step: Step, log: Callable[[str], None]) -> Step:
+    """The step, compiled before there is a state, and the memory that this took given back."""
+    start = time.perf_counter()
+    state = experiment.layout.abstract(experiment.abstract_state())
+    prepared = Prepared(step, state, preflight.abstract_batches(experiment))
+    hardware.give_back_memory()
+    log(f"compiled in {duration(time.perf_counter() - start)}")
+    return prepared
 
 
 class _Run:
@@ -103,7 +121,7 @@ class _Run:
         self._step = int(self._state.step)
         self._batches = feed.training_batches(splits.train, config, self._step)
         self._update, self._evaluate = step, held_out.make_eval(experiment.recipe)
-        self._meter, self._clock, self._compiled = Meter(), Clock(self._step), False
+        self._meter, self._clock, self._begun = Meter(), Clock(self._step), False
         self._ranges = buckets.names(experiment.recipe.objective, experiment.sde)
         self._operations = needs.update * config.training.batch_size
         self._peak = hardware.peak_of_all()
@@ -144,9 +162,8 @@ class _Run:
         self._step += k
         self._meter.add(metrics)
         self._log.advance(k)
-        if not self._compiled:
-            self._compiled = True
-            self._log.say(f"compiled in {duration(self._clock.seconds)}")
+        if not self._begun:  # the first call waits for the data's workers, too
+            self._begun = True
             self._clock.start(self._step)
 
     def _report(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import resource
 import time
 from collections.abc import Callable
@@ -126,3 +128,13 @@ def peak_memory() -> int:
     stats = [device.memory_stats() for device in jax.local_devices()]
     peaks = [known["peak_bytes_in_use"] for known in stats if known]
     return max(peaks, default=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def give_back_memory() -> None:
+    """Return the C library's free memory to the system, where it can (glibc).
+
+    XLA's compiler frees hundreds of megabytes in pieces, which malloc would keep and which are too
+    small for the buffers of the compiled program.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

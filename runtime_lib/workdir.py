@@ -20,7 +20,7 @@ FREE = (
     "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
     "training.snapshot_sampling", "training.patience", "training.explosion",
     "training.check_memory", "training.profile_steps", "training.wandb",
-    "data.data_dir", "data.cache", "data.changed", "cpu_devices", "compiled",
+    "data.data_dir", "data.cache", "data.changed", "cpu_tuned", "compiled",
     "model.remat", "model.attention",
 )  # fmt: skip
 FREE_SECTIONS = ("sampling.", "eval.", "mesh.")
@@ -48,11 +48,13 @@ def _is_free(name: str) -> bool:
 def read_config(workdir: Path) -> dict[str, Any] | None:
     """The flat config of a workdir, or None if it has none.
 
-    A setting that is missing in the file, as it is newer, has its default.
+    A setting that is missing in the file, as it is newer, has its default; one that is no more
+    is left out.
     """
     path = workdir / CONFIG_FILE
     try:
-        return _plain(schema.get_default()) | read_json(path)
+        found = _plain(schema.get_default()) | read_json(path)
+        return {name: value for name, value in found.items() if name not in schema.RETIRED}
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:

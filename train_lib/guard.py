@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from models.layers.cpu.outline import once
 from sde_lib.pytree import pytree
 
 T = TypeVar("T")
@@ -77,7 +76,6 @@ class Guard:
 
 def choose(good: Bool[Array, ""], new: T, old: T) -> T:
     """`new` where `good`, else `old`, array by array."""
-    good = once(good)
     return jax.tree.map(lambda a, b: jax.lax.select(good, a, b), new, old)
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 
-from models.layers.cpu.outline import once
-from models.layers.cpu.together import norm
 from sde_lib import choose
 
 Section = Any
@@ -53,15 +50,4 @@ def build(config: Section, n_iters: int) -> optax.GradientTransformation:
     optimizer = choose("optim.optimizer", name, OPTIMIZERS)(config, learning_rate(config, n_iters))
     if config.grad_clip <= 0:
         return optimizer
-    return optax.chain(clip_by_norm(config.grad_clip), optimizer)
-
-
-def clip_by_norm(limit: float) -> optax.GradientTransformation:
-    """`optax.clip_by_global_norm`, by the norm that the step computes as well."""
-
-    def clip(gradient: Any, params: Any = None) -> Any:
-        size = norm(gradient)
-        factor = once(jnp.where(size < limit, 1.0, limit / size))
-        return jax.tree.map(lambda x: x * factor, gradient)
-
-    return optax.stateless(clip)
+    return optax.chain(optax.clip_by_global_norm(config.grad_clip), optimizer)

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from models.layers.cpu.loop import scan
 from models.layers.cpu.outline import outlined
-from models.layers.cpu.together import Gathering, norm
+from models.layers.cpu.together import together
 from sde_lib import ModelScore
 from sde_lib.score import Condition
 from train_lib.augment import Augmentation
@@ -74,19 +75,6 @@ class Recipe:
         return jnp.mean(losses), jax.lax.stop_gradient(buckets)
 
 
-def sequentially(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> Any:
-    """`jax.lax.scan(step, carry, xs)`, unrolled where that is much faster.
-
-    XLA lays out convolutions well only outside of loops on a CPU: gradients in a loop's body take
-    seven times as long (3.4 s instead of 0.5 s, digits network, batch 128, jax 0.10.2).
-    """
-    if jax.tree.leaves(xs)[0].shape[0] == 1:  # no loop anywhere
-        carry, y = step(carry, jax.tree.map(lambda x: x[0], xs))
-        return carry, jax.tree.map(lambda x: x[None], y)
-    loop = partial(jax.lax.scan, step)
-    return jax.lax.platform_dependent(carry, xs, cpu=partial(loop, unroll=True), default=loop)
-
-
 def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Batch) -> Any:
     """((loss, buckets), gradient), averaged over micro-batches."""
     gradient = jax.value_and_grad(recipe.loss, has_aux=True)
@@ -100,11 +88,11 @@ def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Ba
         return jax.tree.map(jnp.add, total, gradient(params, *part)), ()
 
     zero = ((jnp.zeros(()), Buckets.empty()), jax.tree.map(jnp.zeros_like, params))
-    total, _ = sequentially(add, zero, (jax.random.split(key, n), parts))
+    total, _ = scan(add, zero, (jax.random.split(key, n), parts))
     return jax.tree.map(lambda x: x / n, total)
 
 
-# Else XLA works out the whole update again for the averages on a CPU.
+# Else the averages would have the whole update worked out again on a CPU.
 _moved = outlined(optax.apply_updates)
 
 
@@ -112,20 +100,26 @@ def update(recipe: Recipe, state: TrainState, batch: Batch) -> tuple[TrainState,
     """One update of parameters, optimizer state and averages, unless it is bad."""
     key = jax.random.fold_in(state.key, state.step)
     (loss, buckets), gradient = _loss_and_gradient(recipe, state.params, key, batch)
-    gathering = Gathering.of(state.params)
-    gradient, *old = gathering.gather((gradient, state.params, state.ema, state.opt_state))
-    params, ema, opt_state = old
-    change, opt_state = recipe.optimizer.update(gradient, opt_state, params)
-    params = _moved(params, change)
-    made = params, recipe.ema.update(ema, params, state.step + 1), opt_state
+    apply = together(partial(_apply, recipe))
+    state, good, grad_norm, update_norm = apply(gradient, loss, state)
+    return state, Metrics(good, loss, grad_norm, update_norm, buckets)
 
-    grad_norm, update_norm = norm(gradient), norm(change)
+
+def _apply(
+    recipe: Recipe, gradient: Any, loss: Float[Array, ""], state: TrainState
+) -> tuple[TrainState, Bool[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """(the state after an update, whether it was made, norms of the gradient and the update)."""
+    change, opt_state = recipe.optimizer.update(gradient, state.opt_state, state.params)
+    params = _moved(state.params, change)
+    ema = recipe.ema.update(state.ema, params, state.step + 1)
+    grad_norm, update_norm = optax.tree.norm(gradient), optax.tree.norm(change)
+
     good = recipe.guard.is_good(state.watch, loss, grad_norm)
     watch = recipe.guard.after(state.watch, loss, good)
     step = jnp.where(recipe.guard.is_over(watch), state.step, state.step + 1)
-    params, ema, opt_state = gathering.scatter(choose(good, made, tuple(old)))
-    state = TrainState(step, params, ema, opt_state, state.key, watch)
-    return state, Metrics(good, loss, grad_norm, update_norm, buckets)
+    old = state.params, state.ema, state.opt_state
+    made = choose(good, (params, ema, opt_state), old)
+    return TrainState(step, *made, state.key, watch), good, grad_norm, update_norm
 
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -140,6 +134,27 @@ def make_step(recipe: Recipe, placed: TrainState | None = None) -> Step:
 
     @partial(jax.jit, donate_argnums=0, out_shardings=(placed, None))
     def step(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
-        return sequentially(partial(update, recipe), state, batches)
+        return scan(partial(update, recipe), state, batches)
 
     return step
+
+
+class Prepared:
+    """A training step compiled from shapes, before the state is there.
+
+    Compilation needs as much memory as an update, and gives it back: never both at once.
+    """
+
+    def __init__(self, step: Any, state: Any, batches: Any) -> None:
+        """Compile for a state and batches [k, b, ...] of these shapes and shardings."""
+        self._step, self._updates = step, _updates(batches)
+        self._compiled = step.lower(state, batches).compile()
+
+    def __call__(self, state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
+        """`step(state, batches)`; another number of updates in a call is compiled when it comes."""
+        program = self._compiled if _updates(batches) == self._updates else self._step
+        return program(state, batches)
+
+
+def _updates(batches: Any) -> int:
+    return jax.tree.leaves(batches)[0].shape[0]

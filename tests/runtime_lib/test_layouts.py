@@ -47,7 +47,7 @@ def tiny_network() -> Iterator[None]:
 def arguments(
     mode: str, folder: Path, mesh: tuple[int, int] = (-1, 1), **more: object
 ) -> list[str]:
-    settings = {"cpu_devices": 1, "mesh__smallest": 1, "training__keep": 30}
+    settings = {"mesh__smallest": 1, "training__keep": 30}
     settings |= {"mesh__data": mesh[0], "mesh__fsdp": mesh[1]}
     return tiny.arguments(mode, folder, **settings, **more)
 

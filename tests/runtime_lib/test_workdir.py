@@ -110,3 +110,10 @@ def test_a_setting_newer_than_the_workdir_has_its_default_there(claimed):
     workdir.check_same(claimed, vp_digits.get_config())
     with pytest.raises(WorkdirError, match=r"model\.label_dropout: 0\.0 there, 0\.5 here"):
         workdir.check_same(claimed, changed(model__label_dropout=0.5))
+
+
+def test_a_setting_that_is_no_more_is_left_out_of_an_older_workdir(claimed):
+    path = claimed / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"cpu_devices": 2}))
+    workdir.check_same(claimed, vp_digits.get_config())
+    assert "cpu_devices" not in workdir.read_config(claimed)

@@ -16,7 +16,7 @@ from train_lib.ema import EMA
 from train_lib.guard import Guard
 from train_lib.objective import NoiseWeight, Objective, UniformTime, drawn
 from train_lib.state import TrainState
-from train_lib.step import Recipe, make_step, update
+from train_lib.step import Prepared, Recipe, make_step, update
 
 LR = 0.1
 
@@ -116,6 +116,21 @@ def test_two_updates_in_one_call_are_two_calls():
     # Fused across the two updates, the last bit may differ.
     for x, y in zip(jax.tree.leaves(together.ema), jax.tree.leaves(apart.ema), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-6)
+
+
+def test_a_step_prepared_from_shapes_is_the_step_for_any_number_of_updates():
+    step, traced = make_step(RECIPE), []
+    one, two = (
+        jax.tree.map(lambda *x: jnp.stack(x), *(batch(seed=i) for i in range(n))) for n in (1, 2)
+    )
+    shapes = partial(jax.tree.map, lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype))
+    prepared = Prepared(step, shapes(fresh(RECIPE)), shapes(two))
+    for batches in (two, one, two):
+        traced.append(step._cache_size())  # programs made at a call
+        expected, found = step(fresh(RECIPE), batches), prepared(fresh(RECIPE), batches)
+        jax.tree.map(np.testing.assert_array_equal, found[0].params, expected[0].params)
+        jax.tree.map(np.testing.assert_array_equal, found[1], expected[1])
+    assert traced[0] == 0  # preparing is no call
 
 
 def test_the_state_given_is_donated_and_its_averages_are_no_aliases():

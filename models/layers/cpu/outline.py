@@ -10,6 +10,8 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
+from models.layers.cpu.switch import TUNED
+
 
 def called(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`jax.jit(function, **options)` that XLA does not inline, nor its derivatives.
@@ -40,6 +42,8 @@ def outlined(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     @wraps(function)
     def call(*args: Any, **static: Any) -> Any:
         cpu, default = partial(apart, **static), partial(function, **static)
+        if not TUNED.value:
+            return default(*args)
         return jax.lax.platform_dependent(*args, cpu=cpu, default=default)
 
     return call

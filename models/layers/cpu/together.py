@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -10,9 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from models.layers.cpu.outline import outlined
+from models.layers.cpu.switch import TUNED
 
 SMALL = 2**14
 """Numbers in the smallest array that stays alone; also what `mesh.smallest` leaves undivided."""
@@ -90,10 +92,20 @@ class Gathering:
         return jax.tree.unflatten(self.structure, leaves)
 
 
-def norm(tree: Any) -> Float[Array, ""]:
-    """The square root of the sum of all squares; squares of arrays of one shape are added before
-    they are summed, which is one sum to compile instead of one for each array."""
-    alike: dict[tuple[int, ...], list[Array]] = {}
-    for x in jax.tree.leaves(tree):
-        alike.setdefault(x.shape, []).append(x)
-    return jnp.sqrt(sum(jnp.sum(sum(x * x for x in same)) for same in alike.values()))
+def together(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, a map of trees like its first argument, on gathered trees in a program for CPUs.
+
+    Those trees may lie anywhere within its arguments and results.
+    """
+
+    def call(first: Any, *others: Any) -> Any:
+        gathering = Gathering.of(first)
+
+        def gathered(*args: Any) -> Any:
+            return gathering.scatter(function(*gathering.gather(args)))
+
+        if not TUNED.value:
+            return function(first, *others)
+        return jax.lax.platform_dependent(first, *others, cpu=gathered, default=function)
+
+    return call

@@ -26,6 +26,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from models.layers.cpu.switch import TUNED
+
 Padding = tuple[tuple[int, int], tuple[int, int]]
 Line = Callable[..., tuple[Array, ...]]
 
@@ -279,7 +281,8 @@ def fastest(x: Array, features: int, padding: Padding) -> Form | None:
     batch, height, width = _output_shape(x, padding)
     channels = x.shape[3]
     if (
-        x.dtype != jnp.float32
+        not TUNED.value
+        or x.dtype != jnp.float32
         or min(channels, features) < FEWEST
         or channels * features < FEWEST_PAIRS
     ):

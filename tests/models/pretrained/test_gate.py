@@ -26,7 +26,7 @@ OPTIONS = json.loads((Path(__file__).parents[2] / "golden/options/options.json")
 HOME = {name: setting for name, setting in schema.SETTINGS.items() if not setting.travels}
 PATHS_AND_PROGRAMS = (
     "data.data_dir", "data.tfds_name", "training.wandb", "eval.extractor", "eval.weights",
-    "eval.reference", "eval.samples", "eval.images", "eval.samplers", "compiled", "cpu_devices",
+    "eval.reference", "eval.samples", "eval.images", "eval.samplers", "compiled", "cpu_tuned",
     "mesh.data", "mesh.fsdp", "seed",
 )  # fmt: skip
 

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from configs import vp_digits
-from models.layers.cpu.together import SMALL, Gathering, Together, norm
+from models.layers.cpu.switch import TUNED
+from models.layers.cpu.together import SMALL, Gathering, Together, together
 from train_lib import optimizer
 
 WIDTH = 128
@@ -56,37 +57,33 @@ def test_trees_of_other_shapes_or_types_are_left_alone():
     np.testing.assert_array_equal(back["a"], none_small["a"])
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1.0])  # below and above the clipping's limit
+@pytest.mark.parametrize("tuned", [True, False])
 @pytest.mark.parametrize("name", list(optimizer.OPTIMIZERS))
-def test_updates_of_gathered_trees_are_those_of_optax_array_by_array(name, scale):
+def test_an_update_of_gathered_trees_is_that_of_each_array(name, tuned):
     config = vp_digits.get_config().optim
     config.update(optimizer=name, grad_clip=1.0, warmup=0, lr=0.1)
     config.weight_decay = 0.1 if name == "AdamW" else 0.0
-    rate = optimizer.learning_rate(config, 10)
-    plain = optax.chain(optax.clip_by_global_norm(1.0), optimizer.OPTIMIZERS[name](config, rate))
-    ours, params = optimizer.build(config, 10), tree()
-    gathering = Gathering.of(params)
+    optimize, params, seen = optimizer.build(config, 10), tree(), []
 
-    def run(optimizer, gather, scatter):
-        state, p = optimizer.init(params), params
-        for seed in (1, 2):
-            change, state = optimizer.update(*gather((tree(seed, scale), state, p)))
-            change, state = scatter((change, state))
-            p = optax.apply_updates(p, change)
-        return p, state
+    def update(gradient, state, params):
+        seen.append(type(params))
+        change, state = optimize.update(gradient, state, params)
+        return optax.apply_updates(params, change), state, optax.tree.norm(gradient)
+
+    def run(update):
+        state, p = optimize.init(params), params
+        for seed, scale in ((1, 1.0), (2, 1e-3)):  # above and below the clipping's limit
+            p, state, norm = jax.jit(update)(tree(seed, scale), state, p)
+        return p, state, norm
 
     with jax.numpy_dtype_promotion("standard"):  # optax's own
-        found = run(ours, gathering.gather, gathering.scatter)
-        expected = run(plain, lambda x: x, lambda x: x)
+        expected = run(update)
+        seen.clear()
+        with TUNED(tuned):
+            found = run(together(update))
+    assert (Together in seen) is tuned
     assert jax.tree.structure(found) == jax.tree.structure(expected)
-    # Clipping multiplies by one factor here and divides and multiplies in optax.
+    # Norms are sums of the same squares in another order.
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), found, expected
     )
-
-
-def test_the_norm_of_arrays_of_several_shapes_is_that_of_all_numbers():
-    numbers = np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree())]).astype(np.float64)
-    # Sums of 16,384 squares in float32.
-    np.testing.assert_allclose(norm(tree()), np.linalg.norm(numbers), rtol=1e-5)
-    assert not np.isfinite(norm({"a": jnp.ones(3), "b": jnp.array([1.0, jnp.nan])}))

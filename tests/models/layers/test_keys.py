@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.layers.cpu.keys import HASHED, hashed, mix
+from models.layers.keys import HASHED, hashed, mix
 
 KEY = hashed(jax.random.key(3))
 

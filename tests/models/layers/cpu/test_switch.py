@@ -1,0 +1,62 @@
+"""The switch: with it off, programs for CPUs have nothing of their own, and the same results."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.layers.conv import conv2d
+from models.layers.cpu.loop import scan
+from models.layers.cpu.outline import once
+from models.layers.cpu.switch import TUNED
+
+X, KERNEL = (np.random.default_rng(0).normal(size=s) for s in ((8, 8, 8, 64), (3, 3, 64, 32)))
+X, KERNEL = (jnp.asarray(x, jnp.float32) for x in (X, KERNEL))
+
+PROGRAMS = {
+    "convolutions": (lambda x: conv2d(x, KERNEL), X, "inlineable"),
+    "functions of their own": (lambda x: once(x) + 1, X, "inlineable"),
+}
+
+
+def text(jitted, x):
+    return jax.export.export(jitted)(x).mlir_module()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_is_for_cpus_is_in_a_program_for_them_while_the_switch_is_on(name):
+    program, x, mark = PROGRAMS[name]
+    jitted = jax.jit(program)
+    on = text(jitted, x)
+    with TUNED(False):
+        off, plain = text(jitted, x), jitted(x)
+    assert mark in on and mark not in off
+    # The error of Winograd's form, relative to the largest entry: see test_conv.
+    np.testing.assert_allclose(jitted(x), plain, atol=1e-5 * float(jnp.abs(plain).max()), rtol=0)
+
+
+def test_the_switch_is_part_of_the_key_of_a_compiled_program():
+    traced = []
+
+    @jax.jit
+    def program(x):
+        traced.append(TUNED.value)
+        return x
+
+    program(X), program(X)
+    with TUNED(False):
+        program(X), program(X)
+    program(X)
+    assert traced == [True, False]
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_loop_is_that_of_jax_and_unrolled_on_cpus(count, tuned):
+    step = lambda carry, x: (carry * 0.5 + x, carry - x)
+    xs = jnp.arange(2.0 * count).reshape(count, 2)
+    with TUNED(tuned):
+        text = jax.jit(lambda carry, xs: scan(step, carry, xs)).lower(xs[0], xs).as_text()
+        found = scan(step, xs[0], xs)
+    jax.tree.map(np.testing.assert_array_equal, found, jax.lax.scan(step, xs[0], xs))
+    assert ("while" in text) is (count > 1 and not tuned)
