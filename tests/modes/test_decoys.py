@@ -199,7 +199,7 @@ def test_a_folder_of_the_users_among_checkpoints_stays_and_it_is_said_once(tmp_p
         assert checkpoints.steps() == [5, 7, 12]
         with pytest.raises(Exception, match=r"7 is in the way of a checkpoint, and photo.jpg"):
             checkpoints.save(7, small, {})
-    assert [line.split(": ")[1] for line in told] == ["photo.jpg is not of a checkpoint"] * 2
+    assert [line.split(": ")[1] for line in told] == ["photo.jpg is not part of a checkpoint"] * 2
     assert (tmp_path / "5" / "photo.jpg").read_text() == "precious"
 
 

@@ -116,7 +116,7 @@ def test_finished_samples_of_other_settings_are_moved_aside(tmp_path):
     run(Counter(frames=2), folder, 4, 2)
     for n in (1, 2):
         _, lines = run(Counter(), folder, 4, 2, {"step": 10 + n})
-        assert any(f"now in {folder}_{n}" in line for line in lines)
+        assert any(f"moved to {folder}_{n}" in line for line in lines)
     found = [json.loads((tmp_path / name / "samples.json").read_text())["step"]
              for name in ("samples_1", "samples_2", "samples")]  # fmt: skip
     assert found == [3, 11, 12]

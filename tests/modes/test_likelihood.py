@@ -213,7 +213,7 @@ def test_a_file_that_has_changed_is_another_file(run, tmp_path, monkeypatch):
     images[3] = 1 - images[3]
     code, out, _ = evaluate()
     assert code == 0
-    assert "from before" not in out
+    assert "are finished: going on" not in out
     before = read(run.folder / "likelihood")[0]["nats"]
     images[2] = 1 - images[2]
     code, out, _ = evaluate()

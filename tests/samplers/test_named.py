@@ -172,7 +172,7 @@ REFUSED = [
     ({"predictor": "ode", "ode_solver": "rk45"}, r"sampling.ode_solver must be one of .*tsit5"),
     ({"predictor": "ode", "ode_clock": "lambda"}, r"sampling.ode_clock must be one of .*time"),
     ({"predictor": "ode", "step_control": "all"}, r"sampling.step_control must be one of .*sample"),
-    ({"predictor": "restart", "restart_solver": "ode"}, "restart_solver must be a solver of fixed"),
+    ({"predictor": "restart", "restart_solver": "ode"}, "must be a solver with a fixed number"),
     ({"predictor": "restart", "restart_solver": "restart"}, r"restart_solver must be one of"),
     ({"predictor": "ddim", "eta": 1.5}, r"sampling.eta must be at most 1 .*got 1.5"),
     ({"predictor": "sa_solver", "tau_min": 2.0}, r"sampling.tau_min must be below .*got 2"),
