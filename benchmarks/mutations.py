@@ -43,7 +43,7 @@ from benchmarks.mutators import Mutant, mutants, mutated
 ROOT = Path(__file__).parents[1]
 PROJECT = ("untrusted", "configs", "sde_lib", "data_lib", "models", "samplers", "runtime_lib",
            "train_lib", "eval_lib", "modes", "main", "tests", "benchmarks", "conftest")  # fmt: skip
-"""What a fork imports for itself."""
+"""Modules that a fork imports for itself."""
 Tests = Mapping[str, tuple[str, ...]]
 
 
@@ -239,7 +239,7 @@ def surviving(found: Sequence[Outcome]) -> Work:
 
 
 def outcomes(tree: Path, work: Work) -> Iterator[Outcome]:
-    """What came of each mutant."""
+    """Outcomes of the mutants."""
     known: dict[tuple[str, ...], float] = {}
     for file, changes in work.items():
         tests, sound = ROOMS[changes[0][0]][file], (ROOT / file).read_text()

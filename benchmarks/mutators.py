@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 Changed = list[ast.expr]
-"""What may stand in a node's place."""
+"""Replacements of a node."""
 
 
 class Mutant(NamedTuple):

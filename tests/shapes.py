@@ -32,7 +32,7 @@ _AS_NUMBERS = BeartypeConf(is_pep484_tower=True)
 
 
 def _arrays(hint: Any) -> Any:
-    """What of a type is checked: `Any` in place of all that is not made of arrays."""
+    """The part of a type that is checked: `Any` in place of whatever is not made of arrays."""
     if hint in get_args(PRNGKeyArray):
         return Any  # jaxtyping's is a single key
     if isinstance(hint, type) and issubclass(hint, (AbstractArray, *_PLAIN)):

@@ -28,8 +28,11 @@ Batch = dict[str, Array]
 
 
 class Metrics(NamedTuple):
-    """Of one update; where it was refused only the first says anything. The norms are of the
-    gradient, before it is clipped, and of the change of the parameters."""
+    """Measurements of one update; only `good` is meaningful where the update was refused.
+
+    grad_norm: norm of the gradient before it is clipped. update_norm: norm of the change of the
+    parameters.
+    """
 
     good: Bool[Array, "..."]
     loss: Float[Array, "..."]
@@ -40,7 +43,7 @@ class Metrics(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training run does to a batch; `score` is a template whose parameters are replaced."""
+    """The training of a run on a batch; `score` is a template whose parameters are replaced."""
 
     score: ModelScore
     objective: TrainingLoss
@@ -49,14 +52,14 @@ class Recipe:
     accumulate: int = 1
     """Micro-batches whose gradients are averaged before one update."""
     labelled: bool = False
-    """Whether the network is given the labels."""
+    """True if the network is given the labels."""
     augment: Augmentation | None = None
-    """What training images go through, and the network is told of."""
+    """Augmentation of the training images; the network is given its parameters."""
     guard: Guard = field(default=Guard())
     """Which updates are refused."""
 
     def condition(self, batch: Batch) -> Array | None:
-        """What the network is told of a batch beside its noise level."""
+        """Inputs of the network beside the noisy images and their noise levels."""
         return batch["label"] if self.labelled else None
 
     def loss(

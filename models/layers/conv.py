@@ -194,7 +194,7 @@ def _transposed(y: Array, kernel: Array, padding: Padding, adjoint: bool) -> Arr
 
 
 def _full(padding: Padding) -> Padding:
-    """Of the transposed map."""
+    """Padding of the transposed map."""
     (above, below), (left, right) = padding
     return (2 - above, 2 - below), (2 - left, 2 - right)
 

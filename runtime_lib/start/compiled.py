@@ -25,7 +25,7 @@ PROGRAMS, ABOUT = "score_sde_programs", "about.txt"
 """Our folder within the one that is asked for, and the file by which it is known."""
 TEXT = f"Programs that JAX compiled for score-sde-jax; this file was {ours.MARK}.\n"
 NAME = re.compile(r"[^/]+-[0-9a-f]{64}-cache")
-"""What JAX calls a program."""
+"""File names that JAX gives to programs."""
 ZSTD = b"\x28\xb5\x2f\xfd"
 LARGEST = 8 * 2**30
 """Bytes that are kept; beyond that the oldest programs go."""
@@ -108,7 +108,7 @@ WHOLE, CUT, OTHER = "whole", "cut off", "no program"
 
 
 def state(packed: bytes) -> str:
-    """What a file of JAX's is, which are compressed: by zstandard where that is installed."""
+    """Kind of a file by its content; JAX compresses programs, by zstandard where it is installed."""
     try:
         unpack: Any = zlib.decompressobj()
         if packed.startswith(ZSTD):

@@ -11,7 +11,7 @@ from runtime_lib import hardware
 
 DEVICES = jax.local_device_count()
 LOOKS = [0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.75, 0.75, 0.75, 1.5, 10.0]
-"""What the clock says: when to stop is worked out, three runs of 0.5, 0.25 and 0.75 s, the end."""
+"""Times on the clock: when to stop is worked out, three runs of 0.5, 0.25 and 0.75 s, the end."""
 # Of a sum of k products k are multiplications, and (counted so) as many additions.
 MEASURED = {
     "matrix products": (
@@ -20,7 +20,7 @@ MEASURED = {
         lambda: hardware.measured_convolutions(batch=2, size=6, channels=4, seconds=10.0),
         (2, 6, 6, 4), 2 * (9 * 4) * (2 * 6 * 6 * 4)),
 }  # fmt: skip
-"""What is measured, the shape that each device has, and its operations."""
+"""Measurements, with the shape on each device and the number of operations."""
 
 
 @pytest.mark.parametrize("name", MEASURED)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 @pytest.mark.parametrize("name", SDES)
 def test_importance_sampling_keeps_the_expectation_and_evens_the_weights(name):
-    """Of a loss that is weighted by g^2: its integral over t is one over the log-SNR."""
+    """A loss weighted by g^2: its integral over t is one over the log-SNR."""
     sde = SDES[name]
     law, weight = ImportanceTime(1e-5), LikelihoodWeight()
     u = jnp.linspace(0.0, 1.0, 20_001)[:-1] + 0.5 / 20_000

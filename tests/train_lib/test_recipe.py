@@ -115,7 +115,7 @@ def test_weights_are_those_of_the_closed_form_under_every_sde(name: str) -> None
 @pytest.mark.parametrize("reduce_mean", [True, False])
 @pytest.mark.parametrize("law", LAWS)
 def test_a_loss_is_weight_times_correction_times_the_reduced_error(law, reduce_mean) -> None:
-    """Of a network that says 0: its error is the noise. Published: the mean, or half the sum."""
+    """A network that predicts 0 errs by the noise; published: the mean of squares, or half the sum."""
     config, form = recipe("vp"), PROCESSES["vp"]
     config.training.update(time_law=law, weighting="edm", reduce_mean=reduce_mean)
     score = ModelScore(
@@ -190,7 +190,7 @@ def test_times_are_the_quantiles_of_the_closed_form(name: str) -> None:
 
 
 WIDE = KarrasVE(1e-6, 1e6)
-"""Of which no law of log sigma reaches the ends."""
+"""An SDE with ends that no law of log sigma reaches."""
 MOMENTS = {
     "uniform": (lambda t: t, (EPS + 1e6) / 2, (1e6 - EPS) / 12**0.5),
     "importance": (np.log, np.log(EPS * 1e6) / 2, np.log(1e6 / EPS) / 12**0.5),
@@ -285,7 +285,7 @@ FALLS = {
     "cosine": lambda k: (1 + np.cos(np.pi * min(k / UPDATES, 1))) / 2,
     "linear": lambda k: max(1 - k / UPDATES, 0),
 }
-"""What a schedule leaves of the learning rate at update k, counted from 0."""
+"""The factor of the learning rate at update k, counted from 0, by a schedule."""
 
 
 def expected_rate(schedule: str, warmup: int, k: int) -> float:
@@ -321,7 +321,7 @@ NORMS_OF_GRADIENTS = np.asarray([0.1, 0.49, 0.5, 0.51, 0.75, 0.99, 1.0, 1.01, 3.
 
 
 def gradients() -> list[np.ndarray]:
-    """Of four numbers, of those norms, in directions that turn."""
+    """Gradients of four numbers, of those norms, in directions that turn."""
     directions = np.random.default_rng(2).standard_normal((len(NORMS_OF_GRADIENTS), 4))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     return list(directions * NORMS_OF_GRADIENTS[:, None] * LIMIT)
@@ -386,7 +386,7 @@ def test_clipping_leaves_at_most_the_limit_and_the_direction() -> None:
 
 WEIGHT = 3.5
 WITH, WITHOUT = (2.0, 0.5), (-1.0, 0.3)
-"""What is predicted, x_0 and the noise, with a class and without, or by a worse model."""
+"""Predictions of (x_0, noise) with a class, and without one or by a worse model."""
 
 
 @pytree

@@ -15,7 +15,7 @@ FOUND = {
     "truncation": np.asarray([[0.25, 0.5, 0.75], [0.25, 0.5, 0.0]]),
     "prior_mismatch": np.full((2, 3), -0.125),
 }
-"""Of two repeats, three images and two probes."""
+"""Values for two repeats, three images and two probes."""
 
 
 def test_a_summary_of_a_few_numbers_is_what_is_worked_out_by_hand() -> None:
