@@ -20,6 +20,7 @@ from modes.generate import make_generator
 from runtime_lib import sharding
 from sde_lib import ModelScore
 from train_lib.feed import stack_batches
+from train_lib.state import TrainState
 from train_lib.step import make_step
 
 LEVELS = 256
@@ -36,17 +37,25 @@ class Ours:
         self.config, self._tolerance = config, tolerance
         self._experiment = Experiment.of(config)
         self._mesh = sharding.device_mesh()
-        self._state = self._experiment.init_state()
-        self._update = make_step(self._experiment.recipe)
+        placed = self._experiment.layout.shardings(self._experiment.abstract_state())
+        self._update = make_step(self._experiment.recipe, placed)
+        self._begun: TrainState | None = None
         size = config.training.batch_size
-        self._batches = itertools.repeat({
-            "image": (self._pixels(size) / np.float32(LEVELS / 2) - 1).astype(np.float32),
-            "label": np.zeros(size, np.int32),
-        })  # fmt: skip
+        image = (self._pixels(size) / np.float32(LEVELS / 2) - 1).astype(np.float32)
+        label = np.zeros(size, np.int32)
+        labelled = self._experiment.recipe.labelled
+        self._batches = itertools.repeat({"image": image} | ({"label": label} if labelled else {}))
 
     def _pixels(self, count: int) -> np.ndarray:
         shape = (count, *self._experiment.image_shape)
         return np.random.default_rng(0).integers(0, LEVELS, shape, dtype=np.uint8)
+
+    @property
+    def _state(self) -> TrainState:
+        """Made when it is first asked for: training compiles before that."""
+        if self._begun is None:
+            self._begun = self._experiment.init_state()
+        return self._begun
 
     @property
     def _score(self) -> ModelScore:
@@ -58,9 +67,11 @@ class Ours:
         updates = self.config.training.n_jitted_steps
 
         def work() -> None:
+            if self._begun is None:
+                self._update = preflight.prepare(self._experiment, self._update)
             batches = stack_batches(self._batches, updates, self._mesh)
-            self._state, metrics = self._update(self._state, batches)
-            jax.block_until_ready((self._state, metrics))
+            self._begun, metrics = self._update(self._state, batches)
+            jax.block_until_ready((self._begun, metrics))
 
         return timed(work, updates)
 

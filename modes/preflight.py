@@ -14,7 +14,7 @@ import models
 from modes.experiment import Experiment
 from modes.sizes import told
 from runtime_lib import cost, hardware, sharding
-from train_lib.step import Step, make_step
+from train_lib.step import Prepared, Step, make_step
 
 GRADIENT = 3
 """Operations of a gradient over those of a forward pass: each product has two factors."""
@@ -89,6 +89,14 @@ def estimate(experiment: Experiment, step: Step | None = None) -> Needs:
         work=cost.peak(traced.jaxpr.jaxpr, size),
         limit=hardware.memory(jax.local_devices()[0]),
     )
+
+
+def prepare(experiment: Experiment, step: Step) -> Step:
+    """The step, compiled before there is a state; the memory this took is given back."""
+    state = experiment.layout.abstract(experiment.abstract_state())
+    prepared = Prepared(step, state, abstract_batches(experiment))
+    hardware.give_back_memory()
+    return prepared
 
 
 def _on_each_device(layout: sharding.Layout, params: Any) -> Callable[[Any], float]:

@@ -27,7 +27,7 @@ from train_lib import buckets, feed, held_out, periods
 from train_lib.guard import Watch, all_finite
 from train_lib.meter import Clock, Meter
 from train_lib.state import TrainState
-from train_lib.step import Prepared, Step, make_step
+from train_lib.step import Step, make_step
 
 LOGS, SNAPSHOTS = "logs", "snapshots"
 """Folders of a workdir."""
@@ -90,11 +90,8 @@ def restore_or_start(experiment: Experiment, checkpoints: Checkpoints) -> TrainS
 
 
 def _compiled(experiment: Experiment, step: Step, log: Callable[[str], None]) -> Step:
-    """The step, compiled before there is a state, and the memory that this took given back."""
     start = time.perf_counter()
-    state = experiment.layout.abstract(experiment.abstract_state())
-    prepared = Prepared(step, state, preflight.abstract_batches(experiment))
-    hardware.give_back_memory()
+    prepared = preflight.prepare(experiment, step)
     log(f"compiled in {duration(time.perf_counter() - start)}")
     return prepared
 

@@ -108,7 +108,7 @@ WHOLE, CUT, OTHER = "whole", "cut off", "no program"
 
 
 def state(packed: bytes) -> str:
-    """Kind of a file by its content; JAX compresses programs, by zstandard where it is installed."""
+    """Kind of a file by its content; JAX compresses programs, by zstandard where that is there."""
     try:
         unpack: Any = zlib.decompressobj()
         if packed.startswith(ZSTD):

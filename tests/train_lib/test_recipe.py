@@ -115,7 +115,7 @@ def test_weights_are_those_of_the_closed_form_under_every_sde(name: str) -> None
 @pytest.mark.parametrize("reduce_mean", [True, False])
 @pytest.mark.parametrize("law", LAWS)
 def test_a_loss_is_weight_times_correction_times_the_reduced_error(law, reduce_mean) -> None:
-    """A network that predicts 0 errs by the noise; published: the mean of squares, or half the sum."""
+    """A network that predicts 0 errs by the noise; published: its mean square, or half the sum."""
     config, form = recipe("vp"), PROCESSES["vp"]
     config.training.update(time_law=law, weighting="edm", reduce_mean=reduce_mean)
     score = ModelScore(
