@@ -492,6 +492,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
         "bound_steps",
     ),
+    "data.dataset": (
+        "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache",
+    ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
 }  # fmt: skip
 """Setting -> settings of the same section that have an effect only for some of its values."""

@@ -13,8 +13,8 @@ from data_lib.base import Images, Splits
 from data_lib.config import DataConfig
 from data_lib.identity import Identity
 from data_lib.iterator import Batches, epoch_batches
-from data_lib.sources import ALIASES, SOURCES, load
+from data_lib.sources import ALIASES, SOURCES, load, settings
 from data_lib.transforms import Scaler
 
 __all__ = ["ALIASES", "SOURCES", "Batches", "DataConfig", "Identity", "Images", "Scaler",
-           "Splits", "epoch_batches", "load"]  # fmt: skip
+           "Splits", "epoch_batches", "load", "settings"]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,15 +11,30 @@ from data_lib import arrays, digits, folder, tfds
 from data_lib.base import Images, Log, Splits
 from data_lib.config import DataConfig
 
-SOURCES: dict[str, Callable[[DataConfig, Log], Splits]] = {
-    "digits": digits.load,
-    "tfds": tfds.load,
-    "folder": folder.load,
-    "array": arrays.load,
-}
 
-OF_FILES = ("folder", "array")
-"""Sources of the user's own files, whose values may need data.range."""
+class Source(NamedTuple):
+    """A kind of data.
+
+    load: a function of the `data` section that gives its images.
+    settings: settings of the section that it reads beside those of `EVERY` source.
+    """
+
+    load: Callable[[DataConfig, Log], Splits]
+    settings: tuple[str, ...] = ()
+
+
+PICTURES = "crop", "filter", "cache"
+SOURCES: dict[str, Source] = {
+    "digits": Source(digits.load),
+    "tfds": Source(tfds.load, ("tfds_name", "data_dir", "test_fraction", *PICTURES)),
+    "folder": Source(folder.load, ("data_dir", "range", "test_fraction", *PICTURES)),
+    "array": Source(arrays.load, ("data_dir", "range", "test_fraction")),
+}
+EVERY = (
+    "dataset", "image_size", "num_channels", "random_flip", "centered", "uniform_dequantization",
+    "changed",
+)  # fmt: skip
+"""Settings of the section that have an effect with any source."""
 
 # Names that score_sde's configurations use for datasets of tensorflow-datasets.
 ALIASES: dict[str, str] = {
@@ -37,12 +52,24 @@ def load(data_config: Any, *, log: Log = print) -> Splits:
     Raises ValueError, naming the key, for data that cannot be provided.
     """
     config = _resolve(DataConfig.from_section(data_config))
-    splits = SOURCES[config.dataset](config, log)
+    splits = SOURCES[config.dataset].load(config, log)
     for part, images in (("training", splits.train), ("held-out", splits.test)):
         _check(images, config, f"{part} images of {splits.name}")
     _tell_copies(splits, log)
     _tell_missing(splits, log)
     return splits
+
+
+def settings(dataset: str) -> tuple[str, ...]:
+    """The settings of the `data` section that have an effect for a name of a dataset.
+
+    All of them for an unknown name, which `load` refuses.
+    """
+    if dataset in ALIASES:  # which stands for a `tfds_name`
+        return *EVERY, *(name for name in SOURCES["tfds"].settings if name != "tfds_name")
+    known = SOURCES.get(dataset)
+    own = known.settings if known else (name for row in SOURCES.values() for name in row.settings)
+    return *EVERY, *own
 
 
 def _tell_copies(splits: Splits, log: Log) -> None:
@@ -64,9 +91,10 @@ def _resolve(config: DataConfig) -> DataConfig:
             f"{did_you_mean(config.dataset, known)}: for another dataset of tensorflow-datasets "
             "set data.dataset=tfds and data.tfds_name"
         )
-    if config.range and config.dataset not in OF_FILES:
+    if config.range and "range" not in SOURCES[config.dataset].settings:
+        able = [name for name, source in SOURCES.items() if "range" in source.settings]
         raise ValueError(
-            f"data.range is for data.dataset={' or '.join(OF_FILES)}, whose files need not say it: "
+            f"data.range is for data.dataset={' or '.join(able)}, whose files need not say it: "
             f"leave it at () for {config.dataset!r}"
         )
     return config

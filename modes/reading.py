@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+import data_lib
 from configs import schema
 from configs.recorded import Recorded
 from modes.experiment import Experiment
 
 OF_THE_RUN = (
-    "seed", "compiled", "cpu_tuned", "mesh.*", "data.*", "training.batch_size",
+    "seed", "compiled", "cpu_tuned", "mesh.*", "training.batch_size",
     "training.n_iters", "training.n_jitted_steps", "training.log_freq", "training.eval_freq",
     "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
     "training.wandb", "training.check_memory", "training.snapshot_sampling",
@@ -100,8 +101,14 @@ def check(mode: str, experiment: Experiment, given: Iterable[str]) -> None:
     Raises:
       ValueError: one of them has no effect, or a setting of the mode is not allowed.
     """
+    _of_data(experiment.config)
     REHEARSALS.get(mode, lambda experiment: None)(experiment)
     refuse_unread(mode, experiment.config, given)
+
+
+def _of_data(config: Recorded) -> None:
+    for key in data_lib.settings(config.data.dataset):
+        config.data[key]
 
 
 def is_listed(name: str, mode: str) -> bool:
