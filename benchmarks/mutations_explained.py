@@ -9,6 +9,14 @@ def _all(text: str, changes: str, why: str) -> dict[str, str]:
 
 
 EXPLAINED: dict[str, dict[str, str]] = {
+    "sde_lib/oracles.py": {
+        **_all(
+            "return self.means[k] + jnp.sqrt(self.variances[k])[:, None] * z",
+            "self.means[k] + jnp.sqrt(self.variances[k])[:, None] * z -> "
+            "self.means[k] - jnp.sqrt(self.variances[k])[:, None] * z",
+            "z and -z have one law",
+        ),
+    },
     "train_lib/augment.py": {
         **_all(
             "chosen = jax.random.uniform(next(keys), (n,)) < (self.p if p is None else p)",

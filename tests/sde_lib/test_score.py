@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from configs.schema import get_default
 from sde_lib import (
@@ -61,6 +62,48 @@ def test_oracle_score_is_the_gradient_of_its_log_density(sde: SDE, oracle) -> No
     t = jnp.asarray([1e-3, 0.05, 0.3, 0.7, 1.0])
     gradient = jax.grad(lambda x: score.log_prob(x, t).sum())(x)
     np.testing.assert_allclose(score(x, t), gradient, rtol=1e-7, atol=1e-9)
+
+
+ROOT = np.asarray([[1.0, 0.2, 0.0], [0.3, 0.5, -0.4], [0.0, 0.1, 0.3]])
+LAWS = {
+    "isotropic": [(1.0, np.full(16, 0.7), 0.25 * np.eye(16))],
+    "correlated": [(1.0, np.asarray([0.5, -1.0, 0.2]), ROOT @ ROOT.T)],
+    "mixture_1d": [
+        (0.3, [-1.0], [[0.25**2]]), (0.5, [0.4], [[0.15**2]]), (0.2, [1.3], [[0.3**2]])],
+    "mixture_2d": [(0.4, [-1.0, 0.5], 0.04 * np.eye(2)), (0.6, [0.8, -0.6], 0.2 * np.eye(2))],
+}  # fmt: skip
+"""Weight, mean and covariance of each part of the data's law."""
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_oracle_density_is_scipys(name: str) -> None:
+    score, t = ORACLES[name](VP()), jnp.asarray([1e-3, 0.1, 0.3, 0.6, 1.0])
+    parts = [(w, np.asarray(m), np.asarray(c)) for w, m, c in LAWS[name]]
+    x = np.random.default_rng(0).standard_normal((5, len(parts[0][1])))
+    for point, alpha, sigma, found in zip(
+        x, *score.sde.marginal(t), score.log_prob(jnp.asarray(x), t), strict=True
+    ):
+        of = lambda m, c, alpha=float(alpha), sigma=float(sigma): stats.multivariate_normal(
+            alpha * m, alpha**2 * c + sigma**2 * np.eye(len(m))
+        )
+        each = [np.log(w) + of(m, c).logpdf(point) for w, m, c in parts]
+        assert float(found) == pytest.approx(np.logaddexp.reduce(each), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_draws_of_an_oracle_have_the_moments_of_its_law(name: str) -> None:
+    n = 40_000
+    x = np.asarray(ORACLES[name](VP()).sample(jax.random.key(2), n))
+    parts = [(w, np.asarray(m), np.asarray(c)) for w, m, c in LAWS[name]]
+    mean = sum(w * m for w, m, _ in parts)
+    covariance = sum(w * (c + np.outer(m - mean, m - mean)) for w, m, c in parts)
+    deviations = np.sqrt(np.diag(covariance))
+    # Five standard errors, of a mean and of an entry of a covariance.
+    np.testing.assert_allclose((x.mean(axis=0) - mean) / deviations, 0, atol=5 / n**0.5)
+    gaps = (np.cov(x, rowvar=False).reshape(covariance.shape) - covariance) / np.outer(
+        deviations, deviations
+    )
+    np.testing.assert_allclose(gaps, 0, atol=5 * (2 / n) ** 0.5)
 
 
 @pytest.mark.parametrize("sde, oracle", oracles.pairs(ORACLES, quick="isotropic"))
@@ -201,6 +244,13 @@ def test_every_rounding_is_to_a_time_that_stays(name: str) -> None:
     snapped = rounding.snap(t)
     assert float(jnp.abs(snapped - t).max()) < 1.01 / 49
     np.testing.assert_allclose(rounding.snap(snapped), snapped, atol=1e-12)
+
+
+def test_published_constants_are_the_defaults() -> None:
+    assert TimeLabel() == TimeLabel(999.0)
+    assert VPTimeLabel() == VPTimeLabel(VP(0.1, 20.0), 999.0)
+    assert LogSigmaLabel() == LogSigmaLabel(1.0)
+    assert EDM() == EDM(0.5)
 
 
 def test_a_vp_networks_label_and_input_are_its_own_under_vp_and_found_by_snr_elsewhere() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from sde_lib import SDE, VE, VP, KarrasVE, SubVP, Tabulated
+from sde_lib import SDE, VE, VP, KarrasVE, LearnedVP, SubVP, Tabulated
 from tests.oracles import CONTINUOUS, SDES, correlated, isotropic
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -38,6 +38,14 @@ def test_published_coefficients_of_vp() -> None:
     discount = 1 - np.exp(-2 * 0.1 * t - 19.9 * t**2)
     np.testing.assert_allclose(subvp.diffusion(times()), np.sqrt(beta * discount), rtol=1e-9)
     assert float(vp.alpha(jnp.asarray(1.0)) ** 2) == pytest.approx(4.3e-5, rel=0.01)
+
+
+def test_published_constants_are_the_defaults() -> None:
+    assert VP() == VP(0.1, 20.0)
+    assert SubVP() == SubVP(0.1, 20.0)
+    assert VE() == VE(0.01, 50.0)
+    assert KarrasVE() == KarrasVE(0.002, 80.0)
+    assert LearnedVP() == LearnedVP(13.0, -10.0)
 
 
 def test_published_coefficients_of_ve() -> None:
