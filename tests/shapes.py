@@ -31,14 +31,21 @@ _AS_NUMBERS = BeartypeConf(is_pep484_tower=True)
 """An int is a float."""
 
 
+def _or_numpy(hint: Any) -> Any:
+    """An array of JAX's or, as JAX itself takes it, of NumPy's."""
+    # NumPy's results without axes are no arrays.
+    numbers = hint | np.generic if hint.dim_str in ("", "...") else hint
+    return (
+        numbers if hint.array_type is np.ndarray else numbers | hint.dtype[np.ndarray, hint.dim_str]
+    )
+
+
 def _arrays(hint: Any) -> Any:
     """The part of a type that is checked: `Any` in place of whatever is not made of arrays."""
     if hint in get_args(PRNGKeyArray):
         return Any  # jaxtyping's is a single key
     if isinstance(hint, type) and issubclass(hint, (AbstractArray, *_PLAIN)):
-        # NumPy's results without axes are no arrays.
-        scalar = issubclass(hint, AbstractArray) and hint.array_type is np.ndarray
-        return hint | np.generic if scalar and hint.dim_str in ("", "...") else hint
+        return _or_numpy(hint) if issubclass(hint, AbstractArray) else hint
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         parts = [_arrays(arg) for arg in args]
