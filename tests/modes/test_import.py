@@ -31,6 +31,7 @@ from sde_lib.pytree import pytree
 from tests.models import ncsn_golden
 from tests.models.pretrained import writing
 from tests.slow import but_slow
+from tests.stored import arrays
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -74,7 +75,7 @@ def golden(case):
     # Run little, so most of the time would go into optimizing it.
     quick = {"xla_backend_optimization_level": 0}
     evaluate = jax.jit(lambda score, x, t: score(x, t), compiler_options=quick)
-    return np.load(GOLDEN / f"{case}.npz"), evaluate
+    return arrays(GOLDEN / f"{case}.npz"), evaluate
 
 
 def relative(found, expected):
@@ -200,7 +201,7 @@ def test_imported_workdir_can_be_sampled_with_the_config_that_was_made(capsys, i
     }  # fmt: skip
     config = ["--config", str(folder / "config.py")]
     assert run("sample", folder, *config, *(f"--config.{k}={v}" for k, v in quick.items())) == 0
-    assert np.load(folder / "samples" / "samples.npz")["samples"].shape == (1, 32, 32, 3)
+    assert arrays(folder / "samples" / "samples.npz")["samples"].shape == (1, 32, 32, 3)
     assert "sampling from step 12345" in capsys.readouterr().out
 
 
@@ -225,13 +226,13 @@ def test_training_goes_on_from_the_step_of_the_file(imported):
 def test_edm_snapshot_is_imported_and_denoises_as_the_original(imported):
     folder = imported("edm", GOLDEN / "edm_ddpmpp.pkl")
     score, _ = load_score(experiment(folder, []), folder)
-    arrays = np.load(GOLDEN / "edm_ddpmpp.npz")
+    edm = arrays(GOLDEN / "edm_ddpmpp.npz")
     quick = {"xla_backend_optimization_level": 0}
     denoise = jax.jit(lambda s, x, t: s.denoise(x, t), compiler_options=quick)
     with jax.default_matmul_precision("highest"):
-        found = denoise(score, jnp.asarray(arrays["x"]), jnp.asarray(arrays["sigma"]))
+        found = denoise(score, jnp.asarray(edm["x"]), jnp.asarray(edm["sigma"]))
     # As above; each image by itself, since they differ in size by their noise.
-    for one, other in zip(np.asarray(found), arrays["denoised"], strict=True):
+    for one, other in zip(np.asarray(found), edm["denoised"], strict=True):
         assert relative(one, other) < 1e-5
     loaded = load(GOLDEN / "edm_ddpmpp.pkl")
     jax.tree.map(np.testing.assert_array_equal, loaded, score)

@@ -29,6 +29,7 @@ from runtime_lib.checkpoints.store import Checkpoints
 from tests import layouts, tiny
 from tests.layouts import Stage
 from tests.slow import slow
+from tests.stored import arrays
 
 # The round-off of float32, 6e-8, in sums of other orders; an update moves a parameter by 2e-4.
 # Each update starts from what the one before made of it.
@@ -144,7 +145,7 @@ def test_a_run_is_the_same_in_every_layout_and_handed_from_one_to_the_next(runs,
 def test_samples_of_a_divided_model_are_those_of_one_device(runs, name):
     folders = runs / name / "samples", runs / ONE / "samples"
     assert not (folders[0] / "parts").exists()
-    found, wanted = (np.load(folder / "samples.npz") for folder in folders)
+    found, wanted = (arrays(folder / "samples.npz") for folder in folders)
     np.testing.assert_array_equal(found["labels"], wanted["labels"])
     # Four steps, each from what round-off left of the one before.
     np.testing.assert_allclose(found["samples"], wanted["samples"], rtol=1e-5, atol=1e-5)

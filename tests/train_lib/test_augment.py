@@ -14,6 +14,7 @@ from modes.experiment import Experiment
 from sde_lib import VP, ModelScore, Noise, Parametrization, TimeLabel
 from sde_lib.parametrization import Continuous
 from tests.slow import slow
+from tests.stored import arrays
 from train_lib.augment import LABELS, Augmentation, build, from_labels, transform
 from train_lib.ema import EMA
 from train_lib.step import Recipe
@@ -23,7 +24,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "edm" / "augment.npz"
 
 
 def test_images_are_transformed_as_edm_does():
-    golden = np.load(GOLDEN)
+    golden = arrays(GOLDEN)
     images, labels = jnp.asarray(golden["images"]), jnp.asarray(golden["labels"])
     transformations = from_labels(labels, jnp.asarray(golden["axis"]), width=10, height=12)
     # Positions of up to 40 pixels in float32 are off by 4e-6; images are of order 1.

@@ -17,9 +17,10 @@ from models.pretrained import PretrainedError, load
 from models.pretrained.files import torch_files
 from models.pretrained.files.tensors import Tensor
 from tests.models.pretrained import writing
+from tests.stored import arrays
 
 FOREIGN = Path(__file__).parents[3] / "golden" / "foreign"
-VALUES = dict(np.load(FOREIGN / "values.npz"))
+VALUES = arrays(FOREIGN / "values.npz")
 
 
 @pytest.mark.parametrize("file", ["zip.pth", "legacy.pth"])
