@@ -14,7 +14,7 @@ from data_lib import digests
 from data_lib.base import Images, Log, Splits, hold_out, patient
 from data_lib.cache import cached
 from data_lib.config import DataConfig
-from data_lib.layout import Layout, arrange
+from data_lib.layout import FolderLayout, arrange
 from data_lib.levels import Stated, check_bytes
 from data_lib.pictures import WHITE, Depth, fit
 from data_lib.tree import SUFFIXES, Picture, shown
@@ -51,7 +51,7 @@ def load(config: DataConfig, log: Log) -> Splits:
     return cached(root / _CACHE / f"{config.form}.npz", key, decode, log)
 
 
-def _decode(layout: Layout, name: str, config: DataConfig, log: Log) -> Splits:
+def _decode(layout: FolderLayout, name: str, config: DataConfig, log: Log) -> Splits:
     pictures = [*layout.train, *(layout.test or ())]
     decoded = _pixels([picture.path for picture in pictures], config, log)
     labels = _labels(pictures, layout.classes)
@@ -69,7 +69,7 @@ def _labels(pictures: Sequence[Picture], classes: Sequence[str]) -> Int32[np.nda
     return np.asarray([number[picture.folders[0]] for picture in pictures], np.int32)
 
 
-def _fingerprint(layout: Layout, test_fraction: float) -> str:
+def _fingerprint(layout: FolderLayout, test_fraction: float) -> str:
     digest = hashlib.sha256(repr(("held out by hash", test_fraction)).encode())
     for split, pictures in (("train", layout.train), ("test", layout.test or ())):
         for picture in pictures:

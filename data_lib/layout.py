@@ -20,7 +20,7 @@ _EXPECTED = "expected are pictures, CLASS/ folders of pictures, or train/ and te
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """The pictures of both parts in the order of their names, and their classes.
 
     test: held-out pictures; None: some of `train` are to be held out. classes: names by label;
@@ -34,7 +34,7 @@ class Layout:
     said: tuple[str, ...]
 
 
-def arrange(root: Path) -> Layout:
+def arrange(root: Path) -> FolderLayout:
     """The layout of the folder `root`; ValueError for one that has none, or several."""
     tree = walk(root)
     parts = _parts(tree)
@@ -111,7 +111,7 @@ def _layout(
     train: tuple[Picture, ...],
     test: tuple[Picture, ...] | None,
     said: tuple[str, ...],
-) -> Layout:
+) -> FolderLayout:
     pictures = (*train, *(test or ()))
     classes = tuple(sorted({p.folders[0] for p in pictures if p.folders}))
     loose = [p for p in pictures if not p.folders]
@@ -126,7 +126,9 @@ def _layout(
     said += (unlabelled,) if loose and classes else ()
     if test is not None and not loose:
         said += tuple(_lacking(classes, train, test))
-    return Layout(train, test, () if loose else classes, unlabelled, said + tuple(_told(tree)))
+    return FolderLayout(
+        train, test, () if loose else classes, unlabelled, said + tuple(_told(tree))
+    )
 
 
 def _summary(root: Path, count: int, classes: tuple[str, ...]) -> str:

@@ -167,6 +167,15 @@ def definitions(tree: ast.Module | ast.ClassDef) -> Iterator[tuple[Definition, b
             yield from definitions(node)
 
 
+def test_a_public_class_has_its_name_alone():
+    owners: dict[str, list[str]] = {}
+    for module, tree in modules().items():
+        for node, method in definitions(tree):
+            if isinstance(node, ast.ClassDef) and not method and not node.name.startswith("_"):
+                owners.setdefault(node.name, []).append(module)
+    assert not {name: found for name, found in owners.items() if len(found) > 1}
+
+
 def test_what_is_public_is_documented():
     """A method may leave it to the class whose method it overrides."""
     every = [(module, node, method) for module, tree in modules().items()

@@ -71,7 +71,7 @@ PUBLISHED = {Size(384, 12): "vits14", Size(768, 12): "vitb14", Size(1024, 24): "
 """Published sizes, except for ViT-g, which has another MLP."""
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, then MLP: each result, scaled by the layer scale, is added to its input."""
 
     heads: int
@@ -111,7 +111,7 @@ class VisionTransformer(nn.Module):
         x = jnp.concatenate([jnp.broadcast_to(token, (b, 1, d)), x], 1)
         x = x + self.param("pos_embed", nn.initializers.zeros, (1, 1 + GRID * GRID, d))
         for i in range(self.size.depth):
-            x = Block(self.size.heads, name=f"blocks.{i}")(x)
+            x = TransformerBlock(self.size.heads, name=f"blocks.{i}")(x)
         return Norm(name="norm")(x[:, 0])
 
 

@@ -78,8 +78,8 @@ def fitted(
         return as_params(weights, wanted, **options)
     except MismatchError as error:
         raise PretrainedError(
-            f"{file} does not hold the weights of {what}: {len(error.rows)} tensors differ, the "
-            f"first {error.rows[0]}\n{error.table}"
+            f"{file} does not hold the weights of {what}: {len(error.misfits)} tensors differ, the "
+            f"first {error.misfits[0]}\n{error.table}"
         ) from error
 
 

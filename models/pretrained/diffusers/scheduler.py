@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.pretrained.diffusers.rules import Json, Rule, check, integer, number, one_of
+from models.pretrained.diffusers.rules import Json, JsonRule, check, integer, number, one_of
 from models.pretrained.files.tensors import PretrainedError
 from untrusted import shown
 
@@ -59,7 +59,7 @@ def sde_settings(scheduler: Json | None, fourier: bool) -> Settings:
     return implied | (_exploding if fourier else _discrete)(scheduler)
 
 
-def _values(scheduler: Json, defaults: Settings, rules: dict[str, Rule]) -> Settings:
+def _values(scheduler: Json, defaults: Settings, rules: dict[str, JsonRule]) -> Settings:
     c = {key: scheduler.get(key, default) for key, default in defaults.items()}
     check("scheduler_config.json", c, rules)
     return c
