@@ -84,7 +84,7 @@ class Planned:
     experiment: Experiment | None
 
 
-def entries(config: ConfigDict) -> list[SamplerEntry]:
+def sampler_entries(config: ConfigDict) -> list[SamplerEntry]:
     """The entries of `eval.samplers`. Raises ValueError for a text that cannot be parsed."""
     found = [_entry(config, text) for text in config.eval.samplers.split(";") if text.strip()]
     if not found:
@@ -132,7 +132,7 @@ def _budgets(entry: SamplerEntry, config: ConfigDict) -> tuple[int, ...]:
 def planned(config: ConfigDict) -> Iterator[Planned]:
     """Every cell of the table. Raises ValueError, naming the entry, for settings that cannot be run
     or have no effect."""
-    for entry in entries(config):
+    for entry in sampler_entries(config):
         for budget in _budgets(entry, config):
             try:
                 samplers.build(entry.config.sampling)

@@ -19,7 +19,7 @@ from modes.evaluation.report import write
 from modes.experiment import Experiment
 from runtime_lib import data_record, workdir
 from runtime_lib.files import plain_reason
-from runtime_lib.results import read_json, same, set_aside
+from runtime_lib.results import read_own_json, same, set_results_aside
 from sde_lib import choose
 
 REPORT = "report.json"
@@ -112,9 +112,9 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     try:
         cells = make(work) + ([held_out_cell(work)] if config.eval.held_out else [])
         told = _protocol(work, skipped, cells)
-        old = read_json(target / REPORT)
+        old = read_own_json(target / REPORT)
         other = old is not None and not same(old, {"protocol": told})
-        set_aside(target, "a report made with other settings" if other else None, log)
+        set_results_aside(target, "a report made with other settings" if other else None, log)
         target.mkdir(parents=True, exist_ok=True)
         for line in write(target, REPORT, told, cells, work.real("train"), log):
             log(line)

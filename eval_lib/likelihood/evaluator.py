@@ -74,7 +74,7 @@ class Evaluator:
         return {name: sharding.collect(value)[:count] for name, value in arrays.items()}
 
 
-def evaluate(
+def evaluate_images(
     evaluator: Evaluator,
     repeats: int,
     batch: int,

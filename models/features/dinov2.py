@@ -165,11 +165,11 @@ def of_weights(weights: Weights, file: str = "the file") -> DINOv2:
         weights,
         wanted,
         names={path: ".".join(path) for path in wanted},
-        axes=files.torch_axes,
+        axes=files.kernel_axes,
         unused=lambda name: name == "mask_token",
     )
     named: dict[str, Any] = {}
-    for path in files.shapes(VisionTransformer(size), IMAGE):
+    for path in files.parameter_shapes(VisionTransformer(size), IMAGE):
         *outer, leaf = path
         array: Any = functools.reduce(lambda tree, part: tree[part], _in_file(path), params)
         branch = functools.reduce(lambda tree, part: tree.setdefault(part, {}), outer, named)
@@ -188,7 +188,7 @@ def in_file(size: Size) -> dict[Place, Shape]:
         ("pos_embed",): (1, 1 + TRAINED_GRID**2, d),
         PROJECTION: (PATCH, PATCH, 3, d),
     }
-    found = files.shapes(VisionTransformer(size), IMAGE)
+    found = files.parameter_shapes(VisionTransformer(size), IMAGE)
     return {_in_file(path): others.get(path, shape) for path, shape in found.items()}
 
 

@@ -167,7 +167,7 @@ def in_order(name: str, ndim: int) -> tuple[int, ...]:
     return tuple(range(ndim))
 
 
-def whole(path: Place) -> slice:
+def all_rows(path: Place) -> slice:
     """All of a tensor."""
     return slice(None)
 
@@ -178,7 +178,7 @@ def as_params(
     names: Mapping[Place, str],
     *,
     axes: Callable[[str, int], Sequence[int]] = in_order,
-    rows: Callable[[Place], slice] = whole,
+    rows: Callable[[Place], slice] = all_rows,
     unused: Callable[[str], bool] = lambda name: False,
 ) -> dict[str, Any]:
     """Our parameters, float32, from weights by name; read and converted two at a time.

@@ -30,14 +30,14 @@ def one_of(*allowed: Any) -> JsonRule:
     return JsonRule(lambda v, c: any(type(v) is type(a) and v == a for a in allowed), words)
 
 
-def integer(least: int, most: int) -> JsonRule:
+def integer_in(least: int, most: int) -> JsonRule:
     """An integer in a range."""
     return JsonRule(
         lambda v, c: type(v) is int and least <= v <= most, f"an integer from {least} to {most}"
     )
 
 
-def number(least: float, most: float) -> JsonRule:
+def number_in(least: float, most: float) -> JsonRule:
     """A number in a range."""
     return JsonRule(
         lambda v, c: type(v) in (int, float) and least <= v <= most, f"from {least:g} to {most:g}"
@@ -74,12 +74,12 @@ NAMES = JsonRule(
     "as many names as there are block_out_channels",
 )
 RULES: dict[str, JsonRule] = {
-    "sample_size": integer(1, 1 << 14),
-    "block_out_channels": list_of(integer(1, 1 << 14)),
+    "sample_size": integer_in(1, 1 << 14),
+    "block_out_channels": list_of(integer_in(1, 1 << 14)),
     "down_block_types": NAMES,
     "up_block_types": NAMES,
-    "layers_per_block": integer(1, 64),
-    "in_channels": integer(1, 1 << 10),
+    "layers_per_block": integer_in(1, 64),
+    "in_channels": integer_in(1, 1 << 10),
     "out_channels": JsonRule(lambda v, c: v == c["in_channels"], "in_channels"),
     "center_input_sample": FLAG,
     "time_embedding_type": one_of("fourier", "positional"),
@@ -87,16 +87,16 @@ RULES: dict[str, JsonRule] = {
         JsonRule(lambda v, c: v == 4 * c["block_out_channels"][0], "4 times the finest channels")
     ),
     "mid_block_type": one_of("UNetMidBlock2D"),
-    "dropout": number(0, 0.999),
+    "dropout": number_in(0, 0.999),
     "act_fn": one_of("silu", "swish"),
     "resnet_time_scale_shift": one_of("default"),
     "class_embed_type": one_of(None),
-    "num_class_embeds": or_none(integer(1, 1 << 20)),
-    "norm_num_groups": or_none(integer(1, 1 << 10)),
+    "num_class_embeds": or_none(integer_in(1, 1 << 20)),
+    "norm_num_groups": or_none(integer_in(1, 1 << 10)),
     "attn_norm_num_groups": or_none(
         JsonRule(lambda v, c: v == c["norm_num_groups"], "norm_num_groups")
     ),
-    "attention_head_dim": or_none(integer(1, 1 << 14)),
+    "attention_head_dim": or_none(integer_in(1, 1 << 14)),
 }
 """Rules for both families, in the order in which they are checked."""
 FAMILY_RULES: dict[str, dict[str, JsonRule]] = {
@@ -118,16 +118,18 @@ FAMILY_RULES: dict[str, dict[str, JsonRule]] = {
         "flip_sin_to_cos": JsonRule(
             lambda v, c: c["time_embedding_type"] == "fourier" or v is False, "false"
         ),
-        "block_out_channels": JsonRule(lambda v, c: _skip_groups_agree(c), "128 or more where there "
-                                   "is attention (else diffusers' normalization differs)"),
+        "block_out_channels": JsonRule(
+            lambda v, c: _skip_groups_agree(c),
+            "128 or more where there is attention (else diffusers' normalization differs)",
+        ),
     },
     "ddpm_ho": {
         "time_embedding_type": one_of("positional"),
         "mid_block_scale_factor": JsonRule(
             lambda v, c: close(v, 1) or close(v, ROOT_TWO), "1 or sqrt(2)"
         ),
-        "norm_num_groups": integer(1, 1 << 10),
-        "norm_eps": number(1e-12, 1),
+        "norm_num_groups": integer_in(1, 1 << 10),
+        "norm_eps": number_in(1e-12, 1),
         "add_attention": FLAG,
         "downsample_padding": one_of(0, 1),
         "downsample_type": one_of("conv"),
