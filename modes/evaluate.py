@@ -1,4 +1,4 @@
-"""`--mode eval` and `--mode stats`: samples measured against a reference, by a stated protocol."""
+"""`--mode eval`: samples measured against a reference, by a stated protocol."""
 
 from __future__ import annotations
 
@@ -61,23 +61,6 @@ def _work(
     metrics, skipped = protocol.choose_metrics(config, extractor, splits, **samples)
     ref = reference.obtain(config, extractor, splits, folder, log)
     return Work(experiment, folder, splits, extractor, ref, metrics, log), skipped
-
-
-def stats(experiment: Experiment, folder: Path, log: Log = print) -> int:
-    """Make reference statistics of `eval.reference` in FOLDER/reference; returns 0."""
-    config = experiment.config
-    if config.eval.reference not in reference.SPLITS:
-        raise ValueError(
-            f"eval.reference must be one of {', '.join(reference.SPLITS)} with --mode stats, "
-            f"got {config.eval.reference!r}"
-        )
-    choose("eval.quantize", config.eval.quantize, QUANTIZE)
-    workdir.create(folder)
-    splits = data_record.load(config, folder, log)
-    found = reference.obtain(config, extractors.build(config, splits), splits, folder, log)
-    log(f"{found.path}: {found.info['count']} images of {found.info['dataset']} "
-        f"({found.info['split']}), {found.info['extractor']}")  # fmt: skip
-    return 0
 
 
 def _asked(

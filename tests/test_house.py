@@ -27,8 +27,8 @@ OWNERS = {
 }  # fmt: skip
 """Libraries that one room alone imports."""
 RUN = {
-    "modes.train", "modes.sample", "modes.samplers", "modes.evaluate", "modes.likelihood",
-    "modes.latents", "modes.profile", "modes.import_", "modes.export",
+    "modes.train", "modes.sample", "modes.samplers", "modes.evaluate", "modes.stats",
+    "modes.likelihood", "modes.latents", "modes.profile", "modes.import_", "modes.export",
 }  # fmt: skip
 """Modules of --mode's names: none of them imports another. `modes.evaluation` is one's parts."""
 OF_ALL = ("modes.reading",)
