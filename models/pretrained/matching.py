@@ -54,7 +54,8 @@ def _same(name: str, one: Any, other: Any) -> bool:
 
 def _of_the_sde(config: ConfigDict) -> set[str]:
     """Settings of the `sde` section on which a config's networks depend."""
-    recorded, free = Recorded.of(config), ()
+    recorded = Recorded.of(config)
+    free: tuple[str, ...] = ()
     with contextlib.suppress(ValueError):  # of an SDE that cannot be built, what was read of it
         free = sde_lib.range_of_times(recorded)
         sde_lib.build(recorded)
