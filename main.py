@@ -108,7 +108,7 @@ MODES: dict[str, Callable[[Asked], int]] = {
     "sample": _of_experiment("modes.sample", "sample"),
     "samplers": _of_experiment("modes.samplers", "compare"),
     "eval": _of_experiment("modes.evaluate", "evaluate"),
-    "stats": _of_experiment("modes.evaluate", "stats"),
+    "stats": _of_experiment("modes.stats", "stats"),
     "likelihood": _of_experiment("modes.likelihood", "likelihood"),
     "encode": _of_experiment("modes.latents", "encode"),
     "interpolate": _of_experiment("modes.latents", "interpolate"),

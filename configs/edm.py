@@ -34,7 +34,7 @@ from configs.schema import get_default
 from configs.variants import Variant
 
 
-class Data(NamedTuple):
+class Dataset(NamedTuple):
     """A dataset and the settings that go with it."""
 
     dataset: str
@@ -49,7 +49,7 @@ class Data(NamedTuple):
 class Setup(NamedTuple):
     """One row of the authors' table."""
 
-    data: Data
+    data: Dataset
     conditional: bool
     network: Callable[[ConfigDict], None]
     dropout: float
@@ -64,9 +64,9 @@ class Setup(NamedTuple):
 RAMP_IMAGES = 10_000_000
 """Images over which the learning rate rises."""
 
-CIFAR10 = Data("CIFAR10", 32, 10, augment=0.12, heun_steps=17)
-PICTURES = Data("folder", 64, 0, augment=0.15, heun_steps=39)
-IMAGENET = Data("folder", 64, 1000, augment=0.0, heun_steps=39)
+CIFAR10 = Dataset("CIFAR10", 32, 10, augment=0.12, heun_steps=17)
+PICTURES = Dataset("folder", 64, 0, augment=0.15, heun_steps=39)
+IMAGENET = Dataset("folder", 64, 1000, augment=0.0, heun_steps=39)
 
 
 def _song(model: ConfigDict, size: int) -> None:

@@ -2,7 +2,8 @@
 
 A setting is one entry below. `check` compares a config with this table before anything is built:
 unknown keys (with the nearest known name), types and ranges. Names in the library's tables, and
-combinations of settings, are checked where the object is built.
+combinations of settings, are checked where the object is built; a meaning that lists names says,
+after "all:", in which table every name is, those added since included.
 """
 
 from collections.abc import Mapping
@@ -81,7 +82,7 @@ SETTINGS: dict[str, Setting] = {
     "seed": Setting(42, SEED, "seed of all random draws: order of the data, training, sampling"),
     # sde
     "sde.name": OfModel("vp", ANY, "the forward SDE: vp, subvp, ve, edm or learned (VP with a "
-                        "trained noise schedule)"),
+                        "trained noise schedule); all: SDES in sde_lib/build.py"),
     "sde.beta_min": OfModel(0.1, POSITIVE, "vp, subvp: noise rate beta(t) at t = 0"),
     "sde.beta_max": OfModel(20.0, POSITIVE, "vp, subvp: noise rate beta(t) at t = 1"),
     "sde.sigma_min": OfModel(0.01, POSITIVE, "ve: noise level sigma(t) at t = 0; edm: smallest "
@@ -94,7 +95,7 @@ SETTINGS: dict[str, Setting] = {
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
-                          "ncsnv2_256, songunet, adm or ddpm_ho"),
+                          "ncsnv2_256, songunet, adm or ddpm_ho; all: NETWORKS in models/build.py"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution"),
     "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
                              "one down, as multiples of model.nf"),
@@ -124,7 +125,8 @@ SETTINGS: dict[str, Setting] = {
                                    "of the fourier embedding"),
     "model.init_scale": OfModel(0.0, NOT_NEGATIVE, "variance scale, at initialization, of the "
                                 "output layer and of the last layer of each residual branch"),
-    "model.nonlinearity": OfModel("swish", ANY, "activation function: swish, elu, relu or lrelu"),
+    "model.nonlinearity": OfModel("swish", ANY, "activation function: swish, elu, relu or lrelu; "
+                                  "all: ACTIVATIONS in models/settings.py"),
     "model.normalization": OfModel("GroupNorm", ANY, "GroupNorm; ncsn and ncsnv2: InstanceNorm++; "
                                    "ncsnv2 also InstanceNorm, VarianceNorm"),
     "model.refinenet": OfModel("score_sde", ANY, "ncsn, ncsnv2: RefineNet blocks in score_sde's "
@@ -139,10 +141,11 @@ SETTINGS: dict[str, Setting] = {
                                  "given to the network; 0: none"),
     "model.dtype": OfModel("float32", ANY, "type of activations: float32 or bfloat16"),
     "model.attention": Setting("auto", ANY, "implementation of attention: auto, plain, blocks or "
-                               "fused (docs/scaling.md)"),
+                               "fused (docs/scaling.md); all: ATTENTIONS in "
+                               "models/layers/attend.py"),
     "model.remat": Setting("none", ANY, "what the backward pass recomputes to save memory: none, "
                            "products (all but convolutions and matrix products) or blocks "
-                           "(everything inside a block)"),
+                           "(everything inside a block); all: REMATS in models/layers/remat.py"),
     "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho: number of groups of each group "
                                      "normalization"),
     "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: constant added to the variance in group "
@@ -165,11 +168,13 @@ SETTINGS: dict[str, Setting] = {
                                     "the score"),
     "model.prediction": OfModel("published", ANY, "meaning of the network's raw output: published "
                                 "(as the SDE's authors have it), noise, unit_noise, scaled_score, "
-                                "score, data, v, velocity or edm"),
+                                "score, data, v, velocity or edm; all: PREDICTIONS in "
+                                "sde_lib/build.py"),
     "model.conditioning": OfModel("published", ANY, "form in which the network is given the noise "
                                   "level: published (as the SDE's authors have it), time, "
                                   "log_sigma, log_half_sigma, quarter_log_sigma, level, vp_time, "
-                                  "cosine_level or descending_level"),
+                                  "cosine_level or descending_level; all: CONDITIONINGS in "
+                                  "sde_lib/build.py"),
     "model.sigma_data": OfModel(0.5, POSITIVE, "standard deviation of the scaled data, in EDM's "
                                 "preconditioning and weighting"),
     "model.ema_rate": OfModel(0.9999, FRACTION, "decay, per update, of the averaged weights that "
@@ -178,7 +183,8 @@ SETTINGS: dict[str, Setting] = {
                                      "beside the first"),
     # data
     "data.dataset": OfModel("CIFAR10", ANY, "digits, CIFAR10, CELEBA or another name of score_sde, "
-                            "tfds, folder, array (docs/data.md)"),
+                            "tfds, folder, array (docs/data.md); all: SOURCES in "
+                            "data_lib/sources.py, ALIASES in data_lib/sources.py"),
     "data.tfds_name": Setting("", ANY, "name in tensorflow-datasets, with data.dataset=tfds"),
     "data.data_dir": Setting("", ANY, "folder or file of the data; empty: the default folder of "
                              "tensorflow-datasets"),
@@ -221,7 +227,7 @@ SETTINGS: dict[str, Setting] = {
                             "smallest time t drawn in training"),
     "training.time_law": OfModel("uniform", ANY, "distribution of training times: uniform, "
                                  "importance (for training.weighting=likelihood) or "
-                                 "lognormal_sigma"),
+                                 "lognormal_sigma; all: LAWS in train_lib/objective.py"),
     "training.sigma_mean": OfModel(-1.2, ANY, "lognormal_sigma: mean of log(sigma / alpha)"),
     "training.sigma_std": OfModel(1.2, POSITIVE, "lognormal_sigma: standard deviation of log(sigma "
                                   "/ alpha)"),
@@ -229,10 +235,10 @@ SETTINGS: dict[str, Setting] = {
                                          "their distribution, which lowers the variance of the "
                                          "loss"),
     "training.weighting": OfModel("noise", ANY, "weight of the loss at each noise level: noise, "
-                                  "likelihood or edm"),
+                                  "likelihood or edm; all: WEIGHTINGS in train_lib/objective.py"),
     "training.objective": OfModel("denoising", ANY, "denoising (score matching), or variational: "
                                   "the likelihood bound, which also trains the schedule of "
-                                  "sde.name=learned"),
+                                  "sde.name=learned; all: OBJECTIVES in train_lib/objective.py"),
     "training.augment": OfModel(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
                                 "songunet, adm: probability of each geometric transformation of a "
                                 "training image; 0: no augmentation"),
@@ -263,7 +269,8 @@ SETTINGS: dict[str, Setting] = {
     "training.snapshot_sampling": Setting(True, ANY, "draw a grid of samples at every permanent "
                                           "checkpoint"),
     # optim
-    "optim.optimizer": OfModel("Adam", ANY, "Adam or AdamW"),
+    "optim.optimizer": OfModel("Adam", ANY, "Adam or AdamW; all: OPTIMIZERS in "
+                               "train_lib/optimizer.py"),
     "optim.lr": OfModel(2e-4, POSITIVE, "learning rate after warm-up"),
     "optim.beta1": OfModel(0.9, FRACTION, "decay of the first moment of the gradient"),
     "optim.beta2": OfModel(0.999, FRACTION, "decay of the second moment of the gradient"),
@@ -272,14 +279,16 @@ SETTINGS: dict[str, Setting] = {
     "optim.warmup": OfModel(5000, PERIOD, "updates during which the learning rate rises linearly "
                             "from 0"),
     "optim.schedule": OfModel("constant", ANY, "learning rate after warm-up: constant, or falling "
-                              "to 0 at training.n_iters by cosine or linear"),
+                              "to 0 at training.n_iters by cosine or linear; all: DECAYS in "
+                              "train_lib/optimizer.py"),
     "optim.grad_clip": OfModel(1.0, ANY, "largest global norm of the gradient, above which it is "
                                "scaled down; 0 or less: no clipping"),
     # sampling
-    "sampling.predictor": OfModel("euler_maruyama", ANY, "the sampling method; docs/samplers.md "
-                                  "lists all of them"),
+    "sampling.predictor": OfModel("euler_maruyama", ANY, "the sampling method (docs/samplers.md); "
+                                  "all: PREDICTORS in samplers/named.py"),
     "sampling.corrector": OfModel("none", ANY, "correction after or before each step: none, "
-                                  "langevin, ald or posterior"),
+                                  "langevin, ald or posterior; all: CORRECTORS in "
+                                  "samplers/named.py"),
     "sampling.pc_order": OfModel("corrector_first", ANY, "order within a step: corrector_first or "
                                  "predictor_first"),
     "sampling.probability_flow": OfModel(False, ANY, "euler_maruyama, reverse_diffusion: solve the "
@@ -287,7 +296,8 @@ SETTINGS: dict[str, Setting] = {
     "sampling.order": OfModel(0, whole(0, 16), "order of a method that exists in several; 0: the "
                               "default order of the method"),
     "sampling.form": OfModel("noise", ANY, "Runge-Kutta, adams_bashforth: variable in which the "
-                             "ODE is solved: noise, data, velocity, angle, log_snr or time"),
+                             "ODE is solved: noise, data, velocity, angle, log_snr or time; all: "
+                             "FORMS in samplers/planned/forms.py"),
     "sampling.high_order_start": OfModel(True, ANY, "multistep: make the first steps at full "
                                          "order, which above order 3 takes additional network "
                                          "evaluations"),
@@ -332,9 +342,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.max_steps": OfModel(2_000, TRIES, "adaptive methods: largest number of attempted "
                                   "steps"),
     "sampling.ode_solver": OfModel("dopri5", ANY, "ode: method: tsit5, dopri5, dopri8, bosh3 or "
-                                   "adams"),
+                                   "adams; all: INTEGRATORS in samplers/adaptive/integrate.py"),
     "sampling.ode_clock": OfModel("log_snr", ANY, "ode: variable of integration: time, sigma or "
-                                  "log_snr"),
+                                  "log_snr; all: CLOCKS in samplers/adaptive/ode.py"),
     "sampling.step_control": OfModel("sample", ANY, "ode: step sizes chosen for each sample, or "
                                      "one for the whole batch: sample or batch"),
     "sampling.snr": OfModel(0.16, POSITIVE, "langevin, ald: signal-to-noise ratio of the "
@@ -343,9 +353,11 @@ SETTINGS: dict[str, Setting] = {
                               "posterior: share of the noise that a corrector step replaces"),
     "sampling.n_steps_each": OfModel(1, ROUNDS, "corrector steps per predictor step"),
     "sampling.norm": OfModel("noise_level", ANY, "langevin: norms that set the step size: "
-                             "noise_level (expected), sample or batch (mean, as published)"),
+                             "noise_level (expected), sample or batch (mean, as published); all: "
+                             "NORMS in samplers/named.py"),
     "sampling.guidance_kind": OfModel("classifier_free", ANY, "guidance of samples, likelihoods "
-                                      "and codes: none or classifier_free"),
+                                      "and codes: none or classifier_free; all: GUIDANCE in "
+                                      "sde_lib/build.py"),
     "sampling.guidance": OfModel(1.0, NOT_NEGATIVE, "classifier_free: weight w of the class, 1: no "
                                  "guidance, 0: as without a class; other values than 1 need "
                                  "training with model.label_dropout above 0"),
@@ -361,7 +373,8 @@ SETTINGS: dict[str, Setting] = {
                             "they allow, and sampling.num_steps is not used; 0: use "
                             "sampling.num_steps"),
     "sampling.grid": OfModel("uniform", ANY, "spacing of the times: uniform, quadratic, log_snr, "
-                             "karras, vp, iddpm, flow, trailing or leading"),
+                             "karras, vp, iddpm, flow, trailing or leading; all: GRIDS in "
+                             "samplers/named.py"),
     "sampling.shift": OfModel(1.0, POSITIVE, "flow grid: factor on every sigma / alpha; above 1 "
                               "more of the steps are at high noise"),
     "sampling.rho": OfModel(7.0, POSITIVE, "karras grid: exponent; a larger one puts more of the "
@@ -382,10 +395,12 @@ SETTINGS: dict[str, Setting] = {
     "eval.metrics": Setting("all", ANY, "--mode eval: all (that can be computed from samples), or "
                             "names: fid, fid_infinity, kid, inception_score, precision_recall, "
                             "sfid, class_fid, sliced, memorisation, authenticity, noise_error, "
-                            "bits_per_dim"),
+                            "bits_per_dim; all: METRICS in eval_lib/metrics/__init__.py, "
+                            "OF_THE_MODEL in modes/evaluation/model_metrics.py"),
     "eval.extractor": Setting("inception", ANY, "--mode eval, stats: network that gives the "
                               "features: inception, dinov2, digits, pca, pixels, or "
-                              "FILE.py:FUNCTION of your own"),
+                              "FILE.py:FUNCTION of your own; all: EXTRACTORS in "
+                              "eval_lib/features/extractors.py"),
     "eval.weights": Setting("", ANY, "file with the weights of inception or dinov2"),
     "eval.resize": Setting("tf1", ANY, "inception: resizing to 299 pixels: tf1 (as first "
                            "published) or half_pixel (as pytorch-fid)"),
@@ -421,28 +436,31 @@ SETTINGS: dict[str, Setting] = {
     "eval.num_images": Setting(0, PERIOD, "--mode likelihood, encode, interpolate: number of "
                                "images, from the first; 0: all (interpolate: 32)"),
     "eval.likelihood": Setting("flow", ANY, "flow (exact, by the ODE), bound (lower bound by the "
-                               "SDE) or discrete_bound (lower bound of a discrete-time model)"),
+                               "SDE) or discrete_bound (lower bound of a discrete-time model); "
+                               "all: ESTIMATORS in eval_lib/likelihood/estimators.py"),
     "eval.units": Setting("bits_per_dim", ANY, "bits_per_dim (of images of integer levels) or "
                           "nats"),
     "eval.bins": Setting("equal", ANY, "interval of [0, 1] that stands for level v of L: equal, "
                          "[v, v + 1] / L (as published), or nearest, centred at v / (L - 1)"),
     "eval.dequantization": Setting("uniform", ANY, "noise added to integer levels: uniform, "
-                                   "truncated_normal, or none (bounds only)"),
+                                   "truncated_normal, or none (bounds only); all: DEQUANTIZATIONS "
+                                   "in eval_lib/likelihood/bins.py"),
     "eval.repeats": Setting(1, ROUNDS, "--mode eval: independent sets of samples; --mode "
                             "likelihood: passes over the images with fresh random draws"),
     "eval.importance_samples": Setting(1, ROUNDS, "dequantizations averaged inside the logarithm; "
                                        "more give a tighter bound"),
     "eval.trace": Setting("hutchinson", ANY, "trace of the Jacobian: hutchinson (an unbiased "
-                          "estimate) or exact"),
+                          "estimate) or exact; all: TRACES in eval_lib/likelihood/divergence.py"),
     "eval.probe": Setting("rademacher", ANY, "hutchinson: distribution of the probes, rademacher "
-                          "or gaussian"),
+                          "or gaussian; all: PROBES in eval_lib/likelihood/divergence.py"),
     "eval.num_probes": Setting(1, ROUNDS, "hutchinson: probes per image"),
     "eval.eps": Setting(0.0, BOUNDARY, "smallest time of likelihoods and codes; 0: the default of "
                         "the SDE"),
     "eval.ode_solver": Setting("adams", ANY, "likelihoods and codes: method: tsit5, dopri5, "
-                               "dopri8, bosh3 or adams"),
+                               "dopri8, bosh3 or adams; all: INTEGRATORS in "
+                               "samplers/adaptive/integrate.py"),
     "eval.ode_clock": Setting("log_snr", ANY, "likelihoods and codes: variable of integration: "
-                              "time, sigma or log_snr"),
+                              "time, sigma or log_snr; all: CLOCKS in samplers/adaptive/ode.py"),
     "eval.step_control": Setting("sample", ANY, "likelihoods and codes: step sizes chosen for each "
                                  "sample, or one for the whole batch: sample or batch"),
     "eval.rtol": Setting(1e-4, POSITIVE, "likelihoods and codes: relative tolerance of a step"),

@@ -1,7 +1,6 @@
 """Datasets in one .npy or .npz file; all arrays of users become images here."""
 
 import dataclasses
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from data_lib.base import Images, Log, Splits, hold_out
 from data_lib.config import DataConfig
 from data_lib.levels import Stated
 from data_lib.members import Members
+from data_lib.tree import shown_path
 from untrusted import ONLY, plain, read_arrays, read_headers
 
 RANGE = "range"
@@ -65,19 +65,15 @@ def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> 
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{setting} must be a .npy or .npz file without pickled objects, "
-            f"{_shown(path)} cannot be read: {_reason(error)}"
+            f"{shown_path(path)} cannot be read: {_reason(error)}"
         ) from error
     if found.images is None:
         raise ValueError(
-            f"{setting}={_shown(path)} must have its images under one of "
+            f"{setting}={shown_path(path)} must have its images under one of "
             f"{', '.join(members.IMAGES)}, it has {_listed(shapes) or 'nothing'}"
         )
-    what = f"{setting}={_shown(path)}"
+    what = f"{setting}={shown_path(path)}"
     return _contents(what, arrays, shapes, found, _stated(what, arrays, stated))
-
-
-def _shown(path: Path) -> str:
-    return plain(os.fspath(path), 200)
 
 
 def _reason(error: Exception) -> str:

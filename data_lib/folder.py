@@ -14,10 +14,10 @@ from data_lib import digests
 from data_lib.base import Images, Log, Splits, hold_out, patient
 from data_lib.cache import cached
 from data_lib.config import DataConfig
-from data_lib.layout import Layout, arrange
+from data_lib.layout import FolderLayout, arrange
 from data_lib.levels import Stated, check_bytes
 from data_lib.pictures import WHITE, Depth, fit
-from data_lib.tree import SUFFIXES, Picture, shown
+from data_lib.tree import SUFFIXES, Picture, shown_path
 from untrusted import UntrustedError
 from untrusted.pictures import open_picture
 
@@ -37,13 +37,15 @@ def load(config: DataConfig, log: Log) -> Splits:
     """
     root = config.require_path()
     if not root.is_dir():
-        raise ValueError(f"data.data_dir must be a folder of pictures, got the file {shown(root)}")
+        raise ValueError(
+            f"data.data_dir must be a folder of pictures, got the file {shown_path(root)}"
+        )
     layout = arrange(root)
     for line in layout.said:
         log(line)
 
     def decode() -> Splits:
-        return _decode(layout, shown(root.name), config, log)
+        return _decode(layout, shown_path(root.name), config, log)
 
     if not config.cache:
         return decode()
@@ -51,7 +53,7 @@ def load(config: DataConfig, log: Log) -> Splits:
     return cached(root / _CACHE / f"{config.form}.npz", key, decode, log)
 
 
-def _decode(layout: Layout, name: str, config: DataConfig, log: Log) -> Splits:
+def _decode(layout: FolderLayout, name: str, config: DataConfig, log: Log) -> Splits:
     pictures = [*layout.train, *(layout.test or ())]
     decoded = _pixels([picture.path for picture in pictures], config, log)
     labels = _labels(pictures, layout.classes)
@@ -69,7 +71,7 @@ def _labels(pictures: Sequence[Picture], classes: Sequence[str]) -> Int32[np.nda
     return np.asarray([number[picture.folders[0]] for picture in pictures], np.int32)
 
 
-def _fingerprint(layout: Layout, test_fraction: float) -> str:
+def _fingerprint(layout: FolderLayout, test_fraction: float) -> str:
     digest = hashlib.sha256(repr(("held out by hash", test_fraction)).encode())
     for split, pictures in (("train", layout.train), ("test", layout.test or ())):
         for picture in pictures:
@@ -112,7 +114,7 @@ def _pixels(paths: Sequence[Path], config: DataConfig, log: Log) -> _Decoded:
         except UntrustedError as error:
             return str(error)
         except Exception as error:  # a decoder fed with damaged bytes may raise anything
-            return f"{shown(paths[index])}: {str(error) or type(error).__name__}"
+            return f"{shown_path(paths[index])}: {str(error) or type(error).__name__}"
         return None
 
     with ThreadPoolExecutor() as pool:
@@ -153,10 +155,10 @@ def _check_values(made: _Decoded, paths: Sequence[Path], config: DataConfig) -> 
         if 0 < top < white / 2:
             likely = 2 ** int(top).bit_length() - 1 if depth is Depth.SHORT else float(f"{top:.3g}")
             raise ValueError(
-                f"{shown(paths[of[0]])} and similar files may not have {white:g} for white, no "
-                f"value is above {top:.6g}: " + stated.ask((0, likely), (0, white))
+                f"{shown_path(paths[of[0]])} and similar files may not have {white:g} for white, "
+                f"no value is above {top:.6g}: " + stated.ask((0, likely), (0, white))
             )
     of_bytes = np.asarray([found is Depth.BYTES for found in made.depths])
     if of_bytes.any():
-        what = f"the pictures in {shown(config.path)}"
+        what = f"the pictures in {shown_path(config.path)}"
         check_bytes(made.pixels[of_bytes] if not of_bytes.all() else made.pixels, what, stated)

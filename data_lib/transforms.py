@@ -40,12 +40,12 @@ def flip(
 
 
 def to_uint8(x: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Nearest of the levels 0..255 to 255 x, ties to even, after clipping x to [0, 1].
+    """Nearest of the levels 0..255 to 255 x, ties to even, after clipping x to [0, 1]; 0 for NaN.
 
     The inverse of `to_unit` for 256 levels. (score_sde truncates instead, which darkens every
     picture by half a level on average.)
     """
-    return np.rint(np.clip(np.asarray(x), 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.rint(np.clip(np.nan_to_num(x), 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 @dataclass(frozen=True)

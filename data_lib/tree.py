@@ -15,7 +15,7 @@ DEEPEST = 64
 """Largest number of folders within each other."""
 
 
-def shown(path: os.PathLike[str] | str) -> str:
+def shown_path(path: os.PathLike[str] | str) -> str:
     """A path for a message: '?' replaces what a terminal cannot print."""
     return plain(os.fspath(path), 200)
 
@@ -65,8 +65,8 @@ def walk(root: Path) -> Tree:
     found = list(_walk(root, (), tree, _above(root)))
     if not found:
         raise ValueError(
-            f"data.data_dir must have pictures ({', '.join(sorted(SUFFIXES))}), {shown(root)} has "
-            "none"
+            f"data.data_dir must have pictures ({', '.join(sorted(SUFFIXES))}), {shown_path(root)} "
+            "has none"
         )
     tree.pictures = tuple(sorted(found, key=lambda p: (*p.folders, p.path.name)))
     return tree
@@ -87,10 +87,12 @@ def _walk(
     status = folder.stat()
     before = entered.setdefault((status.st_dev, status.st_ino), folder)
     if before != folder:
-        raise ValueError(f"data.data_dir: {shown(folder)} is the folder {shown(before)} again, "
-                         "through a link: take one of them away")  # fmt: skip
+        raise ValueError(
+            f"data.data_dir: {shown_path(folder)} is the folder {shown_path(before)} again, "
+            "through a link: take one of them away"
+        )
     if len(folders) > DEEPEST:
-        raise ValueError(f"data.data_dir: {shown(folder)} is more than {DEEPEST} folders deep")
+        raise ValueError(f"data.data_dir: {shown_path(folder)} is more than {DEEPEST} folders deep")
     for entry in _entries(folder):
         path = folder / entry.name
         mode, size, modified = _status(entry, path)
@@ -103,8 +105,10 @@ def _walk(
         elif stat.S_ISREG(mode):
             yield Picture(path, folders, size, modified)
         else:
-            raise ValueError(f"data.data_dir: {shown(path)} must be a file, it is a pipe, a socket "
-                             "or a device")  # fmt: skip
+            raise ValueError(
+                f"data.data_dir: {shown_path(path)} must be a file, it is a pipe, a socket "
+                "or a device"
+            )
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
@@ -113,7 +117,7 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
             return sorted((e for e in found if e.name[0] != "."), key=lambda e: e.name)
     except OSError as error:
         raise ValueError(
-            f"data.data_dir: the folder {shown(folder)} cannot be read: {error.strerror}"
+            f"data.data_dir: the folder {shown_path(folder)} cannot be read: {error.strerror}"
         ) from error
 
 
@@ -124,6 +128,7 @@ def _status(entry: "os.DirEntry[str]", path: Path) -> tuple[int, int, int]:
     except OSError as error:
         what = "the link" if entry.is_symlink() else "the file"
         raise ValueError(
-            f"data.data_dir: {what} {shown(path)} leads nowhere ({error.strerror}): take it away"
+            f"data.data_dir: {what} {shown_path(path)} leads nowhere ({error.strerror}): "
+            "take it away"
         ) from error
     return status.st_mode, status.st_size, status.st_mtime_ns

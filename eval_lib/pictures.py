@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from data_lib.transforms import to_uint8
 from untrusted import ours
 
 COMMENT = "Comment"
@@ -18,11 +19,6 @@ PADDING = 2
 """White pixels between images of a grid."""
 LEAST_SIDE = 32
 """Smallest side in pixels; smaller images are enlarged by a whole factor to be visible."""
-
-
-def to_uint8(x: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-    """[0, 1] to 0..255, rounded to nearest; values outside are clipped, NaN is black."""
-    return np.round(np.clip(np.nan_to_num(x), 0.0, 1.0) * 255).astype(np.uint8)
 
 
 def grid(images: Float[np.ndarray, "n h w c"], columns: int = 0) -> UInt8[np.ndarray, "gh gw c"]:

@@ -4,13 +4,14 @@ A network is called as `network.apply({"params": params}, x, label, condition, t
 returns its raw output, shaped like x; `models.layers.conditions` says what a condition may be.
 The meanings of the label and of the output belong to the parametrization in `sde_lib`.
 
-A new network is a file with a `build(config)` and a row in `models.build.NETWORKS`.
+A new network is a file with a `build(config)` and a row in `models.build.NETWORKS`: its `build`, or
+`Augmented(build)` if it takes labels of an augmentation.
 """
 
 from models.build import (
-    AUGMENTED,
     CLASSIFIERS,
     NETWORKS,
+    Augmented,
     build,
     build_classifier,
     check,
@@ -18,5 +19,5 @@ from models.build import (
     init,
 )
 
-__all__ = ["AUGMENTED", "CLASSIFIERS", "NETWORKS", "build", "build_classifier", "check", "count",
+__all__ = ["CLASSIFIERS", "NETWORKS", "Augmented", "build", "build_classifier", "check", "count",
            "init"]  # fmt: skip

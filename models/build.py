@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -16,6 +17,18 @@ from models import adm, ddpm, ddpm_ho, ncsn, ncsnpp, ncsnv2, songunet, wideresne
 from models.checks import choice
 from models.layers.keys import hashed
 
+
+@dataclass(frozen=True)
+class Augmented:
+    """The constructor of a network that takes `model.augment_dim` labels of an augmentation."""
+
+    build: Callable[[ConfigDict], nn.Module]
+
+    def __call__(self, config: ConfigDict) -> nn.Module:
+        """The network that `config.model` and `config.data` describe."""
+        return self.build(config)
+
+
 NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ncsnpp": ncsnpp.build,
     "ddpm": ddpm.build,
@@ -23,12 +36,10 @@ NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "ncsnv2_128": ncsnv2.build,
     "ncsnv2_256": ncsnv2.build,
     "ncsn": ncsn.build,
-    "songunet": songunet.build,
-    "adm": adm.build,
+    "songunet": Augmented(songunet.build),
+    "adm": Augmented(adm.build),
     "ddpm_ho": ddpm_ho.build,
 }
-AUGMENTED = ("songunet", "adm")
-"""Networks that take labels of an image's augmentation."""
 CLASSIFIERS: dict[str, Callable[[ConfigDict], nn.Module]] = {"wideresnet": wideresnet.build}
 """Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
 
@@ -39,11 +50,13 @@ def build(config: ConfigDict) -> nn.Module:
     Raises:
       ValueError: what `check` raises.
     """
-    network = choice(config.model, "model.name", NETWORKS)(config)
-    if config.model.get("augment_dim", 0) and config.model.name.lower() not in AUGMENTED:
+    row = choice(config.model, "model.name", NETWORKS)
+    network = row(config)
+    if config.model.get("augment_dim", 0) and not isinstance(row, Augmented):
+        taking = (name for name, other in NETWORKS.items() if isinstance(other, Augmented))
         raise ValueError(
             f"model.augment_dim must be 0 with model.name={config.model.name!r}: only "
-            f"{', '.join(AUGMENTED)} take augmentation labels"
+            f"{', '.join(taking)} take augmentation labels"
         )
     return network
 

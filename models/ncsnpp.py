@@ -34,7 +34,7 @@ def positional(model: ConfigDict) -> nn.Module:
     return Positional(integer(model, "model.nf", least=4))
 
 
-def plain(model: ConfigDict) -> Resampling:
+def unfiltered(model: ConfigDict) -> Resampling:
     """Nearest neighbour and 2x2 means."""
     return Plain()
 
@@ -52,7 +52,7 @@ EMBEDDINGS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "fourier": fourier,
     "positional": positional,
 }
-RESAMPLINGS: dict[bool, Callable[[ConfigDict], Resampling]] = {False: plain, True: fir}
+RESAMPLINGS: dict[bool, Callable[[ConfigDict], Resampling]] = {False: unfiltered, True: fir}
 
 
 def build(config: ConfigDict) -> UNet:

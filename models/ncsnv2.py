@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from models import refinenet
 from models.checks import choice
 from models.layers.instance_norm import NORMS, NoNorm
-from models.layers.windows import max_pool
+from models.layers.windows import max_pool_5x5
 from models.refinenet import Blocks, RefineNet, Stage
 
 MIDDLE = (4, 2, 2, 1, 1)
@@ -37,4 +37,4 @@ def build(config: ConfigDict) -> RefineNet:
       ValueError: a key is missing, unknown or does not fit the others.
     """
     blocks = choice(config.model, "model.name", SIZES)
-    return refinenet.build(config, blocks, NORMS, NoNorm, max_pool, levels=0)
+    return refinenet.build(config, blocks, NORMS, NoNorm, max_pool_5x5, levels=0)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from models.checks import choice, flag, integer, number, numbers
 from models.layers.attend import ATTENTIONS, Attend, auto, check_fused, fused
-from models.layers.embeddings import Conditioning
+from models.layers.embeddings import ConditionEmbedding
 from models.layers.remat import REMATS, Remat, kept
 from models.layers.style import Activation, Style
 from models.unet import normalized_widths
@@ -73,10 +73,10 @@ class Settings:
     attend: Attend
     remat: Remat
 
-    def conditioning(self, style: Style, embedding: nn.Module) -> Conditioning:
+    def conditioning(self, style: Style, embedding: nn.Module) -> ConditionEmbedding:
         """The embedding of label and class, without the label in an unconditional network."""
         shown = embedding if self.conditional else None
-        return Conditioning(style, 4 * self.nf, shown, self.classes, self.label_dropout)
+        return ConditionEmbedding(style, 4 * self.nf, shown, self.classes, self.label_dropout)
 
     def waves(self, multiple: int = 1) -> int:
         """Length of EDM's embedding of the noise level: `multiple` (model.ch_mult_noise) times nf.

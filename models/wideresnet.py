@@ -48,7 +48,7 @@ def whiten(x: Image) -> Image:
     return centred * lax.rsqrt(jnp.maximum(power, floor**2))
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two rounds of GroupNorm, relu, convolution, with the noise level added between; plus x.
 
     Attributes:
@@ -132,7 +132,7 @@ class WideResNet(nn.Module):
             for j in range(self.blocks):
                 halve, first = i > 0 and j == 0, i == j == 0
                 name = f"group_{i}_block_{j}"
-                h = Block(width, halve, first, self.dtype, name=name)(h, embedding)
+                h = ResidualBlock(width, halve, first, self.dtype, name=name)(h, embedding)
         h = activate(h, jnp.float32, "norm").mean((1, 2))
         init = uniform_init(1 / math.sqrt(self.classes))
         return nn.Dense(self.classes, kernel_init=init, name="output")(h)

@@ -54,7 +54,7 @@ TWO_VALUED = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class SamplerEntry:
     """A sampler of the table: the user's text, the settings in it, and the resulting config."""
 
     name: str
@@ -79,12 +79,12 @@ class Entry:
 class Planned:
     """An entry at one budget; the experiment is None if the budget is too small for the sampler."""
 
-    entry: Entry
+    entry: SamplerEntry
     budget: int
     experiment: Experiment | None
 
 
-def entries(config: ConfigDict) -> list[Entry]:
+def sampler_entries(config: ConfigDict) -> list[SamplerEntry]:
     """The entries of `eval.samplers`. Raises ValueError for a text that cannot be parsed."""
     found = [_entry(config, text) for text in config.eval.samplers.split(";") if text.strip()]
     if not found:
@@ -92,7 +92,7 @@ def entries(config: ConfigDict) -> list[Entry]:
     return found
 
 
-def _entry(config: ConfigDict, text: str) -> Entry:
+def _entry(config: ConfigDict, text: str) -> SamplerEntry:
     predictor, *others = text.split()
     name, pairs = " ".join(text.split()), [other.partition("=") for other in others]
     if wrong := [key for key, equals, _ in pairs if not equals]:
@@ -115,14 +115,14 @@ def _entry(config: ConfigDict, text: str) -> Entry:
     for key in LENGTHS:
         if key in keys and not own.sampling[key]:
             raise _refused(name, f"{key} must be above 0; without it eval.sampler_nfe holds")
-    return Entry(name, frozenset(keys), own)
+    return SamplerEntry(name, frozenset(keys), own)
 
 
 def _refused(name: str, why: object) -> ValueError:
     return ValueError(f"eval.samplers, {name!r}: {why}")
 
 
-def _budgets(entry: Entry, config: ConfigDict) -> tuple[int, ...]:
+def _budgets(entry: SamplerEntry, config: ConfigDict) -> tuple[int, ...]:
     try:
         return (0,) if entry.has_own_length else tuple(config.eval.sampler_nfe)
     except ValueError as error:
@@ -132,7 +132,7 @@ def _budgets(entry: Entry, config: ConfigDict) -> tuple[int, ...]:
 def planned(config: ConfigDict) -> Iterator[Planned]:
     """Every cell of the table. Raises ValueError, naming the entry, for settings that cannot be run
     or have no effect."""
-    for entry in entries(config):
+    for entry in sampler_entries(config):
         for budget in _budgets(entry, config):
             try:
                 samplers.build(entry.config.sampling)
@@ -148,7 +148,7 @@ def planned(config: ConfigDict) -> Iterator[Planned]:
                 yield Planned(entry, budget, experiment)
 
 
-def _check_effects(entry: Entry, experiment: Experiment) -> None:
+def _check_effects(entry: SamplerEntry, experiment: Experiment) -> None:
     """Raise ValueError for a setting that nothing reads, or that is read and changes nothing."""
     read, sampling = experiment.config.record.names, experiment.config.sampling
     read = {name.removeprefix("sampling.") for name in read} | {"noise_removal"}

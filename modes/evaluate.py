@@ -1,4 +1,4 @@
-"""`--mode eval` and `--mode stats`: samples measured against a reference, by a stated protocol."""
+"""`--mode eval`: samples measured against a reference, by a stated protocol."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modes.evaluation.report import write
 from modes.experiment import Experiment
 from runtime_lib import data_record, workdir
 from runtime_lib.files import plain_reason
-from runtime_lib.results import read_json, same, set_aside
+from runtime_lib.results import read_own_json, same, set_results_aside
 from sde_lib import choose
 
 REPORT = "report.json"
@@ -63,23 +63,6 @@ def _work(
     return Work(experiment, folder, splits, extractor, ref, metrics, log), skipped
 
 
-def stats(experiment: Experiment, folder: Path, log: Log = print) -> int:
-    """Make reference statistics of `eval.reference` in FOLDER/reference; returns 0."""
-    config = experiment.config
-    if config.eval.reference not in reference.SPLITS:
-        raise ValueError(
-            f"eval.reference must be one of {', '.join(reference.SPLITS)} with --mode stats, "
-            f"got {config.eval.reference!r}"
-        )
-    choose("eval.quantize", config.eval.quantize, QUANTIZE)
-    workdir.create(folder)
-    splits = data_record.load(config, folder, log)
-    found = reference.obtain(config, extractors.build(config, splits), splits, folder, log)
-    log(f"{found.path}: {found.info['count']} images of {found.info['dataset']} "
-        f"({found.info['split']}), {found.info['extractor']}")  # fmt: skip
-    return 0
-
-
 def _asked(
     config: Any, splits: data_lib.Splits, folder: Path, log: Log
 ) -> tuple[Callable[[Work], list[Cell]], dict[str, bool]]:
@@ -112,9 +95,9 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     try:
         cells = make(work) + ([held_out_cell(work)] if config.eval.held_out else [])
         told = _protocol(work, skipped, cells)
-        old = read_json(target / REPORT)
+        old = read_own_json(target / REPORT)
         other = old is not None and not same(old, {"protocol": told})
-        set_aside(target, "a report made with other settings" if other else None, log)
+        set_results_aside(target, "a report made with other settings" if other else None, log)
         target.mkdir(parents=True, exist_ok=True)
         for line in write(target, REPORT, told, cells, work.real("train"), log):
             log(line)

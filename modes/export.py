@@ -37,7 +37,8 @@ def _safetensors(config: Any, trained: Parameters, target: Path) -> list[str]:
 
 def _diffusers(config: Any, trained: Parameters, target: Path) -> list[str]:
     """A pipeline with averaged or raw parameters, according to `sampling.ema`."""
-    return directory.export(config, trained.ema if config.sampling.ema else trained.raw, target)
+    params = trained.ema if config.sampling.ema else trained.raw
+    return directory.write_pipeline(config, params, target)
 
 
 LAYOUTS: dict[str, Callable[[Any, Parameters, Path], list[str]]] = {

@@ -27,9 +27,9 @@ from runtime_lib.results import (
     Shapes,
     npz,
     publish,
-    read_json,
+    read_own_json,
     same,
-    set_aside,
+    set_results_aside,
 )
 from sde_lib import Conditional, Guidance, Score
 
@@ -188,7 +188,7 @@ def generate(
     the same command continues after a kill; runs of equal `identity` are the same. Finished samples
     of another identity, or more of them, are moved aside to FOLDER_1, FOLDER_2, ...
     """
-    set_aside(folder, _why_kept(folder, identity, total), log)
+    set_results_aside(folder, _why_kept(folder, identity, total), log)
     kept = Parts(folder, {**identity, "batch_size": batch_size}, log)
     shapes, seconds = _shapes(generator, batch_size), []
 
@@ -228,7 +228,7 @@ def _files(arrays: dict[str, np.ndarray]) -> dict[str, Content | None]:
 
 def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:
     """The reason why finished samples would not be replaced by equal ones; None if they would."""
-    report = read_json(folder / REPORT)
+    report = read_own_json(folder / REPORT)
     if report is None:
         return None
     if not same(report, identity):

@@ -27,7 +27,7 @@ from modes.images import chosen, identity
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
-from runtime_lib.results import Arrays, npz, publish, read_json, same, set_aside
+from runtime_lib.results import Arrays, npz, publish, read_own_json, same, set_results_aside
 
 SHOWN = 16
 """Most images, or rows of interpolations, in a picture."""
@@ -54,10 +54,11 @@ class _Results:
 
     def __init__(self, folder: Path, name: str, identity: dict[str, Any], log: Log) -> None:
         self._folder, self._name, self._identity, self._log = folder / name, name, identity, log
-        report = read_json(self._folder / f"{name}.json")
+        report = read_own_json(self._folder / f"{name}.json")
         other = report is not None and not same(report, identity)
         with _writing(self._folder):
-            set_aside(self._folder, "results made with other settings" if other else None, log)
+            why = "results made with other settings" if other else None
+            set_results_aside(self._folder, why, log)
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:

@@ -21,7 +21,16 @@ from modes.images import chosen, identity
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
-from runtime_lib.results import Arrays, Parts, marked, npz, publish, read_json, same, set_aside
+from runtime_lib.results import (
+    Arrays,
+    Parts,
+    marked,
+    npz,
+    publish,
+    read_own_json,
+    same,
+    set_results_aside,
+)
 
 REPORT = "likelihood.json"
 EXTREMES = 36
@@ -59,11 +68,12 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
         f"{config.eval.repeats} pass(es), {devices}"
         + (", of the guided model" if settings["guidance"] else ""))  # fmt: skip
     try:
-        report = read_json(target / REPORT)
+        report = read_own_json(target / REPORT)
         other = report is not None and not same(report, settings)
-        set_aside(target, "likelihoods computed with other settings" if other else None, log)
+        why = "likelihoods computed with other settings" if other else None
+        set_results_aside(target, why, log)
         parts = Parts(target, {**settings, "batch_size": batch, "law": law.words}, log)
-        found = evaluator.evaluate(
+        found = evaluator.evaluate_images(
             build(score=score, law=law), config.eval.repeats, batch, parts, log
         )
         report = {**settings, **summary(found, images.pixels[0].size, images.levels)}

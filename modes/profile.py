@@ -60,7 +60,7 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
             call()
     found = _summary(experiment, needs, first, statistics.median(times))
     if is_first():
-        found["operations"] = operations(set(place.glob(TRACES)) - before)
+        found["operations"] = seconds_by_operation(set(place.glob(TRACES)) - before)
         atomic_write_json(place / SUMMARY, found)
         for line in lines(found):
             log(line)
@@ -103,7 +103,7 @@ def _summary(
     }
 
 
-def operations(traces: Iterable[Path]) -> list[dict[str, Any]]:
+def seconds_by_operation(traces: Iterable[Path]) -> list[dict[str, Any]]:
     """Seconds of the devices by kind of operation in files of traces, longest first.
 
     Kinds are names without the number that distinguishes instances. Threads of one device that work

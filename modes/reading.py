@@ -53,9 +53,9 @@ READS: dict[str, tuple[str, ...]] = {
 
 
 def _of_samplers(experiment: Experiment) -> None:
-    from modes.entries import entries
+    from modes.entries import sampler_entries
 
-    entries(experiment.config)
+    sampler_entries(experiment.config)
 
 
 def _of_metrics(experiment: Experiment) -> None:

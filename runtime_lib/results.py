@@ -46,7 +46,7 @@ def load_npz(path: Path) -> Arrays | None:
         return None
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_own_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file of ours: None if there is none, {} if it cannot be read."""
     try:
         found = untrusted.read_json(path, LARGEST_JSON)
@@ -69,14 +69,14 @@ def fits(arrays: Arrays, shapes: Shapes) -> bool:
     )
 
 
-def plain(value: dict[str, Any]) -> dict[str, Any]:
+def as_json(value: dict[str, Any]) -> dict[str, Any]:
     """The value after a round trip through JSON (tuples become lists)."""
     return json.loads(json.dumps(value))
 
 
 def short(identity: Identity) -> str:
     """A short name of an identity: 12 hexadecimal digits of its hash."""
-    text = json.dumps(plain(identity), sort_keys=True)
+    text = json.dumps(as_json(identity), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -101,7 +101,7 @@ class Parts:
     @by_the_first
     def _begin(self, identity: Identity) -> None:
         marker = self.folder / "identity.json"
-        if read_json(marker) != plain(identity):
+        if read_own_json(marker) != as_json(identity):
             self._clear()
             self.folder.mkdir(parents=True)
             atomic_write_json(marker, identity)
@@ -157,9 +157,9 @@ def recall(
 
     None if there is no such result, or it is not whole.
     """
-    told = read_json(path)
+    told = read_own_json(path)
     arrays = {} if shapes is None else load_npz(path.with_suffix(".npz"))
-    if told is None or arrays is None or told.get("identity") != plain(identity):
+    if told is None or arrays is None or told.get("identity") != as_json(identity):
         return None
     return (told, arrays) if fits(arrays, shapes or {}) else None
 
@@ -179,7 +179,7 @@ def keep(
 
 
 @by_the_first
-def set_aside(folder: Path, why: str | None, log: ours.Log) -> None:
+def set_results_aside(folder: Path, why: str | None, log: ours.Log) -> None:
     """Move FOLDER to FOLDER_1, FOLDER_2, ... if there is a reason `why` it must not be replaced."""
     if why is not None:
         log(f"{folder} holds {why}: moved to {ours.set_aside(folder)}")
@@ -205,4 +205,4 @@ def publish(
 
 def same(report: dict[str, Any], identity: Identity) -> bool:
     """True if a report has this identity."""
-    return {**report, **plain(identity)} == report
+    return {**report, **as_json(identity)} == report

@@ -15,6 +15,7 @@ from sde_lib.build import (
     build_guidance,
     build_parametrization,
     guidance_settings,
+    range_of_times,
 )
 from sde_lib.guidance import ClassifierFree, Guidance
 from sde_lib.karras import KarrasVE
@@ -49,5 +50,5 @@ __all__ = [
     "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse",
     "ScaledScore", "Score", "SubVP", "Tabulated", "TimeLabel", "UnitNoise", "V", "Velocity",
     "Wrapped", "build", "build_guidance", "build_parametrization", "choose", "empirical", "expand",
-    "guidance_settings", "pytree", "static",
+    "guidance_settings", "pytree", "range_of_times", "static",
 ]  # fmt: skip

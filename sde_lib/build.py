@@ -98,12 +98,15 @@ class Family:
       conditioning: a name in `CONDITIONINGS`; "time" suits an SDE whose T is 1.
       discrete: the names for networks of `sde.num_scales` levels, which are those of
         `SDE.discrete`; None if the SDE has no discrete form.
+      range: settings of the SDE that bound its times and change nothing in between, so that a
+        network may be used with others than it was trained with.
     """
 
     build: Callable[..., SDE]
     prediction: str | Callable[..., str] = "noise"
     conditioning: str = "time"
     discrete: Discrete | None = None
+    range: tuple[str, ...] = ()
 
 
 def _learned(log_snr_max: float, log_snr_min: float) -> LearnedVP:
@@ -121,7 +124,7 @@ SDES: dict[str, Family] = {
         conditioning="log_sigma",
         discrete=Discrete("descending_level", "nearest"),
     ),
-    "edm": Family(KarrasVE, "edm", "quarter_log_sigma"),
+    "edm": Family(KarrasVE, "edm", "quarter_log_sigma", range=("sigma_min", "sigma_max")),
     "learned": Family(_learned, conditioning="quarter_log_sigma"),
 }
 PUBLISHED_NAMES = {"vpsde": "vp", "subvpsde": "subvp", "vesde": "ve"}
@@ -143,6 +146,11 @@ def _discrete(config: Section) -> Discrete:
             "discrete form: use training.continuous=True"
         )
     return found
+
+
+def range_of_times(config: Section) -> tuple[str, ...]:
+    """Settings of the `sde` section that only bound the times of a config's SDE."""
+    return _family(config).range
 
 
 def build(config: Section) -> SDE:

@@ -152,6 +152,10 @@ class EDM:
 class Conditioning(Protocol):
     """The number that tells the network how noisy its input is."""
 
+    @property
+    def of_log_sigma(self) -> bool:
+        """True if the label is linear in log(sigma / alpha), as a schedule in training needs it."""
+
     def label(self, sde: SDE, t: Time) -> Time:
         """The network's second input at time t."""
 
@@ -161,6 +165,8 @@ class TimeLabel:
     """scale * t: 999 for the published continuous VP models, N - 1 for the discrete ones."""
 
     scale: Number = 999.0
+
+    of_log_sigma = False
 
     def label(self, sde: SDE, t: Time) -> Time:
         return self.scale * t
@@ -172,6 +178,8 @@ class LogSigmaLabel:
 
     scale: Number = 1.0
 
+    of_log_sigma = True
+
     def label(self, sde: SDE, t: Time) -> Time:
         return -0.5 * self.scale * sde.log_snr(t)
 
@@ -179,6 +187,8 @@ class LogSigmaLabel:
 @pytree
 class LogHalfSigmaLabel:
     """log(sigma / (2 alpha)), the label of EDM's VE networks (its table 1, column 'VE')."""
+
+    of_log_sigma = True
 
     def label(self, sde: SDE, t: Time) -> Time:
         alpha, sigma = sde.marginal(t)
@@ -195,6 +205,8 @@ class VPTimeLabel:
 
     vp: VP = VP()
     scale: Number = 999.0
+
+    of_log_sigma = False
 
     def label(self, sde: SDE, t: Time) -> Time:
         return self.scale * self.vp.time_of_log_snr(sde.log_snr(t))
@@ -214,6 +226,8 @@ class CosineLevelLabel:
     """
 
     levels: Float[Array, " m_plus_1"]
+
+    of_log_sigma = False
 
     @classmethod
     def of(cls, num_scales: int) -> CosineLevelLabel:
@@ -238,6 +252,8 @@ class DescendingLevelLabel:
     """The level's number counted from the noisiest, as NCSN's discrete models expect it."""
 
     num_scales: int = static()
+
+    of_log_sigma = False
 
     def label(self, sde: SDE, t: Time) -> Time:
         return jnp.round((sde.T - t) * (self.num_scales - 1))

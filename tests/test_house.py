@@ -27,8 +27,8 @@ OWNERS = {
 }  # fmt: skip
 """Libraries that one room alone imports."""
 RUN = {
-    "modes.train", "modes.sample", "modes.samplers", "modes.evaluate", "modes.likelihood",
-    "modes.latents", "modes.profile", "modes.import_", "modes.export",
+    "modes.train", "modes.sample", "modes.samplers", "modes.evaluate", "modes.stats",
+    "modes.likelihood", "modes.latents", "modes.profile", "modes.import_", "modes.export",
 }  # fmt: skip
 """Modules of --mode's names: none of them imports another. `modes.evaluation` is one's parts."""
 OF_ALL = ("modes.reading",)
@@ -165,6 +165,15 @@ def definitions(tree: ast.Module | ast.ClassDef) -> Iterator[tuple[Definition, b
             yield node, isinstance(tree, ast.ClassDef)
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             yield from definitions(node)
+
+
+def test_a_public_class_has_its_name_alone():
+    owners: dict[str, list[str]] = {}
+    for module, tree in modules().items():
+        for node, method in definitions(tree):
+            if isinstance(node, ast.ClassDef) and not method and not node.name.startswith("_"):
+                owners.setdefault(node.name, []).append(module)
+    assert not {name: found for name, found in owners.items() if len(found) > 1}
 
 
 def test_what_is_public_is_documented():

@@ -74,7 +74,7 @@ class Guard:
         return Watch(jnp.where(good, mean, watch.mean), watch.refused + left_out, row)
 
 
-def choose(good: Bool[Array, ""], new: T, old: T) -> T:
+def select_update(good: Bool[Array, ""], new: T, old: T) -> T:
     """`new` where `good`, else `old`, array by array."""
     return jax.tree.map(lambda a, b: jax.lax.select(good, a, b), new, old)
 

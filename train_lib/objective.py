@@ -29,6 +29,7 @@ from sde_lib.base import Number, Time, time_derivative
 from sde_lib.learned import Pinned
 from sde_lib.pytree import pytree, static
 from sde_lib.score import Condition
+from sde_lib.tables import made
 from train_lib.times import (
     ImportanceTime,
     LogNormalSigma,
@@ -276,21 +277,9 @@ def _denoising(config: Any) -> Objective:
     )
 
 
-LEARNED_LABELS = ("published", "log_sigma", "quarter_log_sigma", "log_half_sigma")
-
-
-def _variational(config: Any) -> VariationalObjective:
-    if config.model.conditioning not in LEARNED_LABELS:
-        raise ValueError(
-            f"model.conditioning must be one of {', '.join(LEARNED_LABELS)} for a learned "
-            f"schedule, which changes the noise level of a time; got {config.model.conditioning!r}"
-        )
-    return VariationalObjective()
-
-
 OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
     "denoising": _denoising,
-    "variational": _variational,
+    "variational": lambda config: VariationalObjective(),
 }
 
 
@@ -304,4 +293,18 @@ def build(config: Any) -> TrainingLoss:
             f"(training.objective=variational) need each other, got {sde!r} with {name!r}: set "
             "both or neither (the bound of a fixed schedule is training.weighting=likelihood)"
         )
+    if found.trains_schedule:
+        _check_label(config)
     return found
+
+
+def _check_label(config: Any) -> None:
+    """Raise ValueError for a label that does not follow a schedule while it is trained."""
+    if sde_lib.build_parametrization(config).conditioning.of_log_sigma:
+        return
+    rows = sde_lib.CONDITIONINGS.items()
+    fitting = [name for name, row in rows if made(row, config.sde).of_log_sigma]
+    raise ValueError(
+        f"model.conditioning must be one of {', '.join(('published', *fitting))} for a learned "
+        f"schedule, which changes the noise level of a time; got {config.model.conditioning!r}"
+    )

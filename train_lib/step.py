@@ -20,7 +20,7 @@ from sde_lib.score import Condition
 from train_lib.augment import Augmentation
 from train_lib.buckets import Buckets
 from train_lib.ema import EMA
-from train_lib.guard import Guard, choose
+from train_lib.guard import Guard, select_update
 from train_lib.objective import TrainingLoss
 from train_lib.state import TrainState
 
@@ -121,7 +121,7 @@ def _apply(
     watch = recipe.guard.after(state.watch, loss, good)
     step = jnp.where(recipe.guard.is_over(watch), state.step, state.step + 1)
     old = state.params, state.ema, state.opt_state
-    made = choose(good, (params, ema, opt_state), old)
+    made = select_update(good, (params, ema, opt_state), old)
     return TrainState(step, *made, state.key, watch), good, grad_norm, update_norm
 
 

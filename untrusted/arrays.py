@@ -20,7 +20,7 @@ import numpy as np
 from untrusted import limits
 from untrusted.errors import UntrustedError, plain, shown
 from untrusted.opening import map_regular
-from untrusted.zips import STORED, Entry, entries
+from untrusted.zips import STORED, ZipEntry, entries
 
 MAGIC = b"\x93NUMPY"
 ONLY = "arr_0"
@@ -85,7 +85,7 @@ def read_headers(path: Path | str, *, named: bool = False) -> dict[str, Header]:
         raise UntrustedError(f"{file}: {error}") from error
 
 
-def _arrays(data: memoryview) -> dict[str, Entry]:
+def _arrays(data: memoryview) -> dict[str, ZipEntry]:
     if data[:2] != b"PK":
         raise UntrustedError("it is neither a .npy nor a .npz file")
     found = {name.removesuffix(".npy"): entry for name, entry in entries(data).items()
@@ -97,7 +97,7 @@ def _arrays(data: memoryview) -> dict[str, Entry]:
     return found
 
 
-def _wanted(data: memoryview, names: Collection[str] | None) -> dict[str, Entry]:
+def _wanted(data: memoryview, names: Collection[str] | None) -> dict[str, ZipEntry]:
     arrays = _arrays(data)
     if names is not None:
         return {name: entry for name, entry in arrays.items() if name in names}
@@ -106,7 +106,7 @@ def _wanted(data: memoryview, names: Collection[str] | None) -> dict[str, Entry]
     return arrays
 
 
-def _unpack(wanted: dict[str, Entry], size: int) -> dict[str, np.ndarray]:
+def _unpack(wanted: dict[str, ZipEntry], size: int) -> dict[str, np.ndarray]:
     most = max(limits.UNPACKED_BYTES, limits.UNPACKED_TIMES * size)
     total = sum(entry.size for entry in wanted.values())
     if total > most:
@@ -130,7 +130,7 @@ def _whole(data: memoryview) -> np.ndarray:
     return array if header.size > limits.MAPPED_BYTES else array.copy(order="K")
 
 
-def _array(entry: Entry) -> np.ndarray:
+def _array(entry: ZipEntry) -> np.ndarray:
     """The array of an entry; memory holds only the array and one piece more."""
     if entry.method == STORED and len(entry.packed) != entry.size:
         raise UntrustedError(f"entry {plain(entry.name)} of the zip has two lengths: forged")

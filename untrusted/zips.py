@@ -26,7 +26,7 @@ _UNSAID = {16: 0xFFFF, 32: 0xFFFFFFFF}
 
 
 @dataclass(frozen=True)
-class Entry:
+class ZipEntry:
     """An entry of a zip.
 
     Attributes:
@@ -112,7 +112,7 @@ def _pieces(data: memoryview) -> Iterator[memoryview]:
             data.obj.madvise(mmap.MADV_DONTNEED)
 
 
-def entries(data: memoryview) -> dict[str, Entry]:
+def entries(data: memoryview) -> dict[str, ZipEntry]:
     """The entries of a zip file, given its bytes, by name.
 
     Raises:
@@ -125,7 +125,7 @@ def entries(data: memoryview) -> dict[str, Entry]:
     except struct.error as error:
         raise UntrustedError("its zip directory is damaged or cut off") from error
     _check_apart(data, found, start)
-    named: dict[str, Entry] = {}
+    named: dict[str, ZipEntry] = {}
     for entry, at, length in found:
         if entry.name in named:
             raise UntrustedError(f"its zip has the entry {plain(entry.name)} twice: refused")
@@ -158,7 +158,7 @@ def _directory(data: memoryview) -> tuple[int, int, int]:
     return start, size, count
 
 
-_Found = tuple[Entry, int, int]
+_Found = tuple[ZipEntry, int, int]
 """(entry without its bytes, offset of its header, number of its packed bytes)."""
 
 
@@ -178,7 +178,7 @@ def _listed(directory: memoryview, count: int) -> Iterator[_Found]:
         if text.startswith("/") or "\\" in text or ".." in PurePosixPath(text).parts:
             raise UntrustedError(f"an entry of its zip is named {plain(text)}: refused")
         encrypted = bool(flags & _ENCRYPTED)
-        yield Entry(text, body[:0], size, crc, method, encrypted), where, packed
+        yield ZipEntry(text, body[:0], size, crc, method, encrypted), where, packed
         at += _ENTRY_BYTES + name + extra + comment
     if at != len(directory):
         raise UntrustedError("its zip directory is damaged or cut off")
@@ -211,7 +211,7 @@ def _check_apart(data: memoryview, found: list[_Found], end: int) -> None:
             )
 
 
-def _placed(data: memoryview, entry: Entry, at: int, length: int, end: int) -> Entry:
+def _placed(data: memoryview, entry: ZipEntry, at: int, length: int, end: int) -> ZipEntry:
     if data[at : at + 4] != _LOCAL:
         raise UntrustedError("its zip directory points to nowhere: damaged or forged")
     name, extra = struct.unpack_from("<HH", data, at + 26)
@@ -225,4 +225,4 @@ def _placed(data: memoryview, entry: Entry, at: int, length: int, end: int) -> E
             "forged"
         )
     packed = data[start : start + length]
-    return Entry(entry.name, packed, entry.size, entry.crc, entry.method, entry.encrypted)
+    return ZipEntry(entry.name, packed, entry.size, entry.crc, entry.method, entry.encrypted)

@@ -49,7 +49,7 @@ def load() -> tuple[DigitsNetwork, str]:
     return network, f"digits network sha256={hashlib.sha256(content).hexdigest()[:16]}"
 
 
-def fit(seed: int = 1) -> dict[str, np.ndarray]:
+def fit_network(seed: int = 1) -> dict[str, np.ndarray]:
     """Arrays of a newly fitted network, by name."""
     from sklearn.datasets import load_digits
     from sklearn.neural_network import MLPClassifier
@@ -73,4 +73,4 @@ if __name__ == "__main__":
     from sklearn.exceptions import ConvergenceWarning
 
     warnings.simplefilter("ignore", ConvergenceWarning)
-    np.savez(FILE, allow_pickle=False, **fit())
+    np.savez(FILE, allow_pickle=False, **fit_network())

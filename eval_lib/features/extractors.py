@@ -178,11 +178,11 @@ def _own(config: Any) -> Extractor:
         raise ValueError(f"eval.extractor={text}: {name} must be a function of images [b, h, w, c]")
     source = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
     found = Extractor(OwnFunction(function), f"{name} of {plain(Path(file).name)} sha256={source}")
-    shapes(config, found)
+    feature_shapes(config, found)
     return found
 
 
-def shapes(config: Any, extractor: Extractor) -> Features:
+def feature_shapes(config: Any, extractor: Extractor) -> Features:
     """Shapes of the extractor's features; ValueError if it cannot take the config's images."""
     data = config.data
     shape = 1, data.image_size, data.image_size, data.num_channels

@@ -85,7 +85,7 @@ class Dequantization(Protocol):
 
 
 @pytree
-class Uniform:
+class UniformNoise:
     """u ~ U(-1/2, 1/2)."""
 
     def draw(
@@ -116,7 +116,7 @@ class TruncatedNormal:
 
 
 DEQUANTIZATIONS: dict[str, Callable[[Number], Dequantization]] = {
-    "uniform": lambda deviation: Uniform(),
+    "uniform": lambda deviation: UniformNoise(),
     "truncated_normal": TruncatedNormal,
 }
 """Name -> the law, given the deviation of the model's noise at t = eps in spacings."""

@@ -77,7 +77,7 @@ class Dequantized:
 
 
 @pytree
-class Continuous:
+class ContinuousData:
     """Values in [0, 1] unchanged: c converts the density in the network's range to theirs."""
 
     centered: bool = static()
@@ -215,7 +215,7 @@ def _filling(config: Any, sde: SDE, levels: int | None) -> tuple[Filling, Decode
     """(the filling of the data, a decoder that fits it)."""
     c, centered = config.eval, config.data.centered
     if levels is None:
-        return Continuous(centered), GaussianDecoder()
+        return ContinuousData(centered), GaussianDecoder()
     choose("eval.bins", c.bins, LAYOUTS)
     bins = Bins.of(c.bins, levels, centered)
     law = choose("eval.dequantization", c.dequantization, {**DEQUANTIZATIONS, "none": None})

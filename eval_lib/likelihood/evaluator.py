@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from configs import schema
 from data_lib import Images
 from eval_lib.likelihood import estimators
 from eval_lib.likelihood.data_law import DataLaw
@@ -19,10 +20,8 @@ from runtime_lib import batches, sharding
 from runtime_lib.results import Arrays, Identity, Part, Parts
 from sde_lib import Guidance, Score
 
-SETTINGS = ("split", "images", "num_images", "likelihood", "units", "bins", "dequantization",
-            "repeats", "importance_samples", "trace", "probe", "num_probes", "eps", "ode_solver",
-            "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
-            "bound_steps")  # fmt: skip
+SETTINGS = ("split", "images", "num_images", "likelihood", "units", "repeats", "eps",
+            *schema.CHOICES["eval.likelihood"])  # fmt: skip
 """Settings of the `eval` section that likelihoods depend on."""
 NO_LAW = DataLaw()
 
@@ -74,7 +73,7 @@ class Evaluator:
         return {name: sharding.collect(value)[:count] for name, value in arrays.items()}
 
 
-def evaluate(
+def evaluate_images(
     evaluator: Evaluator,
     repeats: int,
     batch: int,

@@ -38,7 +38,7 @@ def neighbour_distances(x: Vectors, *orders: int) -> list[Float[np.ndarray, " n"
     return [np.concatenate(values) for values in found]
 
 
-def nearest(x: Vectors, y: Others) -> tuple[Float[np.ndarray, " n"], np.ndarray]:
+def nearest_neighbours(x: Vectors, y: Others) -> tuple[Float[np.ndarray, " n"], np.ndarray]:
     """(squared distance, number) of the vector of y nearest to each of x."""
     pairs = [(g.min(axis=1), g.argmin(axis=1)) for _, g in squared_distances(x, y)]
     distance, number = zip(*pairs, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eval_lib.metrics.base import Compared, Numbers, chosen_rows, too_few
-from eval_lib.metrics.manifold import nearest, neighbour_distances
+from eval_lib.metrics.manifold import nearest_neighbours, neighbour_distances
 
 MOST = 2000
 """Largest number of samples, and of held-out images, that are used."""
@@ -29,8 +29,9 @@ def memorisation(c: Compared) -> Numbers:
     """
     assert c.samples.images is not None
     train = flat(c.train)
-    fake, _ = nearest(flat(c.samples.images[chosen_rows(len(c.samples.images), MOST)]), train)
-    held_out, _ = nearest(flat(c.test[chosen_rows(len(c.test), MOST)]), train)
+    chosen = c.samples.images[chosen_rows(len(c.samples.images), MOST)]
+    fake, _ = nearest_neighbours(flat(chosen), train)
+    held_out, _ = nearest_neighbours(flat(c.test[chosen_rows(len(c.test), MOST)]), train)
     close, usual = (float(np.quantile(held_out, part)) for part in (CLOSE, 0.5))
     # Levels are integers: distinct images are at least 1 apart.
     copied = lambda limit, part: (
@@ -52,5 +53,6 @@ def authenticity(c: Compared) -> Numbers:
     assert c.reference.pool is not None
     real = c.reference.pool[chosen_rows(len(c.reference.pool), 10_000)]
     (own,) = neighbour_distances(real, 1)
-    distance, number = nearest(c.samples.pool[chosen_rows(len(c.samples.pool), MOST)], real)
+    chosen = c.samples.pool[chosen_rows(len(c.samples.pool), MOST)]
+    distance, number = nearest_neighbours(chosen, real)
     return {"authenticity": float((distance > own[number]).mean())}

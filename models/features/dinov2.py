@@ -71,7 +71,7 @@ PUBLISHED = {Size(384, 12): "vits14", Size(768, 12): "vitb14", Size(1024, 24): "
 """Published sizes, except for ViT-g, which has another MLP."""
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, then MLP: each result, scaled by the layer scale, is added to its input."""
 
     heads: int
@@ -111,7 +111,7 @@ class VisionTransformer(nn.Module):
         x = jnp.concatenate([jnp.broadcast_to(token, (b, 1, d)), x], 1)
         x = x + self.param("pos_embed", nn.initializers.zeros, (1, 1 + GRID * GRID, d))
         for i in range(self.size.depth):
-            x = Block(self.size.heads, name=f"blocks.{i}")(x)
+            x = TransformerBlock(self.size.heads, name=f"blocks.{i}")(x)
         return Norm(name="norm")(x[:, 0])
 
 
@@ -165,11 +165,11 @@ def of_weights(weights: Weights, file: str = "the file") -> DINOv2:
         weights,
         wanted,
         names={path: ".".join(path) for path in wanted},
-        axes=files.torch_axes,
+        axes=files.kernel_axes,
         unused=lambda name: name == "mask_token",
     )
     named: dict[str, Any] = {}
-    for path in files.shapes(VisionTransformer(size), IMAGE):
+    for path in files.parameter_shapes(VisionTransformer(size), IMAGE):
         *outer, leaf = path
         array: Any = functools.reduce(lambda tree, part: tree[part], _in_file(path), params)
         branch = functools.reduce(lambda tree, part: tree.setdefault(part, {}), outer, named)
@@ -188,7 +188,7 @@ def in_file(size: Size) -> dict[Place, Shape]:
         ("pos_embed",): (1, 1 + TRAINED_GRID**2, d),
         PROJECTION: (PATCH, PATCH, 3, d),
     }
-    found = files.shapes(VisionTransformer(size), IMAGE)
+    found = files.parameter_shapes(VisionTransformer(size), IMAGE)
     return {_in_file(path): others.get(path, shape) for path, shape in found.items()}
 
 

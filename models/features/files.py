@@ -61,7 +61,7 @@ READERS: dict[str, Callable[[Path], Weights]] = {
 """Readers by a file name's suffix; any other file is taken for one of PyTorch."""
 
 
-def torch_axes(name: str, ndim: int) -> Sequence[int]:
+def kernel_axes(name: str, ndim: int) -> Sequence[int]:
     """PyTorch's kernels [out, in, height, width] and matrices [out, in] as [..., in, out]."""
     return {4: (2, 3, 1, 0), 2: (1, 0)}.get(ndim, range(ndim))
 
@@ -78,12 +78,12 @@ def fitted(
         return as_params(weights, wanted, **options)
     except MismatchError as error:
         raise PretrainedError(
-            f"{file} does not hold the weights of {what}: {len(error.rows)} tensors differ, the "
-            f"first {error.rows[0]}\n{error.table}"
+            f"{file} does not hold the weights of {what}: {len(error.misfits)} tensors differ, the "
+            f"first {error.misfits[0]}\n{error.table}"
         ) from error
 
 
-def shapes(network: nn.Module, *inputs: jax.ShapeDtypeStruct) -> dict[Place, Shape]:
+def parameter_shapes(network: nn.Module, *inputs: jax.ShapeDtypeStruct) -> dict[Place, Shape]:
     """Path and shape of every parameter of a network for inputs of these shapes."""
     params = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
     leaves, _ = jax.tree.flatten_with_path(params)

@@ -131,7 +131,7 @@ def of_weights(weights: Weights, resize: str = "tf1", file: str = "the file") ->
         weights,
         wanted,
         names={path: ".".join(path) for path in wanted},
-        axes=files.torch_axes,
+        axes=files.kernel_axes,
         unused=lambda name: name.endswith("bn.num_batches_tracked"),
     )
     fc = params.pop("fc")
@@ -143,7 +143,7 @@ def in_file() -> dict[Place, Shape]:
     """The parts of the names in a file, and the shapes, kernels being [height, width, in, out]."""
     image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
     found: dict[Place, Shape] = {}
-    for (*path, leaf), shape in files.shapes(InceptionV3(), image).items():
+    for (*path, leaf), shape in files.parameter_shapes(InceptionV3(), image).items():
         place = tuple(path)
         if place == ("fc",):
             found |= {(*place, "weight"): shape, (*place, "bias"): shape[1:]}

@@ -83,7 +83,7 @@ def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b p q c"]:
     return nn.max_pool(x, (3, 3), (2, 2))
 
 
-def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+def max_pool_3x3(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """The maximum of the 3x3 pixels around each."""
     return nn.max_pool(x, (3, 3), padding="SAME")
 
@@ -200,7 +200,7 @@ FROM_MIXED_6D = chain(
     _block("Mixed_6e", _block_c(192)),
     _block("Mixed_7a", _block_d()),
     _block("Mixed_7b", _block_e(average_pool)),
-    _block("Mixed_7c", _block_e(max_pool)),
+    _block("Mixed_7c", _block_e(max_pool_3x3)),
 )
 
 

@@ -32,13 +32,13 @@ def attend(
     return jnp.einsum("bnm,bmc->bnc", weights.astype(value.dtype), value)
 
 
-def plain(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
+def plain_attention(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
     """`attend` on each head; all n x n weights are in memory at once."""
     return jax.vmap(attend, in_axes=2, out_axes=2)(query, key, value)
 
 
 def in_blocks(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
-    """`plain` for at most 1024 queries at a time, recomputed in the backward pass.
+    """`plain_attention` for at most 1024 queries at a time, recomputed in the backward pass.
 
     The results are the same; memory grows with n, not with n^2 (Rabe and Staats, 2021,
     arXiv:2112.05682; keys need no blocks of their own while one block's weights fit).
@@ -50,7 +50,7 @@ def in_blocks(query: Heads, key: Heads, value: Heads, *, train: bool = False) ->
 
     @partial(jax.checkpoint, prevent_cse=False)
     def block(queries: Heads) -> Heads:
-        return plain(queries, keys.astype(key.dtype), values.astype(value.dtype))
+        return plain_attention(queries, keys.astype(key.dtype), values.astype(value.dtype))
 
     blocks = query.reshape(query.shape[0], n // size, size, *query.shape[2:]).swapaxes(0, 1)
     return lax.map(block, blocks).swapaxes(0, 1).reshape(query.shape)
@@ -92,13 +92,13 @@ def cudnn(query: Heads, key: Heads, value: Heads) -> Heads:
 
 @jax.custom_jvp
 def evaluated(query: Heads, key: Heads, value: Heads) -> Heads:
-    """`cudnn` if nothing is differentiated, as in sampling; `plain` if something is."""
+    """`cudnn` if nothing is differentiated, as in sampling; `plain_attention` if something is."""
     return cudnn(query, key, value)
 
 
 @evaluated.defjvp
 def _evaluated_jvp(primals: tuple[Heads, ...], tangents: tuple[Heads, ...]) -> tuple[Heads, Heads]:
-    return jax.jvp(plain, primals, tangents)
+    return jax.jvp(plain_attention, primals, tangents)
 
 
 def fused(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
@@ -108,14 +108,14 @@ def fused(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Hea
 
 
 def auto(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:
-    """`fused` if it is available, else `plain`."""
+    """`fused` if it is available, else `plain_attention`."""
     absent = obstacle(cuda_capability(), query.dtype, query.shape[-1])
-    return (plain if absent else fused)(query, key, value, train=train)
+    return (plain_attention if absent else fused)(query, key, value, train=train)
 
 
 ATTENTIONS: dict[str, Attend] = {
     "auto": auto,
-    "plain": plain,
+    "plain": plain_attention,
     "fused": fused,
     "blocks": in_blocks,
 }

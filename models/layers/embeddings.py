@@ -65,7 +65,7 @@ class Positional(nn.Module):
         return jnp.pad(waves, ((0, 0), (0, self.features % 2)))
 
 
-class Conditioning(nn.Module):
+class ConditionEmbedding(nn.Module):
     """The float32 vector given to every residual block: embedding of noise label, class, or both.
 
     Attributes:

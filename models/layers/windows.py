@@ -30,7 +30,7 @@ def _pool(x: Image, outside: float, combine: Combine) -> Image:
     return x
 
 
-def max_pool(x: Image) -> Image:
+def max_pool_5x5(x: Image) -> Image:
     """Largest value of the 5x5 pixels around each."""
     return _pool(x, -jnp.inf, jnp.maximum)
 

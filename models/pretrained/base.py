@@ -21,7 +21,7 @@ import models
 from models.pretrained.files.tensors import PretrainedError, shapes
 from untrusted import plain
 
-__all__ = ["Checkpoint", "Format", "MismatchError", "PretrainedError", "Row", "as_params",
+__all__ = ["Checkpoint", "Format", "MismatchError", "PretrainedError", "Misfit", "as_params",
            "by_place", "paths_and_shapes"]  # fmt: skip
 
 Weights = Mapping[str, np.ndarray]
@@ -86,7 +86,7 @@ class Format(Protocol):
         """Weights of such a checkpoint as our parameters; MismatchError if they do not fit."""
 
 
-class Row(NamedTuple):
+class Misfit(NamedTuple):
     """A tensor that does not fit: its shape in the file, and the shape that the network has.
 
     A shape is None for a tensor that is missing in the file, or that the network does not have.
@@ -111,22 +111,22 @@ class MismatchError(PretrainedError):
     The first line of the message says what differs; `table` has the differences, one per line.
     """
 
-    def __init__(self, differences: Sequence[str], rows: Sequence[Row]):
-        self.differences, self.rows = list(differences), list(rows)
-        more = [f"... and {len(rows) - MOST_ROWS} more"] if len(rows) > MOST_ROWS else []
-        self.table = "\n".join([*map(str, rows[:MOST_ROWS]), *more])
+    def __init__(self, differences: Sequence[str], misfits: Sequence[Misfit]):
+        self.differences, self.misfits = list(differences), list(misfits)
+        more = [f"... and {len(misfits) - MOST_ROWS} more"] if len(misfits) > MOST_ROWS else []
+        self.table = "\n".join([*map(str, misfits[:MOST_ROWS]), *more])
         super().__init__(f"{self._summary()}\n{self.table}".rstrip())
 
     def _summary(self) -> str:
         kinds = {
-            "of another shape": sum(1 for r in self.rows if r.found and r.wanted),
-            "missing": sum(1 for r in self.rows if r.found is None),
-            "not wanted": sum(1 for r in self.rows if r.wanted is None),
+            "of another shape": sum(1 for r in self.misfits if r.found and r.wanted),
+            "missing": sum(1 for r in self.misfits if r.found is None),
+            "not wanted": sum(1 for r in self.misfits if r.wanted is None),
         }
         counts = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
         told = list(self.differences)
         if counts:
-            told.append(f"tensors {counts}, the first {self.rows[0]}")
+            told.append(f"tensors {counts}, the first {self.misfits[0]}")
         remedy = "set what the file has, or leave --config out to take its own"
         return f"the checkpoint does not fit the config: {'; '.join(told)}: {remedy}"
 
@@ -167,7 +167,7 @@ def in_order(name: str, ndim: int) -> tuple[int, ...]:
     return tuple(range(ndim))
 
 
-def whole(path: Place) -> slice:
+def all_rows(path: Place) -> slice:
     """All of a tensor."""
     return slice(None)
 
@@ -178,7 +178,7 @@ def as_params(
     names: Mapping[Place, str],
     *,
     axes: Callable[[str, int], Sequence[int]] = in_order,
-    rows: Callable[[Place], slice] = whole,
+    rows: Callable[[Place], slice] = all_rows,
     unused: Callable[[str], bool] = lambda name: False,
 ) -> dict[str, Any]:
     """Our parameters, float32, from weights by name; read and converted two at a time.
@@ -245,20 +245,22 @@ def _misfits(
     names: Mapping[Place, str],
     axes: Callable[[str, int], Sequence[int]],
     unused: Callable[[str], bool],
-) -> Iterable[Row]:
+) -> Iterable[Misfit]:
     left = set(known)
     for path, shape in wanted.items():
         name, found = names.get(path, "/".join(path)), parts[path]
         left.discard(name)
         if found is None:
-            yield Row(name, None, _in_file(shape, axes(name, len(shape))))
+            yield Misfit(name, None, _in_file(shape, axes(name, len(shape))))
         elif not _fits(found, axes(name, len(found)), shape):
-            yield Row(name, found, _in_file(shape, axes(name, len(found))))
-    yield from (Row(name, known[name], None) for name in known if name in left and not unused(name))
+            yield Misfit(name, found, _in_file(shape, axes(name, len(found))))
+    yield from (
+        Misfit(name, known[name], None) for name in known if name in left and not unused(name)
+    )
 
 
-def _natural(row: Row) -> list[tuple[int, str]]:
-    pieces = re.findall(r"\d+|\D+", row.name)
+def _natural(misfit: Misfit) -> list[tuple[int, str]]:
+    pieces = re.findall(r"\d+|\D+", misfit.name)
     return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces]
 
 

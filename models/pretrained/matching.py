@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +11,14 @@ from ml_collections import ConfigDict
 
 import sde_lib
 from configs import schema
+from configs.recorded import Recorded
 from models.pretrained.base import Checkpoint
 from models.pretrained.files.tensors import PretrainedError
 from untrusted import limits, plain, shown
 
-COMPARED = ("model.", "sde.", "training.continuous", "data.image_size", "data.num_channels",
+COMPARED = ("model.", "training.continuous", "data.image_size", "data.num_channels",
             "data.centered")  # fmt: skip
+"""Settings of which every model depends on all that it reads, those of the SDE apart."""
 INDIFFERENT = ("model.ema_rate", "model.dropout", "model.label_dropout", "model.init_scale",
                "model.dtype", "model.remat", "model.attention")  # fmt: skip
 """Settings of training, or of how results are computed, in which config and file may differ."""
@@ -49,14 +52,15 @@ def _same(name: str, one: Any, other: Any) -> bool:
     return bool(_plain(one) == _plain(other))
 
 
-def _matters(name: str, flat: Mapping[str, Any]) -> bool:
-    """True if a model depends on a setting, given the others."""
-    sde = _plain(flat["sde.name"])
-    if name in ("sde.sigma_min", "sde.sigma_max"):
-        return bool(sde == "ve")
-    if name == "sde.num_scales":
-        return sde == "edm" or not flat["training.continuous"]
-    return name.startswith(COMPARED) and name not in INDIFFERENT
+def _of_the_sde(config: ConfigDict) -> set[str]:
+    """Settings of the `sde` section on which a config's networks depend."""
+    recorded = Recorded.of(config)
+    free: tuple[str, ...] = ()
+    with contextlib.suppress(ValueError):  # of an SDE that cannot be built, what was read of it
+        free = sde_lib.range_of_times(recorded)
+        sde_lib.build(recorded)
+        sde_lib.build_parametrization(recorded)
+    return {"sde.name", *recorded.record.names} - {f"sde.{key}" for key in free}
 
 
 def _with(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
@@ -85,13 +89,14 @@ def disagreements(checkpoint: Checkpoint, config: ConfigDict) -> dict[str, str]:
     """{"model.nf": 'model.nf is 64 in the file and 128 in the config'} of all that differ."""
     flat = schema.flatten(config)
     implied = _implied(checkpoint, flat["data.image_size"])
-    indifferent = MEANING if _mean_the_same(config, implied) else ()
+    indifferent = (*INDIFFERENT, *(MEANING if _mean_the_same(config, implied) else ()))
+    of_the_sde = _of_the_sde(config)
     return {
         name: f"{name} is {shown(value)} in the file and {flat[name]!r} in the config"
         for name, value in implied.items()
         if name in flat
         and name not in indifferent
-        and _matters(name, flat)
+        and (name in of_the_sde or name.startswith(COMPARED))
         and not _same(name, value, flat[name])
     }
 

@@ -97,7 +97,7 @@ def params_of(opened: Opened, ema: bool) -> Any:
         params = form.params(checkpoint.weights(ema), network, config)
     except MismatchError as error:
         told = [*differences.values(), *error.differences]
-        raise MismatchError(told, error.rows) from error
+        raise MismatchError(told, error.misfits) from error
     facts = [text for name, text in differences.items() if name not in checkpoint.guessed]
     if facts:
         raise MismatchError(facts, [])

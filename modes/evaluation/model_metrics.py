@@ -84,7 +84,7 @@ def _bits_per_dim(trained: Subject) -> tuple[Numbers, Curves]:
                 **evaluator.settings(config, experiment.guidance_settings)}  # fmt: skip
     batch = config.eval.batch_size
     parts = Parts(trained.folder / "likelihood", {**settings, "batch_size": batch})
-    found = evaluator.evaluate(built, config.eval.repeats, batch, parts, log)
+    found = evaluator.evaluate_images(built, config.eval.repeats, batch, parts, log)
     told = summary(found, images.pixels[0].size, images.levels)
     bits, error = told["bits_per_dim"], told["bits_per_dim"]["standard_error"]
     return {

@@ -43,7 +43,7 @@ def _available(
     config: Any, extractor: Extractor, splits: Splits, labelled: bool
 ) -> dict[str, bool]:
     """Availability of each of the `WORDS`; ValueError for a reference that does not fit."""
-    of_extractor = extractors.shapes(config, extractor)
+    of_extractor = extractors.feature_shapes(config, extractor)
     logits, spatial = of_extractor.logits is not None, of_extractor.spatial is not None
     if config.eval.reference in reference.SPLITS:
         images = reference.of_split(splits, config.eval.reference)

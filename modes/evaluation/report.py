@@ -13,7 +13,7 @@ from data_lib.transforms import to_unit
 from eval_lib import figures, pictures
 from eval_lib.metrics import METRICS
 from eval_lib.metrics.base import Numbers, chosen_rows
-from eval_lib.metrics.manifold import nearest
+from eval_lib.metrics.manifold import nearest_neighbours
 from eval_lib.metrics.memorisation import MOST, flat
 from modes.evaluation.cells import Cell
 from modes.evaluation.model_metrics import OF_THE_MODEL
@@ -147,7 +147,7 @@ def markdown(told: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 def _nearest(samples: np.ndarray, train: np.ndarray, levels: int) -> bytes:
     """The samples that are nearest to a training image, each above it, nearest first."""
     some = samples[chosen_rows(len(samples), MOST)]
-    distance, number = nearest(flat(some), flat(train))
+    distance, number = nearest_neighbours(flat(some), flat(train))
     first = np.argsort(distance)[:PAIRS]
     return pictures.rows_png(to_unit(np.stack([some[first], train[number[first]]]), levels))
 

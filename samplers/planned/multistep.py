@@ -58,7 +58,7 @@ SHORTCUTS: dict[str, Shortcut | None] = {
 
 
 @dataclass(frozen=True)
-class Family:
+class MultistepMethod:
     """A multistep method, in the terms of the module's docstring.
 
     shortcut: B for two nodes. deviation: of a step's noise, as a function of its ends. kinks:
@@ -111,7 +111,7 @@ class Family:
 
 
 def multistep(
-    schedule: Schedule, levels: Levels, family: Family, order: int, *, correct: int = 0,
+    schedule: Schedule, levels: Levels, method: MultistepMethod, order: int, *, correct: int = 0,
     starter: Form | None = None,
 ) -> list[Row]:  # fmt: skip
     """The rows of a predictor of `order` and, unless `correct` is 0, a corrector of that order.
@@ -130,25 +130,25 @@ def multistep(
             alone = levels[k : k + 1], levels[k + 1 : k + 2]
             rows += unrolled(runge_kutta(schedule, starter, tableau, *alone), 1, len(rows))
             continue
-        weights = family.predictor(schedule, levels, k, order, number)
+        weights = method.predictor(schedule, levels, k, order, number)
         corrected = correct or (3 if starter and k == 1 and reached == 3 else 0)
         if corrected and k > by_runge_kutta:
             # What the step before should have been, now that its end is known.
-            first = family.predictor(schedule, levels, k - 1, order, number)
-            better = family.corrector(schedule, levels, k - 1, corrected, number)
+            first = method.predictor(schedule, levels, k - 1, order, number)
+            better = method.corrector(schedule, levels, k - 1, corrected, number)
             for j in {**first, **better}:
                 change = better.get(j, 0.0) - first.get(j, 0.0)
                 weights[j] = weights.get(j, np.zeros(())) + change
-        scale = family.scale(s)
+        scale = method.scale(s)
         f = {j: w / scale for j, w in weights.items()}
-        z = {number[k]: family.deviation(t, s)} if family.deviation else {}
-        rows.append(Row(t.t, *family.slope(schedule, t), x=family.scale(t) / scale, f=f, z=z))
+        z = {number[k]: method.deviation(t, s)} if method.deviation else {}
+        rows.append(Row(t.t, *method.slope(schedule, t), x=method.scale(t) / scale, f=f, z=z))
     return rows
 
 
-def _family(form: str, variable: str, shortcut: str) -> Family:
+def _method(form: str, variable: str, shortcut: str) -> MultistepMethod:
     shape = FORMS[form]
-    return Family(
+    return MultistepMethod(
         shape.scale, shape.coordinate, shape.slope, MEASURES[form], VARIABLES[variable],
         SHORTCUTS[shortcut],
     )  # fmt: skip
@@ -181,9 +181,9 @@ class AdamsBashforth(LinearSampler):
         return self.degree if self.high_order_start else min(self.degree, 2)
 
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
-        family = _family(self.form, self.variable, self.second)
+        method = _method(self.form, self.variable, self.second)
         starter = FORMS[self.form] if self.high_order_start else None
-        return multistep(schedule, levels, family, self.degree, starter=starter)
+        return multistep(schedule, levels, method, self.degree, starter=starter)
 
 
 @pytree
@@ -205,10 +205,10 @@ class UniPC(LinearSampler):
         return self.degree + 1 if self.high_order_start else min(self.degree + 1, 3)
 
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
-        family = _family("data", "log_snr", self.variant)
+        method = _method("data", "log_snr", self.variant)
         starter = FORMS["data"] if self.high_order_start else None
         return multistep(
-            schedule, levels, family, self.degree, correct=self.degree + 1, starter=starter
+            schedule, levels, method, self.degree, correct=self.degree + 1, starter=starter
         )
 
 
@@ -218,7 +218,9 @@ LogPhi = Callable[[Numbers], Numbers]
 """log phi as a function of log r."""
 
 
-def extended(log_phi: LogPhi, slope: LogPhi, variable: str, shortcut: str = "exact") -> Family:
+def extended(
+    log_phi: LogPhi, slope: LogPhi, variable: str, shortcut: str = "exact"
+) -> MultistepMethod:
     """The family of reverse SDEs whose exact step is, with P = phi(r_B) / phi(r_A),
 
         x_B / alpha_B = P x_A / alpha_A + phi(r_B) * integral of x_0 d(1 / phi)
@@ -237,7 +239,7 @@ def extended(log_phi: LogPhi, slope: LogPhi, variable: str, shortcut: str = "exa
         exponent = 2 * (log_p + t.log_ratio - s.log_ratio)
         return s.sigma * np.sqrt(np.maximum(-np.expm1(exponent), 0.0))
 
-    return Family(
+    return MultistepMethod(
         scale=lambda at: np.exp(-log_phi(at.log_ratio)) / at.alpha,
         coordinate=lambda at: np.exp(-log_phi(at.log_ratio)),
         slope=DATA.slope,
@@ -269,10 +271,10 @@ class SDEDPMSolverPP(LinearSampler):
 
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         power = 1 + float(self.eta)
-        family = extended(
+        method = extended(
             lambda x: power * x, lambda x: np.full_like(x, power), "log_snr", self.second
         )
-        return multistep(schedule, levels, family, self.degree)
+        return multistep(schedule, levels, method, self.degree)
 
 
 @pytree
@@ -336,6 +338,6 @@ class SASolver(LinearSampler):
         def slope(x: Numbers) -> Numbers:
             return 1 + tau**2 * ((x >= low) & (x <= high))
 
-        family = extended(log_phi, slope, "log_snr")
-        family = replace(family, kinks=(low, high))
-        return multistep(schedule, levels, family, self.degree, correct=self.correct)
+        method = extended(log_phi, slope, "log_snr")
+        method = replace(method, kinks=(low, high))
+        return multistep(schedule, levels, method, self.degree, correct=self.correct)

@@ -28,6 +28,11 @@ def test_to_uint8_rounds_to_the_nearest_level_ties_to_even_and_clips():
     np.testing.assert_array_equal(transforms.to_uint8(x), [0, 0, 1, 0, 2, 255, 255])
 
 
+def test_to_uint8_of_what_a_broken_model_draws_is_black_or_an_end():
+    x = np.array([np.nan, -np.inf, np.inf], np.float32)
+    np.testing.assert_array_equal(transforms.to_uint8(x), [0, 0, 255])
+
+
 @pytest.mark.parametrize("levels", [17, 256])
 def test_dequantized_values_lie_in_their_levels_bin(levels):
     v = np.arange(levels, dtype=np.uint8)

@@ -12,7 +12,7 @@ import scipy.stats
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Moments, frechet, kernel, manifold
 from eval_lib.metrics.base import WORDS, chosen_rows
 from eval_lib.metrics.kernel import mmd2
-from eval_lib.metrics.manifold import nearest, neighbour_distances
+from eval_lib.metrics.manifold import nearest_neighbours, neighbour_distances
 
 
 def draws(n, d, seed=0):
@@ -370,7 +370,7 @@ def test_neighbours_keep_their_digits_far_from_the_origin():
     gaps = np.linalg.norm(x[:, None] - x[None], axis=2)
     (first,) = neighbour_distances(x, 1)
     np.testing.assert_allclose(np.sqrt(first), np.sort(gaps, axis=1)[:, 1], rtol=1e-6)
-    distance, number = nearest(x[:5], x)
+    distance, number = nearest_neighbours(x[:5], x)
     assert list(number) == [0, 1, 2, 3, 4]
     np.testing.assert_allclose(distance, 0, atol=1e-15)
 

@@ -94,7 +94,7 @@ def experiment():
 
 def entry_of(text: str, experiment):
     """An entry and an experiment of it; quickly, since only what is of sampling differs."""
-    (entry,) = entries.entries(config_of(text))
+    (entry,) = entries.sampler_entries(config_of(text))
     config = Recorded.of(entry.at(0))
     guidance, sampler = sde_lib.build_guidance(config), samplers.build(config.sampling)
     times = samplers.build_times(config.sampling, experiment.score, config.sde.num_scales)

@@ -249,18 +249,6 @@ def test_the_likelihood_of_one_image_has_no_error(workdir, tmp_path, capsys):
     assert f"bits_per_dim {model['bits_per_dim']:.4g}" in capsys.readouterr().out
 
 
-def test_features_that_are_not_finite_are_refused(tmp_path, capsys):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "import jax\n\ndef log(images):\n    return jax.numpy.log(images[:, 0, :, 0])\n"
-    )
-    settings = {"eval__extractor": f"{file}:log", "eval__batch_size": 500}
-    assert run(tmp_path / "run", "stats", **settings) == 2
-    error = capsys.readouterr().err
-    assert "pool features that are not finite" in error
-    assert error.count("\n") == 1
-
-
 # Samples and reference from files ----------------------------------------------------------------
 
 
@@ -364,29 +352,6 @@ def digits():
 def config(**settings):
     given = {name.replace("__", "."): str(value) for name, value in settings.items()}
     return command_line.load(str(tiny.CONFIG), given)
-
-
-def test_stats_are_of_all_images_and_are_read_again(tmp_path, capsys):
-    assert run(tmp_path, "stats", eval__reference="all", eval__batch_size=400) == 0
-    assert "1797 images of digits (all)" in capsys.readouterr().out
-    (file,) = (tmp_path / "reference").glob("*.npz")
-    assert not list((tmp_path / "reference").glob("*/"))
-    splits = digits()
-    pixels = np.concatenate([splits.train.pixels, splits.test.pixels]) / np.float32(16)
-    network = extractors.build(config(), splits).network
-    pool = np.asarray(network(pixels).pool, np.float64)
-    with np.load(file) as arrays:
-        np.testing.assert_allclose(arrays["mu"], pool.mean(0), rtol=1e-5)
-        np.testing.assert_allclose(
-            arrays["sigma"], np.cov(pool, rowvar=False), rtol=1e-3, atol=1e-5
-        )
-        assert len(arrays["pool"]) == 1797
-        np.testing.assert_array_equal(arrays["labels"][1500:], splits.test.labels)
-    # By its path it is the same reference; of another extractor it is refused.
-    found = reference.read(file, extractors.build(config(), splits))
-    assert found.info["count"] == 1797
-    with pytest.raises(ValueError, match="another extractor"):
-        reference.read(file, extractors.build(config(eval__extractor="pixels"), splits))
 
 
 def published(kind, mean, covariance, x):

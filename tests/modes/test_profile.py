@@ -55,7 +55,7 @@ def test_kinds_are_names_without_their_numbers(tmp_path, monkeypatch):
     data = named(planes=[named(lines=[named(events=events[:2]), named(events=events[2:])])])
     reader = named(from_file=staticmethod(lambda path: data))
     monkeypatch.setattr(jax.profiler, "ProfileData", reader)
-    assert profile.operations([tmp_path]) == [
+    assert profile.seconds_by_operation([tmp_path]) == [
         {"kind": "dot", "seconds": 4.0, "share": 0.8},
         {"kind": "loop_fusion", "seconds": 1.0, "share": 0.2},
     ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import main
 from configs import schema
 from configs.recorded import Recorded
+from eval_lib.likelihood import estimators, evaluator
+from eval_lib.likelihood.estimators import ESTIMATORS
 from modes import reading
+from sde_lib import VP
 from tests import tiny
 
 IDLE = {
@@ -94,6 +98,17 @@ def test_every_listed_setting_and_every_choice_exists():
         assert by in schema.SETTINGS
         assert all(f"{by.partition('.')[0]}.{key}" in schema.SETTINGS for key in keys)
     assert set(reading.READS) == set(main.MODES) - {"import"}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_likelihoods_are_told_apart_by_every_setting_that_they_read(name):
+    config = schema.get_default()
+    config.eval.likelihood, config.training.continuous = name, name != "discrete_bound"
+    config = Recorded.of(config)
+    estimators.build(config, VP(), 256, (np.zeros(1), np.ones(1)))
+    read = {key.removeprefix("eval.") for key in config.record.names if key.startswith("eval.")}
+    assert read <= set(evaluator.SETTINGS)
+    assert len(set(evaluator.SETTINGS)) == len(evaluator.SETTINGS)
 
 
 def test_a_record_has_what_is_asked_for_by_name_and_no_more():

@@ -56,6 +56,25 @@ def test_a_row_has_its_authors_parametrization(name: str, continuous: bool) -> N
     assert found == Parametrization(*PUBLISHED[name, continuous])
 
 
+@pytest.mark.parametrize("name", sde_lib.CONDITIONINGS)
+def test_a_label_that_follows_a_schedule_is_linear_in_log_sigma(name: str) -> None:
+    config = config_of("edm")
+    config.model.conditioning = name
+    label = build_parametrization(config).conditioning
+    # Two SDEs whose times mean other levels: the line fitted to one has to meet the other.
+    levels, found = [], []
+    for sde, t in (
+        (VP(), jnp.linspace(0.1, 0.9, 9)),
+        (sde_lib.KarrasVE(), jnp.geomspace(0.01, 9, 9)),
+    ):
+        levels.append(-0.5 * sde.log_snr(t))
+        found.append(label.label(sde, t))
+    x, y = np.concatenate(levels), np.concatenate(found)
+    line = np.poly1d(np.polyfit(x[9:], y[9:], 1))
+    # Labels of a few units, in float32.
+    assert np.allclose(y, line(x), atol=1e-4) == label.of_log_sigma
+
+
 def test_scaling_by_sigma_is_what_the_authors_of_ve_call_a_scaled_score() -> None:
     config = config_of("ve")
     config.model.scale_by_sigma = True

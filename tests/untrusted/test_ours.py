@@ -49,7 +49,7 @@ def test_arrays_are_read_as_numpy_would(tmp_path):
 def test_a_report_carries_the_mark_and_reads_back_without(tmp_path):
     atomic_write_json(tmp_path / "a.json", {"x": [1, 2]})
     assert ours.is_ours(tmp_path / "a.json")
-    assert results.read_json(tmp_path / "a.json") == {"x": [1, 2]}
+    assert results.read_own_json(tmp_path / "a.json") == {"x": [1, 2]}
 
 
 def _savez(path):

@@ -33,7 +33,7 @@ Line = Callable[..., tuple[Array, ...]]
 
 
 @dataclass(frozen=True)
-class Form:
+class MinimalFiltering:
     """F(m x m, 3x3). Each line is one of the matrices, applied to a column; `reverse` says which
     row of a kernel's transform is which of the reversed kernel's."""
 
@@ -58,7 +58,7 @@ class Form:
         return -(-size // self.m)
 
 
-TWO = Form(
+TWO = MinimalFiltering(
     m=2,
     inputs=lambda a, b, c, d: (a - c, b + c, c - b, b - d),
     kernel=lambda a, b, c: (a, (a + b + c) * 0.5, (a - b + c) * 0.5, c),
@@ -123,7 +123,7 @@ def _outputs_transposed(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, 
     )
 
 
-FOUR = Form(
+FOUR = MinimalFiltering(
     4, _inputs, _kernel, _kernel_transposed, _outputs, _outputs_transposed, (5, 3, 4, 1, 2, 0)
 )
 
@@ -152,14 +152,14 @@ def _padded(x: Array, padding: Padding) -> Array:
     return lax.pad(x, zero, ((0, 0, 0), (above, below, 0), (left, right, 0), (0, 0, 0)))
 
 
-def _overlapping(form: Form, x: Array, axis: int) -> list[Array]:
+def _overlapping(form: MinimalFiltering, x: Array, axis: int) -> list[Array]:
     """Entries 0 to n - 1 of the windows of n, every m, along an axis."""
     stop = x.shape[axis] - form.n + 1
     return [lax.slice_in_dim(x, i, i + stop, form.m, axis) for i in range(form.n)]
 
 
 def _input_tiles(
-    form: Form, x: Array, padding: Padding, adjoint: bool = False
+    form: MinimalFiltering, x: Array, padding: Padding, adjoint: bool = False
 ) -> Float[Array, "nn tiles c"]:
     """B^T d B of the overlapping n x n tiles d of the padded image."""
     line = _exchanged_rows(form) if adjoint else form.inputs
@@ -171,7 +171,7 @@ def _input_tiles(
 # Rather than the kernel, which is reversed and transposed slowly, what it meets is exchanged.
 
 
-def _exchanged_rows(form: Form) -> Line:
+def _exchanged_rows(form: MinimalFiltering) -> Line:
     def line(*column: Array) -> tuple[Array, ...]:
         rows = form.inputs(*column)
         return tuple(rows[i] for i in form.reverse)
@@ -179,11 +179,13 @@ def _exchanged_rows(form: Form) -> Line:
     return line
 
 
-def _exchanged_columns(form: Form) -> Line:
+def _exchanged_columns(form: MinimalFiltering) -> Line:
     return lambda *column: form.outputs(*(column[i] for i in form.reverse))
 
 
-def correlate(form: Form, x: Array, kernel: Array, *, padding: Padding, adjoint: bool) -> Array:
+def correlate(
+    form: MinimalFiltering, x: Array, kernel: Array, *, padding: Padding, adjoint: bool
+) -> Array:
     """x * kernel; `adjoint`: with the kernel reversed and its channels exchanged."""
     batch, height, width = _output_shape(x, padding)
     rows, columns = form.tiles(height), form.tiles(width)
@@ -197,7 +199,7 @@ def correlate(form: Form, x: Array, kernel: Array, *, padding: Padding, adjoint:
     return image[:, :height, :width]
 
 
-def kernel_gradient(form: Form, x: Array, dy: Array, *, padding: Padding) -> Array:
+def kernel_gradient(form: MinimalFiltering, x: Array, dy: Array, *, padding: Padding) -> Array:
     """The gradient of x * kernel . dy by the kernel."""
     batch, height, width, features = dy.shape
     rows, columns = form.tiles(height), form.tiles(width)
@@ -249,7 +251,7 @@ VAIN = 1.4
 """Largest part of what the tiles cover, in units of the image, for which a form is used."""
 
 
-def fastest(x: Array, features: int, padding: Padding) -> Form | None:
+def fastest(x: Array, features: int, padding: Padding) -> MinimalFiltering | None:
     """The form that is faster than XLA's convolution on a CPU; None: there is none.
 
     Wall time of the three maps (forward and both gradients) relative to XLA's convolution, of two
@@ -288,7 +290,7 @@ def fastest(x: Array, features: int, padding: Padding) -> Form | None:
     ):
         return None
 
-    def pays(form: Form) -> bool:
+    def pays(form: MinimalFiltering) -> bool:
         tiles = form.tiles(height) * form.tiles(width)
         vain = tiles * form.m**2 / (height * width)
         enough = 32 * batch * tiles >= form.m**2 * channels * features / (channels + features)

@@ -94,7 +94,7 @@ def params(
     return as_params(weights, wanted, known, axes=axes)
 
 
-def export(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) -> list[str]:
+def write_pipeline(config: ConfigDict, params: Mapping[str, Any], folder: Path | str) -> list[str]:
     """Write a diffusers pipeline: unet/, scheduler/ and model_index.json.
 
     Args:

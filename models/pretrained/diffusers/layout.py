@@ -20,7 +20,7 @@ MEANING = ("model.prediction", "model.conditioning", "model.scale_by_sigma")
 """Settings with several equivalent values, compared by the parametrization they build."""
 
 
-class Layout(NamedTuple):
+class PipelineFiles(NamedTuple):
     """The files of a pipeline, and remarks for its users."""
 
     unet: Json
@@ -29,7 +29,7 @@ class Layout(NamedTuple):
     notes: list[str]
 
 
-def layout(config: ConfigDict) -> Layout:
+def layout(config: ConfigDict) -> PipelineFiles:
     """The files that describe the model of `config` to diffusers.
 
     Raises:
@@ -55,7 +55,7 @@ def layout(config: ConfigDict) -> Layout:
         "scheduler": ["diffusers", scheduler["_class_name"]],
         "unet": ["diffusers", unet["_class_name"]],
     }
-    return Layout(unet, scheduler, pipeline, _notes(config, exploding))
+    return PipelineFiles(unet, scheduler, pipeline, _notes(config, exploding))
 
 
 def _unet(config: ConfigDict) -> Json:

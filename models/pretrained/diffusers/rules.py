@@ -17,46 +17,46 @@ Json = Mapping[str, Any]
 ROOT_TWO = math.sqrt(2)
 
 
-class Rule(NamedTuple):
+class JsonRule(NamedTuple):
     """A condition on a value of config.json, given all values, and the words that state it."""
 
     holds: Callable[[Any, Json], bool]
     words: str
 
 
-def one_of(*allowed: Any) -> Rule:
+def one_of(*allowed: Any) -> JsonRule:
     """One of these values, and of the same type."""
     words = " or ".join(repr(value) for value in allowed)
-    return Rule(lambda v, c: any(type(v) is type(a) and v == a for a in allowed), words)
+    return JsonRule(lambda v, c: any(type(v) is type(a) and v == a for a in allowed), words)
 
 
-def integer(least: int, most: int) -> Rule:
+def integer_in(least: int, most: int) -> JsonRule:
     """An integer in a range."""
-    return Rule(
+    return JsonRule(
         lambda v, c: type(v) is int and least <= v <= most, f"an integer from {least} to {most}"
     )
 
 
-def number(least: float, most: float) -> Rule:
+def number_in(least: float, most: float) -> JsonRule:
     """A number in a range."""
-    return Rule(
+    return JsonRule(
         lambda v, c: type(v) in (int, float) and least <= v <= most, f"from {least:g} to {most:g}"
     )
 
 
-def or_none(rule: Rule) -> Rule:
+def or_none(rule: JsonRule) -> JsonRule:
     """A value that keeps another rule, or null."""
-    return Rule(lambda v, c: v is None or rule.holds(v, c), f"null or {rule.words}")
+    return JsonRule(lambda v, c: v is None or rule.holds(v, c), f"null or {rule.words}")
 
 
-def list_of(rule: Rule) -> Rule:
+def list_of(rule: JsonRule) -> JsonRule:
     """A list of values that keep another rule."""
 
     def holds(value: Any, c: Json) -> bool:
         return isinstance(value, list | tuple) and 0 < len(value) <= 16 and all(
             rule.holds(v, c) for v in value)  # fmt: skip
 
-    return Rule(holds, f"a list of up to 16, each {rule.words}")
+    return JsonRule(holds, f"a list of up to 16, each {rule.words}")
 
 
 def close(value: Any, to: float) -> bool:
@@ -65,7 +65,7 @@ def close(value: Any, to: float) -> bool:
 
 
 FLAG = one_of(True, False)
-NAMES = Rule(
+NAMES = JsonRule(
     lambda v, c: (
         isinstance(v, list | tuple)
         and len(v) == len(c["block_out_channels"])
@@ -73,66 +73,68 @@ NAMES = Rule(
     ),
     "as many names as there are block_out_channels",
 )
-RULES: dict[str, Rule] = {
-    "sample_size": integer(1, 1 << 14),
-    "block_out_channels": list_of(integer(1, 1 << 14)),
+RULES: dict[str, JsonRule] = {
+    "sample_size": integer_in(1, 1 << 14),
+    "block_out_channels": list_of(integer_in(1, 1 << 14)),
     "down_block_types": NAMES,
     "up_block_types": NAMES,
-    "layers_per_block": integer(1, 64),
-    "in_channels": integer(1, 1 << 10),
-    "out_channels": Rule(lambda v, c: v == c["in_channels"], "in_channels"),
+    "layers_per_block": integer_in(1, 64),
+    "in_channels": integer_in(1, 1 << 10),
+    "out_channels": JsonRule(lambda v, c: v == c["in_channels"], "in_channels"),
     "center_input_sample": FLAG,
     "time_embedding_type": one_of("fourier", "positional"),
     "time_embedding_dim": or_none(
-        Rule(lambda v, c: v == 4 * c["block_out_channels"][0], "4 times the finest channels")
+        JsonRule(lambda v, c: v == 4 * c["block_out_channels"][0], "4 times the finest channels")
     ),
     "mid_block_type": one_of("UNetMidBlock2D"),
-    "dropout": number(0, 0.999),
+    "dropout": number_in(0, 0.999),
     "act_fn": one_of("silu", "swish"),
     "resnet_time_scale_shift": one_of("default"),
     "class_embed_type": one_of(None),
-    "num_class_embeds": or_none(integer(1, 1 << 20)),
-    "norm_num_groups": or_none(integer(1, 1 << 10)),
+    "num_class_embeds": or_none(integer_in(1, 1 << 20)),
+    "norm_num_groups": or_none(integer_in(1, 1 << 10)),
     "attn_norm_num_groups": or_none(
-        Rule(lambda v, c: v == c["norm_num_groups"], "norm_num_groups")
+        JsonRule(lambda v, c: v == c["norm_num_groups"], "norm_num_groups")
     ),
-    "attention_head_dim": or_none(integer(1, 1 << 14)),
+    "attention_head_dim": or_none(integer_in(1, 1 << 14)),
 }
 """Rules for both families, in the order in which they are checked."""
-FAMILY_RULES: dict[str, dict[str, Rule]] = {
+FAMILY_RULES: dict[str, dict[str, JsonRule]] = {
     "ncsnpp": {
         "in_channels": one_of(3),
-        "mid_block_scale_factor": Rule(lambda v, c: close(v, ROOT_TWO), "sqrt(2)"),
-        "norm_eps": Rule(lambda v, c: close(v, 1e-6), "1e-6"),
+        "mid_block_scale_factor": JsonRule(lambda v, c: close(v, ROOT_TWO), "sqrt(2)"),
+        "norm_eps": JsonRule(lambda v, c: close(v, 1e-6), "1e-6"),
         "norm_num_groups": or_none(
-            Rule(
+            JsonRule(
                 lambda v, c: {v} == {quarter_groups(c["block_out_channels"][i]) for i in (0, -1)},
                 "a quarter of the channels, at most 32",
             )
         ),
         "attention_head_dim": or_none(
-            Rule(lambda v, c: {v} == _attended(c), "as many as there are channels")
+            JsonRule(lambda v, c: {v} == _attended(c), "as many as there are channels")
         ),
         "add_attention": one_of(True),
-        "freq_shift": Rule(lambda v, c: c["time_embedding_type"] == "fourier" or v == 1, "1"),
-        "flip_sin_to_cos": Rule(
+        "freq_shift": JsonRule(lambda v, c: c["time_embedding_type"] == "fourier" or v == 1, "1"),
+        "flip_sin_to_cos": JsonRule(
             lambda v, c: c["time_embedding_type"] == "fourier" or v is False, "false"
         ),
-        "block_out_channels": Rule(lambda v, c: _skip_groups_agree(c), "128 or more where there "
-                                   "is attention (else diffusers' normalization differs)"),
+        "block_out_channels": JsonRule(
+            lambda v, c: _skip_groups_agree(c),
+            "128 or more where there is attention (else diffusers' normalization differs)",
+        ),
     },
     "ddpm_ho": {
         "time_embedding_type": one_of("positional"),
-        "mid_block_scale_factor": Rule(
+        "mid_block_scale_factor": JsonRule(
             lambda v, c: close(v, 1) or close(v, ROOT_TWO), "1 or sqrt(2)"
         ),
-        "norm_num_groups": integer(1, 1 << 10),
-        "norm_eps": number(1e-12, 1),
+        "norm_num_groups": integer_in(1, 1 << 10),
+        "norm_eps": number_in(1e-12, 1),
         "add_attention": FLAG,
         "downsample_padding": one_of(0, 1),
         "downsample_type": one_of("conv"),
         "upsample_type": one_of("conv"),
-        "freq_shift": Rule(lambda v, c: type(v) in (int, float) and v in (0, 1), "0 or 1"),
+        "freq_shift": JsonRule(lambda v, c: type(v) in (int, float) and v in (0, 1), "0 or 1"),
         "flip_sin_to_cos": FLAG,
     },
 }  # fmt: skip
@@ -156,7 +158,7 @@ def _skip_groups_agree(c: Json) -> bool:
     )
 
 
-def check(file: str, c: Json, rules: Mapping[str, Rule]) -> None:
+def check(file: str, c: Json, rules: Mapping[str, JsonRule]) -> None:
     """Raise PretrainedError for the first value that breaks its rule."""
     for key, rule in rules.items():
         if not rule.holds(c[key], c):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.pretrained.diffusers.rules import Json, Rule, check, integer, number, one_of
+from models.pretrained.diffusers.rules import Json, JsonRule, check, integer_in, number_in, one_of
 from models.pretrained.files.tensors import PretrainedError
 from untrusted import shown
 
@@ -23,16 +23,16 @@ DISCRETE: Settings = {
 }  # fmt: skip
 EXPLODING: Settings = {"num_train_timesteps": 2000, "snr": 0.15, "sigma_min": 0.01,
                        "sigma_max": 1348.0, "correct_steps": 1}  # fmt: skip
-STEPS = integer(2, 1_000_000)
+STEPS = integer_in(2, 1_000_000)
 DISCRETE_RULES = {
     "num_train_timesteps": STEPS,
-    "beta_start": number(1e-12, 0.999), "beta_end": number(1e-12, 0.999),
+    "beta_start": number_in(1e-12, 0.999), "beta_end": number_in(1e-12, 0.999),
     "beta_schedule": one_of("linear"), "trained_betas": one_of(None),
     "prediction_type": one_of(*PREDICTIONS), "rescale_betas_zero_snr": one_of(False),
 }  # fmt: skip
 EXPLODING_RULES = {
-    "num_train_timesteps": STEPS, "snr": number(1e-6, 1e3), "sigma_min": number(1e-9, 1e9),
-    "sigma_max": number(1e-9, 1e9), "correct_steps": integer(0, 1000),
+    "num_train_timesteps": STEPS, "snr": number_in(1e-6, 1e3), "sigma_min": number_in(1e-9, 1e9),
+    "sigma_max": number_in(1e-9, 1e9), "correct_steps": integer_in(0, 1000),
 }  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def sde_settings(scheduler: Json | None, fourier: bool) -> Settings:
     return implied | (_exploding if fourier else _discrete)(scheduler)
 
 
-def _values(scheduler: Json, defaults: Settings, rules: dict[str, Rule]) -> Settings:
+def _values(scheduler: Json, defaults: Settings, rules: dict[str, JsonRule]) -> Settings:
     c = {key: scheduler.get(key, default) for key, default in defaults.items()}
     check("scheduler_config.json", c, rules)
     return c

@@ -182,7 +182,7 @@ def _read(data: memoryview) -> Any:
 # Zip files ---------------------------------------------------------------------------------------
 
 
-def _entries(data: memoryview) -> dict[str, zips.Entry]:
+def _entries(data: memoryview) -> dict[str, zips.ZipEntry]:
     """The entries of an archive by name."""
     found = zips.entries(data)
     if any(entry.method != zips.STORED or entry.encrypted for entry in found.values()):
@@ -215,7 +215,7 @@ def _read_zip(data: memoryview) -> Any:
     return pickles.load(Window(program.packed), _PLAIN, _storage_ids(place, order))
 
 
-def _byte_order(entry: zips.Entry | None) -> Literal["<", ">"]:
+def _byte_order(entry: zips.ZipEntry | None) -> Literal["<", ">"]:
     if entry is None:
         return "<"
     entry.check()

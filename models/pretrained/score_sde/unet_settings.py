@@ -26,8 +26,8 @@ class Weight(NamedTuple):
     outputs: int
 
 
-class Block(NamedTuple):
-    """A residual block."""
+class BlockChannels(NamedTuple):
+    """Channels of a residual block, and whether its shortcut has weights."""
 
     inputs: int
     outputs: int
@@ -40,13 +40,13 @@ class Block(NamedTuple):
 
 
 @dataclass
-class Parts:
+class NetworkParts:
     """The modules of a network by kind, each list in the order of the calls.
 
     order: kinds of all modules in the order of their calls, if the file determines it.
     """
 
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[BlockChannels] = field(default_factory=list)
     attention: list[int] = field(default_factory=list)
     convs: list[Weight] = field(default_factory=list)
     resamplers: list[Weight] = field(default_factory=list)
@@ -110,11 +110,11 @@ def infer(shapes: Mapping[str, Shape], kind: str) -> Inferred:
     return of_parts(parts(shapes))
 
 
-def parts_of_torch(shapes: Mapping[str, Shape]) -> Parts:
+def parts_of_torch(shapes: Mapping[str, Shape]) -> NetworkParts:
     """The parts of a PyTorch file: `all_modules.k....`, numbered as they are called."""
     found = _modules(shapes, ".")
     modules = [found[name] for name in sorted(found, key=_natural)]
-    parts = Parts(order=[_kind(leaves) for leaves in modules])
+    parts = NetworkParts(order=[_kind(leaves) for leaves in modules])
     for kind, leaves in zip(parts.order or (), modules, strict=True):
         if kind not in _READERS:
             raise PretrainedError(
@@ -126,10 +126,10 @@ def parts_of_torch(shapes: Mapping[str, Shape]) -> Parts:
     return parts
 
 
-def parts_of_jax(shapes: Mapping[str, Shape]) -> Parts:
+def parts_of_jax(shapes: Mapping[str, Shape]) -> NetworkParts:
     """The parts of a JAX file: `Class_i/...`, numbered within each class."""
     found = _modules({n: _as_torch(n, s) for n, s in shapes.items()}, "/")
-    parts = Parts(network="ncsnpp" if any("pp_" in name for name in found) else "ddpm")
+    parts = NetworkParts(network="ncsnpp" if any("pp_" in name for name in found) else "ddpm")
     for name in sorted(found, key=_natural):
         leaves = {_torch_leaf(leaf): shape for leaf, shape in found[name].items()}
         kind = _kind(leaves)
@@ -154,39 +154,41 @@ def _as_torch(name: str, shape: Shape) -> Shape:
     return shape
 
 
-def _read_block(parts: Parts, leaves: Mapping[str, Shape]) -> None:
+def _read_block(parts: NetworkParts, leaves: Mapping[str, Shape]) -> None:
     parts.biggan |= "Conv_2.weight" in leaves
     outputs, inputs = leaves["Conv_0.weight"][:2]
-    parts.blocks.append(Block(inputs, outputs, "Conv_2.weight" in leaves or "NIN_0.W" in leaves))
+    parts.blocks.append(
+        BlockChannels(inputs, outputs, "Conv_2.weight" in leaves or "NIN_0.W" in leaves)
+    )
 
 
-def _read_resampler(parts: Parts, leaves: Mapping[str, Shape]) -> None:
+def _read_resampler(parts: NetworkParts, leaves: Mapping[str, Shape]) -> None:
     parts.fir |= "Conv2d_0.weight" in leaves
     name = "Conv2d_0.weight" if "Conv2d_0.weight" in leaves else "Conv_0.weight"
     parts.resamplers.append(Weight(leaves[name][1], leaves[name][0]))
 
 
-def _read_fourier(parts: Parts, leaves: Mapping[str, Shape]) -> None:
+def _read_fourier(parts: NetworkParts, leaves: Mapping[str, Shape]) -> None:
     parts.fourier = True
 
 
-def _read_dense(parts: Parts, leaves: Mapping[str, Shape]) -> None:
+def _read_dense(parts: NetworkParts, leaves: Mapping[str, Shape]) -> None:
     parts.dense += 1
 
 
-def _read_combine(parts: Parts, leaves: Mapping[str, Shape]) -> None:
+def _read_combine(parts: NetworkParts, leaves: Mapping[str, Shape]) -> None:
     parts.combines += 1
 
 
-def _read_conv(parts: Parts, leaves: Mapping[str, Shape]) -> None:
+def _read_conv(parts: NetworkParts, leaves: Mapping[str, Shape]) -> None:
     parts.convs.append(Weight(leaves["weight"][1], leaves["weight"][0]))
 
 
-def _read_attention(parts: Parts, leaves: Mapping[str, Shape]) -> None:
+def _read_attention(parts: NetworkParts, leaves: Mapping[str, Shape]) -> None:
     parts.attention.append(leaves["NIN_3.W"][0])
 
 
-def _read_norm(parts: Parts, leaves: Mapping[str, Shape]) -> None:
+def _read_norm(parts: NetworkParts, leaves: Mapping[str, Shape]) -> None:
     """Nothing to infer: a normalization has the channels of its convolution."""
 
 
@@ -197,7 +199,7 @@ _READERS = {
 }  # fmt: skip
 
 
-def of_parts(parts: Parts) -> Inferred:
+def of_parts(parts: NetworkParts) -> Inferred:
     """The settings that the parts determine.
 
     Raises:
@@ -239,7 +241,7 @@ def of_parts(parts: Parts) -> Inferred:
     return Inferred(settings, _attention(parts, widths, per_level))
 
 
-def _levels(parts: Parts, regular: Sequence[Block]) -> int:
+def _levels(parts: NetworkParts, regular: Sequence[BlockChannels]) -> int:
     if parts.biggan:
         return 1 + (len(parts.blocks) - len(regular)) // 2
     # Every level has an odd number of blocks, down and up together; the channels decide.
@@ -251,7 +253,7 @@ def _levels(parts: Parts, regular: Sequence[Block]) -> int:
     return next((k for k in flows if k == halvings + 1), flows[0] if flows else 1)
 
 
-def _flow(blocks: Sequence[Block], levels: int, per_level: int, factor: int) -> bool:
+def _flow(blocks: Sequence[BlockChannels], levels: int, per_level: int, factor: int) -> bool:
     """True if the channels are those of a U-Net of so many levels.
 
     `factor`: multiplication of the channels by the input pyramid after a halving.
@@ -269,20 +271,22 @@ def _flow(blocks: Sequence[Block], levels: int, per_level: int, factor: int) -> 
     return all(b.inputs - h == s for b, h, s in zip(up, before, reversed(skips), strict=True))
 
 
-def _output(parts: Parts, channels: int, levels: int) -> str:
+def _output(parts: NetworkParts, channels: int, levels: int) -> str:
     middle = parts.convs[1:]
     if levels < 2 or len(middle) < 2:
         return "none"
     return "output_skip" if middle[0].outputs == channels else "residual"
 
 
-def _input(parts: Parts, channels: int) -> str:
+def _input(parts: NetworkParts, channels: int) -> str:
     if parts.combines:
         return "input_skip"
     return "residual" if any(r.inputs == channels for r in parts.resamplers) else "none"
 
 
-def _attention(parts: Parts, widths: Sequence[int], per_level: int) -> tuple[int, ...] | None:
+def _attention(
+    parts: NetworkParts, widths: Sequence[int], per_level: int
+) -> tuple[int, ...] | None:
     """The levels with attention; without the order of calls, only if channels determine them."""
     down = len(widths) * per_level
     if parts.order is None:

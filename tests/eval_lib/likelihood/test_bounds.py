@@ -13,7 +13,7 @@ from eval_lib.likelihood.bins import (
     LAYOUTS,
     Bins,
     TruncatedNormal,
-    Uniform,
+    UniformNoise,
     bits_per_dim,
 )
 from eval_lib.likelihood.bounds import (
@@ -24,7 +24,7 @@ from eval_lib.likelihood.bounds import (
     sde_bound,
 )
 from eval_lib.likelihood.divergence import Exact
-from eval_lib.likelihood.estimators import Continuous, Dequantized, FlowEstimator
+from eval_lib.likelihood.estimators import ContinuousData, Dequantized, FlowEstimator
 from eval_lib.likelihood.evaluator import estimate_batch
 from eval_lib.likelihood.flow import ProbabilityFlow
 from samplers.adaptive.integrate import Tolerance
@@ -81,7 +81,7 @@ def test_a_level_far_from_the_mean_keeps_its_digits(deviation):
 def test_a_density_of_values_in_the_unit_interval_integrates_to_a_probability(centered):
     """Whatever the network's range: exp(log p(x) + c) over the values is p over the range."""
     values = np.linspace(0.0, 1.0, 2001)
-    x, c = Continuous(centered)(jnp.asarray(values)[:, None], keys(2001))
+    x, c = ContinuousData(centered)(jnp.asarray(values)[:, None], keys(2001))
     law = stats.norm(0.1, 0.5)
     found = np.trapezoid(np.exp(law.logpdf(np.asarray(x)[:, 0]) + np.asarray(c)), values)
     # The rule's error is 1 / 12 of the step's square times the change of slope: below 1e-6.
@@ -113,7 +113,7 @@ def test_a_dequantization_is_a_density_on_its_bin(name, deviation):
     assert stats.kstest(u[:, 0], known[name].cdf).statistic < 0.0097
 
 
-@pytest.mark.parametrize("law", [pytest.param(Uniform(), marks=slow), TruncatedNormal(0.3)])
+@pytest.mark.parametrize("law", [pytest.param(UniformNoise(), marks=slow), TruncatedNormal(0.3)])
 def test_weights_of_dequantization_have_the_mean_of_the_levels_probability(law):
     """E_q[p(x) / q(x)] = P(v): importance sampling is unbiased, and one draw in the log a bound."""
     sde, d = VP(), 2

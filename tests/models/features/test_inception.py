@@ -97,7 +97,7 @@ def test_average_pool_counts_no_padding_and_max_pool_sees_none():
     x = np.random.RandomState(0).normal(-5, 1, (1, 5, 4, 2)).astype(np.float32)
     mean, most = (
         inception_network.average_pool(jnp.asarray(x)),
-        inception_network.max_pool(jnp.asarray(x)),
+        inception_network.max_pool_3x3(jnp.asarray(x)),
     )
     for i in range(5):
         for j in range(4):

@@ -9,7 +9,7 @@ import pytest
 
 import models
 from models.layers import attend
-from models.layers.attend import ATTENTIONS, obstacle, plain
+from models.layers.attend import ATTENTIONS, obstacle, plain_attention
 from tests.models.every import IMAGES, config_of, training
 
 A100, H100 = (8, 0), (9, 0)
@@ -34,7 +34,7 @@ def gpu(monkeypatch):
 
     def backward(qkv, cotangent):
         calls.append("backward")
-        return jax.vjp(plain, *qkv)[1](cotangent)
+        return jax.vjp(plain_attention, *qkv)[1](cotangent)
 
     kernel.defvjp(lambda *qkv: (kernel(*qkv), qkv), backward)
     monkeypatch.setattr(attend, "cuda_capability", lambda: H100)
@@ -56,7 +56,7 @@ def derivatives(function, given, along):
 def test_blocks_of_queries_change_neither_value_nor_derivatives(heads, monkeypatch):
     monkeypatch.setattr(attend, "QUERIES", 5)  # 12 pixels: three blocks of 4
     found = derivatives(ATTENTIONS["blocks"], *heads)
-    for ours, theirs in zip(found, derivatives(plain, *heads), strict=True):
+    for ours, theirs in zip(found, derivatives(plain_attention, *heads), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)  # round-off of sums over 12 pixels
 
 
@@ -69,7 +69,7 @@ def test_blocks_keep_no_weights(monkeypatch):
 
     # 4096 x 8 numbers in query, key and value (float32 copies of two); 4096^2 weights.
     assert kept(ATTENTIONS["blocks"]) <= 4096 * 8 * 3 * 4
-    assert kept(plain) > 4096**2
+    assert kept(plain_attention) > 4096**2
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.02)])
@@ -77,7 +77,7 @@ def test_jax_dot_product_attention_is_the_same_function(heads, dtype, tolerance)
     given = [x.astype(dtype) for x in heads[0]]
     found = by_jax(*given).astype(jnp.float32)
     # bfloat16: two roundings of 0.4 %.
-    np.testing.assert_allclose(found, plain(*given).astype(jnp.float32), atol=tolerance)
+    np.testing.assert_allclose(found, plain_attention(*given).astype(jnp.float32), atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,11 @@ def test_fused_attention_has_the_value_and_the_derivatives_of_the_plain(gpu, hea
     fused, trained = ATTENTIONS["fused"], lambda *qkv: ATTENTIONS["fused"](*qkv, train=True)
     backward = lambda function: jax.vjp(function, *given)[1](along[0])
     found = [fused(*given), *jax.jvp(fused, given, along), *backward(trained)]
-    expected = [plain(*given), *jax.jvp(plain, given, along), *backward(plain)]
+    expected = [
+        plain_attention(*given),
+        *jax.jvp(plain_attention, given, along),
+        *backward(plain_attention),
+    ]
     for ours, theirs in zip(found, expected, strict=True):
         # Numbers of order one after some roundings of 0.4 %.
         np.testing.assert_allclose(ours.astype(float), theirs.astype(float), atol=0.05)

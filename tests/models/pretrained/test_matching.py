@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import models
+from configs import schema
 from models.pretrained import PretrainedError, open_checkpoint
 from models.pretrained.base import Checkpoint
-from models.pretrained.matching import config_of
+from models.pretrained.matching import config_of, disagreements
 from untrusted import limits
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -46,3 +47,27 @@ def test_published_networks_are_borne_out(name):
 def test_networks_whose_blocks_their_names_fix_are_not_counted():
     settings = {"model.name": "ncsnv2_64", "model.num_res_blocks": 60}
     config_of(Checkpoint("x", settings, None, {"w": np.zeros(0)}))
+
+
+@pytest.mark.parametrize(
+    "given, name, matters",
+    [
+        ({"sde.name": "ve"}, "sde.sigma_min", True),
+        ({"sde.name": "vesde"}, "sde.sigma_max", True),
+        ({"sde.name": "edm"}, "sde.sigma_max", False),  # the ends of sampling, not of the network
+        ({"sde.name": "vp"}, "sde.beta_max", True),
+        ({"sde.name": "vp"}, "sde.sigma_min", False),
+        ({"sde.name": "vp"}, "sde.num_scales", False),
+        ({"sde.name": "vp", "training.continuous": False}, "sde.num_scales", True),
+        ({"sde.name": "edm", "model.conditioning": "vp_time"}, "sde.num_scales", True),
+        ({"sde.name": "edm", "model.conditioning": "vp_time"}, "sde.beta_max", True),
+        ({"sde.name": "learned"}, "sde.log_snr_max", True),
+        ({"sde.name": "learned", "training.continuous": False}, "sde.log_snr_max", True),
+    ],
+)
+def test_a_setting_of_the_sde_has_to_agree_if_the_network_depends_on_it(given, name, matters):
+    config = schema.get_default()
+    config.update_from_flattened_dict(given)
+    other = schema.flatten(config)[name] * 2
+    told = disagreements(Checkpoint("x", {name: other}, None, {}), config)
+    assert list(told) == ([name] if matters else [])

@@ -360,7 +360,7 @@ def test_weights_of_another_network_are_listed_one_by_one():
 @pytest.mark.parametrize("case", [c for c in CASES if c != "ncsnpp positional"])
 def test_what_is_exported_is_imported_again_bitwise(tmp_path, case):
     config, network, params = loaded(case)
-    directory.export(config, params, tmp_path / "out")
+    directory.write_pipeline(config, params, tmp_path / "out")
     checkpoint = directory.read(tmp_path / "out")
     assert schema.flatten(config_of(checkpoint.settings)) == schema.flatten(config)
     weights = drawn(case)
@@ -374,7 +374,7 @@ def test_what_is_exported_is_imported_again_bitwise(tmp_path, case):
 
 def test_an_export_has_the_files_of_a_pipeline_and_nothing_else(tmp_path):
     config, _, params = loaded(NCSNPP)
-    notes = directory.export(config, params, tmp_path / "out")
+    notes = directory.write_pipeline(config, params, tmp_path / "out")
     files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     assert files == [
         "out/model_index.json",
@@ -387,7 +387,7 @@ def test_an_export_has_the_files_of_a_pipeline_and_nothing_else(tmp_path):
     # This one was trained on [-1, 1], where the pipeline takes pictures to be in [0, 1].
     assert "need rescaling" in notes[0]
     with pytest.raises(FileExistsError):
-        directory.export(config, params, tmp_path / "out")
+        directory.write_pipeline(config, params, tmp_path / "out")
 
 
 UNKNOWN: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -409,7 +409,7 @@ def test_a_setting_that_diffusers_lacks_is_named_and_nothing_is_written(tmp_path
     case, change, word = UNKNOWN[name]
     config = config_of({**schema.flatten(loaded(case)[0]), **change})
     with pytest.raises(PretrainedError, match=word) as caught:
-        directory.export(config, loaded(case)[2], tmp_path / "out")
+        directory.write_pipeline(config, loaded(case)[2], tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -417,5 +417,5 @@ def test_a_setting_that_diffusers_lacks_is_named_and_nothing_is_written(tmp_path
 def test_a_prediction_spelt_out_is_the_published_one(tmp_path):
     config = config_of({**schema.flatten(loaded(NCSNPP)[0]), "model.prediction": "scaled_score",
                         "model.conditioning": "log_sigma", "sde.name": "vesde"})  # fmt: skip
-    directory.export(config, loaded(NCSNPP)[2], tmp_path / "out")
+    directory.write_pipeline(config, loaded(NCSNPP)[2], tmp_path / "out")
     assert directory.recognises(tmp_path / "out")
