@@ -74,7 +74,7 @@ class Components:
         cast = lambda x: jnp.asarray(x, jnp.float32)
         return cls(cast(centre), cast(axes[:COMPONENTS].T / scaled))
 
-    def __call__(self, images: Float[Array, "b h w c"]) -> Features:
+    def __call__(self, images: Float[Array | np.ndarray, "b h w c"]) -> Features:
         flat = images.reshape(len(images), -1)
         return Features(jnp.matmul(flat - self.centre[None], self.axes, precision="highest"))
 
