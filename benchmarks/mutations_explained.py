@@ -29,6 +29,11 @@ EXPLAINED: dict[str, dict[str, str]] = {
         ),
         **_all("if n <= most:", "n <= most -> n < most", "all of n, sorted, are 0 .. n - 1"),
     },
+    "eval_lib/metrics/frechet.py": {
+        **_all("design = np.stack([np.ones(BLOCKS), counts / len(x)], axis=1)",
+               "counts / len(x) -> counts * len(x)",
+               "the unit of the abscissa changes neither the intercept nor its error"),
+    },
     "eval_lib/metrics/manifold.py": {
         **_all("gaps[own, first + own] = -1.0  # so that its 0-th neighbour is itself",
                "1.0 -> 2.0", "any number below 0 comes first"),

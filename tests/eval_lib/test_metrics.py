@@ -272,14 +272,14 @@ def test_kid_is_unbiased_on_split_halves():
     assert 2 * diagonal > 20 * values.std() / np.sqrt(200)
 
 
-@pytest.mark.parametrize("fake, real, sizes", [
-    (4, 5, {(3, 2), (2, 2)}),  # as many blocks as there are pairs
-    (9, 40, {(10, 3), (10, 2)}),
-    (25, 41, {(5, 3), (4, 3), (4, 2)}),  # ten, if there are images enough
-    (12_000, 24, {(2, 1000)}),  # none of more than a thousand
-    (12_001, 26, {(2, 924), (2, 923)}),
+@pytest.mark.parametrize("fake, real, count", [
+    (4, 5, 2),  # as many blocks as there are pairs
+    (9, 40, 4),
+    (25, 41, 10),  # if there are images enough
+    (12_000, 24, 12),  # none of more than a thousand
+    (12_001, 26, 13),
 ])  # fmt: skip
-def test_kid_is_the_mean_over_blocks_that_share_no_image(fake, real, sizes, monkeypatch):
+def test_kid_is_the_mean_over_blocks_that_share_no_image(fake, real, count, monkeypatch):
     blocks = []
 
     def recorded(x, y):
@@ -289,8 +289,10 @@ def test_kid_is_the_mean_over_blocks_that_share_no_image(fake, real, sizes, monk
     monkeypatch.setattr(kernel, "mmd2", recorded)
     x, y = np.arange(real, dtype=float)[:, None], np.arange(fake, dtype=float)[:, None]
     found = measure("kid", x, y)
-    assert {(len(a), len(b)) for a, b in blocks} == sizes
+    assert len(blocks) == count
     for number, whole in ((0, x), (1, y)):
+        sizes = [len(pair[number]) for pair in blocks]
+        assert max(sizes) - min(sizes) <= 1
         together = np.concatenate([pair[number] for pair in blocks])
         assert not np.array_equal(together, whole)  # in random order
         np.testing.assert_array_equal(np.sort(together, axis=0), whole)
