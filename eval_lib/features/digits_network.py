@@ -31,7 +31,7 @@ class DigitsNetwork:
     kernels: tuple[Float[Array, "i o"], ...]
     biases: tuple[Float[Array, " o"], ...]
 
-    def __call__(self, images: Float[Array | np.ndarray, "b 8 8 1"]) -> Features:
+    def __call__(self, images: Float[Array, "b 8 8 1"]) -> Features:
         h = images.reshape(len(images), -1)
         *hidden, last = zip(self.kernels, self.biases, strict=True)
         for kernel, bias in hidden:

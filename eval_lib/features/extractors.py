@@ -33,8 +33,7 @@ COMPONENTS = 64
 """Principal components, at most."""
 LARGEST_SCALE = 10.0
 
-Pictures = Float[Array | np.ndarray, "b h w c"]
-Network = Callable[[Pictures], Features]
+Network = Callable[[Float[Array, "b h w c"]], Features]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Extractor:
 class Pixels:
     """The values of all pixels."""
 
-    def __call__(self, images: Pictures) -> Features:
+    def __call__(self, images: Float[Array, "b h w c"]) -> Features:
         return Features(images.reshape(len(images), -1))
 
 
@@ -75,7 +74,7 @@ class Components:
         cast = lambda x: jnp.asarray(x, jnp.float32)
         return cls(cast(centre), cast(axes[:COMPONENTS].T / scaled))
 
-    def __call__(self, images: Pictures) -> Features:
+    def __call__(self, images: Float[Array, "b h w c"]) -> Features:
         flat = images.reshape(len(images), -1)
         return Features(jnp.matmul(flat - self.centre[None], self.axes, precision="highest"))
 
@@ -86,7 +85,7 @@ class OwnFunction:
 
     function: Callable[[Any], Any] = static()
 
-    def __call__(self, images: Pictures) -> Features:
+    def __call__(self, images: Float[Array, "b h w c"]) -> Features:
         found = self.function(images)
         return found if isinstance(found, Features) else Features(found)
 
