@@ -8,6 +8,9 @@ def _all(text: str, changes: str, why: str) -> dict[str, str]:
     return {f"{text} | {change.strip()}": why for change in changes.split(";")}
 
 
+_BUDGET = "how many are looked at: the error of an estimate, and no part of what it is of"
+_INTEGERS = "squared distances of levels are integers"
+
 EXPLAINED: dict[str, dict[str, str]] = {
     "sde_lib/oracles.py": {
         **_all(
@@ -16,6 +19,39 @@ EXPLAINED: dict[str, dict[str, str]] = {
             "self.means[k] - jnp.sqrt(self.variances[k])[:, None] * z",
             "z and -z have one law",
         ),
+    },
+    "eval_lib/metrics/base.py": {
+        **_all(
+            "kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)",
+            "values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0) -> "
+            "values >= len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)",
+            "an eigenvalue at the limit is round-off; where all are 0, columns of zeros do nothing",
+        ),
+        **_all("if n <= most:", "n <= most -> n < most", "all of n, sorted, are 0 .. n - 1"),
+    },
+    "eval_lib/metrics/frechet.py": {
+        **_all("design = np.stack([np.ones(BLOCKS), counts / len(x)], axis=1)",
+               "counts / len(x) -> counts * len(x)",
+               "the unit of the abscissa changes neither the intercept nor its error"),
+    },
+    "eval_lib/metrics/manifold.py": {
+        **_all("gaps[own, first + own] = -1.0  # so that its 0-th neighbour is itself",
+               "1.0 -> 2.0", "any number below 0 comes first"),
+        **_all("MOST = 10_000", "10000 -> 10001; 10000 -> 9999", _BUDGET),
+        **_all("ROWS = 1000", "1000 -> 1001; 1000 -> 999",
+               "how many rows are worked out together changes no result"),
+    },
+    "eval_lib/metrics/memorisation.py": {
+        **_all("MOST = 2000", "2000 -> 2001; 2000 -> 1999", _BUDGET),
+        **_all("real = c.reference.pool[chosen_rows(len(c.reference.pool), 10_000)]",
+               "10000 -> 10001; 10000 -> 9999", _BUDGET),
+        **_all('f"{part:.0%} of the held-out images are training images" if limit < 0.5 else ""',
+               "limit < 0.5 -> limit <= 0.5; 0.5 -> 1.0", _INTEGERS),
+        **_all('"train_copies": float((fake < 0.5).mean()),',
+               "fake < 0.5 -> fake <= 0.5; 0.5 -> 1.0", _INTEGERS),
+    },
+    "eval_lib/metrics/sliced.py": {
+        **_all("DIRECTIONS = 256", "256 -> 257; 256 -> 255", _BUDGET),
     },
     "train_lib/augment.py": {
         **_all(

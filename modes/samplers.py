@@ -15,6 +15,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -169,7 +170,7 @@ def _distance(reference: np.ndarray) -> Callable[[np.ndarray], float]:
     components.
     """
     network = Components.of(reference)
-    moments = lambda images: Moments.of(np.asarray(network(images).pool))
+    moments = lambda images: Moments.of(np.asarray(network(jnp.asarray(images)).pool))
     own = moments(reference)
     return lambda images: frechet(own, moments(np.clip(np.nan_to_num(images), 0, 1)))
 

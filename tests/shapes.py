@@ -19,7 +19,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from beartype import BeartypeConf, beartype
-from jaxtyping import AbstractArray, PRNGKeyArray, jaxtyped
+from jaxtyping import AbstractArray, Float, PRNGKeyArray, jaxtyped
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +49,8 @@ def _arrays(hint: Any) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         parts = [_arrays(arg) for arg in args]
+        # On the host the numbers of an SDE are NumPy's.
+        parts += [np.generic, Float[np.ndarray, ""]] if float in args else []
         return Any if Any in parts else Union[tuple(parts)]  # noqa: UP007
     if origin in _CONTAINERS and args:
         return origin[tuple(arg if arg is Ellipsis else _arrays(arg) for arg in args)]

@@ -39,7 +39,9 @@ QUANTIZE: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 one below, as in score_sde's evaluation."""
 
 
-def quantize(x: Float[np.ndarray, "*n"], levels: int | None, rule: str) -> Shaped[np.ndarray, "*n"]:
+def quantize(
+    x: Float[np.ndarray, "*shape"], levels: int | None, rule: str
+) -> Shaped[np.ndarray, "*shape"]:
     """Values to integer levels: clipped to [0, 1], NaN black; 256 levels for continuous data."""
     clipped, top = np.clip(np.nan_to_num(x), 0.0, 1.0), (levels or LEVELS) - 1
     return QUANTIZE[rule](clipped, top).astype(np.uint8 if top < 256 else np.uint16)

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -396,7 +397,7 @@ def test_an_extractor_of_ones_own(tmp_path):
     file.write_text("SCALE = 2.0\n\ndef corners(images):\n    return SCALE * images[:, 0, :2, 0]\n")
     found = extractors.build(config(eval__extractor=f"{file}:corners"), digits())
     images = np.random.default_rng(0).uniform(size=(3, 8, 8, 1)).astype(np.float32)
-    np.testing.assert_allclose(found.network(images).pool, 2 * images[:, 0, :2, 0])
+    np.testing.assert_allclose(found.network(jnp.asarray(images)).pool, 2 * images[:, 0, :2, 0])
     old = found.identity
     file.write_text(file.read_text() + "# changed\n")
     assert extractors.build(config(eval__extractor=f"{file}:corners"), digits()).identity != old
@@ -410,7 +411,7 @@ def test_features_do_not_depend_on_the_batch(tmp_path, name, size):
     pixels = splits.test.pixels[:20]
     featurer = featuring.Featurer(extractor, size, 17)
     found = featuring.features_of(featurer, pixels, None, Parts(tmp_path, {}), "", QUIET)
-    expected = np.asarray(extractor.network(pixels / np.float32(16)).pool, np.float64)
+    expected = np.asarray(extractor.network(jnp.asarray(pixels / np.float32(16))).pool, np.float64)
     np.testing.assert_allclose(found.pool, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.moments.mean, expected.mean(0), atol=1e-6)
     covariance = np.cov(expected, rowvar=False)
@@ -430,7 +431,7 @@ def test_of_a_large_set_the_moments_are_of_all_and_some_features_are_kept(monkey
 def test_components_have_unit_variance_where_the_data_has_much():
     rng = np.random.default_rng(0)
     images = (rng.standard_normal((500, 16)) * np.geomspace(1, 1e-3, 16)).reshape(500, 4, 4, 1)
-    found = np.asarray(extractors.Components.of(images)(images.astype(np.float32)).pool)
+    found = np.asarray(extractors.Components.of(images)(jnp.asarray(images, jnp.float32)).pool)
     deviations = found.std(0)
     large = np.geomspace(1, 1e-3, 16) > 0.15
     np.testing.assert_allclose(deviations[large], 1, rtol=1e-3)

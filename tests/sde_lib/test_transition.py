@@ -9,6 +9,7 @@ import pytest
 
 from samplers import DDIM, Ancestral, Karras, ReverseDiffusion, SDEDPMSolverPP, Uniform
 from sde_lib import SDE, LearnedVP
+from sde_lib.tabulated import Place
 from tests.oracles import SDES, isotropic
 from tests.slow import but_slow
 
@@ -54,6 +55,16 @@ def reference(sde: SDE, t: np.ndarray, i: np.ndarray, j: np.ndarray):
     alpha, sigma, log_snr = exactly(sde, t)
     a = alpha[j] / alpha[i]
     return a, sigma[j] ** 2 - (a * sigma[i]) ** 2, log_snr[j] - log_snr[i]
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_time_is_a_level_if_it_is_as_near_as_float32_rounds(sign: int) -> None:
+    """t_i (1 + e) is t_i up to e = 2^-23, and i e beyond it from there on."""
+    i, n = 500, 1000
+    for e, beyond in ((0.95 * 2.0**-23, 0.0), (1.05 * 2.0**-23, 1.05 * 2.0**-23 * i)):
+        at = Place.of(jnp.asarray(i / (n - 1) * (1 + sign * e)), n)
+        assert float(at.i + at.rest) - i == pytest.approx(sign * beyond, abs=1e-9)
 
 
 NEIGHBOURS = np.arange(999), np.arange(1, 1000)

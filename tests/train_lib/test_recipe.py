@@ -214,6 +214,15 @@ def test_drawn_times_have_the_mean_and_the_deviation_of_the_law(name, stratified
     assert found.std() == pytest.approx(std, rel=slack)
 
 
+@exactly
+def test_stratified_times_follow_one_another_by_the_golden_ratio() -> None:
+    n, golden = 16, 0.6180339887498949
+    t = draw_times(UniformTime(0.0), built("vp"), jax.random.key(5), n, stratified=True)
+    place = [sorted(k * golden % 1 for k in range(n)).index(k * golden % 1) for k in range(n)]
+    # The strata are in order but for where the first of them is put at random.
+    np.testing.assert_allclose((np.asarray(t - t[0]) * n) % n, place, atol=1e-9)
+
+
 def test_published_laws_are_the_defaults() -> None:
     """score_sde trains from 1e-5; EDM's log sigma has mean -1.2 and deviation 1.2."""
     config = get_default()
