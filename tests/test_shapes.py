@@ -29,12 +29,13 @@ def test_arrays_of_the_stated_shapes_pass_and_other_types_are_nobodys_business()
     assert scaled(X, 2.0, 3)[1] is None
     assert scaled(X, 2, 3, "no key")[1] == 2
     assert scaled(X, jnp.asarray(2.0), (3,))[0].shape == (3,)
+    assert scaled(np.ones((3, 2), np.float32), np.float32(2), 3)[1] is None
 
 
 @pytest.mark.parametrize("arguments, words", [
     ((X[0], 2.0, 3), "parameter 'x'"),
     ((X.astype(jnp.int32), 2.0, 3), "parameter 'x'"),
-    ((np.ones((3, 2), np.float32), 2.0, 3), "parameter 'x'"),
+    ((np.ones((3, 2), np.int32), 2.0, 3), "parameter 'x'"),
     ((X, jnp.ones(2), 3), "parameter 'c'"),
     ((X, 2.0, 4), "return value"),
 ])  # fmt: skip

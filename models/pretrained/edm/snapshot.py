@@ -70,7 +70,7 @@ CONSTANTS = ("resample_filter",)
 """Tensors that are determined by the arguments."""
 
 
-class Source(NamedTuple):
+class TensorSource(NamedTuple):
     """Origin of a parameter of ours: a tensor of EDM's and some of its rows (output channels)."""
 
     name: str
@@ -113,7 +113,7 @@ def parts(config: ConfigDict) -> dict[str, str]:
     return names
 
 
-def source(path: Place, shape: Shape, names: Mapping[str, str]) -> Source:
+def source(path: Place, shape: Shape, names: Mapping[str, str]) -> TensorSource:
     """Origin in EDM's network of our parameter at `path`, of that shape."""
     known = next(n for n in range(len(path), 0, -1) if "/".join(path[:n]) in names)
     inside = [part for part in path[known:] if part != "attention"]
@@ -123,7 +123,7 @@ def source(path: Place, shape: Shape, names: Mapping[str, str]) -> Source:
     # iDDPM's networks have twice the outputs; the second half, learned variances, is not used.
     last = path[-2].endswith("conv") and path[0].startswith(("output", "up_")) and not inside[1:]
     rows = slice(0, shape[-1]) if last else slice(turn[0], None, 3) if turn else slice(None)
-    return Source(name, rows)
+    return TensorSource(name, rows)
 
 
 def tensors(made: Object) -> dict[str, Tensor]:
