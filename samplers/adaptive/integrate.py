@@ -183,7 +183,8 @@ def decaying_moments(h: Float[Array, " b"]) -> Moments:
 class AdamsRun:
     """Solver state: y(q), the last two values of N, the last and next step sizes, attempts.
 
-    The last step size is 0 before the first step.
+    The last step size is 0 before the first step. arrived: whether q is the end, which is noted
+    because XLA may compute the end anew where it is compared, with another last bit.
     """
 
     y: Tree
@@ -193,6 +194,7 @@ class AdamsRun:
     before: Float[Array, " b"]
     h: Float[Array, " b"]
     tries: Int[Array, " b"]
+    arrived: Bool[Array, " b"]
 
 
 def adams(
@@ -214,10 +216,9 @@ def adams(
     1993, section III.5). A step of size h is taken if error(correction, corrected y, q) <= 1; the
     next is 0.9 h error^(-1/3), by a factor of 0.3 to 3. Ends when q = end, or after max_tries.
     """
-    sign = jnp.sign(end - q)
 
     def going(run: AdamsRun) -> Bool[Array, " b"]:
-        return ((end - run.q) * sign > 0) & (run.tries < max_tries)
+        return ~run.arrived & (run.tries < max_tries)
 
     def attempt(run: AdamsRun) -> AdamsRun:
         active = going(run)
@@ -240,13 +241,13 @@ def adams(
             jnp.where(accept, h, run.before),
             jnp.where(active, factor * h, run.h),
             run.tries + active.astype(jnp.int32),
+            run.arrived | (accept & last),
         )
 
-    first = field(q, y)
-    begin = AdamsRun(y, q, first, first, jnp.zeros_like(q), h, jnp.zeros(q.shape, jnp.int32))
+    first, none = field(q, y), jnp.zeros(q.shape, jnp.int32)
+    begin = AdamsRun(y, q, first, first, jnp.zeros_like(q), h, none, arrived=q == end)
     done: AdamsRun = jax.lax.while_loop(lambda run: jnp.any(going(run)), attempt, begin)
-    lost = (end - done.q) * sign > 0
-    y = jax.tree.map(lambda x: jnp.where(expand(lost, x), jnp.nan, x), done.y)
+    y = jax.tree.map(lambda x: jnp.where(expand(done.arrived, x), x, jnp.nan), done.y)
     return replace(done, y=y)
 
 
