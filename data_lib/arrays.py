@@ -73,7 +73,9 @@ def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> 
             f"{', '.join(members.IMAGES)}, it has {_listed(shapes) or 'nothing'}"
         )
     what = f"{setting}={shown_path(path)}"
-    return _contents(what, arrays, shapes, found, _stated(what, arrays, stated))
+    says = _stated(what, arrays, stated)
+    train = _images(arrays, found.images, found.labels, what, says)
+    return _contents(what, arrays, shapes, found, train, says)
 
 
 def _reason(error: Exception) -> str:
@@ -103,10 +105,10 @@ def _contents(
     arrays: dict[str, np.ndarray],
     shapes: dict[str, tuple[int, ...]],
     found: Members,
+    train: Images,
     stated: Stated,
 ) -> Contents:
-    assert found.images is not None
-    train, test = _images(arrays, found.images, found.labels, what, stated), None
+    test = None
     if found.test_images:
         # The training images have shown which range is meant.
         sure = dataclasses.replace(stated, doubt=False)

@@ -91,7 +91,8 @@ def streamed(
             if name in batch:
                 found.append(batch[name][own])
         first += len(batch["pool"])
-    assert pool is not None
+    if pool is None:
+        raise ValueError("there are no images to compute features of")
     arrays = {name: np.concatenate(found) for name, found in kept.items() if found}
     pick = lambda x: None if x is None else x[rows]
     return FeatureSet(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+T = TypeVar("T")
 Vectors = Float[np.ndarray, "n d"]
 Others = Float[np.ndarray, "m d"]
 """Another number of vectors of the same length."""
@@ -155,7 +157,19 @@ WORDS = {
     "reference.spatial": "the reference statistics have no spatial features",
     "reference.labels": "the reference statistics have no classes",
 }
-"""Words for each part of `Compared` that is lacking."""
+"""Words for each part of `Compared` that may be lacking."""
+ALWAYS = {
+    "samples.pool": "the samples have no features",
+    "samples.images": "the samples have no images",
+}
+"""The same for parts that every set of samples has, which `Metric.needs` does not list."""
+
+
+def present(part: T | None, name: str) -> T:
+    """A part of `Compared` by its name in `WORDS` or `ALWAYS`; ValueError if it is lacking."""
+    if part is None:
+        raise ValueError((WORDS | ALWAYS)[name])
+    return part
 
 
 def chosen_rows(n: int, most: int) -> Int[np.ndarray, " k"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval_lib.metrics.base import Compared, FeatureSet, Moments, Numbers, Vectors
+from eval_lib.metrics.base import Compared, Moments, Numbers, Others, Vectors, present
 
 BLOCKS = 5
 """Largest number of blocks: the extrapolation uses all samples, halves, thirds, ... to fifths."""
@@ -52,22 +52,15 @@ def fid_infinity(c: Compared) -> Numbers:
     standard error of the fit. The reference's own bias remains, and n should be well above the
     number of features.
     """
-    assert c.samples.pool is not None
-    value, error = _extrapolated(c.reference.moments, c.samples.pool)
+    pool = present(c.samples.pool, "samples.pool")
+    value, error = _extrapolated(c.reference.moments, pool)
     return {"fid_infinity": value, "fid_infinity_fit_error": error}
 
 
 def sfid(c: Compared) -> Numbers:
     """The Frechet distance of spatial features (Nash et al. 2021, arXiv:2103.03841, section 5)."""
-    assert c.reference.spatial is not None
-    assert c.samples.spatial is not None
-    return {"sfid": frechet(c.reference.spatial, c.samples.spatial)}
-
-
-def _by_class(c: FeatureSet, label: int) -> Vectors:
-    assert c.pool is not None
-    assert c.labels is not None
-    return c.pool[c.labels == label]
+    real = present(c.reference.spatial, "reference.spatial")
+    return {"sfid": frechet(real, present(c.samples.spatial, "samples.spatial"))}
 
 
 def class_fid(c: Compared) -> Numbers:
@@ -75,10 +68,14 @@ def class_fid(c: Compared) -> Numbers:
 
     (Ravuri & Vinyals 2019, arXiv:1905.10887, section 3.) Its bias is that of few images.
     """
-    assert c.samples.labels is not None
-    assert c.reference.labels is not None
-    labels = np.union1d(c.samples.labels, c.reference.labels)
-    found = {f"fid_class_{label}": _of_class(c, label) for label in labels}
+    fakes = present(c.samples.pool, "samples.pool")
+    reals = present(c.reference.pool, "reference.pool")
+    fake_labels = present(c.samples.labels, "samples.labels")
+    real_labels = present(c.reference.labels, "reference.labels")
+    found = {
+        f"fid_class_{label}": _of_class(reals[real_labels == label], fakes[fake_labels == label])
+        for label in np.union1d(fake_labels, real_labels)
+    }
     values = [value for value in found.values() if not isinstance(value, str)]
     if len(values) < len(found):
         lacking = len(found) - len(values)
@@ -86,8 +83,7 @@ def class_fid(c: Compared) -> Numbers:
     return {"class_fid": float(np.mean(values)), **found}
 
 
-def _of_class(c: Compared, label: int) -> float | str:
-    real, fake = _by_class(c.reference, label), _by_class(c.samples, label)
+def _of_class(real: Vectors, fake: Others) -> float | str:
     for kind, images in (("samples", fake), ("reference images", real)):
         if len(images) < 2:
             return f"it needs 2 {kind} of the class, and there are {len(images)}"

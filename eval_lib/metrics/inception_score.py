@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval_lib.metrics.base import Compared, Numbers, Vectors, too_few
+from eval_lib.metrics.base import Compared, Numbers, Vectors, present, too_few
 
 SPLITS = 10
 
@@ -23,12 +23,12 @@ def score(logits: Vectors) -> float:
 def inception_score(c: Compared) -> Numbers:
     """The score of all samples at once, as score_sde reports it, and mean and deviation over ten
     splits in the order of drawing, as first published."""
-    assert c.samples.logits is not None
-    whole = {"inception_score": score(c.samples.logits)}
+    logits = present(c.samples.logits, "samples.logits")
+    whole = {"inception_score": score(logits)}
     names = "inception_score_splits_mean", "inception_score_splits_std"
     lacking = too_few(c, {"samples": 2 * SPLITS})  # the score of one is 1, whatever it is
     if lacking:
         return whole | dict.fromkeys(names, lacking)
-    parts = np.array_split(c.samples.logits, SPLITS)
+    parts = np.array_split(logits, SPLITS)
     values = np.asarray([score(part) for part in parts])
     return whole | dict(zip(names, (float(values.mean()), float(values.std())), strict=True))

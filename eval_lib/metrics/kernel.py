@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval_lib.metrics.base import Compared, Numbers, Others, Vectors, both, too_few
+from eval_lib.metrics.base import Compared, Numbers, Others, Vectors, both, present, too_few
 
 BLOCK, FEWEST_BLOCKS = 1000, 10
 
@@ -32,11 +32,11 @@ def kid(c: Compared) -> Numbers:
     and into at least `FEWEST_BLOCKS` if there are enough images. Blocks share no image: their
     estimates are independent, their mean is unbiased, and the standard error is that of the mean.
     """
-    assert c.samples.pool is not None
-    assert c.reference.pool is not None
+    samples = present(c.samples.pool, "samples.pool")
+    reference = present(c.reference.pool, "reference.pool")
     order = np.random.default_rng(0)
     shuffle = lambda x: np.asarray(x, np.float64)[order.permutation(len(x))]
-    fake, real = shuffle(c.samples.pool), shuffle(c.reference.pool)
+    fake, real = shuffle(samples), shuffle(reference)
     most = max(len(fake), len(real))
     count = min(max(FEWEST_BLOCKS, -(-most // BLOCK)), len(fake) // 2, len(real) // 2)
     blocks = zip(np.array_split(real, count), np.array_split(fake, count), strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from eval_lib.metrics.base import Compared, Numbers, Others, Vectors, chosen_rows
+from eval_lib.metrics.base import Compared, Numbers, Others, Vectors, chosen_rows, present
 
 MOST = 10_000
 """Largest number of vectors of each set that are used."""
@@ -54,10 +54,10 @@ def precision_recall(c: Compared) -> Numbers:
     real images whose ball contains a sample (Naeem et al. 2020, arXiv:2002.09797, eq. 6-7). At most
     `MOST` of each set are used, and at least six are needed, one and its five neighbours.
     """
-    assert c.samples.pool is not None
-    assert c.reference.pool is not None
-    real = c.reference.pool[chosen_rows(len(c.reference.pool), MOST)]
-    fake = c.samples.pool[chosen_rows(len(c.samples.pool), MOST)]
+    samples = present(c.samples.pool, "samples.pool")
+    reference = present(c.reference.pool, "reference.pool")
+    real = reference[chosen_rows(len(reference), MOST)]
+    fake = samples[chosen_rows(len(samples), MOST)]
     names = ("precision", "recall", "density", "coverage")
     real_3, real_5 = neighbour_distances(real, 3, 5)
     (fake_3,) = neighbour_distances(fake, 3)

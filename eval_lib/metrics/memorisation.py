@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval_lib.metrics.base import Compared, Numbers, chosen_rows, too_few
+from eval_lib.metrics.base import Compared, Numbers, chosen_rows, present, too_few
 from eval_lib.metrics.manifold import nearest_neighbours, neighbour_distances
 
 MOST = 2000
@@ -27,9 +27,8 @@ def memorisation(c: Compared) -> Numbers:
     over that of held-out images. train_copies: the share of samples equal to a training image in
     every level.
     """
-    assert c.samples.images is not None
-    train = flat(c.train)
-    chosen = c.samples.images[chosen_rows(len(c.samples.images), MOST)]
+    images, train = present(c.samples.images, "samples.images"), flat(c.train)
+    chosen = images[chosen_rows(len(images), MOST)]
     fake, _ = nearest_neighbours(flat(chosen), train)
     held_out, _ = nearest_neighbours(flat(c.test[chosen_rows(len(c.test), MOST)]), train)
     close, usual = (float(np.quantile(held_out, part)) for part in (CLOSE, 0.5))
@@ -49,10 +48,10 @@ def authenticity(c: Compared) -> Numbers:
     """The share of samples whose nearest reference image, by features, has a nearer neighbour
     among the other reference images: 1/2 for new draws from the reference's law, less for copies
     (Alaa et al. 2022, arXiv:2102.08921, section 3.2)."""
-    assert c.samples.pool is not None
-    assert c.reference.pool is not None
-    real = c.reference.pool[chosen_rows(len(c.reference.pool), 10_000)]
+    samples = present(c.samples.pool, "samples.pool")
+    reference = present(c.reference.pool, "reference.pool")
+    real = reference[chosen_rows(len(reference), 10_000)]
     (own,) = neighbour_distances(real, 1)
-    chosen = c.samples.pool[chosen_rows(len(c.samples.pool), MOST)]
+    chosen = samples[chosen_rows(len(samples), MOST)]
     distance, number = nearest_neighbours(chosen, real)
     return {"authenticity": float((distance > own[number]).mean())}

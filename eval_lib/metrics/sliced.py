@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval_lib.metrics.base import Compared, Numbers
+from eval_lib.metrics.base import Compared, Numbers, present
 
 DIRECTIONS = 256
 
@@ -16,13 +16,13 @@ def sliced(c: Compared) -> Numbers:
     classifier; two sets of n images of one law are about n^-1/2 apart. Sets of different sizes are
     compared at the quantiles of the smaller.
     """
-    assert c.samples.pool is not None
-    assert c.reference.pool is not None
-    d = c.samples.pool.shape[1]
+    samples = present(c.samples.pool, "samples.pool")
+    reference = present(c.reference.pool, "reference.pool")
+    d = samples.shape[1]
     directions = np.random.default_rng(0).standard_normal((d, DIRECTIONS))
     directions /= np.linalg.norm(directions, axis=0)
     along = [np.sort(np.asarray(x, np.float64) @ directions, axis=0)
-             for x in (c.samples.pool, c.reference.pool)]  # fmt: skip
+             for x in (samples, reference)]  # fmt: skip
     n = min(map(len, along))
     at = (np.arange(n) + 0.5) / n
     a, b = (np.quantile(x, at, axis=0, method="hazen") for x in along)

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from eval_lib.metrics.base import Compared, Numbers
+from eval_lib.metrics.base import Compared, Numbers, present
 
 PARTS = np.linspace(0, 1, 101)
 
 
 def brightness(c: Compared) -> Numbers:
     """The Wasserstein-1 distance of the images' mean levels, by their quantiles."""
-    assert c.samples.images is not None
+    samples = present(c.samples.images, "samples.images")
     of = lambda images: np.quantile(images.mean(axis=(1, 2, 3)), PARTS)
-    return {"brightness": float(np.abs(of(c.samples.images) - of(c.train)).mean())}
+    return {"brightness": float(np.abs(of(samples) - of(c.train)).mean())}

@@ -157,7 +157,6 @@ class EmbeddedRungeKutta:
             max_steps=tolerance.max_steps,
             throw=False,
         )
-        assert solution.ys is not None
         done = solution.result == diffrax.RESULTS.successful
         last = jax.tree.map(lambda ys: jnp.where(done, ys[-1], jnp.nan), solution.ys)
         return last, solution.stats["num_steps"]

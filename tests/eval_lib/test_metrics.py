@@ -53,6 +53,26 @@ def without(part: FeatureSet, side: str, needed: tuple[str, ...]) -> FeatureSet:
     return replace(part, **{n: None for n in may_lack if f"{side}.{n}" not in needed})
 
 
+@pytest.mark.parametrize(
+    "name, part", [(name, part) for name, metric in METRICS.items() for part in metric.needs]
+)
+def test_a_metric_that_is_given_too_little_says_what_is_lacking(name, part):
+    side, field = part.split(".")
+    given = {"samples": everything(0), "reference": everything(1)}
+    given[side] = replace(given[side], **{field: None})
+    with pytest.raises(ValueError, match=WORDS[part]):
+        METRICS[name].formula(compared(**given))
+
+
+@pytest.mark.parametrize("field, name", [("pool", "kid"), ("images", "memorisation")])
+def test_samples_without_what_all_have_are_refused(field, name):
+    fake = replace(everything(0), **{field: None})
+    with pytest.raises(
+        ValueError, match=f"the samples have no {field.replace('pool', 'features')}"
+    ):
+        METRICS[name].formula(compared(fake, everything(1)))
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_asks_for_what_it_uses_and_has_the_numbers_that_it_shows(name):
     metric = METRICS[name]
