@@ -27,7 +27,7 @@ from samplers import (
     StochasticHeun,
     UniPC,
 )
-from samplers.planned.forms import FORMS
+from samplers.planned.forms import FORMS, MEASURES
 from samplers.planned.runge_kutta import TABLEAUS
 from sde_lib import VE, VP, KarrasVE, SubVP
 from tests.oracles import CONTINUOUS, REPEATING, mixture_1d
@@ -363,3 +363,18 @@ def test_restarts_contract_what_came_before():
     assert restarted < plain / 4
     assert error(Restart(AdamsBashforth(4), 0.05, 5.0, steps=40, times=3)) < plain / 4
     assert error(Restart(StochasticHeun(), 0.05, 5.0, steps=40, times=3)) < plain / 4
+
+
+COORDINATES = {
+    "noise": lambda r: r, "data": lambda r: 1 / r, "velocity": lambda r: r / (1 + r),
+    "angle": np.arctan,
+}  # fmt: skip
+"""The variable q of each form that has a measure, of r = sigma / alpha."""
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_measure_is_the_derivative_of_its_variable(name):
+    q, x, h = COORDINATES[name], np.linspace(-4, 4, 9), 1e-4
+    slope = (q(np.exp(x + h)) - q(np.exp(x - h))) / (2 * h)
+    # The error of a central difference is of order h^2.
+    np.testing.assert_allclose(MEASURES[name](x), slope, rtol=1e-7)

@@ -65,6 +65,14 @@ def test_levels_have_probabilities_that_sum_to_one(layout, centered, deviation):
         assert float(jnp.exp(log_probs).sum()) == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("mean", [-0.7, 0.4])
+def test_the_probability_of_a_level_is_the_mass_between_its_edges(mean):
+    bins, deviation = Bins.of("equal", 16, False), 0.8
+    found = bins.log_prob(jnp.arange(16), jnp.asarray(mean), jnp.asarray(deviation))
+    below = stats.norm.cdf((np.arange(1, 16) / 16 - mean) / deviation)
+    np.testing.assert_allclose(jnp.exp(found), np.diff([0, *below, 1]), rtol=1e-9)
+
+
 @pytest.mark.parametrize("deviation", [0.05, 0.02])
 def test_a_level_far_from_the_mean_keeps_its_digits(deviation):
     """19 and 48 deviations away: the latter has a probability below float64's least."""
