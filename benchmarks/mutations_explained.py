@@ -43,7 +43,7 @@ EXPLAINED: dict[str, dict[str, str]] = {
     },
     "eval_lib/metrics/memorisation.py": {
         **_all("MOST = 2000", "2000 -> 2001; 2000 -> 1999", _BUDGET),
-        **_all("real = c.reference.pool[chosen_rows(len(c.reference.pool), 10_000)]",
+        **_all("real = reference[chosen_rows(len(reference), 10_000)]",
                "10000 -> 10001; 10000 -> 9999", _BUDGET),
         **_all('f"{part:.0%} of the held-out images are training images" if limit < 0.5 else ""',
                "limit < 0.5 -> limit <= 0.5; 0.5 -> 1.0", _INTEGERS),
