@@ -67,11 +67,12 @@ def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
     def run(asked: Asked) -> int:
         from models.layers.cpu.switch import TUNED
         from modes.experiment import Experiment
+        from modes.from_data import resolved
         from modes.reading import check
 
         mode = getattr(importlib.import_module(module), function)
         with TUNED(asked.config.cpu_tuned):
-            experiment = Experiment.of(asked.config)
+            experiment = Experiment.of(*resolved(asked.config, asked.workdir))
             check(asked.mode, experiment, asked.settings)
             return mode(experiment, asked.workdir)
 
@@ -90,6 +91,7 @@ def _import(asked: Asked) -> int:
 def _export(asked: Asked) -> int:
     from modes.experiment import Experiment
     from modes.export import LAYOUTS, export
+    from modes.from_data import resolved
     from modes.reading import check
 
     if not asked.export_to:
@@ -98,7 +100,7 @@ def _export(asked: Asked) -> int:
         raise ValueError(
             f"--export_as must be one of {', '.join(LAYOUTS)}, got {asked.export_as!r}"
         )
-    experiment = Experiment.of(asked.config)
+    experiment = Experiment.of(*resolved(asked.config, asked.workdir))
     check(asked.mode, experiment, asked.settings)
     return export(experiment, asked.workdir, Path(asked.export_to), asked.export_as)
 

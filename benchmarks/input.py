@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks import command
 from benchmarks.timing import Timing, Work, counted, summary, take_turns
 from data_lib import Batches, Images
+from data_lib.codec import GrayLevels
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def work(case: Case, batch: int, seconds: float) -> Work:
     images = Images(pixels, np.zeros(case.count, np.int32), 256)
     batches = Batches(
         images, batch_size=batch, seed=0, flip=True, dequantize=case.dequantize,
-        centered=case.centered,
+        codec=GrayLevels(case.centered),
     )  # fmt: skip
 
     def some() -> int:

@@ -52,7 +52,7 @@ def kept(config: ConfigDict) -> float:
     experiment, training = Experiment.of(config), config.training
     params = experiment.abstract_state().params
     size = training.batch_size // training.accumulate
-    image = jax.ShapeDtypeStruct((size, *experiment.image_shape), jnp.float32)
+    image = jax.ShapeDtypeStruct((size, *experiment.shape), jnp.float32)
     batch = {"image": image, "label": jax.ShapeDtypeStruct((size,), jnp.int32)}
 
     def backward(params: Any, batch: Any) -> Any:
@@ -67,7 +67,7 @@ def measure(config: ConfigDict, steps: int) -> tuple[float, float, float]:
     experiment = Experiment.of(config)
     state, size = experiment.init_state(), config.training.batch_size
     batch = {
-        "image": jnp.zeros((1, size, *experiment.image_shape)),
+        "image": jnp.zeros((1, size, *experiment.shape)),
         "label": jnp.zeros((1, size), jnp.int32),
     }
     lowered = make_step(experiment.recipe).lower(state, batch)

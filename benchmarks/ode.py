@@ -103,7 +103,7 @@ def run(arguments: Sequence[str]) -> None:
     score, step = load_score(experiment, options.workdir)
     classes = config.model.num_classes
     condition = jnp.arange(options.batch) % classes if classes else None
-    shape = (options.batch, *experiment.image_shape)
+    shape = (options.batch, *experiment.shape)
     sde = experiment.sde
     x = sde.prior_sample(jax.random.key(1), shape)
     times = jnp.asarray([sde.T, sde.t_min_sampling or sde.t_min], jnp.float32)

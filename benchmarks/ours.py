@@ -47,7 +47,7 @@ class Ours:
         self._batches = itertools.repeat({"image": image} | ({"label": label} if labelled else {}))
 
     def _pixels(self, count: int) -> np.ndarray:
-        shape = (count, *self._experiment.image_shape)
+        shape = (count, *self._experiment.shape)
         return np.random.default_rng(0).integers(0, LEVELS, shape, dtype=np.uint8)
 
     @property

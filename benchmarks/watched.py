@@ -118,7 +118,7 @@ def picture(path: Path) -> None:
     from untrusted.pictures import open_picture
 
     with open_picture(path) as image:
-        fit(image, 16, 3)
+        fit(image, (16, 16), 3)
 
 
 def pictures(path: Path) -> None:

@@ -111,6 +111,8 @@ def reason(error: BaseException) -> str:
 def parse(name: str, text: str) -> Any:
     """The value of setting `name` from its text; ValueError for no such setting or a bad text."""
     schema.check_name(name)
+    if text.strip() == schema.AUTO and name in schema.FROM_DATA:
+        return schema.FROM_DATA[name]
     kind = type(schema.SETTINGS[name].default)
     words, read = _READERS[kind]
     try:

@@ -1,9 +1,12 @@
-"""Suggestions of known names for a name that the user mistyped."""
+"""Names in tables: the row of a name, and suggestions for one that the user mistyped."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+V = TypeVar("V")
 
 LONGEST = 100
 """Most characters of a name that are compared, since a stranger's may be of any length."""
@@ -19,3 +22,11 @@ def did_you_mean(name: object, known: Iterable[str], most: int = 1) -> str:
     near = difflib.get_close_matches(str(name)[:LONGEST].lower(), by_lower, n=most)
     told = " or ".join(repr(by_lower[match]) for match in near)
     return f" (did you mean {told}?)" if near else ""
+
+
+def choose(key: str, name: str, table: Mapping[str, V]) -> V:
+    """table[name]; ValueError that lists the known names, the nearest first, if there is none."""
+    if name in table:
+        return table[name]
+    known = ", ".join(repr(k) for k in sorted(table))
+    raise ValueError(f"{key} must be one of {known}, got {name!r}{did_you_mean(name, table)}")

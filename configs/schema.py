@@ -57,12 +57,17 @@ ROUNDS = whole(1, 10_000)
 TRIES = whole(1, 10**7)
 SIDE, CHANNELS = whole(1, 16_384), whole(1, 2**16)
 BLOCKS, CLASSES = whole(1, 64), whole(0, 2**20)
+AXES = entries(whole(0, 2**20))
+POSITIVES = Rule(lambda v: all(x > 0 for x in v), "a tuple of positive numbers")
+FEATURES = 2**14
+"""Most entries of a tuple that has a number for each feature of the data."""
 MULTIPLES = entries(whole(1, 1024))
 
 
 class Setting(NamedTuple):
     """A default value (its type is the setting's type), a rule, and the setting's meaning.
 
+    longest: most entries of a tuple.
     travels: whether `--mode export` writes the setting into its files, and `--mode import` takes it
       from them. It is True for settings that say what the model is, how it is trained or how best
       sampled, and False for those that name a file, a program, a project or the machine. `OfModel`
@@ -73,9 +78,14 @@ class Setting(NamedTuple):
     rule: Rule
     meaning: str
     travels: bool = False
+    longest: int = LONGEST_TUPLE
 
 
 OfModel = partial(Setting, travels=True)
+OfFeatures = partial(OfModel, longest=FEATURES)
+
+AUTO = "auto"
+"""The text that stands for a value in `FROM_DATA` on a command line."""
 
 
 SETTINGS: dict[str, Setting] = {
@@ -87,8 +97,8 @@ SETTINGS: dict[str, Setting] = {
     "sde.beta_max": OfModel(20.0, POSITIVE, "vp, subvp: noise rate beta(t) at t = 1"),
     "sde.sigma_min": OfModel(0.01, POSITIVE, "ve: noise level sigma(t) at t = 0; edm: smallest "
                              "noise level"),
-    "sde.sigma_max": OfModel(50.0, POSITIVE, "ve: noise level sigma(t) at t = 1; edm: largest "
-                             "noise level"),
+    "sde.sigma_max": OfModel(50.0, NOT_NEGATIVE, "ve: noise level sigma(t) at t = 1; edm: largest "
+                             "noise level; auto: largest distance of two training examples"),
     "sde.log_snr_max": OfModel(13.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 0"),
     "sde.log_snr_min": OfModel(-10.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 1"),
     "sde.num_scales": OfModel(1000, LEVELS, "number of noise levels of a discrete-time model; also "
@@ -137,6 +147,12 @@ SETTINGS: dict[str, Setting] = {
                                  "network; 0: no labels"),
     "model.label_dropout": OfModel(0.0, FRACTION, "probability that a training image's label is "
                                    "hidden from the network"),
+    "model.condition": OfModel("none", ANY, "kind of condition given to the network beside labels: "
+                               "none, vector (embedded), image (concatenated, resized where its "
+                               "resolution differs) or tokens (cross-attention); all: CONDITIONS "
+                               "in sde_lib/condition.py"),
+    "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
+                                       "condition is hidden from the network"),
     "model.augment_dim": OfModel(0, whole(0, 1024), "songunet, adm: number of augmentation labels "
                                  "given to the network; 0: none"),
     "model.dtype": OfModel("float32", ANY, "type of activations: float32 or bfloat16"),
@@ -175,8 +191,8 @@ SETTINGS: dict[str, Setting] = {
                                   "log_sigma, log_half_sigma, quarter_log_sigma, level, vp_time, "
                                   "cosine_level or descending_level; all: CONDITIONINGS in "
                                   "sde_lib/build.py"),
-    "model.sigma_data": OfModel(0.5, POSITIVE, "standard deviation of the scaled data, in EDM's "
-                                "preconditioning and weighting"),
+    "model.sigma_data": OfModel(0.5, NOT_NEGATIVE, "standard deviation of the encoded data, in "
+                                "EDM's preconditioning and weighting; auto: of the training data"),
     "model.ema_rate": OfModel(0.9999, FRACTION, "decay, per update, of the averaged weights that "
                               "are used for sampling"),
     "model.extra_ema_rates": Setting((), RATES, "decays of further averages of the weights, kept "
@@ -191,6 +207,30 @@ SETTINGS: dict[str, Setting] = {
     "data.image_size": OfModel(32, SIDE, "height and width in pixels; pictures are cropped and "
                                "resized to it"),
     "data.num_channels": OfModel(3, whole(1, 1024), "1 for grey images, 3 for colour"),
+    "data.shape": OfModel((), AXES, "shape of one example, channels last, such as 1000,2 or 40; "
+                          "(): a square picture of data.image_size and data.num_channels; auto: as "
+                          "the data are"),
+    "data.codec": OfModel("levels", ANY, "how data become the arrays that are diffused: levels "
+                          "(gray levels), standardize (per feature or channel), bounded (between "
+                          "data.low and data.high) or identity; all: CODECS in data_lib/codec.py"),
+    "data.mean": OfFeatures((), ANY, "standardize: mean of each feature or channel; (): of the "
+                            "training data"),
+    "data.std": OfFeatures((), POSITIVES, "standardize: standard deviation of each feature or "
+                           "channel; (): of the training data"),
+    "data.low": OfFeatures((), ANY, "bounded: lower end of each feature or channel, or one number"),
+    "data.high": OfFeatures((), ANY, "bounded: upper end of each feature or channel, or one "
+                            "number"),
+    "data.missing": OfModel("refuse", Rule(lambda v: v in ("refuse", "mask"), "refuse or mask"),
+                            "values that are NaN: refuse, or mask (the network is told which "
+                            "values are observed, and the loss leaves the others out)"),
+    "data.condition": OfModel((), AXES, "shape of one condition; (): as the data have it"),
+    "data.condition_codec": OfModel("standardize", ANY, "how conditions become what the network is "
+                                    "given: standardize or identity; all: CONDITION_CODECS in "
+                                    "data_lib/codec.py"),
+    "data.condition_mean": OfFeatures((), ANY, "mean of each entry or channel of the condition; "
+                                      "(): of the training data"),
+    "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
+                                     "of the condition; (): of the training data"),
     "data.range": Setting((), RANGE, "folder, array: pixel values of black and white, such as "
                           "0,255 or -1,1; (): known from the file's number type"),
     "data.changed": Setting("refuse", Rule(lambda v: v in ("refuse", "accept"), "refuse or accept"),
@@ -381,7 +421,12 @@ SETTINGS: dict[str, Setting] = {
                             "steps at low noise"),
     "sampling.eps": OfModel(0.0, BOUNDARY, "time at which sampling ends; 0: the default of the "
                             "SDE"),
-    "sampling.num_samples": Setting(64, IMAGES, "number of samples to draw"),
+    "sampling.num_samples": Setting(64, IMAGES, "number of samples to draw, for each condition of "
+                                    "sampling.condition"),
+    "sampling.condition": Setting("", ANY, "--mode sample: .npy or .npz file of one condition or "
+                                  "several"),
+    "sampling.labels": Setting((), entries(whole(0, 2**20)), "--mode sample: classes to draw, in "
+                               "turn; (): all of them equally often"),
     "sampling.batch_size": Setting(64, BATCH, "samples drawn at a time; it changes no sample"),
     "sampling.frames": Setting(0, STEPS, "frames of an animation of the samples, at most one per "
                                "step; 0: no animation"),
@@ -494,6 +539,19 @@ RETIRED = {
 """Settings of earlier versions, which older workdirs name -> what to do instead."""
 
 
+FROM_DATA: dict[str, Any] = {
+    "data.shape": (0,),
+    "data.mean": (),
+    "data.std": (),
+    "data.condition": (),
+    "data.condition_mean": (),
+    "data.condition_std": (),
+    "sde.sigma_max": 0.0,
+    "model.sigma_data": 0.0,
+}
+"""Setting -> the value that stands for one which is taken from the training data."""
+
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "sampling.predictor": (
         "probability_flow", "order", "form", "high_order_start", "second_order",
@@ -510,6 +568,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
         "bound_steps",
     ),
+    "data.codec": ("mean", "std", "low", "high", "centered"),
     "data.dataset": (
         "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache",
     ),
@@ -561,7 +620,8 @@ def check_value(name: str, value: Any) -> None:
     if given is not wanted and (wanted, given) != (float, int):
         raise ValueError(f"{name} must be {wanted.__name__}, got {shown(value)} ({given.__name__})")
     if given in (str, tuple):
-        most, of = (LONGEST_TEXT, "characters") if given is str else (LONGEST_TUPLE, "numbers")
+        text = given is str
+        most, of = (LONGEST_TEXT, "characters") if text else (setting.longest, "numbers")
         if len(value) > most:
             raise ValueError(f"{name} must have at most {most:,} {of}, got {len(value):,}")
     numbers = {str: (), bool: (), tuple: value}.get(given, (value,))

@@ -1,4 +1,4 @@
-"""Datasets in one .npy or .npz file; all arrays of users become images here."""
+"""Datasets in one .npy or .npz file; all arrays of users become examples here."""
 
 import dataclasses
 from collections.abc import Collection
@@ -35,7 +35,8 @@ def load(config: DataConfig, log: Log) -> Splits:
     Raises ValueError naming the file and what is wrong with it.
     """
     path = config.require_path()
-    found = read(path, "data.data_dir", Stated(config.range, "data.range"))
+    stated = Stated(config.range, "data.range", raw=not config.of_levels)
+    found = read(path, "data.data_dir", stated)
     for line in found.said:
         log(line)
     name = plain(path.name, 200)
@@ -49,18 +50,20 @@ def _hashed(images: Images) -> Images:
 
 
 def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> Contents:
-    """The images, labels and, unless not `held_out`, held-out images of a .npy or .npz file.
+    """The examples, labels and, unless not `held_out`, held-out examples of a .npy or .npz file.
 
-    Images are [n, h, w, c] or [n, h, w], of the types that `levels.unit` takes. Arrays that are
-    not needed are not read. Raises ValueError, naming `setting`, which gave the path, or
-    `stated.setting`, for what cannot be read or understood.
+    Pictures are [n, h, w, c] or [n, h, w], of the types that `levels.unit` takes; what a codec
+    other than that of gray levels encodes is [n, ...]. Arrays that are not needed are not read.
+    Raises ValueError, naming `setting`, which gave the path, or `stated.setting`, for what cannot
+    be read or understood.
     """
     try:
         shapes = {name: header.shape for name, header in read_headers(path, named=True).items()}
         found = members.find(shapes)
         if not held_out:
-            found = dataclasses.replace(found, test_images=None, test_labels=None, parts=())
-        wanted = {found.images, found.labels, found.test_images, found.test_labels, RANGE}
+            found = found.without_test()
+        wanted = {found.images, found.labels, found.condition, found.test_images,
+                  found.test_labels, found.test_condition, RANGE}  # fmt: skip
         arrays = read_arrays(path, [name for name in wanted if name in shapes], named=True)
     except (OSError, ValueError) as error:
         raise ValueError(
@@ -69,12 +72,12 @@ def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> 
         ) from error
     if found.images is None:
         raise ValueError(
-            f"{setting}={shown_path(path)} must have its images under one of "
+            f"{setting}={shown_path(path)} must have its data under one of "
             f"{', '.join(members.IMAGES)}, it has {_listed(shapes) or 'nothing'}"
         )
     what = f"{setting}={shown_path(path)}"
     says = _stated(what, arrays, stated)
-    train = _images(arrays, found.images, found.labels, what, says)
+    train = _images(arrays, found.images, found.labels, found.condition, what, says)
     return _contents(what, arrays, shapes, found, train, says)
 
 
@@ -112,7 +115,8 @@ def _contents(
     if found.test_images:
         # The training images have shown which range is meant.
         sure = dataclasses.replace(stated, doubt=False)
-        test = _images(arrays, found.test_images, found.test_labels, what, sure)
+        roles = found.test_images, found.test_labels, found.test_condition
+        test = _images(arrays, *roles, what, sure)
     if not found.labels:
         why = f"{what} has no labels: none of {', '.join(members.LABELS)} is among its arrays, "
         why += _listed(shapes) if set(shapes) != {ONLY} else "of which a .npy file has one"
@@ -131,6 +135,9 @@ def _alike(train: Images, test: Images, found: Members, what: str) -> tuple[Imag
     """Both parts with labels, or both without; ValueError for values of two kinds."""
     if train.levels != test.levels:
         raise ValueError(f"{what} must have training and test images of one type")
+    if (train.condition is None) != (test.condition is None):
+        has, lacks = ("test", "train") if train.condition is None else ("train", "test")
+        raise ValueError(f"{what} has conditions for the {has} part and none for the {lacks} part")
     if train.labels is not None and test.labels is not None:
         return train, test
     why = train.unlabelled or test.unlabelled or f"{what}[{found.test_images}] has no labels"
@@ -139,20 +146,53 @@ def _alike(train: Images, test: Images, found: Members, what: str) -> tuple[Imag
 
 
 def _images(
-    arrays: dict[str, np.ndarray], key: str, labels: str | None, file: str, stated: Stated
+    arrays: dict[str, np.ndarray],
+    key: str,
+    labels: str | None,
+    condition: str | None,
+    file: str,
+    stated: Stated,
 ) -> Images:
-    pixels, what = arrays[key], file if key == ONLY else f"{file}[{plain(key)}]"
-    if pixels.ndim == 3:
-        pixels = pixels[..., None]
-    if pixels.ndim != 4 or not pixels.size:
-        raise ValueError(f"{what} must have shape [N, H, W, C] or [N, H, W], got {pixels.shape}")
-    values, known = levels.unit(pixels, what, stated)
-    if labels is None:
-        return Images(values, None, known)
+    what = file if key == ONLY else f"{file}[{plain(key)}]"
+    values, known = levels.unit(_examples(arrays[key], what, stated.raw), what, stated)
+    told = None if condition is None else _conditions(arrays, condition, len(values), file)
+    made = Images(values, None, known, condition=told)
+    return made if labels is None else _labelled(made, arrays, labels, file)
+
+
+def _examples(values: np.ndarray, what: str, raw: bool) -> np.ndarray:
+    """Values as examples [n, ...]; ValueError for a rank that they cannot have."""
+    if raw:
+        if values.ndim < 1 or not values.size:
+            raise ValueError(f"{what} must have shape [N, ...], got {values.shape}")
+        return values[:, None] if values.ndim == 1 else values
+    values = values[..., None] if values.ndim == 3 else values
+    if values.ndim != 4 or not values.size:
+        raise ValueError(
+            f"{what} must have shape [N, H, W, C] or [N, H, W], got {values.shape}: arrays that "
+            "are no pictures need data.codec=standardize, bounded or identity"
+        )
+    return values
+
+
+def _conditions(arrays: dict[str, np.ndarray], key: str, count: int, file: str) -> np.ndarray:
+    """Conditions, one for each of `count` examples; ValueError for others."""
+    what = f"{file}[{plain(key)}]"
+    values = levels.as_numbers(arrays[key], what)
+    if values.ndim < 1 or len(values) != count:
+        raise ValueError(f"{what} must have a condition for each of {count:,} examples, its shape "
+                         f"is {values.shape}")  # fmt: skip
+    if np.isinf(values).any():
+        raise ValueError(f"{what} must be finite, or NaN where a value is not known")
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _labelled(made: Images, arrays: dict[str, np.ndarray], labels: str, file: str) -> Images:
+    pixels = made.pixels
     classes, why = _classes(arrays[labels], len(pixels), f"{file}[{plain(labels)}]")
     if why and labels != "arr_1" and _misses_some(arrays[labels], len(pixels)):
         raise ValueError(why)
-    return Images(values, classes, known, unlabelled=why)
+    return dataclasses.replace(made, labels=classes, unlabelled=why)
 
 
 def _misses_some(labels: np.ndarray, count: int) -> bool:

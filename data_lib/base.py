@@ -1,4 +1,4 @@
-"""Images and splits, which every source returns, and the choice of held-out images."""
+"""Examples and splits, which every source returns, and the choice of held-out examples."""
 
 import dataclasses
 import hashlib
@@ -19,19 +19,23 @@ _BLOCK = 1024
 class Images:
     """A whole split in memory.
 
-    pixels: integers in 0..levels-1 (uint8, or uint16 above 256 levels), or float32 in [0, 1] if
-      `levels` is None (continuous).
+    pixels: integers in 0..levels-1 (uint8, or uint16 above 256 levels), or, if `levels` is None,
+      float32 in [0, 1], or numbers as the user gave them, which a codec encodes; NaN: missing.
     labels: int32 classes, or None.
     levels: number of grey levels per channel: 256, 17 for the digits, or None.
     digests: a hash of each image's stored content; None: its pixels are hashed.
     unlabelled: the reason why there are no labels, for the user; '' for nothing to say.
+    condition: a vector, field or tokens for each example, as the user gave them, or None.
+    names: names of the features of vectors, or of the channels; () for none.
     """
 
-    pixels: Shaped[np.ndarray, "n h w c"]
+    pixels: Shaped[np.ndarray, "n *d"]
     labels: Int[np.ndarray, " n"] | None
     levels: int | None
     digests: UInt64[np.ndarray, " n"] | None = None
     unlabelled: str = ""
+    condition: Shaped[np.ndarray, "n *c"] | None = None
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -42,8 +46,10 @@ class Images:
 
     def _with(self, pixels: np.ndarray, indices: Int[np.ndarray, " m"] | slice) -> "Images":
         pick = lambda rows: None if rows is None else rows[indices]
-        labels, hashes = pick(self.labels), pick(self.digests)
-        return dataclasses.replace(self, pixels=pixels, labels=labels, digests=hashes)
+        labels, hashes, condition = map(pick, (self.labels, self.digests, self.condition))
+        return dataclasses.replace(
+            self, pixels=pixels, labels=labels, digests=hashes, condition=condition
+        )
 
     def content(self) -> UInt64[np.ndarray, " n"]:
         """A hash of each image: `digests`, or hashes of the pixels."""
@@ -60,13 +66,16 @@ class Splits:
 
 
 def fingerprint(images: Images) -> str:
-    """SHA-256 of the pixels, their shape and type, the levels and the labels."""
+    """SHA-256 of the pixels, their shape and type, the levels, the labels and the conditions."""
     pixels, labels = images.pixels, images.labels
     kind = pixels.shape, pixels.dtype.str, images.levels, labels is not None
     digest = hashlib.sha256(repr(kind).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     if labels is not None:
         digest.update(np.ascontiguousarray(labels, np.int32).data)
+    if images.condition is not None:
+        digest.update(repr((images.condition.shape, images.condition.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(images.condition).data)
     return digest.hexdigest()
 
 

@@ -3,8 +3,11 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from configs.schema import FROM_DATA
+from configs.shapes import shape_of
 from data_lib.levels import Range, check_range, text
 from data_lib.pictures import FILTERS
 
@@ -16,6 +19,10 @@ class DataConfig:
     dataset: 'digits', 'tfds', 'folder', 'array', or a score_sde name such as 'CIFAR10'.
     image_size: height and width in pixels; pictures are cropped and resized to it.
     num_channels: 1 (grey) or 3 (RGB).
+    shape: shape of one example, () for a square picture; (0,): as the data have it.
+    codec: name of the codec, 'levels' for gray levels.
+    missing: 'refuse' NaN, or 'mask' them.
+    condition: shape of one condition; (): as the data have it.
     range: values of black and white in files; None (in the section: ()): given by their type.
     uniform_dequantization: only checked here (continuous data cannot be dequantized).
     data_dir: directory of tensorflow-datasets ('' for its own default), folder of pictures, or
@@ -23,7 +30,7 @@ class DataConfig:
     tfds_name: name, with /config if any, for dataset='tfds'.
     test_fraction: share of the images that is held out if the data has no split of its own.
     crop: side of the central square of a picture that is kept, before resizing; 0: the largest
-        square. CelebA is by custom cropped to 140.
+        part of the shape's proportions. CelebA is by custom cropped to 140.
     filter: filter of resizing, 'bilinear' or 'bicubic', both antialiased.
     cache: keep decoded pictures beside the data, so that the next start is quick.
     """
@@ -31,6 +38,10 @@ class DataConfig:
     dataset: str
     image_size: int
     num_channels: int
+    shape: tuple[int, ...] = ()
+    codec: str = "levels"
+    missing: str = "refuse"
+    condition: tuple[int, ...] = ()
     range: Range | None = None
     uniform_dequantization: bool = False
     data_dir: str = ""
@@ -55,6 +66,34 @@ class DataConfig:
         return config
 
     @property
+    def of_levels(self) -> bool:
+        """True for gray levels, False for numbers that are taken as they are."""
+        return self.codec == "levels"
+
+    @property
+    def example(self) -> tuple[int, ...] | None:
+        """Shape of one example; None: as the data have it."""
+        if self.shape == FROM_DATA["data.shape"]:
+            return None
+        return shape_of(SimpleNamespace(data=self))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of pictures. ValueError for examples that are no pictures."""
+        shape = self.example
+        if shape is None or len(shape) != 3:
+            raise ValueError(
+                f"data.shape must be height, width, channels for data.dataset={self.dataset!r}, "
+                f"got {self.shape}"
+            )
+        return shape[0], shape[1]
+
+    @property
+    def channels(self) -> int:
+        """Channels of pictures, 1 (grey) or 3 (RGB)."""
+        return (self.example or (0,))[-1]
+
+    @property
     def path(self) -> Path:
         """`data_dir` with ~ expanded; ValueError for the home of an unknown user."""
         try:
@@ -65,7 +104,7 @@ class DataConfig:
     @property
     def form(self) -> str:
         """Format of the decoded pictures as part of a file's name: '64x64x3-crop140-bicubic'."""
-        parts = [f"{self.image_size}x{self.image_size}x{self.num_channels}"]
+        parts = ["x".join(map(str, (*self.size, self.channels)))]
         parts += [f"crop{self.crop}"] if self.crop else []
         parts += [self.filter] if self.filter != "bilinear" else []
         parts += [f"range{text(self.range).replace(',', '_')}"] if self.range else []
@@ -80,10 +119,25 @@ class DataConfig:
         return self.path
 
 
+def check_pictures(config: DataConfig) -> None:
+    """Raise ValueError unless pictures can be decoded to the config's shape."""
+    if config.crop and config.size[0] != config.size[1]:
+        raise ValueError(
+            f"data.crop must be 0 for pictures of {config.size[0]}x{config.size[1]}, of whose "
+            "proportions the largest part is taken"
+        )
+    if config.channels not in (1, 3):
+        raise ValueError(f"data.num_channels must be 1 or 3, got {config.channels}")
+
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "dataset": (str,),
     "image_size": (int,),
     "num_channels": (int,),
+    "shape": (tuple, list),
+    "codec": (str,),
+    "missing": (str,),
+    "condition": (tuple, list),
     "range": (tuple, list, type(None)),
     "uniform_dequantization": (bool,),
     "data_dir": (str,),
@@ -103,8 +157,6 @@ def _check_type(key: str, value: Any, types: tuple[type, ...]) -> None:
 def _check_range(config: DataConfig) -> None:
     if config.image_size < 1:
         raise ValueError(f"data.image_size must be positive, got {config.image_size}")
-    if config.num_channels not in (1, 3):
-        raise ValueError(f"data.num_channels must be 1 or 3, got {config.num_channels}")
     if not 0 < config.test_fraction < 1:
         raise ValueError(f"data.test_fraction must lie between 0 and 1, got {config.test_fraction}")
     if config.crop < 0:

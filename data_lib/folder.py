@@ -87,23 +87,23 @@ def _fingerprint(layout: FolderLayout, test_fraction: float) -> str:
 class _Decoded:
     """Cropped and resized pictures, hashes of their files, and the files' ranges of values."""
 
-    pixels: UInt8[np.ndarray, "n size size channels"]
+    pixels: UInt8[np.ndarray, "n height width channels"]
     digests: UInt64[np.ndarray, " n"]
     depths: list[Depth]
     highest: list[float]
     moving: list[bool]
 
     @classmethod
-    def room(cls, count: int, size: int, channels: int) -> "_Decoded":
+    def room(cls, count: int, size: tuple[int, int], channels: int) -> "_Decoded":
         pixels, hashes = (
-            np.empty((count, size, size, channels), np.uint8),
+            np.empty((count, *size, channels), np.uint8),
             np.empty(count, np.uint64),
         )
         return cls(pixels, hashes, [Depth.KNOWN] * count, [0.0] * count, [False] * count)
 
 
 def _pixels(paths: Sequence[Path], config: DataConfig, log: Log) -> _Decoded:
-    made = _Decoded.room(len(paths), config.image_size, config.num_channels)
+    made = _Decoded.room(len(paths), config.size, config.channels)
     log(f"decoding {len(paths)} pictures into {made.pixels.nbytes / 2**20:.0f} MiB of memory")
     tell = patient(log)
 
@@ -138,8 +138,8 @@ def _decode_one(path: Path, index: int, made: _Decoded, config: DataConfig) -> N
             made.highest[index] = image.getextrema()[1]  # type: ignore[assignment]
         made.pixels[index] = fit(
             image,
-            config.image_size,
-            config.num_channels,
+            config.size,
+            config.channels,
             crop=config.crop,
             filter=config.filter,
             range=config.range,

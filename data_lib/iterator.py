@@ -1,22 +1,25 @@
 """Batches of a split: endless and shuffled for training, a single pass for evaluation.
 
-Pixels are gathered, flipped and scaled a batch at a time from the array in memory; grain
+Examples are gathered, flipped and encoded a batch at a time from the array in memory; grain
 schedules the batches and prefetches them in a thread. Process p of P gets the p-th of P equal
 slices of each global batch.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import grain
 import numpy as np
-from jaxtyping import Float32, Int, Shaped
+from jaxtyping import Float, Float32, Int, Shaped
 
 from data_lib import stream
 from data_lib.base import Images
-from data_lib.transforms import Scaler, dequantize, flip, to_unit
+from data_lib.codec import AsGiven, Codec
+from data_lib.transforms import dequantize, flip, to_unit
 
 Batch = dict[str, np.ndarray]
 
+AS_GIVEN = AsGiven()
 _ENDLESS = 2**40
 # Temporaries of a megabyte stay in the allocator's hands; larger ones go back to the system
 # after each batch, and getting their pages again took two thirds of the time.
@@ -27,8 +30,10 @@ _READ_AHEAD = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
 class Batches(Iterator[Batch]):
     """Endless training batches in a fresh permutation per epoch; a batch may span two epochs.
 
-    Gives dicts of image, float32 [B / process_count, H, W, C] in [0, 1] or, if `centered`, in
-    [-1, 1], and of label, int32 [B / process_count], if the data has labels.
+    Gives dicts of image, float32 [B / process_count, ...] as `codec` encodes it; of label, int32
+    [B / process_count], and condition, float32 [B / process_count, ...], if the data has them; and,
+    if values may be `missing`, of observed, float32 like image: 1 where image has a value, and 0
+    where it has 0 instead.
 
     A pure function of (images, batch_size, seed, options, step): `step` is the only state to save,
     and an iterator built with start_step=k continues one that had given k batches. The process
@@ -47,7 +52,9 @@ class Batches(Iterator[Batch]):
         seed: int,
         flip: bool,  # mirror half of the examples left to right
         dequantize: bool,  # (v + u) / levels instead of v / (levels - 1)
-        centered: bool,  # scale to [-1, 1]
+        codec: Codec,
+        condition_codec: Codec = AS_GIVEN,
+        missing: bool = False,  # NaN are values that are not known
         start_step: int = 0,  # batches already given
         process_index: int = 0,
         process_count: int = 1,
@@ -57,7 +64,8 @@ class Batches(Iterator[Batch]):
         if start_step < 0:
             raise ValueError(f"the step to resume at must not be negative, got {start_step}")
         self._images, self._seed = images, seed
-        self._flip, self._dequantize, self._scaler = flip, dequantize, Scaler(centered)
+        self._flip, self._dequantize = flip, dequantize
+        self._codec, self._condition, self._missing = codec, condition_codec, missing
         self._global_size, self._offset = batch_size, process_index * self._size
         self._step = start_step
         schedule = grain.MapDataset.range(start_step, _ENDLESS).map(self._batch)
@@ -80,24 +88,25 @@ class Batches(Iterator[Batch]):
         block = max(1, _BLOCK_VALUES * self._size // image.size)
         for at in range(0, self._size, block):
             image[at : at + block] = self._pictures(start + at, indices[at : at + block])
-        return {"image": image} | _labels(self._images, indices)
+        known = _known(self._images, indices, self._condition)
+        return _filled(image, self._missing) | known
 
-    def _pictures(
-        self, start: int, indices: Int[np.ndarray, " n"]
-    ) -> Float32[np.ndarray, "n h w c"]:
+    def _pictures(self, start: int, indices: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n *d"]:
         pixels = self._images.pixels[indices]
         if self._flip:
             coins = stream.uniforms(stream.FLIPS, self._seed, start, len(pixels), 1)[:, 0]
             pixels = flip(pixels, coins < 0.5)
         noise = _noise(stream.TRAIN_NOISE, self._seed if self._dequantize else None, start, pixels)
-        return self._scaler(_to_float(pixels, self._images.levels, noise))
+        return self._codec.encode(_to_float(pixels, self._images.levels, noise))
 
 
 def epoch_batches(
     images: Images,
     *,
     batch_size: int,
-    centered: bool,
+    codec: Codec,
+    condition_codec: Codec = AS_GIVEN,
+    missing: bool = False,
     dequantize_seed: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
@@ -113,24 +122,27 @@ def epoch_batches(
     size = _share(batch_size, process_index, process_count, "eval.batch_size")
     _check(images, dequantize_seed or 0, dequantize_seed is not None)
     starts = range(process_index * size, _round_up(len(images), batch_size), batch_size)
-    return (_eval_batch(images, start, size, Scaler(centered), dequantize_seed) for start in starts)
+    made = partial(_eval_batch, images, size, codec, condition_codec, missing, dequantize_seed)
+    return map(made, starts)
 
 
 def _eval_batch(
-    images: Images, start: int, size: int, scaler: Scaler, dequantize_seed: int | None
-) -> Batch:
+    images: Images, size: int, codec: Codec, condition_codec: Codec, missing: bool,
+    dequantize_seed: int | None, start: int,
+) -> Batch:  # fmt: skip
     positions = np.arange(start, start + size)
     inside = positions < len(images)
     indices = np.where(inside, positions, 0)
     pixels = images.pixels[indices]
     noise = _noise(stream.EVAL_NOISE, dequantize_seed, start, pixels)
-    image = scaler(_to_float(pixels, images.levels, noise))
-    return {"image": image, "mask": inside.astype(np.float32)} | _labels(images, indices)
+    image = codec.encode(_to_float(pixels, images.levels, noise)).astype(np.float32, copy=False)
+    known = _known(images, indices, condition_codec)
+    return {"mask": inside.astype(np.float32)} | _filled(image, missing) | known
 
 
 def _noise(
-    purpose: int, seed: int | None, start: int, pixels: Shaped[np.ndarray, "n h w c"]
-) -> Float32[np.ndarray, "n h w c"] | None:
+    purpose: int, seed: int | None, start: int, pixels: Shaped[np.ndarray, "n *d"]
+) -> Float32[np.ndarray, "n *d"] | None:
     if seed is None:
         return None
     width = int(np.prod(pixels.shape[1:]))
@@ -138,17 +150,33 @@ def _noise(
 
 
 def _to_float(
-    pixels: Shaped[np.ndarray, "n h w c"],
+    pixels: Shaped[np.ndarray, "n *d"],
     levels: int | None,
-    noise: Float32[np.ndarray, "n h w c"] | None,
-) -> Float32[np.ndarray, "n h w c"]:
+    noise: Float32[np.ndarray, "n *d"] | None,
+) -> Float[np.ndarray, "n *d"]:
+    if pixels.dtype == np.float64:  # a codec may take an offset off, which float32 cannot hold
+        return pixels
     if noise is None or levels is None:
         return to_unit(pixels, levels)
     return dequantize(pixels, levels, noise)
 
 
-def _labels(images: Images, indices: Int[np.ndarray, " n"]) -> Batch:
-    return {} if images.labels is None else {"label": images.labels[indices]}
+def _filled(image: Float32[np.ndarray, "n *d"], missing: bool) -> Batch:
+    if not missing:
+        return {"image": image}
+    observed = ~np.isnan(image)
+    return {"image": np.where(observed, image, 0.0), "observed": observed.astype(np.float32)}
+
+
+def _known(images: Images, indices: Int[np.ndarray, " n"], codec: Codec) -> Batch:
+    """Labels and conditions of examples."""
+    found: Batch = {}
+    if images.labels is not None:
+        found["label"] = images.labels[indices]
+    if images.condition is not None:
+        condition = codec.encode(images.condition[indices])
+        found["condition"] = condition.astype(np.float32, copy=False)
+    return found
 
 
 def _round_up(count: int, multiple: int) -> int:

@@ -28,12 +28,14 @@ class Stated:
     clip: whether floats outside of a stated range, and those that are not finite, are accepted,
       for the caller to clip and count.
     doubt: whether to ask if the values may have another range than their type's.
+    raw: whether the values are taken as they are, whatever their range.
     """
 
     range: Range | None
     setting: str
     clip: bool = False
     doubt: bool = True
+    raw: bool = False
 
     def ask(self, *ranges: Range) -> str:
         """'set data.range=0,16 or 0,255'."""
@@ -67,6 +69,8 @@ def unit(
     range, and for values that may be of another range than their type says.
     """
     kind = values.dtype.kind
+    if stated.raw:
+        return as_numbers(values, what), None
     if kind == "f":
         return _continuous(values, what, stated), None
     if kind == "b" and stated.range is None:
@@ -78,6 +82,15 @@ def unit(
             check_bytes(values, what, stated)
         return values, 256
     return _integers(values, what, stated.range, stated.setting)
+
+
+def as_numbers(values: Shaped[np.ndarray, "*shape"], what: str) -> Shaped[np.ndarray, "*shape"]:
+    """Real numbers as float32, or float64 where they are that or need it; ValueError for others."""
+    if values.dtype.kind not in "fbiu":
+        raise ValueError(f"{what} must be real numbers, got {values.dtype}: complex ones are two "
+                         "channels, and texts are numbered")  # fmt: skip
+    wide = values.dtype == np.float64 or (values.dtype.kind in "iu" and values.dtype.itemsize > 2)
+    return values.astype(np.float64 if wide else np.float32, copy=False)
 
 
 def _unknown(values: np.ndarray, what: str, stated: Stated) -> str:

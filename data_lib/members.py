@@ -1,9 +1,11 @@
-"""Recognition, by name, of a .npz file's images, labels, and held-out images and labels.
+"""Recognition, by name, of a .npz file's data, labels and conditions, and of held-out ones.
 
-A name is a word for images or labels, with or without a word for a part before or after it, in any
-case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's name for arrays that were given none.
+A name is a word for data (images), labels or conditions, with or without a word for a part before
+or after it, in any case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's name for arrays
+that were given none.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 IMAGES = ("images", "x", "arr_0", "samples", "image", "data", "imgs", "img", "pictures")
 LABELS = ("labels", "y", "arr_1", "label", "targets", "target", "classes", "class", "class_labels",
           "category", "categories")  # fmt: skip
+CONDITIONS = ("condition", "conditions", "context")
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
 PARTS = {"train": TRAIN, "training": TRAIN, "test": TEST, "testing": TEST, "val": VALIDATION,
          "valid": VALIDATION, "validation": VALIDATION}  # fmt: skip
@@ -19,7 +22,7 @@ HELD_OUT = (TEST, VALIDATION)
 """Parts that are held out: the first that is there."""
 
 _PART = "|".join(sorted(PARTS, key=len, reverse=True))
-_KIND = "|".join(sorted((*IMAGES, *LABELS), key=len, reverse=True))
+_KIND = "|".join(sorted((*IMAGES, *LABELS, *CONDITIONS), key=len, reverse=True))
 _NAME = re.compile(
     rf"(?:(?P<before>{_PART})[-_. ]?)?(?P<kind>{_KIND})(?:[-_. ]?(?P<after>{_PART}))?"
 )
@@ -38,10 +41,18 @@ class Members:
     test_labels: str | None
     left: tuple[str, ...]
     parts: tuple[str, ...]
+    condition: str | None = None
+    test_condition: str | None = None
+
+    def without_test(self) -> "Members":
+        """The same without the held-out part."""
+        return dataclasses.replace(
+            self, test_images=None, test_labels=None, test_condition=None, parts=()
+        )
 
 
 def _parse(name: str) -> tuple[str, str] | None:
-    """(part, word), or None for a name that has no word for images or labels."""
+    """(part, word), or None for a name that has no word for data, labels or conditions."""
     found = _NAME.fullmatch(name.lower())
     if not found or (found["before"] and found["after"]):
         return None
@@ -66,6 +77,9 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Members:
     held_out = parts[0] if parts else TEST
     test = first(held_out, IMAGES, (3, 4))
     test_labels = first(held_out, LABELS, (1, 2)) if test else None
-    taken = {images, labels, test, test_labels}
+    every = tuple(range(1, 9))
+    condition = first(TRAIN, CONDITIONS, every)
+    test_condition = first(held_out, CONDITIONS, every) if test else None
+    taken = {images, labels, test, test_labels, condition, test_condition}
     left = tuple(name for name in shapes if name not in taken)
-    return Members(images, labels, test, test_labels, left, parts)
+    return Members(images, labels, test, test_labels, left, parts, condition, test_condition)

@@ -54,30 +54,32 @@ _WIDENED = ("PPM", "PNG")
 
 def fit(
     image: Image.Image,
-    size: int,
+    size: tuple[int, int],
     channels: int,
     *,
     crop: int = 0,
     filter: str = "bilinear",
     range: Range | None = None,
-) -> UInt8[np.ndarray, "size size channels"]:
-    """The central square of side `crop`, resized to `size`, in grey (1 channel) or RGB (3).
+) -> UInt8[np.ndarray, "height width channels"]:
+    """The central part of a picture, resized to `size`, in grey (1 channel) or RGB (3).
 
-    crop: side in pixels of the picture; 0 for the largest square.
+    size: (height, width), whose proportions the part has.
+    crop: side of the part, a square, in pixels of the picture; 0 for the largest part.
     filter: a name in `FILTERS`.
     range: values of black and white; None: given by the picture's `Depth`.
 
     EXIF rotation is applied; transparent pixels are laid over white; of more than 256 levels the
-    high byte is taken. A square of the right size is not changed. Raises ValueError for a picture
+    high byte is taken. A picture of the right size is not changed. Raises ValueError for a picture
     smaller than the crop, and for values that are outside of their range or need one.
     """
     depth = Depth.of(image)
     image = _to_bytes(_upright(image), depth, range)
     image = _to_mode(image, _MODES[channels])
-    image = _central_square(image, crop or min(image.size))
-    if image.size != (size, size):
-        image = image.resize((size, size), FILTERS[filter])
-    return np.asarray(image).reshape(size, size, channels)
+    height, width = size
+    image = _central(image, *((crop, crop) if crop else _largest(image, height, width)))
+    if image.size != (width, height):
+        image = image.resize((width, height), FILTERS[filter])
+    return np.asarray(image).reshape(height, width, channels)
 
 
 def from_array(pixels: UInt8[np.ndarray, "h w c"]) -> Image.Image:
@@ -153,11 +155,18 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _central_square(image: Image.Image, side: int) -> Image.Image:
-    if side > min(image.size):
+def _largest(image: Image.Image, height: int, width: int) -> tuple[int, int]:
+    """(height, width) of the largest part with the proportions of `height` and `width`."""
+    if image.height * width <= image.width * height:
+        return image.height, max(1, round(image.height * width / height))
+    return max(1, round(image.width * height / width)), image.width
+
+
+def _central(image: Image.Image, height: int, width: int) -> Image.Image:
+    if height > image.height or width > image.width:
         raise ValueError(
-            f"data.crop must not exceed a picture of {image.width}x{image.height}, got {side}: "
-            "0 takes the largest square of every picture"
+            f"data.crop must not exceed a picture of {image.width}x{image.height}, got {height}: "
+            "0 takes the largest part of every picture"
         )
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

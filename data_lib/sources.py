@@ -9,7 +9,7 @@ import numpy as np
 from configs.names import did_you_mean
 from data_lib import arrays, digits, folder, tfds
 from data_lib.base import Images, Log, Splits
-from data_lib.config import DataConfig
+from data_lib.config import DataConfig, check_pictures
 
 
 class Source(NamedTuple):
@@ -24,15 +24,16 @@ class Source(NamedTuple):
 
 
 PICTURES = "crop", "filter", "cache"
+CONDITIONED = "condition", "condition_codec", "condition_mean", "condition_std"
 SOURCES: dict[str, Source] = {
     "digits": Source(digits.load),
     "tfds": Source(tfds.load, ("tfds_name", "data_dir", "test_fraction", *PICTURES)),
     "folder": Source(folder.load, ("data_dir", "range", "test_fraction", *PICTURES)),
-    "array": Source(arrays.load, ("data_dir", "range", "test_fraction")),
+    "array": Source(arrays.load, ("data_dir", "range", "test_fraction", *CONDITIONED)),
 }
 EVERY = (
-    "dataset", "image_size", "num_channels", "random_flip", "centered", "uniform_dequantization",
-    "changed",
+    "dataset", "image_size", "num_channels", "shape", "codec", "missing", "random_flip",
+    "uniform_dequantization", "changed",
 )  # fmt: skip
 """Settings of the section that have an effect with any source."""
 
@@ -47,14 +48,18 @@ ALIASES: dict[str, str] = {
 def load(data_config: Any, *, log: Log = print) -> Splits:
     """The dataset of a `data` section, decoded in memory.
 
-    `data_config` needs the attributes dataset, image_size and num_channels, and may have the
-    others of `DataConfig`. Downloads, preparation and slow decoding are reported to `log`.
-    Raises ValueError, naming the key, for data that cannot be provided.
+    `data_config` needs the attributes dataset, image_size and num_channels, and may have the others
+    of `DataConfig`. Examples get the shape of the config, or keep theirs. Downloads, preparation
+    and slow decoding are reported to `log`. Raises ValueError, naming the key, for data that cannot
+    be provided.
     """
     config = _resolve(DataConfig.from_section(data_config))
     splits = SOURCES[config.dataset].load(config, log)
-    for part, images in (("training", splits.train), ("held-out", splits.test)):
-        _check(images, config, f"{part} images of {splits.name}")
+    train, test = (
+        _checked(images, config, f"{part} data of {splits.name}")
+        for part, images in (("training", splits.train), ("held-out", splits.test))
+    )
+    splits = dataclasses.replace(splits, train=train, test=test)
     _tell_copies(splits, log)
     _tell_missing(splits, log)
     return splits
@@ -91,6 +96,8 @@ def _resolve(config: DataConfig) -> DataConfig:
             f"{did_you_mean(config.dataset, known)}: for another dataset of tensorflow-datasets "
             "set data.dataset=tfds and data.tfds_name"
         )
+    if set(PICTURES) <= {*SOURCES[config.dataset].settings}:
+        check_pictures(config)
     if config.range and "range" not in SOURCES[config.dataset].settings:
         able = [name for name, source in SOURCES.items() if "range" in source.settings]
         raise ValueError(
@@ -110,18 +117,58 @@ def _tell_missing(splits: Splits, log: Log) -> None:
         log(f"no training images of {splits.name} have the labels {few}, which held-out ones have")
 
 
-def _check(images: Images, config: DataConfig, what: str) -> None:
-    height, width, channels = images.pixels.shape[1:]
-    if (height, width) != (config.image_size, config.image_size):
-        raise ValueError(
-            f"data.image_size must be the size of the {what}, which are {height}x{width}, "
-            f"got {config.image_size}"
-        )
-    if channels != config.num_channels:
-        raise ValueError(
-            f"data.num_channels must be {channels} as in the {what}, got {config.num_channels}"
-        )
+def _checked(images: Images, config: DataConfig, what: str) -> Images:
+    """The images in the shape of the config; ValueError for what it does not allow."""
     if config.uniform_dequantization and images.levels is None:
         raise ValueError(
             f"data.uniform_dequantization must be False: the {what} are continuous already"
+        )
+    if not config.of_levels:
+        _check_missing(images.pixels, config, what)
+    condition = images.condition
+    if condition is not None:
+        condition = _shaped(condition, tuple(config.condition) or None, "data.condition", what)
+    if config.shape:
+        pixels = _shaped(images.pixels, config.example, "data.shape", what)
+    else:
+        pixels = _square(images.pixels, config, what)
+    return dataclasses.replace(images, pixels=pixels, condition=condition)
+
+
+def _shaped(values: np.ndarray, shape: tuple[int, ...] | None, key: str, what: str) -> np.ndarray:
+    """Arrays of that shape, to which an axis for a single channel is added; None: as they are."""
+    found = values.shape[1:]
+    if shape in (None, found):
+        return values
+    if shape == (*found, 1):
+        return values[..., None]
+    told = ",".join(map(str, found))
+    raise ValueError(f"{key} must be {told} as in the {what}, got {','.join(map(str, shape))}")
+
+
+def _square(pixels: np.ndarray, config: DataConfig, what: str) -> np.ndarray:
+    """Pictures of the size and channels that the config names; ValueError for others."""
+    size, channels = config.image_size, config.num_channels
+    if pixels.ndim != 4:
+        raise ValueError(f"data.shape must be given, or auto, for the {what}, whose shape is "
+                         f"{pixels.shape[1:]}")  # fmt: skip
+    if pixels.shape[1:3] != (size, size):
+        told = "x".join(map(str, pixels.shape[1:3]))
+        raise ValueError(
+            f"data.image_size must be the size of the {what}, which are {told}, got {size}"
+        )
+    if pixels.shape[3] != channels:
+        raise ValueError(
+            f"data.num_channels must be {pixels.shape[3]} as in the {what}, got {channels}"
+        )
+    return pixels
+
+
+def _check_missing(values: np.ndarray, config: DataConfig, what: str) -> None:
+    """Raise ValueError for values that are not finite, unless those that are NaN are masked."""
+    bad = (~np.isfinite(values)) if config.missing == "refuse" else np.isinf(values)
+    if count := int(bad.sum()):
+        raise ValueError(
+            f"{count:,} values of the {what} are not finite: mend them, or set "
+            "data.missing=mask for those that are NaN"
         )

@@ -132,7 +132,7 @@ def _held_out(builder: Any) -> str | None:
 def _images(builder: Any, split: str, config: DataConfig, log: Log) -> Images:
     key = _image_key(builder.info.features, builder.name)
     source = _source(builder, split)
-    shape = (len(source), config.image_size, config.image_size, config.num_channels)
+    shape = (len(source), *config.size, config.channels)
     log(f"decoding {len(source)} pictures of {builder.name}, split {split}")
     tell = patient(log)
     pixels = np.empty(shape, np.uint8)
@@ -143,8 +143,8 @@ def _images(builder: Any, split: str, config: DataConfig, log: Log) -> Images:
             picture = from_array(example[key])
             pixels[index] = fit(
                 picture,
-                config.image_size,
-                config.num_channels,
+                config.size,
+                config.channels,
                 crop=config.crop,
                 filter=config.filter,
             )

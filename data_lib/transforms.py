@@ -1,15 +1,10 @@
-"""Pure functions between integer levels, the unit interval and the network's range.
+"""Pure functions between integer levels and the unit interval.
 
 v is an integer level in 0..L-1, u a uniform draw in [0, 1), x a value in [0, 1].
 """
 
-from dataclasses import dataclass
-from typing import TypeVar
-
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Shaped, UInt8
-
-Numbers = TypeVar("Numbers")
 
 
 def to_unit(
@@ -46,18 +41,3 @@ def to_uint8(x: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     picture by half a level on average.)
     """
     return np.rint(np.clip(np.nan_to_num(x), 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """[0, 1] to the network's range: 2 x - 1 where `centered`, else x. Numpy or jax arrays."""
-
-    centered: bool
-
-    def __call__(self, x: Numbers) -> Numbers:
-        """Values in the network's range, from [0, 1]."""
-        return 2.0 * x - 1.0 if self.centered else x  # type: ignore[operator, return-value]
-
-    def inverse(self, y: Numbers) -> Numbers:
-        """Values in [0, 1], from the network's range; values outside are not clipped."""
-        return (y + 1.0) / 2.0 if self.centered else y  # type: ignore[operator, return-value]

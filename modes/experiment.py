@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 import models
 import samplers
 import sde_lib
 from configs import schema
+from configs.shapes import in_words, shape_of
+from data_lib import Splits, codec
 from models.score import template
 from modes import sizes
 from runtime_lib import sharding
-from sde_lib import SDE, Guidance, ModelScore, Score
+from sde_lib import SDE, Guidance, ModelScore, Score, choose
+from sde_lib.condition import CONDITIONS, Condition, assembled
 from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
 from train_lib.guard import Guard
@@ -42,11 +45,14 @@ class Experiment:
     sampler: samplers.Sampler
     times: Any
     layout: sharding.Layout
+    splits: Splits | None = None
+    """The data, if they had to be loaded already."""
 
     @classmethod
-    def of(cls, config: Any) -> Experiment:
+    def of(cls, config: Any, splits: Splits | None = None) -> Experiment:
         """Build every object of `config`; ValueError, in the user's terms, for a bad setting."""
         schema.check(config)
+        _check_codec(config)
         score = template(config)
         training, model, mesh = config.training, config.model, config.mesh
         layout = sharding.Layout(sharding.device_mesh(mesh.data, mesh.fsdp), mesh.smallest)
@@ -59,6 +65,7 @@ class Experiment:
             EMA((model.ema_rate, *model.extra_ema_rates), training.ema_warmup, training.ema_rampup),
             training.accumulate,
             labelled=model.num_classes > 0,
+            condition=model.condition,
             augment=augment.build(config),
             guard=Guard(training.patience, training.explosion),
         )
@@ -67,13 +74,17 @@ class Experiment:
         times = samplers.build_times(config.sampling, followed, config.sde.num_scales)
         # Refuses, before training, what sampling could not do after it.
         sampler.plan(followed, times)
-        return cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
+        made = cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
+        return replace(made, splits=splits)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """[H, W, C] of one image."""
-        data = self.config.data
-        return data.image_size, data.image_size, data.num_channels
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return shape_of(self.config)
+
+    def condition(self, labels: Any, conditions: Any) -> Condition:
+        """The condition of examples, of their classes and encoded conditions [b, ...]."""
+        return assembled(self.config.model.condition, labels, conditions)
 
     @property
     def guidance_settings(self) -> dict[str, Any] | None:
@@ -106,9 +117,32 @@ class Experiment:
         return jax.eval_shape(self._fresh_state)
 
 
-def _an_example(config: Any) -> np.ndarray | None:
-    """The condition of one image, its class, for a model of classes; None for others."""
-    return np.zeros(1, np.int32) if config.model.num_classes else None
+def _an_example(config: Any) -> Condition:
+    """The condition of one example; None for a model that is given none."""
+    model = config.model
+    labels = jnp.zeros(1, jnp.int32) if model.num_classes else None
+    values = None if model.condition == "none" else jnp.zeros((1, *config.data.condition))
+    return assembled(model.condition, labels, values)
+
+
+def _check_codec(config: Any) -> None:
+    """Raise ValueError for settings of the data that do not fit their shape."""
+    data, shape = config.data, shape_of(config)
+    made = codec.build(data)
+    choose("model.condition", config.model.condition, CONDITIONS)
+    if data.random_flip and len(shape) != 3:
+        raise ValueError(f"data.random_flip must be False for data that are no pictures, "
+                         f"whose shape is {in_words(shape)}")  # fmt: skip
+    if made.of_levels and len(shape) != 3:
+        raise ValueError(
+            f"data.codec must be standardize, bounded or identity for data of {in_words(shape)}: "
+            "gray levels are those of pictures"
+        )
+    if made.of_levels and data.missing != "refuse":
+        raise ValueError("data.missing must be refuse with data.codec=levels, which has no NaN")
+    codec.check_rows(data, shape[-1])
+    if config.model.condition != "none":
+        codec.build_condition(data)
 
 
 def _check_division(config: Any) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import samplers
-from data_lib import Scaler
+from data_lib import Codec, codec
 from data_lib.arrays import RANGE
 from eval_lib import pictures
 from modes.experiment import SAMPLE_STREAM, Experiment
@@ -32,6 +33,7 @@ from runtime_lib.results import (
     set_results_aside,
 )
 from sde_lib import Conditional, Guidance, Score
+from sde_lib.condition import Condition
 
 LABEL_STREAM = 2**32 - 1
 """Number folded into the run's key for the classes, that of a sample that is never drawn."""
@@ -42,51 +44,81 @@ STATED = {RANGE: np.asarray([0.0, 1.0], np.float32)}
 """Values of black and white in a file of samples; samples may lie slightly outside."""
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Labels and conditions that samples get in turn: sample k labels[k % n] and conditions[k % m].
+
+    labels: classes; () for all of them. conditions: encoded, [k, ...]; None for none.
+    """
+
+    labels: tuple[int, ...] = ()
+    conditions: np.ndarray | None = None
+
+
+NOTHING = Given()
+
+
 @dataclass(frozen=True)
 class Generator:
     """A source of samples by number: sample k depends on the key, the score and the sampler alone.
 
     classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
     every class once, in a random order, so that any number of samples is balanced.
-    guidance: (score, a batch's classes or None) -> the score that the sampler follows.
+    given: the labels and conditions that samples get in turn.
+    assemble: (classes or None, conditions or None) -> the condition of a batch.
+    guidance: (score, a batch's condition or None) -> the score that the sampler follows.
     """
 
     score: Score
     sampler: samplers.Sampler
     times: Float[Array, " n"]
     key: PRNGKeyArray
-    shape: tuple[int, int, int]
-    scaler: Scaler
+    shape: tuple[int, ...]
+    codec: Codec
     denoise: bool = True
     frames: int = 0
     classes: int = 0
+    given: Given = NOTHING
+    assemble: Callable[[Any, Any], Condition] = lambda labels, conditions: labels
     guidance: Guidance = Conditional
 
     @property
     def planned_evaluations(self) -> int | None:
         """NFE per sample; None if it is known only after the run, as for adaptive solvers."""
-        followed = self.guidance(self.score, self._condition(np.zeros(1, np.int32)))
+        followed = self.guidance(self.score, self._condition(jnp.zeros(1, jnp.int32), 0, 1))
         plan = self.sampler.plan(followed, self.times)
         return samplers.planned_evaluations(followed, plan, self.denoise) if plan.nfe else None
 
-    def _condition(self, indices: Int[Array | np.ndarray, " b"]) -> Int[Array, " b"] | None:
+    def _labels(self, indices: Int[Array, " b"]) -> Int[Array, " b"] | None:
         if not self.classes:
             return None
+        if self.given.labels:
+            return jnp.asarray(self.given.labels, jnp.int32)[indices % len(self.given.labels)]
         return _labels(jax.random.fold_in(self.key, LABEL_STREAM), indices, self.classes)
 
+    def _condition(self, indices: Int[Array, " b"], first: int, count: int) -> Condition:
+        """The condition of samples `indices`, which are first .. first + count - 1."""
+        rows, values = self.given.conditions, None
+        if rows is not None:
+            of_each = rows[np.arange(first, first + count) % len(rows)]
+            values = sharding.distribute(of_each, sharding.mesh_of(self.score))
+        return self.assemble(self._labels(indices), values)
+
     def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
-        """Samples first .. first + count - 1 as {samples [n, h, w, c] in [0, 1], ...}.
+        """Samples first .. first + count - 1 as {samples [n, ...], decoded by the codec, ...}.
 
         `evaluations` [n] has the NFE of each; `labels` [n] is there for a model of classes,
-        `frames` [f, n, h, w, c] if requested.
+        `frames` [f, n, ...] if requested.
         """
         mesh = sharding.mesh_of(self.score)
         padded = -count % mesh.size + count
         indices = sharding.distribute(np.arange(first, first + padded, dtype=np.int32), mesh)
         keys = samplers.sample_keys(self.key, indices)
-        labels = self._condition(indices)
+        labels = self._labels(indices)
         drawn = samplers.sample(
-            self.guidance(sharding.on_mesh(self.score, mesh), labels),
+            self.guidance(
+                sharding.on_mesh(self.score, mesh), self._condition(indices, first, padded)
+            ),
             self.sampler,
             self.times,
             keys,
@@ -95,13 +127,13 @@ class Generator:
             frames=self.frames,
         )
         result = {
-            "samples": sharding.collect(self.scaler.inverse(drawn.x))[:count],
+            "samples": self.codec.decode(sharding.collect(drawn.x)[:count]),
             "evaluations": sharding.collect(drawn.evaluations)[:count],
         }
         if labels is not None:
             result["labels"] = sharding.collect(labels)[:count]
         if drawn.frames is not None:
-            result["frames"] = sharding.collect(self.scaler.inverse(drawn.frames))[:, :count]
+            result["frames"] = self.codec.decode(sharding.collect(drawn.frames)[:, :count])
         return result
 
 
@@ -116,8 +148,11 @@ def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[A
     return jax.vmap(label)(indices)
 
 
-def make_generator(experiment: Experiment, score: Score) -> Generator:
-    """The generator of the config's samples from a trained score."""
+def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING) -> Generator:
+    """The generator of the config's samples from a trained score.
+
+    Raises ValueError if the model is given conditions, and there are none.
+    """
     config = experiment.config
     times = samplers.build_times(config.sampling, experiment.followed(score), config.sde.num_scales)
     return Generator(
@@ -125,11 +160,13 @@ def make_generator(experiment: Experiment, score: Score) -> Generator:
         experiment.sampler,
         times,
         experiment.key(SAMPLE_STREAM),
-        experiment.image_shape,
-        Scaler(config.data.centered),
+        experiment.shape,
+        codec.build(config.data),
         denoise=config.sampling.noise_removal,
         frames=config.sampling.frames,
         classes=config.model.num_classes,
+        given=given,
+        assemble=experiment.condition,
         guidance=experiment.guidance,
     )
 
@@ -178,15 +215,18 @@ def generate(
     folder: Path,
     identity: dict[str, Any],
     *,
+    groups: int = 0,
     log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Draw `total` samples into `folder`; returns the report that is also written there.
 
-    Writes `samples.npz` (samples [n, h, w, c] in [0, 1], as its `range` says, labels if any),
-    `samples.png` (a grid), `trajectory.gif` if frames were requested, and `samples.json`
-    (`identity`, NFE, images/s). Finished batches are kept in `parts/` until all are there, so that
-    the same command continues after a kill; runs of equal `identity` are the same. Finished samples
-    of another identity, or more of them, are moved aside to FOLDER_1, FOLDER_2, ...
+    Writes `samples.npz` (samples [n, ...] as the codec decodes them, labels if any; gray levels in
+    [0, 1], as its `range` says), `samples.png`, `trajectory.gif` if frames of pictures were
+    requested, and `samples.json` (`identity`, NFE, images/s). With `groups`, the number of
+    conditions that take turns, the samples of each are together: [groups, total / groups, ...].
+    Finished batches are kept in `parts/` until all are there, so that the same command continues
+    after a kill; runs of equal `identity` are the same. Finished samples of another identity, or
+    more of them, are moved aside to FOLDER_1, FOLDER_2, ...
     """
     set_results_aside(folder, _why_kept(folder, identity, total), log)
     kept = Parts(folder, {**identity, "batch_size": batch_size}, log)
@@ -210,20 +250,44 @@ def generate(
         **_evaluations(arrays.pop("evaluations")),
         **_speed(seconds, batch_size),
     }
-    publish(folder, _files(arrays), REPORT, report, log)
+    publish(folder, _files(generator, arrays, groups), REPORT, report, log)
     kept.remove()
     return report
 
 
-def _files(arrays: dict[str, np.ndarray]) -> dict[str, Content | None]:
+def _files(
+    generator: Generator, arrays: dict[str, np.ndarray], groups: int
+) -> dict[str, Content | None]:
     """Files beside the report."""
+    levels = generator.codec.of_levels
     frames = arrays.pop("frames", None)
-    film = None if frames is None else pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
+    film = None
+    if frames is not None and levels:
+        film = pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
+    elif frames is not None:
+        arrays["frames"] = frames
+    png = picture(generator, arrays["samples"])
+    if groups:
+        arrays = {name: _grouped(rows, groups, name == "frames") for name, rows in arrays.items()}
     return {
         "trajectory.gif": film,
-        "samples.npz": npz({**arrays, **STATED}),
-        "samples.png": pictures.grid_png(arrays["samples"][:GRID_LIMIT]),
+        "samples.npz": npz({**arrays, **(STATED if levels else {})}),
+        "samples.png": png,
     }
+
+
+def picture(generator: Generator, samples: np.ndarray) -> Content:
+    """Samples as a picture that suits their shape."""
+    if generator.codec.of_levels and samples.shape[-1] in (1, 3):
+        return pictures.grid_png(samples[:GRID_LIMIT])
+    return pictures.arrays_png(samples)
+
+
+def _grouped(rows: np.ndarray, groups: int, frames: bool) -> np.ndarray:
+    """[n k, ...] with the k groups in turn as [k, n, ...]; frames come first."""
+    rows = rows.swapaxes(0, 1) if frames else rows
+    together = rows.reshape(-1, groups, *rows.shape[1:]).swapaxes(0, 1)
+    return together.swapaxes(1, 2).swapaxes(0, 1) if frames else together
 
 
 def _why_kept(folder: Path, identity: dict[str, Any], total: int) -> str | None:

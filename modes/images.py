@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import data_lib
+from configs.shapes import in_words, shape_of
 from data_lib import Images, arrays
 from data_lib.base import Log, fingerprint
 from data_lib.levels import Stated, check_range
@@ -27,7 +28,8 @@ def of_file(config: Any, setting: str, *, clip: bool, log: Log) -> Images:
     Floats outside of a stated range are left for the caller to clip if `clip`, else refused.
     """
     key = f"eval.{setting}"
-    stated = Stated(check_range(config.eval.range, "eval.range"), "eval.range", clip)
+    raw = config.data.codec != "levels"
+    stated = Stated(check_range(config.eval.range, "eval.range"), "eval.range", clip, raw=raw)
     found = arrays.read(Path(config.eval[setting]), key, stated, held_out=False)
     for line in found.said:
         log(line)
@@ -56,12 +58,11 @@ def chosen(config: Any, splits: data_lib.Splits, log: Log = _QUIET) -> tuple[Ima
 
 
 def _check(images: Images, config: Any, name: str, levels: int | None) -> None:
-    data, classes = config.data, config.model.num_classes
-    wanted = data.image_size, data.image_size, data.num_channels
+    wanted, classes = shape_of(config), config.model.num_classes
     if images.pixels.shape[1:] != wanted:
         raise ValueError(
-            f"the model is of images of {wanted[0]}x{wanted[1]}x{wanted[2]}, those of {name} are "
-            f"{'x'.join(map(str, images.pixels.shape[1:]))}: give images of the model's size"
+            f"the model is of examples of {in_words(wanted)}, those of {name} are "
+            f"{in_words(images.pixels.shape[1:])}: give examples of the model's shape"
         )
     if images.levels is not None and levels is not None and images.levels != levels:
         raise ValueError(
@@ -70,6 +71,20 @@ def _check(images: Images, config: Any, name: str, levels: int | None) -> None:
         )
     if classes:
         _check_labels(images, classes, name)
+    if config.model.condition != "none":
+        check_conditions(images, config, name)
+
+
+def check_conditions(images: Images, config: Any, name: str) -> None:
+    """Raise ValueError unless images have conditions of the model's shape."""
+    wanted = tuple(config.data.condition)
+    if images.condition is None:
+        raise ValueError(
+            f"the model is given conditions and {name} has none: add an array 'condition'"
+        )
+    if images.condition.shape[1:] != wanted:
+        raise ValueError(f"conditions of {name} must be of {in_words(wanted)}, they are of "
+                         f"{in_words(images.condition.shape[1:])}")  # fmt: skip
 
 
 def _check_labels(images: Images, classes: int, name: str) -> None:

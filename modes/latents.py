@@ -177,7 +177,7 @@ def _prior_ends(
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
     """`_image_ends` with codes drawn from the prior and classes assigned round-robin."""
     keys = samplers.sample_keys(experiment.key(LIKELIHOOD_STREAM), jnp.arange(2 * pairs))
-    draw = lambda key: experiment.sde.prior_sample(key, experiment.image_shape)
+    draw = lambda key: experiment.sde.prior_sample(key, experiment.shape)
     classes = experiment.config.model.num_classes
     labels = np.arange(2 * pairs, dtype=np.int32) % classes if classes else None
     return np.asarray(jax.vmap(draw)(keys)), labels, {"data": "codes of the prior"}

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_lib import Images
+from data_lib import Images, codec
 from data_lib.transforms import to_unit
 from eval_lib import figures
 from eval_lib.likelihood import evaluator
@@ -55,7 +55,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     law = DataLaw()
     if config.eval.likelihood == "flow":
         log(f"moments of {len(splits.train)} training images, for the prior mismatch at t = T")
-        law = data_law(splits.train, config.data.centered)
+        law = data_law(splits.train, codec.build(config.data))
     settings = {
         **identity(images, name),
         **evaluator.settings(config, experiment.guidance_settings),

@@ -62,9 +62,17 @@ def abstract_batches(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
     training, mesh = experiment.config.training, experiment.layout.mesh
     shape = training.n_jitted_steps, training.batch_size
     placed = sharding.split(mesh, axis=1)
-    image = jax.ShapeDtypeStruct((*shape, *experiment.image_shape), jnp.float32, sharding=placed)
+    image = jax.ShapeDtypeStruct((*shape, *experiment.shape), jnp.float32, sharding=placed)
     label = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=placed)
-    return {"image": image} | ({"label": label} if experiment.recipe.labelled else {})
+    found = {"image": image}
+    if experiment.recipe.labelled:
+        found["label"] = label
+    if experiment.recipe.condition != "none":
+        given = (*shape, *experiment.config.data.condition)
+        found["condition"] = jax.ShapeDtypeStruct(given, jnp.float32, sharding=placed)
+    if experiment.config.data.missing == "mask":
+        found["observed"] = image
+    return found
 
 
 def estimate(experiment: Experiment, step: Step | None = None) -> Needs:

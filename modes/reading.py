@@ -36,7 +36,9 @@ FEATURES = (
 READS: dict[str, tuple[str, ...]] = {
     "train": ("eval.batch_size", "sampling.num_samples", *DRAWING),
     "profile": (),
-    "sample": ("sampling.num_samples", *DRAWING, *WEIGHTS),
+    "sample": (
+        "sampling.num_samples", "sampling.condition", "sampling.labels", *DRAWING, *WEIGHTS,
+    ),
     "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
     "eval": (
         *DRAWING, *WEIGHTS, *FEATURES, "eval.metrics", "eval.samples", "eval.range",

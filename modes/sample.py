@@ -1,20 +1,34 @@
-"""`--mode sample`: pictures and arrays of samples from a trained workdir."""
+"""`--mode sample`: samples from a trained workdir, as arrays and as a picture."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from modes import sizes
+from modes.conditions import of_sampling
 from modes.experiment import Experiment
-from modes.generate import generate, make_generator
+from modes.generate import Given, generate, make_generator
 from modes.trained import load_score
 from runtime_lib import workdir
 from runtime_lib.files import plain_reason
 from runtime_lib.logging import speed
+
+NOT_THE_SAMPLE = "num_samples", "condition"
+"""Settings of the section on which no sample depends: not the name of a file, but its content."""
+
+
+def _told(given: Given, groups: int) -> dict[str, Any]:
+    """The conditions of samples, for JSON; nothing without any."""
+    if given.conditions is None:
+        return {}
+    digest = hashlib.sha256(np.ascontiguousarray(given.conditions).tobytes()).hexdigest()
+    return {"conditions": groups or 1, "conditions_sha256": digest}
 
 
 def _pace(report: dict[str, Any]) -> str:
@@ -22,34 +36,39 @@ def _pace(report: dict[str, Any]) -> str:
     if rate is None:
         return ""
     note = " (compilation included)" if report["images_per_second_includes_compilation"] else ""
-    return f", {speed(rate)} images/s{note}"
+    return f", {speed(rate)} samples/s{note}"
 
 
 def sample(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
     """Draw `sampling.num_samples` into FOLDER/samples; returns 0."""
     config = experiment.config
     sampling = config.sampling
-    sizes.check("sampling.num_samples", sampling.num_samples * (1 + sampling.frames), config)
+    given, several = of_sampling(experiment)
+    groups = len(given.conditions) if several and given.conditions is not None else 0
+    total = sampling.num_samples * (groups or 1)
+    sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
     score, step = load_score(experiment, folder, log)
-    generator = make_generator(experiment, score)
+    generator = make_generator(experiment, score, given)
     identity = {
         "step": step,
         "seed": config.seed,
-        "sampling": {k: v for k, v in sampling.to_dict().items() if k != "num_samples"},
+        "sampling": {k: v for k, v in sampling.to_dict().items() if k not in NOT_THE_SAMPLE},
+        **_told(given, groups),
     }
     planned = generator.planned_evaluations
-    log(f"sampling from step {step}: {sampling.num_samples} images, "
-        f"{planned or 'as many as needed'} evaluations per image, "
+    each = f" for each of {groups} conditions" if groups else ""
+    log(f"sampling from step {step}: {sampling.num_samples} samples{each}, "
+        f"{planned or 'as many as needed'} evaluations per sample, "
         f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
     target = folder / "samples"
     try:
         report = generate(
-            generator, sampling.num_samples, sampling.batch_size, target, identity, log=log
+            generator, total, sampling.batch_size, target, identity, groups=groups, log=log
         )
     except OSError as error:
         raise workdir.WorkdirError(
             f"cannot write to {target}, {plain_reason(error)} (finished batches are kept)"
         ) from error
-    log(f"{report['nfe']} evaluations per image{_pace(report)}")
+    log(f"{report['nfe']} evaluations per sample{_pace(report)}")
     log(f"wrote {target / 'samples.npz'} and {target / 'samples.png'}")
     return 0

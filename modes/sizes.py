@@ -1,11 +1,13 @@
-"""Early refusal of more images than the machine's memory could hold."""
+"""Early refusal of more examples than the machine's memory could hold."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
 
+from configs.shapes import in_words, shape_of
 from runtime_lib import hardware
 
 
@@ -21,12 +23,12 @@ def check(key: str, images: int, config: Any, item: int = 4) -> None:
 
     item: bytes of a number. Values computed from them take a multiple of it.
     """
-    data, one = config.data, hardware.memory(jax.local_devices()[0])
-    need = images * data.image_size**2 * data.num_channels * item
+    shape, one = shape_of(config), hardware.memory(jax.local_devices()[0])
+    need = images * math.prod(shape) * item
     if one is not None and need > (have := one * jax.device_count()):
         raise ValueError(
-            f"{key} asks for {images:,} images of {data.image_size}x{data.image_size}x"
-            f"{data.num_channels} at once, {told(need)}, and the machine has {told(have)}: lower it"
+            f"{key} asks for {images:,} examples of {in_words(shape)} at once, {told(need)}, and "
+            f"the machine has {told(have)}: lower it"
         )
 
 

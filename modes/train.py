@@ -15,8 +15,9 @@ import data_lib
 from configs.schema import flatten
 from eval_lib import pictures
 from modes import preflight
+from modes.conditions import of_data
 from modes.experiment import Experiment
-from modes.generate import make_generator
+from modes.generate import make_generator, picture
 from runtime_lib import data_record, hardware, sharding, workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.files import WorkdirLock, atomic_write, remove_temporary
@@ -46,7 +47,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     """
     config = experiment.config
     workdir.check_same(folder, config)
-    splits = data_lib.load(config.data, log=log)
+    splits = experiment.splits or data_lib.load(config.data, log=log)
     feed.check_labels(splits, config.model.num_classes)
     identity = data_record.check(folder, config, splits, log)
     workdir.create(folder)
@@ -215,14 +216,15 @@ class _Run:
         images, sampling = None, self._experiment.config.sampling
         if self._settings.snapshot_sampling:
             score = self._experiment.score.with_params(self._state.ema[0])
-            generator = replace(make_generator(self._experiment, score), frames=0)
+            given = of_data(self._experiment, self._splits.test)
+            generator = replace(make_generator(self._experiment, score, given), frames=0)
             count = min(sampling.num_samples, sampling.batch_size)
             images = generator.draw(0, count)["samples"]
         if is_first():
             pictures_folder = self._folder / SNAPSHOTS
             pictures_folder.mkdir(exist_ok=True)
             if images is not None:
-                png = pictures.grid_png(images)
+                png = picture(generator, images)
                 atomic_write(pictures_folder / f"samples_{self._step:08d}.png", png)
             curves = pictures.loss_curve_png(self._log.curves())
             atomic_write(self._folder / "loss.png", curves)
@@ -278,7 +280,7 @@ class _Run:
     def _opening(self) -> str:
         start = f"resuming at step {self._step}" if self._step else "starting"
         train = self._splits.train
-        return (f"{start}: {len(train):,} training images of "
+        return (f"{start}: {len(train):,} training examples of "
                 f"{self._splits.name}, {self._devices()}, "
                 f"to step {self._total}")  # fmt: skip
 

@@ -1,5 +1,6 @@
 """SDEs, parametrizations, scores, guidance, exact scores, and their names in configs (`build`)."""
 
+from configs.names import choose
 from sde_lib.autoguidance import Autoguidance
 from sde_lib.base import SDE, Reverse, expand
 from sde_lib.build import (
@@ -38,7 +39,6 @@ from sde_lib.parametrization import (
 from sde_lib.pytree import pytree, static
 from sde_lib.score import Conditional, ModelScore, Score, Wrapped
 from sde_lib.subvp import SubVP
-from sde_lib.tables import choose
 from sde_lib.tabulated import Tabulated
 from sde_lib.ve import VE
 from sde_lib.vp import VP

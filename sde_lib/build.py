@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from configs.names import choose
 from sde_lib.base import SDE
-from sde_lib.guidance import ClassifierFree, Guidance, null_of
+from sde_lib.condition import Condition, null_of
+from sde_lib.guidance import ClassifierFree, Guidance
 from sde_lib.karras import KarrasVE
 from sde_lib.learned import LearnedVP
 from sde_lib.parametrization import (
@@ -39,9 +41,9 @@ from sde_lib.parametrization import (
     Velocity,
     VPTimeLabel,
 )
-from sde_lib.score import Condition, Conditional, Score
+from sde_lib.score import Conditional, Score
 from sde_lib.subvp import SubVP
-from sde_lib.tables import choose, made, parameters
+from sde_lib.tables import made, parameters
 from sde_lib.ve import VE
 from sde_lib.vp import VP
 
@@ -182,12 +184,13 @@ def build_parametrization(config: Section) -> Parametrization:
 
 
 def _classifier_free(
-    guidance: float, guidance_min: float, guidance_max: float, classes: int
+    guidance: float, guidance_min: float, guidance_max: float, conditional: bool
 ) -> Guidance:
-    if guidance != 1 and not classes:
+    if guidance != 1 and not conditional:
         raise ValueError(
-            f"sampling.guidance={guidance} needs a model of classes: set model.num_classes, and "
-            "model.label_dropout to train it, or leave guidance at 1"
+            f"sampling.guidance={guidance} needs a model of classes or conditions: set "
+            "model.num_classes or model.condition, and model.label_dropout or "
+            "model.condition_dropout to train it, or leave guidance at 1"
         )
     if guidance_min >= guidance_max:
         raise ValueError("sampling.guidance_min must be below sampling.guidance_max")
@@ -206,7 +209,8 @@ GUIDANCE: dict[str, Callable[..., Guidance]] = {
     "none": lambda: Conditional,
     "classifier_free": _classifier_free,
 }
-"""Guidances by name; parameters are `sampling` settings, and `classes`, the model's number."""
+"""Guidances by name; parameters are `sampling` settings, and `conditional`, whether the model is
+given classes or conditions."""
 
 
 def build_guidance(config: Section) -> Guidance:
@@ -215,7 +219,10 @@ def build_guidance(config: Section) -> Guidance:
     ValueError, in the user's terms, for an unknown name and for what the model lacks.
     """
     row = choose("sampling.guidance_kind", config.sampling.guidance_kind, GUIDANCE)
-    return made(row, config.sampling, classes=config.model.num_classes)
+    model = config.model
+    return made(
+        row, config.sampling, conditional=model.num_classes > 0 or model.condition != "none"
+    )
 
 
 def guidance_settings(config: Section) -> dict[str, Any] | None:

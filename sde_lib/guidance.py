@@ -9,16 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sde_lib.base import Number, Time, expand
+from sde_lib.condition import Condition
 from sde_lib.pytree import pytree
-from sde_lib.score import Condition, Score, Wrapped
+from sde_lib.score import Score, Wrapped
 
 Guidance = Callable[[Score, Condition], Score]
 """A map from (score, condition) to the score for sampling; the plain one is `Conditional`."""
-
-
-def null_of(condition: Condition) -> Condition:
-    """The condition of the null class: every label replaced by -1."""
-    return jax.tree.map(lambda labels: jnp.full_like(labels, -1), condition)
 
 
 def weight_within(

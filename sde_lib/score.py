@@ -18,11 +18,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib.base import SDE, Time, expand
+from sde_lib.condition import Condition
 from sde_lib.parametrization import Parametrization
 from sde_lib.pytree import pytree, static
-
-Condition = Any
-"""Whatever the network takes beside (x, label): class labels, an image, nothing (None)."""
 
 Apply = Callable[..., Float[Array, "b *d"]]
 """apply(params, x, label, condition, dropout_key) -> raw output; a None key means evaluation."""

@@ -1,22 +1,12 @@
-"""Tables of names: choosing a row, with an error that helps, and calling it with its settings."""
+"""Rows of tables: calling one with the settings that are its parameters."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from configs.names import did_you_mean
-
 V = TypeVar("V")
-
-
-def choose(key: str, name: str, table: Mapping[str, V]) -> V:
-    """table[name]; ValueError that lists the known names, the nearest first, if there is none."""
-    if name in table:
-        return table[name]
-    known = ", ".join(repr(k) for k in sorted(table))
-    raise ValueError(f"{key} must be one of {known}, got {name!r}{did_you_mean(name, table)}")
 
 
 def parameters(row: Callable[..., Any]) -> tuple[str, ...]:

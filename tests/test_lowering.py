@@ -100,7 +100,7 @@ def test_training_steps(config):
 def test_held_out_losses():
     of = experiment(DIGITS)
     ones = jnp.ones(BATCH)
-    batch = {"image": jnp.ones((BATCH, *of.image_shape)), "label": ones.astype(int), "mask": ones}
+    batch = {"image": jnp.ones((BATCH, *of.shape)), "label": ones.astype(int), "mask": ones}
     check(held_out.make_eval(of.recipe), state(DIGITS).params, jax.random.key(0), batch)
 
 
@@ -137,7 +137,7 @@ def test_samplers(config, name):
 
     def draw(score: Score, labels: Array | None, keys: Array) -> samplers.Samples:
         followed = guidance(score, labels)
-        return samplers.sample(followed, sampler, of.times, keys, shape=of.image_shape, frames=2)
+        return samplers.sample(followed, sampler, of.times, keys, shape=of.shape, frames=2)
 
     check_evaluation(config, of, draw)
 
@@ -185,11 +185,11 @@ EVALUATED = [(DIGITS, name) for name in LIKELIHOODS] + [
 @pytest.mark.parametrize("config, name", EVALUATED)
 def test_likelihoods(config, name):
     of = experiment(config, **{f"eval.{key}": text for key, text in LIKELIHOODS[name].items()})
-    moments = np.zeros(of.image_shape), np.ones(of.image_shape)
+    moments = np.zeros(of.shape), np.ones(of.shape)
     estimator = estimators.build(of.config, of.sde, 256, moments)
 
     def estimate(score: Score, labels: Array | None, keys: Array) -> estimators.Estimate:
-        data = jnp.zeros((BATCH, *of.image_shape), jnp.int32)
+        data = jnp.zeros((BATCH, *of.shape), jnp.int32)
         return evaluator.estimate_batch(estimator, of.guidance(score, labels), data, keys)
 
     check_evaluation(config, of, estimate)
@@ -201,7 +201,7 @@ def test_latent_codes(run):
     flow = estimators.build_flow(of.config)
 
     def code(score: Score, labels: Array | None, keys: Array) -> Any:
-        x = jnp.zeros((BATCH, *of.image_shape))
+        x = jnp.zeros((BATCH, *of.shape))
         return run(flow, of.guidance(score, labels), x, of.sde.t_min)
 
     check_evaluation(DIGITS, of, code)

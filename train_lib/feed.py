@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 import data_lib
+from data_lib import codec
 from runtime_lib import sharding
 from train_lib.step import Batch
 
@@ -32,13 +33,17 @@ def training_batches(images: data_lib.Images, config: Any, start: int) -> data_l
     """The batches of a run from step `start` on, with labels if the network uses them."""
     if not config.model.num_classes:
         images = replace(images, labels=None)
+    if config.model.condition == "none":
+        images = replace(images, condition=None)
     return data_lib.Batches(
         images,
         batch_size=config.training.batch_size,
         seed=config.seed,
         flip=config.data.random_flip,
         dequantize=config.data.uniform_dequantization,
-        centered=config.data.centered,
+        codec=codec.build(config.data),
+        condition_codec=codec.build_condition(config.data),
+        missing=config.data.missing == "mask",
         start_step=start,
         process_index=jax.process_index(),
         process_count=jax.process_count(),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 import data_lib
+from data_lib import codec
 from runtime_lib import sharding
 from train_lib.step import Batch, Recipe
 
@@ -23,7 +24,7 @@ def make_eval(recipe: Recipe) -> Callable[[Any, Array, Batch], tuple[Array, Arra
     @jax.jit
     def evaluate(params: Any, key: Array, batch: Batch) -> tuple[Array, Array]:
         score = recipe.score.with_params(params)
-        condition = recipe.condition(batch)
+        condition = recipe.told(batch)
         losses = recipe.objective(score, key, batch["image"], condition, train=False)
         return jnp.sum(losses * batch["mask"]), jnp.sum(batch["mask"])
 
@@ -38,7 +39,9 @@ def loss(
     batches = data_lib.epoch_batches(
         images,
         batch_size=-(-config.eval.batch_size // mesh.size) * mesh.size,
-        centered=data.centered,
+        codec=codec.build(data),
+        condition_codec=codec.build_condition(data),
+        missing=data.missing == "mask",
         dequantize_seed=SEED if data.uniform_dequantization else None,
         process_index=jax.process_index(),
         process_count=jax.process_count(),

@@ -15,7 +15,7 @@ A new law or weighting is one class and one line in a table below.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
@@ -26,9 +26,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 import sde_lib
 from sde_lib import SDE, ModelScore, choose
 from sde_lib.base import Number, Time, time_derivative
+from sde_lib.condition import Condition
 from sde_lib.learned import Pinned
 from sde_lib.pytree import pytree, static
-from sde_lib.score import Condition
 from sde_lib.tables import made
 from train_lib.times import (
     ImportanceTime,
@@ -79,6 +79,12 @@ def _mean(x: Array) -> Array:
 
 def _half_sum(x: Array) -> Array:
     return 0.5 * jnp.sum(x.reshape(x.shape[0], -1), axis=1)
+
+
+def _known(condition: Condition, errors: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
+    """Errors, and 0 where the example's value is missing."""
+    observed = condition.get("observed") if isinstance(condition, Mapping) else None
+    return errors if observed is None else errors * observed
 
 
 class TrainingLoss(Protocol):
@@ -153,7 +159,7 @@ class Objective:
         predicted = score.noise(score.sde.perturb(x0, noise, t), t, condition)
         reduce = _mean if self.reduce_mean else _half_sum
         weight = self.weighting(score.sde, t) * self.law.correction(score.sde, t)
-        return weight * reduce((predicted - noise) ** 2)
+        return weight * reduce(_known(condition, predicted - noise) ** 2)
 
     def __call__(
         self,
@@ -235,7 +241,7 @@ class VariationalObjective:
         level, rate, token = _weighed_later(level, rate, token)
         pinned = replace(score, sde=Pinned(level), dropout_key=dropout_key)
         predicted = pinned.noise(pinned.sde.perturb(x0, noise, t), t, condition)
-        loss = rate * _half_sum((predicted - noise) ** 2) / x0[0].size
+        loss = rate * _half_sum(_known(condition, predicted - noise) ** 2) / x0[0].size
         # The token is 0. What reaches it is the batch's 1 / n times twice the loss, which turns
         # the schedule's gradient of the loss into that of its square.
         return loss + token * jax.lax.stop_gradient(2 * loss)

@@ -16,7 +16,7 @@ from models.layers.cpu.loop import scan
 from models.layers.cpu.outline import outlined
 from models.layers.cpu.together import together
 from sde_lib import ModelScore
-from sde_lib.score import Condition
+from sde_lib.condition import Condition, assembled, with_part
 from train_lib.augment import Augmentation
 from train_lib.buckets import Buckets
 from train_lib.ema import EMA
@@ -53,14 +53,21 @@ class Recipe:
     """Micro-batches whose gradients are averaged before one update."""
     labelled: bool = False
     """True if the network is given the labels."""
+    condition: str = "none"
+    """Kind of condition that the network is given beside the labels."""
     augment: Augmentation | None = None
     """Augmentation of the training images; the network is given its parameters."""
     guard: Guard = field(default=Guard())
     """Which updates are refused."""
 
-    def condition(self, batch: Batch) -> Array | None:
-        """Inputs of the network beside the noisy images and their noise levels."""
-        return batch["label"] if self.labelled else None
+    def told(self, batch: Batch) -> Condition:
+        """Inputs of the network beside the noisy examples and their noise levels."""
+        return assembled(
+            self.condition,
+            batch["label"] if self.labelled else None,
+            batch.get("condition"),
+            batch.get("observed"),
+        )
 
     def loss(
         self, params: Any, key: PRNGKeyArray, batch: Batch
@@ -68,11 +75,11 @@ class Recipe:
         """The mean training loss of a batch, and its losses by time."""
         score = self.score.with_params(params)
         image: Array = batch["image"]
-        condition: Condition = self.condition(batch)
+        condition = self.told(batch)
         if self.augment is not None:
             key, key_augment = jax.random.split(key)
             image, labels = self.augment(key_augment, image)
-            condition = {"label": condition, "augment": labels}
+            condition = with_part(condition, "augment", labels)
         losses = self.objective(score, key, image, condition, train=True)
         buckets = Buckets.of(self.objective, score.sde, key, losses)
         return jnp.mean(losses), jax.lax.stop_gradient(buckets)

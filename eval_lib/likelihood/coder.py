@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from data_lib import Scaler
+from data_lib import Codec, codec
 from eval_lib.likelihood.estimators import build_flow, smallest_time
 from eval_lib.likelihood.flow import Encoded, ProbabilityFlow
 from runtime_lib import batches, sharding
@@ -38,19 +38,19 @@ def _of_network(score: Score, found: Encoded) -> Encoded:
 class Coder:
     """Encoder of images and decoder of codes, in batches over all devices; arrays on the host.
 
-    Images are in [0, 1]; codes have the prior's standard deviation. The flow is that of the score
-    under `guidance`; it begins at `eps`. A batch has `size` images at most.
+    Images are as the codec takes them; codes have the prior's standard deviation. The flow is that
+    of the score under `guidance`; it begins at `eps`. A batch has `size` images at most.
     """
 
     score: Score
     guidance: Guidance
     flow: ProbabilityFlow
-    scaler: Scaler
+    codec: Codec
     eps: Number
     size: int
 
     def _batches(
-        self, run: Any, values: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
+        self, run: Any, values: Float[np.ndarray, "n *d"], labels: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         mesh = sharding.mesh_of(self.score)
         total, placed = len(values), sharding.on_mesh(self.score, mesh)
@@ -70,20 +70,20 @@ class Coder:
         return np.concatenate(outputs), np.concatenate(evaluations)
 
     def encode(
-        self, images: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
-    ) -> tuple[Float[np.ndarray, "n h w c"], np.ndarray]:
+        self, images: Float[np.ndarray, "n *d"], labels: np.ndarray | None
+    ) -> tuple[Float[np.ndarray, "n *d"], np.ndarray]:
         """(codes, evaluations [n])."""
-        return self._batches(encode_batch, self.scaler(images), labels)
+        return self._batches(encode_batch, self.codec.encode(images).astype(np.float32), labels)
 
     def decode(
-        self, codes: Float[np.ndarray, "n h w c"], labels: np.ndarray | None
-    ) -> tuple[Float[np.ndarray, "n h w c"], np.ndarray]:
+        self, codes: Float[np.ndarray, "n *d"], labels: np.ndarray | None
+    ) -> tuple[Float[np.ndarray, "n *d"], np.ndarray]:
         """(images, not clipped; evaluations [n])."""
         x, evaluations = self._batches(decode_batch, codes.astype(np.float32), labels)
-        return self.scaler.inverse(x), evaluations
+        return self.codec.decode(x), evaluations
 
 
 def build(config: Any, score: Score, guidance: Guidance) -> Coder:
     """The coder of a config's `eval` section."""
-    scaler, eps = Scaler(config.data.centered), smallest_time(config, score.sde)
-    return Coder(score, guidance, build_flow(config), scaler, eps, config.eval.batch_size)
+    made, eps = codec.build(config.data), smallest_time(config, score.sde)
+    return Coder(score, guidance, build_flow(config), made, eps, config.eval.batch_size)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from data_lib import Images, Scaler
+from data_lib import Codec, Images
 from data_lib.transforms import to_unit
 
 LARGEST = 4096
@@ -30,13 +30,13 @@ class DataLaw(NamedTuple):
     words: str = ""
 
 
-def diagonal(images: Images, centered: bool, why: str) -> DataLaw:
+def diagonal(images: Images, codec: Codec, why: str) -> DataLaw:
     """The law with mean and variance of each coordinate; `why` there is no covariance."""
     words = f"the variance of each coordinate of {len(images)} training images, {why}"
-    return DataLaw(pixel_moments(images, centered), words)
+    return DataLaw(pixel_moments(images, codec), words)
 
 
-def data_law(images: Images, centered: bool) -> DataLaw:
+def data_law(images: Images, codec: Codec) -> DataLaw:
     """The law with mean and covariance of images, or only the variance of each coordinate.
 
     With n images the sum of the covariance's squared eigenvalues is too large by (tr C)^2 / n,
@@ -44,36 +44,35 @@ def data_law(images: Images, centered: bool) -> DataLaw:
     """
     d = images.pixels[0].size
     if d > LARGEST:
-        return diagonal(images, centered, f"which have more than {LARGEST} numbers each")
-    mean, covariance = _covariance(images, centered)
+        return diagonal(images, codec, f"which have more than {LARGEST} numbers each")
+    mean, covariance = _covariance(images, codec)
     if np.trace(covariance) ** 2 > NOISE * len(images) * np.sum(covariance**2):
-        return diagonal(images, centered, "which are too few for a covariance")
+        return diagonal(images, codec, "which are too few for a covariance")
     variances, basis = np.linalg.eigh(covariance)
     found = mean, np.maximum(variances, 0.0), basis
     return DataLaw(found, f"the covariance of {len(images)} training images")
 
 
-def _blocks(images: Images, centered: bool) -> Iterator[Float[np.ndarray, "b *d"]]:
-    scaler = Scaler(centered)
+def _blocks(images: Images, codec: Codec) -> Iterator[Float[np.ndarray, "b *d"]]:
     for first in range(0, len(images), BLOCK):
         pixels = images.pixels[first : first + BLOCK]
-        yield np.asarray(scaler(to_unit(pixels, images.levels)), np.float64)
+        yield np.asarray(codec.encode(to_unit(pixels, images.levels)), np.float64)
 
 
 def _covariance(
-    images: Images, centered: bool
+    images: Images, codec: Codec
 ) -> tuple[Float[np.ndarray, "*d"], Float[np.ndarray, "d d"]]:
     """(mean, covariance, divided by n) in float64, converting only some images at a time."""
     n, d = len(images), images.pixels[0].size
-    mean = sum(x.sum(axis=0) for x in _blocks(images, centered)) / n
+    mean = sum(x.sum(axis=0) for x in _blocks(images, codec)) / n
     covariance = np.zeros((d, d))
-    for x in _blocks(images, centered):
+    for x in _blocks(images, codec):
         gaps = (x - mean[None]).reshape(-1, d)
         covariance += gaps.T @ gaps
     return mean, covariance / n
 
 
-def pixel_moments(images: Images, centered: bool) -> tuple[np.ndarray, np.ndarray]:
+def pixel_moments(images: Images, codec: Codec) -> tuple[np.ndarray, np.ndarray]:
     """(mean, variance) of each pixel of each channel, in the network's range."""
-    scaled = Scaler(centered)(to_unit(images.pixels, images.levels))
+    scaled = codec.encode(to_unit(images.pixels, images.levels))
     return scaled.mean(axis=0, dtype=np.float64), scaled.var(axis=0, dtype=np.float64)

@@ -1,8 +1,8 @@
 """Estimators of log P of data, the exact likelihood and the bounds, by their names in configs.
 
 Each is a pytree called as estimator(score, data, keys) with one key per example. `data` are integer
-levels, or continuous values in [0, 1]; the result is log P of the levels, or the log-density of the
-values, in nats per example. A new estimator is one class and one line in `ESTIMATORS`.
+levels, or numbers as the user gave them; the result is log P of the levels, or the log-density of
+the numbers, in nats per example. A new estimator is one class and one line in `ESTIMATORS`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from data_lib import Scaler
+from data_lib import Codec, codec
 from eval_lib.likelihood import bounds
 from eval_lib.likelihood.bins import DEQUANTIZATIONS, LAYOUTS, Bins, Dequantization
 from eval_lib.likelihood.bounds import VARIANCES, Decoder, GaussianDecoder, LevelDecoder
@@ -78,18 +77,16 @@ class Dequantized:
 
 @pytree
 class ContinuousData:
-    """Values in [0, 1] unchanged: c converts the density in the network's range to theirs."""
+    """Values as they are: c converts the density of what is diffused to theirs."""
 
-    centered: bool = static()
+    codec: Codec = static()
 
     spread = True
 
     def __call__(
         self, data: Float[Array, "b *d"], keys: PRNGKeyArray
     ) -> tuple[Float[Array, "b *d"], Float[Array, " b"]]:
-        span = 2.0 if self.centered else 1.0
-        x = Scaler(self.centered)(data)
-        return x, jnp.full(len(data), data[0].size * np.log(span), x.dtype)
+        return self.codec.encode(data), self.codec.log_det(data)
 
 
 @pytree
@@ -213,11 +210,11 @@ def smallest_time(config: Any, sde: SDE) -> Number:
 
 def _filling(config: Any, sde: SDE, levels: int | None) -> tuple[Filling, Decoder]:
     """(the filling of the data, a decoder that fits it)."""
-    c, centered = config.eval, config.data.centered
+    c, made = config.eval, codec.build(config.data)
     if levels is None:
-        return ContinuousData(centered), GaussianDecoder()
+        return ContinuousData(made), GaussianDecoder()
     choose("eval.bins", c.bins, LAYOUTS)
-    bins = Bins.of(c.bins, levels, centered)
+    bins = Bins.of(c.bins, levels, made.centered)
     law = choose("eval.dequantization", c.dequantization, {**DEQUANTIZATIONS, "none": None})
     if law is None:
         return Middle(bins), LevelDecoder(bins)
@@ -284,7 +281,7 @@ def build(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Est
     if config.eval.units == "bits_per_dim" and levels is None:
         raise ValueError(
             "eval.units=bits_per_dim is the code length of integer levels, and the data is "
-            "continuous: use eval.units=nats (a log-density of values in [0, 1])"
+            "continuous: use eval.units=nats (a log-density of the data's values)"
         )
     choose("eval.units", config.eval.units, {"bits_per_dim": None, "nats": None})
     make = choose("eval.likelihood", config.eval.likelihood, ESTIMATORS)

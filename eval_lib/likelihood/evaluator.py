@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,13 +13,14 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from configs import schema
-from data_lib import Images
+from data_lib import Images, codec
 from eval_lib.likelihood import estimators
 from eval_lib.likelihood.data_law import DataLaw
 from eval_lib.likelihood.estimators import Estimate, Estimator
 from runtime_lib import batches, sharding
 from runtime_lib.results import Arrays, Identity, Part, Parts
 from sde_lib import Guidance, Score
+from sde_lib.condition import Condition, assembled
 
 SETTINGS = ("split", "images", "num_images", "likelihood", "units", "repeats", "eps",
             *schema.CHOICES["eval.likelihood"])  # fmt: skip
@@ -40,8 +42,9 @@ def estimate_batch(estimator: Estimator, score: Score, data: Array, keys: PRNGKe
 class Evaluator:
     """Log-probabilities by number: those of image k depend on its number, the key and the score.
 
-    They are those of the score under `guidance`, given the images' labels if it is `labelled`. The
-    batch, the devices and interruptions of a run change only round-off.
+    They are those of the score under `guidance`, given the condition that `assemble` makes of the
+    images' labels, if it is `labelled`, and of their conditions, which `encode` encodes. The batch,
+    the devices and interruptions of a run change only round-off.
     """
 
     score: Score
@@ -50,6 +53,9 @@ class Evaluator:
     key: PRNGKeyArray
     guidance: Guidance
     labelled: bool
+    assemble: Callable[[Any, Any], Condition]
+    encode: Callable[[np.ndarray], np.ndarray] | None = None
+    """None for a model that is given no condition beside labels."""
 
     def batch(self, first: int, count: int, repeat: int, size: int) -> Arrays:
         """Log-probabilities of images first .. first + count - 1.
@@ -62,12 +68,16 @@ class Evaluator:
         numbers = batches.numbers(first, size, len(self.images), mesh.size)
         part = self.images.take(numbers)
         put = lambda x: sharding.distribute(x, mesh)
-        data = put(part.pixels.astype(np.int32) if part.levels else part.pixels)
+        data = put(part.pixels.astype(np.int32 if part.levels else np.float32))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(
             jax.random.fold_in(self.key, repeat), put(jnp.asarray(numbers))
         )
         labels = put(jnp.asarray(part.labels)) if self.labelled else None
-        score = self.guidance(sharding.on_mesh(self.score, mesh), labels)
+        values = None
+        if self.encode is not None and part.condition is not None:
+            values = put(self.encode(part.condition).astype(np.float32))
+        condition = self.assemble(labels, values)
+        score = self.guidance(sharding.on_mesh(self.score, mesh), condition)
         found = estimate_batch(self.estimator, score, data, keys)
         arrays = {"log_prob": found.log_prob, "evaluations": found.evaluations, **found.terms}
         return {name: sharding.collect(value)[:count] for name, value in arrays.items()}
@@ -113,7 +123,13 @@ def build(
     Raises ValueError for what the data or the model does not have.
     """
     estimator = estimators.build(config, score.sde, images.levels, law.moments)
-    return Evaluator(score, estimator, images, key, guidance, config.model.num_classes > 0)
+    model = config.model
+    conditional = model.condition != "none"
+    encode = codec.build_condition(config.data).encode if conditional else None
+    assemble = partial(assembled, model.condition)
+    return Evaluator(
+        score, estimator, images, key, guidance, model.num_classes > 0, assemble, encode
+    )
 
 
 def settings(config: Any, guidance: Any) -> Identity:

@@ -3,7 +3,7 @@
 from jaxtyping import Array, Float
 
 from sde_lib.base import Number, Time, expand
-from sde_lib.guidance import null_of
+from sde_lib.condition import null_of
 from sde_lib.pytree import pytree
 from sde_lib.score import Condition, Score, Wrapped
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import data_lib
+from data_lib import codec
 from data_lib.base import Log
-from data_lib.transforms import Scaler, to_unit
+from data_lib.transforms import to_unit
 from eval_lib import noise_error
 from eval_lib.likelihood import evaluator
 from eval_lib.likelihood.summary import summary
@@ -55,12 +56,12 @@ class ModelMetric:
 def _noise_errors(trained: Subject) -> tuple[Numbers, Curves]:
     """Error of the noise predicted by the network, unguided, by log-SNR."""
     config, score = trained.experiment.config, trained.score
-    scaler = Scaler(config.data.centered)
+    encode = codec.build(config.data).encode
     times, log_snr = noise_error.levels(score, config.eval.eps or score.sde.t_min or 1e-5)
     curves = {"log_snr": np.asarray(log_snr, float).tolist()}
     for name, images in (("held_out", trained.splits.test), ("train", trained.splits.train)):
         labels = images.labels if config.model.num_classes else None
-        x0 = scaler(to_unit(images.pixels[: noise_error.MOST], images.levels))
+        x0 = encode(to_unit(images.pixels[: noise_error.MOST], images.levels))
         key = trained.experiment.key(LIKELIHOOD_STREAM)
         errors = noise_error.curve(score, x0, labels, times, key, config.eval.batch_size)
         curves[name] = errors.tolist()

@@ -34,7 +34,7 @@ def test_the_smoke_variant_of_a_config_makes_an_update(name):
     e = experiment(f"{name}:smoke")
     state = e.abstract_state()
     batch = {
-        "image": jax.ShapeDtypeStruct((1, 8, *e.image_shape), jnp.float32),
+        "image": jax.ShapeDtypeStruct((1, 8, *e.shape), jnp.float32),
         "label": jax.ShapeDtypeStruct((1, 8), jnp.int32),
     }
     with jax.numpy_dtype_promotion("standard"):  # optax takes powers of Python and int32 numbers

@@ -183,7 +183,7 @@ def test_the_config_builds_its_experiment(name):
     config = score_sde.get_config(name)
     e = Experiment.of(config)
     size = config.data.image_size
-    assert e.image_shape == (size, size, 3)
+    assert e.shape == (size, size, 3)
     assert len(e.times) == config.sde.num_scales + 1
     level = jnp.full((1,), 0.5)
     label = e.score.parametrization.conditioning.label(e.sde, level)
@@ -203,7 +203,7 @@ def test_the_smoke_variant_of_a_network_without_a_file_of_its_own_makes_an_updat
     e = Experiment.of(score_sde.get_config("vp/ddpm/church,smoke"))
     state = e.abstract_state()
     assert models.count(state.params) < 8_000_000
-    batch = {"image": jax.ShapeDtypeStruct((1, 8, *e.image_shape), jnp.float32)}
+    batch = {"image": jax.ShapeDtypeStruct((1, 8, *e.shape), jnp.float32)}
     with jax.numpy_dtype_promotion("standard"):  # optax takes powers of Python and int32 numbers
         after, _ = jax.eval_shape(make_step(e.recipe), state, batch)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == (

@@ -15,6 +15,7 @@ from PIL import Image
 
 import data_lib
 from data_lib import Images, Splits
+from data_lib.codec import GrayLevels
 
 Keys = dict[str, Any]
 
@@ -168,7 +169,9 @@ def test_labels_are_of_both_splits_or_of_none_and_belong_to_their_images(
 def test_batches_are_made_of_its_images(source: str, keys: Keys) -> None:
     train, test = parts(load(source, keys))
     batch = next(
-        data_lib.Batches(train, batch_size=4, seed=0, flip=False, dequantize=False, centered=False)
+        data_lib.Batches(
+            train, batch_size=4, seed=0, flip=False, dequantize=False, codec=GrayLevels(False)
+        )
     )
     scaled = np.rint(batch["image"] * ((train.levels or 2) - 1)) if train.levels else batch["image"]
     known = {x.tobytes() for x in train.pixels}
@@ -176,7 +179,7 @@ def test_batches_are_made_of_its_images(source: str, keys: Keys) -> None:
     assert ("label" in batch) == (train.labels is not None)
     seen = sum(
         int(np.sum(batch["mask"]))
-        for batch in data_lib.epoch_batches(test, batch_size=5, centered=True)
+        for batch in data_lib.epoch_batches(test, batch_size=5, codec=GrayLevels(True))
     )
     assert seen == len(test)
 

@@ -154,7 +154,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
 def test_fit_crops_the_central_square_before_it_resizes():
     wide = np.zeros((4, 12, 3), np.uint8)
     wide[:, 4:8] = np.arange(48).reshape(4, 4, 3)
-    np.testing.assert_array_equal(fit(Image.fromarray(wide), 4, 3), wide[:, 4:8])
+    np.testing.assert_array_equal(fit(Image.fromarray(wide), (4, 4), 3), wide[:, 4:8])
 
 
 @pytest.mark.parametrize("size", [(178, 218), (140, 140)])
@@ -163,9 +163,9 @@ def test_fit_cuts_a_square_of_the_given_side_from_the_centre(size):
     # CelebA's: rows 39 to 179 and columns 19 to 159 of 218 x 178
     left, top = (size[0] - 140) // 2, (size[1] - 140) // 2
     square = picture[top : top + 140, left : left + 140]
-    found = fit(Image.fromarray(picture), 64, 3, crop=140)
-    np.testing.assert_array_equal(found, fit(Image.fromarray(square), 64, 3))
-    assert (fit(Image.fromarray(picture), 140, 3, crop=140) == square).all()
+    found = fit(Image.fromarray(picture), (64, 64), 3, crop=140)
+    np.testing.assert_array_equal(found, fit(Image.fromarray(square), (64, 64), 3))
+    assert (fit(Image.fromarray(picture), (140, 140), 3, crop=140) == square).all()
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_fit_resizes_with_the_filter_widened_to_the_pixels_it_makes(filter, kern
     distance = np.abs(np.arange(24) - centres[:, None]) / 4
     weights = np.where(distance < support, kernel(distance), 0)
     expected = (weights / weights.sum(1, keepdims=True)) @ row
-    found = fit(Image.fromarray(np.tile(row.astype(np.uint8), (24, 1))), 6, 1, filter=filter)
+    found = fit(Image.fromarray(np.tile(row.astype(np.uint8), (24, 1))), (6, 6), 1, filter=filter)
     # rounded to a level after each of the two axes
     np.testing.assert_allclose(found[..., 0], np.tile(expected, (6, 1)), rtol=0, atol=1.01)
 
 
 def test_a_crop_larger_than_a_picture_is_refused_with_its_size():
     with pytest.raises(ValueError, match=r"data\.crop .* picture of 12x9, got 10"):
-        fit(Image.new("RGB", (12, 9)), 8, 3, crop=10)
+        fit(Image.new("RGB", (12, 9)), (8, 8), 3, crop=10)
 
 
 def test_a_folder_is_cropped_and_resized_as_the_config_asks(tmp_path):
@@ -201,7 +201,9 @@ def test_a_folder_is_cropped_and_resized_as_the_config_asks(tmp_path):
     for keys in ({}, {"crop": 12}, {"filter": "bicubic"}, {"crop": 12, "filter": "bicubic"}):
         splits = load(tmp_path, **keys)
         with Image.open(tmp_path / "0.png") as picture:
-            assert (fit(picture, 8, 3, **keys) == splits.train.pixels).all(axis=(1, 2, 3)).any()
+            assert (
+                (fit(picture, (8, 8), 3, **keys) == splits.train.pixels).all(axis=(1, 2, 3)).any()
+            )
         found[str(keys)] = splits.train.pixels.tobytes()
     assert len(set(found.values())) == 4, "a cache of another form was taken"
 
@@ -209,17 +211,17 @@ def test_a_folder_is_cropped_and_resized_as_the_config_asks(tmp_path):
 def test_fit_antialiases_a_fine_pattern_to_its_mean():
     stripes = np.zeros((64, 64), np.uint8)
     stripes[:, ::2] = 200
-    small = fit(Image.fromarray(stripes), 4, 1)
+    small = fit(Image.fromarray(stripes), (4, 4), 1)
     # without antialiasing every pixel would be 0 or 200
     assert np.abs(small.astype(int) - 100).max() <= 2
 
 
 def test_fit_handles_every_mode():
     grey16 = Image.fromarray(np.full((8, 8), 0x80FF, np.uint16))
-    assert (fit(grey16, 8, 1) == 0x80).all()
-    assert fit(grey16, 8, 3).shape == (8, 8, 3)
+    assert (fit(grey16, (8, 8), 1) == 0x80).all()
+    assert fit(grey16, (8, 8), 3).shape == (8, 8, 3)
     clear = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
-    assert (fit(clear, 8, 3) == 255).all()
-    assert (fit(Image.new("P", (8, 8), 0), 8, 3) == 0).all()
-    assert (fit(Image.new("1", (8, 8), 1), 8, 1) == 255).all()
-    assert (fit(Image.new("RGB", (8, 8), (50, 50, 50)), 8, 1) == 50).all()
+    assert (fit(clear, (8, 8), 3) == 255).all()
+    assert (fit(Image.new("P", (8, 8), 0), (8, 8), 3) == 0).all()
+    assert (fit(Image.new("1", (8, 8), 1), (8, 8), 1) == 255).all()
+    assert (fit(Image.new("RGB", (8, 8), (50, 50, 50)), (8, 8), 1) == 50).all()

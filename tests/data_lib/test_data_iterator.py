@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_lib import Batches, Images, epoch_batches
+from data_lib.codec import GrayLevels
 
 N = 37  # prime, so that no batch size divides it
 
@@ -17,7 +18,8 @@ def tagged(n=N, shape=(4, 4, 3), labels=True):
 
 
 def batches(images=None, **changes):
-    options = {"batch_size": 8, "seed": 3, "flip": True, "dequantize": True, "centered": True}
+    options = {"batch_size": 8, "seed": 3, "flip": True, "dequantize": True,
+               "codec": GrayLevels(True)}  # fmt: skip
     return Batches(tagged() if images is None else images, **(options | changes))
 
 
@@ -46,7 +48,7 @@ def test_batches_have_the_stated_shapes_types_and_range():
 
 def test_without_options_a_batch_is_the_pixels_over_255():
     images = tagged()
-    batch = next(batches(images, flip=False, dequantize=False, centered=False))
+    batch = next(batches(images, flip=False, dequantize=False, codec=GrayLevels(False)))
     expected = images.pixels[batch["label"]] / np.float32(255)
     np.testing.assert_array_equal(batch["image"], expected)
 
@@ -102,7 +104,7 @@ def test_flips_are_fair_independent_of_the_order_and_fresh_each_epoch():
     pixels = np.zeros((N, 1, 2, 1), np.uint8)
     pixels[:, :, 0] = 255  # bright on the left, on the right once flipped
     images = Images(pixels, np.arange(N, dtype=np.int32), 256)
-    stream = take(batches(images, batch_size=N, dequantize=False, centered=False), 200)
+    stream = take(batches(images, batch_size=N, dequantize=False, codec=GrayLevels(False)), 200)
     flipped = stream["image"][:, 0, 1, 0] == 1
     # 7400 fair coins: a share off by 4 standard deviations (0.0058) comes once in 16,000 seeds
     assert abs(flipped.mean() - 0.5) < 4 * 0.5 / np.sqrt(flipped.size)
@@ -113,7 +115,9 @@ def test_flips_are_fair_independent_of_the_order_and_fresh_each_epoch():
 
 def test_dequantization_noise_is_uniform_on_each_level():
     images = Images(np.full((64, 8, 8, 1), 5, np.uint8), None, 17)
-    x = take(batches(images, batch_size=64, centered=False), 20)["image"].astype(np.float64)
+    x = take(batches(images, batch_size=64, codec=GrayLevels(False)), 20)["image"].astype(
+        np.float64
+    )
     u = np.sort((x * 17 - 5).ravel())
     assert u[0] >= 0
     assert u[-1] <= 1
@@ -135,7 +139,7 @@ def test_epoch_batches_give_every_image_exactly_once_in_order(batch_size, count)
             epoch_batches(
                 images,
                 batch_size=batch_size,
-                centered=False,
+                codec=GrayLevels(False),
                 process_index=p,
                 process_count=count,
             )
@@ -155,7 +159,9 @@ def test_epoch_batches_give_every_image_exactly_once_in_order(batch_size, count)
 
 def test_evaluation_noise_of_an_image_does_not_depend_on_the_batch_size():
     def epoch(size, seed):
-        parts = list(epoch_batches(tagged(), batch_size=size, centered=True, dequantize_seed=seed))
+        parts = list(
+            epoch_batches(tagged(), batch_size=size, codec=GrayLevels(True), dequantize_seed=seed)
+        )
         return np.concatenate([part["image"] for part in parts])[:N]
 
     np.testing.assert_array_equal(epoch(5, 1), epoch(16, 1))
@@ -182,4 +188,4 @@ def test_dequantization_of_continuous_images_is_refused():
     with pytest.raises(ValueError, match=r"data.uniform_dequantization must be False"):
         batches(images)
     with pytest.raises(ValueError, match=r"data.uniform_dequantization must be False"):
-        epoch_batches(images, batch_size=2, centered=False, dequantize_seed=0)
+        epoch_batches(images, batch_size=2, codec=GrayLevels(False), dequantize_seed=0)

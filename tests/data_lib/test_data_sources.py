@@ -8,6 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import data_lib
+from data_lib.codec import GrayLevels
 
 ONE_LINE = r"\A.+\Z"  # a dot is no line break
 
@@ -78,7 +79,12 @@ def test_float_images_without_channels_are_continuous(tmp_path):
     assert splits.train.pixels.dtype == np.float32
     batch = next(
         data_lib.Batches(
-            splits.train, batch_size=2, seed=0, flip=False, dequantize=False, centered=False
+            splits.train,
+            batch_size=2,
+            seed=0,
+            flip=False,
+            dequantize=False,
+            codec=GrayLevels(False),
         )
     )
     assert set(batch["image"].ravel()) <= set(x.astype(np.float32).ravel())
@@ -109,7 +115,7 @@ def test_a_damaged_or_incomplete_file_is_refused(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, weights=pixels())
     message = refused(section(data_dir=str(path)))
-    assert "images under one of images, x, arr_0, samples, " in message
+    assert "data under one of images, x, arr_0, samples, " in message
     assert message.endswith("it has weights")
     np.savez(path, images=pixels(), labels=np.zeros(3, int))
     assert "must be 10 integers" in refused(section(data_dir=str(path)))
@@ -129,7 +135,7 @@ BAD_SECTIONS = {
     "type": ({"image_size": "8"}, "data.image_size must be of type int, got '8'"),
     "bool": ({"image_size": True}, "data.image_size must be of type int, got True"),
     "negative": ({"image_size": -8}, "data.image_size must be positive, got -8"),
-    "channels": ({"num_channels": 2}, "data.num_channels must be 1 or 3, got 2"),
+    "channels": ({"dataset": "CIFAR10", "num_channels": 2}, "data.num_channels must be 1 or 3"),
     "fraction": ({"test_fraction": 1.0}, "data.test_fraction must lie between 0 and 1, got 1.0"),
     "crop": ({"crop": -1}, "data.crop must be zero or positive, got -1"),
     "filter": ({"filter": "cubic"}, "data.filter must be bilinear or bicubic, got 'cubic'"),

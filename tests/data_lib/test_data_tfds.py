@@ -17,6 +17,7 @@ from PIL import Image
 
 import data_lib
 from data_lib import cifar10
+from data_lib.codec import GrayLevels
 from data_lib.download import Archive
 
 ONE_LINE = r"\A.+\Z"  # a dot is no line break
@@ -117,7 +118,7 @@ def test_cifar10_from_archive_to_batches(tmp_path, server):
     assert splits.name == "cifar10/3.0.2"
     assert any("downloading http" in line for line in told)
     batches = data_lib.Batches(
-        splits.train, batch_size=16, seed=0, flip=False, dequantize=False, centered=True
+        splits.train, batch_size=16, seed=0, flip=False, dequantize=False, codec=GrayLevels(True)
     )
     batch = next(batches)
     known = {x.tobytes() for x in splits.train.pixels}
@@ -175,7 +176,8 @@ config = Section(dataset="CIFAR10", image_size=32, num_channels=3, cache=False,
                  data_dir={str(tmp_path)!r})
 train = data_lib.load(config).train
 assert len(train) == {5 * PER_FILE}
-next(data_lib.Batches(train, batch_size=4, seed=0, flip=True, dequantize=True, centered=True))
+codec = data_lib.codec.GrayLevels(True)
+next(data_lib.Batches(train, batch_size=4, seed=0, flip=True, dequantize=True, codec=codec))
 assert "tensorflow_datasets" in sys.modules and "tensorflow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_lib import transforms
-from data_lib.transforms import Scaler
+from data_lib.codec import GrayLevels
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
@@ -58,10 +58,10 @@ def test_flip_mirrors_the_masked_images_only_and_twice_is_nothing():
 @pytest.mark.parametrize("xp", [np, jnp])
 @pytest.mark.parametrize(("centered", "ends"), [(True, (-1.0, 1.0)), (False, (0.0, 1.0))])
 def test_scaler_maps_the_unit_interval_and_back(xp, centered, ends):
-    scaler, x = Scaler(centered), xp.linspace(0, 1, 11, dtype=xp.float32)
-    y = scaler(x)
+    scaler, x = GrayLevels(centered), xp.linspace(0, 1, 11, dtype=xp.float32)
+    y = scaler.encode(x)
     assert isinstance(y, type(x))
     assert y.dtype == x.dtype
     assert (float(y[0]), float(y[-1])) == ends
     # 2 x - 1 loses at most one rounding near zero
-    np.testing.assert_allclose(scaler.inverse(y), x, rtol=0, atol=2**-24)
+    np.testing.assert_allclose(scaler.decode(y), x, rtol=0, atol=2**-24)

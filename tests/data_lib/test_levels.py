@@ -340,4 +340,4 @@ def test_damaged_exif_data_are_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ImageOps, "exif_transpose", damaged)
     with pytest.raises(ValueError, match="its EXIF data are damaged"):
-        fit(Image.fromarray(WIDE), 8, 1)
+        fit(Image.fromarray(WIDE), (8, 8), 1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs.schema import get_default
-from data_lib import Scaler
+from data_lib.codec import GrayLevels
 from modes.generate import Generator, generate
 from samplers import RungeKutta, Uniform
 from sde_lib import VP, Score, build_guidance, expand, pytree
@@ -20,7 +20,7 @@ IDENTITY = {"step": 3, "sampling": {"snr": 0.1, "norms": (1, 2)}}
 class Counter:
     """Draws sample k as a picture of level k / 100, and keeps account."""
 
-    shape, classes = (8, 8, 1), 100
+    shape, classes, codec = (8, 8, 1), 100, GrayLevels(False)
 
     def __init__(self, frames: int = 0, scale: float = 1.0):
         self.calls: list[tuple[int, int]] = []
@@ -154,7 +154,7 @@ def test_every_run_of_samples_has_every_class_once_whatever_the_batches() -> Non
         Uniform()(sde, 4, 1.0, 0.1),
         jax.random.key(0),
         (2, 2, 1),
-        Scaler(False),
+        GrayLevels(False),
         classes=4,
     )
     drawn = [generator.draw(first, count) for first, count in ((0, 12), (0, 5), (5, 7))]
@@ -179,7 +179,7 @@ def test_guidance_goes_from_no_class_through_the_class_and_beyond() -> None:
     for weight, multiplier in ((0.0, 2), (1.0, 1), (3.0, 2)):
         config.sampling.guidance = weight
         generator = Generator(
-            ClassMean(sde), RungeKutta(), grid, jax.random.key(0), (2, 2, 1), Scaler(False),
+            ClassMean(sde), RungeKutta(), grid, jax.random.key(0), (2, 2, 1), GrayLevels(False),
             classes=4, guidance=build_guidance(config),
         )  # fmt: skip
         drawn = generator.draw(0, 4)

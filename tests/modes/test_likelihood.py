@@ -13,6 +13,7 @@ import models
 from configs import command_line
 from data_lib import Images, Splits
 from data_lib.base import fingerprint
+from data_lib.codec import GrayLevels
 from data_lib.transforms import to_unit
 from eval_lib.likelihood.coder import Coder
 from eval_lib.likelihood.data_law import pixel_moments
@@ -262,7 +263,7 @@ def test_images_are_known_by_all_that_they_hold():
 @pytest.mark.parametrize("centered", [False, True])
 def test_moments_are_of_the_networks_range(centered):
     pixels = np.random.default_rng(0).integers(0, 17, (50, 2, 3, 1)).astype(np.uint8)
-    mean, variance = pixel_moments(Images(pixels, None, 17), centered)
+    mean, variance = pixel_moments(Images(pixels, None, 17), GrayLevels(centered))
     span = 2 if centered else 1
     # Values are rounded to float32.
     np.testing.assert_allclose(mean, span * pixels.mean(axis=0) / 16 - centered, atol=1e-6)

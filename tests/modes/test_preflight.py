@@ -98,7 +98,7 @@ def test_the_step_is_traced_with_what_it_is_given(tiny_run, tmp_path, classes, l
     given = tiny_run("train", tmp_path, model__num_classes=classes, training__n_jitted_steps=2)
     config = main._parse(given).config
     experiment = Experiment.of(config)
-    shape = (12, *experiment.image_shape)
+    shape = (12, *experiment.shape)
     images = Images(np.zeros(shape, np.uint8), np.arange(12) % 3 if labelled else None, 17)
     batches = feed.training_batches(images, config, 0)
     stacked = feed.stack_batches(batches, 2, experiment.layout.mesh)

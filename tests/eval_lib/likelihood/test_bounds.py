@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from data_lib.codec import GrayLevels
 from eval_lib.likelihood.bins import (
     DEQUANTIZATIONS,
     LAYOUTS,
@@ -89,7 +90,7 @@ def test_a_level_far_from_the_mean_keeps_its_digits(deviation):
 def test_a_density_of_values_in_the_unit_interval_integrates_to_a_probability(centered):
     """Whatever the network's range: exp(log p(x) + c) over the values is p over the range."""
     values = np.linspace(0.0, 1.0, 2001)
-    x, c = ContinuousData(centered)(jnp.asarray(values)[:, None], keys(2001))
+    x, c = ContinuousData(GrayLevels(centered))(jnp.asarray(values)[:, None], keys(2001))
     law = stats.norm(0.1, 0.5)
     found = np.trapezoid(np.exp(law.logpdf(np.asarray(x)[:, 0]) + np.asarray(c)), values)
     # The rule's error is 1 / 12 of the step's square times the change of slope: below 1e-6.

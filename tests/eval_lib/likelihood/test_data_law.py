@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from data_lib import Images
+from data_lib.codec import GrayLevels
 from eval_lib.likelihood import data_law
 from eval_lib.likelihood.flow import prior_mismatch
 from sde_lib import VE
@@ -25,7 +26,7 @@ def correlated(n: int, seed: int = 0) -> Images:
 def test_the_covariance_is_of_all_images_in_the_networks_range(centered, monkeypatch) -> None:
     images = correlated(1000)
     monkeypatch.setattr(data_law, "BLOCK", 300)
-    law = data_law.data_law(images, centered)
+    law = data_law.data_law(images, GrayLevels(centered))
     mean, variances, basis = law.moments
     x = images.pixels.reshape(1000, 6) / (LEVELS - 1) * (1 + centered) - centered
     np.testing.assert_allclose(mean.reshape(6), x.mean(0), atol=1e-7)
@@ -38,16 +39,16 @@ def test_the_covariance_is_of_all_images_in_the_networks_range(centered, monkeyp
 def test_of_large_images_or_few_it_is_each_coordinates_variance(monkeypatch) -> None:
     """Few: the squares of eigenvalues sum up to more than 2% too much. Of independent numbers that
     takes 50 images for each; the common part of these is most of their variance."""
-    few = data_law.data_law(correlated(60), False)
+    few = data_law.data_law(correlated(60), GrayLevels(False))
     assert few.words == (
         "the variance of each coordinate of 60 training images, which are too few for a covariance"
     )
     assert len(few.moments) == 2
-    assert len(data_law.data_law(correlated(150), False).moments) == 3
+    assert len(data_law.data_law(correlated(150), GrayLevels(False)).moments) == 3
     white = np.random.default_rng(0).integers(0, LEVELS, (250, 2, 3, 1)).astype(np.int32)
-    assert len(data_law.data_law(Images(white, None, LEVELS), False).moments) == 2
+    assert len(data_law.data_law(Images(white, None, LEVELS), GrayLevels(False)).moments) == 2
     monkeypatch.setattr(data_law, "LARGEST", 5)
-    large = data_law.data_law(correlated(1000), False)
+    large = data_law.data_law(correlated(1000), GrayLevels(False))
     assert large.words.endswith("training images, which have more than 5 numbers each")
     images = correlated(1000)
     x = images.pixels / (LEVELS - 1)
@@ -58,7 +59,7 @@ def test_of_correlated_data_variances_alone_would_make_the_mismatch_too_small() 
     """Its mean is minus the divergence of p_T from the prior, in closed form for Gaussians."""
     sde = VE(0.01, 0.5)
     images = correlated(20_000)
-    full = data_law.data_law(images, True)
+    full = data_law.data_law(images, GrayLevels(True))
     x = (2 * images.pixels / (LEVELS - 1) - 1).reshape(-1, 6)
     s = np.linalg.eigvalsh(np.cov(x, rowvar=False, bias=True)) + 0.25
     shift = np.sum(x.mean(0) ** 2)
@@ -69,6 +70,6 @@ def test_of_correlated_data_variances_alone_would_make_the_mismatch_too_small() 
     found = float(prior_mismatch(sde, z, *as_float32(full)).mean())
     # Of 20,000 draws, whose deviation is about 0.6.
     assert found == pytest.approx(expected, abs=4 * 0.6 / 20_000**0.5)
-    alone = data_law.diagonal(images, True, "")
+    alone = data_law.diagonal(images, GrayLevels(True), "")
     alone = float(prior_mismatch(sde, z, *as_float32(alone)).mean())
     assert alone > 0.6 * found > 0.6 * -0.3

@@ -1,0 +1,19 @@
+"""The shape of one example, by which data, network and sampler of a config agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def shape_of(config: Any) -> tuple[int, ...]:
+    """`data.shape`, or that of a square picture, (image_size, image_size, num_channels).
+
+    One axis: a vector of features. More: spatial axes, then the channels.
+    """
+    data = config.data
+    return tuple(data.shape) or (data.image_size, data.image_size, data.num_channels)
+
+
+def in_words(shape: tuple[int, ...]) -> str:
+    """A shape as words of a message: '32x32x3', or '40 features'."""
+    return "x".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]} features"

@@ -1,0 +1,235 @@
+"""Codecs: maps between data as the user gave them and arrays as they are diffused.
+
+A codec states encode, decode and log |d encode / d data|, by which a density in the diffused
+variable becomes one of the user's data. It is a frozen value, so that it may be a static part of a
+compiled program. A new codec is one class and one line in `CODECS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jaxtyping import Array, Float
+
+from configs.names import choose
+
+Numbers = TypeVar("Numbers", np.ndarray, jax.Array)
+Row = tuple[float, ...]
+
+BLOCK_VALUES = 2**22
+"""Numbers that are converted to float64 at a time."""
+PRECISE = 2.0**13
+"""Largest ratio of offset and scale at which float32 keeps a thousandth of the scale."""
+
+
+class Codec(Protocol):
+    """A map between data [b, *d] and the arrays [b, *d] that are diffused."""
+
+    @property
+    def of_levels(self) -> bool:
+        """True for gray levels: values in [0, 1], or integers that stand for them."""
+
+    @property
+    def centered(self) -> bool:
+        """True if diffused values lie around 0, False for [0, 1]."""
+
+    def encode(self, x: Numbers) -> Numbers:
+        """Diffused values of data."""
+
+    def decode(self, z: Numbers) -> Numbers:
+        """Data of diffused values."""
+
+    def log_det(self, x: Float[Array, "b *d"]) -> Float[Array, " b"]:
+        """log |det d encode / dx| at each example x, in nats."""
+
+
+@dataclass(frozen=True)
+class GrayLevels:
+    """Values of [0, 1], or 2 x - 1 where `centered`."""
+
+    centered: bool
+    of_levels = True
+
+    def encode(self, x: Numbers) -> Numbers:
+        """Values in the network's range, from [0, 1]."""
+        return 2.0 * x - 1.0 if self.centered else x
+
+    def decode(self, z: Numbers) -> Numbers:
+        """Values in [0, 1], from the network's range; values outside are not clipped."""
+        return (z + 1.0) / 2.0 if self.centered else z
+
+    def log_det(self, x: Float[Array, "b *d"]) -> Float[Array, " b"]:
+        """d log 2 where `centered`, else 0."""
+        span = 2.0 if self.centered else 1.0
+        return jnp.full(len(x), x[0].size * np.log(span), x.dtype)
+
+
+@dataclass(frozen=True)
+class AsGiven:
+    """Data as they are."""
+
+    of_levels = False
+    centered = True
+
+    def encode(self, x: Numbers) -> Numbers:
+        """x."""
+        return x
+
+    def decode(self, z: Numbers) -> Numbers:
+        """z."""
+        return z
+
+    def log_det(self, x: Float[Array, "b *d"]) -> Float[Array, " b"]:
+        """0."""
+        return jnp.zeros(len(x), x.dtype)
+
+
+@dataclass(frozen=True)
+class Standardize:
+    """(x - mean) / std, per feature of a vector or per channel (the last axis) of other arrays."""
+
+    mean: Row
+    std: Row
+    of_levels = False
+    centered = True
+
+    def encode(self, x: Numbers) -> Numbers:
+        """Values of mean 0 and standard deviation 1 over the training data."""
+        return (x - _like(x, self.mean)) / _like(x, self.std)
+
+    def decode(self, z: Numbers) -> Numbers:
+        """Values in the units of the data; float64 where float32 would round them away."""
+        if isinstance(z, np.ndarray) and _needs_float64(self.mean, self.std):
+            z = z.astype(np.float64)
+        return z * _like(z, self.std) + _like(z, self.mean)
+
+    def log_det(self, x: Float[Array, "b *d"]) -> Float[Array, " b"]:
+        """-sum log std, the same for every x."""
+        times = x[0].size // len(self.std)
+        return jnp.full(len(x), -times * np.log(self.std).sum(), x.dtype)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """Phi^-1((x - low) / (high - low)), Phi the standard normal's distribution function.
+
+    Values between two bounds become any numbers, those of a uniform law standard normal ones, so
+    that a sample cannot leave the bounds and a density may end at them with a step.
+    """
+
+    low: Row
+    high: Row
+    of_levels = False
+    centered = True
+
+    def encode(self, x: Numbers) -> Numbers:
+        """Values without bounds."""
+        share = (x - _like(x, self.low)) / (_like(x, self.high) - _like(x, self.low))
+        return _ppf(_inside(share))
+
+    def decode(self, z: Numbers) -> Numbers:
+        """Values between the bounds."""
+        low, high = _like(z, self.low), _like(z, self.high)
+        return low + (high - low) * _cdf(z)
+
+    def log_det(self, x: Float[Array, "b *d"]) -> Float[Array, " b"]:
+        """sum of log(1 / (high - low)) - log phi(z)."""
+        span = _like(x, self.high) - _like(x, self.low)
+        each = -jax.scipy.stats.norm.logpdf(self.encode(x)) - jnp.log(span)
+        return jnp.sum(each.reshape(len(x), -1), axis=1)
+
+
+def _like(x: Numbers, row: Row) -> np.ndarray:
+    """A row over the last axis, in float64 beside an array of NumPy's and x's type beside JAX's."""
+    return np.asarray(row, np.float64 if isinstance(x, np.ndarray) else x.dtype)
+
+
+def _ppf(share: Numbers) -> Numbers:
+    return (scipy if isinstance(share, np.ndarray) else jax.scipy).special.ndtri(share)
+
+
+def _cdf(z: Numbers) -> Numbers:
+    return (scipy if isinstance(z, np.ndarray) else jax.scipy).special.ndtr(z)
+
+
+def _inside(share: Numbers) -> Numbers:
+    """Shares that are within rounding of the bounds moved off them."""
+    tiny = np.finfo(np.float32).eps
+    return share.clip(tiny, 1 - tiny)
+
+
+def _needs_float64(mean: Row, std: Row) -> bool:
+    return bool((np.abs(mean) > PRECISE * np.asarray(std)).any())
+
+
+CODECS: dict[str, Callable[[Any], Codec]] = {
+    "levels": lambda data: GrayLevels(data.centered),
+    "standardize": lambda data: Standardize(tuple(data.mean), tuple(data.std)),
+    "bounded": lambda data: Bounded(tuple(data.low), tuple(data.high)),
+    "identity": lambda data: AsGiven(),
+}
+
+CONDITION_CODECS: dict[str, Callable[[Any], Codec]] = {
+    "standardize": lambda data: Standardize(tuple(data.condition_mean), tuple(data.condition_std)),
+    "identity": lambda data: AsGiven(),
+}
+
+
+def build(data: Any) -> Codec:
+    """The codec of a `data` section; ValueError for an unknown name or bounds that do not fit."""
+    return choose("data.codec", data.codec, CODECS)(data)
+
+
+def check_rows(data: Any, features: int) -> None:
+    """Raise ValueError for numbers of the codec that are not one for each feature or channel."""
+    rows = {"standardize": ("mean", "std"), "bounded": ("low", "high")}.get(data.codec, ())
+    for name in rows:
+        if len(data[name]) not in (1, features):
+            raise ValueError(
+                f"data.{name} must have one number for each of {features} features or channels, "
+                f"got {len(data[name])}"
+            )
+    if data.codec == "bounded" and (np.asarray(data.low) >= np.asarray(data.high)).any():
+        raise ValueError("data.low must be below data.high in every feature or channel")
+
+
+def build_condition(data: Any) -> Codec:
+    """The codec of the conditions of a `data` section; ValueError for an unknown name."""
+    return choose("data.condition_codec", data.condition_codec, CONDITION_CODECS)(data)
+
+
+def moments(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> tuple[Row, Row]:
+    """(mean, standard deviation) of each feature of vectors [n, d], or channel of [n, ..., c].
+
+    Values that are NaN are left out. Raises ValueError, naming the feature, for one that is
+    constant or has no value.
+    """
+    last = values.shape[-1]
+    count, total = np.zeros(last), np.zeros(last)
+    for rows in _rows(values):
+        count += np.isfinite(rows).sum(axis=0)
+        total += np.nansum(rows, axis=0)
+    mean = total / np.maximum(count, 1)
+    square = sum(np.nansum((rows - mean) ** 2, axis=0) for rows in _rows(values))
+    std = np.sqrt(square / np.maximum(count, 1))
+    for k in np.flatnonzero(std <= 1e-7 * np.abs(mean)):
+        told = f"{k} ({names[k]})" if names else f"{k}"
+        kind = "column" if values.ndim == 2 else "channel"
+        why = f"is always {mean[k]:.6g}" if count[k] else "has no values"
+        raise ValueError(
+            f"{kind} {told} of the {what} {why}, so that it has no scale: leave it out of the "
+            "data, or use the codec identity"
+        )
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _rows(values: np.ndarray) -> Iterator[Float[np.ndarray, "m c"]]:
+    block = max(1, BLOCK_VALUES * len(values) // max(values.size, 1))
+    for first in range(0, len(values), block):
+        yield values[first : first + block].reshape(-1, values.shape[-1]).astype(np.float64)

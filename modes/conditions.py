@@ -1,0 +1,89 @@
+"""Conditions and classes for the samples of a mode: of a file, of the command line, of the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.shapes import in_words
+from data_lib import Images, codec
+from data_lib.levels import as_numbers
+from data_lib.members import CONDITIONS
+from modes.experiment import Experiment
+from modes.generate import NOTHING, Given
+from modes.images import check_conditions
+from untrusted import ONLY, plain, read_arrays, read_headers
+
+
+def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
+    """(what `sampling.labels` and `sampling.condition` give, whether the file has several).
+
+    Raises ValueError for classes or a file that the model cannot take, or a condition that it
+    needs and that is not there.
+    """
+    config = experiment.config
+    values, several = _of_file(config) if config.model.condition != "none" else (None, False)
+    labels = _labels(config) if config.model.num_classes else ()
+    return Given(labels, values), several
+
+
+def of_data(experiment: Experiment, images: Images) -> Given:
+    """The conditions of held-out examples, in their order; nothing for a model without any."""
+    config = experiment.config
+    if config.model.condition == "none":
+        return NOTHING
+    check_conditions(images, config, "held-out examples")
+    return Given((), encoded(config, images.condition))
+
+
+def encoded(config: Any, conditions: np.ndarray | None) -> np.ndarray | None:
+    """Conditions as the network is given them, float32; None for a model without any."""
+    if config.model.condition == "none" or conditions is None:
+        return None
+    return codec.build_condition(config.data).encode(conditions).astype(np.float32)
+
+
+def _labels(config: Any) -> tuple[int, ...]:
+    labels, classes = tuple(config.sampling.labels), config.model.num_classes
+    if wrong := [label for label in labels if not 0 <= label < classes]:
+        raise ValueError(
+            f"sampling.labels must be among the {classes} classes, 0 to {classes - 1}, "
+            f"got {wrong[0]}"
+        )
+    return labels
+
+
+def _of_file(config: Any) -> tuple[np.ndarray, bool]:
+    path, shape = config.sampling.condition, tuple(config.data.condition)
+    if not path:
+        raise ValueError(
+            f"sampling.condition must be a .npy or .npz file: the model is given a condition of "
+            f"{in_words(shape)}"
+        )
+    values = _read(Path(path))
+    if values.shape != shape and values.shape[1:] != shape:
+        raise ValueError(
+            f"sampling.condition must hold a condition of {in_words(shape)}, or several [n, "
+            f"{', '.join(map(str, shape))}], {plain(path)} has {values.shape}"
+        )
+    several = values.shape != shape
+    if not len(values) or np.isinf(values).any():
+        raise ValueError(f"sampling.condition must hold finite numbers, NaN for those that are not "
+                         f"known, and at least one condition: {plain(path)}")  # fmt: skip
+    rows = values if several else values[None]
+    return codec.build_condition(config.data).encode(rows).astype(np.float32), several
+
+
+def _read(path: Path) -> np.ndarray:
+    """The array of a .npy file, or that under a name of `CONDITIONS` in a .npz file."""
+    try:
+        there = read_headers(path, named=True)
+        names = [name for name in (ONLY, *CONDITIONS) if name in there] or list(there)
+        if len(there) != 1 and names == list(there):
+            raise ValueError(f"it must have an array {' or '.join(CONDITIONS)}")
+        return as_numbers(read_arrays(path, names[:1], named=True)[names[0]], plain(str(path)))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(f"sampling.condition cannot be read: {reason}") from error

@@ -1,0 +1,156 @@
+"""Settings that are taken from the training data: shapes, scales of codecs, levels of noise.
+
+`configs.schema.FROM_DATA` lists them with the value that stands for one which is not yet known.
+Training measures them once, says them, and saves them with the config of the workdir, from which
+every later command takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+import data_lib
+from configs import schema
+from configs.recorded import Recorded
+from data_lib import Images, Splits, codec
+from data_lib.base import Log
+from data_lib.transforms import to_unit
+from runtime_lib import workdir
+
+MOST = 10_000
+"""Most examples whose distances are compared."""
+BLOCK = 500
+SHOWN = 6
+"""Most numbers of a value that are said."""
+
+
+def resolved(config: Recorded, folder: Path, log: Log = print) -> tuple[Recorded, Splits | None]:
+    """(the config with these settings known, the data if they had to be loaded).
+
+    Values come from the config, else from the workdir's, else from the training data.
+    Raises ValueError for data from which they cannot be taken.
+    """
+    flat = schema.flatten(config)
+    wanted = [name for name in _needed(flat) if flat[name] == schema.FROM_DATA[name]]
+    saved = workdir.read_config(folder) or {}
+    known = {n: _like(n, saved[n]) for n in wanted if saved.get(n, None) not in _unknown(n)}
+    splits = None
+    if left := [name for name in wanted if name not in known]:
+        splits = data_lib.load(_with(config, known).data, log=log)
+        for name in left:
+            if (value := MEASURES[name](_with(config, known), splits.train)) is not None:
+                known[name] = value
+                log(f"{name}={_told(value)}, taken from the training data")
+    found = _with(config, known)
+    schema.check(found)
+    return found, splits
+
+
+def _needed(flat: dict[str, Any]) -> list[str]:
+    """The settings that the config's other settings call for, in the order of measuring."""
+    conditional = flat["model.condition"] != "none"
+    calls = {
+        "data.mean": flat["data.codec"] == "standardize",
+        "data.std": flat["data.codec"] == "standardize",
+        "data.condition": conditional,
+        "data.condition_mean": conditional and flat["data.condition_codec"] == "standardize",
+        "data.condition_std": conditional and flat["data.condition_codec"] == "standardize",
+    }
+    return [name for name in schema.FROM_DATA if calls.get(name, True)]
+
+
+def _unknown(name: str) -> tuple[Any, ...]:
+    value = schema.FROM_DATA[name]
+    return None, value, list(value) if isinstance(value, tuple) else value
+
+
+def _like(name: str, value: Any) -> Any:
+    return tuple(value) if isinstance(schema.FROM_DATA[name], tuple) else value
+
+
+def _with(config: Recorded, values: dict[str, Any]) -> Recorded:
+    """A copy of the config with other values; what was read of it stays noted."""
+    if not values:
+        return config
+    copy = ConfigDict(config.to_dict())
+    copy.update_from_flattened_dict(values)
+    found = Recorded.of(copy)
+    for name in config.record.names:
+        found.record.note(name)
+    return found
+
+
+def _told(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return f"{value:.6g}"
+    few = ",".join(f"{number:.6g}" for number in value[:SHOWN])
+    return few + (f",... ({len(value)} numbers)" if len(value) > SHOWN else "")
+
+
+# Measures -----------------------------------------------------------------------------------------
+
+
+def _shape(config: Any, train: Images) -> tuple[int, ...]:
+    return train.pixels.shape[1:]
+
+
+def _moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
+    return lambda config, train: codec.moments(train.pixels, "training data", train.names)[k]
+
+
+def _condition(config: Any, train: Images) -> tuple[int, ...]:
+    return _conditions(config, train).shape[1:]
+
+
+def _condition_moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
+    return lambda config, train: codec.moments(_conditions(config, train), "conditions")[k]
+
+
+def _conditions(config: Any, train: Images) -> np.ndarray:
+    if train.condition is None:
+        raise ValueError(
+            f"model.condition={config.model.condition!r} needs data with a condition for each "
+            "example (an array 'condition' beside the data): give them, or set model.condition=none"
+        )
+    return train.condition
+
+
+def _encoded(config: Any, train: Images) -> np.ndarray:
+    """Some training examples as they are diffused, in float64; 0 where values are missing."""
+    few = train.take(np.linspace(0, len(train) - 1, min(len(train), MOST)).astype(int))
+    values = few.pixels if few.levels is None else to_unit(few.pixels, few.levels)
+    return np.nan_to_num(codec.build(config.data).encode(values).astype(np.float64))
+
+
+def _deviation(config: Any, train: Images) -> float:
+    """The standard deviation of all numbers."""
+    return float(_encoded(config, train).std())
+
+
+def _largest_distance(config: Any, train: Images) -> float | None:
+    """The largest distance of two examples (Song & Ermon 2020, arXiv:2006.09011, technique 1)."""
+    rows = _encoded(config, train).reshape(min(len(train), MOST), -1)
+    squares = (rows**2).sum(axis=1)
+    most = max(
+        float((squares[k : k + BLOCK, None] + squares - 2 * rows[k : k + BLOCK] @ rows.T).max())
+        for k in range(0, len(rows), BLOCK)
+    )
+    return float(np.sqrt(max(most, 0.0)))
+
+
+MEASURES: dict[str, Callable[[Any, Images], Any]] = {
+    "data.shape": _shape,
+    "data.mean": _moment(0),
+    "data.std": _moment(1),
+    "data.condition": _condition,
+    "data.condition_mean": _condition_moment(0),
+    "data.condition_std": _condition_moment(1),
+    "sde.sigma_max": _largest_distance,
+    "model.sigma_data": _deviation,
+}
+"""Setting -> its value for a config and training data, in the order of `FROM_DATA`."""

@@ -1,0 +1,77 @@
+"""Conditions: what a model is told of an example beside its noise level, as named parts.
+
+A condition is None, an array of class labels, or a mapping of parts, each with the batch first:
+
+    label      Int[b] classes, or Float[b, classes] rows (one-hot or mixed)
+    augment    Float[b, k], the parameters of the augmentation of the example
+    vector     Float[b, k]; NaN: an entry that is not known
+    image      Float[b, *spatial, c]; NaN: a value that is not known
+    tokens     Float[b, n, w], with mask, Bool[b, n], True for those that are there
+    observed   Float[b, *d]: 1 where the example's values are known, 0 where they are missing
+
+A part that is absent, or None, is not known: the null that guidance compares with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Condition = Any
+"""None, class labels, or a mapping of named parts; see above."""
+
+NO_CLASS = -1
+"""The label of no class."""
+NULLS: dict[str, float] = {
+    "label": NO_CLASS, "augment": 0.0, "vector": jnp.nan, "image": jnp.nan, "tokens": 0.0,
+    "mask": False, "observed": 1.0,
+}  # fmt: skip
+"""Part -> the value that says that nothing is known."""
+
+
+def null_of(condition: Condition) -> Condition:
+    """The condition, of the same structure, that says nothing."""
+    if not isinstance(condition, Mapping):
+        return jax.tree.map(lambda labels: jnp.full_like(labels, NO_CLASS), condition)
+    return {name: None if part is None else jnp.full_like(part, NULLS[name])
+            for name, part in condition.items()}  # fmt: skip
+
+
+def _tokens(values: Float[Array, "b n w"]) -> dict[str, Array]:
+    """Tokens and their mask, from rows of which those with a NaN are not there."""
+    shown = jnp.isfinite(values).all(axis=-1)
+    return {"tokens": jnp.where(shown[..., None], values, 0.0), "mask": shown}
+
+
+CONDITIONS: dict[str, Callable[[Array], dict[str, Array]]] = {
+    "none": lambda values: {},
+    "vector": lambda values: {"vector": values},
+    "image": lambda values: {"image": values},
+    "tokens": _tokens,
+}
+"""Name of a kind of condition -> the parts that stand for the data's conditions [b, ...]."""
+
+
+def with_part(condition: Condition, name: str, value: Array) -> dict[str, Any]:
+    """A condition with one more part."""
+    parts = condition if isinstance(condition, Mapping) else {"label": condition}
+    return {**parts, name: value}
+
+
+def assembled(
+    kind: str, labels: Array | None, values: Array | None, observed: Array | None = None
+) -> Condition:
+    """The condition of a batch; labels alone, or None, where there is nothing else.
+
+    kind: a name in `CONDITIONS`. values: conditions [b, ...] as `data_lib` encodes them.
+    """
+    parts = {} if values is None else CONDITIONS[kind](values)
+    if observed is not None:
+        parts["observed"] = observed
+    if not parts:
+        return labels
+    return parts if labels is None else {"label": labels, **parts}
