@@ -105,17 +105,20 @@ SETTINGS: dict[str, Setting] = {
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
-                          "ncsnv2_256, songunet, adm or ddpm_ho; all: NETWORKS in models/build.py"),
-    "model.nf": OfModel(128, CHANNELS, "channels at full resolution"),
+                          "ncsnv2_256, songunet, adm, ddpm_ho, mlp, unet, transformer or auto (by "
+                          "the rank of data.shape); all: NETWORKS in models/build.py"),
+    "model.nf": OfModel(128, CHANNELS, "channels at full resolution; mlp, transformer: features of "
+                        "every layer"),
     "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
                              "one down, as multiples of model.nf"),
     "model.ch_mult_emb": OfModel(4, whole(1, 1024), "songunet, adm: length of the noise embedding, "
                                  "as a multiple of model.nf"),
     "model.ch_mult_noise": OfModel(1, whole(1, 1024), "songunet: number of sines and cosines of "
                                    "the noise level, as a multiple of model.nf"),
-    "model.num_res_blocks": OfModel(4, BLOCKS, "residual blocks at each resolution"),
-    "model.attn_resolutions": OfModel((16,), entries(SIDE), "image sizes, in pixels per side, at "
-                                      "which attention layers follow the blocks"),
+    "model.num_res_blocks": OfModel(4, BLOCKS, "residual blocks at each resolution; mlp, "
+                                    "transformer: in all"),
+    "model.attn_resolutions": OfModel((16,), entries(SIDE), "image sizes, in pixels of the "
+                                      "longer side, at which attention layers follow the blocks"),
     "model.dropout": OfModel(0.1, FRACTION, "dropout rate in residual blocks"),
     "model.resamp_with_conv": OfModel(True, ANY, "follow plain (not anti-aliased) resampling by a "
                                       "convolution"),
@@ -155,6 +158,10 @@ SETTINGS: dict[str, Setting] = {
                                        "condition is hidden from the network"),
     "model.augment_dim": OfModel(0, whole(0, 1024), "songunet, adm: number of augmentation labels "
                                  "given to the network; 0: none"),
+    "model.periodic": OfModel((), entries(whole(0, 2)), "spatial axes, counted from 0, that are "
+                              "periodic: padded circularly"),
+    "model.patch": OfModel((), entries(whole(1, 2**20)), "transformer: lengths of a patch along "
+                           "the spatial axes; (): chosen so that there are at most 256 tokens"),
     "model.dtype": OfModel("float32", ANY, "type of activations: float32 or bfloat16"),
     "model.attention": Setting("auto", ANY, "implementation of attention: auto, plain, blocks or "
                                "fused (docs/scaling.md); all: ATTENTIONS in "
@@ -166,10 +173,11 @@ SETTINGS: dict[str, Setting] = {
                                      "normalization"),
     "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: constant added to the variance in group "
                               "normalization"),
-    "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho: channels of each attention "
-                                        "head; 0: a single head"),
-    "model.add_attention": OfModel(True, ANY, "ddpm_ho: attention between the two blocks at the "
-                                   "lowest resolution"),
+    "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer: "
+                                        "channels of each attention head; 0: a single head "
+                                        "(transformer: heads of 32 channels)"),
+    "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet: attention between the two blocks at "
+                                   "the lowest resolution"),
     "model.mid_block_rescale": OfModel(False, ANY, "ddpm_ho: divide the sums in the lowest blocks "
                                        "by sqrt(2)"),
     "model.downsample_padding": OfModel(0, Rule(lambda v: v in (0, 1), "0 or 1"),

@@ -39,7 +39,7 @@ class ADM(nn.Module):
       dropout: probability of dropping an activation while training.
       conditioning: makes the embedding that all blocks see.
       dtype: of the computation; parameters, statistics and softmax are float32 in any case.
-      attend, remat: as in `models.layers.style.Style`.
+      attend, remat, periodic: as in `models.layers.style.Style`.
     """  # noqa: E501
 
     widths: tuple[int, ...]
@@ -52,6 +52,12 @@ class ADM(nn.Module):
     dtype: Any = jnp.float32
     attend: Attend = auto
     remat: Remat = kept
+    periodic: tuple[int, ...] = ()
+
+    @nn.nowrap
+    def multiples(self) -> tuple[int, int]:
+        """Height and width must be multiples of these."""
+        return (2 ** (len(self.widths) - 1),) * 2
 
     @nn.compact
     def __call__(
@@ -68,7 +74,8 @@ class ADM(nn.Module):
         levels = list(zip(self.widths, self.attention, strict=True))
 
         # In bfloat16 the input would be rounded by more than the least noise in it.
-        skips = [conv(image, self.widths[0], jnp.float32, "stem").astype(self.dtype)]
+        stem = conv(image, self.widths[0], jnp.float32, "stem", self.periodic)
+        skips = [stem.astype(self.dtype)]
         for level, (width, attention) in enumerate(levels):
             if level:
                 same = skips[-1].shape[-1]
@@ -92,13 +99,12 @@ class ADM(nn.Module):
                 double = block(width, False, resize=RESAMPLE.up, name=f"up_{level}_double")
                 h = remat(double)(h, embedding, train=train)
         h = jax.nn.silu(norm(h, self.dtype, "output_norm"))
-        h = conv(h, self.channels, jnp.float32, "output_conv", silent=True)
+        h = conv(h, self.channels, jnp.float32, "output_conv", self.periodic, silent=True)
         return h.astype(x.dtype)
 
     def _block(self, features: int, attention: bool, **settings: Any) -> AdaptiveBlock:
-        return AdaptiveBlock(
-            features, attention, self.dropout, self.dtype, attend=self.attend, **settings
-        )
+        shared: dict[str, Any] = {"attend": self.attend, "periodic": self.periodic}
+        return AdaptiveBlock(features, attention, self.dropout, self.dtype, **shared, **settings)
 
 
 def build(config: ConfigDict) -> ADM:
@@ -129,8 +135,10 @@ def build(config: ConfigDict) -> ADM:
             classes=common.classes,
             augments=integer(model, "model.augment_dim", least=0),
             label_dropout=common.label_dropout,
+            vector=common.inputs.vector,
         ),
         dtype=common.dtype,
         attend=common.attend,
         remat=common.remat,
+        periodic=common.inputs.periodic,
     )

@@ -20,11 +20,11 @@ class Apply:
     def __call__(
         self,
         params: Any,
-        x: Float[Array, "b h w c"],
+        x: Float[Array, "b *d"],
         label: Float[Array, " b"],
         condition: Any = None,
         dropout_key: PRNGKeyArray | None = None,
-    ) -> Float[Array, "b h w c"]:
+    ) -> Float[Array, "b *d"]:
         """The raw output; dropout is active when it has a key."""
         train = dropout_key is not None
         rngs = {} if dropout_key is None else {"dropout": hashed(dropout_key)}

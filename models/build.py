@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,35 +14,100 @@ from flax import linen as nn
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from models import adm, ddpm, ddpm_ho, ncsn, ncsnpp, ncsnv2, songunet, wideresnet
+from models import (
+    adm,
+    ddpm,
+    ddpm_ho,
+    inputs,
+    mlp,
+    ncsn,
+    ncsnpp,
+    ncsnv2,
+    songunet,
+    transformer,
+    unet_nd,
+    wideresnet,
+)
 from models.checks import choice
+from models.fitted import Fitted
+from models.inputs import Inputs
 from models.layers.keys import hashed
+from models.shapes import example
+
+Build = Callable[[ConfigDict], nn.Module]
+ANY = ("vector", "image", "tokens")
 
 
 @dataclass(frozen=True)
-class Augmented:
-    """The constructor of a network that takes `model.augment_dim` labels of an augmentation."""
+class Row:
+    """A network's constructor and what else than class labels and images it can be given.
 
-    build: Callable[[ConfigDict], nn.Module]
+    Attributes:
+      build: the constructor.
+      augment: whether it takes `model.augment_dim` labels of an augmentation.
+      kinds: values of model.condition that it takes, beside none.
+      periodic: whether it honours model.periodic.
+      lifted, observes: as in `models.fitted.Fitted`.
+    """
+
+    build: Build
+    augment: bool = False
+    kinds: tuple[str, ...] = ("image",)
+    periodic: bool = False
+    lifted: bool = False
+    observes: bool = False
 
     def __call__(self, config: ConfigDict) -> nn.Module:
-        """The network that `config.model` and `config.data` describe."""
+        """The network that `config.model` and `config.data` describe, by itself."""
         return self.build(config)
 
 
-NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {
-    "ncsnpp": ncsnpp.build,
-    "ddpm": ddpm.build,
-    "ncsnv2_64": ncsnv2.build,
-    "ncsnv2_128": ncsnv2.build,
-    "ncsnv2_256": ncsnv2.build,
-    "ncsn": ncsn.build,
-    "songunet": Augmented(songunet.build),
-    "adm": Augmented(adm.build),
-    "ddpm_ho": ddpm_ho.build,
+@dataclass(frozen=True)
+class ByRank:
+    """The row of the examples' rank, or that of others."""
+
+    others: Row
+    rows: Mapping[int, Row] = field(default_factory=dict)
+
+    def __call__(self, config: ConfigDict) -> nn.Module:
+        """The network for the rank of the examples."""
+        return self.of(config)(config)
+
+    def of(self, config: ConfigDict) -> Row:
+        """The row for the rank of the examples."""
+        return self.rows.get(len(example(config)), self.others)
+
+
+Augmented = partial(Row, augment=True)
+"""The row of a network that takes `model.augment_dim` labels of an augmentation."""
+Picture = partial(Row, kinds=("vector", "image"), periodic=True)
+"""The row of a U-Net of pictures."""
+MLP = Row(mlp.build, kinds=("vector", "image"))
+UNET = Row(unet_nd.build, kinds=ANY, periodic=True)
+NETWORKS: dict[str, Build] = {
+    "ncsnpp": Picture(ncsnpp.build),
+    "ddpm": Picture(ddpm.build),
+    "ncsnv2_64": Row(ncsnv2.build),
+    "ncsnv2_128": Row(ncsnv2.build),
+    "ncsnv2_256": Row(ncsnv2.build),
+    "ncsn": Row(ncsn.build),
+    "songunet": Picture(songunet.build, augment=True),
+    "adm": Picture(adm.build, augment=True),
+    "ddpm_ho": Picture(ddpm_ho.build),
+    "mlp": MLP,
+    "unet": UNET,
+    "transformer": Row(transformer.build, kinds=ANY, lifted=True, observes=True),
+    "auto": ByRank(UNET, {1: MLP}),
 }
-CLASSIFIERS: dict[str, Callable[[ConfigDict], nn.Module]] = {"wideresnet": wideresnet.build}
+"""A row is a `Row`, or a constructor alone, which then takes what `Row`'s defaults say."""
+CLASSIFIERS: dict[str, Build] = {"wideresnet": wideresnet.build}
 """Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
+
+
+def _row(config: ConfigDict) -> Row:
+    found = choice(config.model, "model.name", NETWORKS)
+    found = found.of(config) if isinstance(found, ByRank) else found
+    return found if isinstance(found, Row) else Row(found)
 
 
 def build(config: ConfigDict) -> nn.Module:
@@ -50,15 +116,41 @@ def build(config: ConfigDict) -> nn.Module:
     Raises:
       ValueError: what `check` raises.
     """
-    row = choice(config.model, "model.name", NETWORKS)
+    row = _row(config)
     network = row(config)
-    if config.model.get("augment_dim", 0) and not isinstance(row, Augmented):
-        taking = (name for name, other in NETWORKS.items() if isinstance(other, Augmented))
+    if config.model.get("augment_dim", 0) and not row.augment:
         raise ValueError(
             f"model.augment_dim must be 0 with model.name={config.model.name!r}: only "
-            f"{', '.join(taking)} take augmentation labels"
+            f"{_taking(lambda other: other.augment)} take augmentation labels"
         )
-    return network
+    given = inputs.read(config)
+    if given.kind not in ("none", *row.kinds):
+        raise ValueError(
+            f"model.condition must be one of none, {', '.join(row.kinds)} with "
+            f"model.name={config.model.name!r}, got {given.kind!r}, which "
+            f"{_taking(lambda other: given.kind in other.kinds)} take"
+        )
+    if given.periodic and not row.periodic:
+        raise ValueError(
+            f"model.periodic must be () with model.name={config.model.name!r}: only "
+            f"{_taking(lambda other: other.periodic)} have periodic axes"
+        )
+    return _fitted(network, row, given)
+
+
+def _taking(takes: Callable[[Row], bool]) -> str:
+    rows = {name: row for name, row in NETWORKS.items() if isinstance(row, Row)}
+    return ", ".join(name for name, row in rows.items() if takes(row))
+
+
+def _fitted(network: nn.Module, row: Row, given: Inputs) -> nn.Module:
+    """The network itself if its inputs are what it takes as they are."""
+    multiples = network.multiples() if hasattr(network, "multiples") else ()
+    lifted = row.lifted and len(given.shape) == 1
+    padded = any(n % m for n, m in zip(given.shape, multiples, strict=False))
+    if not (padded or lifted or given.missing or given.kind != "none"):
+        return network
+    return Fitted(network, given, multiples, lifted, row.observes)
 
 
 def build_classifier(config: ConfigDict) -> nn.Module:
@@ -84,8 +176,7 @@ def check(config: ConfigDict) -> None:
 
 def init(network: nn.Module, key: Array, config: ConfigDict) -> Mapping[str, Any]:
     """Fresh float32 parameters, drawn from `key`; the network itself is only traced, not run."""
-    size, channels = config.data.image_size, config.data.num_channels
-    x = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *example(config)), jnp.float32)
     label = jax.ShapeDtypeStruct((1,), jnp.float32)
     return network.lazy_init(hashed(key), x, label)["params"]
 

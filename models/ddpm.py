@@ -30,7 +30,7 @@ def build(config: ConfigDict) -> UNet:
     style = Style(
         activation=common.activation,
         groups=thirty_two_groups,
-        resample=Plain(),
+        resample=Plain(periodic=common.inputs.periodic),
         resample_with_conv=common.resamp_with_conv,
         dropout=common.dropout,
         rescale=False,
@@ -38,6 +38,7 @@ def build(config: ConfigDict) -> UNet:
         dtype=common.dtype,
         attend=common.attend,
         remat=common.remat,
+        periodic=common.inputs.periodic,
     )
     embedding = Positional(integer(config.model, "model.nf", least=4))
     return UNet(

@@ -36,7 +36,10 @@ def build(config: ConfigDict) -> UNet:
     style = Style(
         activation=common.activation,
         groups=groups,
-        resample=Plain(border_first=bool(integer(model, "model.downsample_padding", least=0))),
+        resample=Plain(
+            border_first=bool(integer(model, "model.downsample_padding", least=0)),
+            periodic=common.inputs.periodic,
+        ),
         resample_with_conv=common.resamp_with_conv,
         dropout=common.dropout,
         rescale=False,
@@ -44,6 +47,7 @@ def build(config: ConfigDict) -> UNet:
         dtype=common.dtype,
         attend=common.attend,
         remat=common.remat,
+        periodic=common.inputs.periodic,
         epsilon=number(model, "model.norm_eps", "positive", lambda e: 0 < e < math.inf),
         heads=_heads(model, common),
     )

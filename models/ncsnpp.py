@@ -34,25 +34,25 @@ def positional(model: ConfigDict) -> nn.Module:
     return Positional(integer(model, "model.nf", least=4))
 
 
-def unfiltered(model: ConfigDict) -> Resampling:
+def unfiltered(model: ConfigDict, periodic: tuple[int, ...] = ()) -> Resampling:
     """Nearest neighbour and 2x2 means."""
-    return Plain()
+    return Plain(periodic=periodic)
 
 
-def fir(model: ConfigDict) -> Resampling:
+def fir(model: ConfigDict, periodic: tuple[int, ...] = ()) -> Resampling:
     """Low-pass filters with the kernel of the config."""
     rule = "a list of two or more numbers whose sum is not zero"
     taps = numbers(model, "model.fir_kernel", rule, int | float, math.isfinite)
     if len(taps) < 2 or sum(taps) == 0:
         raise ValueError(f"model.fir_kernel must be {rule}, got {model.fir_kernel!r}")
-    return Fir(tuple(float(tap) for tap in taps))
+    return Fir(tuple(float(tap) for tap in taps), periodic)
 
 
 EMBEDDINGS: dict[str, Callable[[ConfigDict], nn.Module]] = {
     "fourier": fourier,
     "positional": positional,
 }
-RESAMPLINGS: dict[bool, Callable[[ConfigDict], Resampling]] = {False: unfiltered, True: fir}
+RESAMPLINGS: dict[bool, Callable[..., Resampling]] = {False: unfiltered, True: fir}
 
 
 def build(config: ConfigDict) -> UNet:
@@ -65,7 +65,7 @@ def build(config: ConfigDict) -> UNet:
     style = Style(
         activation=common.activation,
         groups=quarter_groups,
-        resample=RESAMPLINGS[flag(model, "model.fir")](model),
+        resample=RESAMPLINGS[flag(model, "model.fir")](model, common.inputs.periodic),
         resample_with_conv=common.resamp_with_conv,
         dropout=common.dropout,
         rescale=flag(model, "model.skip_rescale"),
@@ -73,6 +73,7 @@ def build(config: ConfigDict) -> UNet:
         dtype=common.dtype,
         attend=common.attend,
         remat=common.remat,
+        periodic=common.inputs.periodic,
     )
     input_step = choice(model, "model.progressive_input", INPUTS)
     combine = choice(model, "model.progressive_combine", COMBINE)

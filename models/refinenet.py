@@ -25,6 +25,7 @@ from models.checks import choice, flag, integer
 from models.layers.refine import Refine, RefineStyle, Residual
 from models.layers.windows import bilinear, bilinear_corners, nearest
 from models.settings import ACTIVATIONS
+from models.shapes import Shape, picture
 
 Image = Float[Array, "b h w c"]
 
@@ -85,6 +86,11 @@ class RefineNet(nn.Module):
     refinements: tuple[int, ...]
     channels: int
     centered: bool
+
+    @nn.nowrap
+    def multiples(self) -> tuple[int, int]:
+        """Height and width must be multiples of these."""
+        return (2 ** sum(stage.halve for stage in self.stages),) * 2
 
     @nn.compact
     def __call__(
@@ -152,7 +158,7 @@ def build(
     Raises:
       ValueError: a key is missing, unknown or does not fit the others.
     """
-    model, data = config.model, config.data
+    model = config.model
     name = choice(model, "model.refinenet", {known: known for known in RELEASES})
     release = RELEASES[name]
     if model.get("num_classes", 0):
@@ -171,22 +177,18 @@ def build(
         dtype=settings.dtype(model),
         remat=settings.remat(model),
     )
-    _check_size(config, blocks)
+    shape = _picture(config, blocks)
     return RefineNet(
         style=style,
         nf=integer(model, "model.nf", least=2),
         stages=blocks.stages,
         refinements=blocks.refinements[name],
-        channels=integer(data, "data.num_channels", least=1),
-        centered=flag(data, "data.centered"),
+        channels=shape[-1],
+        centered=flag(config.data, "data.centered"),
     )
 
 
-def _check_size(config: ConfigDict, blocks: Blocks) -> None:
-    size = integer(config.data, "data.image_size", least=1)
+def _picture(config: ConfigDict, blocks: Blocks) -> Shape:
     halvings = sum(stage.halve for stage in blocks.stages)
-    if size % 2**halvings:
-        raise ValueError(
-            f"data.image_size must be a multiple of {2**halvings}, since "
-            f"model.name={config.model.name!r} halves images {halvings} times, got {size}"
-        )
+    why = f"model.name={config.model.name!r} halves images {halvings} times"
+    return picture(config, halvings, why)

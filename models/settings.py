@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,14 @@ from flax import linen as nn
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
+from models import inputs
 from models.checks import choice, flag, integer, number, numbers
+from models.inputs import Inputs
 from models.layers.attend import ATTENTIONS, Attend, auto, check_fused, fused
 from models.layers.embeddings import ConditionEmbedding
 from models.layers.remat import REMATS, Remat, kept
 from models.layers.style import Activation, Style
+from models.shapes import example, picture, resolutions
 from models.unet import normalized_widths
 
 
@@ -44,7 +47,7 @@ class Settings:
       widths: channels at each resolution, finest first: nf times model.ch_mult.
       blocks: model.num_res_blocks.
       attention: whether each resolution is among model.attn_resolutions.
-      channels: data.num_channels.
+      channels: of an example.
       centered: data.centered.
       activation: model.nonlinearity.
       dropout: model.dropout.
@@ -55,6 +58,7 @@ class Settings:
       dtype: model.dtype, of the computation; float32 if the key is absent.
       attend: model.attention; auto if the key is absent.
       remat: model.remat; none if the key is absent.
+      inputs: the network's inputs beside the noise level, periodic axes among them.
     """
 
     nf: int
@@ -72,11 +76,13 @@ class Settings:
     dtype: Any
     attend: Attend
     remat: Remat
+    inputs: Inputs
 
     def conditioning(self, style: Style, embedding: nn.Module) -> ConditionEmbedding:
         """The embedding of label and class, without the label in an unconditional network."""
         shown = embedding if self.conditional else None
-        return ConditionEmbedding(style, 4 * self.nf, shown, self.classes, self.label_dropout)
+        features, told = 4 * self.nf, (self.classes, self.label_dropout, self.inputs.vector)
+        return ConditionEmbedding(style, features, shown, *told)
 
     def waves(self, multiple: int = 1) -> int:
         """Length of EDM's embedding of the noise level: `multiple` (model.ch_mult_noise) times nf.
@@ -94,14 +100,25 @@ class Settings:
 
         `doubled` and `stem` as in `normalized_widths`; `stem` is by default the finest width.
         """
-        stem = stem or self.widths[0]
-        for channels in normalized_widths(stem, self.widths, self.blocks, doubled):
-            if groups(channels) < 1 or channels % groups(channels):
-                raise ValueError(
-                    f"model.nf must let group normalization split all layers evenly, got "
-                    f"{self.nf}: {channels} channels do not fall into {groups(channels)} groups; "
-                    f"a multiple of 32 always fits"
-                )
+        check_norms(groups, stem or self.widths[0], self.widths, self.blocks, doubled, self.nf)
+
+
+def check_norms(
+    groups: Callable[[int], int],
+    stem: int,
+    widths: tuple[int, ...],
+    blocks: int,
+    doubled: bool,
+    nf: int,
+) -> None:
+    """Raise ValueError if a GroupNorm of a U-Net would not divide its channels evenly."""
+    for channels in normalized_widths(stem, widths, blocks, doubled):
+        if groups(channels) < 1 or channels % groups(channels):
+            raise ValueError(
+                f"model.nf must let group normalization split all layers evenly, got {nf}: "
+                f"{channels} channels do not fall into {groups(channels)} groups; a multiple of 32 "
+                f"always fits"
+            )
 
 
 def read(config: ConfigDict) -> Settings:
@@ -113,32 +130,40 @@ def read(config: ConfigDict) -> Settings:
     model, data = config.model, config.data
     if "normalization" in model:
         choice(model, "model.normalization", NORMALIZATIONS)
+    widths = widths_of(model)
+    return Settings(
+        nf=model.nf,
+        widths=widths,
+        blocks=integer(model, "model.num_res_blocks", least=1),
+        attention=attention(model, _sizes(config, len(widths))),
+        channels=example(config)[-1],
+        centered=flag(data, "data.centered"),
+        activation=choice(model, "model.nonlinearity", ACTIVATIONS),
+        dropout=rate(model, "model.dropout"),
+        resamp_with_conv=flag(model, "model.resamp_with_conv"),
+        conditional=flag(model, "model.conditional"),
+        classes=integer(model, "model.num_classes", least=0) if "num_classes" in model else 0,
+        label_dropout=rate(model, "model.label_dropout") if "label_dropout" in model else 0.0,
+        dtype=dtype(model),
+        attend=attend(model),
+        remat=remat(model),
+        inputs=inputs.read(config),
+    )
+
+
+def widths_of(model: ConfigDict) -> tuple[int, ...]:
+    """Channels at each resolution, finest first: model.nf times model.ch_mult."""
     nf = integer(model, "model.nf", least=1)
     rule = "a list of positive integers, one for each resolution"
     multiples = numbers(model, "model.ch_mult", rule, int, lambda n: n > 0)
     if not multiples:
         raise ValueError(f"model.ch_mult must be {rule}, got {model.ch_mult!r}")
+    return tuple(nf * multiple for multiple in multiples)
 
-    def rate(key: str) -> float:
-        return number(model, f"model.{key}", "at least 0 and below 1", lambda p: 0 <= p < 1)
 
-    return Settings(
-        nf=nf,
-        widths=tuple(nf * multiple for multiple in multiples),
-        blocks=integer(model, "model.num_res_blocks", least=1),
-        attention=_attention(config, len(multiples)),
-        channels=integer(data, "data.num_channels", least=1),
-        centered=flag(data, "data.centered"),
-        activation=choice(model, "model.nonlinearity", ACTIVATIONS),
-        dropout=rate("dropout"),
-        resamp_with_conv=flag(model, "model.resamp_with_conv"),
-        conditional=flag(model, "model.conditional"),
-        classes=integer(model, "model.num_classes", least=0) if "num_classes" in model else 0,
-        label_dropout=rate("label_dropout") if "label_dropout" in model else 0.0,
-        dtype=dtype(model),
-        attend=attend(model),
-        remat=remat(model),
-    )
+def rate(model: ConfigDict, key: str) -> float:
+    """A probability below one."""
+    return number(model, key, "at least 0 and below 1", lambda p: 0 <= p < 1)
 
 
 def dtype(model: ConfigDict) -> Any:
@@ -159,18 +184,24 @@ def attend(model: ConfigDict) -> Attend:
     return chosen
 
 
-def _attention(config: ConfigDict, levels: int) -> tuple[bool, ...]:
-    size = integer(config.data, "data.image_size", least=1)
+def _sizes(config: ConfigDict, levels: int) -> Sequence[int]:
+    """Sizes of a picture that is halved along both axes; ValueError if it cannot be."""
     factor = 2 ** (levels - 1)
-    if size % factor:
-        raise ValueError(
-            f"data.image_size must be a multiple of {factor}, since model.ch_mult has {levels} "
-            f"entries and the network halves images {levels - 1} times, got {size}"
-        )
-    sizes = [size // 2**level for level in range(levels)]
-    chosen = numbers(
-        config.model, "model.attn_resolutions", "a list of positive integers", int, lambda n: n > 0
-    )
+    why = f"model.ch_mult has {levels} entries and the network halves images {levels - 1} times"
+    shape = picture(config, levels - 1, why)
+    for axis in inputs.read(config).periodic:
+        if shape[axis] % factor:
+            raise ValueError(
+                f"model.periodic axes must be a multiple of {factor} long, since {why}, got "
+                f"{shape[axis]}: choose model.name='unet', which halves no periodic axis"
+            )
+    return resolutions(shape, levels)
+
+
+def attention(model: ConfigDict, sizes: Sequence[int]) -> tuple[bool, ...]:
+    """Whether each of these resolutions is among model.attn_resolutions, which has no others."""
+    rule = "a list of positive integers"
+    chosen = numbers(model, "model.attn_resolutions", rule, int, lambda n: n > 0)
     if absent := set(chosen) - set(sizes):
         raise ValueError(
             f"model.attn_resolutions must be among the resolutions of the network, "

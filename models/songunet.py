@@ -59,7 +59,7 @@ def build(config: ConfigDict) -> UNet:
     style = Style(
         activation=common.activation,
         groups=quarter_groups,
-        resample=fir(model),
+        resample=fir(model, common.inputs.periodic),
         resample_with_conv=True,
         dropout=common.dropout,
         rescale=True,
@@ -67,6 +67,7 @@ def build(config: ConfigDict) -> UNet:
         dtype=common.dtype,
         attend=common.attend,
         remat=common.remat,
+        periodic=common.inputs.periodic,
     )
     return UNet(
         style=style,
@@ -87,5 +88,6 @@ def build(config: ConfigDict) -> UNet:
             classes=common.classes,
             augments=integer(model, "model.augment_dim", least=0),
             label_dropout=common.label_dropout,
+            vector=common.inputs.vector,
         ),
     )

@@ -64,6 +64,11 @@ class UNet(nn.Module):
     middle_attention: bool = True
     middle_rescale: bool | None = None
 
+    @nn.nowrap
+    def multiples(self) -> tuple[int, int]:
+        """Height and width must be multiples of these."""
+        return (2 ** (len(self.widths) - 1),) * 2
+
     @nn.compact
     def __call__(
         self,
@@ -91,7 +96,8 @@ class UNet(nn.Module):
     def _down(self, image: Image, embedding: Embedding, train: bool) -> list[Image]:
         remat = self.style.remat
         # In bfloat16 the input would be rounded by more than the least noise in it.
-        stem = Conv(self.stem, kernel_init=default_init(), name="stem")
+        periodic = self.style.periodic
+        stem = Conv(self.stem, periodic=periodic, kernel_init=default_init(), name="stem")
         skips = [stem(image).astype(self.style.dtype)]
         for level, width in enumerate(self.widths):
             if level:

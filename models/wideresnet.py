@@ -26,6 +26,7 @@ from models.layers.embeddings import Fourier
 from models.layers.norm import GroupNorm, quarter_groups
 from models.layers.resampling import Plain
 from models.layers.style import uniform_init
+from models.shapes import picture
 
 Image = Float[Array, "b h w c"]
 FREQUENCIES, FEATURES = 128, 512
@@ -175,14 +176,9 @@ def build(config: ConfigDict) -> WideResNet:
 
 
 def _check(config: ConfigDict, network: WideResNet) -> None:
-    size, halvings = integer(config.data, "data.image_size", least=1), len(network.widths) - 1
-    integer(config.data, "data.num_channels", least=1)
-    if size % 2**halvings:
-        raise ValueError(
-            f"data.image_size must be a multiple of {2**halvings}, since model.ch_mult has "
-            f"{len(network.widths)} entries and the network halves images {halvings} times, "
-            f"got {size}"
-        )
+    levels = len(network.widths)
+    why = f"model.ch_mult has {levels} entries and the network halves images {levels - 1} times"
+    picture(config, levels - 1, why, padded=False)
     for channels in (network.stem, *network.widths):
         if channels < 4 or channels % quarter_groups(channels):
             raise ValueError(

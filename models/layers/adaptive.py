@@ -31,10 +31,20 @@ def norm(h: Image, dtype: Any, name: str) -> Image:
     return GroupNorm(quarter_groups(h.shape[-1]), dtype, EPSILON, name=name)(h)
 
 
-def conv(h: Image, features: int, dtype: Any, name: str, *, silent: bool = False) -> Image:
+def conv(
+    h: Image,
+    features: int,
+    dtype: Any,
+    name: str,
+    periodic: tuple[int, ...] = (),
+    *,
+    silent: bool = False,
+) -> Image:
     """3x3 convolution, within a module: `fan_in_init`, or `silent` zeros."""
     init = nn.initializers.zeros if silent else fan_in_init(9 * h.shape[-1])
-    return Conv(features, kernel_init=init, bias_init=init, dtype=dtype, name=name)(h)
+    return Conv(
+        features, periodic=periodic, kernel_init=init, bias_init=init, dtype=dtype, name=name
+    )(h)
 
 
 class MultiHeadAttention(nn.Module):
@@ -67,6 +77,7 @@ class AdaptiveBlock(nn.Module):
       dtype: type of the computation.
       resize: doubles or halves both branches; None keeps the size.
       attend: the implementation of attention.
+      periodic: spatial axes along which convolutions see the other end.
     """
 
     features: int
@@ -75,19 +86,20 @@ class AdaptiveBlock(nn.Module):
     dtype: Any
     resize: Callable[[Array], Array] | None = None
     attend: Attend = auto
+    periodic: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, x: Image, embedding: Float[Array, "b d"], train: bool) -> Image:
         resize = self.resize or (lambda y: y)
         h = resize(jax.nn.silu(norm(x, self.dtype, "norm_0")))
-        h = conv(h, self.features, self.dtype, "conv_0")
+        h = conv(h, self.features, self.dtype, "conv_0", self.periodic)
         # In float32, since the gradients of scale and shift are sums over all pixels.
         modulation = linear(embedding, 2 * self.features, jnp.float32, "embed")[:, None, None]
         scale, shift = jnp.split(modulation, 2, axis=-1)
         h = norm(h, jnp.float32, "norm_1") * (scale + 1) + shift
         h = jax.nn.silu(h.astype(self.dtype))
-        h = conv(Dropout(self.dropout)(h, train=train), self.features, self.dtype, "conv_1",
-                 silent=True)  # fmt: skip
+        h = Dropout(self.dropout)(h, train=train)
+        h = conv(h, self.features, self.dtype, "conv_1", self.periodic, silent=True)
         x = resize(x)
         if x.shape[-1] != self.features:
             x = linear(x, self.features, self.dtype, "shortcut")

@@ -15,12 +15,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 Heads = Float[Array, "b n h c"]
 Attend = Callable[..., Heads]
 QUERIES = 1024
 """Pixels in the largest block of queries."""
+HIDDEN = -1e30
+"""The logit of a key that is not shown: finite, so that no key at all gives no NaN."""
 
 
 def attend(
@@ -30,6 +32,17 @@ def attend(
     logits = jnp.einsum("bnc,bmc->bnm", query, key, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(logits * query.shape[-1] ** -0.5, axis=-1)
     return jnp.einsum("bnm,bmc->bnc", weights.astype(value.dtype), value)
+
+
+def shown_attention(
+    query: Heads, key: Heads, value: Heads, shown: Bool[Array, "b m"]
+) -> Float[Array, "b n h c"]:
+    """Attention to the keys that are shown; zero where none is."""
+    logits = jnp.einsum("bnhc,bmhc->bhnm", query, key, preferred_element_type=jnp.float32)
+    there = shown[:, None, None]
+    logits = jnp.where(there, logits * query.shape[-1] ** -0.5, HIDDEN)
+    weights = jnp.where(there, jax.nn.softmax(logits, axis=-1), 0.0)
+    return jnp.einsum("bhnm,bmhc->bnhc", weights.astype(value.dtype), value)
 
 
 def plain_attention(query: Heads, key: Heads, value: Heads, *, train: bool = False) -> Heads:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -16,7 +17,7 @@ from models.layers.dense import shifted
 from models.layers.dropout import Dropout
 from models.layers.style import Style, default_init
 
-Image = Float[Array, "b h w c"]
+Image = Float[Array, "b *s c"]
 Embedding = Float[Array, "b d"] | None
 UNPADDED = ((0, 0), (0, 0))
 
@@ -29,12 +30,14 @@ class ResBlock(nn.Module):
       features: channels of the result.
       shortcut_scale: variance scale of the linear map of x, where its shape changes.
       resize: doubles or halves both branches; None keeps the size.
+      dilation: of the convolutions.
     """
 
     style: Style
     features: int
     shortcut_scale: float
     resize: Callable[[Array], Array] | None = None
+    dilation: int | tuple[int, ...] = 1
 
     @nn.compact
     def __call__(self, x: Image, embedding: Embedding = None, train: bool = False) -> Image:
@@ -42,7 +45,8 @@ class ResBlock(nn.Module):
         h = resize(style.activation(self._norm(x, "norm_0")))
         h = self._conv(h, 1.0, "conv_0")
         if embedding is not None:
-            h = shifted(h, style.exact.dense(self.features, name="embed")(embedding)[:, None, None])
+            shift = style.exact.dense(self.features, name="embed")(embedding)
+            h = shifted(h, jnp.expand_dims(shift, tuple(range(1, h.ndim - 1))))
         h = style.activation(self._norm(h, "norm_1"))
         h = Dropout(style.dropout)(h, train=train)
         h = self._conv(h, style.init_scale, "conv_1")
@@ -55,8 +59,15 @@ class ResBlock(nn.Module):
         return self.style.norm(h.shape[-1], name)(h)
 
     def _conv(self, h: Image, scale: float, name: str) -> Image:
-        init = default_init(scale)
-        return Conv(self.features, kernel_init=init, dtype=self.style.dtype, name=name)(h)
+        conv = Conv(
+            self.features,
+            dilation=self.dilation,
+            periodic=self.style.periodic,
+            kernel_init=default_init(scale),
+            dtype=self.style.dtype,
+            name=name,
+        )
+        return conv(h)
 
 
 class Upsample(nn.Module):

@@ -1,14 +1,25 @@
-"""Conditions, a network's inputs beside the noise level: class and augmentation labels.
+"""Conditions, a network's inputs beside the noise level.
 
 A condition is one of
 
-    None                                nothing: no class, no augmentation
+    None                                nothing is known
     Int[b] or Float[b, classes]         class indices, or rows (one-hot or mixed)
-    {"label": ..., "augment": ...}      either or both; "augment" is Float[b, augments], the
-                                        parameters of the augmentation that the image went through
+    {"label": ..., ...}                 named parts, each of which may be absent or None
 
-The null class is a row of zeros; None and indices outside of 0..classes-1 stand for it. No
-augmentation is a row of zeros, too.
+whose parts are
+
+    label       as above
+    augment     Float[b, augments], the parameters of the augmentation that the image went through
+    vector      Float[b, k]
+    image       Float[b, *spatial, c], of the rank of the examples and of any resolution
+    tokens      Float[b, n, w], with mask Bool[b, n], True where there is a token; None: everywhere
+    observed    Float[b, *shape], 1 where the example's value is known and 0 where it is missing
+
+An absent part is unknown as a whole, except that absent `observed` means that all values are
+known. The null class is a row of zeros; None and indices outside of 0..classes-1 stand for it. No
+augmentation is a row of zeros, too. An entry of a vector or an image that is NaN is unknown: the
+network is given zero in its place, and beside it which entries are known (`known`). A mask that is
+False everywhere says that there are no tokens.
 """
 
 from __future__ import annotations
@@ -18,14 +29,50 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.layers.dropout import keep_mask
 
 Label = Int[Array, "b"] | Float[Array, "b k"] | None
 Condition = Label | Mapping[str, Array | None]
+Shape = tuple[int, ...]
 
-PARTS = ("label", "augment")
+PARTS = ("label", "augment", "vector", "image", "tokens", "mask", "observed")
+CONDITIONS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "vector": ("vector",),
+    "image": ("image",),
+    "tokens": ("tokens", "mask"),
+}
+"""model.condition -> the parts that a network then takes beside label and augmentation."""
+
+
+def as_parts(condition: Condition) -> dict[str, Array]:
+    """The parts that a condition has; what is no mapping is a label.
+
+    Raises:
+      ValueError: there is no such part.
+    """
+    parts = condition if isinstance(condition, Mapping) else {"label": condition}
+    if unknown := sorted(set(parts) - set(PARTS)):
+        raise ValueError(f"a condition may have the parts {', '.join(PARTS)}, got {unknown[0]!r}")
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def check_parts(parts: Mapping[str, Array], taken: tuple[str, ...]) -> None:
+    """Raise ValueError if there is a part that the network does not take."""
+    for name in parts:
+        if name == "observed" and name not in taken:
+            raise ValueError(
+                "data.missing is 'refuse', so this network is not told which values are observed: "
+                "set data.missing='mask', or leave `observed` out"
+            )
+        if name not in ("label", "augment", *taken):
+            kind = next(kind for kind, names in CONDITIONS.items() if name in names)
+            raise ValueError(
+                f"model.condition must be {kind!r} for a condition with the part {name!r}, which "
+                "this network does not take: set it, or leave the part out"
+            )
 
 
 def one_hot(condition: Label, batch: int, classes: int) -> Float[Array, "b k"]:
@@ -38,17 +85,17 @@ def one_hot(condition: Label, batch: int, classes: int) -> Float[Array, "b k"]:
 
 
 def as_rows(
-    condition: Condition, batch: int, classes: int, augments: int
+    condition: Condition, batch: int, classes: int, augments: int, others: tuple[str, ...] = ()
 ) -> tuple[Float[Array, "b k"], Float[Array, "b a"]]:
     """(class labels [batch, classes], augmentation labels [batch, augments]) of any condition.
 
     Raises:
-      ValueError: it has a part that is unknown or that this network does not take.
+      ValueError: it has a part that is unknown or that this network does not take, which is any
+        but these two and `others`.
     """
-    parts = condition if isinstance(condition, Mapping) else {"label": condition}
-    if unknown := sorted(set(parts) - set(PARTS)):
-        raise ValueError(f"a condition may have the parts {', '.join(PARTS)}, got {unknown[0]!r}")
-    label, augment = (parts.get(name) for name in PARTS)
+    parts = as_parts(condition)
+    check_parts(parts, others)
+    label, augment = parts.get("label"), parts.get("augment")
     if label is not None and not classes:
         raise ValueError(
             "model.num_classes is 0, so this network takes no class labels: "
@@ -61,6 +108,24 @@ def as_rows(
         )
     none = jnp.zeros((batch, augments), jnp.float32)
     return one_hot(label, batch, classes), none if augment is None else augment.astype(jnp.float32)
+
+
+def known(
+    part: Float[Array, "b *d"] | None, shape: Shape, hidden: Bool[Array, "b"]
+) -> tuple[Float[Array, "b *d"], Bool[Array, "b *d"]]:
+    """(values with zeros in place of unknown ones, which ones are known) of a part, or of none.
+
+    Those of the examples that are `hidden` are all unknown.
+    """
+    if part is None:
+        return jnp.zeros((len(hidden), *shape)), jnp.zeros((len(hidden), *shape), bool)
+    shown = ~jnp.isnan(part) & ~jnp.expand_dims(hidden, tuple(range(1, part.ndim)))
+    return jnp.where(shown, part, jnp.zeros((), part.dtype)).astype(jnp.float32), shown
+
+
+def hide(key: PRNGKeyArray, batch: int, rate: float) -> Bool[Array, "b"]:
+    """Independent events of probability `rate`, one for each example."""
+    return ~keep_mask(key, shape=(batch,), keep=1 - rate)
 
 
 class HideRows(nn.Module):

@@ -1,4 +1,4 @@
-"""Two-dimensional convolution over images laid out [b, h, w, c].
+"""Convolution over images laid out [b, h, w, c], or over any other number of spatial axes.
 
 The 3x3 convolutions of stride 1, nearly all the work of a network here, are two bilinear maps:
 
@@ -30,22 +30,28 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from models.layers.borders import wrapped
 from models.layers.cpu import winograd
 from models.layers.cpu.outline import called
 from models.layers.cpu.winograd import Padding
 from models.layers.dense import shifted
+from models.layers.norm import of_channels
 from models.layers.style import default_init
 
 
 class Conv(nn.Module):
     """Convolution with parameters `kernel` [k, k, in, out] and `bias` [out], kept in float32.
 
+    The kernel has as many axes of length k as x has spatial axes. What is not two-dimensional, and
+    of one dilation both ways, has stride 1 and the padding "SAME".
+
     Attributes:
       features: number of output channels.
       kernel_size: width and height of the kernel.
       stride: step between outputs, both ways.
       padding: see `conv2d`.
-      dilation: distance between the pixels that the kernel sees, both ways.
+      dilation: distance between the pixels that the kernel sees, both ways or along each axis.
+      periodic: spatial axes along which the padding is the other end of x, not zeros.
       use_bias: whether a bias is added.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
@@ -56,22 +62,57 @@ class Conv(nn.Module):
     kernel_size: int = 3
     stride: int = 1
     padding: Literal["SAME"] | Padding = "SAME"
-    dilation: int = 1
+    dilation: int | tuple[int, ...] = 1
+    periodic: tuple[int, ...] = ()
     use_bias: bool = True
     kernel_init: Callable[..., Array] = default_init(1.0)
     bias_init: Callable[..., Array] = nn.initializers.zeros
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b p q o"]:
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+    def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *p o"]:
+        shape = (*[self.kernel_size] * (x.ndim - 2), x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        x, low = x.astype(self.dtype), kernel.astype(self.dtype)
-        y = conv2d(x, low, self.stride, self.padding, self.dilation)
+        y = self._convolved(x.astype(self.dtype), kernel.astype(self.dtype))
         if not self.use_bias:
             return y
         bias = self.param("bias", self.bias_init, (self.features,))
-        return shifted(y, bias[None, None, None])
+        return shifted(y, of_channels(bias, y.ndim))
+
+    def _convolved(self, x: Array, kernel: Array) -> Array:
+        if x.ndim != 4 or not isinstance(self.dilation, int):
+            return convolve(x, kernel, self.dilation, self.periodic)
+        if not self.periodic:
+            return conv2d(x, kernel, self.stride, self.padding, self.dilation)
+        reach = [self.dilation * (self.kernel_size - 1) + 1] * 2
+        pads = _pads(x.shape[1:3], reach, self.stride, self.padding)
+        rest = tuple((0, 0) if axis in self.periodic else pad for axis, pad in enumerate(pads))
+        x = wrapped(x, pads, self.periodic)
+        return conv2d(x, kernel, self.stride, (rest[0], rest[1]), self.dilation)
+
+
+def convolve(
+    x: Float[Array, "b *s c"],
+    kernel: Float[Array, "*k c o"],
+    dilation: int | tuple[int, ...] = 1,
+    periodic: tuple[int, ...] = (),
+) -> Float[Array, "b *s o"]:
+    """Cross-correlation as in `conv2d`, of stride 1, over any number of spatial axes."""
+    axes = x.ndim - 2
+    steps = (dilation,) * axes if isinstance(dilation, int) else dilation
+    total = [step * (n - 1) for step, n in zip(steps, kernel.shape, strict=False)]
+    pads = [(n // 2, n - n // 2) for n in total]
+    rest = [(0, 0) if axis in periodic else pad for axis, pad in enumerate(pads)]
+    letters = "XYZ"[:axes]
+    numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
+    return lax.conv_general_dilated(
+        wrapped(x, pads, periodic),
+        kernel,
+        (1,) * axes,
+        rest,
+        rhs_dilation=steps,
+        dimension_numbers=numbers,
+    )
 
 
 def conv2d(

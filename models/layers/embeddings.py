@@ -13,8 +13,9 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
-from models.layers.conditions import Condition, HideRows, as_rows
-from models.layers.style import Style
+from models.layers.conditions import Condition, HideRows, as_parts, as_rows
+from models.layers.dense import Dense
+from models.layers.style import Activation, Style, default_init
 
 LONGEST_PERIOD = 10000.0
 
@@ -65,8 +66,31 @@ class Positional(nn.Module):
         return jnp.pad(waves, ((0, 0), (0, self.features % 2)))
 
 
+class VectorEmbedding(nn.Module):
+    """A residual perceptron of a vector: blocks h + W_2 a(W_1 a(h)), in float32.
+
+    Attributes:
+      features: length of the result and of every layer.
+      activation: the nonlinearity a.
+      blocks: number of residual blocks.
+    """
+
+    features: int
+    activation: Activation
+    blocks: int = 2
+
+    @nn.compact
+    def __call__(self, vector: Float[Array, "b k"]) -> Float[Array, "b d"]:
+        dense = lambda name: Dense(self.features, kernel_init=default_init(), name=name)
+        h = dense("input")(vector)
+        for i in range(self.blocks):
+            inner = dense(f"block_{i}_0")(self.activation(h))
+            h = h + dense(f"block_{i}_1")(self.activation(inner))
+        return h
+
+
 class ConditionEmbedding(nn.Module):
-    """The float32 vector given to every residual block: embedding of noise label, class, or both.
+    """The float32 vector given to every residual block: noise label, class and vector, embedded.
 
     Attributes:
       style: shared choices; the result has passed its activation.
@@ -75,6 +99,7 @@ class ConditionEmbedding(nn.Module):
       classes: number of classes; 0 for none. They enter by a linear map without bias, so that
         the null class adds nothing.
       label_dropout: fraction of the class labels that are hidden while training.
+      vector: numbers of the condition's vector as `models.fitted` gives it; 0 for none.
 
     Raises:
       ValueError: a condition was given that the network does not take.
@@ -85,12 +110,14 @@ class ConditionEmbedding(nn.Module):
     embedding: nn.Module | None
     classes: int = 0
     label_dropout: float = 0.0
+    vector: int = 0
 
     @nn.compact
     def __call__(
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"] | None:
-        rows, _ = as_rows(condition, label.shape[0], self.classes, 0)
+        taken = ("vector",) if self.vector else ()
+        rows, _ = as_rows(condition, label.shape[0], self.classes, 0, taken)
         style = self.style.exact
         parts = []
         if self.embedding is not None:
@@ -100,4 +127,7 @@ class ConditionEmbedding(nn.Module):
         if self.classes:
             rows = HideRows(self.label_dropout)(rows, train)
             parts.append(style.dense(self.features, use_bias=False, name="classes")(rows))
+        if self.vector:
+            told = VectorEmbedding(self.features, style.activation, name="vector")
+            parts.append(told(as_parts(condition)["vector"]))
         return style.activation(sum(parts[1:], parts[0])) if parts else None

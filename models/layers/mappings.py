@@ -1,5 +1,7 @@
 """EDM's embeddings of noise level, class and augmentation, an input of all of its blocks.
 
+A vector, which EDM has not, is added beside the class.
+
 Karras et al., 2022, arXiv:2206.00364, appendix F.2: class and augmentation labels are added before
 the hidden layers in the networks after Song et al.; in ADM the class is added after them. All are
 float32, whatever the type of the network's activations.
@@ -15,8 +17,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from models.layers.conditions import Condition, HideRows, as_rows
+from models.layers.conditions import Condition, HideRows, as_parts, as_rows
 from models.layers.dense import Dense
+from models.layers.embeddings import VectorEmbedding
 from models.layers.style import Style, linear
 
 
@@ -30,6 +33,7 @@ class SongMapping(nn.Module):
       classes: number of classes; 0 for none. Their rows are scaled by sqrt(classes).
       augments: number of augmentation labels; 0 for none.
       label_dropout: fraction of the class labels that are hidden while training.
+      vector: numbers of the condition's vector as `models.fitted` gives it; 0 for none.
     """
 
     style: Style
@@ -38,12 +42,14 @@ class SongMapping(nn.Module):
     classes: int = 0
     augments: int = 0
     label_dropout: float = 0.0
+    vector: int = 0
 
     @nn.compact
     def __call__(
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"]:
-        rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments)
+        taken = ("vector",) if self.vector else ()
+        rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments, taken)
         h = self.embedding(label.astype(jnp.float32))
         dense, activation = self.style.exact.dense, self.style.activation
         if self.classes:
@@ -51,6 +57,9 @@ class SongMapping(nn.Module):
             h = h + dense(h.shape[-1], name="classes")(shown)
         if self.augments:
             h = h + dense(h.shape[-1], use_bias=False, name="augment")(augment)
+        if self.vector:
+            told = VectorEmbedding(h.shape[-1], activation, name="vector")
+            h = h + told(as_parts(condition)["vector"])
         h = activation(dense(self.features, name="time_0")(h))
         return activation(dense(self.features, name="time_1")(h))
 
@@ -66,12 +75,14 @@ class ADMMapping(nn.Module):
     classes: int = 0
     augments: int = 0
     label_dropout: float = 0.0
+    vector: int = 0
 
     @nn.compact
     def __call__(
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"]:
-        rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments)
+        taken = ("vector",) if self.vector else ()
+        rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments, taken)
         h = self.embedding(label.astype(jnp.float32))
         if self.augments:
             h = h + self._rows(augment, h.shape[-1], nn.initializers.zeros, "augment")
@@ -80,6 +91,9 @@ class ADMMapping(nn.Module):
         if self.classes:
             shown = HideRows(self.label_dropout)(rows, train)
             h = h + self._rows(shown, self.features, nn.initializers.normal(1.0), "classes")
+        if self.vector:
+            told = VectorEmbedding(self.features, jax.nn.silu, name="vector")
+            h = h + told(as_parts(condition)["vector"])
         return jax.nn.silu(h)
 
     def _rows(self, rows: Array, features: int, init: Any, name: str) -> Float[Array, "b d"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,20 +37,25 @@ class FixedGroups:
         return self.groups
 
 
-def group_mean(x: Float[Array, "b h w c"], groups: int) -> Float[Array, "b 1 1 c"]:
+def group_mean(x: Float[Array, "b *s c"], groups: int) -> Float[Array, "b *1 c"]:
     """Mean over the pixels and over each channel's group of adjacent channels.
 
     Pixels are summed first: a sum over both at once is twice as slow for large arrays on a CPU.
     """
-    batch, height, width, channels = x.shape
-    sums = x.sum((1, 2)).reshape(batch, groups, channels // groups)
-    means = sums.sum(2, keepdims=True) * (groups / (channels * height * width))
-    return jnp.broadcast_to(means, sums.shape).reshape(batch, 1, 1, channels)
+    batch, *spatial, channels = x.shape
+    sums = x.sum(tuple(range(1, x.ndim - 1))).reshape(batch, groups, channels // groups)
+    means = sums.sum(2, keepdims=True) * (groups / (channels * math.prod(spatial)))
+    return jnp.broadcast_to(means, sums.shape).reshape(batch, *[1] * len(spatial), channels)
+
+
+def of_channels(a: Float[Array, "c"], rank: int) -> Float[Array, "*1 c"]:
+    """A number for each channel, with the rank of a feature map."""
+    return a.reshape(*[1] * (rank - 1), -1)
 
 
 def _normalize(
-    x: Float[Array, "b h w c"], groups: int, epsilon: float
-) -> tuple[Float[Array, "b h w c"], Float[Array, "b 1 1 c"]]:
+    x: Float[Array, "b *s c"], groups: int, epsilon: float
+) -> tuple[Float[Array, "b *s c"], Float[Array, "b *1 c"]]:
     centred = x - group_mean(x, groups)
     precision = lax.rsqrt(group_mean(centred * centred, groups) + epsilon)
     return centred * precision, precision
@@ -57,12 +63,12 @@ def _normalize(
 
 @partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def normalize_groups(
-    x: Float[Array, "b h w c"],
+    x: Float[Array, "b *s c"],
     scale: Float[Array, "c"],
     bias: Float[Array, "c"],
     groups: int,
     epsilon: float = EPSILON,
-) -> Float[Array, "b h w c"]:
+) -> Float[Array, "b *s c"]:
     """scale n + bias with n = p (x - mean) and p = 1 / sqrt(variance + epsilon).
 
     Mean and variance are over a group of channels and all pixels. The variance is that of x - mean,
@@ -75,20 +81,29 @@ def normalize_groups(
     its product with n; backpropagation through mean, variance, scale and bias would sum six times.
     """
     n, _ = _normalize(x, groups, epsilon)
-    return n * scale[None, None, None] + bias[None, None, None]
+    return n * of_channels(scale, x.ndim) + of_channels(bias, x.ndim)
 
 
 @normalize_groups.defjvp
 def _normalize_groups_jvp(
     groups: int, epsilon: float, primals: tuple[Array, ...], tangents: tuple[Array, ...]
 ) -> tuple[Array, Array]:
-    x, (scale, bias) = primals[0], (a[None, None, None] for a in primals[1:])
-    dx, (dscale, dbias) = tangents[0], (a[None, None, None] for a in tangents[1:])
+    x, dx = primals[0], tangents[0]
+    scale, bias = (of_channels(a, x.ndim) for a in primals[1:])
+    dscale, dbias = (of_channels(a, x.ndim) for a in tangents[1:])
     n, precision = _normalize(x, groups, epsilon)
     slope = scale * precision
     gain = dscale - slope * group_mean(n * dx, groups)
     shift = dbias - slope * group_mean(dx, groups)
     return n * scale + bias, slope * dx + n * gain + shift
+
+
+def standardized(x: Float[Array, "*b c"], epsilon: float = EPSILON) -> Float[Array, "*b c"]:
+    """x along its last axis with mean zero and variance one (Ba et al., 2016, arXiv:1607.06450)."""
+    low, x = x.dtype, x.astype(jnp.float32)
+    centred = x - x.mean(-1, keepdims=True)
+    variance = jnp.square(centred).mean(-1, keepdims=True)
+    return (centred * lax.rsqrt(variance + epsilon)).astype(low)
 
 
 class GroupNorm(nn.Module):
@@ -102,7 +117,7 @@ class GroupNorm(nn.Module):
     epsilon: float = EPSILON
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         x = x.astype(jnp.float32)

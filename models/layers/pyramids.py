@@ -35,7 +35,13 @@ class Head(nn.Module):
         style = self.style
         norm = style.norm(h.shape[-1], "norm")
         init = default_init(self.scale)
-        conv = Conv(self.features, kernel_init=init, dtype=self.dtype, name="conv")
+        conv = Conv(
+            self.features,
+            periodic=style.periodic,
+            kernel_init=init,
+            dtype=self.dtype,
+            name="conv",
+        )
         return conv(style.activation(norm(h)))
 
 

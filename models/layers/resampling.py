@@ -2,8 +2,9 @@
 
 The FIR filters are those of StyleGAN2 (Karras et al., 2020, arXiv:1912.04958, after Zhang,
 2019, arXiv:1904.11486): low-pass filtering, separable, with everything outside of the image
-taken as zero. They are written as sums of shifted slices, one axis at a time, which XLA fuses
-into a loop at memory speed; its depthwise convolutions are far slower on a CPU.
+taken as zero, or along periodic axes as its other end. They are written as sums of shifted slices,
+one axis at a time, which XLA fuses into a loop at memory speed; its depthwise convolutions are far
+slower on a CPU.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Protocol
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+from models.layers.borders import bordered
 
 
 class Resampling(Protocol):
@@ -35,19 +38,17 @@ class Resampling(Protocol):
     def down_for_conv(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h+1 w+1 c"]: ...
 
 
-def _pad(x: Float[Array, "b h w c"], low: int, high: int) -> Float[Array, "b p q c"]:
-    return jnp.pad(x, ((0, 0), (low, high), (low, high), (0, 0)))
-
-
 @dataclass(frozen=True)
 class Plain:
     """Nearest neighbour upward; downward the mean of 2x2 pixels, or a strided convolution.
 
     The convolution's border is below and to the right, as TensorFlow pads; or with
-    `border_first` above and to the left, which amounts to PyTorch's symmetric padding.
+    `border_first` above and to the left, which amounts to PyTorch's symmetric padding. It is the
+    other end of the `periodic` axes.
     """
 
     border_first: bool = False
+    periodic: tuple[int, ...] = ()
 
     def up(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
         """Repeats every pixel in a 2x2 square."""
@@ -59,12 +60,39 @@ class Plain:
         return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
     def up_for_conv(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h+2 2*w+2 c"]:
-        """`up` with a border of zeros."""
-        return _pad(self.up(x), 1, 1)
+        """`up` with a border."""
+        return bordered(self.up(x), [(1, 1)] * 2, self.periodic)
 
     def down_for_conv(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h+1 w+1 c"]:
-        """x with zeros along two of its sides."""
-        return _pad(x, 1, 0) if self.border_first else _pad(x, 0, 1)
+        """x with a border along two of its sides."""
+        return bordered(x, [(1, 0) if self.border_first else (0, 1)] * 2, self.periodic)
+
+
+@dataclass(frozen=True)
+class Halve:
+    """Means of neighbouring pairs along some spatial axes, whose lengths are even."""
+
+    axes: tuple[int, ...]
+
+    def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *t c"]:
+        """x with these axes halved."""
+        for axis in (a + 1 for a in self.axes):
+            pairs = (*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
+            x = x.reshape(pairs).mean(axis + 1)
+        return x
+
+
+@dataclass(frozen=True)
+class Double:
+    """Every element twice along some spatial axes."""
+
+    axes: tuple[int, ...]
+
+    def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *t c"]:
+        """x with these axes doubled."""
+        for axis in self.axes:
+            x = x.repeat(2, axis=axis + 1)
+        return x
 
 
 def fir_along(
@@ -76,20 +104,23 @@ def fir_along(
     length: int,
     up: int = 1,
     down: int = 1,
+    periodic: bool = False,
 ) -> Float[Array, "..."]:
     """Upsamples, filters and downsamples one axis.
 
         y[j] = sum_k taps[k] u[down * j + k - offset],   j < length,
 
-    where u[up * i] = x[i] and u is zero elsewhere. `length` must be a multiple of `up`; one of
-    `up` and `down` must be 1, and there must be at least `up` taps. Each of the `up` phases of
-    y sees its own subset of the taps, so the zeros in u are never touched.
+    where u[up * i] = x[i] and u is zero elsewhere; beyond its ends, too, unless it is `periodic`.
+    `length` must be a multiple of `up`; one of `up` and `down` must be 1, and there must be at
+    least `up` taps. Each of the `up` phases of y sees its own subset of the taps, so the zeros in u
+    are never touched.
     """
     steps = length // up
     reach = [(k - offset) // up for k in range(len(taps) + up - 1)]
     low = max(0, -min(reach))
     high = max(0, max(reach) + down * (steps - 1) + 1 - x.shape[axis])
-    padded = jnp.pad(x, [(low, high) if i == axis else (0, 0) for i in range(x.ndim)])
+    mode = "wrap" if periodic else "constant"
+    padded = jnp.pad(x, [(low, high) if i == axis else (0, 0) for i in range(x.ndim)], mode=mode)
 
     def shifted(shift: int) -> Array:
         start = low + shift
@@ -111,10 +142,12 @@ class Fir:
 
     With n taps, upsampling starts (n + 1) // 2 before the image and multiplies by 4 to make up
     for the inserted zeros; downsampling starts (n - 1) // 2 before. So a constant image stays
-    constant, except along the border, which fades towards the zeros outside.
+    constant, except along the border, which fades towards the zeros outside; `periodic` axes have
+    no border.
     """
 
     kernel: tuple[float, ...]
+    periodic: tuple[int, ...] = ()
 
     def up(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
         """Inserts zeros between pixels, then filters."""
@@ -146,5 +179,8 @@ class Fir:
         taps = [gain * tap / sum(self.kernel) for tap in reversed(self.kernel)]
         for axis in (1, 2):
             length = x.shape[axis] * up // down + wider
-            x = fir_along(x, taps, axis, offset=offset, length=length, up=up, down=down)
+            ends = axis - 1 in self.periodic
+            x = fir_along(
+                x, taps, axis, offset=offset, length=length, up=up, down=down, periodic=ends
+            )
         return x

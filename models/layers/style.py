@@ -101,6 +101,7 @@ class Style:
       heads: number of heads of an attention layer over the given number of channels.
       attend: the implementation of attention.
       remat: the part of a block that is recomputed in the backward pass.
+      periodic: spatial axes along which convolutions see the other end of the feature map.
     """
 
     activation: Activation
@@ -115,6 +116,7 @@ class Style:
     heads: Callable[[int], int] = one_head
     attend: Attend = auto
     remat: Remat = kept
+    periodic: tuple[int, ...] = ()
 
     @property
     def exact(self) -> Style:

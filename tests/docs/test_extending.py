@@ -215,7 +215,7 @@ def test_the_law_and_the_weighting_are_what_they_say() -> None:
 # All together -------------------------------------------------------------------------------------
 
 MODEL = {
-    "sde__name": "cosine", "model__name": "transformer", "model__nf": 8,
+    "sde__name": "cosine", "model__name": "patches", "model__nf": 8,
     "model__num_res_blocks": 1, "model__num_classes": 4, "model__label_dropout": 0.2,
     "model__conditioning": "published", "data__dataset": "waves", "training__weighting": "min_snr",
     "training__time_law": "secant", "training__n_iters": 3, "optim__lr": 0.05,

@@ -1,0 +1,182 @@
+"""A network made to take any shape and any condition that stands beside the example.
+
+A wrapper without parameters of its own: those of a wrapped network have the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+from models.inputs import Inputs
+from models.layers.borders import Pads, mirrored, wrapped
+from models.layers.conditions import Condition, as_parts, check_parts, hide, known
+from models.shapes import Shape, written
+
+
+class Fitted(nn.Module):
+    """`network` between inputs as they are given and as it needs them.
+
+    - The condition is checked and completed: parts that are absent become their nulls, and while
+      training those of a fraction of the examples. The network is given vector as values and which
+      are known, [b, 2 k]; tokens with their mask; and label and augmentation as they are.
+    - An image, resized to the example's resolution, and where it is known follow the example's
+      channels (or features). Where values may be missing, the example has zeros for them, and what
+      is observed follows, and is given as a part to networks that take one.
+    - Spatial axes are padded on both sides, up to the multiples that the network needs, by the
+      mirror image of the example: normalizations over the whole then see the statistics of the
+      inside, and no edge. The output is cropped.
+
+    Attributes:
+      network: any network.
+      inputs: what it is given.
+      multiples: of the lengths of spatial axes that the network takes.
+      lifted: whether features of a vector are given as a spatial axis with one channel.
+      observes: whether the network takes the part `observed`.
+    """
+
+    network: nn.Module
+    inputs: Inputs
+    multiples: tuple[int, ...] = ()
+    lifted: bool = False
+    observes: bool = False
+
+    def setup(self) -> None:
+        nn.share_scope(self, self.network)
+
+    def __call__(
+        self,
+        x: Float[Array, "b *s c"],
+        label: Float[Array, "b"],
+        condition: Condition = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b *s c"]:
+        """Raw output of the network, shaped like x.
+
+        Raises:
+          ValueError: the condition has a part that this network does not take, or of a wrong shape.
+        """
+        given = as_parts(condition)
+        check_parts(given, self.inputs.parts)
+        rest = {name: given[name] for name in ("label", "augment") if name in given}
+        layers, more = self._inputs(x, given, train)
+        pads = [_halves(-n % m) for n, m in zip(layers.shape[1:-1], self.multiples, strict=False)]
+        network: Any = self.network
+        out = network(
+            mirrored(layers, pads), label, self._padded(rest | more, pads) or None, train=train
+        )
+        out = _cropped(out, pads, layers.shape[1:-1])
+        channels = 1 if self.lifted else x.shape[-1]
+        return out[..., :channels].reshape(x.shape)
+
+    def _inputs(
+        self, x: Array, given: Mapping[str, Array], train: bool
+    ) -> tuple[Float[Array, "b *s i"], dict[str, Array]]:
+        """The example with what stands beside it, and parts of the condition for the network."""
+        inputs, batch = self.inputs, x.shape[0]
+        hidden = jnp.zeros(batch, bool)
+        if train and inputs.dropout:
+            hidden = hide(self.make_rng("dropout"), batch, inputs.dropout)
+        lift = (lambda a: a[..., None]) if self.lifted else (lambda a: a)
+        more: dict[str, Array] = {}
+        layers = [lift(x)]
+        if inputs.missing:
+            observed = _observed(given.get("observed"), x)
+            layers = [lift(jnp.where(observed > 0, x, jnp.zeros((), x.dtype))), lift(observed)]
+            if self.observes:
+                more["observed"] = layers[1]
+        if inputs.kind == "image":
+            layers += self._image(given.get("image"), layers[0], hidden)
+        if inputs.kind == "vector":
+            more["vector"] = _vector(given.get("vector"), inputs.condition, hidden)
+        if inputs.kind == "tokens":
+            tokens = _tokens(given.get("tokens"), given.get("mask"), inputs.condition, hidden)
+            more |= dict(zip(("tokens", "mask"), tokens, strict=True))
+        joined = jnp.concatenate(layers, -1) if len(layers) > 1 else layers[0]
+        return joined, more
+
+    def _image(
+        self, image: Array | None, beside: Array, hidden: Bool[Array, "b"]
+    ) -> list[Float[Array, "b *s i"]]:
+        shape = self.inputs.condition
+        check_shape("image", image, (len(hidden), *shape), free=range(1, len(shape)))
+        values, shown = known(image, shape, hidden)
+        known_at = shown.all(-1, keepdims=True).astype(jnp.float32)
+        both = jnp.concatenate([values, known_at], -1)
+        if self.lifted:
+            both = jnp.broadcast_to(both[:, None], (*beside.shape[:-1], both.shape[-1]))
+        resized = resize(both, beside.shape[1:-1], self.inputs.periodic)
+        return [resized.astype(beside.dtype)]
+
+    def _padded(self, condition: dict[str, Array], pads: Pads) -> dict[str, Array]:
+        if "observed" in condition:
+            widths = [(0, 0), *pads, (0, 0)]
+            condition["observed"] = jnp.pad(condition["observed"], widths)
+        return condition
+
+
+def _halves(total: int) -> tuple[int, int]:
+    return total // 2, total - total // 2
+
+
+def _cropped(x: Array, pads: Pads, lengths: Sequence[int]) -> Array:
+    for axis, ((low, _), length) in enumerate(zip(pads, lengths, strict=False), start=1):
+        x = jax.lax.slice_in_dim(x, low, low + length, axis=axis)
+    return x
+
+
+def check_shape(name: str, part: Array | None, shape: Shape, free: range = range(0)) -> None:
+    """Raise ValueError if a part has another shape than this; the lengths of `free` axes differ."""
+    if part is None:
+        return
+    fixed = lambda s: [len(s), *(n for axis, n in enumerate(s) if axis not in free)]
+    if fixed(part.shape) != fixed(shape):
+        raise ValueError(
+            f"the condition's {name} must have the shape {written(shape)}, of which the first is "
+            f"the number of examples, got {written(part.shape)}"
+        )
+
+
+def _observed(observed: Array | None, x: Array) -> Array:
+    check_shape("observed", observed, x.shape)
+    return jnp.ones_like(x) if observed is None else observed.astype(x.dtype)
+
+
+def _vector(vector: Array | None, shape: Shape, hidden: Bool[Array, "b"]) -> Float[Array, "b 2*k"]:
+    check_shape("vector", vector, (len(hidden), *shape))
+    values, shown = known(vector, shape, hidden)
+    return jnp.concatenate([values, shown.astype(jnp.float32)], -1)
+
+
+def _tokens(
+    tokens: Array | None, mask: Array | None, shape: Shape, hidden: Bool[Array, "b"]
+) -> tuple[Float[Array, "b n w"], Bool[Array, "b n"]]:
+    check_shape("tokens", tokens, (len(hidden), *shape), free=range(1, 2))
+    values, shown = known(tokens, shape, hidden)
+    check_shape("mask", mask, values.shape[:2])
+    there = shown.all(-1)
+    return values, there if mask is None else there & mask.astype(bool)
+
+
+def resize(
+    image: Float[Array, "b *s c"], lengths: Sequence[int], periodic: Sequence[int]
+) -> Float[Array, "b *t c"]:
+    """Linear interpolation to other lengths of the spatial axes, antialiased where they shrink.
+
+    A periodic axis is continued on both sides by a period, so that it has no ends.
+    """
+    before, after = image.shape[1:-1], tuple(lengths)
+    if before == after:
+        return image
+    turns = [a for a in periodic if before[a] != after[a]]
+    pads = [(n, n) if axis in turns else (0, 0) for axis, n in enumerate(before)]
+    wide = [3 * n if axis in turns else n for axis, n in enumerate(after)]
+    shape = (image.shape[0], *wide, image.shape[-1])
+    image = jax.image.resize(wrapped(image, pads, turns), shape, "linear")
+    return _cropped(image, [(n if a in turns else 0, 0) for a, n in enumerate(after)], after)

@@ -1,0 +1,109 @@
+"""Inputs of a network beside the noisy example and the noise level, as a config states them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ml_collections import ConfigDict
+
+from models.checks import choice, number, numbers
+from models.layers.conditions import CONDITIONS
+from models.shapes import Shape, example, written
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Shapes and kinds of the inputs; see `models.layers.conditions`.
+
+    Attributes:
+      shape: of one example, channels last.
+      kind: model.condition, "none" for no condition beside labels.
+      condition: shape of one condition of that kind; () for none.
+      dropout: model.condition_dropout, the fraction of conditions hidden while training.
+      missing: whether examples may have missing values.
+      periodic: the spatial axes that are periodic.
+    """
+
+    shape: Shape
+    kind: str = "none"
+    condition: Shape = ()
+    dropout: float = 0.0
+    missing: bool = False
+    periodic: tuple[int, ...] = ()
+
+    @property
+    def vector(self) -> int:
+        """Numbers of the vector that a network embeds: entries, and which of them are known."""
+        return 2 * self.condition[0] if self.kind == "vector" else 0
+
+    @property
+    def tokens(self) -> bool:
+        """Whether there are tokens."""
+        return self.kind == "tokens"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that a condition may have beside label and augmentation."""
+        return (*CONDITIONS[self.kind], *(("observed",) if self.missing else ()))
+
+
+def read(config: ConfigDict) -> Inputs:
+    """Read `config.model` and `config.data`; settings that are absent have their defaults.
+
+    Raises:
+      ValueError: they do not fit one another, or the shape of the examples.
+    """
+    model, shape = config.model, example(config)
+    kinds = {kind: kind for kind in CONDITIONS}
+    kind = choice(model, "model.condition", kinds) if "condition" in model else "none"
+    shown = () if kind == "none" else _condition(config, kind, shape)
+    rule = "at least 0 and below 1"
+    rate = 0.0
+    if kind != "none" and "condition_dropout" in model:
+        rate = number(model, "model.condition_dropout", rule, lambda p: 0 <= p < 1)
+    missing = config.data.get("missing", "refuse") == "mask"
+    return Inputs(shape, kind, shown, rate, missing, _periodic(model, shape))
+
+
+def _periodic(model: ConfigDict, shape: Shape) -> tuple[int, ...]:
+    axes = len(shape) - 1
+    if "periodic" not in model or not model.periodic:
+        return ()
+    rule = (
+        f"a list of different spatial axes, of which data.shape={written(shape)} has {axes}, "
+        "counted from 0"
+    )
+    chosen = numbers(model, "model.periodic", rule, int, lambda axis: 0 <= axis < axes)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"model.periodic must be {rule}, got {model.periodic!r}")
+    return tuple(sorted(chosen))
+
+
+def _vector(shape: Shape, example: Shape) -> bool:
+    return len(shape) == 1
+
+
+def _image(shape: Shape, example: Shape) -> bool:
+    return len(shape) == len(example)
+
+
+def _tokens(shape: Shape, example: Shape) -> bool:
+    return len(shape) == 2
+
+
+FITS = {"vector": _vector, "image": _image, "tokens": _tokens}
+RULES = {
+    "vector": "the length of a vector, such as 10",
+    "image": "a shape of the rank of data.shape, channels last, such as 8,8,1",
+    "tokens": "the number of tokens and their length, such as 77,512",
+}
+
+
+def _condition(config: ConfigDict, kind: str, shape: Shape) -> Shape:
+    found = tuple(config.data.get("condition", ()))
+    if not FITS[kind](found, shape):
+        raise ValueError(
+            f"data.condition must be {RULES[kind]}, with model.condition={kind!r}, got "
+            f"{written(found)}"
+        )
+    return found

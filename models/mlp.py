@@ -1,0 +1,94 @@
+"""A residual perceptron for vectors, scaled and shifted by what it is told.
+
+Every block is
+
+    h + W_2 a(W_1 ((1 + s) n(h) + b)),    n(h) = (h - mean(h)) / deviation(h),
+
+where the scale s and the shift b are linear in the embedding of noise level, class and the
+condition's vector (Perez et al., 2018, "FiLM", arXiv:1709.07871; Peebles and Xie, 2023,
+arXiv:2212.09748). The last layer starts at zero, so that with EDM's preconditioning training
+starts from the best linear denoiser of white data. It needs model.nf, num_res_blocks, dropout,
+nonlinearity, embedding_type, num_classes and label_dropout.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from models import any_rank
+from models.layers.conditions import Condition
+from models.layers.dropout import Dropout
+from models.layers.norm import standardized
+from models.layers.style import Style
+from models.shapes import check_rank
+
+
+class MLP(nn.Module):
+    """The network.
+
+    Attributes:
+      style: shared choices.
+      features: of every layer.
+      blocks: number of residual blocks.
+      size: features of the output.
+      conditioning: makes the embedding that scales and shifts all blocks.
+    """
+
+    style: Style
+    features: int
+    blocks: int
+    size: int
+    conditioning: nn.Module
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b d"],
+        label: Float[Array, "b"],
+        condition: Condition = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b d"]:
+        """Raw output of the network; the arguments are those of `models.unet.UNet`."""
+        style, embedding = self.style, self.conditioning(label, condition, train)
+        # In bfloat16 the input would be rounded by more than the least noise in it.
+        h = style.exact.dense(self.features, name="input")(x)
+        h = (h + style.exact.dense(self.features, name="told")(embedding)).astype(style.dtype)
+        modulations = style.dense(2 * self.features * (self.blocks + 1), name="modulation")
+        scales, shifts = jnp.split(modulations(embedding), 2, axis=-1)
+        pairs = list(zip(*(jnp.split(m, self.blocks + 1, -1) for m in (scales, shifts)),
+                         strict=True))  # fmt: skip
+        for i, pair in enumerate(pairs[:-1]):
+            inner = style.activation(self._layer(_modulated(h, *pair), f"block_{i}_0"))
+            inner = Dropout(style.dropout)(inner, train=train)
+            h = h + self._layer(inner, f"block_{i}_1")
+        h = _modulated(h, *pairs[-1])
+        return style.exact.dense(self.size, scale=0.0, name="output")(h).astype(x.dtype)
+
+    def _layer(self, h: Array, name: str) -> Array:
+        return self.style.dense(self.features, name=name)(h)
+
+
+def _modulated(h: Array, scale: Array, shift: Array) -> Array:
+    return standardized(h) * (1 + scale) + shift
+
+
+def build(config: ConfigDict) -> MLP:
+    """The network that `config.model` and `config.data` describe.
+
+    Raises:
+      ValueError: a key is missing or does not fit the others, or examples are no vectors.
+    """
+    check_rank(config, (1,))
+    common = any_rank.read(config)
+    style = common.style()
+    return MLP(
+        style=style,
+        features=common.nf,
+        blocks=common.blocks,
+        size=common.inputs.shape[-1],
+        conditioning=common.conditioning(style, max(common.nf // 2, 8)),
+    )
