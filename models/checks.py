@@ -56,6 +56,12 @@ def flag(section: ConfigDict, key: str) -> bool:
     return found
 
 
+def centered(config: ConfigDict) -> bool:
+    """True if the arrays that are diffused lie around 0: data.centered for gray levels, else so."""
+    data = config.data
+    return data.get("codec", "levels") != "levels" or flag(data, "data.centered")
+
+
 def numbers(
     section: ConfigDict, key: str, rule: str, kind: type | UnionType, accept: Callable[[Any], bool]
 ) -> tuple[Any, ...]:

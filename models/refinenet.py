@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from models import settings
-from models.checks import choice, flag, integer
+from models.checks import centered, choice, integer
 from models.layers.refine import Refine, RefineStyle, Residual
 from models.layers.windows import bilinear, bilinear_corners, nearest
 from models.settings import ACTIVATIONS
@@ -184,7 +184,7 @@ def build(
         stages=blocks.stages,
         refinements=blocks.refinements[name],
         channels=shape[-1],
-        centered=flag(config.data, "data.centered"),
+        centered=centered(config),
     )
 
 

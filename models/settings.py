@@ -13,7 +13,7 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from models import inputs
-from models.checks import choice, flag, integer, number, numbers
+from models.checks import centered, choice, flag, integer, number, numbers
 from models.inputs import Inputs
 from models.layers.attend import ATTENTIONS, Attend, auto, check_fused, fused
 from models.layers.embeddings import ConditionEmbedding
@@ -127,7 +127,7 @@ def read(config: ConfigDict) -> Settings:
     Raises:
       ValueError: a key is missing or has a value that no U-Net can have.
     """
-    model, data = config.model, config.data
+    model = config.model
     if "normalization" in model:
         choice(model, "model.normalization", NORMALIZATIONS)
     widths = widths_of(model)
@@ -137,7 +137,7 @@ def read(config: ConfigDict) -> Settings:
         blocks=integer(model, "model.num_res_blocks", least=1),
         attention=attention(model, _sizes(config, len(widths))),
         channels=example(config)[-1],
-        centered=flag(data, "data.centered"),
+        centered=centered(config),
         activation=choice(model, "model.nonlinearity", ACTIVATIONS),
         dropout=rate(model, "model.dropout"),
         resamp_with_conv=flag(model, "model.resamp_with_conv"),
