@@ -34,8 +34,12 @@ def places(rank: Int[np.ndarray, "..."], s: int) -> Float[np.ndarray, "..."]:
 
 
 def binned(rank: Int[np.ndarray, " k"], s: int) -> tuple[Int[np.ndarray, " b"], np.ndarray]:
-    """(truths in each bin, truths expected) over neighbouring ranks, in at most `BINS` bins."""
-    count = max(2, min(BINS, s + 1, len(rank) // PER_BIN))
+    """(truths in each bin, truths expected) over neighbouring ranks, in at most `BINS` bins.
+
+    Bins are of one size where s + 1 has a divisor that leaves enough of them, else nearly.
+    """
+    most = max(2, min(BINS, s + 1, len(rank) // PER_BIN))
+    count = next((b for b in range(most, most // 2, -1) if (s + 1) % b == 0), most)
     edges = np.rint(np.linspace(0, s + 1, count + 1)).astype(int)
     return np.histogram(rank, edges - 0.5)[0], np.diff(edges) * len(rank) / (s + 1)
 
