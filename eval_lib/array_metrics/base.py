@@ -132,8 +132,8 @@ class Scale:
         if constant.any():
             k = int(np.argmax(constant))
             raise ValueError(
-                f"{layout.channel(k)} of {name} is constant ({values[0, k]:g}) and has no scale: "
-                "leave it out, or give `scale`"
+                f"{layout.channel(k)} of {name} is constant ({values[0, k] + 0.0:g}) and has no "
+                "scale: leave it out, or give `scale`"
             )
         mean = values.mean(axis=0, dtype=np.float64)
         return cls(mean, values.std(axis=0, dtype=np.float64))

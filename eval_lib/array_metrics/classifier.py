@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 from eval_lib.array_metrics.base import Pair
 from eval_lib.metrics.base import Numbers, Others, Vectors, chosen_rows
@@ -43,7 +44,7 @@ def accuracy(x: Vectors, y: Others, seed: int = 1) -> float:
     return float(found.mean())
 
 
-def _components(x: Vectors) -> Vectors:
+def _components(x: Vectors) -> Float[np.ndarray, "n k"]:
     """The leading principal components of vectors of both sets, each of variance 1."""
     from sklearn.decomposition import PCA
 

@@ -26,15 +26,15 @@ class Shown:
     units: of each channel, as they are to be printed. title: a sentence above the picture.
     """
 
-    samples: Shaped[np.ndarray, "n *shape"]
-    data: Shaped[np.ndarray, "m *shape"] | None
-    truth: Shaped[np.ndarray, "*shape"] | None
+    samples: Float[np.ndarray, "n *shape"]
+    data: Float[np.ndarray, "m *shape"] | None
+    truth: Float[np.ndarray, "*shape"] | None
     layout: NamedShape
     units: tuple[str, ...] = ()
     title: str = ""
 
     @cached_property
-    def sets(self) -> dict[str, tuple[Shaped[np.ndarray, "..."], str]]:
+    def sets(self) -> dict[str, tuple[Float[np.ndarray, "..."], str]]:
         """(arrays, colour) of samples and data, by name."""
         data = {} if self.data is None else {"data": (self.data, DATA)}
         return {"samples": (self.samples, SAMPLES), **data}
@@ -76,24 +76,31 @@ def shown(
     title: str = "",
 ) -> Shown:
     """What is shown, checked: ValueError for arrays that do not fit one another."""
-    samples = finite(samples, "samples")
+    samples = _numbers(samples, "samples")
     if not len(samples):
         raise ValueError("there are no samples to show")
     layout = NamedShape(samples.shape[1:], tuple(names))
     if units and len(units) != layout.channels:
         raise ValueError(f"units must be {layout.channels}, one for each {layout.word}")
-    for name, x, shape in (
-        ("data", data, None if data is None else np.shape(data)[1:]),
-        ("truth", truth, None if truth is None else np.shape(truth)),
-    ):
-        if x is not None and shape != layout.shape:
-            raise ValueError(f"{name} must have the samples' shape {layout.shape}, got {shape}")
     if data is not None:
-        data = finite(data, "data")
-        data = data if len(data) else None
+        data = _numbers(data, "data")
+        _fits("data", data.shape[1:], layout)
     if truth is not None:
-        (truth,) = finite(np.asarray(truth)[None], "truth")
-    return Shown(samples, data, truth, layout, tuple(units), title)
+        _fits("truth", np.shape(truth), layout)
+        (truth,) = _numbers(np.asarray(truth)[None], "truth")
+    some = data if data is not None and len(data) else None
+    return Shown(samples, some, truth, layout, tuple(units), title)
+
+
+def _numbers(x: Shaped[np.ndarray, "..."], name: str) -> Float[np.ndarray, "..."]:
+    """The array, checked, as floats: quantiles of others are none."""
+    x = finite(x, name)
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
+
+
+def _fits(name: str, shape: tuple[int, ...], layout: NamedShape) -> None:
+    if shape != layout.shape:
+        raise ValueError(f"{name} must have the samples' shape {layout.shape}, got {shape}")
 
 
 def panels(plt: Any, rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:

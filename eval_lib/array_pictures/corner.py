@@ -70,12 +70,14 @@ def _legend(figure: Any, what: Shown) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles: list[Any] = [Patch(color=SAMPLES, alpha=0.4, label=f"{len(what.samples)} samples")]
+    handles: list[Any] = [
+        Patch(color=SAMPLES, alpha=0.4, label=f"samples (n = {len(what.samples)})")
+    ]
     if what.data is not None:
         dots = len(what.data) < FEWEST
         plain = dots or what.layout.channels == 1
         inside = "" if plain else f"; contours hold {MASSES[1]:.0%} and {MASSES[0]:.0%}"
-        label = f"{len(what.data)} data{inside}"
+        label = f"data (n = {len(what.data)}){inside}"
         handles.append(Line2D([], [], color=DATA, label=label, marker="." if dots else None))
     if what.truth is not None:
         handles.append(Line2D([], [], color=TRUTH, marker="+", label="truth"))
@@ -108,6 +110,6 @@ def corner_png(what: Shown) -> bytes:
             panel.tick_params(labelsize=6, labelbottom=last, labelleft=first)
     lost = np.any([(what.samples[:, k] < low) | (what.samples[:, k] > high)
                    for k, (low, high) in enumerate(spans)], axis=0).sum()  # fmt: skip
-    what.head(figure, d, f"{lost} samples lie outside" if lost else "")
+    what.head(figure, d, f"samples outside: {lost}" if lost else "")
     _legend(figure, what)
     return png(figure)

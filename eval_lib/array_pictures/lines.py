@@ -44,7 +44,7 @@ def lines_png(what: Shown) -> bytes:
             if what.truth is not None:
                 panel.plot(what.truth[:, k], color=TRUTH, linewidth=1.5, label="truth")
             panel.set(ylim=span, xlabel="position", ylabel=what.label(k))
-            panel.set_title(f"{len(x)} {name}", fontsize=9)
+            panel.set_title(f"{name} (n = {len(x)})", fontsize=9)
             panel.legend(fontsize=6, loc="upper right", ncols=2)
             panel.grid(alpha=0.3)
     what.head(figure, channels)
