@@ -6,9 +6,9 @@ from eval_lib.array_metrics import (
     classifier,
     correlations,
     distances,
-    ensembles,
     marginals,
     ranks,
+    scores,
     spectra,
     tarp,
 )
@@ -86,12 +86,12 @@ CALIBRATION: dict[str, Metric[Ensembles]] = {
         tarp.tarp, ("tarp_p", "tarp_gap", "tarp_spread"), fewest=_each(2, 1), headline=("tarp_p",)
     ),
     "crps": Metric(
-        ensembles.continuous_ranked_probability_score,
+        scores.continuous_ranked_probability_score,
         ("crps",),
         fewest=_each(1, 2),
         headline=("crps",),
     ),
-    "rmse": Metric(ensembles.rmse, ("rmse",), fewest=_each(1, 1), headline=("rmse",)),
-    "spread_skill": Metric(ensembles.spread_skill, ("spread", "spread_skill"), fewest=_each(1, 2)),
+    "rmse": Metric(scores.rmse, ("rmse",), fewest=_each(1, 1), headline=("rmse",)),
+    "spread_skill": Metric(scores.spread_skill, ("spread", "spread_skill"), fewest=_each(1, 2)),
 }
 """Comparisons of the samples given each condition with the truth that came with it."""

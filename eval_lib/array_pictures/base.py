@@ -75,7 +75,7 @@ def shown(
     truth: Shaped[np.ndarray, "..."] | None = None,
     title: str = "",
 ) -> Shown:
-    """What is shown, checked: ValueError for arrays that do not fit one another."""
+    """The arrays and labels, checked: ValueError for arrays that do not fit one another."""
     samples = _numbers(samples, "samples")
     if not len(samples):
         raise ValueError("there are no samples to show")

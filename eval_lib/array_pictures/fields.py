@@ -19,7 +19,7 @@ EACH_IN_3D = 2
 LONGEST = 3.0
 """Largest ratio of sides that is drawn to scale."""
 WIDTH = 1.8
-"""Of a panel, in inches."""
+"""Width of a panel, in inches."""
 BAR = {"shrink": 0.9, "extendfrac": 0.03, "aspect": 25}
 
 

@@ -6,10 +6,9 @@ import scipy.stats
 
 from eval_lib import array_metrics
 from eval_lib.array_metrics import Scale
-from eval_lib.array_metrics import ensembles as gathered
 from eval_lib.array_metrics.base import Ensembles
-from eval_lib.array_metrics.ensembles import crps
 from eval_lib.array_metrics.ranks import binned, covered, places, ranks
+from eval_lib.array_metrics.scores import crps
 from eval_lib.array_metrics.table import CALIBRATION
 from eval_lib.array_metrics.tarp import tarp
 
@@ -38,7 +37,7 @@ P = {"sbc": ("sbc_chi_squared_p", "sbc_kolmogorov_smirnov_p"), "tarp": ("tarp_p"
 @pytest.mark.parametrize("name", P)
 @pytest.mark.parametrize("s", [1, 20])
 def test_an_exact_posterior_is_rejected_as_often_as_the_level_says(name, s):
-    """Of 100 models, 20 at a level of 20% (a deviation: 4); Bonferroni's bound for two features of
+    """20 of 100 models at a level of 20% (a deviation: 4); Bonferroni's bound for two features of
     independent ranks is 1 - 0.9^2 = 19%."""
     found = [measure(name, *posterior(seed, 60, s)[:2]) for seed in range(100)]
     for p in P[name]:
@@ -89,7 +88,7 @@ def test_ranks_are_the_loop():
 
 
 def test_a_truth_among_equals_has_any_of_their_ranks():
-    """Of 4000 truths each of 1 to 5 has 800, with a deviation of 25."""
+    """Each of 1 to 5 has 800 of 4000 truths, with a deviation of 25."""
     samples = np.tile(np.asarray([1, 0, 0, 0, 0, -1])[None, :, None], (4000, 1, 1))
     found = ranks(samples, np.zeros((4000, 1)))
     counts = np.bincount(found[:, 0], minlength=7)
@@ -117,7 +116,7 @@ def test_bins_hold_every_truth_and_expect_as_many(s, k, count):
 
 
 def test_intervals_of_few_samples_cover_what_they_say():
-    """Of 3 samples no quantile is beyond them; 20,000 truths leave a deviation of 0.35%."""
+    """No quantile of 3 samples is beyond them; 20,000 truths leave a deviation of 0.35%."""
     samples, truths, _ = posterior(0, 20_000, 3, 1)
     found = measure("intervals", samples, truths)
     for level in (50, 80, 90, 95):
@@ -125,7 +124,7 @@ def test_intervals_of_few_samples_cover_what_they_say():
 
 
 def test_intervals_of_a_narrow_posterior_cover_less():
-    """Of N(0, 1/4) the central 90% is 1.645 / 2 on either side: 59% of N(0, 1)."""
+    """The central 90% of N(0, 1/4) is 1.645 / 2 on either side: 59% of N(0, 1)."""
     samples, truths, _ = posterior(0, 3000, 200, 1, width=0.5)
     found = measure("intervals", samples, truths, names=("mass",))
     expected = 2 * scipy.stats.norm.cdf(1.645 / 2) - 1
@@ -149,7 +148,7 @@ def test_the_worst_entry_of_a_field_is_named():
 
 
 def gaussian_crps(z):
-    """Of N(0, 1) at z (Gneiting & Raftery 2007, eq. 20 and the line after)."""
+    """CRPS of N(0, 1) at z (Gneiting & Raftery 2007, eq. 20 and the line after)."""
     law = scipy.stats.norm
     return z * (2 * law.cdf(z) - 1) + 2 * law.pdf(z) - 1 / np.sqrt(np.pi)
 
@@ -250,5 +249,5 @@ def test_units_make_no_difference_to_a_calibration(name):
 
 def test_the_expected_coverage_is_that_of_the_arguments():
     samples, truths, x = posterior(0, 30)
-    c = gathered(samples, truths, references=x)
+    c = array_metrics.ensembles(samples, truths, references=x)
     assert tarp(c) == measure("tarp", samples, truths, references=x)

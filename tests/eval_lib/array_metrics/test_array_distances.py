@@ -31,7 +31,7 @@ def measure(name, samples, held_out, **more):
 
 
 def gaussian_mmd2(shift, h, d):
-    """Of N(0, 1) and N(shift, 1): x - x' is N(0, 2), and x - y N(-shift, 2)."""
+    """Squared MMD of N(0, 1) and N(shift, 1): x - x' is N(0, 2), and x - y N(-shift, 2)."""
     shrunk = (h**2 / (h**2 + 2)) ** (d / 2)
     return 2 * shrunk * (1 - math.exp(-np.sum(shift**2) / (2 * (h**2 + 2))))
 
@@ -220,7 +220,7 @@ def test_correlations_are_numpys_and_a_constant_has_none():
 
 
 def test_differences_of_correlations_are_told_with_their_features():
-    """Of the three pairs one has changed, from 0.6 to -0.6."""
+    """One of the three pairs has changed, from 0.6 to -0.6."""
     base = np.linalg.qr(draws(0, 40, 4) - draws(0, 40, 4).mean(axis=0))[0]
     of = lambda r: np.stack([base[:, 0], base[:, 1], r * base[:, 0] + 0.8 * base[:, 2]], axis=1)
     found = measure("correlations", of(-0.6), of(0.6))
