@@ -1,5 +1,8 @@
 """Comparisons by all metrics that fit, their units, what they refuse, and their page."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -7,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from eval_lib import array_metrics
 from eval_lib.array_metrics import NamedShape, Scale
 from eval_lib.array_metrics.base import Pair
-from eval_lib.array_metrics.table import DISTANCES
+from eval_lib.array_metrics.table import CALIBRATION, DISTANCES
 
 QUICK = tuple(name for name in DISTANCES if name != "c2st")
 """All that train no network."""
@@ -187,3 +190,22 @@ def test_the_page_has_a_row_for_each_number_and_names_places():
     ]
     assert NamedShape((3,)).entry(2) == "feature 2"
     assert NamedShape((3, 2)).entry(3) == "channel 1 at (1)"
+
+
+def test_the_documentation_names_every_metric_and_its_lines_run(monkeypatch):
+    quick = lambda *units, **more: LogisticRegression()
+    monkeypatch.setattr("sklearn.neural_network.MLPClassifier", quick)
+    page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
+    told = page[page.index("## Arrays that are no pictures") : page.index("## Weights")]
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*) \|", told, re.M))))
+    assert named == {*DISTANCES, *CALIBRATION}
+    first, second = re.findall(r"```python\n(.*?)```", told, re.S)
+    given = {"names": ("a", "b"), "units": ("m", "s"), "truths": draws(3, 12, 2)}
+    arrays = {"samples": draws(0, 12, 2), "held_out": draws(1, 14, 2), "train": draws(2, 20, 2)}
+    found = {**given, **arrays}
+    exec(first, found)
+    assert "| mmd2 |" in found["page"]
+    found["samples"] = draws(4, 12, 5, 2)
+    exec(second, found)
+    assert found["numbers"]["crps[b]"] > 0
+    assert {found[name][:4] for name in ("png", "ranks", "coverage")} == {b"\x89PNG"}
