@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from eval_lib.pictures import COMMENT, grid
-from untrusted import ours
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={COMMENT: ours.MARK})
-    _pyplot().close(figure)
-    return buffer.getvalue()
+from eval_lib.pictures import grid
+from eval_lib.plotting import png, pyplot
 
 
 def quality_png(
@@ -36,7 +18,7 @@ def quality_png(
 
     floor: distance of real images, if known.
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
     colours = plt.get_cmap("tab20")
     for k, (name, (nfe, distance)) in enumerate(curves.items()):
@@ -50,26 +32,26 @@ def quality_png(
     axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return _png(figure)
+    return png(figure)
 
 
 def curves_png(
     curves: Mapping[str, tuple[list[float], list[float]]], across: str, up: str
 ) -> bytes:
     """One line per name -> (places, values)."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, (places, values) in curves.items():
         axes.plot(places, values, label=name, marker="o", markersize=3)
     axes.set(xlabel=across, ylabel=up)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="upper right")
-    return _png(figure)
+    return png(figure)
 
 
 def table_png(shown: Mapping[tuple[str, int], Float[np.ndarray, "n h w c"]]) -> bytes:
     """A grid of images for each (row, column): samplers down, budgets across, one noise for all."""
-    plt = _pyplot()
+    plt = pyplot()
     rows = list(dict.fromkeys(row for row, _ in shown))
     columns = sorted({column for _, column in shown})
     size = 1.6 * len(columns) + 2.2, 1.65 * len(rows)
@@ -90,7 +72,7 @@ def table_png(shown: Mapping[tuple[str, int], Float[np.ndarray, "n h w c"]]) -> 
                 tile.set_title(f"{column} NFE" if column else "own length", fontsize=8)
         label = axes[i, 0].text(-0.06, 0.5, row.replace(" ", "\n"), fontsize=7, ha="right")
         label.set(va="center", transform=axes[i, 0].transAxes)
-    return _png(figure)
+    return png(figure)
 
 
 def likelihood_png(
@@ -100,7 +82,7 @@ def likelihood_png(
     least: Float[np.ndarray, "k h w c"],
 ) -> bytes:
     """Histogram of one number per image, beside the most and the least likely images."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     axes[0].hist(values, bins=min(40, max(5, len(values) // 8)), color="tab:blue")
     axes[0].axvline(values.mean(), color="black", linestyle=":", label=f"mean {values.mean():.3f}")
@@ -112,4 +94,4 @@ def likelihood_png(
     ):
         one.imshow(grid(images).squeeze(), cmap="gray", vmin=0, vmax=255)
         one.set(title=title, xticks=[], yticks=[])
-    return _png(figure)
+    return png(figure)

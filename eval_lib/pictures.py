@@ -11,10 +11,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from data_lib.transforms import to_uint8
+from eval_lib.plotting import COMMENT, png, pyplot
 from untrusted import ours
 
-COMMENT = "Comment"
-"""Key of the text in a PNG file that holds the mark of a file of ours."""
 PADDING = 2
 """White pixels between images of a grid."""
 LEAST_SIDE = 32
@@ -72,24 +71,11 @@ def animation_gif(frames: Float[np.ndarray, "f n h w c"], seconds: float = 4.0) 
 
 def loss_curve_png(curves: dict[str, tuple[list[float], list[float]]]) -> bytes:
     """Losses against updates, one line per name -> (updates, losses)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, axes = pyplot().subplots(figsize=(7, 4), layout="constrained")
     for name, (steps, values) in curves.items():
         axes.plot(steps, values, label=name, marker="o" if len(steps) < 30 else None, markersize=3)
     positive = all(v > 0 for _, values in curves.values() for v in values)
     axes.set(xlabel="updates", ylabel="loss", yscale="log" if positive else "linear")
     axes.grid(alpha=0.3, which="both")
     axes.legend(loc="upper right")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={COMMENT: ours.MARK})
-    plt.close(figure)
-    return buffer.getvalue()
-
-
-def arrays_png(samples: Float[np.ndarray, "n *d"]) -> bytes:
-    """Samples that are no pictures of gray levels; see `eval_lib.figures`."""
-    raise NotImplementedError
+    return png(figure, dpi=120)

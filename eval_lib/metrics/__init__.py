@@ -10,7 +10,7 @@ from eval_lib.metrics.sliced import sliced
 
 __all__ = ["METRICS", "Compared", "FeatureSet", "Metric", "Moments", "Numbers", "frechet"]
 
-METRICS: dict[str, Metric] = {
+METRICS: dict[str, Metric[Compared]] = {
     "fid": Metric(fid, ("fid",), fewest=both(2), headline=("fid",)),
     "fid_infinity": Metric(
         fid_infinity,

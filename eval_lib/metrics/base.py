@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -106,25 +106,37 @@ def both(least: int) -> dict[str, int]:
     return {"samples": least, "reference images": least}
 
 
+class Counted(Protocol):
+    """Sets that are compared, `Compared` or arrays, and how many there are of each kind."""
+
+    @property
+    def counts(self) -> Mapping[str, int | None]:
+        """Numbers by kind, with the names of `Metric.fewest`; None if unknown."""
+
+
+C = TypeVar("C", bound=Counted)
+
+
 @dataclass(frozen=True)
-class Metric:
+class Metric(Generic[C]):
     """A function that compares samples with a reference.
 
     Attributes:
       formula: compared -> numbers by name, the most important one first.
       names: names of the numbers that are always there; (): those of the headline.
-      needs: parts of `Compared` that `formula` uses and that may be None, as keys of `WORDS`.
-      fewest: smallest numbers of images of each kind for which it is defined.
+      needs: parts of what is compared that `formula` uses and that may be lacking, as keys of
+        `WORDS`.
+      fewest: smallest numbers of each kind for which it is defined, by the names of `counts`.
       headline: names of numbers that are printed, beside the report.
     """
 
-    formula: Callable[[Compared], Numbers]
+    formula: Callable[[C], Numbers]
     names: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     fewest: Mapping[str, int] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
 
-    def compute(self, c: Compared) -> Numbers:
+    def compute(self, c: C) -> Numbers:
         """The numbers, or the reason why there are none."""
         lacking = too_few(c, self.fewest)
         if lacking:
@@ -136,8 +148,8 @@ class Metric:
         return next((WORDS[name] for name in self.needs if not has[name]), "")
 
 
-def too_few(c: Compared, fewest: Mapping[str, int]) -> str:
-    """The kind of images of which there are too few, in words; "" if none."""
+def too_few(c: Counted, fewest: Mapping[str, int]) -> str:
+    """The kind of which there are too few, in words; "" if none."""
     for kind, least in fewest.items():
         count = c.counts[kind]
         if count is not None and count < least:
@@ -156,8 +168,10 @@ WORDS = {
     "reference.pool": "the reference statistics have no features, only their moments",
     "reference.spatial": "the reference statistics have no spatial features",
     "reference.labels": "the reference statistics have no classes",
+    "arrays.axes": "vectors have no spatial axes",
+    "arrays.channels": "the arrays have one channel",
 }
-"""Words for each part of `Compared` that may be lacking."""
+"""Words for each part of what is compared that may be lacking."""
 ALWAYS = {
     "samples.pool": "the samples have no features",
     "samples.images": "the samples have no images",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eval_lib.metrics.base import Compared, Numbers, Others, Vectors, both, present, too_few
+from eval_lib.metrics.two_sample import Grams
 
 BLOCK, FEWEST_BLOCKS = 1000, 10
 
@@ -15,14 +16,8 @@ def polynomial(x: Vectors, y: Others) -> np.ndarray:
 
 
 def mmd2(x: Vectors, y: Others) -> float:
-    """The unbiased estimate of n, m >= 2 vectors (Gretton et al. 2012, eq. 3); may be negative."""
-    n, m = len(x), len(y)
-    within_x, within_y = polynomial(x, x), polynomial(y, y)
-    return float(
-        (within_x.sum() - np.trace(within_x)) / (n * (n - 1))
-        + (within_y.sum() - np.trace(within_y)) / (m * (m - 1))
-        - 2 * polynomial(x, y).mean()
-    )
+    """The unbiased estimate of n, m >= 2 vectors."""
+    return Grams(polynomial(x, x), polynomial(y, y), polynomial(x, y)).mmd2
 
 
 def kid(c: Compared) -> Numbers:

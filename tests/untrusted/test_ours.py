@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval_lib import figures, pictures
+from eval_lib import array_pictures, figures, pictures
 from runtime_lib import results
 from runtime_lib.files import atomic_write, atomic_write_json
 from untrusted import ours
@@ -20,6 +20,7 @@ WRITTEN = {
     "a.gif": pictures.animation_gif(np.stack([IMAGES, IMAGES])),
     "curve.png": pictures.loss_curve_png({"loss": ([1.0, 2.0], [3.0, 4.0])}),
     "figure.png": figures.curves_png({"x": ([1.0, 2.0], [3.0, 4.0])}, "x", "y"),
+    "fields.png": array_pictures.picture_of(IMAGES),
     "a.md": results.marked("# Evaluation\n" + "text\n" * 50_000),
 }
 """Large files of every format that is written: the mark must be found in these, too."""
