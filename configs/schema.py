@@ -445,6 +445,8 @@ SETTINGS: dict[str, Setting] = {
     "eval.batch_size": Setting(256, BATCH, "images processed at a time in evaluation"),
     "eval.num_samples": Setting(1000, IMAGES, "--mode eval, samplers: samples drawn for each "
                                 "result"),
+    "eval.conditions": Setting(200, IMAGES, "--mode eval of a model that is given conditions: "
+                               "number of held-out conditions that share eval.num_samples"),
     "eval.metrics": Setting("all", ANY, "--mode eval: all (that can be computed from samples), or "
                             "names: fid, fid_infinity, kid, inception_score, precision_recall, "
                             "sfid, class_fid, sliced, memorisation, authenticity, noise_error, "

@@ -8,11 +8,12 @@ from typing import Any
 
 import data_lib
 from configs import schema
+from data_lib import codec
 from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
 from modes import sizes
-from modes.evaluation import protocol
+from modes.evaluation import array_data, protocol
 from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
 from modes.evaluation.model_metrics import OF_THE_MODEL
 from modes.evaluation.report import write
@@ -79,6 +80,20 @@ def _asked(
     return lambda work: [model_cell(work, *model) for model in models], of_model
 
 
+def _of_arrays(experiment: Experiment, folder: Path, log: Log) -> int:
+    """`evaluate` for data that are no pictures of gray levels."""
+    workdir.check_model(folder, experiment.config)
+    splits = data_record.load(experiment.config, folder, log)
+    try:
+        array_data.evaluate(experiment, splits, folder, log)
+    except OSError as error:
+        raise workdir.WorkdirError(
+            f"cannot write to {folder / FOLDER}, {plain_reason(error)} (what is finished is kept)"
+        ) from error
+    log(f"wrote {folder / FOLDER / 'report'}: report.md, report.json and pictures")
+    return 0
+
+
 def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """Fill FOLDER/evaluation: report.md, report.json and pictures; returns 0.
 
@@ -87,6 +102,8 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """
     config = experiment.config
     choose("eval.quantize", config.eval.quantize, QUANTIZE)
+    if not codec.build(config.data).of_levels:
+        return _of_arrays(experiment, folder, log)
     protocol.asked(config)
     splits = data_record.load(config, folder, log)
     make, samples = _asked(config, splits, folder, log)

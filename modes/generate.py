@@ -18,6 +18,7 @@ import samplers
 from data_lib import Codec, codec
 from data_lib.arrays import RANGE
 from eval_lib import pictures
+from eval_lib.array_pictures import picture_of
 from modes.experiment import SAMPLE_STREAM, Experiment
 from runtime_lib import sharding
 from runtime_lib.files import Content
@@ -39,6 +40,8 @@ LABEL_STREAM = 2**32 - 1
 """Number folded into the run's key for the classes, that of a sample that is never drawn."""
 GRID_LIMIT = 256
 """Most images that one grid shows."""
+SHOWN = 2000
+"""Most samples in a picture of arrays that are no pictures."""
 REPORT = "samples.json"
 STATED = {RANGE: np.asarray([0.0, 1.0], np.float32)}
 """Values of black and white in a file of samples; samples may lie slightly outside."""
@@ -230,16 +233,7 @@ def generate(
     """
     set_results_aside(folder, _why_kept(folder, identity, total), log)
     kept = Parts(folder, {**identity, "batch_size": batch_size}, log)
-    shapes, seconds = _shapes(generator, batch_size), []
-
-    def draw(first: int) -> Arrays:
-        start = time.perf_counter()
-        drawn = generator.draw(first, batch_size)
-        seconds.append(time.perf_counter() - start)
-        return drawn
-
-    wanted = [Part(f"{k:08d}", shapes, partial(draw, k)) for k in range(0, total, batch_size)]
-    arrays = _merge(list(kept.each(wanted, "sampling", log)), total)
+    arrays, seconds = collected(generator, total, batch_size, kept, log)
     finite = np.isfinite(arrays["samples"].reshape(total, -1)).all(axis=1)
     if lost := total - int(finite.sum()):
         log(f"{lost} of {total} samples are not finite: an adaptive solver gives up after "
@@ -253,6 +247,22 @@ def generate(
     publish(folder, _files(generator, arrays, groups), REPORT, report, log)
     kept.remove()
     return report
+
+
+def collected(
+    generator: Generator, total: int, batch: int, kept: Parts, log: Callable[[str], None]
+) -> tuple[dict[str, np.ndarray], list[float]]:
+    """(samples 0 .. total - 1 with all that comes with them, seconds of each batch drawn now)."""
+    shapes, seconds = _shapes(generator, batch), []
+
+    def draw(first: int) -> Arrays:
+        start = time.perf_counter()
+        drawn = generator.draw(first, batch)
+        seconds.append(time.perf_counter() - start)
+        return drawn
+
+    wanted = [Part(f"{k:08d}", shapes, partial(draw, k)) for k in range(0, total, batch)]
+    return _merge(list(kept.each(wanted, "sampling", log)), total), seconds
 
 
 def _files(
@@ -276,11 +286,12 @@ def _files(
     }
 
 
-def picture(generator: Generator, samples: np.ndarray) -> Content:
-    """Samples as a picture that suits their shape."""
+def picture(generator: Generator, samples: np.ndarray) -> Content | None:
+    """Samples as a picture that suits their shape; None if fewer than two are finite."""
     if generator.codec.of_levels and samples.shape[-1] in (1, 3):
         return pictures.grid_png(samples[:GRID_LIMIT])
-    return pictures.arrays_png(samples)
+    finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
+    return picture_of(samples[finite][:SHOWN]) if finite.sum() > 1 else None
 
 
 def _grouped(rows: np.ndarray, groups: int, frames: bool) -> np.ndarray:

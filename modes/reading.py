@@ -16,6 +16,7 @@ import numpy as np
 import data_lib
 from configs import schema
 from configs.recorded import Recorded
+from data_lib import codec
 from modes.experiment import Experiment
 
 OF_THE_RUN = (
@@ -42,8 +43,8 @@ READS: dict[str, tuple[str, ...]] = {
     "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
     "eval": (
         *DRAWING, *WEIGHTS, *FEATURES, "eval.metrics", "eval.samples", "eval.range",
-        "eval.num_samples", "eval.repeats", "eval.checkpoints", "eval.ema_rates", "eval.held_out",
-        "eval.eps",
+        "eval.num_samples", "eval.repeats", "eval.conditions", "eval.checkpoints",
+        "eval.ema_rates", "eval.held_out", "eval.eps",
     ),
     "stats": FEATURES,
     "likelihood": (*WEIGHTS, *IMAGES, "eval.repeats"),
@@ -62,11 +63,14 @@ def _of_samplers(experiment: Experiment) -> None:
 
 def _of_metrics(experiment: Experiment) -> None:
     from modes.evaluation import protocol
-    from modes.evaluation.model_metrics import OF_THE_MODEL
+    from modes.evaluation.array_data import Asked
+    from modes.evaluation.model_metrics import OF_ARRAYS, OF_THE_MODEL
 
     config = experiment.config
-    for name in protocol.asked(config):
-        for key in OF_THE_MODEL[name].settings if name in OF_THE_MODEL else ():
+    of_levels = codec.build(config.data).of_levels
+    rows = OF_THE_MODEL if of_levels else OF_ARRAYS
+    for name in protocol.asked(config) if of_levels else Asked.of(experiment).model:
+        for key in rows[name].settings if name in rows else ():
             config.eval[key]
 
 

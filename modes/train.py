@@ -225,7 +225,8 @@ class _Run:
             pictures_folder.mkdir(exist_ok=True)
             if images is not None:
                 png = picture(generator, images)
-                atomic_write(pictures_folder / f"samples_{self._step:08d}.png", png)
+                if png is not None:
+                    atomic_write(pictures_folder / f"samples_{self._step:08d}.png", png)
             curves = pictures.loss_curve_png(self._log.curves())
             atomic_write(self._folder / "loss.png", curves)
         self._clock.start(self._step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,21 +73,9 @@ def _noise_errors(trained: Subject) -> tuple[Numbers, Curves]:
 def _bits_per_dim(trained: Subject) -> tuple[Numbers, Curves]:
     """Mean bits per dimension of `eval.split`, with its standard error, as in `--mode likelihood`.
 
-    Only parts in FOLDER/likelihood are written. ValueError for continuous data, which have no bits.
+    Only parts in FOLDER/likelihood are written.
     """
-    experiment, log = trained.experiment, trained.log
-    config = experiment.config
-    images, name = chosen(config, trained.splits, log)
-    if images.levels is None:
-        raise ValueError("eval.metrics: bits_per_dim needs integer levels, the data are continuous")
-    key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
-    built = evaluator.build(config, trained.score, images, key, guidance)
-    settings = {**identity(images, name),
-                **evaluator.settings(config, experiment.guidance_settings)}  # fmt: skip
-    batch = config.eval.batch_size
-    parts = Parts(trained.folder / "likelihood", {**settings, "batch_size": batch})
-    found = evaluator.evaluate_images(built, config.eval.repeats, batch, parts, log)
-    told = summary(found, images.pixels[0].size, images.levels)
+    told = _log_probs(trained)
     bits, error = told["bits_per_dim"], told["bits_per_dim"]["standard_error"]
     return {
         "bits_per_dim": bits["mean"],
@@ -95,9 +84,40 @@ def _bits_per_dim(trained: Subject) -> tuple[Numbers, Curves]:
     }, {}
 
 
+def _log_prob(trained: Subject) -> tuple[Numbers, Curves]:
+    """Mean log-density of `eval.split` in nats, given conditions if the model is given them."""
+    told = _log_probs(trained)
+    error = told["nats"]["standard_error"]
+    return {
+        "log_prob": told["nats"]["mean"],
+        "log_prob_standard_error": "it needs 2 examples" if error is None else error,
+    }, {}
+
+
+def _log_probs(trained: Subject) -> dict[str, Any]:
+    """The summary of the log-probabilities of `eval.split`."""
+    experiment, log = trained.experiment, trained.log
+    config = experiment.config
+    images, name = chosen(config, trained.splits, log)
+    key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
+    built = evaluator.build(config, trained.score, images, key, guidance)
+    settings = {**identity(images, name),
+                **evaluator.settings(config, experiment.guidance_settings)}  # fmt: skip
+    batch = config.eval.batch_size
+    parts = Parts(trained.folder / "likelihood", {**settings, "batch_size": batch})
+    found = evaluator.evaluate_images(built, config.eval.repeats, batch, parts, log)
+    return summary(found, images.pixels[0].size, images.levels)
+
+
 OF_THE_MODEL: dict[str, ModelMetric] = {
     "noise_error": ModelMetric(_noise_errors),
     "bits_per_dim": ModelMetric(
         _bits_per_dim, headline=("bits_per_dim",), in_all=False, settings=evaluator.SETTINGS
     ),
 }
+OF_ARRAYS: dict[str, ModelMetric] = {
+    "log_prob": ModelMetric(
+        _log_prob, headline=("log_prob",), in_all=False, settings=evaluator.SETTINGS
+    ),
+}
+"""Metrics of the score for data that are no pictures of gray levels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,25 @@ from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.extractors import Extractor
 from eval_lib.metrics import METRICS, Moments
-from modes.evaluation.model_metrics import OF_THE_MODEL
+from modes.evaluation.model_metrics import OF_THE_MODEL, ModelMetric
 from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import choose
 
 
-def asked(config: Any) -> list[str]:
-    """The names in `eval.metrics`, all for "all"; ValueError for an unknown one."""
+def asked(
+    config: Any,
+    of_samples: Iterable[str] = METRICS,
+    of_model: Mapping[str, ModelMetric] = OF_THE_MODEL,
+) -> list[str]:
+    """The names in `eval.metrics`, all for "all"; ValueError for an unknown one.
+
+    of_samples, of_model: the names that there are, by default those for pictures.
+    """
     text = config.eval.metrics.replace(";", ",")
     names = [name.strip() for name in text.split(",") if name.strip()]
     if names == ["all"]:
-        return [*METRICS, *(name for name, metric in OF_THE_MODEL.items() if metric.in_all)]
-    known = [*METRICS, *OF_THE_MODEL]
+        return [*of_samples, *(name for name, metric in of_model.items() if metric.in_all)]
+    known = [*of_samples, *of_model]
     for name in names:
         choose("eval.metrics", name, dict.fromkeys(known))
     if not names:
