@@ -6,9 +6,9 @@
         --config.data.dataset=table --config.data.data_dir=table.csv
     python main.py --config configs/arrays.py:smoke --mode train --workdir runs/s   seconds
 
-Without a file it trains on breast_cancer, 569 rows of 30 measurements that scikit-learn ships; wine,
-diabetes, signals and gaussian_fields are others. Shape, mean and deviation are taken from the data.
-A condition beside the data is used if `model.condition` says how: vector, image or tokens.
+Without a file it trains on breast_cancer, 569 rows of 30 measurements that scikit-learn ships;
+wine, diabetes, signals and gaussian_fields are others. Shape, mean and deviation are taken from the
+data. A condition beside the data is used if `model.condition` says how: vector, image or tokens.
 
 (Karras et al. 2022, arXiv:2206.00364: preconditioning, law of the noise, weighting and sampler.)
 """

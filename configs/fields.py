@@ -5,9 +5,9 @@
     python main.py --config configs/fields.py ... --config.data.dataset=array \
         --config.data.data_dir=fields.npz --config.data.shape=64,96,7   data and condition of a file
 
-The fields are simulated (`data_lib/gaussian_fields.py`): 16 x 24 points and two correlated channels,
-periodic along both axes, Gaussian with a known spectrum; the condition is the blurred field on
-every fourth point. So what a model has learned can be compared with closed forms.
+The fields are simulated (`data_lib/gaussian_fields.py`): 16 x 24 points and two correlated
+channels, periodic along both axes, Gaussian with a known spectrum; the condition is the blurred
+field on every fourth point. So what a model has learned can be compared with closed forms.
 """
 
 from ml_collections import ConfigDict

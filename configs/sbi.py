@@ -3,7 +3,7 @@
     python main.py --config configs/sbi.py:two_moons --mode train --workdir runs/moons
     python main.py --config configs/sbi.py:two_moons --mode sample --workdir runs/moons \
         --config.sampling.condition=observed.npy --config.sampling.num_samples=5000
-    python main.py --config configs/sbi.py:slcp ... --config.data.data_dir=DIR   of a file DIR/slcp.npz
+    python main.py --config configs/sbi.py:slcp ... --config.data.data_dir=DIR   of DIR/slcp.npz
     python main.py --config configs/sbi.py:two_moons,smoke ...                   seconds
 
 Tasks of Lueckmann et al. 2021 (arXiv:2101.04653): two_moons, gaussian_linear, gaussian_mixture and

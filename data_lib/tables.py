@@ -11,7 +11,7 @@ from configs.names import did_you_mean
 from data_lib.base import Images, Log, Splits, hold_out
 from data_lib.config import DataConfig
 from data_lib.tree import shown_path
-from untrusted import Table, plain, read_names, read_table, shown
+from untrusted import Columns, plain, read_names, read_table, shown
 
 FEW = 8
 """Most names that a message lists."""
@@ -45,7 +45,7 @@ def load(config: DataConfig, log: Log) -> Splits:
     return hold_out(_images(table, roles, what, log), config.test_fraction, plain(path.name, 200))
 
 
-def _images(table: Table, roles: Roles, what: str, log: Log) -> Images:
+def _images(table: Columns, roles: Roles, what: str, log: Log) -> Images:
     cut = len(roles.data)
     # Of its own memory, which `hold_out` reorders.
     values = np.ascontiguousarray(table.numbers[:, :cut])
@@ -59,7 +59,7 @@ def _images(table: Table, roles: Roles, what: str, log: Log) -> Images:
 
 
 def _roles(names: Sequence[str], config: DataConfig, what: str) -> Roles:
-    """What each column is used for; ValueError for names that are none or stand for two things."""
+    """The use of each column; ValueError for names that are none or stand for two things."""
     _check_names(names, what)
     label = config.label_column.strip()
     condition = listed("data.condition_columns", config.condition_columns)
@@ -130,7 +130,7 @@ def _listed(names: Sequence[str]) -> str:
 # Values -------------------------------------------------------------------------------------------
 
 
-def _check(table: Table, roles: Roles, config: DataConfig, what: str) -> None:
+def _check(table: Columns, roles: Roles, config: DataConfig, what: str) -> None:
     """Raise ValueError for columns that cannot be data or conditions."""
     if not len(table.numbers):
         raise ValueError(f"{what} must have rows below the names of its columns, it has none")
@@ -165,7 +165,7 @@ def _first(wrong: np.ndarray) -> int | None:
     return int(found[0]) + 1 if found.size else None
 
 
-def _classes(table: Table, label: str, what: str, log: Log) -> Int32[np.ndarray, " n"]:
+def _classes(table: Columns, label: str, what: str, log: Log) -> Int32[np.ndarray, " n"]:
     """Classes: integers as they are, texts numbered in the order of the alphabet."""
     assert table.codes is not None
     if (row := _first(table.codes < 0)) is not None:

@@ -32,7 +32,7 @@ _ROW = re.compile(r"Row #(\d+)")
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class Columns:
     """Columns of a table.
 
     numbers: float64, NaN where a value is missing. codes: for each row the index, in `words`, of
@@ -56,7 +56,7 @@ def read_names(path: Path | str, *, named: bool = False) -> tuple[str, ...]:
 
 def read_table(
     path: Path | str, columns: Sequence[str], texts: str | None = None, *, named: bool = False
-) -> Table:
+) -> Columns:
     """Columns of numbers of a CSV or Parquet file, and one of texts.
 
     Args:
@@ -111,7 +111,7 @@ def _told(error: BaseException) -> str:
     return f"it is no CSV or Parquet file, or damaged: {plain(text, 160)}"
 
 
-def _collected(batches: Iterator[Any], columns: Sequence[str], texts: str | None) -> Table:
+def _collected(batches: Iterator[Any], columns: Sequence[str], texts: str | None) -> Columns:
     parts, words, rows = [np.empty((0, len(columns)))], list[Any](), 0
     for batch in batches:
         if (rows + len(batch)) * max(len(columns), 1) > limits.TABLE_NUMBERS:
@@ -125,7 +125,7 @@ def _collected(batches: Iterator[Any], columns: Sequence[str], texts: str | None
             words.append(_texts(batch.column(texts), texts))
         rows += len(batch)
     numbers = np.concatenate(parts)
-    return Table(numbers) if texts is None else Table(numbers, *_coded(words))
+    return Columns(numbers) if texts is None else Columns(numbers, *_coded(words))
 
 
 # Values -------------------------------------------------------------------------------------------
