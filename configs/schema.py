@@ -6,6 +6,7 @@ combinations of settings, are checked where the object is built; a meaning that 
 after "all:", in which table every name is, those added since included.
 """
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -52,6 +53,8 @@ BOUNDARY = Rule(lambda v: 0 <= v < 1, "in [0, 1), where 0 is the SDE's default")
 SEED = Rule(lambda v: 0 <= v < 2**32, "from 0 to 4,294,967,295, 32 bits")
 UPDATES, PERIOD = whole(1, INT32), whole(0, INT32)
 BATCH, IMAGES = whole(1, 2**20), whole(1, 10**8)
+NAME = Rule(lambda v: re.fullmatch(r"\w[\w.-]*", v) is not None,
+            "a name of letters, digits, '_', '.' and '-'")  # fmt: skip
 LEVELS, STEPS = whole(2, 10_000), whole(0, 10_000)
 ROUNDS = whole(1, 10_000)
 TRIES = whole(1, 10**7)
@@ -207,8 +210,8 @@ SETTINGS: dict[str, Setting] = {
                                      "beside the first"),
     # data
     "data.dataset": OfModel("CIFAR10", ANY, "digits, CIFAR10, CELEBA or another name of score_sde, "
-                            "tfds, folder, array (docs/data.md); all: SOURCES in "
-                            "data_lib/sources.py, ALIASES in data_lib/sources.py"),
+                            "tfds, folder, array, table, simulations (docs/data.md); all: SOURCES "
+                            "in data_lib/sources.py, ALIASES in data_lib/sources.py"),
     "data.tfds_name": Setting("", ANY, "name in tensorflow-datasets, with data.dataset=tfds"),
     "data.data_dir": Setting("", ANY, "folder or file of the data; empty: the default folder of "
                              "tensorflow-datasets"),
@@ -239,6 +242,18 @@ SETTINGS: dict[str, Setting] = {
                                       "(): of the training data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
+    "data.columns": Setting("", ANY, "table: names of the columns that are the data, separated by "
+                            "commas; empty: all that are neither condition nor label"),
+    "data.condition_columns": Setting("", ANY, "table: names of the columns that are the "
+                                      "condition, separated by commas; empty: none"),
+    "data.label_column": Setting("", ANY, "table: name of the column that tells the class, in "
+                                 "integers or texts; empty: no labels"),
+    "data.task": Setting("two_moons", NAME, "simulations: what is simulated: the file TASK.npz of "
+                         "the folder data.data_dir, or without one a simulator; all: SIMULATORS "
+                         "in data_lib/simulators.py"),
+    "data.simulations": Setting(0, PERIOD, "simulations, signals, gaussian_fields: "
+                                "number of simulated examples, the first of a file; 0: 10,000, or "
+                                "all of a file"),
     "data.range": Setting((), RANGE, "folder, array: pixel values of black and white, such as "
                           "0,255 or -1,1; (): known from the file's number type"),
     "data.changed": Setting("refuse", Rule(lambda v: v in ("refuse", "accept"), "refuse or accept"),
@@ -580,7 +595,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     ),
     "data.codec": ("mean", "std", "low", "high", "centered"),
     "data.dataset": (
-        "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache",
+        "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache", "columns",
+        "condition_columns", "label_column", "task", "simulations",
     ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
 }  # fmt: skip

@@ -160,6 +160,13 @@ def _images(
     return made if labels is None else _labelled(made, arrays, labels, file)
 
 
+def numbers(arrays: dict[str, np.ndarray], data: str, condition: str, file: str) -> Images:
+    """Examples and their conditions, of two arrays of numbers as they are in a file."""
+    what = f"{file}[{data}]"
+    values = _examples(levels.as_numbers(arrays[data], what), what, raw=True)
+    return Images(values, None, None, condition=_conditions(arrays, condition, len(values), file))
+
+
 def _examples(values: np.ndarray, what: str, raw: bool) -> np.ndarray:
     """Values as examples [n, ...]; ValueError for a rank that they cannot have."""
     if raw:

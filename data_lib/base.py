@@ -23,7 +23,7 @@ class Images:
       float32 in [0, 1], or numbers as the user gave them, which a codec encodes; NaN: missing.
     labels: int32 classes, or None.
     levels: number of grey levels per channel: 256, 17 for the digits, or None.
-    digests: a hash of each image's stored content; None: its pixels are hashed.
+    digests: a hash of each image's stored content; None: its pixels and condition are hashed.
     unlabelled: the reason why there are no labels, for the user; '' for nothing to say.
     condition: a vector, field or tokens for each example, as the user gave them, or None.
     names: names of the features of vectors, or of the channels; () for none.
@@ -52,8 +52,13 @@ class Images:
         )
 
     def content(self) -> UInt64[np.ndarray, " n"]:
-        """A hash of each image: `digests`, or hashes of the pixels."""
-        return digests.of_rows(self.pixels) if self.digests is None else self.digests
+        """A hash of each image: `digests`, or hashes of the pixels and the condition."""
+        if self.digests is not None:
+            return self.digests
+        hashes = digests.of_rows(self.pixels)
+        if self.condition is None:
+            return hashes
+        return digests.of_rows(np.stack([hashes, digests.of_rows(self.condition)], axis=1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from data_lib.pictures import FILTERS
 class DataConfig:
     """Settings of the `data` section for the sources; keys as the user writes them.
 
-    dataset: 'digits', 'tfds', 'folder', 'array', or a score_sde name such as 'CIFAR10'.
+    dataset: a name in `sources.SOURCES`, or one of score_sde such as 'CIFAR10'.
     image_size: height and width in pixels; pictures are cropped and resized to it.
     num_channels: 1 (grey) or 3 (RGB).
     shape: shape of one example, () for a square picture; (0,): as the data have it.
@@ -26,13 +26,18 @@ class DataConfig:
     range: values of black and white in files; None (in the section: ()): given by their type.
     uniform_dequantization: only checked here (continuous data cannot be dequantized).
     data_dir: directory of tensorflow-datasets ('' for its own default), folder of pictures, or
-        .npy/.npz file.
+        file of arrays or a table.
     tfds_name: name, with /config if any, for dataset='tfds'.
     test_fraction: share of the images that is held out if the data has no split of its own.
     crop: side of the central square of a picture that is kept, before resizing; 0: the largest
         part of the shape's proportions. CelebA is by custom cropped to 140.
     filter: filter of resizing, 'bilinear' or 'bicubic', both antialiased.
     cache: keep decoded pictures beside the data, so that the next start is quick.
+    columns: names of a table's columns that are the data, separated by commas; '': all others.
+    condition_columns: names of those that are the condition.
+    label_column: name of the one that tells the class.
+    task: name of a simulator, or of a file TASK.npz.
+    simulations: number of simulated examples; 0: the default.
     """
 
     dataset: str
@@ -50,6 +55,11 @@ class DataConfig:
     crop: int = 0
     filter: str = "bilinear"
     cache: bool = True
+    columns: str = ""
+    condition_columns: str = ""
+    label_column: str = ""
+    task: str = "two_moons"
+    simulations: int = 0
 
     @classmethod
     def from_section(cls, section: Any) -> "DataConfig":
@@ -126,7 +136,12 @@ def check_pictures(config: DataConfig) -> None:
             f"data.crop must be 0 for pictures of {config.size[0]}x{config.size[1]}, of whose "
             "proportions the largest part is taken"
         )
-    if config.channels not in (1, 3):
+    check_colours(config)
+
+
+def check_colours(config: DataConfig) -> None:
+    """Raise ValueError unless the config's shape is that of pictures in grey or colour."""
+    if config.size and config.channels not in (1, 3):
         raise ValueError(f"data.num_channels must be 1 or 3, got {config.channels}")
 
 
@@ -146,6 +161,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "crop": (int,),
     "filter": (str,),
     "cache": (bool,),
+    "columns": (str,),
+    "condition_columns": (str,),
+    "label_column": (str,),
+    "task": (str,),
+    "simulations": (int,),
 }
 
 
@@ -161,5 +181,7 @@ def _check_range(config: DataConfig) -> None:
         raise ValueError(f"data.test_fraction must lie between 0 and 1, got {config.test_fraction}")
     if config.crop < 0:
         raise ValueError(f"data.crop must be zero or positive, got {config.crop}")
+    if config.simulations < 0:
+        raise ValueError(f"data.simulations must be zero or positive, got {config.simulations}")
     if config.filter not in FILTERS:
         raise ValueError(f"data.filter must be {' or '.join(FILTERS)}, got {config.filter!r}")

@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs.names import did_you_mean
-from data_lib import arrays, digits, folder, tfds
+from data_lib import (
+    arrays,
+    digits,
+    embedded,
+    folder,
+    gaussian_fields,
+    photographs,
+    signals,
+    simulations,
+    tables,
+    tfds,
+)
 from data_lib.base import Images, Log, Splits
 from data_lib.config import DataConfig, check_pictures
 
@@ -17,20 +28,32 @@ class Source(NamedTuple):
 
     load: a function of the `data` section that gives its images.
     settings: settings of the section that it reads beside those of `EVERY` source.
+    numbers: whether its values are numbers that are never gray levels.
     """
 
     load: Callable[[DataConfig, Log], Splits]
     settings: tuple[str, ...] = ()
+    numbers: bool = False
 
 
 PICTURES = "crop", "filter", "cache"
 CONDITIONED = "condition", "condition_codec", "condition_mean", "condition_std"
+SIMULATED = "simulations", "test_fraction", *CONDITIONED
 SOURCES: dict[str, Source] = {
     "digits": Source(digits.load),
     "tfds": Source(tfds.load, ("tfds_name", "data_dir", "test_fraction", *PICTURES)),
     "folder": Source(folder.load, ("data_dir", "range", "test_fraction", *PICTURES)),
     "array": Source(arrays.load, ("data_dir", "range", "test_fraction", *CONDITIONED)),
-}
+    "table": Source(tables.load, ("data_dir", "test_fraction", "columns", "condition_columns",
+                                  "label_column", *CONDITIONED), numbers=True),
+    "simulations": Source(simulations.load, ("data_dir", *SIMULATED, "task"), numbers=True),
+    "wine": Source(embedded.wine, ("test_fraction",), numbers=True),
+    "breast_cancer": Source(embedded.breast_cancer, ("test_fraction",), numbers=True),
+    "diabetes": Source(embedded.diabetes, ("test_fraction", *CONDITIONED), numbers=True),
+    "photographs": Source(photographs.load, ("test_fraction",)),
+    "signals": Source(signals.load, SIMULATED, numbers=True),
+    "gaussian_fields": Source(gaussian_fields.load, SIMULATED, numbers=True),
+}  # fmt: skip
 EVERY = (
     "dataset", "image_size", "num_channels", "shape", "codec", "missing", "random_flip",
     "uniform_dequantization", "changed",
@@ -98,6 +121,11 @@ def _resolve(config: DataConfig) -> DataConfig:
         )
     if set(PICTURES) <= {*SOURCES[config.dataset].settings}:
         check_pictures(config)
+    if SOURCES[config.dataset].numbers and config.of_levels:
+        raise ValueError(
+            f"data.codec must be standardize, bounded or identity for data.dataset="
+            f"{config.dataset!r}, whose values are no gray levels"
+        )
     if config.range and "range" not in SOURCES[config.dataset].settings:
         able = [name for name, source in SOURCES.items() if "range" in source.settings]
         raise ValueError(
@@ -119,6 +147,8 @@ def _tell_missing(splits: Splits, log: Log) -> None:
 
 def _checked(images: Images, config: DataConfig, what: str) -> Images:
     """The images in the shape of the config; ValueError for what it does not allow."""
+    if not config.of_levels:  # gray levels are numbers like others to a codec of numbers
+        images = dataclasses.replace(images, levels=None)
     if config.uniform_dequantization and images.levels is None:
         raise ValueError(
             f"data.uniform_dequantization must be False: the {what} are continuous already"

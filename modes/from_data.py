@@ -29,19 +29,21 @@ SHOWN = 6
 """Most numbers of a value that are said."""
 
 
-def resolved(config: Recorded, folder: Path, log: Log = print) -> tuple[Recorded, Splits | None]:
+def resolved(
+    config: Recorded, folder: Path, log: Log = print, splits: Splits | None = None
+) -> tuple[Recorded, Splits | None]:
     """(the config with these settings known, the data if they had to be loaded).
 
-    Values come from the config, else from the workdir's, else from the training data.
+    Values come from the config, else from the workdir's, else from the training data, which are
+    loaded unless they are given.
     Raises ValueError for data from which they cannot be taken.
     """
     flat = schema.flatten(config)
     wanted = [name for name in _needed(flat) if flat[name] == schema.FROM_DATA[name]]
     saved = workdir.read_config(folder) or {}
     known = {n: _like(n, saved[n]) for n in wanted if saved.get(n, None) not in _unknown(n)}
-    splits = None
     if left := [name for name in wanted if name not in known]:
-        splits = data_lib.load(_with(config, known).data, log=log)
+        splits = splits or data_lib.load(_with(config, known).data, log=log)
         for name in left:
             if (value := MEASURES[name](_with(config, known), splits.train)) is not None:
                 known[name] = value

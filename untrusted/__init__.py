@@ -19,8 +19,10 @@ from untrusted.opening import (
     read_bytes,
     sha256,
 )
+from untrusted.tables import Columns, read_names, read_table
 from untrusted.texts import parse_json, read_json
 
-__all__ = ["ONLY", "Header", "UntrustedError", "check_folder", "check_regular", "is_regular",
-           "limits", "map_regular", "open_regular", "parse_json", "plain", "read_arrays",
-           "read_bytes", "read_headers", "read_json", "sha256", "shown"]  # fmt: skip
+__all__ = ["ONLY", "Columns", "Header", "UntrustedError", "check_folder", "check_regular",
+           "is_regular", "limits", "map_regular", "open_regular", "parse_json", "plain",
+           "read_arrays", "read_bytes", "read_headers", "read_json", "read_names", "read_table",
+           "sha256", "shown"]  # fmt: skip

@@ -46,6 +46,15 @@ ARRAY_NUMBERS = 1 << 44
 ARRAY_DIMENSIONS = 32
 """Axes of an array or tensor; NumPy's own limit was 32 for two decades, pictures have 4."""
 
+# Tables: CSV and Parquet -------------------------------------------------------------------------
+
+TABLE_COLUMNS = 1 << 14
+"""Columns of a table; single-cell counts of the two thousand most varied genes have 2,000."""
+TABLE_NUMBERS = 1 << 29
+"""Numbers of the columns that are read; HIGGS, 11 million rows of 28, has 308 million."""
+TABLE_FOOTER_BYTES = 8 * MIB
+"""The description at the end of a Parquet file: 200 bytes for each column of each group of rows."""
+
 # Zips: .npz and PyTorch's -----------------------------------------------------------------------
 
 ZIP_ENTRIES = 20_000

@@ -1,0 +1,195 @@
+"""A trained model in Python: data in, a score out; samples and log-densities of it.
+
+    model = fit(data, condition, workdir="runs/mine")      # or: model = load("runs/mine")
+    samples = model.sample(1000, condition=observed)
+    log_p = model.log_prob(held_out, condition=others)
+
+A workdir of `--mode train` can be loaded, and one of `fit` be used by every mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Shaped
+from ml_collections import ConfigDict
+
+from configs import arrays, schema
+from configs.recorded import Recorded
+from data_lib import Codec, Images, codec
+from data_lib.base import hold_out
+from data_lib.levels import as_numbers
+from eval_lib.likelihood import evaluator
+from modes.conditions import encoded
+from modes.experiment import LIKELIHOOD_STREAM, Experiment
+from modes.from_data import resolved
+from modes.generate import Given, make_generator
+from modes.train import train
+from modes.trained import load_weights
+from runtime_lib import workdir as workdirs
+from sde_lib import ModelScore
+from untrusted import plain
+
+Log = Callable[[str], None]
+TEST_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained score with what it takes to use it; arrays are in the units of the data.
+
+    score: the score of encoded data. codec: between data and encoded data. step: updates made.
+    """
+
+    experiment: Experiment
+    score: ModelScore
+    step: int
+
+    @property
+    def codec(self) -> Codec:
+        """The map between data and what is diffused."""
+        return codec.build(self.experiment.config.data)
+
+    def sample(
+        self,
+        n: int,
+        condition: Shaped[np.ndarray, "..."] | None = None,
+        labels: Sequence[int] = (),
+        *,
+        seed: int | None = None,
+        batch: int = 0,
+    ) -> Float[np.ndarray, "n *d"]:
+        """n samples by the config's sampler, given one condition, or n of them.
+
+        labels: classes that samples have in turn; () for all of them. seed: by default the
+        config's. batch: samples at a time, which changes no sample. ValueError for a condition of
+        another shape, and for one that is missing.
+        """
+        given = Given(tuple(labels), self._conditions(condition, n))
+        generator = make_generator(self.experiment, self.score, given)
+        if seed is not None:
+            generator = replace(generator, key=jax.random.key(seed))
+        size = min(n, batch or self.experiment.config.sampling.batch_size)
+        parts = [generator.draw(first, size)["samples"] for first in range(0, n, size)]
+        return np.concatenate(parts)[:n]
+
+    def log_prob(
+        self,
+        x: Shaped[np.ndarray, "n *d"],
+        condition: Shaped[np.ndarray, "..."] | None = None,
+        labels: Shaped[np.ndarray, " n"] | None = None,
+        levels: int | None = None,
+    ) -> Float[np.ndarray, " n"]:
+        """The log-density of each x in nats, given one condition or one for each, as `eval.*` says.
+
+        levels: number of gray levels of integer data, whose log-probability it is.
+        """
+        config = self.experiment.config
+        rows = None if condition is None else self._rows(condition, len(x))
+        images = Images(x if levels else as_numbers(x, "x"), labels, levels, condition=rows)
+        key = self.experiment.key(LIKELIHOOD_STREAM)
+        made = evaluator.build(config, self.score, images, key, self.experiment.guidance)
+        size = min(len(x), config.eval.batch_size)
+        parts = [
+            made.batch(first, min(size, len(x) - first), 0, size)["log_prob"].mean(axis=1)
+            for first in range(0, len(x), size)
+        ]
+        return np.concatenate(parts)
+
+    def _rows(self, condition: Shaped[np.ndarray, "..."], n: int) -> Shaped[np.ndarray, "n *c"]:
+        shape = tuple(self.experiment.config.data.condition)
+        condition = as_numbers(np.asarray(condition), "condition")
+        if condition.shape not in (shape, (n, *shape)):
+            raise ValueError(
+                f"condition must have shape {shape}, or {(n, *shape)} for one of each, got "
+                f"{condition.shape}"
+            )
+        return np.broadcast_to(condition, (n, *shape))
+
+    def _conditions(self, condition: Any, n: int) -> np.ndarray | None:
+        config = self.experiment.config
+        if (condition is None) != (config.model.condition == "none"):
+            needs = "needs a condition" if condition is None else "takes no condition"
+            raise ValueError(f"the model {needs}: model.condition={config.model.condition!r}")
+        return None if condition is None else encoded(config, self._rows(condition, n))
+
+
+def load(workdir: Path | str, settings: Mapping[str, Any] | None = None, log: Log = print) -> Model:
+    """The newest model of a workdir, `sampling.step` and `sampling.ema` aside.
+
+    settings: other values of sampling and evaluation, as {'sampling.num_steps': 20}. Raises
+    WorkdirError for a workdir without a model, CheckpointError if its checkpoints are damaged.
+    """
+    folder = Path(workdir)
+    saved = workdirs.read_config(folder)
+    if saved is None:
+        raise workdirs.WorkdirError(f"{folder} holds no trained model")
+    experiment = Experiment.of(Recorded.of(_config(schema.get_default(), saved, settings or {})))
+    return _trained(experiment, folder, log)
+
+
+def fit(
+    data: Shaped[np.ndarray, "n *d"],
+    condition: Shaped[np.ndarray, "n *c"] | None = None,
+    *,
+    workdir: Path | str,
+    config: ConfigDict | None = None,
+    settings: Mapping[str, Any] | None = None,
+    log: Log = print,
+) -> Model:
+    """Train on arrays, resuming what the workdir holds; the trained model.
+
+    A tenth of the data is held out, by a hash of each row. NaN in the data are missing values.
+
+    Args:
+      data: examples of any shape.
+      condition: a vector for each, or an array of more axes, which are concatenated to the data.
+      config: by default that of `configs/arrays.py`.
+      settings: values that replace the config's, as {'training.n_iters': 5000}.
+
+    Raises:
+      ValueError, WorkdirError, CheckpointError, Diverged: as `--mode train`.
+    """
+    folder = Path(workdir)
+    values, told = as_numbers(np.asarray(data), "data"), {}
+    if np.isnan(values).any():
+        told["data.missing"] = "mask"
+    if condition is not None:
+        condition = as_numbers(np.asarray(condition), "condition")
+        told["model.condition"] = "vector" if condition.ndim == 2 else "image"
+    if condition is not None and len(condition) != len(values):
+        raise ValueError(f"condition must be one for each of {len(values)} examples, "
+                         f"got {len(condition)}")  # fmt: skip
+    asked = _config(config or arrays.get_config(), told, settings or {})
+    images = Images(np.array(values), None, None, condition=condition)
+    splits = hold_out(images, TEST_FRACTION, "data")
+    known, _ = resolved(Recorded.of(asked), folder, log, splits)
+    experiment = Experiment.of(known, splits)
+    train(experiment, folder, log)
+    return _trained(experiment, folder, log)
+
+
+def _config(config: ConfigDict, *changes: Mapping[str, Any]) -> ConfigDict:
+    """A copy of the config with other settings; ValueError for a bad one."""
+    found = config.copy_and_resolve_references()
+    for values in changes:
+        for name, value in values.items():
+            schema.check_name(name)
+            kind = type(schema.SETTINGS[name].default)
+            section, _, key = name.rpartition(".")
+            (found[section] if section else found)[key] = tuple(value) if kind is tuple else value
+    schema.check(found)
+    return found
+
+
+def _trained(experiment: Experiment, folder: Path, log: Log) -> Model:
+    sampling = experiment.config.sampling
+    average = 0 if sampling.ema else None
+    score, step = load_weights(experiment, folder, sampling.step or None, average, log)
+    log(f"{plain(str(folder))}: step {step}")
+    return Model(experiment, score, step)

@@ -1,0 +1,302 @@
+"""Tables from strangers: CSV and Parquet files, read by pyarrow a piece at a time.
+
+Rows are counted from 1, without the line of names. Of Parquet only columns of plain numbers and
+texts are read; Arrow's extension types, which may name classes of Python, stay what they store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int32
+
+from untrusted import limits
+from untrusted.errors import UntrustedError, plain, shown
+from untrusted.opening import map_regular
+
+PARQUET = b"PAR1"
+MISSING = ("", "?", "#N/A", "#NA", "N/A", "n/a", "NA", "<NA>", "NULL", "Null", "null", "None",
+           "NaN", "nan", "-NaN", "-nan", ".")  # fmt: skip
+"""Texts that stand for a value that is not there."""
+NUMBER = r"(?i)^[+-]?(\d+\.?\d*(e[+-]?\d+)?|\.\d+(e[+-]?\d+)?|inf|infinity)$"
+_SEPARATORS = (",", ";", "\t")
+_QUOTED = re.compile(rb'"[^"]*"')
+_ROW = re.compile(r"Row #(\d+)")
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Columns of a table.
+
+    numbers: float64, NaN where a value is missing. codes: for each row the index, in `words`, of
+    its text in the column that was asked for as texts, -1 where it is missing; None if none was.
+    """
+
+    numbers: Float64[np.ndarray, "n d"]
+    codes: Int32[np.ndarray, " n"] | None = None
+    words: tuple[str, ...] = ()
+
+
+def read_names(path: Path | str, *, named: bool = False) -> tuple[str, ...]:
+    """The names of a table's columns, in their order; UntrustedError and OSError as `read_table`.
+
+    named: whether the user typed the path (see `open_regular`).
+    """
+    data, file = map_regular(path, named=named), plain(os.path.basename(path))
+    with _refusing(file):
+        return _names(data, file)
+
+
+def read_table(
+    path: Path | str, columns: Sequence[str], texts: str | None = None, *, named: bool = False
+) -> Columns:
+    """Columns of numbers of a CSV or Parquet file, and one of texts.
+
+    Args:
+      path: the file, whose content tells its kind.
+      columns: names of columns of numbers, each the name of one column.
+      texts: name of a column whose values are taken as texts.
+      named: whether the user typed the path (see `open_regular`).
+
+    Raises:
+      UntrustedError: it is neither, damaged, larger than `limits` allow, or has a text where a
+        number is wanted; the message names column and row.
+      OSError: there is no such file, or it cannot be read.
+    """
+    data, file = map_regular(path, named=named), plain(os.path.basename(path))
+    wanted = [*columns, *([] if texts is None else [texts])]
+    with _refusing(file):
+        counts = Counter(_names(data, file))
+        if wrong := [name for name in wanted if counts[name] != 1]:
+            raise UntrustedError(
+                f"it must have one column {shown(wrong[0])}, it has {counts[wrong[0]]}"
+            )
+        batches = _parquet_batches if _is_parquet(data) else _csv_batches
+        return _collected(batches(data, file, wanted), columns, texts)
+
+
+def _names(data: memoryview, file: str) -> tuple[str, ...]:
+    opened = _parquet(data).schema_arrow if _is_parquet(data) else _open_csv(data, file).schema
+    return tuple(opened.names)
+
+
+class _refusing:
+    """A context in which errors of pyarrow become refusals that name the file."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        import pyarrow
+
+        if isinstance(error, UntrustedError):
+            raise UntrustedError(f"{self.file}: {error}") from error
+        if isinstance(error, pyarrow.ArrowException | OSError | ValueError | MemoryError):
+            raise UntrustedError(f"{self.file}: {_told(error)}") from error
+
+
+def _told(error: BaseException) -> str:
+    """The message of pyarrow, whose rows count the line of names."""
+    text = next(iter(str(error).splitlines()), type(error).__name__)
+    text = _ROW.sub(lambda row: f"row {int(row[1]) - 1}", text).replace("CSV parse error: ", "")
+    return f"it is no CSV or Parquet file, or damaged: {plain(text, 160)}"
+
+
+def _collected(batches: Iterator[Any], columns: Sequence[str], texts: str | None) -> Columns:
+    parts, words, rows = [np.empty((0, len(columns)))], list[Any](), 0
+    for batch in batches:
+        if (rows + len(batch)) * max(len(columns), 1) > limits.TABLE_NUMBERS:
+            raise UntrustedError(
+                f"it must have at most {limits.TABLE_NUMBERS:,} numbers in the columns that are "
+                "used: refused"
+            )
+        read = [_numbers(batch.column(name), name, rows) for name in columns]
+        parts.append(np.stack(read, axis=1) if read else np.empty((len(batch), 0)))
+        if texts is not None:
+            words.append(_texts(batch.column(texts), texts))
+        rows += len(batch)
+    numbers = np.concatenate(parts)
+    return Columns(numbers) if texts is None else Columns(numbers, *_coded(words))
+
+
+# Values -------------------------------------------------------------------------------------------
+
+
+def _plain_values(column: Any) -> Any:
+    """A column without Arrow's dictionaries and extension types."""
+    import pyarrow
+
+    if isinstance(column.type, pyarrow.BaseExtensionType):
+        column = column.storage
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column
+
+
+def _numbers(column: Any, name: str, rows: int) -> Float64[np.ndarray, " m"]:
+    """A column of numbers, or of texts that are numbers; `rows` come before it."""
+    from pyarrow import compute, float64, types, uint8
+
+    column = _plain_values(column)
+    kind = column.type
+    if types.is_string(kind) or types.is_large_string(kind):
+        return _parsed(column, name, rows)
+    if types.is_boolean(kind):
+        column = compute.cast(column, uint8())
+    elif not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+              or types.is_null(kind)):  # fmt: skip
+        raise UntrustedError(
+            f"column {shown(name)} must be of numbers, it is of {plain(str(kind))}"
+        )
+    return _as_floats(compute.cast(column, float64(), safe=False))
+
+
+def _as_floats(column: Any) -> Float64[np.ndarray, " m"]:
+    found = column.to_numpy(zero_copy_only=False)
+    return np.asarray(found, np.float64)
+
+
+def _parsed(column: Any, name: str, rows: int) -> Float64[np.ndarray, " m"]:
+    from pyarrow import ArrowInvalid, bool_, compute, float64, uint8
+
+    column = _known(column)
+    try:
+        return _as_floats(compute.cast(column, float64()))
+    except ArrowInvalid:
+        pass
+    try:
+        return _as_floats(compute.cast(compute.cast(compute.cast(column, bool_()), uint8()),
+                                       float64()))  # fmt: skip
+    except ArrowInvalid as error:
+        at = compute.index(compute.match_substring_regex(column, NUMBER), False).as_py()
+        text = column[at].as_py() if at >= 0 else str(error)
+        row = f" in row {rows + at + 1:,}" if at >= 0 else ""
+        raise UntrustedError(
+            f"column {shown(name)} must be of numbers, it has {shown(text)}{row}"
+        ) from error
+
+
+def _known(column: Any) -> Any:
+    """Texts without blanks around them, null where they say that there is no value."""
+    import pyarrow
+    from pyarrow import compute
+
+    trimmed = compute.utf8_trim_whitespace(column)
+    missing = compute.is_in(trimmed, value_set=pyarrow.array(MISSING, trimmed.type))
+    return compute.if_else(missing, pyarrow.scalar(None, trimmed.type), trimmed)
+
+
+def _texts(column: Any, name: str) -> Any:
+    from pyarrow import compute, string, types
+
+    column = _plain_values(column)
+    if types.is_nested(column.type) or types.is_binary(column.type):
+        raise UntrustedError(
+            f"column {shown(name)} must be of texts or numbers, it is of {plain(str(column.type))}"
+        )
+    return _known(compute.cast(column, string()))
+
+
+def _coded(chunks: list[Any]) -> tuple[Int32[np.ndarray, " n"], tuple[str, ...]]:
+    """(index of each row's text, the texts)."""
+    import pyarrow
+
+    coded = pyarrow.chunked_array(chunks, pyarrow.string()).dictionary_encode().combine_chunks()
+    if isinstance(coded, pyarrow.ChunkedArray):  # of no rows
+        coded = pyarrow.array([], pyarrow.string()).dictionary_encode()
+    codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return codes.astype(np.int32), tuple(coded.dictionary.to_pylist())
+
+
+# CSV ----------------------------------------------------------------------------------------------
+
+
+def _csv_batches(data: memoryview, file: str, columns: list[str]) -> Iterator[Any]:
+    yield from _open_csv(data, file, columns)
+
+
+def _open_csv(data: memoryview, file: str, columns: Sequence[str] = ()) -> Any:
+    import pyarrow
+    from pyarrow import csv
+
+    return csv.open_csv(
+        pyarrow.BufferReader(pyarrow.py_buffer(data)),
+        csv.ReadOptions(use_threads=False, block_size=limits.CHUNK_BYTES),
+        csv.ParseOptions(delimiter=_separator(data, file)),
+        csv.ConvertOptions(
+            default_column_type=pyarrow.string(),
+            column_types={name: pyarrow.string() for name in columns},
+            include_columns=list(columns),
+        ),
+    )
+
+
+def _separator(data: memoryview, file: str) -> str:
+    """The character between the names in the first line; UntrustedError for too many names."""
+    start = bytes(data[: limits.CHUNK_BYTES]).removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    line = re.split(rb"[\r\n]", start, maxsplit=1)[0]
+    if b"\0" in start[: limits.KIB] or not line:
+        raise UntrustedError("it is neither a CSV nor a Parquet file")
+    line = _QUOTED.sub(b"", line)
+    order = _SEPARATORS[::-1] if file.lower().endswith(".tsv") else _SEPARATORS
+    found = next((each for each in order if each.encode() in line), ",")
+    _check_columns(line.count(found.encode()) + 1)
+    return found
+
+
+def _check_columns(count: int) -> None:
+    if count > limits.TABLE_COLUMNS:
+        raise UntrustedError(
+            f"it has {count:,} columns, must have at most {limits.TABLE_COLUMNS:,}: refused"
+        )
+
+
+# Parquet ------------------------------------------------------------------------------------------
+
+
+def _is_parquet(data: memoryview) -> bool:
+    return data[: len(PARQUET)] == PARQUET
+
+
+def _parquet(data: memoryview) -> Any:
+    """An opened Parquet file, whose description is within the budget."""
+    import pyarrow
+    from pyarrow import parquet
+
+    footer = int.from_bytes(data[-8:-4], "little")
+    if len(data) < 12 or data[-4:] != PARQUET or footer > len(data) - 12:
+        raise UntrustedError("it is a Parquet file that is damaged or cut off")
+    if footer > limits.TABLE_FOOTER_BYTES:
+        raise UntrustedError(
+            f"its description must have at most {limits.TABLE_FOOTER_BYTES:,} bytes, it has "
+            f"{footer:,}: refused"
+        )
+    opened = parquet.ParquetFile(
+        pyarrow.BufferReader(pyarrow.py_buffer(data)), page_checksum_verification=True
+    )
+    _check_columns(opened.metadata.num_columns)
+    return opened
+
+
+def _parquet_batches(data: memoryview, file: str, columns: list[str]) -> Iterator[Any]:
+    opened = _parquet(data)
+    told, most = opened.metadata, max(limits.UNPACKED_BYTES, limits.UNPACKED_TIMES * len(data))
+    groups = (told.row_group(k) for k in range(told.num_row_groups))
+    total = max(sum(max(group.total_byte_size, 0) for group in groups),
+                told.num_rows * max(len(columns), 1) * 8)  # fmt: skip
+    if total > most:
+        raise UntrustedError(
+            f"it unpacks to {total:,} bytes, must be at most {most:,} for a file of "
+            f"{len(data):,}: if you trust it, save it as .npy"
+        )
+    size = max(1, limits.CHUNK_BYTES // max(len(columns), 1))
+    yield from opened.iter_batches(size, columns=columns, use_threads=False)
