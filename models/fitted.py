@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
@@ -66,7 +67,7 @@ class Fitted(nn.Module):
         """
         given = as_parts(condition)
         check_parts(given, self.inputs.parts)
-        hidden = jnp.zeros(x.shape[0], bool)
+        hidden: Any = np.zeros(x.shape[0], bool)
         if train and self.inputs.dropout:
             hidden = hide(self.make_rng("dropout"), x.shape[0], self.inputs.dropout)
         layers = self._layers(x, given, hidden)
@@ -124,7 +125,8 @@ def _halves(total: int) -> tuple[int, int]:
 
 def _cropped(x: Array, pads: Pads, lengths: Sequence[int]) -> Array:
     for axis, ((low, _), length) in enumerate(zip(pads, lengths, strict=False), start=1):
-        x = jax.lax.slice_in_dim(x, low, low + length, axis=axis)
+        if length < x.shape[axis]:
+            x = jax.lax.slice_in_dim(x, low, low + length, axis=axis)
     return x
 
 

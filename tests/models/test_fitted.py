@@ -148,9 +148,10 @@ def test_a_network_that_fits_is_not_wrapped_and_one_wrapped_is_the_same():
         jax.eval_shape(lambda key: models.init(network, key, of.config), jax.random.key(0))
     )
     assert names(wrapped) == names(of.network)
+    traced = lambda network: str(jax.make_jaxpr(network.apply)({"params": of.params}, x, LABEL))
     x = of.examples()
-    found = wrapped.apply({"params": of.params}, x, LABEL)
-    np.testing.assert_array_equal(found, of.network.apply({"params": of.params}, x, LABEL))
+    assert traced(wrapped) == traced(of.network)
+    assert traced(Fitted(of.network, Inputs((4, 6, 1)), (2, 4))) != traced(of.network)
 
 
 def test_square_pictures_are_the_same_network_however_they_are_stated():
