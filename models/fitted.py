@@ -10,13 +10,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from models.inputs import Inputs
-from models.layers.borders import Pads, mirrored, wrapped
+from models.layers.borders import Pads, bordered, mirrored, wrapped
 from models.layers.conditions import Condition, as_parts, check_parts, hide, known
 from models.shapes import Shape, written
+
+Parts = Mapping[str, Array]
 
 
 class Fitted(nn.Module):
@@ -64,46 +67,37 @@ class Fitted(nn.Module):
         """
         given = as_parts(condition)
         check_parts(given, self.inputs.parts)
-        rest = {name: given[name] for name in ("label", "augment") if name in given}
-        layers, more = self._inputs(x, given, train)
-        pads = [_halves(-n % m) for n, m in zip(layers.shape[1:-1], self.multiples, strict=False)]
+        hidden: Any = np.zeros(x.shape[0], bool)
+        if train and self.inputs.dropout:
+            hidden = hide(self.make_rng("dropout"), x.shape[0], self.inputs.dropout)
+        layers = self._layers(x, given, hidden)
+        lengths = layers[0].shape[1:-1]
+        pads = [_halves(-n % m) for n, m in zip(lengths, self.multiples, strict=False)]
+        parts = self._parts(given, hidden)
+        if self.inputs.missing and self.observes:
+            parts["observed"] = bordered(layers[1], pads)
+        joined = jnp.concatenate(layers, -1) if len(layers) > 1 else layers[0]
         network: Any = self.network
-        out = network(
-            mirrored(layers, pads), label, self._padded(rest | more, pads) or None, train=train
-        )
-        out = _cropped(out, pads, layers.shape[1:-1])
-        channels = 1 if self.lifted else x.shape[-1]
-        return out[..., :channels].reshape(x.shape)
+        out = network(mirrored(joined, pads), label, parts or None, train=train)
+        channels = layers[0].shape[-1]
+        return _cropped(out, pads, lengths)[..., :channels].reshape(x.shape)
 
-    def _inputs(
-        self, x: Array, given: Mapping[str, Array], train: bool
-    ) -> tuple[Float[Array, "b *s i"], dict[str, Array]]:
-        """The example with what stands beside it, and parts of the condition for the network."""
-        inputs, batch = self.inputs, x.shape[0]
-        hidden = jnp.zeros(batch, bool)
-        if train and inputs.dropout:
-            hidden = hide(self.make_rng("dropout"), batch, inputs.dropout)
+    def _layers(
+        self, x: Array, given: Parts, hidden: Bool[Array, "b"]
+    ) -> list[Float[Array, "b *s i"]]:
+        """The example, which of its values are observed, and the image."""
         lift = (lambda a: a[..., None]) if self.lifted else (lambda a: a)
-        more: dict[str, Array] = {}
         layers = [lift(x)]
-        if inputs.missing:
+        if self.inputs.missing:
             observed = _observed(given.get("observed"), x)
             layers = [lift(jnp.where(observed > 0, x, jnp.zeros((), x.dtype))), lift(observed)]
-            if self.observes:
-                more["observed"] = layers[1]
-        if inputs.kind == "image":
-            layers += self._image(given.get("image"), layers[0], hidden)
-        if inputs.kind == "vector":
-            more["vector"] = _vector(given.get("vector"), inputs.condition, hidden)
-        if inputs.kind == "tokens":
-            tokens = _tokens(given.get("tokens"), given.get("mask"), inputs.condition, hidden)
-            more |= dict(zip(("tokens", "mask"), tokens, strict=True))
-        joined = jnp.concatenate(layers, -1) if len(layers) > 1 else layers[0]
-        return joined, more
+        if self.inputs.kind == "image":
+            layers.append(self._image(given.get("image"), layers[0], hidden))
+        return layers
 
     def _image(
         self, image: Array | None, beside: Array, hidden: Bool[Array, "b"]
-    ) -> list[Float[Array, "b *s i"]]:
+    ) -> Float[Array, "b *s i"]:
         shape = self.inputs.condition
         check_shape("image", image, (len(hidden), *shape), free=range(1, len(shape)))
         values, shown = known(image, shape, hidden)
@@ -111,14 +105,18 @@ class Fitted(nn.Module):
         both = jnp.concatenate([values, known_at], -1)
         if self.lifted:
             both = jnp.broadcast_to(both[:, None], (*beside.shape[:-1], both.shape[-1]))
-        resized = resize(both, beside.shape[1:-1], self.inputs.periodic)
-        return [resized.astype(beside.dtype)]
+        return resize(both, beside.shape[1:-1], self.inputs.periodic).astype(beside.dtype)
 
-    def _padded(self, condition: dict[str, Array], pads: Pads) -> dict[str, Array]:
-        if "observed" in condition:
-            widths = [(0, 0), *pads, (0, 0)]
-            condition["observed"] = jnp.pad(condition["observed"], widths)
-        return condition
+    def _parts(self, given: Parts, hidden: Bool[Array, "b"]) -> dict[str, Array]:
+        """The parts of the condition for the network."""
+        shape, kind = self.inputs.condition, self.inputs.kind
+        parts = {name: given[name] for name in ("label", "augment") if name in given}
+        if kind == "vector":
+            parts["vector"] = _vector(given.get("vector"), shape, hidden)
+        if kind == "tokens":
+            tokens, mask = given.get("tokens"), given.get("mask")
+            parts["tokens"], parts["mask"] = _tokens(tokens, mask, shape, hidden)
+        return parts
 
 
 def _halves(total: int) -> tuple[int, int]:
@@ -127,7 +125,8 @@ def _halves(total: int) -> tuple[int, int]:
 
 def _cropped(x: Array, pads: Pads, lengths: Sequence[int]) -> Array:
     for axis, ((low, _), length) in enumerate(zip(pads, lengths, strict=False), start=1):
-        x = jax.lax.slice_in_dim(x, low, low + length, axis=axis)
+        if length < x.shape[axis]:
+            x = jax.lax.slice_in_dim(x, low, low + length, axis=axis)
     return x
 
 

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from models import any_rank
 from models.layers.conditions import Condition
 from models.layers.dropout import Dropout
-from models.layers.norm import standardized
+from models.layers.norm import modulated
 from models.layers.style import Style
 from models.shapes import check_rank
 
@@ -55,25 +55,21 @@ class MLP(nn.Module):
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         style, embedding = self.style, self.conditioning(label, condition, train)
         # In bfloat16 the input would be rounded by more than the least noise in it.
-        h = style.exact.dense(self.features, name="input")(x)
+        h = style.exact.dense(self.features, name="stem")(x)
         h = (h + style.exact.dense(self.features, name="told")(embedding)).astype(style.dtype)
-        modulations = style.dense(2 * self.features * (self.blocks + 1), name="modulation")
-        scales, shifts = jnp.split(modulations(embedding), 2, axis=-1)
-        pairs = list(zip(*(jnp.split(m, self.blocks + 1, -1) for m in (scales, shifts)),
-                         strict=True))  # fmt: skip
-        for i, pair in enumerate(pairs[:-1]):
-            inner = style.activation(self._layer(_modulated(h, *pair), f"block_{i}_0"))
-            inner = Dropout(style.dropout)(inner, train=train)
+        # One product for all blocks is faster than one for each.
+        size = 2 * self.features * (self.blocks + 1)
+        modulations = style.exact.dense(size, name="modulation")(embedding)
+        told = jnp.split(modulations, 2 * (self.blocks + 1), axis=-1)
+        for i in range(self.blocks):
+            inner = self._layer(modulated(h, *told[2 * i : 2 * i + 2]), f"block_{i}_0")
+            inner = Dropout(style.dropout)(style.activation(inner), train=train)
             h = h + self._layer(inner, f"block_{i}_1")
-        h = _modulated(h, *pairs[-1])
+        h = modulated(h, *told[-2:])
         return style.exact.dense(self.size, scale=0.0, name="output")(h).astype(x.dtype)
 
     def _layer(self, h: Array, name: str) -> Array:
         return self.style.dense(self.features, name=name)(h)
-
-
-def _modulated(h: Array, scale: Array, shift: Array) -> Array:
-    return standardized(h) * (1 + scale) + shift
 
 
 def build(config: ConfigDict) -> MLP:

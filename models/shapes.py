@@ -39,9 +39,10 @@ def check_rank(config: ConfigDict, ranks: tuple[int, ...]) -> None:
     shape = example(config)
     if len(shape) not in ranks:
         known = " or ".join(AXES[rank - 1] for rank in ranks)
+        other = ": choose model.name='auto' for another" if len(shape) <= len(AXES) else ""
         raise ValueError(
             f"data.shape must be that of {known} with model.name={config.model.name!r}, got "
-            f"{written(shape)}: choose model.name='auto' for another"
+            f"{written(shape)}{other}"
         )
 
 

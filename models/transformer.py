@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
@@ -24,7 +23,7 @@ from models.layers.attend import shown_attention
 from models.layers.attention import attend_with_heads
 from models.layers.conditions import Condition, as_parts
 from models.layers.dropout import Dropout
-from models.layers.norm import standardized
+from models.layers.norm import modulated, standardized
 from models.layers.style import Style
 from models.shapes import Shape, written
 
@@ -55,6 +54,24 @@ def from_tokens(tokens: Tokens, patch: Shape, shape: Shape) -> Float[Array, "b *
     return x.transpose(0, *order, 2 * axes + 1).reshape(shape)
 
 
+def _gated(h: Tokens, gate: Array, branch: Tokens) -> Tokens:
+    return (h.astype(jnp.float32) + (1 + gate) * branch.astype(jnp.float32)).astype(h.dtype)
+
+
+class Output(nn.Module):
+    """A scaled and shifted norm, and a linear map to `features`; in float32."""
+
+    style: Style
+    features: int
+
+    @nn.compact
+    def __call__(self, h: Tokens, told: Float[Array, "b e"]) -> Tokens:
+        dense = self.style.exact.dense
+        modulation = dense(2 * h.shape[-1], scale=0.0, name="modulation")(told)[:, None]
+        h = modulated(h.astype(jnp.float32), *jnp.split(modulation, 2, axis=-1))
+        return dense(self.features, scale=0.0, name="project")(h)
+
+
 class Block(nn.Module):
     """Attention among tokens, to the condition's tokens, and a perceptron; each is added to h."""
 
@@ -71,15 +88,15 @@ class Block(nn.Module):
         train: bool = False,
     ) -> Tokens:
         style, width = self.style, h.shape[-1]
-        modulation = style.dense(6 * width, scale=0.0, name="modulation")(told)[:, None]
-        shift, scale, gate, shift_2, scale_2, gate_2 = jnp.split(modulation, 6, axis=-1)
-        seen = self._attention(standardized(h) * (1 + scale) + shift, among, train)
-        h = h + (1 + gate) * seen
+        # In float32, since their gradients are sums over all tokens.
+        modulation = style.exact.dense(6 * width, scale=0.0, name="modulation")(told)[:, None]
+        scale, shift, gate, scale_2, shift_2, gate_2 = jnp.split(modulation, 6, axis=-1)
+        h = _gated(h, gate, self._attention(modulated(h, scale, shift), among, train))
         if tokens is not None and shown is not None:
             h = h + self._tokens(standardized(h), standardized(tokens), shown)
-        wide = style.dense(4 * width, name="wide")(standardized(h) * (1 + scale_2) + shift_2)
-        inner = Dropout(style.dropout)(jax.nn.gelu(wide), train=train)
-        return h + (1 + gate_2) * style.dense(width, scale=0.0, name="narrow")(inner)
+        wide = style.dense(4 * width, name="wide")(modulated(h, scale_2, shift_2))
+        inner = Dropout(style.dropout)(style.activation(wide), train=train)
+        return _gated(h, gate_2, style.dense(width, scale=0.0, name="narrow")(inner))
 
     def _attention(self, h: Tokens, among: Array | None, train: bool) -> Tokens:
         style, width = self.style, h.shape[-1]
@@ -143,18 +160,14 @@ class Transformer(nn.Module):
         told = self.conditioning(label, parts or None, train)
         among = None if observed is None else (to_tokens(observed, self.patch) > 0).any(-1)
         # In bfloat16 the input would be rounded by more than the least noise in it.
-        h = style.exact.dense(self.features, name="input")(to_tokens(x, self.patch))
+        h = style.exact.dense(self.features, name="stem")(to_tokens(x, self.patch))
         h = h + self.param("places", nn.initializers.normal(0.02), (h.shape[1], h.shape[2]))[None]
         h = h.astype(style.dtype)
         for i in range(self.blocks):
             block = Block(style, name=f"block_{i}")
             h = style.remat(block)(h, told, among, tokens, shown, train=train)
-        scale, shift = jnp.split(
-            style.dense(2 * self.features, scale=0.0, name="modulation")(told)[:, None], 2, axis=-1
-        )
-        h = standardized(h) * (1 + scale) + shift
         size = math.prod(self.patch) * self.channels
-        out = style.exact.dense(size, scale=0.0, name="output")(h)
+        out = Output(style, size, name="output")(h, told)
         return from_tokens(out, self.patch, (*x.shape[:-1], self.channels)).astype(x.dtype)
 
 

@@ -99,11 +99,18 @@ def _normalize_groups_jvp(
 
 
 def standardized(x: Float[Array, "*b c"], epsilon: float = EPSILON) -> Float[Array, "*b c"]:
-    """x along its last axis with mean zero and variance one (Ba et al., 2016, arXiv:1607.06450)."""
-    low, x = x.dtype, x.astype(jnp.float32)
+    """x with mean 0 and variance 1 along its last axis, in float32 (arXiv:1607.06450)."""
+    x = x.astype(jnp.float32)
     centred = x - x.mean(-1, keepdims=True)
     variance = jnp.square(centred).mean(-1, keepdims=True)
-    return (centred * lax.rsqrt(variance + epsilon)).astype(low)
+    return centred * lax.rsqrt(variance + epsilon)
+
+
+def modulated(
+    x: Float[Array, "*b c"], scale: Float[Array, "*b c"], shift: Float[Array, "*b c"]
+) -> Float[Array, "*b c"]:
+    """`standardized` x, scaled by 1 + scale and shifted, of x's type."""
+    return (standardized(x) * (1 + scale) + shift).astype(x.dtype)
 
 
 class GroupNorm(nn.Module):

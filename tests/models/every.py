@@ -25,6 +25,8 @@ NETWORKS = {
     "ddpm_ho": {**UNET, "norm_num_groups": 4, "attention_head_dim": 4},
     "songunet": {**UNET, "num_classes": 3, "augment_dim": 2},
     "adm": {**UNET, "nf": 32, "num_classes": 3},
+    "unet": {**UNET, "num_classes": 3},
+    "transformer": {"nf": 8, "num_res_blocks": 2, "num_classes": 3, "attention_head_dim": 4},
     "ncsn": REFINENET,
     "ncsnv2_64": REFINENET,
     "ncsnv2_128": {**REFINENET, "refinenet": "original"},

@@ -1,0 +1,200 @@
+"""The wrapper around networks: padding, parts of a condition that are unknown, and refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import models
+from models.fitted import Fitted
+from models.inputs import Inputs
+from models.layers.attend import plain_attention, shown_attention
+from models.unet import UNet
+from tests.models.cases import Case, config_of
+
+NAN = float("nan")
+LABEL = jnp.array([-0.5, 1.0])
+
+
+def draw(*shape: int, seed: int = 5) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+class Twice(nn.Module):
+    """A network that doubles all of its inputs, and keeps what it was given."""
+
+    @nn.compact
+    def __call__(self, x: Any, label: Any, condition: Any = None, *, train: bool = False) -> Any:
+        self.sow("seen", "x", x)
+        self.sow("seen", "condition", condition)
+        return 2 * x
+
+
+def given(x: Any, told: Any = None, train: bool = False, **inputs: Any) -> tuple[Any, Any]:
+    """(what a network is given for x, the condition that remains); x comes out doubled."""
+    own = {name: inputs.pop(name) for name in ("multiples", "lifted", "observes") if name in inputs}
+    fitted = Fitted(Twice(), Inputs(x.shape[1:], **inputs), **own)
+    rngs = {"dropout": jax.random.key(0)}
+    label = jnp.zeros(len(x))
+    out, seen = fitted.apply({}, x, label, told, train=train, rngs=rngs, mutable=["seen"])
+    if not inputs.get("missing"):
+        np.testing.assert_array_equal(out, 2 * x)
+    return seen["seen"]["x"][0], seen["seen"]["condition"][0]
+
+
+def test_axes_are_padded_by_mirror_images_on_both_sides_and_cropped():
+    x = draw(2, 5, 7, 3)
+    found, rest = given(x, multiples=(4, 4))
+    np.testing.assert_array_equal(found, np.pad(x, [(0, 0), (1, 2), (0, 1), (0, 0)], "symmetric"))
+    assert rest is None
+
+
+def test_unknown_entries_are_zero_and_told():
+    vector = jnp.array([[1.0, NAN, 3.0], [4.0, 5.0, 6.0]])
+    _, rest = given(draw(2, 4), {"vector": vector}, kind="vector", condition=(3,))
+    wanted = [[1, 0, 3, 1, 0, 1], [4, 5, 6, 1, 1, 1]]
+    np.testing.assert_array_equal(rest["vector"], wanted)
+    for absent in ({"vector": None}, {}, None, {"vector": jnp.full((2, 3), NAN)}):
+        _, rest = given(draw(2, 4), absent, kind="vector", condition=(3,))
+        np.testing.assert_array_equal(rest["vector"], np.zeros((2, 6)))
+
+
+def test_an_image_follows_the_example_with_where_it_is_known():
+    x, image = draw(2, 4, 3, 2), draw(2, 4, 3, 2, seed=1).at[0, 1, 2, 0].set(NAN)
+    kind = {"kind": "image", "condition": (4, 3, 2)}
+    found, rest = given(x, {"image": image, "label": jnp.array([1, 2])}, **kind)
+    assert rest.keys() == {"label"}
+    np.testing.assert_array_equal(found[..., :2], x)
+    np.testing.assert_array_equal(found[..., 2:4], np.nan_to_num(image))
+    shown = np.ones((2, 4, 3))
+    shown[0, 1, 2] = 0
+    np.testing.assert_array_equal(found[..., 4], shown)
+    found, rest = given(x, None, **kind)
+    np.testing.assert_array_equal(found[..., 2:], np.zeros((2, 4, 3, 3)))
+    assert rest is None
+
+
+def test_an_image_of_another_resolution_is_resized():
+    x, image = draw(2, 4, 6, 1), draw(2, 2, 12, 1, seed=1)
+    found, _ = given(x, {"image": image}, kind="image", condition=(8, 3, 1))
+    wanted = jax.image.resize(image, (2, 4, 6, 1), "linear")
+    np.testing.assert_allclose(found[..., 1:2], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("lifted", [False, True])
+def test_missing_values_are_zero_and_told(lifted):
+    x, observed = draw(2, 4).at[0, 1].set(NAN), jnp.array([[1.0, 0, 1, 1], [1, 1, 1, 0]])
+    found, rest = given(x, {"observed": observed}, missing=True, lifted=lifted, observes=lifted)
+    if lifted:
+        np.testing.assert_array_equal(rest["observed"][..., 0], observed)
+        found = jnp.concatenate([found[..., 0], found[..., 1]], -1)
+    np.testing.assert_array_equal(found[:, :4], np.where(observed > 0, x, 0))
+    np.testing.assert_array_equal(found[:, 4:], observed)
+    found, _ = given(x, missing=True)
+    np.testing.assert_array_equal(found[:, 4:], np.ones((2, 4)))
+
+
+def test_tokens_that_are_not_numbers_are_not_shown():
+    tokens = draw(2, 3, 4).at[0, 1, 2].set(NAN)
+    kind = {"kind": "tokens", "condition": (5, 4)}
+    _, rest = given(draw(2, 4), {"tokens": tokens}, **kind)
+    np.testing.assert_array_equal(rest["mask"], [[True, False, True], [True] * 3])
+    assert np.isfinite(rest["tokens"]).all()
+    mask = jnp.array([[True, True, False], [False] * 3])
+    _, rest = given(draw(2, 4), {"tokens": tokens, "mask": mask}, **kind)
+    np.testing.assert_array_equal(rest["mask"], [[True, False, False], [False] * 3])
+    _, rest = given(draw(2, 4), None, **kind)
+    assert not rest["mask"].any()
+
+
+KINDS = {
+    "vector": ({"vector": jnp.ones((4000, 1))}, (1,), lambda x, rest: rest["vector"][:, 1]),
+    "image": ({"image": jnp.ones((4000, 2, 1))}, (2, 1), lambda x, rest: x[:, :, 2].all(1)),
+    "tokens": ({"tokens": jnp.ones((4000, 2, 1))}, (2, 1), lambda x, rest: rest["mask"].all(1)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_conditions_are_hidden_whole_at_their_rate_and_in_training_only(kind):
+    condition, shape, shown = KINDS[kind]
+    x, own = jnp.zeros((4000, 2, 1)), {"kind": kind, "condition": shape, "dropout": 0.3}
+    seen = np.asarray(shown(*given(x, condition, train=True, **own)), bool)
+    # The standard error of a rate of 0.3 from 4000 draws is 0.0072: four of them.
+    assert seen.mean() == pytest.approx(0.7, abs=0.029)
+    assert np.asarray(shown(*given(x, condition, **own)), bool).all()
+
+
+def test_attention_to_the_shown_is_attention_to_them_alone():
+    query, key, value = draw(2, 5, 2, 4), draw(2, 3, 2, 4, seed=1), draw(2, 3, 2, 4, seed=2)
+    shown = jnp.array([[True, False, True], [False] * 3])
+    found = shown_attention(query, key, value, shown)
+    wanted = plain_attention(query[:1], key[:1, ::2], value[:1, ::2])
+    np.testing.assert_allclose(found[0], wanted[0], atol=1e-6)
+    np.testing.assert_array_equal(found[1], np.zeros((5, 2, 4)))
+    gradient = jax.grad(lambda q: shown_attention(q, key, value, shown).sum())(query)
+    assert np.isfinite(gradient).all()
+
+
+def test_a_network_that_fits_is_not_wrapped_and_one_wrapped_is_the_same():
+    of = Case("ncsnpp", (4, 6, 1))
+    assert isinstance(of.network, UNet)
+    wrapped = Fitted(of.network, Inputs((4, 6, 1)), (2, 2))
+    names = lambda network: jax.tree.structure(
+        jax.eval_shape(lambda key: models.init(network, key, of.config), jax.random.key(0))
+    )
+    assert names(wrapped) == names(of.network)
+    traced = lambda network: str(jax.make_jaxpr(network.apply)({"params": of.params}, x, LABEL))
+    x = of.examples()
+    assert traced(wrapped) == traced(of.network)
+    assert traced(Fitted(of.network, Inputs((4, 6, 1)), (2, 4))) != traced(of.network)
+
+
+def test_square_pictures_are_the_same_network_however_they_are_stated():
+    square, shape = config_of("ncsnpp", ()), config_of("ncsnpp", (8, 8, 3))
+    square.data.image_size = 8
+    assert models.build(square) == models.build(shape)
+
+
+def test_the_longer_side_counts_for_attention():
+    network = models.build(config_of("ncsnpp", (11, 6, 1), attn_resolutions=(6,)))
+    assert network.network.attention == (False, True)
+
+
+REFUSED = [
+    ({"sound": draw(2, 3)}, {}, r"a condition may have the parts label, .*, got 'sound'"),
+    ({"vector": draw(2, 3)}, {}, r"model\.condition must be 'vector' for a condition with"),
+    ({"mask": jnp.ones((2, 3))}, {}, r"model\.condition must be 'tokens' .* part 'mask'"),
+    ({"observed": draw(2, 5)}, {}, r"data\.missing is 'refuse', so"),
+    ({"image": draw(2, 3)}, {"condition": "vector", "data__condition": (3,)}, r"must be 'image'"),
+    ({"vector": draw(2, 4)}, {"condition": "vector", "data__condition": (3,)},
+     r"the condition's vector must have the shape 2,3, of which .*, got 2,4"),
+    ({"vector": draw(2, 3, 1)}, {"condition": "vector", "data__condition": (3,)}, r"got 2,3,1"),
+    ({"image": draw(2, 3)}, {"condition": "image", "data__condition": (4,)}, r"shape 2,4.*got 2,3"),
+    ({"observed": draw(2, 4)}, {"data__missing": "mask"}, r"observed must have the shape 2,5"),
+    (jnp.array([1, 2]), {}, r"model\.num_classes is 0"),
+    ({"label": jnp.array([1, 2])}, {"data__missing": "mask"}, r"model\.num_classes is 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("condition, settings, message", REFUSED)
+def test_parts_that_do_not_fit_are_refused(condition, settings, message):
+    network = models.build(config_of("mlp", (5,), **settings))
+    with pytest.raises(ValueError, match=message) as refused:
+        jax.eval_shape(network.init, jax.random.key(0), draw(2, 5), LABEL, condition)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("tokens, mask, got", [
+    ((2, 3, 5), (2, 3), r"tokens must have the shape 2,3,4.*got 2,3,5"),
+    ((2, 7, 4), (2, 3), r"mask must have the shape 2,7,.*got 2,3"),
+])  # fmt: skip
+def test_tokens_that_do_not_fit_are_refused(tokens, mask, got):
+    config = config_of("transformer", (5,), condition="tokens", data__condition=(3, 4))
+    condition = {"tokens": draw(*tokens), "mask": jnp.ones(mask, bool)}
+    with pytest.raises(ValueError, match=got):
+        jax.eval_shape(models.build(config).init, jax.random.key(0), draw(2, 5), LABEL, condition)
