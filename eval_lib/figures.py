@@ -78,20 +78,21 @@ def table_png(shown: Mapping[tuple[str, int], Float[np.ndarray, "n h w c"]]) -> 
 def likelihood_png(
     values: Float[np.ndarray, " n"],
     units: str,
-    most: Float[np.ndarray, "k h w c"],
-    least: Float[np.ndarray, "k h w c"],
+    images: Mapping[str, Float[np.ndarray, "k h w c"]],
 ) -> bytes:
-    """Histogram of one number per image, beside the most and the least likely images."""
+    """Histogram of one number per example, beside pictures of some of them, by their title."""
     plt = pyplot()
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    panels = 1 + len(images)
+    figure, axes = plt.subplots(
+        1, panels, figsize=(1 + 4 * panels, 4), layout="constrained", squeeze=False
+    )
+    axes = axes[0]
     axes[0].hist(values, bins=min(40, max(5, len(values) // 8)), color="tab:blue")
     axes[0].axvline(values.mean(), color="black", linestyle=":", label=f"mean {values.mean():.3f}")
     words = {"bits_per_dim": "bits per dimension", "nats": "log-probability, nats"}[units]
-    axes[0].set(xlabel=words, ylabel="images")
+    axes[0].set(xlabel=words, ylabel="examples")
     axes[0].legend(loc="upper right")
-    for one, images, title in zip(
-        axes[1:], (most, least), ("most likely", "least likely"), strict=True
-    ):
-        one.imshow(grid(images).squeeze(), cmap="gray", vmin=0, vmax=255)
+    for one, (title, shown) in zip(axes[1:], images.items(), strict=True):
+        one.imshow(grid(shown).squeeze(), cmap="gray", vmin=0, vmax=255)
         one.set(title=title, xticks=[], yticks=[])
     return png(figure)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from runtime_lib import batches, sharding
 from sde_lib import ModelScore
 from sde_lib.base import Number
+from sde_lib.condition import Condition
 
 LEVELS, MOST = 20, 1000
 """Number of noise levels, evenly spaced in log-SNR, and largest number of images of each split."""
@@ -17,13 +18,13 @@ LEVELS, MOST = 20, 1000
 
 @jax.jit
 def _errors(
-    score: ModelScore, x0: Array, labels: Array | None, times: Array, keys: PRNGKeyArray
+    score: ModelScore, x0: Array, condition: Condition, times: Array, keys: PRNGKeyArray
 ) -> Float[Array, "t b"]:
     def at(t: Array, number: Array) -> Float[Array, " b"]:
         own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
         noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(own)
         every = jnp.full(len(x0), t)
-        predicted = score.noise(score.sde.perturb(x0, noise, every), every, labels)
+        predicted = score.noise(score.sde.perturb(x0, noise, every), every, condition)
         return jnp.mean((predicted - noise).reshape(len(x0), -1) ** 2, axis=1)
 
     return jax.lax.map(lambda pair: at(*pair), (times, jnp.arange(len(times))))
@@ -40,7 +41,7 @@ def levels(score: ModelScore, eps: Number) -> tuple[Float[Array, " t"], Float[Ar
 def curve(
     score: ModelScore,
     x0: Float[np.ndarray, "n h w c"],
-    labels: np.ndarray | None,
+    condition: Condition,
     times: Float[Array, " t"],
     key: PRNGKeyArray,
     batch: int,
@@ -58,7 +59,7 @@ def curve(
     for first in range(0, len(x0), size):
         numbers = batches.numbers(first, size, len(x0), mesh.size)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, put(jnp.asarray(numbers)))
-        own = None if labels is None else put(labels[numbers])
+        own = jax.tree.map(lambda rows, n=numbers: put(rows[n]), condition)
         errors = _errors(placed, put(x0[numbers]), own, times, keys)
         found.append(sharding.collect(errors)[:, : min(size, len(x0) - first)])
     return np.concatenate(found, axis=1).astype(np.float64).mean(axis=1)

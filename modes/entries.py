@@ -27,6 +27,8 @@ SHARED = {
     "predictor": "the predictor is the entry's first word",
     "num_samples": "every cell has eval.num_samples images",
     "batch_size": "all cells are drawn sampling.batch_size at a time, which changes no sample",
+    "condition": "all entries are given the conditions of held-out examples",
+    "labels": "all entries draw every class",
     "step": "all entries use one model: give --config.sampling.step",
     "ema": "all entries use one model: give --config.sampling.ema",
     "frames": "a cell has no animation: see --mode sample",

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 import samplers
 from data_lib import Images
@@ -22,12 +22,14 @@ from eval_lib.likelihood.coder import Coder, build
 from eval_lib.likelihood.estimators import build_flow
 from eval_lib.likelihood.flow import slerp
 from modes import sizes
+from modes.conditions import encoded
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
 from runtime_lib.results import Arrays, npz, publish, read_own_json, same, set_results_aside
+from sde_lib.condition import Condition
 
 SHOWN = 16
 """Most images, or rows of interpolations, in a picture."""
@@ -37,8 +39,11 @@ SETTINGS = ("split", "images", "num_images", "eps", "ode_solver", "ode_clock", "
 PRIOR = "prior"
 
 
-def _labels(images: Images, experiment: Experiment) -> np.ndarray | None:
-    return images.labels if experiment.config.model.num_classes else None
+def _condition(images: Images, experiment: Experiment) -> Condition:
+    """The condition of images, as arrays on the host."""
+    config = experiment.config
+    labels = images.labels if config.model.num_classes else None
+    return experiment.condition(labels, encoded(config, images.condition))
 
 
 @contextmanager
@@ -61,15 +66,18 @@ class _Results:
             set_results_aside(self._folder, why, log)
             self._folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c h w k"], found: dict) -> None:
-        """Write the files of the results."""
+    def write(self, arrays: Arrays, shown: Float[np.ndarray, "r c *d"], found: dict) -> None:
+        """Write the files of the results; rows of pictures only if they are pictures."""
         name = self._name
+        is_picture = shown.ndim == 5 and shown.shape[-1] in (1, 3)
         files: dict[str, Content | None] = {
-            f"{name}.npz": npz(arrays), f"{name}.png": pictures.rows_png(shown),
-        }  # fmt: skip
+            f"{name}.npz": npz(arrays),
+            f"{name}.png": pictures.rows_png(shown) if is_picture else None,
+        }
         with _writing(self._folder):
             publish(self._folder, files, f"{name}.json", {**self._identity, **found}, self._log)
-        self._log(f"wrote {self._folder}: {name}.npz, {name}.png, {name}.json")
+        told = ", ".join(file for file, content in files.items() if content is not None)
+        self._log(f"wrote {self._folder}: {told}, {name}.json")
 
 
 def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[str, Any]:
@@ -92,15 +100,15 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     workdir.check_model(folder, config)
     images, name = chosen(config, data_record.load(config, folder, log), log)
     score, step = load_score(experiment, folder, log)
-    coder, labels = build(config, score, experiment.guidance), _labels(images, experiment)
+    coder, told = build(config, score, experiment.guidance), _condition(images, experiment)
     x = to_unit(images.pixels, images.levels)
     log(f"encoding {len(images)} images of {name} at step {step}")
     own = _identity(experiment, step, identity(images, name))
     results = _Results(folder, "latents", own, log)
-    z, evaluations = coder.encode(x, labels)
-    decoded, back = coder.decode(config.eval.temperature * z, labels)
+    z, evaluations = coder.encode(x, told)
+    decoded, back = coder.decode(config.eval.temperature * z, told)
     scaled = z / float(score.sde.prior_std)
-    error = np.sqrt(np.mean((decoded - x) ** 2, axis=(1, 2, 3)))
+    error = np.sqrt(np.mean((decoded - x) ** 2, axis=tuple(range(1, x.ndim))))
     found = {
         "images": len(x),
         "evaluations_to_encode": float(evaluations.mean()),
@@ -113,7 +121,7 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     arrays |= {} if images.labels is None else {"labels": images.labels}
     grey = np.clip(0.5 + scaled / 6, 0, 1)
     results.write(arrays, np.stack([x, grey, decoded])[:, :SHOWN], found)
-    log(f"decoded again within {error.mean():.2e} of the images (root mean square, of [0, 1])"
+    log(f"decoded again within {error.mean():.2e} of the images (root mean square)"
         f", {evaluations.mean():.0f} evaluations to encode")  # fmt: skip
     return 0
 
@@ -123,8 +131,8 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
 
     Images 0 and 1, 2 and 3, ... of `eval.split` (test, train, or prior: codes drawn at random) or
     of `eval.images` are encoded; `eval.interpolations` codes are spread on the great circle between
-    them, multiplied by `eval.temperature`, and decoded. A model of classes is given the class of
-    the nearer end. interpolations.npz: images [pairs, n, h, w, c] and their codes;
+    them, multiplied by `eval.temperature`, and decoded. A model of classes or conditions is given
+    that of the nearer end. interpolations.npz: images [pairs, n, h, w, c] and their codes;
     interpolations.png: one row per pair; interpolations.json.
     """
     config = experiment.config
@@ -139,7 +147,7 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     ends = _prior_ends if of_prior else partial(_image_ends, folder)
     score, step = load_score(experiment, folder, log)
     coder = build(config, score, experiment.guidance)
-    codes, labels, data = ends(experiment, coder, pairs, log)
+    codes, told, data = ends(experiment, coder, pairs, log)
     pairs, n = len(codes) // 2, config.eval.interpolations
     sizes.check("eval.interpolations", pairs * n, config)
     results = _Results(folder, "interpolations", _identity(experiment, step, data), log)
@@ -147,10 +155,7 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     part = np.linspace(0.0, 1.0, n, dtype=np.float32)
     between = slerp(jnp.asarray(codes[0::2]), jnp.asarray(codes[1::2]), jnp.asarray(part))
     z = config.eval.temperature * np.asarray(between).swapaxes(0, 1)  # [pairs, n, ...]
-    own = None
-    if labels is not None:
-        nearer = np.where(part[None] < 0.5, labels[0::2, None], labels[1::2, None])
-        own = nearer.ravel().astype(np.int32)
+    own = jax.tree.map(partial(_nearer, part=part), told)
     x, evaluations = coder.decode(z.reshape(-1, *z.shape[2:]), own)
     x = x.reshape(z.shape)
     found = {"pairs": pairs, "evaluations_to_decode": float(evaluations.mean())}
@@ -158,26 +163,36 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     return 0
 
 
+def _nearer(rows: Shaped[np.ndarray, "m *c"], part: np.ndarray) -> Shaped[np.ndarray, "k *c"]:
+    """The condition of the nearer end at each part of the way between pairs of ends."""
+    near = part.reshape(1, -1, *(1,) * (rows.ndim - 1)) < 0.5
+    found = np.where(near, np.asarray(rows)[0::2, None], np.asarray(rows)[1::2, None])
+    return found.reshape(-1, *rows.shape[1:])
+
+
 def _image_ends(
     folder: Path, experiment: Experiment, coder: Coder, pairs: int, log: Log
-) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
-    """(codes [2 pairs, ...], labels, name and hash of the images) of the first images."""
+) -> tuple[np.ndarray, Condition, dict[str, str]]:
+    """(codes [2 pairs, ...], condition, name and hash of the images) of the first images."""
     config = experiment.config
     images, name = chosen(config, data_record.load(config, folder, log), log)
     images = images.take(np.arange(min(2 * pairs, len(images) // 2 * 2)))
     if not len(images):
         raise ValueError(f"{name} holds one image: give two at least to interpolate between")
-    labels = _labels(images, experiment)
-    codes, _ = coder.encode(to_unit(images.pixels, images.levels), labels)
-    return codes, labels, identity(images, name)
+    told = _condition(images, experiment)
+    codes, _ = coder.encode(to_unit(images.pixels, images.levels), told)
+    return codes, told, identity(images, name)
 
 
 def _prior_ends(
     experiment: Experiment, coder: Coder, pairs: int, log: Log
-) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
+) -> tuple[np.ndarray, Condition, dict[str, str]]:
     """`_image_ends` with codes drawn from the prior and classes assigned round-robin."""
     keys = samplers.sample_keys(experiment.key(LIKELIHOOD_STREAM), jnp.arange(2 * pairs))
     draw = lambda key: experiment.sde.prior_sample(key, experiment.shape)
-    classes = experiment.config.model.num_classes
+    classes, kind = experiment.config.model.num_classes, experiment.config.model.condition
+    if kind != "none":
+        raise ValueError(f"eval.split must be test or train with model.condition={kind!r}: codes "
+                         "of the prior come without a condition")  # fmt: skip
     labels = np.arange(2 * pairs, dtype=np.int32) % classes if classes else None
     return np.asarray(jax.vmap(draw)(keys)), labels, {"data": "codes of the prior"}

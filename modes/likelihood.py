@@ -41,8 +41,9 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     """Fill FOLDER/likelihood; returns 0.
 
     likelihood.json: the summary and every setting it depends on; likelihood.md: the same to read;
-    likelihood.npz: one row per image; likelihood.png: their histogram, the most and the least
-    likely images. Finished batches are kept, so that the same command continues after a kill.
+    likelihood.npz: one row per example; likelihood.png: their histogram, the most and the least
+    likely pictures of gray levels. Finished batches are kept, so that the same command continues
+    after a kill.
     """
     config = experiment.config
     workdir.check_model(folder, config)
@@ -104,11 +105,13 @@ def _files(report: dict[str, Any], found: Arrays, images: Images) -> dict[str, C
         rows["labels"] = images.labels
     order = np.argsort(-nats)
     order = order[np.isfinite(nats[order])]
-    most, least = (
-        to_unit(images.pixels[chosen[:EXTREMES]], images.levels) for chosen in (order, order[::-1])
-    )
+    extremes = {"most likely": order, "least likely": order[::-1]} if images.levels else {}
+    shown = {
+        title: to_unit(images.pixels[chosen[:EXTREMES]], images.levels)
+        for title, chosen in extremes.items()
+    }
     return {
         "likelihood.npz": npz(rows),
-        "likelihood.png": figures.likelihood_png(rows[units][order], units, most, least),
+        "likelihood.png": figures.likelihood_png(rows[units][order], units, shown),
         "likelihood.md": marked(markdown(report)),
     }

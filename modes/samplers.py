@@ -19,13 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from data_lib import Codec, codec
 from eval_lib import figures
 from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
 from modes import sizes
+from modes.conditions import of_data
 from modes.entries import Planned, planned
 from modes.experiment import Experiment
-from modes.generate import STATED, make_generator
+from modes.generate import STATED, Given, make_generator
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content
@@ -54,10 +56,10 @@ class Outcome:
 
 
 def _draw(
-    experiment: Experiment, score: ModelScore, count: int, batch: int
+    experiment: Experiment, score: ModelScore, given: Given, count: int, batch: int
 ) -> tuple[np.ndarray, float, float | None]:
     """(images, evaluations per image, images/s without the first batch, which compiles)."""
-    generator = make_generator(experiment, score)
+    generator = make_generator(experiment, score, given)
     parts, seconds = [], []
     for first in range(0, count, batch):
         start = time.perf_counter()
@@ -78,9 +80,9 @@ def _path(folder: Path, plan: Planned) -> Path:
     return folder / f"{slug}.json"
 
 
-def _recalled(path: Path, identity: Identity) -> tuple[Outcome, np.ndarray] | None:
+def _recalled(path: Path, identity: Identity, rank: int) -> tuple[Outcome, np.ndarray] | None:
     """The cell of `path` and its images, if it was finished with the same identity."""
-    found = recall(path, identity, {"samples": (None,) * 4})
+    found = recall(path, identity, {"samples": (None,) * rank})
     cell = None if found is None else _as_cell(found[0].get("cell"))
     return None if found is None or cell is None else (cell, found[1]["samples"])
 
@@ -117,7 +119,8 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     splits = data_record.load(config, folder, log)
     if len(splits.train) < 2:
         raise ValueError("--mode samplers needs two training images or more to compare with")
-    distance = _distance(some(splits.train, REFERENCE))
+    given, made = of_data(experiment, splits.test), codec.build(config.data)
+    distance = _distance(some(splits.train, REFERENCE), made)
     held_out = some(splits.test, REFERENCE)
     floor = distance(held_out) if len(held_out) > 1 else None
     identity = {
@@ -137,17 +140,18 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
             continue
         path = _path(cells, plan)
         own = {**identity, "sampling": plan.experiment.config.sampling.to_dict()}
-        found = _recalled(path, own)
+        found = _recalled(path, own, 1 + len(experiment.shape))
         if found is None:
             batch = min(config.sampling.batch_size, count)
-            images, nfe, speed = _draw(plan.experiment, score, count, batch)
+            images, nfe, speed = _draw(plan.experiment, score, given, count, batch)
             cell = Outcome(name, budget, nfe, distance(images), speed, _not_finite(images))
             found = cell, images
             half: Arrays = {"samples": images.astype(np.float16), **STATED}
+            half = half if made.of_levels else {"samples": images}
             keep(path, own, {"cell": asdict(cell)}, half)
         log(_line(found[0], count))
         done.append((found[0], found[1][:SHOWN].astype(np.float32)))
-    _write(folder / "comparison", identity, floor, done, log)
+    _write(folder / "comparison", identity, floor, done, made.of_levels, log)
     log(f"wrote {folder / 'comparison'}: table.md, quality.png, pictures.png")
     return 0
 
@@ -161,18 +165,22 @@ def _line(cell: Outcome, count: int) -> str:
     return f"{cell.sampler}: {cell.nfe:g} evaluations per image, distance {cell.distance:.3f}{lost}"
 
 
-def _distance(reference: np.ndarray) -> Callable[[np.ndarray], float]:
-    """The Frechet distance to `reference` in its own principal components, of images as they would
-    be saved: clipped to [0, 1], NaN black.
+def _distance(reference: np.ndarray, made: Codec) -> Callable[[np.ndarray], float]:
+    """The Frechet distance to `reference` in its own principal components.
+
+    Pictures are as they would be saved, clipped to [0, 1]; other data are encoded. NaN are 0.
 
     It depends on means and covariances only, which shows whether a solver has converged, but does
     not rank models. Two sets of n images of one law are about d (d + 3) / (2 n) apart in d
     components.
     """
-    network = Components.of(reference)
+    clipped = lambda x: np.clip(np.nan_to_num(x), 0, 1)
+    encoded = lambda x: np.nan_to_num(made.encode(x))
+    as_saved = clipped if made.of_levels else encoded
+    network = Components.of(as_saved(reference))
     moments = lambda images: Moments.of(np.asarray(network(jnp.asarray(images)).pool))
-    own = moments(reference)
-    return lambda images: frechet(own, moments(np.clip(np.nan_to_num(images), 0, 1)))
+    own = moments(as_saved(reference))
+    return lambda images: frechet(own, moments(as_saved(images)))
 
 
 def _write(
@@ -180,6 +188,7 @@ def _write(
     identity: dict[str, Any],
     floor: float | None,
     done: list[tuple[Outcome, np.ndarray]],
+    pictured: bool,
     log: Callable[[str], None],
 ) -> None:
     cells = [cell for cell, _ in done]
@@ -193,7 +202,7 @@ def _write(
     files: dict[str, Content | None] = {
         "table.md": marked(_markdown(identity, floor, cells)),
         "quality.png": figures.quality_png(curves, floor, label),
-        "pictures.png": figures.table_png(shown),
+        "pictures.png": figures.table_png(shown) if pictured else None,
     }
     publish(folder, files, "table.json", report, log)
 

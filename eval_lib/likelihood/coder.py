@@ -16,6 +16,7 @@ from eval_lib.likelihood.flow import Encoded, ProbabilityFlow
 from runtime_lib import batches, sharding
 from sde_lib import Guidance, Score
 from sde_lib.base import Number
+from sde_lib.condition import Condition
 
 
 @jax.jit
@@ -50,7 +51,7 @@ class Coder:
     size: int
 
     def _batches(
-        self, run: Any, values: Float[np.ndarray, "n *d"], labels: np.ndarray | None
+        self, run: Any, values: Float[np.ndarray, "n *d"], condition: Condition
     ) -> tuple[np.ndarray, np.ndarray]:
         mesh = sharding.mesh_of(self.score)
         total, placed = len(values), sharding.on_mesh(self.score, mesh)
@@ -62,7 +63,7 @@ class Coder:
                 batches.numbers(first, size, total, mesh.size),
                 min(size, total - first),
             )
-            own = None if labels is None else put(labels[numbers])
+            own = jax.tree.map(lambda rows, n=numbers: put(rows[n]), condition)
             score = self.guidance(placed, own)
             done = run(self.flow, score, put(values[numbers]), self.eps)
             outputs.append(sharding.collect(done.z)[:count])
@@ -70,16 +71,16 @@ class Coder:
         return np.concatenate(outputs), np.concatenate(evaluations)
 
     def encode(
-        self, images: Float[np.ndarray, "n *d"], labels: np.ndarray | None
+        self, images: Float[np.ndarray, "n *d"], condition: Condition
     ) -> tuple[Float[np.ndarray, "n *d"], np.ndarray]:
         """(codes, evaluations [n])."""
-        return self._batches(encode_batch, self.codec.encode(images).astype(np.float32), labels)
+        return self._batches(encode_batch, self.codec.encode(images).astype(np.float32), condition)
 
     def decode(
-        self, codes: Float[np.ndarray, "n *d"], labels: np.ndarray | None
+        self, codes: Float[np.ndarray, "n *d"], condition: Condition
     ) -> tuple[Float[np.ndarray, "n *d"], np.ndarray]:
         """(images, not clipped; evaluations [n])."""
-        x, evaluations = self._batches(decode_batch, codes.astype(np.float32), labels)
+        x, evaluations = self._batches(decode_batch, codes.astype(np.float32), condition)
         return self.codec.decode(x), evaluations
 
 

@@ -17,6 +17,7 @@ from eval_lib import noise_error
 from eval_lib.likelihood import evaluator
 from eval_lib.likelihood.summary import summary
 from eval_lib.metrics import Numbers
+from modes.conditions import encoded
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
 from runtime_lib.results import Parts
@@ -62,9 +63,10 @@ def _noise_errors(trained: Subject) -> tuple[Numbers, Curves]:
     curves = {"log_snr": np.asarray(log_snr, float).tolist()}
     for name, images in (("held_out", trained.splits.test), ("train", trained.splits.train)):
         labels = images.labels if config.model.num_classes else None
+        told = trained.experiment.condition(labels, encoded(config, images.condition))
         x0 = encode(to_unit(images.pixels[: noise_error.MOST], images.levels))
         key = trained.experiment.key(LIKELIHOOD_STREAM)
-        errors = noise_error.curve(score, x0, labels, times, key, config.eval.batch_size)
+        errors = noise_error.curve(score, x0, told, times, key, config.eval.batch_size)
         curves[name] = errors.tolist()
     means = {f"noise_error_{name}": float(np.mean(curves[name])) for name in SPLITS}
     return {k: e if np.isfinite(e) else "it is not finite" for k, e in means.items()}, curves

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from configs.schema import get_default
 from data_lib import Images
 from runtime_lib import sharding
 from tests.train_lib.test_step import RECIPE, NoNoise, fresh
@@ -18,12 +18,8 @@ from train_lib import held_out
 def test_the_held_out_loss_is_the_mean_over_all_images_once(batch_size):
     pixels = np.random.default_rng(0).integers(0, 17, (10, 4, 4, 1)).astype(np.uint8)
     recipe = replace(RECIPE, objective=NoNoise())
-    config = ConfigDict(
-        {
-            "eval": {"batch_size": batch_size},
-            "data": {"centered": True, "uniform_dequantization": False},
-        }
-    )
+    config = get_default()
+    config.eval.batch_size, config.data.centered = batch_size, True
     params = fresh(recipe).params
     loss = held_out.loss(
         held_out.make_eval(recipe), params, Images(pixels, None, 17), config, sharding.device_mesh()
