@@ -54,7 +54,24 @@ def chosen(config: Any, splits: data_lib.Splits, log: Log = _QUIET) -> tuple[Ima
     if evaluation.num_images:
         found = found.take(np.arange(min(evaluation.num_images, len(found))))
     _check(found, config, name, splits.train.levels)
-    return found, name
+    return complete(found, name, log), name
+
+
+def complete(images: Images, name: str, log: Log) -> Images:
+    """Examples without missing values, of which alone the model gives the whole law.
+
+    ValueError if there are none.
+    """
+    if images.levels is not None:
+        return images
+    finite = np.isfinite(images.pixels.reshape(len(images), -1)).all(axis=1)
+    if finite.all():
+        return images
+    if not finite.any():
+        raise ValueError(f"every example of {name} has missing values: give some that are complete")
+    log(f"{int((~finite).sum()):,} of {len(images):,} examples of {name} have missing values and "
+        "are left out")  # fmt: skip
+    return images.take(np.flatnonzero(finite))
 
 
 def _check(images: Images, config: Any, name: str, levels: int | None) -> None:

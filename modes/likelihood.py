@@ -17,7 +17,7 @@ from eval_lib.likelihood import evaluator
 from eval_lib.likelihood.data_law import DataLaw, data_law
 from eval_lib.likelihood.summary import headline, markdown, scales, summary
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
-from modes.images import chosen, identity
+from modes.images import chosen, complete, identity
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
@@ -56,7 +56,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     law = DataLaw()
     if config.eval.likelihood == "flow":
         log(f"moments of {len(splits.train)} training images, for the prior mismatch at t = T")
-        law = data_law(splits.train, codec.build(config.data))
+        law = data_law(complete(splits.train, "the training data", log), codec.build(config.data))
     settings = {
         **identity(images, name),
         **evaluator.settings(config, experiment.guidance_settings),

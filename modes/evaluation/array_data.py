@@ -18,6 +18,7 @@ from modes.evaluation import protocol
 from modes.evaluation.model_metrics import OF_ARRAYS, Subject
 from modes.experiment import Experiment
 from modes.generate import collected, make_generator
+from modes.images import complete
 from modes.images import identity as identity_of
 from modes.trained import load_weights
 from runtime_lib.files import Content
@@ -66,7 +67,7 @@ def evaluate(experiment: Experiment, splits: Splits, folder: Path, log: Log) -> 
     them, `eval.num_samples` / `eval.conditions` samples of each.
     """
     config = experiment.config
-    asked, test = Asked.of(experiment), _complete(splits.test, experiment, log)
+    asked, test = Asked.of(experiment), complete(splits.test, "the held-out data", log)
     columns: dict[str, Rows] = {}
     cells: list[Identity] = []
     files: dict[str, Content | None] = {}
@@ -86,7 +87,7 @@ def evaluate(experiment: Experiment, splits: Splits, folder: Path, log: Log) -> 
             cells.append(told)
             files = files or cell.files
     if config.eval.held_out:
-        train = _complete(splits.train, experiment, log)
+        train = complete(splits.train, "the training data", log)
         few = train.take(np.arange(min(len(train), config.eval.num_samples)))
         columns["training data"] = array_metrics.compare(
             few.pixels, test.pixels, names=test.names, metrics=asked.distances
@@ -105,17 +106,6 @@ def evaluate(experiment: Experiment, splits: Splits, folder: Path, log: Log) -> 
     publish(target, files, REPORT, report, log)
     for line in table.splitlines()[2:]:
         log(line)
-
-
-def _complete(images: Images, experiment: Experiment, log: Log) -> Images:
-    """Examples without missing values, with which samples can be compared."""
-    finite = np.isfinite(images.pixels.reshape(len(images), -1)).all(axis=1)
-    if not finite.all():
-        log(f"{int((~finite).sum()):,} of {len(images):,} examples have missing values and are "
-            "not compared with")  # fmt: skip
-    if finite.sum() < 2:
-        raise ValueError("--mode eval needs two held-out examples or more without missing values")
-    return images.take(np.flatnonzero(finite))
 
 
 class _Cell:
