@@ -103,6 +103,7 @@ DETERMINISTIC = {
     "edm_without_churn": Churn(0.0),
     "stochastic_heun_without_noise": StochasticHeun(0.0),
     "low_order_start_2": AdamsBashforth(2, high_order_start=False),
+    "low_order_start_unipc_1": UniPC(1, high_order_start=False),
 }
 DETERMINISTIC |= usual(DETERMINISTIC, stochastic=False)
 TWICE = [

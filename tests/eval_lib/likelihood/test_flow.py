@@ -282,3 +282,10 @@ def test_interpolation_goes_along_the_great_circle():
     np.testing.assert_allclose(found[2], b, atol=1e-12)
     np.testing.assert_allclose(found[1, 0], [3 * np.cos(np.pi / 6), 2 * np.sin(np.pi / 6)])
     np.testing.assert_allclose(slerp(a, 2 * a, part)[1], 4 / 3 * a)  # parallel: a straight line
+
+
+def test_interpolation_of_codes_of_one_length_keeps_it_and_shares_out_the_angle():
+    angles, part = np.asarray([0.5, 2.0]), np.asarray([0.0, 0.25, 0.7, 1.0])
+    at = lambda angle: 3 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)[..., None]
+    found = slerp(at(0 * angles), at(angles), jnp.asarray(part))
+    np.testing.assert_allclose(found, at(part[:, None] * angles), atol=1e-12)
