@@ -68,7 +68,7 @@ def test_the_flow_is_solved_to_the_tolerance(case):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("clock", CLOCKS)
-@pytest.mark.parametrize("name", SDES)
+@pytest.mark.parametrize("name", but_slow(SDES, "subvp"))
 def test_the_slope_of_a_clock_is_dy_dq_along_the_flow_of_a_gaussian(name, clock):
     """x_t keeps its place in the law at t, that is alpha m + z sqrt(alpha^2 v + sigma^2)."""
     sde, clock = SDES[name], CLOCKS[clock]()
@@ -203,12 +203,12 @@ def test_too_few_steps_give_nan_and_not_a_wrong_sample():
 @pytest.mark.parametrize("sampler", [AdaptiveSDE(0.05), AdaptiveAdams(1e-2, 1e-2)])
 def test_as_many_attempts_as_are_needed_are_enough(sampler):
     sde, x, times = VP(), points(VP(), 3)[:1], jnp.asarray([1.0, 1e-3])
-    made = int(solve(sde, sampler, times, x).evaluations[0])
+    limited = lambda tries: solve(sde, replace(sampler, max_tries=jnp.asarray(tries)), times, x)
+    made = int(limited(2000).evaluations[0])
     # Two evaluations for each attempt, or one for each and one more.
     needed = made // 2 if isinstance(sampler, AdaptiveSDE) else made - 1
-    for tries, fails in ((needed, False), (needed - 1, True)):
-        limited = replace(sampler, max_tries=jnp.asarray(tries))
-        assert np.isnan(solve(sde, limited, times, x).x).all() == fails, tries
+    assert np.isfinite(limited(needed).x).all()
+    assert np.isnan(limited(needed - 1).x).all()
 
 
 @pytest.mark.parametrize(

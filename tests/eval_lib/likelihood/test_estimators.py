@@ -25,6 +25,7 @@ from eval_lib.likelihood.estimators import (
     FlowEstimator,
     Middle,
 )
+from eval_lib.likelihood.evaluator import estimate_batch
 from eval_lib.likelihood.flow import Density
 from sde_lib import VP, Gaussian, pytree
 
@@ -55,9 +56,8 @@ def test_streams_of_one_key_differ() -> None:
 
 def test_a_discrete_bound_is_the_sum_of_its_terms_and_takes_an_evaluation_for_each_time() -> None:
     times = jnp.asarray([0.2, 0.5, 0.6, 0.8])
-    found = DiscreteBoundEstimator(Middle(BINS), LevelDecoder(BINS), times)(
-        at_zero(), LEVELS, keys(3)
-    )
+    estimator = DiscreteBoundEstimator(Middle(BINS), LevelDecoder(BINS), times)
+    found = estimate_batch(estimator, at_zero(), LEVELS, keys(3))
     x = BINS.center(LEVELS)
     # The steps' parts add up to the difference of the SNRs at the ends.
     expected = -0.5 * (snr(0.2) - snr(0.8)) * np.sum(x**2, axis=1)
@@ -69,7 +69,7 @@ def test_a_discrete_bound_is_the_sum_of_its_terms_and_takes_an_evaluation_for_ea
 def test_a_bound_is_the_mean_of_its_draws_on_the_scale_of_the_data() -> None:
     data = jnp.asarray([[0.1, 0.9], [0.5, 0.7], [0.2, 0.4]])
     estimator = BoundEstimator(ContinuousData(True), GaussianDecoder(), 0.2, 3)
-    found = estimator(at_zero(), data, keys(3))
+    found = estimate_batch(estimator, at_zero(), data, keys(3))
     assert found.log_prob.shape == (3, 3)
     assert found.evaluations.tolist() == [6, 6, 6]
     # A density of values in [0, 1] is that in [-1, 1] times 2 for each.
@@ -93,7 +93,8 @@ class Given:
 def flowed(slope: float, draws: int):
     law, filling = (jnp.zeros(1), jnp.full(1, V)), Dequantized(BINS, UniformNoise())
     estimator = FlowEstimator(Given(slope), Exact(), filling, EPS, law, draws)
-    return estimator(Gaussian.isotropic(SDE, jnp.zeros(1), V), LEVELS[:, :1], keys(3))
+    score = Gaussian.isotropic(SDE, jnp.zeros(1), V)
+    return estimate_batch(estimator, score, LEVELS[:, :1], keys(3))
 
 
 def test_draws_are_inside_the_logarithm_and_terms_are_those_of_the_first() -> None:
