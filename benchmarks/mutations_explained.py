@@ -26,6 +26,10 @@ EXPLAINED: dict[str, dict[str, str]] = {
         **_all("SHORTEST = 64", "64 -> 65; 64 -> 63",
                "how far arrays are padded changes how many programs there are and no result"),
     },
+    "samplers/brownian.py": {
+        **_all("left = jnp.clip((part - s) / width, 0.0, 1.0)", "1.0 -> 2.0",
+               "a part is in its interval, whose ends have 20 digits and no round-off"),
+    },
     "samplers/adaptive/integrate.py": {
         **_all("max_steps: int = static(default=4096)", "4096 -> 4097; 4096 -> 4095", _TRIES),
     },
@@ -41,6 +45,10 @@ EXPLAINED: dict[str, dict[str, str]] = {
                "2 * i + 1 -> 2 * i - 1", _OWN_KEYS),
         **_all("error = _error(score, x, _folded(keys, i + 1), t)[1]", "1 -> 2", _OWN_KEYS),
     },
+    "eval_lib/likelihood/data_law.py": {
+        **_all("BLOCK = 4096", "4096 -> 4097; 4096 -> 4095",
+               "how many images are added together changes no result"),
+    },
     "eval_lib/likelihood/estimators.py": {
         **_all("x = self.bins.center(data) + self.bins.spacing * u",
                "self.bins.center(data) + self.bins.spacing * u -> "
@@ -55,6 +63,8 @@ EXPLAINED: dict[str, dict[str, str]] = {
         **_all("straight = jnp.abs(sine) < 1e-4",
                "jnp.abs(sine) < 0.0001 -> jnp.abs(sine) <= 0.0001",
                "rounded sines of codes that are drawn are all but never the limit"),
+        **_all("jnp.where(straight, p, jnp.sin(p * angle) / jnp.where(straight, 1.0, sine))",
+               "1.0 -> 2.0", "where it is the divisor, the quotient is not taken"),
     },
     "eval_lib/metrics/base.py": {
         **_all(
