@@ -58,7 +58,7 @@ def _files(folder: str, stems: str, tests: str) -> Tests:
 _RECIPE = "train_lib/recipe"
 _SDE = f"sde_lib/sde {_RECIPE} sde_lib/transition"
 _NAMED, _LOOP = "samplers/rows samplers/named", "samplers/samplers"
-_PLANNED = f"samplers/shared_noise samplers/orders {_NAMED}"
+_PLANNED = f"samplers/planned samplers/shared_noise samplers/orders {_NAMED}"
 _FLOW = "eval_lib/likelihood/flow"
 ROOMS: dict[str, Tests] = {
     "sde_lib": {
@@ -94,8 +94,8 @@ ROOMS: dict[str, Tests] = {
     },
     "eval_lib/likelihood": {
         **_files("eval_lib/likelihood", "data_law", "eval_lib/likelihood/data_law"),
-        **_files("eval_lib/likelihood", "bins bounds estimators",
-                 f"eval_lib/likelihood/bounds {_FLOW}"),
+        **_files("eval_lib/likelihood", "bins bounds", f"eval_lib/likelihood/bounds {_FLOW}"),
+        **_files("eval_lib/likelihood", "estimators", "eval_lib/likelihood/estimators"),
         **_files("eval_lib/likelihood", "divergence flow", _FLOW),
         **_files("eval_lib/likelihood", "summary", "eval_lib/likelihood/summary"),
     },

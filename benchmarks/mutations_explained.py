@@ -9,6 +9,8 @@ def _all(text: str, changes: str, why: str) -> dict[str, str]:
 
 
 _BUDGET = "how many are looked at: the error of an estimate, and no part of what it is of"
+_TRIES = "a budget, which a run that ends stays below"
+_OWN_KEYS = "keys that are other ones, and each of its own, as well"
 _INTEGERS = "squared distances of levels are integers"
 
 EXPLAINED: dict[str, dict[str, str]] = {
@@ -19,6 +21,50 @@ EXPLAINED: dict[str, dict[str, str]] = {
             "self.means[k] - jnp.sqrt(self.variances[k])[:, None] * z",
             "z and -z have one law",
         ),
+    },
+    "samplers/planned/levels.py": {
+        **_all("SHORTEST = 64", "64 -> 65; 64 -> 63",
+               "how far arrays are padded changes how many programs there are and no result"),
+    },
+    "samplers/brownian.py": {
+        **_all("left = jnp.clip((part - s) / width, 0.0, 1.0)", "1.0 -> 2.0",
+               "a part is in its interval, whose ends have 20 digits and no round-off"),
+    },
+    "samplers/adaptive/integrate.py": {
+        **_all("max_steps: int = static(default=4096)", "4096 -> 4097; 4096 -> 4095", _TRIES),
+    },
+    "samplers/adaptive/ode.py": {
+        **_all("max_steps: int = static(default=4096)", "4096 -> 4097; 4096 -> 4095", _TRIES),
+    },
+    "eval_lib/likelihood/bins.py": {
+        **_all("flip = low + high > 0", "low + high > 0 -> low + high >= 0",
+               "a bin with the mean in its middle is its own mirror image"),
+    },
+    "eval_lib/likelihood/bounds.py": {
+        **_all("error = _error(score, x, _folded(keys, 2 * i + 1), t)[1]",
+               "2 * i + 1 -> 2 * i - 1", _OWN_KEYS),
+        **_all("error = _error(score, x, _folded(keys, i + 1), t)[1]", "1 -> 2", _OWN_KEYS),
+    },
+    "eval_lib/likelihood/data_law.py": {
+        **_all("BLOCK = 4096", "4096 -> 4097; 4096 -> 4095",
+               "how many images are added together changes no result"),
+    },
+    "eval_lib/likelihood/estimators.py": {
+        **_all("x = self.bins.center(data) + self.bins.spacing * u",
+               "self.bins.center(data) + self.bins.spacing * u -> "
+               "self.bins.center(data) - self.bins.spacing * u",
+               "u and -u have one law and one density"),
+        **_all("FILL_STREAM, TRACE_STREAM, TERM_STREAM = 0, 1, 2", "2 -> 3", _OWN_KEYS),
+        **_all("probes = _folded(keys, self.draws + TERM_STREAM)",
+               "self.draws + TERM_STREAM -> self.draws - TERM_STREAM",
+               "draws fold their keys once more, so that none of them is this one"),
+    },
+    "eval_lib/likelihood/flow.py": {
+        **_all("straight = jnp.abs(sine) < 1e-4",
+               "jnp.abs(sine) < 0.0001 -> jnp.abs(sine) <= 0.0001",
+               "rounded sines of codes that are drawn are all but never the limit"),
+        **_all("jnp.where(straight, p, jnp.sin(p * angle) / jnp.where(straight, 1.0, sine))",
+               "1.0 -> 2.0", "where it is the divisor, the quotient is not taken"),
     },
     "eval_lib/metrics/base.py": {
         **_all(

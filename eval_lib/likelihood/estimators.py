@@ -130,7 +130,7 @@ class FlowEstimator:
     filling: Filling
     eps: Number
     moments: LawMoments
-    draws: int = static(default=1)
+    draws: int = static()
 
     def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
         def draw(k: Array) -> tuple[Array, Array, Array]:

@@ -131,7 +131,7 @@ def multistep(
             rows += unrolled(runge_kutta(schedule, starter, tableau, *alone), 1, len(rows))
             continue
         weights = method.predictor(schedule, levels, k, order, number)
-        corrected = correct or (3 if starter and k == 1 and reached == 3 else 0)
+        corrected = correct or (order if starter and k == 1 and order == 3 else 0)
         if corrected and k > by_runge_kutta:
             # What the step before should have been, now that its end is known.
             first = method.predictor(schedule, levels, k - 1, order, number)

@@ -1,5 +1,7 @@
 """Solvers that choose their own steps."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,10 @@ import pytest
 import samplers
 from samplers import AdaptiveAdams, AdaptiveODE, AdaptiveSDE, LogSNR, RungeKutta
 from samplers.adaptive.integrate import INTEGRATORS
-from samplers.adaptive.ode import CLOCKS, InLogSNR
+from samplers.adaptive.ode import CLOCKS, FlowField, InLogSNR
 from sde_lib import VE, VP, Conditional, Score, SubVP, pytree
 from tests.oracles import DIMS, MEAN, VARIANCE, isotropic, mixture_1d
+from tests.samplers.exact import Isotropic
 from tests.slow import but_slow, slow
 
 SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
@@ -43,7 +46,7 @@ CASES = {
     "ve log_snr dopri5": ("ve", "log_snr", "dopri5", False),
     "ve sigma tsit5 shared": ("ve", "sigma", "tsit5", True),
 }
-SHORT = ("vp log_snr dopri5", "vp time dopri5", "vp log_snr adams", "ve sigma tsit5 shared")
+SHORT = ("ve log_snr dopri5", "vp time dopri5", "vp log_snr adams", "ve sigma tsit5 shared")
 LONG = [n for n in CASES if n not in SHORT]
 
 
@@ -61,6 +64,26 @@ def test_the_flow_is_solved_to_the_tolerance(case):
     assert largest(crude.x, expected) > 3 * largest(fine.x, expected)
     assert int(fine.evaluations.min()) > int(crude.evaluations.min())
     assert (len(set(fine.evaluations.tolist())) == 1) == shared
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("name", but_slow(SDES, "subvp"))
+def test_the_slope_of_a_clock_is_dy_dq_along_the_flow_of_a_gaussian(name, clock):
+    """x_t keeps its place in the law at t, that is alpha m + z sqrt(alpha^2 v + sigma^2)."""
+    sde, clock = SDES[name], CLOCKS[clock]()
+    z, t = jnp.asarray([-1.5, 0.4, 2.0]), jnp.asarray([0.2, 0.5, 0.9])
+
+    def place(t):
+        alpha, sigma = sde.marginal(t)
+        return alpha * MEAN + z * jnp.sqrt(alpha**2 * VARIANCE + sigma**2)
+
+    moved = lambda f: jax.jvp(f, (t,), (jnp.ones_like(t),))[1]
+    dq = moved(lambda t: clock.coordinate(sde, t))
+    dy = moved(lambda t: clock.scale(sde, t) * place(t))
+    field = FlowField(clock, Isotropic(sde, VARIANCE, MEAN))
+    y = (clock.scale(sde, t) * place(t))[:, None]
+    np.testing.assert_allclose(field(clock.coordinate(sde, t), y)[:, 0], dy / dq, rtol=1e-8)
 
 
 @pytest.mark.usefixtures("float64")
@@ -177,6 +200,17 @@ def test_too_few_steps_give_nan_and_not_a_wrong_sample():
         assert np.all(np.isnan(solve(sde, sampler, times, x).x))
 
 
+@pytest.mark.parametrize("sampler", [AdaptiveSDE(0.05), AdaptiveAdams(1e-2, 1e-2)])
+def test_as_many_attempts_as_are_needed_are_enough(sampler):
+    sde, x, times = VP(), points(VP(), 3)[:1], jnp.asarray([1.0, 1e-3])
+    limited = lambda tries: solve(sde, replace(sampler, max_tries=jnp.asarray(tries)), times, x)
+    made = int(limited(2000).evaluations[0])
+    # Two evaluations for each attempt, or one for each and one more.
+    needed = made // 2 if isinstance(sampler, AdaptiveSDE) else made - 1
+    assert np.isfinite(limited(needed).x).all()
+    assert np.isnan(limited(needed - 1).x).all()
+
+
 @pytest.mark.parametrize(
     "sampler", [pytest.param(AdaptiveODE(1e-6, 1e-6), marks=slow), AdaptiveAdams(1e-5, 1e-5)]
 )
@@ -208,6 +242,17 @@ def test_adaptive_sde_samples_have_the_moments(name):
     # Five standard errors are 4.6%, the tolerance adds 1% (measured 0.2%).
     assert float(drawn.x.var()) == pytest.approx(VARIANCE, rel=5 * (2 / count) ** 0.5 + 0.01)
     assert 20 < int(drawn.evaluations.min()) < int(drawn.evaluations.max())
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_error_of_a_step_is_relative_to_the_larger_of_two_proposals_above_atol():
+    rtol, atol = 0.1, 0.02
+    first, second = np.asarray([[3.0, -0.1], [0.05, 2.0]]), np.asarray([[3.3, -0.13], [0.07, 2.2]])
+    before = np.asarray([[-5.0, 0.05], [0.1, 1.0]])
+    scale = [[0.5, 0.02], [0.02, 0.2]]  # a tenth of 5, atol, atol, a tenth of 2
+    expected = np.sqrt((((first - second) / scale) ** 2).mean(axis=1))
+    found = AdaptiveSDE(rtol, atol)._error(*map(jnp.asarray, (first, second, before)))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("float64")

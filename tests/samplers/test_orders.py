@@ -27,7 +27,7 @@ from samplers import (
     StochasticHeun,
     UniPC,
 )
-from samplers.planned.forms import FORMS, MEASURES
+from samplers.planned.forms import FORMS, MEASURES, VARIABLES
 from samplers.planned.runge_kutta import TABLEAUS
 from sde_lib import VE, VP, KarrasVE, SubVP
 from tests.oracles import CONTINUOUS, REPEATING, mixture_1d
@@ -103,6 +103,7 @@ DETERMINISTIC = {
     "edm_without_churn": Churn(0.0),
     "stochastic_heun_without_noise": StochasticHeun(0.0),
     "low_order_start_2": AdamsBashforth(2, high_order_start=False),
+    "low_order_start_unipc_1": UniPC(1, high_order_start=False),
 }
 DETERMINISTIC |= usual(DETERMINISTIC, stochastic=False)
 TWICE = [
@@ -378,3 +379,9 @@ def test_a_measure_is_the_derivative_of_its_variable(name):
     slope = (q(np.exp(x + h)) - q(np.exp(x - h))) / (2 * h)
     # The error of a central difference is of order h^2.
     np.testing.assert_allclose(MEASURES[name](x), slope, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", COORDINATES)
+def test_a_variable_is_the_coordinate_of_the_form_of_its_name(name):
+    x = np.linspace(-4, 4, 9)
+    np.testing.assert_allclose(VARIABLES[name](None, x), COORDINATES[name](np.exp(x)), rtol=1e-12)

@@ -5,6 +5,9 @@ A row is added here with what it stands for; what that does is proven by the oth
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 
 import samplers
@@ -145,6 +148,25 @@ def test_every_row_is_here() -> None:
 def test_a_predictor_is_the_object_that_is_meant(name: str) -> None:
     for settings, expected in PREDICTORS[name]:
         assert built(predictor=name, **settings) == expected, settings
+
+
+OWN = (
+    "euler_maruyama", "reverse_diffusion", "ancestral", "ddim", "accelerated", "stochastic_heun",
+    "sde_dpm_solver_pp", "er_sde", "sa_solver", "seeds", "adaptive_sde", "dpm_solver", "heun",
+    "unipc", "adaptive_adams",
+)  # fmt: skip
+"""Predictors whose class says the usual settings too."""
+
+
+def test_a_class_has_the_defaults_of_its_row() -> None:
+    for usual in [*(PREDICTORS[n][0][1] for n in OWN), Langevin(0.16, 1), Posterior(0.1, 1)]:
+        assert type(usual)() == usual
+    assert AdamsBashforth() == AdamsBashforth(2, "data", "log_snr", "exact", True)
+    assert Churn() == Churn(0.0, 0.0, math.inf, 1.0, "heun")
+    assert Restart(DDIM()) == Restart(DDIM(), 0.05, 0.3, 5, 1)
+    ode = AdaptiveODE(1e-5, 1e-5, "dopri5", InLogSNR(), False)
+    assert replace(AdaptiveODE(), max_steps=1) == replace(ode, max_steps=1)
+    assert (Karras(), Power(), Flow()) == (Karras(7.0), Power(2.0), Flow(1.0))
 
 
 @pytest.mark.parametrize("name", CORRECTORS)

@@ -29,7 +29,7 @@ from eval_lib.likelihood.estimators import ContinuousData, Dequantized, FlowEsti
 from eval_lib.likelihood.evaluator import estimate_batch
 from eval_lib.likelihood.flow import ProbabilityFlow
 from samplers.adaptive.integrate import Tolerance
-from sde_lib import VE, VP, Gaussian, SubVP
+from sde_lib import SDE, VE, VP, Gaussian, Score, SubVP, expand, pytree
 from tests.slow import slow
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -164,6 +164,42 @@ def test_the_diffusion_term_is_that_of_the_closed_form_for_any_schedule():
         assert within(bound.diffusion.mean(axis=1) / d, float(own))
         if sde is SNR_ENDS:
             assert float(own) == pytest.approx(expected, rel=1e-3)
+
+
+@pytree
+class Blind(Score):
+    """Noise that is 0 wherever the SNR is below `limit`, and elsewhere that of data at 0."""
+
+    sde: SDE
+    limit: float = np.inf
+
+    def predict(self, x, t, condition=None):
+        blind = expand(self.sde.log_snr(t) < jnp.log(self.limit), x)
+        eps = jnp.where(blind, 0.0, x / expand(self.sde.sigma(t), x))
+        return x - expand(self.sde.sigma(t), x) * eps, eps
+
+
+def test_every_term_of_a_bound_has_a_noise_of_its_own():
+    """A score that takes x_t for the data shows each term's z^2."""
+    x, high = jnp.zeros((500, 1)), 2 * SNR_ENDS.log_snr(jnp.zeros(()))
+    bound = bounded(Blind(SNR_ENDS), x, x, GaussianDecoder(), 0.0, draws=3)
+    least = 0.5 * np.log(2 * np.pi) + np.log(SNR_ENDS.sigma(jnp.zeros(())))
+    squares = jnp.stack([2 * (bound.reconstruction - least), 2 * bound.diffusion / high])
+    assert len(np.unique(np.round(squares, 9))) == squares.size
+    times = jnp.asarray([0.2, 0.4, 0.6])
+    run = jax.jit(partial(discrete_bound, times=times, decoder=GaussianDecoder()))
+    found = run(Blind(SNR_ENDS), x, x, keys(500))
+    one, other = found.reconstruction[:, 0], found.diffusion[:, 0]
+    # Of 500 independent pairs; the same noise in one of the two terms has 0.3 or 0.9.
+    assert abs(np.corrcoef(one, other)[0, 1]) < 4 / 500**0.5
+
+
+def test_the_noise_of_a_bound_knows_nothing_of_its_time():
+    """E[z^2] is 1 at the quarter of the log-SNRs that are seen."""
+    x, high = jnp.zeros((40_000, 1)), 2 * SNR_ENDS.log_snr(jnp.zeros(()))
+    score = Blind(SNR_ENDS, 10**-1.5)
+    bound = bounded(score, x, x, GaussianDecoder(), 0.0, draws=1)
+    assert within(2 * bound.diffusion / high, 0.25)
 
 
 DISCRETE = {

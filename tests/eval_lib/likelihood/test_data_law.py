@@ -47,12 +47,24 @@ def test_of_large_images_or_few_it_is_each_coordinates_variance(monkeypatch) -> 
     assert len(data_law.data_law(correlated(150), GrayLevels(False)).moments) == 3
     white = np.random.default_rng(0).integers(0, LEVELS, (250, 2, 3, 1)).astype(np.int32)
     assert len(data_law.data_law(Images(white, None, LEVELS), GrayLevels(False)).moments) == 2
+    monkeypatch.setattr(data_law, "LARGEST", 6)
+    assert len(data_law.data_law(correlated(1000), GrayLevels(False)).moments) == 3
     monkeypatch.setattr(data_law, "LARGEST", 5)
     large = data_law.data_law(correlated(1000), GrayLevels(False))
     assert large.words.endswith("training images, which have more than 5 numbers each")
     images = correlated(1000)
     x = images.pixels / (LEVELS - 1)
     np.testing.assert_allclose(large.moments[1], x.var(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n, kept", [(1, 3), (49, 2), (50, 3)])
+def test_the_limit_itself_is_allowed(n: int, kept: int) -> None:
+    """Of one coordinate 1 / n of the squared eigenvalue is due to having n images: 2% of 50.
+
+    One image has no eigenvalue that could be too large.
+    """
+    ramp = np.arange(n, dtype=np.int32).reshape(n, 1, 1, 1)
+    assert len(data_law.data_law(Images(ramp, None, LEVELS), False).moments) == kept
 
 
 def test_of_correlated_data_variances_alone_would_make_the_mismatch_too_small() -> None:

@@ -18,6 +18,7 @@ from sde_lib import (
     Gaussian,
     ModelScore,
     Parametrization,
+    SubVP,
     TimeLabel,
 )
 from sde_lib.parametrization import Continuous
@@ -31,6 +32,7 @@ from tests.oracles import (
     mixture_1d,
     mixture_2d,
 )
+from tests.samplers.exact import Isotropic
 from tests.slow import but_slow
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -137,6 +139,17 @@ def test_published_number_of_a_gaussian_and_what_it_owes():
     assert float(cut[0]) == pytest.approx(true, rel=1e-3)
 
 
+def test_truncation_is_of_all_numbers_of_an_image():
+    """Of a Gaussian at 0: eps_hat = sigma x_t / (alpha^2 v + sigma^2), number by number."""
+    sde, v = SubVP(), 0.25
+    score = Isotropic(sde, v)
+    x = jnp.asarray([[[0.3, -1.0], [0.5, 0.1]], [[2.0, 0.0], [-0.4, 0.7]]])
+    alpha, sigma = sde.marginal(jnp.asarray(0.2))
+    gain = sigma / (alpha**2 * v + sigma**2)
+    expected = 0.5 * np.sum((gain * alpha * x) ** 2 - sigma * gain, axis=(1, 2))
+    np.testing.assert_allclose(truncation(score, x, 0.2, keys(2), Exact()), expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("law", ["rademacher", pytest.param("gaussian", marks=pytest.mark.slow)])
 def test_hutchinson_is_within_three_standard_errors(law):
     score = correlated(VP())
@@ -206,7 +219,7 @@ def test_codes_of_a_guided_score_count_its_network_evaluations():
 
 def test_codes_and_densities_begin_at_the_law_of_the_smallest_time():
     """x_eps = alpha x; along the flow of a Gaussian, values keep their place in its law."""
-    sde, eps = VP(), 0.2  # where alpha is 0.8
+    sde, eps = SubVP(), 0.2  # where alpha is 0.8 and |(alpha, sigma)| is not 1
     score = Gaussian.isotropic(sde, jnp.zeros(1), 0.25)
     x = jnp.asarray([[0.7], [-1.1]])
     alpha, sigma = sde.marginal(jnp.asarray([eps, 1.0]))
@@ -282,3 +295,10 @@ def test_interpolation_goes_along_the_great_circle():
     np.testing.assert_allclose(found[2], b, atol=1e-12)
     np.testing.assert_allclose(found[1, 0], [3 * np.cos(np.pi / 6), 2 * np.sin(np.pi / 6)])
     np.testing.assert_allclose(slerp(a, 2 * a, part)[1], 4 / 3 * a)  # parallel: a straight line
+
+
+def test_interpolation_of_codes_of_one_length_keeps_it_and_shares_out_the_angle():
+    angles, part = np.asarray([0.5, 2.0]), np.asarray([0.0, 0.25, 0.7, 1.0])
+    at = lambda angle: 3 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)[..., None]
+    found = slerp(at(0 * angles), at(angles), jnp.asarray(part))
+    np.testing.assert_allclose(found, at(part[:, None] * angles), atol=1e-12)
