@@ -5,7 +5,9 @@ returns its raw output, shaped like x; `models.layers.conditions` says what a co
 The meanings of the label and of the output belong to the parametrization in `sde_lib`.
 
 A new network is a file with a `build(config)` and a row in `models.build.NETWORKS`: its `build`, or
-`Augmented(build)` if it takes labels of an augmentation.
+`Augmented(build)` if it takes labels of an augmentation, or a `NetworkRow` that says what else it
+takes. Examples whose axes it cannot take as they are (`multiples`), images beside them and missing
+values are seen to by `models.fitted`.
 """
 
 from models.build import (

@@ -26,7 +26,7 @@ WAVES = 64
 
 
 @dataclass(frozen=True)
-class Settings:
+class AnyRank:
     """The settings; their names are those of `models.settings.Settings`.
 
     Attributes:
@@ -69,7 +69,7 @@ class Settings:
         return ConditionEmbedding(style, features, self.embedding, *told)
 
 
-def read(config: ConfigDict) -> Settings:
+def read(config: ConfigDict) -> AnyRank:
     """Read `config.model` and `config.data`.
 
     Raises:
@@ -77,7 +77,7 @@ def read(config: ConfigDict) -> Settings:
     """
     model = config.model
     embedding = choice(model, "model.embedding_type", EMBEDDINGS)
-    return Settings(
+    return AnyRank(
         nf=integer(model, "model.nf", least=1),
         blocks=integer(model, "model.num_res_blocks", least=1),
         activation=choice(model, "model.nonlinearity", settings.ACTIVATIONS),

@@ -39,7 +39,7 @@ ANY = ("vector", "image", "tokens")
 
 
 @dataclass(frozen=True)
-class Row:
+class NetworkRow:
     """A network's constructor and what else than class labels and images it can be given.
 
     Attributes:
@@ -66,48 +66,48 @@ class Row:
 class ByRank:
     """The row of the examples' rank, or that of others."""
 
-    others: Row
-    rows: Mapping[int, Row] = field(default_factory=dict)
+    others: NetworkRow
+    rows: Mapping[int, NetworkRow] = field(default_factory=dict)
 
     def __call__(self, config: ConfigDict) -> nn.Module:
         """The network for the rank of the examples."""
         return self.of(config)(config)
 
-    def of(self, config: ConfigDict) -> Row:
+    def of(self, config: ConfigDict) -> NetworkRow:
         """The row for the rank of the examples."""
         return self.rows.get(len(example(config)), self.others)
 
 
-Augmented = partial(Row, augment=True)
+Augmented = partial(NetworkRow, augment=True)
 """The row of a network that takes `model.augment_dim` labels of an augmentation."""
-Picture = partial(Row, kinds=("vector", "image"), periodic=True)
+Picture = partial(NetworkRow, kinds=("vector", "image"), periodic=True)
 """The row of a U-Net of pictures."""
-MLP = Row(mlp.build, kinds=("vector", "image"))
-UNET = Row(unet_nd.build, kinds=ANY, periodic=True)
+MLP = NetworkRow(mlp.build, kinds=("vector", "image"))
+UNET = NetworkRow(unet_nd.build, kinds=ANY, periodic=True)
 NETWORKS: dict[str, Build] = {
     "ncsnpp": Picture(ncsnpp.build),
     "ddpm": Picture(ddpm.build),
-    "ncsnv2_64": Row(ncsnv2.build),
-    "ncsnv2_128": Row(ncsnv2.build),
-    "ncsnv2_256": Row(ncsnv2.build),
-    "ncsn": Row(ncsn.build),
+    "ncsnv2_64": NetworkRow(ncsnv2.build),
+    "ncsnv2_128": NetworkRow(ncsnv2.build),
+    "ncsnv2_256": NetworkRow(ncsnv2.build),
+    "ncsn": NetworkRow(ncsn.build),
     "songunet": Picture(songunet.build, augment=True),
     "adm": Picture(adm.build, augment=True),
     "ddpm_ho": Picture(ddpm_ho.build),
     "mlp": MLP,
     "unet": UNET,
-    "transformer": Row(transformer.build, kinds=ANY, lifted=True, observes=True),
+    "transformer": NetworkRow(transformer.build, kinds=ANY, lifted=True, observes=True),
     "auto": ByRank(UNET, {1: MLP}),
 }
-"""A row is a `Row`, or a constructor alone, which then takes what `Row`'s defaults say."""
+"""A constructor alone is a row, too: its network takes what the defaults of `NetworkRow` say."""
 CLASSIFIERS: dict[str, Build] = {"wideresnet": wideresnet.build}
 """Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
 
 
-def _row(config: ConfigDict) -> Row:
+def _row(config: ConfigDict) -> NetworkRow:
     found = choice(config.model, "model.name", NETWORKS)
     found = found.of(config) if isinstance(found, ByRank) else found
-    return found if isinstance(found, Row) else Row(found)
+    return found if isinstance(found, NetworkRow) else NetworkRow(found)
 
 
 def build(config: ConfigDict) -> nn.Module:
@@ -138,12 +138,12 @@ def build(config: ConfigDict) -> nn.Module:
     return _fitted(network, row, given)
 
 
-def _taking(takes: Callable[[Row], bool]) -> str:
-    rows = {name: row for name, row in NETWORKS.items() if isinstance(row, Row)}
+def _taking(takes: Callable[[NetworkRow], bool]) -> str:
+    rows = {name: row for name, row in NETWORKS.items() if isinstance(row, NetworkRow)}
     return ", ".join(name for name, row in rows.items() if takes(row))
 
 
-def _fitted(network: nn.Module, row: Row, given: Inputs) -> nn.Module:
+def _fitted(network: nn.Module, row: NetworkRow, given: Inputs) -> nn.Module:
     """The network itself if its inputs are what it takes as they are."""
     multiples = network.multiples() if hasattr(network, "multiples") else ()
     lifted = row.lifted and len(given.shape) == 1

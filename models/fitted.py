@@ -50,6 +50,7 @@ class Fitted(nn.Module):
     observes: bool = False
 
     def setup(self) -> None:
+        """Give the network's parameters the names that they have without the wrapper."""
         nn.share_scope(self, self.network)
 
     def __call__(

@@ -38,7 +38,7 @@ class Inputs:
 
     @property
     def tokens(self) -> bool:
-        """Whether there are tokens."""
+        """True if there are tokens."""
         return self.kind == "tokens"
 
     @property

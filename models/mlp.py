@@ -55,8 +55,7 @@ class MLP(nn.Module):
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         style, embedding = self.style, self.conditioning(label, condition, train)
         # In bfloat16 the input would be rounded by more than the least noise in it.
-        h = style.exact.dense(self.features, name="stem")(x)
-        h = (h + style.exact.dense(self.features, name="told")(embedding)).astype(style.dtype)
+        h = style.exact.dense(self.features, name="stem")(x).astype(style.dtype)
         # One product for all blocks is faster than one for each.
         size = 2 * self.features * (self.blocks + 1)
         modulations = style.exact.dense(size, name="modulation")(embedding)

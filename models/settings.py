@@ -199,7 +199,7 @@ def _sizes(config: ConfigDict, levels: int) -> Sequence[int]:
 
 
 def attention(model: ConfigDict, sizes: Sequence[int]) -> tuple[bool, ...]:
-    """Whether each of these resolutions is among model.attn_resolutions, which has no others."""
+    """True for each of these resolutions that is in model.attn_resolutions, which has no others."""
     rule = "a list of positive integers"
     chosen = numbers(model, "model.attn_resolutions", rule, int, lambda n: n > 0)
     if absent := set(chosen) - set(sizes):

@@ -58,7 +58,7 @@ def _gated(h: Tokens, gate: Array, branch: Tokens) -> Tokens:
     return (h.astype(jnp.float32) + (1 + gate) * branch.astype(jnp.float32)).astype(h.dtype)
 
 
-class Output(nn.Module):
+class TokenHead(nn.Module):
     """A scaled and shifted norm, and a linear map to `features`; in float32."""
 
     style: Style
@@ -72,7 +72,7 @@ class Output(nn.Module):
         return dense(self.features, scale=0.0, name="project")(h)
 
 
-class Block(nn.Module):
+class TokenBlock(nn.Module):
     """Attention among tokens, to the condition's tokens, and a perceptron; each is added to h."""
 
     style: Style
@@ -164,10 +164,10 @@ class Transformer(nn.Module):
         h = h + self.param("places", nn.initializers.normal(0.02), (h.shape[1], h.shape[2]))[None]
         h = h.astype(style.dtype)
         for i in range(self.blocks):
-            block = Block(style, name=f"block_{i}")
+            block = TokenBlock(style, name=f"block_{i}")
             h = style.remat(block)(h, told, among, tokens, shown, train=train)
         size = math.prod(self.patch) * self.channels
-        out = Output(style, size, name="output")(h, told)
+        out = TokenHead(style, size, name="output")(h, told)
         return from_tokens(out, self.patch, (*x.shape[:-1], self.channels)).astype(x.dtype)
 
 

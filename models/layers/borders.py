@@ -34,7 +34,7 @@ def bordered(
 def mirrored(
     x: Float[Array, "b *s c"], pads: Pads, periodic: Collection[int] = ()
 ) -> Float[Array, "b *p c"]:
-    """As `bordered`, with x's mirror image in place of zeros."""
+    """x with a border on all sides, its mirror image in place of `bordered`'s zeros."""
     rest = [(0, 0) if axis in periodic else pad for axis, pad in enumerate(pads)]
     x = wrapped(x, pads, periodic)
     return jnp.pad(x, [(0, 0), *rest, (0, 0)], mode="symmetric") if any(map(any, rest)) else x
