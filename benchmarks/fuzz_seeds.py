@@ -159,6 +159,26 @@ def arrays() -> dict[str, Seed]:
     }  # fmt: skip
 
 
+def tables(folder: Path) -> dict[str, Seed]:
+    """CSV and Parquet."""
+    import pyarrow
+    from pyarrow import csv, parquet
+
+    k = np.arange(60)
+    found = pyarrow.table({"a": k, "b": pyarrow.array([None, *(k[1:] / 7)]),
+                           "kind": pyarrow.array(["x", "yy", "z"] * 20)})  # fmt: skip
+    written = lambda path: parquet.write_table(found, path, row_group_size=25)
+    plain = lambda path: parquet.write_table(
+        found, path, compression="none", write_page_checksum=True
+    )
+    return {
+        "csv": Seed("columns", "picture", "a.csv", _made(
+            lambda path: csv.write_csv(found, path), folder)),
+        "parquet": Seed("columns", "picture", "a.parquet", _made(written, folder)),
+        "parquet, plain": Seed("columns", "picture", "a.parquet", _made(plain, folder)),
+    }  # fmt: skip
+
+
 def pictures() -> dict[str, Seed]:
     """A small picture of every format, plain and with the optional parts of the format."""
     colours = np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8)
@@ -203,4 +223,5 @@ def pictures() -> dict[str, Seed]:
 
 def seeds(folder: Path) -> dict[str, Seed]:
     """All seeds by name; `folder` is used temporarily."""
-    return {**checkpoints(folder), **directories(), **arrays(), **pictures()}
+    return {**checkpoints(folder), **directories(), **arrays(),
+            **tables(folder), **pictures()}  # fmt: skip

@@ -105,6 +105,14 @@ def arrays(path: Path) -> None:
     read_arrays(path)
 
 
+def columns(path: Path) -> None:
+    """A table, all columns but the last as numbers, the last as texts."""
+    from untrusted import read_names, read_table
+
+    names = read_names(path)
+    read_table(path, names[:-1], names[-1])
+
+
 def settings(path: Path) -> None:
     """A JSON file."""
     from untrusted import read_json
@@ -139,8 +147,8 @@ def statistics(path: Path) -> None:
 
 READERS: dict[str, Callable[[Path], None]] = {
     reader.__name__: reader
-    for reader in (checkpoint, model, containers, packs, features, arrays, settings, picture,
-                   pictures, statistics)
+    for reader in (checkpoint, model, containers, packs, features, arrays, columns, settings,
+                   picture, pictures, statistics)
 }  # fmt: skip
 
 # Watching ----------------------------------------------------------------------------------------
@@ -250,7 +258,8 @@ def main() -> None:
     warnings.simplefilter("error")
     for name in (
         "models.pretrained", "models.features", "eval_lib.features.reference",
-        "data_lib.pictures", "untrusted.pictures",
+        "data_lib.pictures", "untrusted.pictures", "pyarrow.compute", "pyarrow.csv",
+        "pyarrow.parquet",
     ):  # fmt: skip
         __import__(name)
     watch = Watch(Path(sys.argv[1]))

@@ -12,14 +12,17 @@ import numpy as np
 from jaxtyping import Float
 
 Rng = np.random.Generator
+Draw = Callable[[str], Rng]
+"""A generator for each of the random quantities that have a name."""
 Rows = Float[np.ndarray, "n d"]
+Observed = Float[np.ndarray, "n k"]
 
 
 class Simulator(NamedTuple):
-    """prior(rng, n) draws theta [n, d]; observe(rng, theta) draws x [n, k] given each."""
+    """prior(rng, n) draws theta [n, d]; observe(draw, theta) draws x [n, k] given each."""
 
     prior: Callable[[Rng, int], Rows]
-    observe: Callable[[Callable[[str], Rng], Rows], Rows]
+    observe: Callable[[Draw, Rows], Observed]
 
 
 def box(half: float, d: int) -> Callable[[Rng, int], Rows]:
@@ -32,7 +35,7 @@ def normal(variance: float, d: int) -> Callable[[Rng, int], Rows]:
     return lambda rng, n: np.sqrt(variance) * rng.standard_normal((n, d))
 
 
-def two_moons(draw: Callable[[str], Rng], theta: Rows) -> Rows:
+def two_moons(draw: Draw, theta: Rows) -> Observed:
     """A crescent, moved by theta: its posterior is two crescents.
 
     x = (r cos a + 1/4, r sin a) + (-|theta_1 + theta_2|, -theta_1 + theta_2) / sqrt(2), with
@@ -45,19 +48,19 @@ def two_moons(draw: Callable[[str], Rng], theta: Rows) -> Rows:
     return np.stack([r * np.cos(a) + 0.25, r * np.sin(a)], axis=1) + moved / np.sqrt(2)
 
 
-def gaussian_linear(draw: Callable[[str], Rng], theta: Rows) -> Rows:
+def gaussian_linear(draw: Draw, theta: Rows) -> Observed:
     """x ~ N(theta, 0.1 I); with the prior N(0, 0.1 I) the posterior is N(x / 2, 0.05 I)."""
     return theta + np.sqrt(0.1) * draw("noise").standard_normal(theta.shape)
 
 
-def gaussian_mixture(draw: Callable[[str], Rng], theta: Rows) -> Rows:
+def gaussian_mixture(draw: Draw, theta: Rows) -> Observed:
     """x ~ 1/2 N(theta, I) + 1/2 N(theta, 0.1^2 I)."""
     wide = draw("component").random(len(theta)) < 0.5
     noise = draw("noise").standard_normal(theta.shape)
     return theta + np.where(wide, 1.0, 0.1)[:, None] * noise
 
 
-def slcp(draw: Callable[[str], Rng], theta: Rows) -> Rows:
+def slcp(draw: Draw, theta: Rows) -> Observed:
     """Four points of N(m, S): a simple likelihood whose posterior is complex.
 
     m = (theta_1, theta_2), deviations theta_3^2 and theta_4^2, correlation tanh(theta_5).

@@ -52,8 +52,10 @@ TABLE_COLUMNS = 1 << 14
 """Columns of a table; single-cell counts of the two thousand most varied genes have 2,000."""
 TABLE_NUMBERS = 1 << 29
 """Numbers of the columns that are read; HIGGS, 11 million rows of 28, has 308 million."""
-TABLE_FOOTER_BYTES = 8 * MIB
+TABLE_FOOTER_BYTES = 4 * MIB
 """The description at the end of a Parquet file: 200 bytes for each column of each group of rows."""
+TABLE_GROUPS = 100_000
+"""Groups of rows of a Parquet file; a billion rows, a million in each as usual, have 1,000."""
 
 # Zips: .npz and PyTorch's -----------------------------------------------------------------------
 

@@ -15,17 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Bool, Float64, Int32
 
 from untrusted import limits
 from untrusted.errors import UntrustedError, plain, shown
 from untrusted.opening import map_regular
 
 PARQUET = b"PAR1"
-MISSING = ("", "?", "#N/A", "#NA", "N/A", "n/a", "NA", "<NA>", "NULL", "Null", "null", "None",
-           "NaN", "nan", "-NaN", "-nan", ".")  # fmt: skip
+MISSING = r"^(|\?|\.|<NA>|N/?A|n/a|#N/?A|NULL|Null|null|None|-?NaN|-?nan)$"
 """Texts that stand for a value that is not there."""
 NUMBER = r"(?i)^[+-]?(\d+\.?\d*(e[+-]?\d+)?|\.\d+(e[+-]?\d+)?|inf|infinity)$"
+_DESCRIPTION = re.compile(
+    rb"\x15[\x80-\xff]*[\0-\x7f]\x19((?P<few>[\x0c\x1c\x2c\x3c\x4c\x5c\x6c\x7c\x8c\x9c\xac\xbc\xcc\xdc\xec])|\xfc(?P<many>[\x80-\xff]*[\0-\x7f]))",
+    re.DOTALL,
+)
+"""The beginning of a Parquet file's description: a version, and the count of its columns and one.
+
+(Thrift's compact protocol: field 1 is an integer, field 2 a list of structures.)
+"""
+_START = 32
 _SEPARATORS = (",", ";", "\t")
 _QUOTED = re.compile(rb'"[^"]*"')
 _ROW = re.compile(r"Row #(\d+)")
@@ -161,8 +169,33 @@ def _numbers(column: Any, name: str, rows: int) -> Float64[np.ndarray, " m"]:
 
 
 def _as_floats(column: Any) -> Float64[np.ndarray, " m"]:
-    found = column.to_numpy(zero_copy_only=False)
-    return np.asarray(found, np.float64)
+    """Numbers, of which equal ones have the same bits: there are two zeros, and many NaN."""
+    found = _raw(column, np.float64) + 0.0
+    found[np.isnan(found) | ~_there(column)] = np.nan
+    return found
+
+
+def _raw(column: Any, kind: type) -> np.ndarray:
+    """The numbers of a column, whatever they are where it is null.
+
+    pyarrow's own ways to NumPy import pandas where that is installed, which takes a second.
+    """
+    values = column.buffers()[1]
+    if not len(column) or values is None:
+        return np.zeros(len(column), kind)
+    return np.frombuffer(values, kind, len(column), column.offset * np.dtype(kind).itemsize)
+
+
+def _there(column: Any) -> Bool[np.ndarray, " m"]:
+    from pyarrow import compute
+
+    return _true(compute.is_valid(column))
+
+
+def _true(column: Any) -> Bool[np.ndarray, " m"]:
+    from pyarrow import compute, uint8
+
+    return _raw(compute.cast(column, uint8()), np.uint8) == 1
 
 
 def _parsed(column: Any, name: str, rows: int) -> Float64[np.ndarray, " m"]:
@@ -174,25 +207,24 @@ def _parsed(column: Any, name: str, rows: int) -> Float64[np.ndarray, " m"]:
     except ArrowInvalid:
         pass
     try:
-        return _as_floats(compute.cast(compute.cast(compute.cast(column, bool_()), uint8()),
-                                       float64()))  # fmt: skip
+        truth = compute.cast(compute.cast(column, bool_()), uint8())
+        return _as_floats(compute.cast(truth, float64()))
     except ArrowInvalid as error:
-        at = compute.index(compute.match_substring_regex(column, NUMBER), False).as_py()
-        text = column[at].as_py() if at >= 0 else str(error)
-        row = f" in row {rows + at + 1:,}" if at >= 0 else ""
+        wrong = ~_true(compute.match_substring_regex(column, NUMBER)) & _there(column)
+        at = int(np.argmax(wrong))
         raise UntrustedError(
-            f"column {shown(name)} must be of numbers, it has {shown(text)}{row}"
+            f"column {shown(name)} must be of numbers, it has {shown(column[at].as_py())} in row "
+            f"{rows + at + 1:,}"
         ) from error
 
 
 def _known(column: Any) -> Any:
     """Texts without blanks around them, null where they say that there is no value."""
-    import pyarrow
-    from pyarrow import compute
+    from pyarrow import compute, nulls
 
     trimmed = compute.utf8_trim_whitespace(column)
-    missing = compute.is_in(trimmed, value_set=pyarrow.array(MISSING, trimmed.type))
-    return compute.if_else(missing, pyarrow.scalar(None, trimmed.type), trimmed)
+    missing = compute.match_substring_regex(trimmed, MISSING)
+    return compute.if_else(missing, nulls(len(trimmed), trimmed.type), trimmed)
 
 
 def _texts(column: Any, name: str) -> Any:
@@ -208,12 +240,12 @@ def _texts(column: Any, name: str) -> Any:
 
 def _coded(chunks: list[Any]) -> tuple[Int32[np.ndarray, " n"], tuple[str, ...]]:
     """(index of each row's text, the texts)."""
+    if not chunks:
+        return np.empty(0, np.int32), ()
     import pyarrow
 
     coded = pyarrow.chunked_array(chunks, pyarrow.string()).dictionary_encode().combine_chunks()
-    if isinstance(coded, pyarrow.ChunkedArray):  # of no rows
-        coded = pyarrow.array([], pyarrow.string()).dictionary_encode()
-    codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    codes = np.where(_there(coded.indices), _raw(coded.indices, np.int32), -1)
     return codes.astype(np.int32), tuple(coded.dictionary.to_pylist())
 
 
@@ -280,23 +312,40 @@ def _parquet(data: memoryview) -> Any:
             f"its description must have at most {limits.TABLE_FOOTER_BYTES:,} bytes, it has "
             f"{footer:,}: refused"
         )
-    opened = parquet.ParquetFile(
+    # Counted before pyarrow does, to which many columns of one name are hours of work.
+    start = bytes(data[len(data) - 8 - footer : len(data) - 8][:_START])
+    if not (found := _DESCRIPTION.match(start)):
+        raise UntrustedError("the description of its columns is damaged")
+    _check_columns((found["few"][0] >> 4 if found["few"] else _varint(found["many"])) - 1)
+    return parquet.ParquetFile(
         pyarrow.BufferReader(pyarrow.py_buffer(data)), page_checksum_verification=True
     )
-    _check_columns(opened.metadata.num_columns)
-    return opened
+
+
+def _varint(data: bytes) -> int:
+    """An integer in Thrift's compact protocol: seven bits a byte, the lowest first."""
+    return sum((byte & 127) << 7 * k for k, byte in enumerate(data))
 
 
 def _parquet_batches(data: memoryview, file: str, columns: list[str]) -> Iterator[Any]:
     opened = _parquet(data)
-    told, most = opened.metadata, max(limits.UNPACKED_BYTES, limits.UNPACKED_TIMES * len(data))
-    groups = (told.row_group(k) for k in range(told.num_row_groups))
-    total = max(sum(max(group.total_byte_size, 0) for group in groups),
-                told.num_rows * max(len(columns), 1) * 8)  # fmt: skip
-    if total > most:
-        raise UntrustedError(
-            f"it unpacks to {total:,} bytes, must be at most {most:,} for a file of "
-            f"{len(data):,}: if you trust it, save it as .npy"
-        )
+    _check_unpacked(opened.metadata, len(columns), len(data))
     size = max(1, limits.CHUNK_BYTES // max(len(columns), 1))
     yield from opened.iter_batches(size, columns=columns, use_threads=False)
+
+
+def _check_unpacked(told: Any, columns: int, size: int) -> None:
+    """Raise UntrustedError for a file of `size` bytes that unpacks to too many."""
+    if told.num_row_groups > limits.TABLE_GROUPS:
+        raise UntrustedError(
+            f"it has {told.num_row_groups:,} groups of rows, must have at most "
+            f"{limits.TABLE_GROUPS:,}: refused"
+        )
+    most = max(limits.UNPACKED_BYTES, limits.UNPACKED_TIMES * size)
+    groups = (told.row_group(k).total_byte_size for k in range(told.num_row_groups))
+    total = max(sum(max(each, 0) for each in groups), told.num_rows * max(columns, 1) * 8)
+    if total > most:
+        raise UntrustedError(
+            f"it unpacks to {total:,} bytes, must be at most {most:,} for a file of {size:,}: if "
+            "you trust it, save it as .npy"
+        )

@@ -151,6 +151,35 @@ def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
     assert not list((tmp_path / ".decoded").iterdir())
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(24, 16), (5, 20)])
+def test_rectangles_have_the_largest_part_of_their_proportions(tmp_path, size, channels):
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 256, (40, 60, 3), dtype=np.uint8) for _ in range(4)]
+    for k, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f"{k}.png")
+    told: list[str] = []
+    keys = {"shape": (*size, channels), "test_fraction": 0.5}
+    first, again = (load(tmp_path, told.append, **keys) for _ in range(2))
+    assert sum("decoding" in line for line in told) == 1  # kept for the second start
+    height, width = (40, 27) if size == (24, 16) else (15, 60)
+    top, left = (40 - height) // 2, (60 - width) // 2
+    parts = [picture[top : top + height, left : left + width] for picture in pictures]
+    wanted = {fit(Image.fromarray(part), size, channels).tobytes() for part in parts}
+    for splits in (first, again):
+        both = np.concatenate([splits.train.pixels, splits.test.pixels])
+        assert both.shape == (4, *size, channels)
+        assert {picture.tobytes() for picture in both} == wanted
+
+
+def test_a_square_crop_of_rectangles_and_other_channels_are_refused(tmp_path):
+    paint(tmp_path / "a.png", 1)
+    with pytest.raises(ValueError, match=r"\Adata\.crop must be 0 for pictures of 24x16.*\Z"):
+        load(tmp_path, shape=(24, 16, 3), crop=8)
+    with pytest.raises(ValueError, match=r"\Adata\.num_channels must be 1 or 3, got 2\Z"):
+        load(tmp_path, shape=(24, 16, 2))
+
+
 def test_fit_crops_the_central_square_before_it_resizes():
     wide = np.zeros((4, 12, 3), np.uint8)
     wide[:, 4:8] = np.arange(48).reshape(4, 4, 3)

@@ -291,6 +291,11 @@ def test_any_image_dataset_is_read_by_name_cropped_and_resized(tmp_path, monkeyp
     assert splits.train.labels is None
     values = np.concatenate([splits.train.pixels, splits.test.pixels])[:, 4, 4, 0]
     assert sorted(values.tolist()) == list(range(10))
+    for shape in ((12, 4, 3), (4, 12, 1)):
+        splits = load(tmp_path, dataset="tfds", tfds_name="tiny_pictures", shape=shape)
+        assert splits.train.pixels.shape[1:] == shape
+        values = np.concatenate([splits.train.pixels, splits.test.pixels])
+        assert sorted(values[:, 2, 2, 0].tolist()) == list(range(10))
     with pytest.raises(ValueError, match=r"data\.crop .* 10x20, got 11"):
         load(tmp_path, dataset="tfds", tfds_name="tiny_pictures", image_size=8, num_channels=1,
              test_fraction=0.2, crop=11)  # fmt: skip

@@ -589,6 +589,66 @@ def six_giants(path: Path) -> None:
         (path / f"{k}.png").write_bytes(data)
 
 
+# Tables ------------------------------------------------------------------------------------------
+
+
+def described(body: bytes, said: int | None = None) -> bytes:
+    """A Parquet file of a description alone, which says that it has `said` bytes."""
+    size = len(body) if said is None else said
+    return b"PAR1" + body + struct.pack("<I", size) + b"PAR1"
+
+
+def compact(n: int) -> bytes:
+    """A number as Parquet's description has it."""
+    return bytes([n & 127 | 128]) + compact(n >> 7) if n > 127 else bytes([n])
+
+
+GROUP, COLUMN = b"\x35\x02\x18\x01a\x15\x02\x00", b"\x15\x02\x25\x02\x18\x01b\x00"
+"""A column with another one in it, and a column of numbers."""
+
+
+def columns(within: int, beside: int) -> bytes:
+    """A Parquet file of a column within others, and of columns beside it; of no rows."""
+    root = b"\x48\x01r\x15" + compact(2 * (beside + 1)) + b"\x00"
+    items = root + GROUP * within + COLUMN * (beside + 1)
+    count = b"\x19\xfc" + compact(2 + within + beside)
+    return described(b"\x15\x02" + count + items + b"\x16\x00\x19\x0c\x00")
+
+
+def repeated(path: Path) -> None:
+    """Thirty million rows, all alike."""
+    import pyarrow
+    from pyarrow import parquet
+
+    zeros = pyarrow.array(np.zeros(30_000_000, np.int8))
+    parquet.write_table(pyarrow.table({"a": zeros, "b": zeros}), path)
+
+
+TABLES: dict[str, bytes] = {
+    "a million columns": b"a," * 1_000_000 + b"a\n",
+    "a million columns in a row": b"a,b\n" + b"1," * 1_000_000 + b"\n",
+    "a name of 20 MiB": b"a" * (20 << 20),
+    "a value of 20 MiB": b"a,b\n" + b"1" * (20 << 20) + b",x\n",
+    "a number of a million digits": b"a,b\n" + b"1" * 1_000_000 + b"x,x\n",
+    "a quote that does not end": b'a,b\n"' + b"1,2\n" * 3_000_000,
+    "a million quotes": b'a,b\n' + b'"' * 999_999 + b",1\n",
+    "rows of other lengths": b"a,b\n1,2\n3\n",
+    "bytes that are no text": b"a,b\n1,\xff\xfe\n",
+    "control characters": b"a,b\n\x1b[2J\x07,1\n",
+    "zeros": bytes(1_000_000),
+    "a zip": b"PK\x03\x04" + bytes(100),
+    "nothing": b"",
+    "Parquet without a description": b"PAR1" + bytes(8) + b"PAR1",
+    "Parquet of a description longer than it is": described(b"x" * 100, 1 << 30),
+    "Parquet of a description of 20 MiB": described(bytes(20 << 20)),
+    "Parquet of a description of nonsense": described(b"\x15" * 100_000),
+    "Parquet of half a million columns": columns(0, 500_000),
+    "Parquet of two billion columns": described(b"\x15\x02\x19\xfc\xff\xff\xff\xff\x07"),
+    "Parquet of 100,000 columns within each other": columns(100_000, 0),
+    "half of a Parquet": b"PAR1" + bytes(100),
+}  # fmt: skip
+
+
 # In place of a file ------------------------------------------------------------------------------
 
 
@@ -686,10 +746,12 @@ def _all() -> dict[str, tuple[str, str, Write]]:
     add("safetensors", "checkpoint", "a.safetensors", SAFETENSORS)
     add("features", "features", "a.npz", {k: ARRAYS[k] for k in ("3 GiB of zeros", "objects")})
     add("arrays", "arrays", "a.npz", ARRAYS)
+    add("table", "columns", "a.csv", {k: written(v) for k, v in TABLES.items()})
+    add("table", "columns", "a.parquet", {"30 million equal rows in little": repeated})
     add("JSON", "settings", "a.json", {k: written(v) for k, v in JSON.items()})
     add("picture", "picture", "a.png", {k: written(v) for k, v in PICTURES.items()})
     add("pictures", "pictures", "a", {"six of 13,000 x 13,000": six_giants})
-    for reader in ("checkpoint", "features", "arrays", "settings", "picture"):
+    for reader in ("checkpoint", "features", "arrays", "columns", "settings", "picture"):
         add(f"{reader} from", reader, "a.npz", PLACES)
     for file in DIRECTORY_FILES:
         add(f"{file} from", "checkpoint", "a", {
