@@ -6,8 +6,13 @@ Every block is
 
 where the scale s and the shift b are linear in the embedding of noise level, class and the
 condition's vector (Perez et al., 2018, "FiLM", arXiv:1709.07871; Peebles and Xie, 2023,
-arXiv:2212.09748). The last layer starts at zero, so that with EDM's preconditioning training
-starts from the best linear denoiser of white data. It needs model.nf, num_res_blocks, dropout,
+arXiv:2212.09748). Beside the blocks is a path that is linear in the example and the condition,
+
+    W_2 (g(noise level) W_1 [x, vector]),
+
+as the best denoiser of Gaussian data is: layers that normalize learn it slowly and not well. The
+last layers start at zero, so that with EDM's preconditioning training starts from the best linear
+denoiser of white data. It needs model.nf, num_res_blocks, dropout,
 nonlinearity, embedding_type, num_classes and label_dropout.
 """
 
@@ -19,7 +24,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from models import any_rank
-from models.layers.conditions import Condition
+from models.layers.conditions import Condition, as_parts
 from models.layers.dropout import Dropout
 from models.layers.norm import modulated
 from models.layers.style import Style
@@ -35,6 +40,7 @@ class MLP(nn.Module):
       blocks: number of residual blocks.
       size: features of the output.
       conditioning: makes the embedding that scales and shifts all blocks.
+      levels: embedding of the noise level alone, for the linear path; None: it is not told.
     """
 
     style: Style
@@ -42,6 +48,7 @@ class MLP(nn.Module):
     blocks: int
     size: int
     conditioning: nn.Module
+    levels: nn.Module | None = None
 
     @nn.compact
     def __call__(
@@ -65,7 +72,19 @@ class MLP(nn.Module):
             inner = Dropout(style.dropout)(style.activation(inner), train=train)
             h = h + self._layer(inner, f"block_{i}_1")
         h = modulated(h, *told[-2:])
-        return style.exact.dense(self.size, scale=0.0, name="output")(h).astype(x.dtype)
+        found = style.exact.dense(self.size, scale=0.0, name="output")(h)
+        return (found + self._linear(x, label, condition)).astype(x.dtype)
+
+    def _linear(self, x: Array, label: Array, condition: Condition) -> Array:
+        """The linear path."""
+        style, vector = self.style.exact, as_parts(condition).get("vector")
+        inputs = x if vector is None else jnp.concatenate([x, vector], axis=-1)
+        h = style.dense(self.features, use_bias=False, name="linear_0")(inputs)
+        if self.levels is not None:
+            waves = self.levels(label.astype(jnp.float32))
+            hidden = style.activation(style.dense(waves.shape[-1], name="gate_0")(waves))
+            h = h * style.dense(self.features, name="gate_1")(hidden)
+        return style.dense(self.size, scale=0.0, use_bias=False, name="linear_1")(h)
 
     def _layer(self, h: Array, name: str) -> Array:
         return self.style.dense(self.features, name=name)(h)
@@ -86,4 +105,5 @@ def build(config: ConfigDict) -> MLP:
         blocks=common.blocks,
         size=common.inputs.shape[-1],
         conditioning=common.conditioning(style, max(common.nf // 2, 8)),
+        levels=None if common.embedding is None else common.embedding.clone(),
     )

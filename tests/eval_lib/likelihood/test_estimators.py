@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from configs.schema import get_default
+from data_lib.codec import GrayLevels
 from eval_lib.likelihood import estimators
 from eval_lib.likelihood.bins import Bins, TruncatedNormal, UniformNoise
 from eval_lib.likelihood.bounds import GaussianDecoder, LevelDecoder
@@ -68,7 +69,7 @@ def test_a_discrete_bound_is_the_sum_of_its_terms_and_takes_an_evaluation_for_ea
 
 def test_a_bound_is_the_mean_of_its_draws_on_the_scale_of_the_data() -> None:
     data = jnp.asarray([[0.1, 0.9], [0.5, 0.7], [0.2, 0.4]])
-    estimator = BoundEstimator(ContinuousData(True), GaussianDecoder(), 0.2, 3)
+    estimator = BoundEstimator(ContinuousData(GrayLevels(True)), GaussianDecoder(), 0.2, 3)
     found = estimate_batch(estimator, at_zero(), data, keys(3))
     assert found.log_prob.shape == (3, 3)
     assert found.evaluations.tolist() == [6, 6, 6]
