@@ -147,7 +147,8 @@ class Bounded:
 
 def _like(x: Numbers, row: Row) -> np.ndarray:
     """A row over the last axis, in float64 beside an array of NumPy's and x's type beside JAX's."""
-    return np.asarray(row, np.float64 if isinstance(x, np.ndarray) else x.dtype)
+    dtype = np.float64 if isinstance(x, np.ndarray) else x.dtype
+    return np.asarray(row, dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def _ppf(share: Numbers) -> Numbers:
@@ -160,7 +161,7 @@ def _cdf(z: Numbers) -> Numbers:
 
 def _inside(share: Numbers) -> Numbers:
     """Shares that are within rounding of the bounds moved off them."""
-    tiny = np.finfo(np.float32).eps
+    tiny = float(np.finfo(np.float32).eps)
     return share.clip(tiny, 1 - tiny)
 
 
@@ -218,7 +219,8 @@ def moments(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> tuple
     mean = total / np.maximum(count, 1)
     square = sum(np.nansum((rows - mean) ** 2, axis=0) for rows in _rows(values))
     std = np.sqrt(square / np.maximum(count, 1))
-    for k in np.flatnonzero(std <= 1e-7 * np.abs(mean)):
+    rounding = 4 * np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps
+    for k in np.flatnonzero(std <= rounding * np.abs(mean)):
         told = f"{k} ({names[k]})" if names else f"{k}"
         kind = "column" if values.ndim == 2 else "channel"
         why = f"is always {mean[k]:.6g}" if count[k] else "has no values"

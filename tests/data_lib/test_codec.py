@@ -1,0 +1,115 @@
+"""Codecs: inverses, log-determinants against autodiff, moments in closed form, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs.schema import get_default
+from data_lib import codec
+from data_lib.codec import AsGiven, Bounded, GrayLevels, Standardize
+
+VECTORS = {
+    "centered": GrayLevels(True),
+    "levels": GrayLevels(False),
+    "standardize": Standardize((0.3, -2.0, 0.1), (0.5, 3.0, 0.02)),
+    "bounded": Bounded((-1.0, 0.0, -3.0), (2.0, 1.0, 3.0)),
+    "as given": AsGiven(),
+}
+X = np.asarray([[0.1, 0.7, 0.35], [0.9, 0.2, 0.5]])
+
+
+@pytest.mark.parametrize("name", VECTORS)
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_decoding_inverts_encoding(name: str, xp) -> None:
+    made, x = VECTORS[name], xp.asarray(X, np.float32)
+    found = made.decode(made.encode(x))
+    assert isinstance(found, type(x))
+    # A few roundings of numbers of order one; the normal's tail loses a digit.
+    np.testing.assert_allclose(found, x, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_the_log_determinant_is_that_of_the_jacobian(name: str) -> None:
+    made = VECTORS[name]
+    with jax.enable_x64(True):
+        x = jnp.asarray(X)
+        slopes = jax.vmap(jax.jacobian(lambda row: made.encode(row[None])[0]))(x)
+        expected = jnp.linalg.slogdet(slopes)[1]
+        np.testing.assert_allclose(made.log_det(x), expected, rtol=0, atol=1e-9)
+
+
+def test_each_channel_of_a_field_counts_once_for_every_place() -> None:
+    made = Standardize((0.0, 1.0), (2.0, 5.0))
+    x = jnp.zeros((3, 4, 6, 2))
+    np.testing.assert_allclose(made.log_det(x), -24 * np.log(10.0), rtol=1e-6)
+
+
+def test_a_uniform_law_between_bounds_becomes_standard_normal() -> None:
+    x = np.linspace(-1, 3, 20_001)[1:-1, None]
+    z = Bounded((-1.0,), (3.0,)).encode(x)
+    # Sums over an even grid of a uniform law: the tails beyond the grid are what is lacking.
+    np.testing.assert_allclose([z.mean(), z.var()], [0, 1], atol=2e-3)
+    assert np.isfinite(Bounded((-1.0,), (3.0,)).encode(np.asarray([[-1.0], [3.0]]))).all()
+
+
+def test_an_offset_that_float32_cannot_hold_is_taken_off_and_put_back_in_float64() -> None:
+    values = 1.7e9 + np.random.default_rng(0).normal(size=(1000, 1))
+    mean, std = codec.moments(values, "data")
+    made = Standardize(mean, std)
+    z = made.encode(values).astype(np.float32)
+    assert np.abs(made.decode(z) - values).max() < 1e-5
+    assert made.decode(z).dtype == np.float64
+
+
+def test_moments_are_those_of_each_channel_without_missing_values() -> None:
+    x = np.random.default_rng(1).normal((1.0, -5.0), (2.0, 0.3), size=(50, 7, 2))
+    x[3:9, 2, 0] = np.nan
+    mean, std = codec.moments(x, "data")
+    np.testing.assert_allclose(mean, np.nanmean(x, axis=(0, 1)), rtol=1e-12)
+    np.testing.assert_allclose(std, np.nanstd(x, axis=(0, 1)), rtol=1e-12)
+
+
+def test_blocks_of_rows_give_the_moments_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(1).normal(size=(103, 4))
+    whole = codec.moments(x, "data")
+    monkeypatch.setattr(codec, "BLOCK_VALUES", 40)
+    np.testing.assert_allclose(codec.moments(x, "data"), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "told"),
+    [
+        ([[1.0, 2.0], [3.0, 2.0]], (), "column 1 of the data is always 2, so that it has no scale"),
+        ([[1.0, np.nan], [3.0, np.nan]], ("a", "b"), r"column 1 \(b\) of the data has no values"),
+        ([[[7.0]], [[7.0]]], (), "channel 0 of the data is always 7"),
+    ],
+)
+def test_a_feature_without_a_scale_is_named(values, names, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        codec.moments(np.asarray(values), "data", names)
+
+
+def section(**values: object) -> ConfigDict:
+    config = get_default()
+    config.update_from_flattened_dict({f"data.{name}": value for name, value in values.items()})
+    return config.data
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"codec": "standardize", "mean": (0.0,), "std": (1.0, 2.0)}, "data.std must have one num"),
+        ({"codec": "bounded", "low": (0.0, 0.0, 3.0), "high": (1.0,)}, "data.low must be below"),
+        ({"codec": "bounded", "low": (0.0,) * 4, "high": (1.0,)}, "data.low must have one number"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(values: dict, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        codec.check_rows(section(**values), 3)
+
+
+def test_an_unknown_codec_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"data.codec must be one of .*'standardize'.*standardise"):
+        codec.build(section(codec="standardise"))

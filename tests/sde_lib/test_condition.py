@@ -1,0 +1,48 @@
+"""Conditions: the parts of each kind, the null of each part."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from sde_lib.condition import assembled, null_of, with_part
+
+
+def test_labels_alone_stay_an_array() -> None:
+    labels = jnp.arange(3)
+    assert assembled("none", labels, None) is labels
+    assert assembled("none", None, None) is None
+
+
+def test_each_kind_has_its_parts() -> None:
+    labels, values = jnp.arange(2), jnp.ones((2, 4))
+    assert set(assembled("vector", labels, values)) == {"label", "vector"}
+    assert set(assembled("image", None, jnp.ones((2, 4, 4, 1)))) == {"image"}
+    assert set(assembled("vector", None, values, values)) == {"vector", "observed"}
+
+
+def test_tokens_with_a_nan_are_not_there() -> None:
+    values = jnp.asarray([[[1.0, 2.0], [jnp.nan, 3.0]]])
+    found = assembled("tokens", None, values)
+    np.testing.assert_array_equal(found["mask"], [[True, False]])
+    np.testing.assert_array_equal(found["tokens"], [[[1, 2], [0, 0]]])
+
+
+def test_the_null_says_nothing() -> None:
+    condition = {"label": jnp.arange(2), "vector": jnp.ones((2, 3)), "mask": jnp.ones((2, 4), bool),
+                 "augment": jnp.ones((2, 5)), "observed": jnp.zeros((2, 3)),
+                 "image": None}  # fmt: skip
+    null = null_of(condition)
+    np.testing.assert_array_equal(null["label"], [-1, -1])
+    assert null["label"].dtype == condition["label"].dtype
+    assert bool(jnp.isnan(null["vector"]).all())
+    assert not null["mask"].any()
+    assert not null["augment"].any()
+    assert bool((null["observed"] == 1).all())
+    assert null["image"] is None
+    np.testing.assert_array_equal(null_of(jnp.arange(2)), [-1, -1])
+    assert null_of(None) is None
+
+
+def test_a_part_is_added_to_labels_or_to_parts() -> None:
+    labels = jnp.arange(2)
+    assert set(with_part(labels, "augment", labels)) == {"label", "augment"}
+    assert set(with_part({"vector": labels}, "augment", labels)) == {"vector", "augment"}
