@@ -40,7 +40,7 @@ def levels(score: ModelScore, eps: Number) -> tuple[Float[Array, " t"], Float[Ar
 
 def curve(
     score: ModelScore,
-    x0: Float[np.ndarray, "n h w c"],
+    x0: Float[np.ndarray, "n *d"],
     condition: Condition,
     times: Float[Array, " t"],
     key: PRNGKeyArray,

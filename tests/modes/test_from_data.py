@@ -1,0 +1,81 @@
+"""Settings from the data: measured once, said, saved with the workdir, and taken from there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import arrays
+from configs.recorded import Recorded
+from data_lib import Images, Splits
+from modes.from_data import resolved
+from runtime_lib import workdir
+
+RNG = np.random.default_rng(0)
+VALUES = RNG.normal((3.0, -1.0), (2.0, 0.5), size=(200, 2))
+CONDITIONS = RNG.normal(7.0, 4.0, size=(200, 3))
+
+
+def splits(values: np.ndarray = VALUES, condition: np.ndarray | None = None) -> Splits:
+    images = Images(values, None, None, condition=condition)
+    return Splits(images.take(slice(0, 150)), images.take(slice(150, None)), "x")
+
+
+def config(**settings: object) -> Recorded:
+    found = arrays.get_config()
+    found.data.dataset = "array"
+    found.update_from_flattened_dict(settings)
+    return Recorded.of(found)
+
+
+def known(asked: Recorded, folder: Path, data: Splits | None, lines: list[str] | None = None):
+    log = (lines if lines is not None else []).append
+    return resolved(asked, folder, log, data)[0]
+
+
+def test_shape_and_moments_are_those_of_the_training_data_and_are_said(tmp_path: Path) -> None:
+    lines: list[str] = []
+    found = known(config(), tmp_path, splits(), lines)
+    assert found.data.shape == (2,)
+    np.testing.assert_allclose(found.data.mean, VALUES[:150].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.data.std, VALUES[:150].std(axis=0), rtol=1e-12)
+    assert any(line.startswith("data.shape=2, taken from the training data") for line in lines)
+    assert found.data.condition == ()
+
+
+def test_a_workdir_keeps_what_was_measured_whatever_the_data_are_now(tmp_path: Path) -> None:
+    first = known(config(), tmp_path, splits())
+    workdir.claim(tmp_path, first)
+    assert known(config(), tmp_path, None).data.to_dict() == first.data.to_dict()
+    assert known(config(), tmp_path, splits(VALUES * 10)).data.mean == first.data.mean
+
+
+def test_a_stated_value_is_not_measured(tmp_path: Path) -> None:
+    stated = {"data.mean": (0.0, 0.0), "data.std": (1.0, 1.0), "data.shape": (2,)}
+    assert known(config(**stated), tmp_path, None).data.mean == (0.0, 0.0)
+
+
+def test_conditions_are_measured_if_the_model_is_given_them(tmp_path: Path) -> None:
+    asked = config(**{"model.condition": "vector"})
+    found = known(asked, tmp_path, splits(condition=CONDITIONS))
+    assert found.data.condition == (3,)
+    np.testing.assert_allclose(found.data.condition_mean, CONDITIONS[:150].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.data.condition_std, CONDITIONS[:150].std(axis=0), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"model.condition='vector' needs data with a condition"):
+        known(asked, tmp_path, splits())
+
+
+def test_auto_noise_and_scale_are_the_largest_distance_and_the_deviation(tmp_path: Path) -> None:
+    auto = {"sde.sigma_max": 0.0, "model.sigma_data": 0.0, "data.codec": "identity"}
+    found = known(config(**auto), tmp_path, splits())
+    x = VALUES[:150]
+    distances = np.sqrt(((x[:, None] - x[None]) ** 2).sum(axis=-1))
+    assert found.sde.sigma_max == pytest.approx(distances.max(), rel=1e-9)
+    assert found.model.sigma_data == pytest.approx(x.std(), rel=1e-9)
+    assert found.data.mean == ()
+
+
+def test_what_was_read_before_stays_read(tmp_path: Path) -> None:
+    asked = config()
+    _ = asked.optim.lr
+    assert "optim.lr" in known(asked, tmp_path, splits()).record.names
