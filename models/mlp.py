@@ -6,9 +6,10 @@ Every block is
 
 where the scale s and the shift b are linear in the embedding of noise level, class and the
 condition's vector (Perez et al., 2018, "FiLM", arXiv:1709.07871; Peebles and Xie, 2023,
-arXiv:2212.09748). The last layer starts at zero, so that with EDM's preconditioning training
-starts from the best linear denoiser of white data. It needs model.nf, num_res_blocks, dropout,
-nonlinearity, embedding_type, num_classes and label_dropout.
+arXiv:2212.09748). Beside the example x the first layer has sin(kx) and cos(kx) for a few k
+(Tancik et al., 2020, arXiv:2006.10739). The last layer starts at zero, so that with EDM's
+preconditioning training starts from the best linear denoiser of white data. It needs model.nf,
+num_res_blocks, dropout, nonlinearity, embedding_type, num_classes and label_dropout.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from models.layers.dropout import Dropout
 from models.layers.norm import modulated
 from models.layers.style import Style
 from models.shapes import check_rank
+
+FREQUENCIES = 1.0, 2.0, 4.0
+"""Frequencies of the waves beside the example, in radians per unit: sharper densities sooner."""
 
 
 class MLP(nn.Module):
@@ -53,7 +57,9 @@ class MLP(nn.Module):
         train: bool = False,
     ) -> Float[Array, "b d"]:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
-        style, embedding = self.style, self.conditioning(label, condition, train)
+        style, dtype, embedding = self.style, x.dtype, self.conditioning(label, condition, train)
+        waves = jnp.concatenate([f(k * x) for k in FREQUENCIES for f in (jnp.sin, jnp.cos)], -1)
+        x = jnp.concatenate([x, waves], -1)
         # In bfloat16 the input would be rounded by more than the least noise in it.
         h = style.exact.dense(self.features, name="stem")(x).astype(style.dtype)
         # One product for all blocks is faster than one for each.
@@ -65,7 +71,7 @@ class MLP(nn.Module):
             inner = Dropout(style.dropout)(style.activation(inner), train=train)
             h = h + self._layer(inner, f"block_{i}_1")
         h = modulated(h, *told[-2:])
-        return style.exact.dense(self.size, scale=0.0, name="output")(h).astype(x.dtype)
+        return style.exact.dense(self.size, scale=0.0, name="output")(h).astype(dtype)
 
     def _layer(self, h: Array, name: str) -> Array:
         return self.style.dense(self.features, name=name)(h)
