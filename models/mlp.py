@@ -6,14 +6,16 @@ Every block is
 
 where the scale s and the shift b are linear in the embedding of noise level, class and the
 condition's vector (Perez et al., 2018, "FiLM", arXiv:1709.07871; Peebles and Xie, 2023,
-arXiv:2212.09748). Beside the blocks is a path that is linear in the example and the condition,
+arXiv:2212.09748). Beside the example x the first layer has sin(kx) and cos(kx) for a few k
+(Tancik et al., 2020, arXiv:2006.10739). Beside the blocks is a path that is linear in the example
+and the condition,
 
     W_2 (g(noise level) W_1 [x, vector]),
 
 as the best denoiser of Gaussian data is: layers that normalize learn it slowly and not well. The
 last layers start at zero, so that with EDM's preconditioning training starts from the best linear
-denoiser of white data. It needs model.nf, num_res_blocks, dropout,
-nonlinearity, embedding_type, num_classes and label_dropout.
+denoiser of white data. It needs model.nf, num_res_blocks, dropout, nonlinearity, embedding_type,
+num_classes and label_dropout.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ from models.layers.dropout import Dropout
 from models.layers.norm import modulated
 from models.layers.style import Style
 from models.shapes import check_rank
+
+FREQUENCIES = 1.0, 2.0, 4.0
+"""Frequencies of the waves beside the example, in radians per unit: sharper densities sooner."""
 
 
 class MLP(nn.Module):
@@ -60,9 +65,11 @@ class MLP(nn.Module):
         train: bool = False,
     ) -> Float[Array, "b d"]:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
-        style, embedding = self.style, self.conditioning(label, condition, train)
+        style, dtype, embedding = self.style, x.dtype, self.conditioning(label, condition, train)
+        waves = jnp.concatenate([f(k * x) for k in FREQUENCIES for f in (jnp.sin, jnp.cos)], -1)
+        seen = jnp.concatenate([x, waves], -1)
         # In bfloat16 the input would be rounded by more than the least noise in it.
-        h = style.exact.dense(self.features, name="stem")(x).astype(style.dtype)
+        h = style.exact.dense(self.features, name="stem")(seen).astype(style.dtype)
         # One product for all blocks is faster than one for each.
         size = 2 * self.features * (self.blocks + 1)
         modulations = style.exact.dense(size, name="modulation")(embedding)
@@ -73,7 +80,7 @@ class MLP(nn.Module):
             h = h + self._layer(inner, f"block_{i}_1")
         h = modulated(h, *told[-2:])
         found = style.exact.dense(self.size, scale=0.0, name="output")(h)
-        return (found + self._linear(x, label, condition)).astype(x.dtype)
+        return (found + self._linear(x, label, condition)).astype(dtype)
 
     def _linear(self, x: Array, label: Array, condition: Condition) -> Array:
         """The linear path."""
