@@ -61,8 +61,8 @@ def text(range: Range) -> str:
 
 
 def unit(
-    values: Shaped[np.ndarray, "n h w c"], what: str, stated: Stated
-) -> tuple[Shaped[np.ndarray, "n h w c"], int | None]:
+    values: Shaped[np.ndarray, "n *d"], what: str, stated: Stated
+) -> tuple[Shaped[np.ndarray, "n *d"], int | None]:
     """(integers in 0..levels-1, levels), or (float32 in [0, 1], None).
 
     Raises ValueError, in one line, for values outside of their range, for a type that needs a
