@@ -45,7 +45,8 @@ def numbers(column: Any, name: str, rows: int) -> Float64[np.ndarray, " m"]:
 
 def _as_floats(column: Any) -> Float64[np.ndarray, " m"]:
     """Numbers, of which equal ones have the same bits: there are two zeros, and many NaN."""
-    found = _raw(column, np.float64) + 0.0
+    with np.errstate(invalid="ignore"):  # of a signalling NaN
+        found = _raw(column, np.float64) + 0.0
     found[np.isnan(found) | ~_there(column)] = np.nan
     return found
 
