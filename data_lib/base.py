@@ -5,11 +5,18 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int, Shaped, UInt64
 
 from data_lib import digests
+from data_lib.rows import Rows
+
+if TYPE_CHECKING:
+    from numpy import ndarray as Stored
+else:
+    Stored = np.ndarray | Rows  # which stand for an array wherever one is indexed
 
 Log = Callable[[str], None]
 _BLOCK = 1024
@@ -21,6 +28,7 @@ class Images:
 
     pixels: integers in 0..levels-1 (uint8, or uint16 above 256 levels), or, if `levels` is None,
       float32 in [0, 1], or numbers as the user gave them, which a codec encodes; NaN: missing.
+      `Rows` of an array that is mapped from a large file.
     labels: int32 classes, or None.
     levels: number of grey levels per channel: 256, 17 for the digits, or None.
     digests: a hash of each image's stored content; None: its pixels and condition are hashed.
@@ -29,7 +37,7 @@ class Images:
     names: names of the features of vectors, or of the channels; () for none.
     """
 
-    pixels: Shaped[np.ndarray, "n *d"]
+    pixels: Shaped[Stored, "n *d"]
     labels: Int[np.ndarray, " n"] | None
     levels: int | None
     digests: UInt64[np.ndarray, " n"] | None = None
@@ -100,14 +108,15 @@ def patient(log: Log, seconds: float = 10.0) -> Log:
 def hold_out(images: Images, fraction: float, name: str) -> Splits:
     """The splits of a dataset that has a single set of images, divided by `held_out`.
 
-    The pixels are reordered in place, unless they are read-only, as there may not be enough memory
-    for a copy.
+    The pixels are reordered in place, as there may not be enough memory for a copy. Numbers that
+    are read-only, since they stay in a large file, stay there; held-out ones are read.
     """
     images = dataclasses.replace(images, digests=images.content())
     train, test = held_out(images.digests, fraction)  # type: ignore[arg-type]
     pixels = images.pixels
     if not pixels.flags.writeable:
-        return Splits(images.take(train), images.take(test), name)
+        kept = Rows(pixels, train) if images.levels is None else pixels[train]
+        return Splits(images._with(kept, train), images.take(test), name)  # type: ignore[arg-type]
     _put_last(pixels, train, test)
     parts = pixels[: len(train)], pixels[len(train) :]
     return Splits(images._with(parts[0], train), images._with(parts[1], test), name)

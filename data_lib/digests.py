@@ -4,11 +4,13 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped, UInt64
+from jaxtyping import Shaped, UInt8, UInt64
 
 from untrusted import open_regular
 
 _BYTES = 8
+_BLOCK = 1024
+"""Rows that are made contiguous at a time, since an array may be larger than the memory."""
 
 
 def _hash() -> "hashlib.blake2b":
@@ -17,9 +19,16 @@ def _hash() -> "hashlib.blake2b":
 
 def of_rows(array: Shaped[np.ndarray, "n *shape"]) -> UInt64[np.ndarray, " n"]:
     """The hash of the bytes of every array[k]."""
-    rows = np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
-    hashes = (hashlib.blake2b(row.data, digest_size=_BYTES).digest() for row in rows)
+    hashes = (
+        hashlib.blake2b(row.data, digest_size=_BYTES).digest()
+        for first in range(0, len(array), _BLOCK)
+        for row in _bytes(array[first : first + _BLOCK])
+    )
     return np.frombuffer(b"".join(hashes), "<u8").astype(np.uint64)
+
+
+def _bytes(rows: Shaped[np.ndarray, "n *shape"]) -> UInt8[np.ndarray, "n bytes"]:
+    return np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
 
 
 def of_file(path: Path) -> int:

@@ -20,6 +20,7 @@ from data_lib import (
     tfds,
 )
 from data_lib.base import Images, Log, Splits
+from data_lib.codec import BLOCK_VALUES
 from data_lib.config import DataConfig, check_pictures
 
 
@@ -196,8 +197,11 @@ def _square(pixels: np.ndarray, config: DataConfig, what: str) -> np.ndarray:
 
 def _check_missing(values: np.ndarray, config: DataConfig, what: str) -> None:
     """Raise ValueError for values that are not finite, unless those that are NaN are masked."""
-    bad = (~np.isfinite(values)) if config.missing == "refuse" else np.isinf(values)
-    if count := int(bad.sum()):
+    bad = (lambda x: ~np.isfinite(x)) if config.missing == "refuse" else np.isinf
+    step = max(1, BLOCK_VALUES * len(values) // max(values.size, 1))
+    if count := sum(
+        int(np.count_nonzero(bad(values[k : k + step]))) for k in range(0, len(values), step)
+    ):
         raise ValueError(
             f"{count:,} values of the {what} are not finite: mend them, or set "
             "data.missing=mask for those that are NaN"

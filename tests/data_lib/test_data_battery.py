@@ -140,7 +140,6 @@ def keys(source: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> 
 
 
 every_source = pytest.mark.parametrize("source", SOURCES)
-of_numbers = pytest.mark.parametrize("source", [s for s in SOURCES if SOURCES[s].numbers])
 
 
 def parts(splits: Splits) -> list[Images]:
@@ -183,8 +182,13 @@ def check_numbers(source: str, train: Images) -> None:
     assert not train.names or len(train.names) == train.pixels.shape[-1]
 
 
-@of_numbers
-def test_numbers_are_no_gray_levels(source: str, keys: Keys) -> None:
+@every_source
+def test_gray_levels_are_numbers_to_a_codec_of_numbers_and_numbers_no_gray_levels(
+    source: str, keys: Keys
+) -> None:
+    if not SOURCES[source].numbers:
+        assert load(source, keys | {"codec": "standardize"}).train.levels is None
+        return
     with pytest.raises(ValueError, match=r"\Adata\.codec must be standardize.*whose values are no"):
         load(source, keys | {"codec": "levels"})
 

@@ -9,6 +9,7 @@ import pytest
 
 import data_lib
 from data_lib.tables import listed
+from untrusted import read_table
 
 CSV = "a,b,c,kind\n" + "".join(f"{k},{k * k}.5,{-k},{'xyz'[k % 3]}\n" for k in range(40))
 """Values of b tell k, and by it all others."""
@@ -173,3 +174,12 @@ def test_every_kind_of_number_is_read(tmp_path, column):
     both = np.concatenate([splits.train.pixels, splits.test.pixels])[:, 0]
     wanted = [np.nan if x is None else float(x) for x in column.to_pylist()]
     np.testing.assert_array_equal(np.sort(both), np.sort(wanted))
+
+
+def test_every_nan_and_both_zeros_have_the_same_bits(tmp_path):
+    signalling = np.array([0x7FF0000000000001, 0xFFF8000000000007, 0, 1 << 63], np.uint64)
+    column = pyarrow.array(signalling.view(np.float64))
+    pyarrow.parquet.write_table(pyarrow.table({"b": column, "c": range(4)}), tmp_path / "t.parquet")
+    numbers = read_table(tmp_path / "t.parquet", ["b"]).numbers
+    assert len(set(numbers[:2, 0].view(np.uint64))) == 1
+    assert list(numbers[2:, 0].view(np.uint64)) == [0, 0]
