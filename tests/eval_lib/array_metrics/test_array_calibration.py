@@ -10,7 +10,7 @@ from eval_lib.array_metrics.base import Ensembles
 from eval_lib.array_metrics.ranks import binned, covered, places, ranks
 from eval_lib.array_metrics.scores import crps
 from eval_lib.array_metrics.table import CALIBRATION
-from eval_lib.array_metrics.tarp import tarp
+from eval_lib.array_metrics.tarp import coverage_places, tarp
 
 
 def posterior(seed, k=200, s=30, d=2, width=1.0, bias=0.0):
@@ -72,6 +72,15 @@ def test_a_posterior_that_ignores_its_condition_is_found_by_references_that_know
     assert measure("tarp", prior, truths, references=x)["tarp_p"] < 1e-6
     exact, truths, x = posterior(0, 400)
     assert measure("tarp", exact, truths, references=x)["tarp_p"] > 0.01
+
+
+def test_coverage_counts_the_samples_nearer_to_the_reference_than_the_truth_is():
+    """At 5, and from 1: the samples at 0, 3 and 4.9 are nearer, those at 7 and -4 are not."""
+    samples = np.asarray([0, 3, 4.9, 7, -4])[None, :, None].repeat(400, axis=0)
+    place = coverage_places(samples, np.full((400, 1), 5.0), np.ones((400, 1)))
+    assert np.all((place > 3 / 6) & (place < 4 / 6))
+    lengths = np.asarray([[3.0, 4.0], [4.9, 0.0], [5.1, 0.0]])[None]
+    assert 2 / 4 > coverage_places(lengths, np.asarray([[0.0, 5.0]]), np.zeros((1, 2)))[0] > 1 / 4
 
 
 def test_references_are_in_the_units_of_the_data():

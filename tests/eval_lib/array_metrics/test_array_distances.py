@@ -73,6 +73,22 @@ def test_estimates_have_no_bias_and_the_standard_error_that_they_tell(grams, d, 
     assert errors / values.std() == pytest.approx(1 if shift else 1.275, rel=0.15)
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_the_terms_of_the_variance_have_no_bias(shift):
+    """k(x, y) = 2 x y + x^2 + y^2 of Gaussians: w(z) is 2 z (E x - E y) and a constant, and k~ is
+    2 (x - E x) (y - E y), whose mean square is 4. Over 4000 pairs of small sets."""
+    kernel = lambda a, b: 2 * a * b.T + a**2 + b.T**2
+    n, m = 5, 8
+    pairs = ((draws(2 * k, n, 1), draws(2 * k + 1, m, 1) + shift) for k in range(4000))
+    grams = (Grams(kernel(x, x), kernel(y, y), kernel(x, y)) for x, y in pairs)
+    found = np.asarray([gram.variance_terms for gram in grams])
+    first = 4 * 4 * shift**2 * (1 / n + 1 / m)
+    second = 2 * 4 / (n * (n - 1)) + 2 * 4 / (m * (m - 1)) + 4 * 4 / (n * m)
+    error = found.std(axis=0) / np.sqrt(4000)
+    assert np.all(np.abs(found.mean(axis=0) - [first, second]) < 4 * error)
+    assert np.all(error < 0.1 * second)
+
+
 def test_the_bandwidth_is_the_median_distance_of_all_pairs():
     x, y = draws(0, 20, 3), draws(1, 31, 3) + 1
     pooled = scipy.spatial.distance.pdist(np.concatenate([x, y]))
@@ -151,6 +167,19 @@ def test_c2st_of_long_vectors_is_of_the_leading_components_of_both(monkeypatch):
     assert moved(20.0, 0, 0) > 0.95
     assert moved(0, 0, 1.0) < 0.65  # beyond the leading two
     assert seen == {"units": (20, 20)}
+
+
+def test_every_array_is_classified_once_by_a_network_that_saw_four_fifths(monkeypatch):
+    fits = []
+
+    class Counting(LogisticRegression):
+        def fit(self, x, y):
+            fits.append((len(y), int(y.sum())))
+            return super().fit(x, y)
+
+    monkeypatch.setattr("sklearn.neural_network.MLPClassifier", lambda *_, **__: Counting())
+    measure("c2st", draws(0, 50, 2), draws(1, 70, 2))
+    assert fits == [(80, 40)] * 5
 
 
 def test_c2st_of_what_has_diverged_is_1():
