@@ -78,7 +78,7 @@ def test_the_terms_of_the_variance_have_no_bias(shift):
     """k(x, y) = 2 x y + x^2 + y^2 of Gaussians: w(z) is 2 z (E x - E y) and a constant, and k~ is
     2 (x - E x) (y - E y), whose mean square is 4. Over 4000 pairs of small sets."""
     kernel = lambda a, b: 2 * a * b.T + a**2 + b.T**2
-    n, m = 5, 8
+    n, m = 4, 5
     pairs = ((draws(2 * k, n, 1), draws(2 * k + 1, m, 1) + shift) for k in range(4000))
     grams = (Grams(kernel(x, x), kernel(y, y), kernel(x, y)) for x, y in pairs)
     found = np.asarray([gram.variance_terms for gram in grams])
