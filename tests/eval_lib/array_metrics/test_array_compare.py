@@ -94,6 +94,8 @@ def test_small_floats_far_from_0_keep_their_digits():
     far = (1e6 + z).astype(np.float32)
     found = array_metrics.compare(far + np.float32(1), far, metrics=("marginals",))
     assert found["wasserstein_1"] == pytest.approx(1 / z.std(), rel=1e-4)
+    for other, kept in ((far, np.float32), (z, np.float64), (far.astype(int), np.float64)):
+        assert array_metrics.paired(far, other).samples.dtype == kept
 
 
 def test_a_channel_of_a_field_may_be_constant_somewhere():

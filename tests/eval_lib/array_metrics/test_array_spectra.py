@@ -81,6 +81,22 @@ def test_a_window_keeps_the_jump_between_the_ends_out():
     assert smooth[-1] / smooth[0] < 1e-7
 
 
+def test_a_wave_through_a_hann_window_is_in_three_frequencies():
+    """In a Hann window's transform the neighbours have half the amplitude, and others nothing."""
+    wave = np.cos(2 * np.pi * 8 * np.arange(32) / 32)[None, :, None]
+    power = power_spectrum(wave, False).power[:, 0]
+    # Of mean square 1, a window (1 - cos) / 2 has (2/3) of the power at its middle.
+    np.testing.assert_allclose(power[[6, 7, 8]], 32 / 4 * np.asarray([1, 4, 1]) / 6, rtol=1e-10)
+    assert np.delete(power, [6, 7, 8]).max() < 1e-25
+
+
+def test_the_frequency_of_a_ring_is_the_mean_of_its_modes():
+    """On 4 x 4 the first ring has four modes at 1/4 and four at 1/4 of the diagonal."""
+    found = power_spectrum(draws(0, 2, 4, 4, 1), True)
+    assert found.modes.tolist() == [8, 6, 1]
+    assert found.frequency[0] == pytest.approx((0.25 + np.sqrt(2) / 4) / 2)
+
+
 def test_blocks_of_fields_make_no_difference(monkeypatch):
     x = draws(0, 7, 5, 6, 2)
     whole = power_spectrum(x)
