@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from data_lib import Batches, Images, epoch_batches
-from data_lib.codec import GrayLevels
+from data_lib.base import hold_out
+from data_lib.codec import AsGiven, GrayLevels, Standardize
 
 N = 37  # prime, so that no batch size divides it
 
@@ -189,3 +190,51 @@ def test_dequantization_of_continuous_images_is_refused():
         batches(images)
     with pytest.raises(ValueError, match=r"data.uniform_dequantization must be False"):
         epoch_batches(images, batch_size=2, codec=GrayLevels(False), dequantize_seed=0)
+
+
+def vectors(n=N):
+    """Vectors whose condition says which they are, one value of each of them missing."""
+    values = np.random.default_rng(0).normal(5.0, 2.0, size=(n, 3))
+    values[:, 1] = np.nan
+    return Images(values, None, None, condition=np.arange(2.0 * n).reshape(n, 2))
+
+
+PLAIN = {"flip": False, "dequantize": False, "codec": Standardize((5.0,) * 3, (2.0,) * 3),
+         "condition_codec": Standardize((1.0, 0.0), (4.0, 2.0)), "missing": True}  # fmt: skip
+
+
+def test_conditions_go_with_their_examples_and_missing_values_are_told():
+    images = vectors()
+    found = take(batches(images, batch_size=N, **PLAIN), 1)
+    number = np.rint((found["condition"][:, 0] * 4 + 1) / 2).astype(int)
+    assert sorted(number) == list(range(N))
+    np.testing.assert_allclose(found["condition"][:, 1] * 2, 2 * number + 1)
+    expected = (images.pixels[number] - 5) / 2
+    np.testing.assert_allclose(found["image"][:, [0, 2]], expected[:, [0, 2]], rtol=1e-6)
+    assert (found["image"][:, 1] == 0).all()
+    np.testing.assert_array_equal(found["observed"], np.tile([1, 0, 1], (N, 1)))
+    assert {rows.dtype for rows in found.values()} == {np.dtype(np.float32)}
+
+
+def test_an_evaluation_goes_through_conditions_in_their_order():
+    plain = {k: v for k, v in PLAIN.items() if k not in ("flip", "dequantize")}
+    found = [*epoch_batches(vectors(), batch_size=10, **plain)]
+    first = np.concatenate([part["condition"] for part in found])[:N, 0]
+    np.testing.assert_allclose(first * 4 + 1, 2 * np.arange(N))
+    assert (found[-1]["observed"][:, 1] == 0).all()
+
+
+def test_the_part_that_is_held_out_keeps_its_conditions():
+    values = np.random.default_rng(1).normal(size=(60, 2))
+    splits = hold_out(Images(values.copy(), None, None, condition=values * 3), 0.3, "x")
+    for part in (splits.train, splits.test):
+        np.testing.assert_array_equal(part.condition, part.pixels * 3)
+    assert len(splits.train) + len(splits.test) == 60
+
+
+def test_numbers_beyond_float32_are_encoded_before_they_are_rounded():
+    images = Images(np.asarray([[1e9], [1e9 + 1]]), None, None)
+    own = PLAIN | {"codec": Standardize((1e9,), (1.0,)), "missing": False,
+                   "condition_codec": AsGiven()}  # fmt: skip
+    found = next(batches(images, batch_size=2, **own))
+    assert sorted(found["image"][:, 0]) == [0.0, 1.0]

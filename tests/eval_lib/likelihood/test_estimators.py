@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from configs.schema import get_default
-from data_lib.codec import GrayLevels
+from data_lib.codec import Bounded, Codec, GrayLevels, Standardize
 from eval_lib.likelihood import estimators
 from eval_lib.likelihood.bins import Bins, TruncatedNormal, UniformNoise
 from eval_lib.likelihood.bounds import GaussianDecoder, LevelDecoder
@@ -27,7 +27,9 @@ from eval_lib.likelihood.estimators import (
     Middle,
 )
 from eval_lib.likelihood.evaluator import estimate_batch
-from eval_lib.likelihood.flow import Density
+from eval_lib.likelihood.flow import Density, ProbabilityFlow
+from samplers.adaptive.integrate import Tolerance
+from samplers.adaptive.ode import CLOCKS
 from sde_lib import VP, Gaussian, pytree
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -170,3 +172,29 @@ def test_densities_have_no_bits() -> None:
     built(None, units="nats")
     with pytest.raises(ValueError, match=r"use eval.units=nats"):
         built(None, units="bits_per_dim")
+
+
+MEAN, STD, LOW, HIGH = (3.0, -200.0), (0.5, 40.0), (0.0, -1.0), (1.0, 5.0)
+CODECS = {
+    "standardized": (
+        Standardize(MEAN, STD), np.asarray([[3.3, -180.0], [2.0, -250.0]]),
+        lambda x: stats.norm.logpdf(x, MEAN, STD).sum(axis=1),
+    ),
+    "bounded": (
+        Bounded(LOW, HIGH), np.asarray([[0.1, 4.0], [0.9, -0.9]]),
+        lambda x: np.full(len(x), -np.log(6.0)),
+    ),
+}  # fmt: skip
+"""Name -> (codec, data, log-density of the data whose encoding is standard normal)."""
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_density_is_of_the_data_before_they_were_encoded(name: str) -> None:
+    """Standard normal x_0 stays so under VP: neither the prior nor the end at eps is off."""
+    made: Codec
+    made, x, log_prob = CODECS[name]
+    flow = ProbabilityFlow(Tolerance(1e-9, 1e-9, False, 20_000), "dopri8", CLOCKS["log_snr"]())
+    score = Gaussian.isotropic(SDE, jnp.zeros(2), 1.0)
+    estimator = FlowEstimator(flow, Exact(), ContinuousData(made), 1e-7, (), 1)
+    found = estimate_batch(estimator, score, jnp.asarray(x), keys(len(x)))
+    np.testing.assert_allclose(found.log_prob[:, 0], log_prob(x), rtol=0, atol=1e-6)
