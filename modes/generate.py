@@ -276,7 +276,8 @@ def _files(
         film = pictures.animation_gif(frames[:, : GRID_LIMIT // 4])
     elif frames is not None:
         arrays["frames"] = frames
-    png = picture(generator, arrays["samples"])
+    title = f"given condition 0 of {groups}" if groups > 1 else ""
+    png = picture(generator, arrays["samples"][:: groups or 1], title)
     if groups:
         arrays = {name: _grouped(rows, groups, name == "frames") for name, rows in arrays.items()}
     return {
@@ -286,12 +287,12 @@ def _files(
     }
 
 
-def picture(generator: Generator, samples: np.ndarray) -> Content | None:
+def picture(generator: Generator, samples: np.ndarray, title: str = "") -> Content | None:
     """Samples as a picture that suits their shape; None if fewer than two are finite."""
     if generator.codec.of_levels and samples.shape[-1] in (1, 3):
         return pictures.grid_png(samples[:GRID_LIMIT])
     finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
-    return picture_of(samples[finite][:SHOWN]) if finite.sum() > 1 else None
+    return picture_of(samples[finite][:SHOWN], title=title) if finite.sum() > 1 else None
 
 
 def _grouped(rows: np.ndarray, groups: int, frames: bool) -> np.ndarray:
