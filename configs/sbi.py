@@ -25,18 +25,20 @@ from configs.variants import Variant
 
 
 class Task(NamedTuple):
-    """A task: numbers of theta, and half the side of the box of a uniform prior, 0 for none."""
+    """A task: numbers of theta, half the side of the box of a uniform prior (0 for none), and
+    updates of training, more of which would learn the simulations by heart."""
 
     parameters: int
     box: float = 0.0
+    n_iters: int = 10_000
 
 
 TASKS = {
     "two_moons": Task(2, box=1.0),
     "gaussian_linear": Task(10),
-    "gaussian_mixture": Task(2, box=10.0),
-    "slcp": Task(5, box=3.0),
-    "bernoulli_glm": Task(10),
+    "gaussian_mixture": Task(2, box=10.0, n_iters=20_000),
+    "slcp": Task(5, box=3.0, n_iters=12_000),
+    "bernoulli_glm": Task(10, n_iters=20_000),
 }
 DEFAULT = "two_moons"
 
@@ -48,10 +50,11 @@ def base() -> ConfigDict:
     model = config.model
     model.name = "mlp"
     model.condition = "vector"
-    model.nf = 256
+    model.nf = 128
     model.num_res_blocks = 4
-    config.training.batch_size = 512
-    arrays.periods(config, 20_000)
+    config.training.batch_size = 256
+    config.training.n_jitted_steps = 50
+    config.training.log_freq = 1000
     config.sampling.num_samples = config.sampling.batch_size = 1000
     return config
 
@@ -60,6 +63,7 @@ def put(name: str, config: ConfigDict) -> None:
     """Change `config` into that of a task."""
     task, data = TASKS[name], config.data
     data.task = name
+    arrays.periods(config, task.n_iters)
     data.shape = (task.parameters,)
     data.codec = "bounded" if task.box else "standardize"
     corner = (task.box,) * task.parameters if task.box else ()
