@@ -11,7 +11,11 @@ def shape_of(config: Any) -> tuple[int, ...]:
     One axis: a vector of features. More: spatial axes, then the channels.
     """
     data = config.data
-    return tuple(data.shape) or (data.image_size, data.image_size, data.num_channels)
+    return tuple(getattr(data, "shape", ())) or (
+        data.image_size,
+        data.image_size,
+        data.num_channels,
+    )
 
 
 def in_words(shape: tuple[int, ...]) -> str:

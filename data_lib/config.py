@@ -11,6 +11,9 @@ from configs.shapes import shape_of
 from data_lib.levels import Range, check_range, text
 from data_lib.pictures import FILTERS
 
+MISSING = ("refuse", "mask")
+"""Ways of data.missing."""
+
 
 @dataclass(frozen=True)
 class DataConfig:

@@ -31,7 +31,7 @@ from modes.from_data import resolved
 from modes.generate import Given, make_generator
 from modes.train import train
 from modes.trained import load_weights
-from runtime_lib import workdir as workdirs
+from runtime_lib.workdir import WorkdirError, read_config
 from sde_lib import ModelScore
 from untrusted import plain
 
@@ -126,9 +126,9 @@ def load(workdir: Path | str, settings: Mapping[str, Any] | None = None, log: Lo
     WorkdirError for a workdir without a model, CheckpointError if its checkpoints are damaged.
     """
     folder = Path(workdir)
-    saved = workdirs.read_config(folder)
+    saved = read_config(folder)
     if saved is None:
-        raise workdirs.WorkdirError(f"{folder} holds no trained model")
+        raise WorkdirError(f"{folder} holds no trained model")
     experiment = Experiment.of(Recorded.of(_config(schema.get_default(), saved, settings or {})))
     return _trained(experiment, folder, log)
 

@@ -63,13 +63,13 @@ def _of_samplers(experiment: Experiment) -> None:
 
 def _of_metrics(experiment: Experiment) -> None:
     from modes.evaluation import protocol
-    from modes.evaluation.array_data import Asked
+    from modes.evaluation.array_data import AskedMetrics
     from modes.evaluation.model_metrics import OF_ARRAYS, OF_THE_MODEL
 
     config = experiment.config
     of_levels = codec.build(config.data).of_levels
     rows = OF_THE_MODEL if of_levels else OF_ARRAYS
-    for name in protocol.asked(config) if of_levels else Asked.of(experiment).model:
+    for name in protocol.asked(config) if of_levels else AskedMetrics.of(experiment).model:
         for key in rows[name].settings if name in rows else ():
             config.eval[key]
 

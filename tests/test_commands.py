@@ -150,7 +150,9 @@ def test_more_images_at_once_than_memory_are_refused_before_they_are_made(
     monkeypatch.setattr(hardware, "memory", lambda device: 4.0 * 64 * 1000 / jax.device_count())
     ask = lambda n: [*CONFIG, f"--config.{name}={n}", "--mode", "encode", "--workdir",
                      str(tmp_path / "run")]  # fmt: skip
-    refused(ask(1008), name, "1,008 images of 8x8x1 at once, 252 KiB, and the machine has 250 KiB")
+    refused(
+        ask(1008), name, "1,008 examples of 8x8x1 at once, 252 KiB, and the machine has 250 KiB"
+    )
     refused(ask(1000), "holds no trained model")
 
 
@@ -159,7 +161,7 @@ def test_samples_that_no_memory_holds_are_refused_by_the_mode_that_makes_them(
 ):
     monkeypatch.setattr(hardware, "memory", lambda device: 4.0 * 64 * 1000 / jax.device_count())
     for mode, setting, word in (
-        ("sample", "sampling.num_samples=1001", "sampling.num_samples asks for 1,001 images"),
+        ("sample", "sampling.num_samples=1001", "sampling.num_samples asks for 1,001 examples"),
         ("samplers", "eval.num_samples=1001", "eval.num_samples asks for 1,001"),
         ("eval", "eval.num_samples=4001", "eval.num_samples asks for 4,001"),
         ("interpolate", "eval.num_images=2000000000", "eval.num_images asks for 2,000,000,000"),

@@ -31,7 +31,7 @@ RUN = {
     "modes.likelihood", "modes.latents", "modes.profile", "modes.import_", "modes.export",
 }  # fmt: skip
 """Modules of --mode's names: none of them imports another. `modes.evaluation` is one's parts."""
-OF_ALL = ("modes.reading",)
+OF_ALL = ("modes.reading", "modes.model")
 """Modules that speak of all modes, and may import them."""
 LONGEST = 350
 LONG = {"configs/schema.py", "runtime_lib/checkpoints/store.py"}

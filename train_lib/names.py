@@ -12,6 +12,8 @@ from typing import Any
 import data_lib
 import models
 import sde_lib
+from data_lib import codec
+from data_lib.config import MISSING
 from data_lib.pictures import FILTERS
 from models import ncsnpp, songunet
 from models.layers.blocks import RESBLOCKS
@@ -23,6 +25,7 @@ from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
 from samplers.planned.forms import FORMS
+from sde_lib.condition import CONDITIONS
 from train_lib.objective import LAWS, OBJECTIVES, WEIGHTINGS
 from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown
@@ -40,11 +43,15 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.normalization": (NORMALIZATIONS, NORMS),
     "model.refinenet": (RELEASES,),
     "model.interpolation": tuple(release.interpolations for release in RELEASES.values()),
+    "model.condition": (CONDITIONS,),
     "model.dtype": (DTYPES,),
     "model.prediction": (sde_lib.PREDICTIONS, PUBLISHED),
     "model.conditioning": (sde_lib.CONDITIONINGS, PUBLISHED),
     "data.dataset": (data_lib.SOURCES, data_lib.ALIASES),
     "data.filter": (FILTERS,),
+    "data.codec": (codec.CODECS,),
+    "data.missing": (MISSING,),
+    "data.condition_codec": (codec.CONDITION_CODECS,),
     "training.time_law": (LAWS,),
     "training.weighting": (WEIGHTINGS,),
     "training.objective": (OBJECTIVES,),

@@ -18,8 +18,7 @@ from modes.evaluation import protocol
 from modes.evaluation.model_metrics import OF_ARRAYS, Subject
 from modes.experiment import Experiment
 from modes.generate import collected, make_generator
-from modes.images import complete
-from modes.images import identity as identity_of
+from modes.images import complete, identity
 from modes.trained import load_weights
 from runtime_lib.files import Content
 from runtime_lib.results import Identity, Parts, marked, publish, set_results_aside, short
@@ -32,7 +31,7 @@ Rows = dict[str, float | str]
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedMetrics:
     """Names of metrics: comparisons of sets, of ensembles with truths, and of the score itself."""
 
     distances: tuple[str, ...]
@@ -40,7 +39,7 @@ class Asked:
     model: tuple[str, ...]
 
     @classmethod
-    def of(cls, experiment: Experiment) -> Asked:
+    def of(cls, experiment: Experiment) -> AskedMetrics:
         """The metrics of `eval.metrics`. ValueError for one that does not fit the data."""
         config = experiment.config
         layout = NamedShape(experiment.shape, ())
@@ -67,11 +66,11 @@ def evaluate(experiment: Experiment, splits: Splits, folder: Path, log: Log) -> 
     them, `eval.num_samples` / `eval.conditions` samples of each.
     """
     config = experiment.config
-    asked, test = Asked.of(experiment), complete(splits.test, "the held-out data", log)
+    asked, test = AskedMetrics.of(experiment), complete(splits.test, "the held-out data", log)
     columns: dict[str, Rows] = {}
     cells: list[Identity] = []
     files: dict[str, Content | None] = {}
-    data = identity_of(test, splits.name)
+    data = identity(test, splits.name)
     for step in protocol.steps(config, folder, log):
         for rate, average in protocol.averages(config):
             score, found = load_weights(experiment, folder, step, average, log)
@@ -116,7 +115,7 @@ class _Cell:
         self._test = test
         self.files: dict[str, Content | None] = {}
 
-    def numbers(self, score: Any, told: Identity, asked: Asked) -> Rows:
+    def numbers(self, score: Any, told: Identity, asked: AskedMetrics) -> Rows:
         """Every metric of the model's samples; pictures are left in `files`."""
         if self._experiment.config.model.condition == "none":
             samples = self._drawn(score, told, self._test, self._experiment.config.eval.num_samples)
@@ -132,7 +131,7 @@ class _Cell:
         kept = Parts(place, {**told, "batch_size": batch, "conditions": len(of)}, self._log)
         return collected(generator, total, batch, kept, self._log)[0]["samples"]
 
-    def _compared(self, samples: np.ndarray, asked: Asked) -> Rows:
+    def _compared(self, samples: np.ndarray, asked: AskedMetrics) -> Rows:
         finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
         if lost := int((~finite).sum()):
             self._log(f"{lost} of {len(samples)} samples are not finite and are left out")
@@ -149,7 +148,7 @@ class _Cell:
             self.files["spectra.png"] = spectra_png(pair)
         return {**found, "not_finite": float(lost)}
 
-    def _calibrated(self, score: Any, told: Identity, asked: Asked) -> Rows:
+    def _calibrated(self, score: Any, told: Identity, asked: AskedMetrics) -> Rows:
         config = self._experiment.config
         k = min(config.eval.conditions, len(self._test))
         each = config.eval.num_samples // k

@@ -112,7 +112,6 @@ def test_the_posterior_is_evaluated_against_held_out_conditions(vectors) -> None
 
 
 def test_log_densities_are_of_the_data_as_given(vectors) -> None:
-    """That of shifted and scaled data differs from the codec's by its log-determinant."""
     folder, path = vectors
     few = {"eval__num_images": 4, "eval__trace": "exact"}
     assert run("likelihood", folder, path, model__condition="vector", **few) == 0

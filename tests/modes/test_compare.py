@@ -5,7 +5,8 @@ import json
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+
+from data_lib.codec import GrayLevelsfrom PIL import Image
 
 import main
 import models
@@ -127,7 +128,7 @@ def test_pixel_distance_sees_what_changes_and_no_more():
     rng = np.random.default_rng(1)
     images = rng.uniform(size=(4000, 4, 4, 1)) * np.linspace(0.05, 1, 16).reshape(4, 4, 1)
     images = np.concatenate([images, np.zeros((4000, 4, 1, 1))], axis=2)  # pixels that never vary
-    distance = samplers._distance(images)
+    distance = samplers._distance(images, GrayLevels(False))
     assert distance(images) == pytest.approx(0, abs=1e-3)
     same = distance(images[rng.permutation(4000)[:2000]])
     assert same < distance(images * (images < 0.9))

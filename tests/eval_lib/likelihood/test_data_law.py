@@ -59,12 +59,12 @@ def test_of_large_images_or_few_it_is_each_coordinates_variance(monkeypatch) -> 
 
 @pytest.mark.parametrize("n, kept", [(1, 3), (49, 2), (50, 3)])
 def test_the_limit_itself_is_allowed(n: int, kept: int) -> None:
-    """Of one coordinate 1 / n of the squared eigenvalue is due to having n images: 2% of 50.
+    """For one coordinate 1 / n of the squared eigenvalue is due to having n images: 2% of 50.
 
     One image has no eigenvalue that could be too large.
     """
     ramp = np.arange(n, dtype=np.int32).reshape(n, 1, 1, 1)
-    assert len(data_law.data_law(Images(ramp, None, LEVELS), False).moments) == kept
+    assert len(data_law.data_law(Images(ramp, None, LEVELS), GrayLevels(False)).moments) == kept
 
 
 def test_of_correlated_data_variances_alone_would_make_the_mismatch_too_small() -> None:

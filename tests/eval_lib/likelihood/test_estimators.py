@@ -127,7 +127,7 @@ def test_a_filling_is_drawn_within_its_bin_by_the_law_that_it_is_weighed_by() ->
 @pytest.mark.parametrize("centered", [False, True])
 def test_one_image_alone_is_on_the_scale_of_its_range(centered: bool) -> None:
     data = jnp.asarray([[0.25, 0.5]])
-    x, volume = ContinuousData(centered)(data, keys(1))
+    x, volume = ContinuousData(GrayLevels(centered))(data, keys(1))
     np.testing.assert_allclose(x, 2 * data - 1 if centered else data)
     np.testing.assert_allclose(volume, [2 * np.log(1 + centered)])
     _, volume = Dequantized(BINS, UniformNoise())(LEVELS[:1], keys(1))

@@ -140,7 +140,7 @@ def test_published_number_of_a_gaussian_and_what_it_owes():
 
 
 def test_truncation_is_of_all_numbers_of_an_image():
-    """Of a Gaussian at 0: eps_hat = sigma x_t / (alpha^2 v + sigma^2), number by number."""
+    """For a Gaussian at 0: eps_hat = sigma x_t / (alpha^2 v + sigma^2), number by number."""
     sde, v = SubVP(), 0.25
     score = Isotropic(sde, v)
     x = jnp.asarray([[[0.3, -1.0], [0.5, 0.1]], [[2.0, 0.0], [-0.4, 0.7]]])
