@@ -101,7 +101,8 @@ ROOMS: dict[str, Tests] = {
         **_files("eval_lib/likelihood", "summary", "eval_lib/likelihood/summary"),
     },
     "eval_lib/metrics": _files("eval_lib/metrics", "base frechet inception_score kernel manifold "
-                               "memorisation sliced", "eval_lib/metrics"),
+                               "memorisation sliced two_sample",
+                               "eval_lib/metrics eval_lib/array_metrics/array_distances"),
     "data_lib": _files("data_lib", "levels transforms",
                        "data_lib/data_transforms data_lib/levels data_lib/members"),
 }  # fmt: skip

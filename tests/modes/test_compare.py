@@ -5,11 +5,11 @@ import json
 import jax
 import numpy as np
 import pytest
-
-from data_lib.codec import GrayLevelsfrom PIL import Image
+from PIL import Image
 
 import main
 import models
+from data_lib.codec import GrayLevels
 from modes import samplers
 from tests import tiny
 
