@@ -49,6 +49,8 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     workdir.check_same(folder, config)
     splits = experiment.splits or data_lib.load(config.data, log=log)
     feed.check_labels(splits, config.model.num_classes)
+    if remark := feed.unused(splits.train, config):
+        log(remark)
     identity = data_record.check(folder, config, splits, log)
     workdir.create(folder)
     with WorkdirLock(folder), stop_on_signals() as stop:

@@ -29,14 +29,28 @@ def check_labels(splits: data_lib.Splits, classes: int) -> None:
                          f"run from {labels.min()} to {labels.max()}")  # fmt: skip
 
 
-def training_batches(images: data_lib.Images, config: Any, start: int) -> data_lib.Batches:
-    """The batches of a run from step `start` on, with labels if the network uses them."""
-    if not config.model.num_classes:
-        images = replace(images, labels=None)
-    if config.model.condition == "none":
-        images = replace(images, condition=None)
-    return data_lib.Batches(
+def used(images: data_lib.Images, config: Any) -> data_lib.Images:
+    """The images with those labels and conditions only that the network is given."""
+    model = config.model
+    return replace(
         images,
+        labels=images.labels if model.num_classes else None,
+        condition=None if model.condition == "none" else images.condition,
+    )
+
+
+def unused(images: data_lib.Images, config: Any) -> str:
+    """A remark for the user on conditions that the network is not given; '' without any."""
+    if images.condition is None or config.model.condition != "none":
+        return ""
+    return ("the conditions of the data are not used, as model.condition=none: vector, image or "
+            "tokens would give them to the network")  # fmt: skip
+
+
+def training_batches(images: data_lib.Images, config: Any, start: int) -> data_lib.Batches:
+    """The batches of a run from step `start` on, with labels and conditions that are used."""
+    return data_lib.Batches(
+        used(images, config),
         batch_size=config.training.batch_size,
         seed=config.seed,
         flip=config.data.random_flip,

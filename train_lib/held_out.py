@@ -12,6 +12,7 @@ from jaxtyping import Array
 import data_lib
 from data_lib import codec
 from runtime_lib import sharding
+from train_lib import feed
 from train_lib.step import Batch, Recipe
 
 SEED = 1
@@ -37,7 +38,7 @@ def loss(
     """The mean loss over a whole split, with the same times and noises every time."""
     data = config.data
     batches = data_lib.epoch_batches(
-        images,
+        feed.used(images, config),
         batch_size=-(-config.eval.batch_size // mesh.size) * mesh.size,
         codec=codec.build(data),
         condition_codec=codec.build_condition(data),

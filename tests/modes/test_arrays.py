@@ -142,6 +142,13 @@ def test_codes_are_decoded_again(vectors) -> None:
     np.testing.assert_allclose(found["decoded"], found["images"], rtol=0, atol=5e-3)
 
 
+def test_conditions_that_the_model_is_not_given_are_said_to_be_unused(tmp_path, capsys) -> None:
+    path = save(tmp_path, data=RNG.normal(size=(40, 2)), condition=RNG.normal(size=(40, 3)))
+    few = {"training__n_iters": 2, "training__eval_freq": 1, "training__snapshot_sampling": False}
+    assert run("train", tmp_path, path, **few) == 0
+    assert "the conditions of the data are not used, as model.condition" in capsys.readouterr().out
+
+
 def test_missing_values_are_masked_in_training_and_said_in_evaluation(tmp_path, capsys) -> None:
     x = RNG.normal(size=(80, 3)) * 4 + 1
     x[RNG.random(x.shape) < 0.2] = np.nan

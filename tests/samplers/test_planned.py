@@ -25,7 +25,7 @@ from tests.samplers.exact import Isotropic
 pytestmark = pytest.mark.usefixtures("float64")
 
 SDE = KarrasVE(0.2, 5.0)
-"""Where alpha = 1 and t = r."""
+"""An SDE with alpha = 1 and t = r."""
 
 
 def errors_of(sampler: LinearSampler, x0, integral, steps: int = 8) -> np.ndarray:
@@ -55,7 +55,7 @@ def errors(sampler: LinearSampler, power: int) -> np.ndarray:
 
 
 ROUND_OFF = 1e-13
-"""Of sums of numbers up to 5."""
+"""Round-off of sums of numbers up to 5."""
 
 
 @pytest.mark.parametrize("high_order_start", [True, False])
@@ -108,7 +108,7 @@ def test_a_corrector_is_exact_for_one_more_power(degree: int):
     (UniPC(4), 4), (UniPC(5), 5),
 ])  # fmt: skip
 def test_above_order_3_the_first_steps_are_a_runge_kutta_methods(sampler, order: int):
-    """Of one order less: a rule of quadrature in 1 / r, exact below that power."""
+    """One order less: a rule of quadrature in 1 / r, exact below that power."""
     for n in range(order):
         x0, integral = lambda r, n=n: r**-n, lambda r, n=n: r ** (-n - 1) / (n + 1)
         # So many steps: with 3 values known the corrector has what it needs.
@@ -130,6 +130,6 @@ CLAIMED = {
 
 @pytest.mark.parametrize("name", CLAIMED)
 def test_orders_are_claimed_as_published(name: str):
-    """Where a low-order start limits them; those of the usual settings are measured elsewhere."""
+    """A low-order start limits them; those of the usual settings are measured elsewhere."""
     samplers, orders = CLAIMED[name]
     assert [sampler.order for sampler in samplers] == orders
