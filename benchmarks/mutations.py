@@ -69,6 +69,7 @@ ROOMS: dict[str, Tests] = {
         **_files("sde_lib", "guidance autoguidance",
                  f"{_RECIPE} sde_lib/guidance sde_lib/autoguidance"),
         **_files("sde_lib", "condition", "sde_lib/condition"),
+        **_files("sde_lib", "composed", "sde_lib/composed"),
         **_files("sde_lib", "oracles", f"sde_lib/score {_SDE}"),
     },
     "samplers": {

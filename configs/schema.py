@@ -448,6 +448,8 @@ SETTINGS: dict[str, Setting] = {
                                     "sampling.condition"),
     "sampling.condition": Setting("", ANY, "--mode sample: .npy or .npz file of one condition or "
                                   "several"),
+    "sampling.together": Setting(False, ANY, "--mode sample: the conditions of sampling.condition "
+                                 "are independent observations of one example, and all are given"),
     "sampling.labels": Setting((), entries(whole(0, 2**20)), "--mode sample: classes to draw, in "
                                "turn; (): all of them equally often"),
     "sampling.batch_size": Setting(64, BATCH, "samples drawn at a time; it changes no sample"),

@@ -28,6 +28,7 @@ SHARED = {
     "num_samples": "every cell has eval.num_samples images",
     "batch_size": "all cells are drawn sampling.batch_size at a time, which changes no sample",
     "condition": "all entries are given the conditions of held-out examples",
+    "together": "all entries are given one condition at a time",
     "labels": "all entries draw every class",
     "step": "all entries use one model: give --config.sampling.step",
     "ema": "all entries use one model: give --config.sampling.ema",

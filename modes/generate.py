@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -219,6 +219,7 @@ def generate(
     identity: dict[str, Any],
     *,
     groups: int = 0,
+    names: Sequence[str] = (),
     log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Draw `total` samples into `folder`; returns the report that is also written there.
@@ -227,6 +228,7 @@ def generate(
     [0, 1], as its `range` says), `samples.png`, `trajectory.gif` if frames of pictures were
     requested, and `samples.json` (`identity`, NFE, images/s). With `groups`, the number of
     conditions that take turns, the samples of each are together: [groups, total / groups, ...].
+    `names` of the features, or channels, are in the file and in the picture.
     Finished batches are kept in `parts/` until all are there, so that the same command continues
     after a kill; runs of equal `identity` are the same. Finished samples of another identity, or
     more of them, are moved aside to FOLDER_1, FOLDER_2, ...
@@ -244,7 +246,7 @@ def generate(
         **_evaluations(arrays.pop("evaluations")),
         **_speed(seconds, batch_size),
     }
-    publish(folder, _files(generator, arrays, groups), REPORT, report, log)
+    publish(folder, _files(generator, arrays, groups, names), REPORT, report, log)
     kept.remove()
     return report
 
@@ -266,7 +268,7 @@ def collected(
 
 
 def _files(
-    generator: Generator, arrays: dict[str, np.ndarray], groups: int
+    generator: Generator, arrays: dict[str, np.ndarray], groups: int, names: Sequence[str]
 ) -> dict[str, Content | None]:
     """Files beside the report."""
     levels = generator.codec.of_levels
@@ -277,22 +279,27 @@ def _files(
     elif frames is not None:
         arrays["frames"] = frames
     title = f"given condition 0 of {groups}" if groups > 1 else ""
-    png = picture(generator, arrays["samples"][:: groups or 1], title)
+    png = picture(generator, arrays["samples"][:: groups or 1], title, names)
+    told = {"names": np.asarray(names)} if names else {}
     if groups:
         arrays = {name: _grouped(rows, groups, name == "frames") for name, rows in arrays.items()}
     return {
         "trajectory.gif": film,
-        "samples.npz": npz({**arrays, **(STATED if levels else {})}),
+        "samples.npz": npz({**arrays, **told, **(STATED if levels else {})}),
         "samples.png": png,
     }
 
 
-def picture(generator: Generator, samples: np.ndarray, title: str = "") -> Content | None:
+def picture(
+    generator: Generator, samples: np.ndarray, title: str = "", names: Sequence[str] = ()
+) -> Content | None:
     """Samples as a picture that suits their shape; None if fewer than two are finite."""
     if generator.codec.of_levels and samples.shape[-1] in (1, 3):
         return pictures.grid_png(samples[:GRID_LIMIT])
     finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
-    return picture_of(samples[finite][:SHOWN], title=title) if finite.sum() > 1 else None
+    if finite.sum() < 2:
+        return None
+    return picture_of(samples[finite][:SHOWN], names=names, title=title)
 
 
 def _grouped(rows: np.ndarray, groups: int, frames: bool) -> np.ndarray:

@@ -28,11 +28,12 @@ from eval_lib.likelihood import evaluator
 from modes.conditions import encoded
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
-from modes.generate import Given, make_generator
+from modes.generate import NOTHING, Given, make_generator
+from modes.together import composed
 from modes.train import train
 from modes.trained import load_weights
 from runtime_lib.workdir import WorkdirError, read_config
-from sde_lib import ModelScore
+from sde_lib import Conditional, ModelScore
 from untrusted import plain
 
 Log = Callable[[str], None]
@@ -61,17 +62,23 @@ class Model:
         condition: Shaped[np.ndarray, "..."] | None = None,
         labels: Sequence[int] = (),
         *,
+        together: bool = False,
         seed: int | None = None,
         batch: int = 0,
     ) -> Float[np.ndarray, "n *d"]:
         """n samples by the config's sampler, given one condition, or n of them.
 
-        labels: classes that samples have in turn; () for all of them. seed: by default the
-        config's. batch: samples at a time, which changes no sample. ValueError for a condition of
-        another shape, and for one that is missing.
+        labels: classes that samples have in turn; () for all of them. together: the conditions, any
+        number of them, are independent observations of one example (`sde_lib.composed`). seed: by
+        default the config's. batch: samples at a time, which changes no sample. ValueError for a
+        condition of another shape, and for one that is missing.
         """
-        given = Given(tuple(labels), self._conditions(condition, n))
+        rows = len(np.asarray(condition)) if together else n
+        given = Given(tuple(labels), self._conditions(condition, rows))
         generator = make_generator(self.experiment, self.score, given)
+        if together and given.conditions is not None:
+            whole = composed(self.experiment, self.score, given.conditions, lambda line: None)
+            generator = replace(generator, score=whole, given=NOTHING, guidance=Conditional)
         if seed is not None:
             generator = replace(generator, key=jax.random.key(seed))
         size = min(n, batch or self.experiment.config.sampling.batch_size)

@@ -38,7 +38,8 @@ READS: dict[str, tuple[str, ...]] = {
     "train": ("eval.batch_size", "sampling.num_samples", *DRAWING),
     "profile": (),
     "sample": (
-        "sampling.num_samples", "sampling.condition", "sampling.labels", *DRAWING, *WEIGHTS,
+        "sampling.num_samples", "sampling.condition", "sampling.together",
+        "sampling.labels", *DRAWING, *WEIGHTS,
     ),
     "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
     "eval": (

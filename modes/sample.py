@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import numpy as np
 from modes import sizes
 from modes.conditions import of_sampling
 from modes.experiment import Experiment
-from modes.generate import Given, generate, make_generator
+from modes.generate import NOTHING, Generator, Given, generate, make_generator
+from modes.together import composed
 from modes.trained import load_score
-from runtime_lib import workdir
+from runtime_lib import data_record, workdir
 from runtime_lib.files import plain_reason
 from runtime_lib.logging import speed
+from sde_lib import Conditional, ModelScore
 
+Log = Callable[[str], None]
 NOT_THE_SAMPLE = "num_samples", "condition"
 """Settings of the section on which no sample depends: not the name of a file, but its content."""
 
@@ -31,6 +35,16 @@ def _told(given: Given, groups: int) -> dict[str, Any]:
     return {"conditions": groups or 1, "conditions_sha256": digest}
 
 
+def _together(
+    experiment: Experiment, generator: Generator, score: ModelScore, given: Given, log: Log
+) -> Generator:
+    """A generator of samples given all conditions at once."""
+    if given.conditions is None:
+        raise ValueError("sampling.together needs a model that is given conditions")
+    whole = composed(experiment, score, given.conditions, log)
+    return replace(generator, score=whole, given=NOTHING, guidance=Conditional)
+
+
 def _pace(report: dict[str, Any]) -> str:
     rate = report["images_per_second"]
     if rate is None:
@@ -39,16 +53,20 @@ def _pace(report: dict[str, Any]) -> str:
     return f", {speed(rate)} samples/s{note}"
 
 
-def sample(experiment: Experiment, folder: Path, log: Callable[[str], None] = print) -> int:
+def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """Draw `sampling.num_samples` into FOLDER/samples; returns 0."""
     config = experiment.config
     sampling = config.sampling
     given, several = of_sampling(experiment)
+    together = sampling.together
     groups = len(given.conditions) if several and given.conditions is not None else 0
+    groups = 0 if together else groups
     total = sampling.num_samples * (groups or 1)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
     score, step = load_score(experiment, folder, log)
     generator = make_generator(experiment, score, given)
+    if together:
+        generator = _together(experiment, generator, score, given, log)
     identity = {
         "step": step,
         "seed": config.seed,
@@ -63,7 +81,14 @@ def sample(experiment: Experiment, folder: Path, log: Callable[[str], None] = pr
     target = folder / "samples"
     try:
         report = generate(
-            generator, total, sampling.batch_size, target, identity, groups=groups, log=log
+            generator,
+            total,
+            sampling.batch_size,
+            target,
+            identity,
+            groups=groups,
+            names=data_record.names(folder),
+            log=log,
         )
     except OSError as error:
         raise workdir.WorkdirError(

@@ -61,7 +61,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
         preflight.check(needs, experiment)
         by_the_first(_tidy)(folder)
         workdir.claim(folder, config)
-        data_record.write(folder, identity)
+        data_record.write(folder, identity, splits.train.names)
         keep, permanent = config.training.keep, config.training.snapshot_freq
         with Checkpoints(
             folder / "checkpoints", keep=keep, snapshot_every=permanent, log=log

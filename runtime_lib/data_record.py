@@ -1,12 +1,16 @@
 """Record of a run's training images, kept in its workdir and compared when it is continued.
 
-WORKDIR/data.npz has a 64-bit hash of every image of both parts, and one of the labels.
+WORKDIR/data.npz has a 64-bit hash of every example of both parts, one of the labels, and the names
+of the features, if they have any.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import data_lib
 from data_lib import Identity, Splits
@@ -15,7 +19,7 @@ from runtime_lib.checkpoints.step_directories import StepDirectories
 from runtime_lib.files import atomic_write
 from runtime_lib.results import npz
 from runtime_lib.workdir import WorkdirError
-from untrusted import read_arrays
+from untrusted import plain, read_arrays
 
 FILE = "data.npz"
 
@@ -67,9 +71,22 @@ def _by_hash(splits: Splits) -> bool:
     return splits.train.digests is not None
 
 
-def write(folder: Path, identity: Identity) -> None:
-    """Record that `folder` is trained on these images from now on."""
-    atomic_write(folder / FILE, npz(identity.arrays()))
+def write(folder: Path, identity: Identity, names: Sequence[str] = ()) -> None:
+    """Record that `folder` is trained on these images from now on; names: those of features."""
+    told = {"names": np.asarray(names)} if names else {}
+    atomic_write(folder / FILE, npz({**identity.arrays(), **told}))
+
+
+def names(folder: Path) -> tuple[str, ...]:
+    """The recorded names of the features, or channels; () if there are none."""
+    path = folder / FILE
+    try:
+        found = read_arrays(path, ["names"]).get("names")
+    except (OSError, ValueError):
+        return ()
+    if found is None or found.dtype.kind != "U" or found.ndim != 1:
+        return ()
+    return tuple(plain(str(name)) for name in found)
 
 
 def load(config: Any, folder: Path, log: Log) -> Splits:

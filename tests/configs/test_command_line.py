@@ -75,3 +75,16 @@ def test_a_value_may_contain_an_equals_sign():
 def test_a_setting_without_a_value_is_refused():
     with pytest.raises(ValueError, match=r"--config\.seed must be followed by a value"):
         command_line.split(["--config.seed"])
+
+
+@pytest.mark.parametrize(("name", "value"), schema.FROM_DATA.items())
+def test_auto_stands_for_what_is_taken_from_the_data(name: str, value: object) -> None:
+    assert command_line.parse(name, "auto") == value
+    config = schema.get_default()
+    command_line.override(config, {name: "auto"})
+    assert schema.flatten(config)[name] == value
+
+
+def test_auto_is_no_value_of_other_settings() -> None:
+    with pytest.raises(ValueError, match=r"optim.lr must be a number, got 'auto'"):
+        command_line.parse("optim.lr", "auto")

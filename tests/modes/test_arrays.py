@@ -142,11 +142,45 @@ def test_codes_are_decoded_again(vectors) -> None:
     np.testing.assert_allclose(found["decoded"], found["images"], rtol=0, atol=5e-3)
 
 
+def test_several_observations_of_one_example_are_given_together(tmp_path, capsys) -> None:
+    theta = RNG.normal(size=(200, 2))
+    path = save(tmp_path, data=theta, condition=theta + 0.5 * RNG.normal(size=theta.shape))
+    np.save(tmp_path / "seen.npy", np.asarray([[0.3, 0.1], [0.5, -0.2], [0.4, 0.0]]))
+    of = {
+        "model__condition": "vector",
+        "training__n_iters": 4,
+        "training__snapshot_sampling": False,
+    }
+    seen = {"sampling__condition": tmp_path / "seen.npy", "sampling__together": True}
+    assert run("train", tmp_path, path, **of, model__condition_dropout=0.2) == 0
+    assert run("sample", tmp_path, path, **of, model__condition_dropout=0.2, **seen) == 0
+    samples = stored.arrays(tmp_path / "run" / "samples" / "samples.npz")["samples"]
+    assert samples.shape == (4, 2)
+    assert np.isfinite(samples).all()
+    report = json.loads((tmp_path / "run" / "samples" / "samples.json").read_text())
+    assert report["nfe"] % 4 == 0
+    assert run("sample", tmp_path, path, **of, model__condition_dropout=0.2, **seen,
+               sampling__guidance=2) == 2  # fmt: skip
+    assert "sampling.guidance must be 1" in capsys.readouterr().err
+
+
 def test_conditions_that_the_model_is_not_given_are_said_to_be_unused(tmp_path, capsys) -> None:
     path = save(tmp_path, data=RNG.normal(size=(40, 2)), condition=RNG.normal(size=(40, 3)))
     few = {"training__n_iters": 2, "training__eval_freq": 1, "training__snapshot_sampling": False}
     assert run("train", tmp_path, path, **few) == 0
     assert "the conditions of the data are not used, as model.condition" in capsys.readouterr().out
+
+
+def test_names_of_columns_go_from_the_table_to_the_samples(tmp_path: Path) -> None:
+    rows = RNG.normal(size=(60, 2)) * 2 + 30
+    path = tmp_path / "table.csv"
+    path.write_text("height,width\n" + "\n".join(f"{a},{b}" for a, b in rows) + "\n")
+    few = {"data__dataset": "table", "training__n_iters": 1, "training__snapshot_sampling": False}
+    assert run("train", tmp_path, path, **few) == 0
+    assert run("sample", tmp_path, path, data__dataset="table", training__n_iters=1) == 0
+    found = stored.arrays(tmp_path / "run" / "samples" / "samples.npz")
+    assert found["names"].tolist() == ["height", "width"]
+    assert found["samples"].shape[1:] == (2,)
 
 
 def test_missing_values_are_masked_in_training_and_said_in_evaluation(tmp_path, capsys) -> None:
