@@ -16,7 +16,7 @@ from tests import stored
 from tests.slow import but_slow
 
 RNG = np.random.default_rng(0)
-OTHERS = [(5, 8, 2), (4, 4, 4, 1), (9, 7, 3)]
+SHAPES = [(12, 2), (5, 8, 2), (4, 4, 4, 1), (9, 7, 3)]
 CONFIG = Path(__file__).parents[2] / "configs" / "arrays.py"
 
 
@@ -198,7 +198,7 @@ def test_missing_values_are_masked_in_training_and_said_in_evaluation(tmp_path, 
     assert "have missing values and are left out" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("shape", but_slow([(12, 2), *OTHERS], *OTHERS))
+@pytest.mark.parametrize("shape", but_slow(SHAPES, *SHAPES))
 def test_any_shape_trains_and_is_sampled(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = save(tmp_path, data=RNG.normal(size=(24, *shape)).astype(np.float32))
     small = {"model__ch_mult": "1,1", "model__num_res_blocks": 1}

@@ -116,7 +116,7 @@ def test_load_gives_the_score_that_an_import_stores(case, ema, score_of):
     jax.tree.map(np.testing.assert_array_equal, loaded, stored)
 
 
-@pytest.mark.parametrize("case", but_slow(TRAJECTORIES, "vp_ddpmpp_continuous"))
+@pytest.mark.parametrize("case", but_slow(TRAJECTORIES, *TRAJECTORIES))
 def test_probability_flow_follows_the_original_trajectory(case, score_of):
     arrays, evaluate = golden(case)
     facts = json.loads((GOLDEN / f"{case}.json").read_text())
@@ -161,9 +161,7 @@ LIKELIHOODS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", but_slow(LIKELIHOODS, "ve", "vp in another clock", "vp as published")
-)
+@pytest.mark.parametrize("name", but_slow(LIKELIHOODS, *LIKELIHOODS))
 def test_likelihood_is_that_of_the_original(name, score_of):
     """Bits per dimension and codes of score_sde's likelihood.py, with its probe and tolerance."""
     case, eps, tol, clock, prefix = LIKELIHOODS[name]
