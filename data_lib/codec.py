@@ -200,6 +200,23 @@ def check_rows(data: Any, features: int) -> None:
         raise ValueError("data.low must be below data.high in every feature or channel")
 
 
+def check_bounds(data: Any, values: np.ndarray, what: str) -> None:
+    """Raise ValueError for values outside of the bounds that the codec states, if it does."""
+    if getattr(data, "codec", "") != "bounded":
+        return
+    low, high = np.asarray(data.low), np.asarray(data.high)
+    if not low.size or not high.size:  # `check_rows` says so
+        return
+    for rows in _rows(values):
+        outside = (rows < low) | (rows > high)
+        if outside.any():
+            row, k = (int(at[0]) for at in np.nonzero(outside))
+            raise ValueError(
+                f"values of the {what} must lie between data.low and data.high, feature or channel "
+                f"{k} has {rows[row, k]:.9g}"
+            )
+
+
 def build_condition(data: Any) -> Codec:
     """The codec of the conditions of a `data` section; ValueError for an unknown name."""
     return choose("data.condition_codec", data.condition_codec, CONDITION_CODECS)(data)

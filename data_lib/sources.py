@@ -9,6 +9,7 @@ import numpy as np
 from configs.names import did_you_mean
 from data_lib import (
     arrays,
+    codec,
     digits,
     embedded,
     folder,
@@ -83,6 +84,8 @@ def load(data_config: Any, *, log: Log = print) -> Splits:
         _checked(images, config, f"{part} data of {splits.name}")
         for part, images in (("training", splits.train), ("held-out", splits.test))
     )
+    for part, images in (("training", train), ("held-out", test)):
+        codec.check_bounds(data_config, images.pixels, f"{part} data of {splits.name}")
     splits = dataclasses.replace(splits, train=train, test=test)
     _tell_copies(splits, log)
     _tell_missing(splits, log)

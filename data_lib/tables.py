@@ -50,7 +50,8 @@ def _images(table: Columns, roles: Roles, what: str, log: Log) -> Images:
     # Of its own memory, which `hold_out` reorders.
     values = np.ascontiguousarray(table.numbers[:, :cut])
     condition = np.ascontiguousarray(table.numbers[:, cut:]) if roles.condition else None
-    labels = None if table.codes is None else _classes(table, roles.label, what, log)
+    codes = table.codes
+    labels = None if codes is None else _classes(codes, table.words, roles.label, what, log)
     why = "" if roles.label else f"{what} has no labels: data.label_column names no column"
     return Images(values, labels, None, None, why, condition, roles.data)
 
@@ -165,17 +166,18 @@ def _first(wrong: np.ndarray) -> int | None:
     return int(found[0]) + 1 if found.size else None
 
 
-def _classes(table: Columns, label: str, what: str, log: Log) -> Int32[np.ndarray, " n"]:
+def _classes(
+    codes: np.ndarray, words: Sequence[str], label: str, what: str, log: Log
+) -> Int32[np.ndarray, " n"]:
     """Classes: integers as they are, texts numbered in the order of the alphabet."""
-    assert table.codes is not None
-    if (row := _first(table.codes < 0)) is not None:
+    if (row := _first(codes < 0)) is not None:
         raise ValueError(f"column {shown(label)} of {what} must have a label in row {row:,}")
-    whole = [_whole(word) for word in table.words]
+    whole = [_whole(word) for word in words]
     if all(number is not None for number in whole):
-        return np.asarray(whole, np.int32)[table.codes]
-    order = sorted(table.words)
+        return np.asarray(whole, np.int32)[codes]
+    order = sorted(words)
     log(f"classes of column {plain(label)}: {_numbered(order)}")
-    return np.asarray([order.index(word) for word in table.words], np.int32)[table.codes]
+    return np.asarray([order.index(word) for word in words], np.int32)[codes]
 
 
 def _whole(word: str) -> int | None:

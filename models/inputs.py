@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from models.checks import choice, number, numbers
-from models.layers.conditions import CONDITIONS
 from models.shapes import Shape, example, written
+from sde_lib.condition import CONDITIONS
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Inputs:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts that a condition may have beside label and augmentation."""
-        return (*CONDITIONS[self.kind], *(("observed",) if self.missing else ()))
+        return (*CONDITIONS[self.kind].parts, *(("observed",) if self.missing else ()))
 
 
 def read(config: ConfigDict) -> Inputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
     Raises ValueError for classes or a file that the model cannot take, or a condition that it
     needs and that is not there.
     """
-    config = experiment.config
-    values, several = _of_file(config) if config.model.condition != "none" else (None, False)
-    labels = _labels(config) if config.model.num_classes else ()
-    return Given(labels, values), several
+    config, sampling = experiment.config, experiment.config.sampling
+    conditional = config.model.condition != "none"
+    if sampling.condition and not conditional:
+        raise ValueError("sampling.condition must be empty: the model is given no condition "
+                         "(model.condition=none)")  # fmt: skip
+    values, several = _of_file(config) if conditional else (None, False)
+    return Given(labels_of(config, sampling.labels), values), several
 
 
 def of_data(experiment: Experiment, images: Images) -> Given:
@@ -45,14 +49,17 @@ def encoded(config: Any, conditions: np.ndarray | None) -> np.ndarray | None:
     return codec.build_condition(config.data).encode(conditions).astype(np.float32)
 
 
-def _labels(config: Any) -> tuple[int, ...]:
-    labels, classes = tuple(config.sampling.labels), config.model.num_classes
+def labels_of(config: Any, labels: Sequence[int]) -> tuple[int, ...]:
+    """Classes that samples have in turn; ValueError for one that the model does not have."""
+    classes = config.model.num_classes
+    if len(labels) and not classes:
+        raise ValueError("sampling.labels must be empty: the model has no classes")
     if wrong := [label for label in labels if not 0 <= label < classes]:
         raise ValueError(
             f"sampling.labels must be among the {classes} classes, 0 to {classes - 1}, "
             f"got {wrong[0]}"
         )
-    return labels
+    return tuple(labels)
 
 
 def _of_file(config: Any) -> tuple[np.ndarray, bool]:

@@ -18,7 +18,7 @@ import samplers
 from data_lib import Codec, codec
 from data_lib.arrays import RANGE
 from eval_lib import pictures
-from eval_lib.array_pictures import picture_of
+from eval_lib.array_pictures import PICTURES, picture_of
 from modes.experiment import SAMPLE_STREAM, Experiment
 from runtime_lib import sharding
 from runtime_lib.files import Content
@@ -157,6 +157,11 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
     Raises ValueError if the model is given conditions, and there are none.
     """
     config = experiment.config
+    if config.model.condition != "none" and given.conditions is None:
+        raise ValueError(
+            f"the model is given conditions (model.condition={config.model.condition!r}), and "
+            "there are none for its samples"
+        )
     times = samplers.build_times(config.sampling, experiment.followed(score), config.sde.num_scales)
     return Generator(
         score,
@@ -293,11 +298,12 @@ def _files(
 def picture(
     generator: Generator, samples: np.ndarray, title: str = "", names: Sequence[str] = ()
 ) -> Content | None:
-    """Samples as a picture that suits their shape; None if fewer than two are finite."""
+    """Samples as a picture that suits their shape; None if there is none for it, or for fewer than
+    two that are finite."""
     if generator.codec.of_levels and samples.shape[-1] in (1, 3):
         return pictures.grid_png(samples[:GRID_LIMIT])
     finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
-    if finite.sum() < 2:
+    if finite.sum() < 2 or samples.ndim - 2 not in PICTURES:
         return None
     return picture_of(samples[finite][:SHOWN], names=names, title=title)
 

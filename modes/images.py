@@ -9,7 +9,7 @@ import numpy as np
 
 import data_lib
 from configs.shapes import in_words, shape_of
-from data_lib import Images, arrays
+from data_lib import Images, arrays, codec
 from data_lib.base import Log, fingerprint
 from data_lib.levels import Stated, check_range
 
@@ -53,7 +53,7 @@ def chosen(config: Any, splits: data_lib.Splits, log: Log = _QUIET) -> tuple[Ima
         found, name = getattr(splits, evaluation.split), f"{splits.name} ({evaluation.split})"
     if evaluation.num_images:
         found = found.take(np.arange(min(evaluation.num_images, len(found))))
-    _check(found, config, name, splits.train.levels)
+    check_examples(found, config, name, splits.train.levels)
     return complete(found, name, log), name
 
 
@@ -74,7 +74,11 @@ def complete(images: Images, name: str, log: Log) -> Images:
     return images.take(np.flatnonzero(finite))
 
 
-def _check(images: Images, config: Any, name: str, levels: int | None) -> None:
+def check_examples(images: Images, config: Any, name: str, levels: int | None) -> None:
+    """Raise ValueError unless the model has a probability for these examples.
+
+    levels: the number of gray levels of the model's data, None for other data.
+    """
     wanted, classes = shape_of(config), config.model.num_classes
     if images.pixels.shape[1:] != wanted:
         raise ValueError(
@@ -86,6 +90,7 @@ def _check(images: Images, config: Any, name: str, levels: int | None) -> None:
             f"the model's data has {levels} levels, {name} has {images.levels}: store what eval."
             f"images holds as float in [0, 1], or as the data is, with eval.range=0,{levels - 1}"
         )
+    codec.check_bounds(config.data, images.pixels, name)
     if classes:
         _check_labels(images, classes, name)
     if config.model.condition != "none":

@@ -4,7 +4,9 @@
     samples = model.sample(1000, condition=observed)
     log_p = model.log_prob(held_out, condition=others)
 
-A workdir of `--mode train` can be loaded, and one of `fit` be used by every mode.
+A workdir of `--mode train` can be loaded. One of `fit` is that of `--config configs/arrays.py
+--config.data.dataset=array` with the same settings, for every mode; those that need the data take
+them from the file data.data_dir, in which they must have been saved.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ from data_lib import Codec, Images, codec
 from data_lib.base import hold_out
 from data_lib.levels import as_numbers
 from eval_lib.likelihood import evaluator
-from modes.conditions import encoded
+from modes.conditions import encoded, labels_of
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
 from modes.generate import NOTHING, Given, make_generator
+from modes.images import check_examples
 from modes.together import composed
 from modes.train import train
 from modes.trained import load_weights
@@ -37,7 +40,6 @@ from sde_lib import Conditional, ModelScore
 from untrusted import plain
 
 Log = Callable[[str], None]
-TEST_FRACTION = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,18 @@ class Model:
         default the config's. batch: samples at a time, which changes no sample. ValueError for a
         condition of another shape, and for one that is missing.
         """
+        if together and np.asarray(condition).ndim == len(self.experiment.config.data.condition):
+            raise ValueError("together=True needs several conditions, of one example each")
         rows = len(np.asarray(condition)) if together else n
-        given = Given(tuple(labels), self._conditions(condition, rows))
+        config = self.experiment.config
+        given = Given(labels_of(config, labels), self._conditions(condition, rows))
         generator = make_generator(self.experiment, self.score, given)
         if together and given.conditions is not None:
             whole = composed(self.experiment, self.score, given.conditions, lambda line: None)
             generator = replace(generator, score=whole, given=NOTHING, guidance=Conditional)
         if seed is not None:
             generator = replace(generator, key=jax.random.key(seed))
-        size = min(n, batch or self.experiment.config.sampling.batch_size)
+        size = min(n, batch or config.sampling.batch_size)
         parts = [generator.draw(first, size)["samples"] for first in range(0, n, size)]
         return np.concatenate(parts)[:n]
 
@@ -97,8 +102,10 @@ class Model:
         levels: number of gray levels of integer data, whose log-probability it is.
         """
         config = self.experiment.config
+        self._check_given(condition)
         rows = None if condition is None else self._rows(condition, len(x))
         images = Images(x if levels else as_numbers(x, "x"), labels, levels, condition=rows)
+        check_examples(images, config, "x", levels)
         key = self.experiment.key(LIKELIHOOD_STREAM)
         made = evaluator.build(config, self.score, images, key, self.experiment.guidance)
         size = min(len(x), config.eval.batch_size)
@@ -118,12 +125,16 @@ class Model:
             )
         return np.broadcast_to(condition, (n, *shape))
 
-    def _conditions(self, condition: Any, n: int) -> np.ndarray | None:
-        config = self.experiment.config
-        if (condition is None) != (config.model.condition == "none"):
+    def _check_given(self, condition: Any) -> None:
+        kind = self.experiment.config.model.condition
+        if (condition is None) != (kind == "none"):
             needs = "needs a condition" if condition is None else "takes no condition"
-            raise ValueError(f"the model {needs}: model.condition={config.model.condition!r}")
-        return None if condition is None else encoded(config, self._rows(condition, n))
+            raise ValueError(f"the model {needs}: model.condition={kind!r}")
+
+    def _conditions(self, condition: Any, n: int) -> np.ndarray | None:
+        self._check_given(condition)
+        rows = None if condition is None else self._rows(condition, n)
+        return encoded(self.experiment.config, rows)
 
 
 def load(workdir: Path | str, settings: Mapping[str, Any] | None = None, log: Log = print) -> Model:
@@ -151,7 +162,7 @@ def fit(
 ) -> Model:
     """Train on arrays, resuming what the workdir holds; the trained model.
 
-    A tenth of the data is held out, by a hash of each row. NaN in the data are missing values.
+    data.test_fraction of the data are held out, by a hash of each row. NaN are missing values.
 
     Args:
       data: examples of any shape.
@@ -163,7 +174,7 @@ def fit(
       ValueError, WorkdirError, CheckpointError, Diverged: as `--mode train`.
     """
     folder = Path(workdir)
-    values, told = as_numbers(np.asarray(data), "data"), {}
+    values, told = as_numbers(np.asarray(data), "data"), {"data.dataset": "array"}
     if np.isnan(values).any():
         told["data.missing"] = "mask"
     if condition is not None:
@@ -174,7 +185,7 @@ def fit(
                          f"got {len(condition)}")  # fmt: skip
     asked = _config(config or arrays.get_config(), told, settings or {})
     images = Images(np.array(values), None, None, condition=condition)
-    splits = hold_out(images, TEST_FRACTION, "data")
+    splits = hold_out(images, asked.data.test_fraction, "data")
     known, _ = resolved(Recorded.of(asked), folder, log, splits)
     experiment = Experiment.of(known, splits)
     train(experiment, folder, log)

@@ -44,8 +44,12 @@ READS: dict[str, tuple[str, ...]] = {
     "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
     "eval": (
         *DRAWING, *WEIGHTS, *FEATURES, "eval.metrics", "eval.samples", "eval.range",
-        "eval.num_samples", "eval.repeats", "eval.conditions", "eval.checkpoints",
-        "eval.ema_rates", "eval.held_out", "eval.eps",
+        "eval.num_samples", "eval.repeats", "eval.checkpoints", "eval.ema_rates", "eval.held_out",
+        "eval.eps",
+    ),
+    "eval of arrays": (
+        *DRAWING, *WEIGHTS, "eval.metrics", "eval.num_samples", "eval.conditions",
+        "eval.checkpoints", "eval.ema_rates", "eval.held_out",
     ),
     "stats": FEATURES,
     "likelihood": (*WEIGHTS, *IMAGES, "eval.repeats"),
@@ -54,6 +58,12 @@ READS: dict[str, tuple[str, ...]] = {
     "export": WEIGHTS,
 }  # fmt: skip
 """Mode -> the settings that it reads beside those that building its objects reads."""
+
+
+def kind(mode: str, config: Any) -> str:
+    """The key of a mode in `READS`, which may depend on the data."""
+    arrays = f"{mode} of arrays"
+    return arrays if arrays in READS and not codec.build(config.data).of_levels else mode
 
 
 def _of_samplers(experiment: Experiment) -> None:
@@ -119,13 +129,14 @@ def _of_data(config: Recorded) -> None:
 
 
 def is_listed(name: str, mode: str) -> bool:
-    """True if `mode` reads a setting while it runs, according to `READS`."""
+    """True if `mode`, a key of `READS`, reads a setting while it runs."""
     return any(_matches(name, pattern) for pattern in (*OF_THE_RUN, *READS[mode]))
 
 
 def refuse_unread(mode: str, config: Recorded, given: Iterable[str]) -> None:
     """Raise ValueError for settings among `given` that were not read and are not in `READS`."""
-    known = lambda name: name in config.record.names or is_listed(name, mode)
+    row = kind(mode, config)
+    known = lambda name: name in config.record.names or is_listed(name, row)
     if idle := [name for name in given if not known(name)]:
         flat = schema.flatten(config)
         raise ValueError("; ".join(_told(name, mode, flat, known) for name in idle))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from modes.experiment import Experiment
-from runtime_lib import workdir
+from runtime_lib import sharding, workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import ModelScore
 
@@ -33,6 +37,14 @@ def load_weights(
     found = restored.state
     params = found["params"] if average is None else found["ema"][average]
     return experiment.score.with_params(params), restored.step
+
+
+def digest(score: ModelScore) -> str:
+    """A hash of the parameters, as another training may have made equally many updates."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves((score.params, score.sde)):
+        found.update(np.ascontiguousarray(sharding.collect(leaf)).tobytes())
+    return found.hexdigest()[:16]
 
 
 def load_score(

@@ -15,7 +15,7 @@ A part that is absent, or None, is not known: the null that guidance compares wi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +47,20 @@ def _tokens(values: Float[Array, "b n w"]) -> dict[str, Array]:
     return {"tokens": jnp.where(shown[..., None], values, 0.0), "mask": shown}
 
 
-CONDITIONS: dict[str, Callable[[Array], dict[str, Array]]] = {
-    "none": lambda values: {},
-    "vector": lambda values: {"vector": values},
-    "image": lambda values: {"image": values},
-    "tokens": _tokens,
+class Kind(NamedTuple):
+    """A kind of condition: names of its parts, and the parts of the data's conditions [b, ...]."""
+
+    parts: tuple[str, ...]
+    of: Callable[[Array], dict[str, Array]]
+
+
+CONDITIONS: dict[str, Kind] = {
+    "none": Kind((), lambda values: {}),
+    "vector": Kind(("vector",), lambda values: {"vector": values}),
+    "image": Kind(("image",), lambda values: {"image": values}),
+    "tokens": Kind(("tokens", "mask"), _tokens),
 }
-"""Name of a kind of condition -> the parts that stand for the data's conditions [b, ...]."""
+"""model.condition -> the kind of condition that the network is given beside labels."""
 
 
 def with_part(condition: Condition, name: str, value: Array) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def assembled(
 
     kind: a name in `CONDITIONS`. values: conditions [b, ...] as `data_lib` encodes them.
     """
-    parts = {} if values is None else CONDITIONS[kind](values)
+    parts = {} if values is None else CONDITIONS[kind].of(values)
     if observed is not None:
         parts["observed"] = observed
     if not parts:

@@ -194,11 +194,11 @@ def _hold_to_what_is_listed(mode: str, experiment: Any) -> Any:
     from modes import reading
 
     record = experiment.config.record
-    before = set(record.names)
+    before, row = set(record.names), reading.kind(mode, experiment.config)
 
     def check() -> None:
         # Data is loaded from all of its section; `data_lib.settings` says what has an effect.
-        unlisted = {name for name in record.names - before if not reading.is_listed(name, mode)}
+        unlisted = {name for name in record.names - before if not reading.is_listed(name, row)}
         late = {name for name in unlisted if not name.startswith("data.")}
         if late:
             raise AssertionError(f"--mode {mode} reads {sorted(late)}, which READS does not list")

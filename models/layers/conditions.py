@@ -32,19 +32,11 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.layers.dropout import keep_mask
+from sde_lib.condition import CONDITIONS, NULLS
 
 Label = Int[Array, "b"] | Float[Array, "b k"] | None
 Condition = Label | Mapping[str, Array | None]
 Shape = tuple[int, ...]
-
-PARTS = ("label", "augment", "vector", "image", "tokens", "mask", "observed")
-CONDITIONS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "vector": ("vector",),
-    "image": ("image",),
-    "tokens": ("tokens", "mask"),
-}
-"""model.condition -> the parts that a network then takes beside label and augmentation."""
 
 
 def as_parts(condition: Condition) -> dict[str, Array]:
@@ -54,8 +46,8 @@ def as_parts(condition: Condition) -> dict[str, Array]:
       ValueError: there is no such part.
     """
     parts = condition if isinstance(condition, Mapping) else {"label": condition}
-    if unknown := sorted(set(parts) - set(PARTS)):
-        raise ValueError(f"a condition may have the parts {', '.join(PARTS)}, got {unknown[0]!r}")
+    if unknown := sorted(set(parts) - set(NULLS)):
+        raise ValueError(f"a condition may have the parts {', '.join(NULLS)}, got {unknown[0]!r}")
     return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -68,7 +60,7 @@ def check_parts(parts: Mapping[str, Array], taken: tuple[str, ...]) -> None:
                 "set data.missing='mask', or leave `observed` out"
             )
         if name not in ("label", "augment", *taken):
-            kind = next(kind for kind, names in CONDITIONS.items() if name in names)
+            kind = next(kind for kind, row in CONDITIONS.items() if name in row.parts)
             raise ValueError(
                 f"model.condition must be {kind!r} for a condition with the part {name!r}, which "
                 "this network does not take: set it, or leave the part out"

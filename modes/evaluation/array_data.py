@@ -19,9 +19,18 @@ from modes.evaluation.model_metrics import OF_ARRAYS, Subject
 from modes.experiment import Experiment
 from modes.generate import collected, make_generator
 from modes.images import complete, identity
-from modes.trained import load_weights
+from modes.trained import digest, load_weights
 from runtime_lib.files import Content
-from runtime_lib.results import Identity, Parts, marked, publish, set_results_aside, short
+from runtime_lib.results import (
+    Identity,
+    Parts,
+    marked,
+    publish,
+    read_own_json,
+    same,
+    set_results_aside,
+    short,
+)
 
 FOLDER, REPORT = "evaluation", "report.json"
 SHOWN = 2000
@@ -76,7 +85,7 @@ def evaluate(experiment: Experiment, splits: Splits, folder: Path, log: Log) -> 
             score, found = load_weights(experiment, folder, step, average, log)
             name = f"step {found}, " + (f"EMA {rate:g}" if rate else "raw weights")
             log(f"evaluating {name}")
-            told = {"step": found, "ema_rate": rate, "seed": config.seed,
+            told = {"step": found, "ema_rate": rate, "weights": digest(score), "seed": config.seed,
                     "sampling": protocol.sampling(config), **data}  # fmt: skip
             cell = _Cell(experiment, folder, test, log)
             columns[name] = cell.numbers(score, told, asked)
@@ -89,20 +98,23 @@ def evaluate(experiment: Experiment, splits: Splits, folder: Path, log: Log) -> 
         train = complete(splits.train, "the training data", log)
         few = train.take(np.arange(min(len(train), config.eval.num_samples)))
         columns["training data"] = array_metrics.compare(
-            few.pixels, test.pixels, names=test.names, metrics=asked.distances
-        )
-    report = {
+            few.pixels, test.pixels, names=test.names, metrics=asked.distances,
+            periodic=_periodic(experiment),
+        )  # fmt: skip
+    settings = {
         "of": cells,
         "metrics": [*asked.distances, *asked.calibration, *asked.model],
         "num_samples": config.eval.num_samples,
-        "numbers": columns,
+        "conditions": config.eval.conditions,
     }
     table = array_metrics.markdown(columns, experiment.shape, test.names)
     files["report.md"] = marked(f"{len(test)} held-out examples of {splits.name}\n\n{table}")
     target = folder / FOLDER / "report"
-    set_results_aside(target, None, log)
+    old = read_own_json(target / REPORT)
+    other = old is not None and not same(old, settings)
+    set_results_aside(target, "a report made with other settings" if other else None, log)
     target.mkdir(parents=True, exist_ok=True)
-    publish(target, files, REPORT, report, log)
+    publish(target, files, REPORT, {**settings, "numbers": columns}, log)
     for line in table.splitlines()[2:]:
         log(line)
 
@@ -123,12 +135,12 @@ class _Cell:
         return self._calibrated(score, told, asked)
 
     def _drawn(self, score: Any, told: Identity, of: Images, total: int) -> np.ndarray:
-        """Samples 0 .. total - 1, those that are finite."""
+        """Samples 0 .. total - 1."""
         given = of_data(self._experiment, of)
         generator = make_generator(self._experiment, score, given)
         batch = self._experiment.config.sampling.batch_size
-        place = self._folder / FOLDER / "draws" / short(told)
-        kept = Parts(place, {**told, "batch_size": batch, "conditions": len(of)}, self._log)
+        own = {**told, "batch_size": batch, "conditions": len(of)}
+        kept = Parts(self._folder / FOLDER / "draws" / short(own), own, self._log)
         return collected(generator, total, batch, kept, self._log)[0]["samples"]
 
     def _compared(self, samples: np.ndarray, asked: AskedMetrics) -> Rows:

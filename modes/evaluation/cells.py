@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 import data_lib
@@ -21,14 +19,14 @@ from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, quantize
 from eval_lib.features.reference import Reference
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
+from modes.conditions import of_data
 from modes.evaluation import protocol
 from modes.evaluation.draws import Drawn, Draws
 from modes.evaluation.model_metrics import OF_THE_MODEL, Subject
 from modes.experiment import Experiment
 from modes.generate import make_generator
 from modes.images import of_file
-from modes.trained import load_weights
-from runtime_lib import sharding
+from modes.trained import digest, load_weights
 from runtime_lib.results import Identity, keep, recall, short
 from sde_lib import ModelScore
 
@@ -101,7 +99,7 @@ def model_cell(work: Work, step: int | None, rate: float, average: int | None) -
     identity = {
         "step": step,
         "ema_rate": rate,
-        "weights": _digest(score),
+        "weights": digest(score),
         "seed": config.seed,
         "sampling": protocol.sampling(config),
         "quantize": config.eval.quantize,
@@ -109,8 +107,11 @@ def model_cell(work: Work, step: int | None, rate: float, average: int | None) -
     }
     name = f"step {step}, " + (f"EMA {rate:g}" if rate else "raw weights")
     log(f"evaluating {name}")
+    given = of_data(work.experiment, work.splits.test)
+    if given.conditions is not None:
+        identity["conditions"] = fingerprint(work.splits.test)
     store = Draws(work.folder / FOLDER / "draws", identity, config.sampling.batch_size)
-    generator = make_generator(work.experiment, score)
+    generator = make_generator(work.experiment, score, given)
     total, repeats, sets = config.eval.num_samples, [], []
     for k in range(config.eval.repeats):
         first = k * total
@@ -120,14 +121,6 @@ def model_cell(work: Work, step: int | None, rate: float, average: int | None) -
         repeats.append(_remembered(work, store.folder, {"first": first, "count": total}, measure))
     model, curves = _of_model(work, score, store.folder)
     return _cell(name, identity, sets, repeats, model, curves)
-
-
-def _digest(score: ModelScore) -> str:
-    """A hash of the parameters, as another training may have made equally many updates."""
-    found = hashlib.sha256()
-    for leaf in jax.tree.leaves((score.params, score.sde)):
-        found.update(np.ascontiguousarray(sharding.collect(leaf)).tobytes())
-    return found.hexdigest()[:16]
 
 
 def _cell(

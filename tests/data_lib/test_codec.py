@@ -113,3 +113,11 @@ def test_rows_that_do_not_fit_are_refused(values: dict, told: str) -> None:
 def test_an_unknown_codec_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"data.codec must be one of .*'standardize'.*standardise"):
         codec.build(section(codec="standardise"))
+
+
+def test_values_outside_of_the_bounds_are_refused_and_missing_ones_are_not() -> None:
+    bounds = section(codec="bounded", low=(0.0, -1.0), high=(1.0,))
+    codec.check_bounds(bounds, np.asarray([[0.0, 1.0], [np.nan, -1.0]]), "data")
+    with pytest.raises(ValueError, match=r"values of the data must lie .* channel 1 has -1.5"):
+        codec.check_bounds(bounds, np.asarray([[0.5, 0.5], [0.5, -1.5]]), "data")
+    codec.check_bounds(section(codec="identity"), np.asarray([[7.0]]), "data")

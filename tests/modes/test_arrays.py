@@ -142,6 +142,58 @@ def test_codes_are_decoded_again(vectors) -> None:
     np.testing.assert_allclose(found["decoded"], found["images"], rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize(
+    ("mode", "settings", "told"),
+    [
+        ("sample", {"sampling__labels": "3"}, "sampling.labels must be empty: the model has no"),
+        ("eval", {"eval__samples": "x.npz"}, "eval.samples='x.npz' has no effect"),
+        ("eval", {"eval__extractor": "pca"}, "eval.extractor='pca' has no effect"),
+    ],
+)
+def test_a_setting_that_arrays_do_not_read_is_refused(
+    vectors, capsys, mode, settings, told
+) -> None:
+    folder, path = vectors
+    if mode == "sample":
+        np.save(folder / "one.npy", np.zeros(2))
+        settings = settings | {"sampling__condition": folder / "one.npy"}
+    assert run(mode, folder, path, model__condition="vector", **settings) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_condition_for_a_model_that_is_given_none_is_refused(tmp_path, capsys) -> None:
+    path = save(tmp_path, data=RNG.normal(size=(40, 2)))
+    few = {"training__n_iters": 1, "training__snapshot_sampling": False}
+    assert run("train", tmp_path, path, **few) == 0
+    given = {"sampling__condition": path, "training__n_iters": 1}
+    assert run("sample", tmp_path, path, **given) == 2
+    assert "sampling.condition must be empty: the model is given no" in capsys.readouterr().err
+
+
+def test_what_is_asked_of_a_model_in_python_is_checked(vectors) -> None:
+    model, quiet = load(vectors[0] / "run", log=lambda line: None), np.zeros(2)
+    with pytest.raises(ValueError, match="the model needs a condition"):
+        model.log_prob(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="the model is of examples of 3 features, those of x are"):
+        model.log_prob(np.zeros((2, 4)), quiet)
+    with pytest.raises(ValueError, match=r"sampling.labels must be empty"):
+        model.sample(2, quiet, labels=(1,))
+    with pytest.raises(ValueError, match=r"together=True needs several conditions"):
+        model.sample(2, quiet, together=True)
+
+
+def test_another_evaluation_sets_the_report_aside_and_the_same_one_replaces_it(vectors) -> None:
+    folder, path = vectors
+    few = {"eval__num_samples": 24, "eval__conditions": 4, "sampling__batch_size": 24}
+    place = folder / "run" / "evaluation"
+    for metrics in ("sliced", "marginals", "marginals"):
+        asked = few | {"eval__metrics": metrics}
+        assert run("eval", folder, path, model__condition="vector", **asked) == 0
+    reports = [json.loads(p.read_text())["metrics"] for p in sorted(place.glob("report*/*.json"))]
+    assert ["sliced"] in reports
+    assert reports.count(["marginals"]) == 1
+
+
 def test_several_observations_of_one_example_are_given_together(tmp_path, capsys) -> None:
     theta = RNG.normal(size=(200, 2))
     path = save(tmp_path, data=theta, condition=theta + 0.5 * RNG.normal(size=theta.shape))
