@@ -12,7 +12,9 @@ file, which has arrays theta [n, 10] and x [n, 10]. A task of your own: `configs
 `--config.data.task=NAME --config.data.data_dir=DIR` here with the shape and prior that it has.
 
 A uniform prior on a box ends with a step, which a diffusion would blur: data.codec=bounded maps the
-box to all numbers, so that no sample leaves it.
+box to all numbers, so that no sample leaves it. The x of slcp is four independent points of one
+law, whose order says nothing: data.exchangeable=4 shuffles them in training, which makes 24
+simulations of each.
 """
 
 from functools import partial
@@ -25,19 +27,21 @@ from configs.variants import Variant
 
 
 class Task(NamedTuple):
-    """A task: numbers of theta, half the side of the box of a uniform prior (0 for none), and
-    updates of training, more of which would learn the simulations by heart."""
+    """A task: numbers of theta, half the side of the box of a uniform prior (0 for none), updates
+    of training, more of which would learn the simulations by heart, and the number of independent
+    observations in x."""
 
     parameters: int
     box: float = 0.0
     n_iters: int = 10_000
+    observations: int = 1
 
 
 TASKS = {
     "two_moons": Task(2, box=1.0),
     "gaussian_linear": Task(10),
     "gaussian_mixture": Task(2, box=10.0, n_iters=20_000),
-    "slcp": Task(5, box=3.0, n_iters=12_000),
+    "slcp": Task(5, box=3.0, n_iters=60_000, observations=4),
     "bernoulli_glm": Task(10, n_iters=20_000),
 }
 DEFAULT = "two_moons"
@@ -65,6 +69,7 @@ def put(name: str, config: ConfigDict) -> None:
     data.task = name
     arrays.periods(config, task.n_iters)
     data.shape = (task.parameters,)
+    data.exchangeable = task.observations
     data.codec = "bounded" if task.box else "standardize"
     corner = (task.box,) * task.parameters if task.box else ()
     data.low, data.high = tuple(-side for side in corner), corner

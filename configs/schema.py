@@ -242,6 +242,9 @@ SETTINGS: dict[str, Setting] = {
                                       "(): of the training data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
+    "data.exchangeable": OfModel(1, whole(1, 2**16), "number of equal pieces of a condition, along "
+                                 "its first axis, whose order says nothing, such as independent "
+                                 "observations: training shuffles them; 1: none"),
     "data.columns": Setting("", ANY, "table: names of the columns that are the data, separated by "
                             "commas; empty: all that are neither condition nor label"),
     "data.condition_columns": Setting("", ANY, "table: names of the columns that are the "
@@ -450,6 +453,10 @@ SETTINGS: dict[str, Setting] = {
                                   "several"),
     "sampling.together": Setting(False, ANY, "--mode sample: the conditions of sampling.condition "
                                  "are independent observations of one example, and all are given"),
+    "sampling.impute": Setting("", ANY, "--mode sample: .npy or .npz file of one example or "
+                               "several, in which samples fill in the NaN"),
+    "sampling.impute_iterations": Setting(5, ROUNDS, "impute: solver iterations per step, each a "
+                                          "backward pass of the network; more are more exact"),
     "sampling.labels": Setting((), entries(whole(0, 2**20)), "--mode sample: classes to draw, in "
                                "turn; (): all of them equally often"),
     "sampling.batch_size": Setting(64, BATCH, "samples drawn at a time; it changes no sample"),

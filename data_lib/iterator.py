@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Int, Shaped
 from data_lib import stream
 from data_lib.base import Images
 from data_lib.codec import AsGiven, Codec
-from data_lib.transforms import dequantize, flip, to_unit
+from data_lib.transforms import dequantize, exchange, flip, to_unit
 
 Batch = dict[str, np.ndarray]
 
@@ -55,6 +55,7 @@ class Batches(Iterator[Batch]):
         codec: Codec,
         condition_codec: Codec = AS_GIVEN,
         missing: bool = False,  # NaN are values that are not known
+        exchangeable: int = 1,  # pieces of a condition that are put in a random order
         start_step: int = 0,  # batches already given
         process_index: int = 0,
         process_count: int = 1,
@@ -66,6 +67,7 @@ class Batches(Iterator[Batch]):
         self._images, self._seed = images, seed
         self._flip, self._dequantize = flip, dequantize
         self._codec, self._condition, self._missing = codec, condition_codec, missing
+        self._exchangeable = exchangeable
         self._global_size, self._offset = batch_size, process_index * self._size
         self._step = start_step
         schedule = grain.MapDataset.range(start_step, _ENDLESS).map(self._batch)
@@ -88,8 +90,15 @@ class Batches(Iterator[Batch]):
         block = max(1, _BLOCK_VALUES * self._size // image.size)
         for at in range(0, self._size, block):
             image[at : at + block] = self._pictures(start + at, indices[at : at + block])
-        known = _known(self._images, indices, self._condition)
-        return _filled(image, self._missing) | known
+        return _filled(image, self._missing) | self._told(start, indices)
+
+    def _told(self, start: int, indices: Int[np.ndarray, " n"]) -> Batch:
+        conditions, pieces = self._images.condition, self._exchangeable
+        rows = None if conditions is None else conditions[indices]
+        if rows is not None and pieces > 1:
+            places = stream.uniforms(stream.EXCHANGES, self._seed, start, len(rows), pieces)
+            rows = exchange(rows, places)
+        return _known(self._images, indices, rows, self._condition)
 
     def _pictures(self, start: int, indices: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n *d"]:
         pixels = self._images.pixels[indices]
@@ -136,7 +145,8 @@ def _eval_batch(
     pixels = images.pixels[indices]
     noise = _noise(stream.EVAL_NOISE, dequantize_seed, start, pixels)
     image = codec.encode(_to_float(pixels, images.levels, noise)).astype(np.float32, copy=False)
-    known = _known(images, indices, condition_codec)
+    rows = None if images.condition is None else images.condition[indices]
+    known = _known(images, indices, rows, condition_codec)
     return {"mask": inside.astype(np.float32)} | _filled(image, missing) | known
 
 
@@ -168,14 +178,18 @@ def _filled(image: Float32[np.ndarray, "n *d"], missing: bool) -> Batch:
     return {"image": np.where(observed, image, 0.0), "observed": observed.astype(np.float32)}
 
 
-def _known(images: Images, indices: Int[np.ndarray, " n"], codec: Codec) -> Batch:
-    """Labels and conditions of examples."""
+def _known(
+    images: Images,
+    indices: Int[np.ndarray, " n"],
+    rows: Shaped[np.ndarray, "n *c"] | None,
+    codec: Codec,
+) -> Batch:
+    """Labels and conditions, which are `rows`, of examples."""
     found: Batch = {}
     if images.labels is not None:
         found["label"] = images.labels[indices]
-    if images.condition is not None:
-        condition = codec.encode(images.condition[indices])
-        found["condition"] = condition.astype(np.float32, copy=False)
+    if rows is not None:
+        found["condition"] = codec.encode(rows).astype(np.float32, copy=False)
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 # One stream of random numbers for each purpose.
-_ORDER, FLIPS, TRAIN_NOISE, EVAL_NOISE = range(4)
+_ORDER, FLIPS, TRAIN_NOISE, EVAL_NOISE, EXCHANGES = range(5)
 
 
 @lru_cache(maxsize=4)

@@ -34,6 +34,15 @@ def flip(
     return flipped
 
 
+def exchange(
+    conditions: Shaped[np.ndarray, "n *c"], u: Float32[np.ndarray, "n k"]
+) -> Shaped[np.ndarray, "n *c"]:
+    """A copy with the k equal pieces of each condition in the order of its row of u."""
+    pieces = conditions.reshape(*u.shape, -1)
+    order = np.argsort(u, axis=1)[:, :, None]
+    return np.take_along_axis(pieces, order, axis=1).reshape(conditions.shape)
+
+
 def to_uint8(x: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     """Nearest of the levels 0..255 to 255 x, ties to even, after clipping x to [0, 1]; 0 for NaN.
 

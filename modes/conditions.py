@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from configs.shapes import in_words
+from configs.shapes import in_words, shape_of
 from data_lib import Images, codec
 from data_lib.levels import as_numbers
-from data_lib.members import CONDITIONS
+from data_lib.members import CONDITIONS, IMAGES
 from modes.experiment import Experiment
 from modes.generate import NOTHING, Given
 from modes.images import check_conditions
@@ -30,7 +30,44 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
         raise ValueError("sampling.condition must be empty: the model is given no condition "
                          "(model.condition=none)")  # fmt: skip
     values, several = _of_file(config) if conditional else (None, False)
-    return Given(labels_of(config, sampling.labels), values), several
+    partial, many = _partial(experiment)
+    if values is not None and partial is not None and several and len(partial) != len(values):
+        raise ValueError(
+            "sampling.impute must hold one example for each condition of sampling.condition, "
+            f"{len(values)}, got {len(partial)}"
+        )
+    return Given(labels_of(config, sampling.labels), values, partial), several or many
+
+
+def check_partial(rows: np.ndarray, config: Any, what: str) -> np.ndarray:
+    """Partial examples [k, *shape] of which NaN are to be filled in, from one or several.
+
+    Raises ValueError for another shape, infinities, and values that the codec cannot take.
+    """
+    shape = shape_of(config)
+    if shape not in (rows.shape, rows.shape[1:]):
+        raise ValueError(
+            f"{what} must hold an example of {in_words(shape)}, or several [n, "
+            f"{', '.join(map(str, shape))}], with NaN where samples fill it in; got {rows.shape}"
+        )
+    found = rows[None] if rows.shape == shape else rows
+    if not len(found) or np.isinf(found).any():
+        raise ValueError(f"{what} must hold finite numbers, and NaN where samples fill them in")
+    codec.check_bounds(config.data, found, what)
+    return found
+
+
+def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
+    """(partial examples of `sampling.impute`, whether the file has several); None without any."""
+    config = experiment.config
+    path = config.sampling.impute
+    if not path:
+        return None, False
+    if config.sampling.together:
+        raise ValueError("sampling.impute must be empty with sampling.together=True")
+    rows = _read(Path(path), "sampling.impute", IMAGES)
+    found = check_partial(rows, config, "sampling.impute")
+    return found, rows.ndim == found.ndim
 
 
 def of_data(experiment: Experiment, images: Images) -> Given:
@@ -69,7 +106,7 @@ def _of_file(config: Any) -> tuple[np.ndarray, bool]:
             f"sampling.condition must be a .npy or .npz file: the model is given a condition of "
             f"{in_words(shape)}"
         )
-    values = _read(Path(path))
+    values = _read(Path(path), "sampling.condition", CONDITIONS)
     if values.shape != shape and values.shape[1:] != shape:
         raise ValueError(
             f"sampling.condition must hold a condition of {in_words(shape)}, or several [n, "
@@ -83,14 +120,14 @@ def _of_file(config: Any) -> tuple[np.ndarray, bool]:
     return codec.build_condition(config.data).encode(rows).astype(np.float32), several
 
 
-def _read(path: Path) -> np.ndarray:
-    """The array of a .npy file, or that under a name of `CONDITIONS` in a .npz file."""
+def _read(path: Path, setting: str, known: Sequence[str]) -> np.ndarray:
+    """The array of a .npy file, or that under a name of `known` in a .npz file."""
     try:
         there = read_headers(path, named=True)
-        names = [name for name in (ONLY, *CONDITIONS) if name in there] or list(there)
+        names = [name for name in (ONLY, *known) if name in there] or list(there)
         if len(there) != 1 and names == list(there):
-            raise ValueError(f"it must have an array {' or '.join(CONDITIONS)}")
+            raise ValueError(f"it must have an array {' or '.join(known)}")
         return as_numbers(read_arrays(path, names[:1], named=True)[names[0]], plain(str(path)))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"sampling.condition cannot be read: {reason}") from error
+        raise ValueError(f"{setting} cannot be read: {reason}") from error

@@ -35,6 +35,7 @@ from runtime_lib.results import (
 )
 from sde_lib import Conditional, Guidance, Score
 from sde_lib.condition import Condition
+from sde_lib.measured import Mask, Measured
 
 LABEL_STREAM = 2**32 - 1
 """Number folded into the run's key for the classes, that of a sample that is never drawn."""
@@ -42,6 +43,8 @@ GRID_LIMIT = 256
 """Most images that one grid shows."""
 SHOWN = 2000
 """Most samples in a picture of arrays that are no pictures."""
+PRECISION = 0.01
+"""Deviation, of encoded data, to which partial examples are known while the others are drawn."""
 REPORT = "samples.json"
 STATED = {RANGE: np.asarray([0.0, 1.0], np.float32)}
 """Values of black and white in a file of samples; samples may lie slightly outside."""
@@ -52,10 +55,18 @@ class Given:
     """Labels and conditions that samples get in turn: sample k labels[k % n] and conditions[k % m].
 
     labels: classes; () for all of them. conditions: encoded, [k, ...]; None for none.
+    partial: examples in the units of the data [k, ...], of which NaN are to be filled in; None for
+    none.
     """
 
     labels: tuple[int, ...] = ()
     conditions: np.ndarray | None = None
+    partial: np.ndarray | None = None
+
+    @property
+    def groups(self) -> int:
+        """Number of conditions, or of partial examples, that take turns; 0 without any."""
+        return max(len(rows) if rows is not None else 0 for rows in (self.conditions, self.partial))
 
 
 NOTHING = Given()
@@ -70,6 +81,7 @@ class Generator:
     given: the labels and conditions that samples get in turn.
     assemble: (classes or None, conditions or None) -> the condition of a batch.
     guidance: (score, a batch's condition or None) -> the score that the sampler follows.
+    iterations: of the solver that fills in partial examples.
     """
 
     score: Score
@@ -84,11 +96,12 @@ class Generator:
     given: Given = NOTHING
     assemble: Callable[[Any, Any], Condition] = lambda labels, conditions: labels
     guidance: Guidance = Conditional
+    iterations: int = 1
 
     @property
     def planned_evaluations(self) -> int | None:
         """NFE per sample; None if it is known only after the run, as for adaptive solvers."""
-        followed = self.guidance(self.score, self._condition(jnp.zeros(1, jnp.int32), 0, 1))
+        followed = self._followed(self.score, jnp.zeros(1, jnp.int32), 0, 1)
         plan = self.sampler.plan(followed, self.times)
         return samplers.planned_evaluations(followed, plan, self.denoise) if plan.nfe else None
 
@@ -101,11 +114,28 @@ class Generator:
 
     def _condition(self, indices: Int[Array, " b"], first: int, count: int) -> Condition:
         """The condition of samples `indices`, which are first .. first + count - 1."""
-        rows, values = self.given.conditions, None
+        rows, values = _turns(self.given.conditions, first, count), None
         if rows is not None:
-            of_each = rows[np.arange(first, first + count) % len(rows)]
-            values = sharding.distribute(of_each, sharding.mesh_of(self.score))
+            values = sharding.distribute(rows, sharding.mesh_of(self.score))
         return self.assemble(self._labels(indices), values)
+
+    def _followed(self, score: Score, indices: Int[Array, " b"], first: int, count: int) -> Score:
+        """The score that samples first .. first + count - 1 follow."""
+        followed = self.guidance(score, self._condition(indices, first, count))
+        partial = _turns(self.given.partial, first, count)
+        if partial is None:
+            return followed
+        encoded = self.codec.encode(partial).astype(np.float32)
+        known = np.isfinite(partial).astype(np.float32)
+        place = lambda rows: sharding.distribute(rows, sharding.mesh_of(self.score))
+        told = place(np.where(known > 0, encoded, np.float32(0)))
+        return Measured(followed, Mask(place(known)), told, jnp.float32(PRECISION), self.iterations)
+
+    def _decoded(self, x: Float[np.ndarray, "n *d"], first: int) -> Float[np.ndarray, "n *d"]:
+        """Samples from `first` on in the units of the data; values that are known are exact."""
+        found = self.codec.decode(x)
+        partial = _turns(self.given.partial, first, len(x))
+        return found if partial is None else np.where(np.isfinite(partial), partial, found)
 
     def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
         """Samples first .. first + count - 1 as {samples [n, ...], decoded by the codec, ...}.
@@ -119,9 +149,7 @@ class Generator:
         keys = samplers.sample_keys(self.key, indices)
         labels = self._labels(indices)
         drawn = samplers.sample(
-            self.guidance(
-                sharding.on_mesh(self.score, mesh), self._condition(indices, first, padded)
-            ),
+            self._followed(sharding.on_mesh(self.score, mesh), indices, first, padded),
             self.sampler,
             self.times,
             keys,
@@ -130,7 +158,7 @@ class Generator:
             frames=self.frames,
         )
         result = {
-            "samples": self.codec.decode(sharding.collect(drawn.x)[:count]),
+            "samples": self._decoded(sharding.collect(drawn.x)[:count], first),
             "evaluations": sharding.collect(drawn.evaluations)[:count],
         }
         if labels is not None:
@@ -138,6 +166,11 @@ class Generator:
         if drawn.frames is not None:
             result["frames"] = self.codec.decode(sharding.collect(drawn.frames)[:, :count])
         return result
+
+
+def _turns(rows: np.ndarray | None, first: int, count: int) -> np.ndarray | None:
+    """The rows that samples first .. first + count - 1 get, in turn."""
+    return None if rows is None else rows[np.arange(first, first + count) % len(rows)]
 
 
 @partial(jax.jit, static_argnums=2)
@@ -176,6 +209,7 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
         given=given,
         assemble=experiment.condition,
         guidance=experiment.guidance,
+        iterations=config.sampling.impute_iterations,
     )
 
 

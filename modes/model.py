@@ -27,7 +27,7 @@ from data_lib import Codec, Images, codec
 from data_lib.base import hold_out
 from data_lib.levels import as_numbers
 from eval_lib.likelihood import evaluator
-from modes.conditions import encoded, labels_of
+from modes.conditions import check_partial, encoded, labels_of
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
 from modes.generate import NOTHING, Given, make_generator
@@ -64,22 +64,30 @@ class Model:
         condition: Shaped[np.ndarray, "..."] | None = None,
         labels: Sequence[int] = (),
         *,
+        impute: Shaped[np.ndarray, "..."] | None = None,
         together: bool = False,
         seed: int | None = None,
         batch: int = 0,
     ) -> Float[np.ndarray, "n *d"]:
         """n samples by the config's sampler, given one condition, or n of them.
 
-        labels: classes that samples have in turn; () for all of them. together: the conditions, any
-        number of them, are independent observations of one example (`sde_lib.composed`). seed: by
-        default the config's. batch: samples at a time, which changes no sample. ValueError for a
-        condition of another shape, and for one that is missing.
+        labels: classes that samples have in turn; () for all of them. impute: one example, or
+        several in turn, in which samples fill in the NaN (`sde_lib.measured`). together: the
+        conditions, any number of them, are independent observations of one example
+        (`sde_lib.composed`). seed: by default the config's. batch: samples at a time, which changes
+        no sample. ValueError for a condition of another shape, and for one
+        that is missing.
         """
         if together and np.asarray(condition).ndim == len(self.experiment.config.data.condition):
             raise ValueError("together=True needs several conditions, of one example each")
         rows = len(np.asarray(condition)) if together else n
         config = self.experiment.config
-        given = Given(labels_of(config, labels), self._conditions(condition, rows))
+        if together and impute is not None:
+            raise ValueError("impute must be None with together=True")
+        partial = None
+        if impute is not None:
+            partial = check_partial(as_numbers(np.asarray(impute), "impute"), config, "impute")
+        given = Given(labels_of(config, labels), self._conditions(condition, rows), partial)
         generator = make_generator(self.experiment, self.score, given)
         if together and given.conditions is not None:
             whole = composed(self.experiment, self.score, given.conditions, lambda line: None)

@@ -39,7 +39,7 @@ READS: dict[str, tuple[str, ...]] = {
     "profile": (),
     "sample": (
         "sampling.num_samples", "sampling.condition", "sampling.together",
-        "sampling.labels", *DRAWING, *WEIGHTS,
+        "sampling.labels", "sampling.impute", "sampling.impute_iterations", *DRAWING, *WEIGHTS,
     ),
     "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
     "eval": (

@@ -23,16 +23,18 @@ from runtime_lib.logging import speed
 from sde_lib import Conditional, ModelScore
 
 Log = Callable[[str], None]
-NOT_THE_SAMPLE = "num_samples", "condition"
+NOT_THE_SAMPLE = "num_samples", "condition", "impute"
 """Settings of the section on which no sample depends: not the name of a file, but its content."""
 
 
 def _told(given: Given, groups: int) -> dict[str, Any]:
-    """The conditions of samples, for JSON; nothing without any."""
-    if given.conditions is None:
-        return {}
-    digest = hashlib.sha256(np.ascontiguousarray(given.conditions).tobytes()).hexdigest()
-    return {"conditions": groups or 1, "conditions_sha256": digest}
+    """The conditions and partial examples of samples, for JSON; nothing without any."""
+    found: dict[str, Any] = {}
+    for name, rows in (("conditions", given.conditions), ("partial", given.partial)):
+        if rows is not None:
+            digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+            found |= {name: groups or 1, f"{name}_sha256": digest}
+    return found
 
 
 def _together(
@@ -59,8 +61,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     sampling = config.sampling
     given, several = of_sampling(experiment)
     together = sampling.together
-    groups = len(given.conditions) if several and given.conditions is not None else 0
-    groups = 0 if together else groups
+    groups = given.groups if several and not together else 0
     total = sampling.num_samples * (groups or 1)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
     score, step = load_score(experiment, folder, log)
@@ -74,7 +75,8 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         **_told(given, groups),
     }
     planned = generator.planned_evaluations
-    each = f" for each of {groups} conditions" if groups else ""
+    what = "conditions" if given.partial is None else "partial examples"
+    each = f" for each of {groups} {what}" if groups else ""
     log(f"sampling from step {step}: {sampling.num_samples} samples{each}, "
         f"{planned or 'as many as needed'} evaluations per sample, "
         f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip

@@ -58,6 +58,7 @@ def training_batches(images: data_lib.Images, config: Any, start: int) -> data_l
         codec=codec.build(config.data),
         condition_codec=codec.build_condition(config.data),
         missing=config.data.missing == "mask",
+        exchangeable=config.data.exchangeable,
         start_step=start,
         process_index=jax.process_index(),
         process_count=jax.process_count(),

@@ -238,3 +238,26 @@ def test_numbers_beyond_float32_are_encoded_before_they_are_rounded():
                    "condition_codec": AsGiven()}  # fmt: skip
     found = next(batches(images, batch_size=2, **own))
     assert sorted(found["image"][:, 0]) == [0.0, 1.0]
+
+
+def test_pieces_of_a_condition_are_exchanged_fairly_and_with_their_example():
+    n, pieces = 2400, np.arange(6.0).reshape(3, 2)  # three pieces of two numbers
+    images = Images(np.arange(float(n))[:, None], None, None,
+                    condition=np.tile(pieces.reshape(6), (n, 1)))  # fmt: skip
+    own = PLAIN | {"codec": AsGiven(), "condition_codec": AsGiven(), "missing": False}
+    own["exchangeable"] = 3
+    found = next(batches(images, batch_size=n, **own))["condition"]
+    seen, counts = np.unique(found.reshape(-1, 3, 2)[:, :, 0], axis=0, return_counts=True)
+    # All six orders, each n / 6 = 400 times within five standard deviations of 18.3.
+    assert len(seen) == 6
+    assert np.abs(counts - n / 6).max() < 5 * 18.3
+    np.testing.assert_array_equal(found.reshape(-1, 3, 2)[:, :, 1], found[:, ::2] + 1)
+    # The order belongs to the example's position in the stream, whatever the batches.
+    small = take(batches(images, batch_size=10, **own), 3)
+    np.testing.assert_array_equal(small["condition"], found[:30])
+
+
+def test_an_evaluation_leaves_the_pieces_of_a_condition_in_place():
+    plain = {k: v for k, v in PLAIN.items() if k not in ("flip", "dequantize")}
+    part = next(epoch_batches(vectors(), batch_size=10, **plain))
+    np.testing.assert_allclose(part["condition"][:, 1] * 2, part["condition"][:, 0] * 4 + 2)

@@ -250,6 +250,31 @@ def test_missing_values_are_masked_in_training_and_said_in_evaluation(tmp_path, 
     assert "have missing values and are left out" in capsys.readouterr().out
 
 
+def test_samples_fill_in_the_values_that_are_missing(vectors, capsys) -> None:
+    folder, path = vectors
+    np.save(folder / "partial.npy", np.asarray([[100.0, np.nan, 99.0], [np.nan, np.nan, 101.0]]))
+    np.save(folder / "one.npy", np.asarray([0.0, 1.0]))
+    given = {"sampling__condition": folder / "one.npy", "model__condition": "vector"}
+    given |= {"sampling__impute": folder / "partial.npy", "sampling__num_samples": 3}
+    assert run("sample", folder, path, **given) == 0
+    found = stored.arrays(folder / "run" / "samples" / "samples.npz")["samples"]
+    assert found.shape == (2, 3, 3)
+    np.testing.assert_array_equal(found[0][:, [0, 2]], [[100.0, 99.0]] * 3)
+    np.testing.assert_array_equal(found[1][:, 2], [101.0] * 3)
+    assert np.isfinite(found).all()
+    for rows, told in (
+        (np.zeros((2, 4)), "3 features"),
+        (np.asarray([np.inf, 0.0, np.nan]), "finite numbers"),
+        (np.asarray(["a", "b", "c"]), "cannot be read"),
+    ):
+        np.save(folder / "partial.npy", rows)
+        capsys.readouterr()
+        assert run("sample", folder, path, **given) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "sampling.impute" in error
+        assert told in error
+
+
 @pytest.mark.parametrize("shape", but_slow(SHAPES, *SHAPES))
 def test_any_shape_trains_and_is_sampled(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = save(tmp_path, data=RNG.normal(size=(24, *shape)).astype(np.float32))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from configs.schema import get_default
-from data_lib.codec import GrayLevels
-from modes.generate import Generator, generate
-from samplers import RungeKutta, Uniform
-from sde_lib import VP, Score, build_guidance, expand, pytree
+from data_lib.codec import GrayLevels, Standardize
+from modes.generate import Generator, Given, generate
+from samplers import Karras, RungeKutta, Uniform
+from sde_lib import VP, Gaussian, KarrasVE, Score, build_guidance, expand, pytree
 
 IDENTITY = {"step": 3, "sampling": {"snr": 0.1, "norms": (1, 2)}}
 
@@ -201,3 +201,26 @@ def test_samples_that_an_adaptive_solver_gave_up_are_told(tmp_path):
     assert any("2 of 4 samples are not finite" in line for line in lines)
     _, lines = run(Counter(), tmp_path / "others", 4, 2)
     assert not any("finite" in line for line in lines)
+
+
+def test_partial_examples_are_filled_in_as_their_law_says() -> None:
+    """Gaussian numbers of means (10, 20, 30) and deviations (1, 2, 4), of which some are known."""
+    sde, n = KarrasVE(0.002, 20.0), 4000
+    codec = Standardize((10.0, 20.0, 30.0), (1.0, 2.0, 4.0))
+    correlation = jnp.asarray([[1.0, 0.8, -0.5], [0.8, 1.0, 0.0], [-0.5, 0.0, 1.0]])
+    partial = np.asarray([[11.0, np.nan, np.nan], [np.nan, 18.0, 34.0]])
+    generator = Generator(
+        Gaussian.of(sde, jnp.zeros(3), correlation), RungeKutta(), Karras()(sde, 24, 20.0, 0.002),
+        jax.random.key(0), (3,), codec, given=Given(partial=partial), iterations=3,
+    )  # fmt: skip
+    drawn = generator.draw(0, 2 * n)["samples"].reshape(n, 2, 3)
+    known = np.isfinite(partial)
+    np.testing.assert_array_equal(drawn[:, known], np.tile(partial[known], (n, 1)))
+    # Row 0: x_0 is one deviation above its mean, so the others are 0.8 and -0.5 of theirs.
+    np.testing.assert_allclose(drawn[:, 0, 1:].mean(axis=0), [21.6, 28.0], atol=0.2)
+    np.testing.assert_allclose(drawn[:, 0, 1:].std(axis=0), [1.2, 4 * 0.75**0.5], rtol=0.05)
+    # Row 1: -1 and 1 deviations of two that are uncorrelated, -0.8 - 0.5 of the first's.
+    np.testing.assert_allclose(drawn[:, 1, 0].mean(), 8.7, atol=0.03)
+    np.testing.assert_allclose(drawn[:, 1, 0].std(), (1 - 0.64 - 0.25) ** 0.5, rtol=0.05)
+    # A step of Heun is two predictions; each has one evaluation and four backward passes.
+    assert generator.planned_evaluations == (2 * 24 + 1) * 5
