@@ -66,13 +66,14 @@ def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
 
     def run(asked: Asked) -> int:
         from models.layers.cpu.switch import TUNED
-        from modes.experiment import Experiment
         from modes.from_data import resolved
+        from modes.guides import experiment_of
         from modes.reading import check
 
         mode = getattr(importlib.import_module(module), function)
         with TUNED(asked.config.cpu_tuned):
-            experiment = Experiment.of(*resolved(asked.config, asked.workdir))
+            known = resolved(asked.config, asked.workdir)
+            experiment = experiment_of(*known, asked.workdir)
             check(asked.mode, experiment, asked.settings)
             return mode(experiment, asked.workdir)
 

@@ -422,11 +422,28 @@ SETTINGS: dict[str, Setting] = {
                              "noise_level (expected), sample or batch (mean, as published); all: "
                              "NORMS in samplers/named.py"),
     "sampling.guidance_kind": OfModel("classifier_free", ANY, "guidance of samples, likelihoods "
-                                      "and codes: none or classifier_free; all: GUIDANCE in "
-                                      "sde_lib/build.py"),
-    "sampling.guidance": OfModel(1.0, NOT_NEGATIVE, "classifier_free: weight w of the class, 1: no "
-                                 "guidance, 0: as without a class; other values than 1 need "
-                                 "training with model.label_dropout above 0"),
+                                      "and codes: none, classifier_free, autoguidance, classifier "
+                                      "(docs/guidance.md); all: GUIDANCE in sde_lib/guides.py"),
+    "sampling.guidance": OfModel(1.0, NOT_NEGATIVE, "weight w of the guidance. classifier_free: 1: "
+                                 "as the class says, 0: as without a class; other values than 1 "
+                                 "need training with model.label_dropout above 0"),
+    "sampling.guide": Setting("", ANY, "autoguidance: workdir of a worse model, empty: this one; "
+                              "classifier: workdir of a classifier, or FILE.py:FUNCTION of your "
+                              "own, log p(y | x)"),
+    "sampling.guide_step": Setting(0, PERIOD, "autoguidance: update number of the guide's "
+                                   "checkpoint; 0: the newest"),
+    "sampling.guide_ema_rate": Setting(-1.0, Rule(lambda v: v == -1 or 0 <= v < 1, "in [0, 1), or "
+                                       "-1"),
+                                       "autoguidance: rate of the guide's averaged weights, 0: the "
+                                       "raw ones; -1: its model.ema_rate"),
+    "sampling.guidance_rescale": OfModel(0.7, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
+                                         "rescaled: how far the noise is made as large as without "
+                                         "guidance"),
+    "sampling.guidance_quantile": OfModel(0.995, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
+                                          "thresholded: share of pixels that is not clipped"),
+    "sampling.guidance_parallel": OfModel(0.0, NOT_NEGATIVE, "apg: weight of the part of the "
+                                          "guidance along the denoised example"),
+    "sampling.guidance_radius": OfModel(1e30, POSITIVE, "apg: largest length of the guidance"),
     "sampling.guidance_min": OfModel(0.0, NOT_NEGATIVE, "lower end of the range of sigma / alpha "
                                      "in which guidance acts"),
     "sampling.guidance_max": OfModel(1e30, POSITIVE, "upper end of the range of sigma / alpha in "
@@ -596,7 +613,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     ),
     "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
     "sampling.grid": ("shift", "rho"),
-    "sampling.guidance_kind": ("guidance", "guidance_min", "guidance_max"),
+    "sampling.guidance_kind": (
+        "guidance", "guidance_min", "guidance_max", "guidance_rescale", "guidance_quantile",
+        "guidance_parallel", "guidance_radius", "guide", "guide_step", "guide_ema_rate",
+    ),
     "eval.likelihood": (
         "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",
         "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",

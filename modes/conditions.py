@@ -36,7 +36,7 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
             "sampling.impute must hold one example for each condition of sampling.condition, "
             f"{len(values)}, got {len(partial)}"
         )
-    return Given(labels_of(config, sampling.labels), values, partial), several or many
+    return Given(labels_of(experiment.classes, sampling.labels), values, partial), several or many
 
 
 def check_partial(rows: np.ndarray, config: Any, what: str) -> np.ndarray:
@@ -86,9 +86,8 @@ def encoded(config: Any, conditions: np.ndarray | None) -> np.ndarray | None:
     return codec.build_condition(config.data).encode(conditions).astype(np.float32)
 
 
-def labels_of(config: Any, labels: Sequence[int]) -> tuple[int, ...]:
-    """Classes that samples have in turn; ValueError for one that the model does not have."""
-    classes = config.model.num_classes
+def labels_of(classes: int, labels: Sequence[int]) -> tuple[int, ...]:
+    """Classes that samples have in turn; ValueError for one that is not among `classes`."""
     if len(labels) and not classes:
         raise ValueError("sampling.labels must be empty: the model has no classes")
     if wrong := [label for label in labels if not 0 <= label < classes]:

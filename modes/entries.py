@@ -20,6 +20,8 @@ from configs import command_line
 from configs.recorded import Recorded
 from modes.experiment import Experiment
 from samplers.named import SECOND_ORDERS
+from sde_lib import NEUTRAL, Told
+from sde_lib.guides import ALONE
 
 AFRESH = {"num_steps": 0, "nfe": 0, "frames": 0, "corrector": "none"}
 """Settings that an entry never inherits from the config, with their values."""
@@ -32,6 +34,9 @@ SHARED = {
     "impute_iterations": "all entries draw whole examples",
     "together": "all entries are given one condition at a time",
     "labels": "all entries draw every class",
+    "guide": "all entries have the same guide",
+    "guide_step": "all entries have the same guide",
+    "guide_ema_rate": "all entries have the same guide",
     "step": "all entries use one model: give --config.sampling.step",
     "ema": "all entries use one model: give --config.sampling.ema",
     "frames": "a cell has no animation: see --mode sample",
@@ -43,7 +48,10 @@ Section = Any
 """The `sampling` section of an ml_collections ConfigDict."""
 
 IDLE: tuple[tuple[Callable[[Section], bool], tuple[str, ...]], ...] = (
-    (lambda c: c.guidance == 1, ("guidance_kind", "guidance_min", "guidance_max")),
+    (
+        lambda c: c.guidance == NEUTRAL.get(c.guidance_kind, 1),
+        ("guidance_kind", "guidance_min", "guidance_max"),
+    ),
     (lambda c: c.s_churn == 0, ("s_min", "s_max", "s_noise")),
     (lambda c: c.tau == 0, ("tau_min", "tau_max")),
     (lambda c: c.restart_times == 0, ("restart_max", "restart_steps")),
@@ -134,14 +142,16 @@ def _budgets(entry: SamplerEntry, config: ConfigDict) -> tuple[int, ...]:
         raise _refused(entry.name, error) from error
 
 
-def planned(config: ConfigDict) -> Iterator[Planned]:
-    """Every cell of the table. Raises ValueError, naming the entry, for settings that cannot be run
-    or have no effect."""
+def planned(config: ConfigDict, told: Told = ALONE) -> Iterator[Planned]:
+    """Every cell of the table. told: what guides those that are guided.
+
+    Raises ValueError, naming the entry, for settings that cannot be run or have no effect.
+    """
     for entry in sampler_entries(config):
         for budget in _budgets(entry, config):
             try:
                 samplers.build(entry.config.sampling)
-                experiment = Experiment.of(Recorded.of(entry.at(budget)))
+                experiment = Experiment.of(Recorded.of(entry.at(budget)), None, told)
                 _check_effects(entry, experiment)
             except samplers.BudgetError as error:
                 if not budget:

@@ -18,8 +18,9 @@ from data_lib import Splits, codec
 from models.score import template
 from modes import sizes
 from runtime_lib import sharding
-from sde_lib import SDE, Guidance, ModelScore, Score, choose
+from sde_lib import SDE, Guidance, ModelScore, Score, Told, choose
 from sde_lib.condition import CONDITIONS, Condition, assembled
+from sde_lib.guides import ALONE
 from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
 from train_lib.guard import Guard
@@ -47,9 +48,11 @@ class Experiment:
     layout: sharding.Layout
     splits: Splits | None = None
     """The data, if they had to be loaded already."""
+    told: Told = ALONE
+    """What the guidance is told of."""
 
     @classmethod
-    def of(cls, config: Any, splits: Splits | None = None) -> Experiment:
+    def of(cls, config: Any, splits: Splits | None = None, told: Told = ALONE) -> Experiment:
         """Build every object of `config`; ValueError, in the user's terms, for a bad setting."""
         schema.check(config)
         _check_codec(config)
@@ -69,13 +72,13 @@ class Experiment:
             augment=augment.build(config),
             guard=Guard(training.patience, training.explosion),
         )
-        guidance, sampler = sde_lib.build_guidance(config), samplers.build(config.sampling)
-        followed = guidance(score, _an_example(config))
+        guidance, sampler = sde_lib.build_guidance(config, told), samplers.build(config.sampling)
+        followed = guidance(score, _an_example(config, told))
         times = samplers.build_times(config.sampling, followed, config.sde.num_scales)
         # Refuses, before training, what sampling could not do after it.
         sampler.plan(followed, times)
         made = cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
-        return replace(made, splits=splits)
+        return replace(made, splits=splits, told=told)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -89,11 +92,16 @@ class Experiment:
     @property
     def guidance_settings(self) -> dict[str, Any] | None:
         """Settings that the guidance reads, recorded with results; None without guidance."""
-        return sde_lib.guidance_settings(self.config)
+        return sde_lib.guidance_settings(self.config, self.told)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes among which samples choose: the model's, or its guide's; 0: none."""
+        return int(self.config.model.num_classes) or self.told.classes
 
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example, for planning a sampler's grid."""
-        return self.guidance(score, _an_example(self.config))
+        return self.guidance(score, _an_example(self.config, self.told))
 
     def key(self, stream: int) -> PRNGKeyArray:
         """The key of one of the seed's streams."""
@@ -117,10 +125,10 @@ class Experiment:
         return jax.eval_shape(self._fresh_state)
 
 
-def _an_example(config: Any) -> Condition:
+def _an_example(config: Any, told: Told) -> Condition:
     """The condition of one example; None for a model that is given none."""
     model = config.model
-    labels = jnp.zeros(1, jnp.int32) if model.num_classes else None
+    labels = jnp.zeros(1, jnp.int32) if model.num_classes or told.classes else None
     values = None if model.condition == "none" else jnp.zeros((1, *config.data.condition))
     return assembled(model.condition, labels, values)
 

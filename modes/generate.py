@@ -205,7 +205,7 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
         codec.build(config.data),
         denoise=config.sampling.noise_removal,
         frames=config.sampling.frames,
-        classes=config.model.num_classes,
+        classes=experiment.classes,
         given=given,
         assemble=experiment.condition,
         guidance=experiment.guidance,

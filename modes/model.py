@@ -31,6 +31,7 @@ from modes.conditions import check_partial, encoded, labels_of
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
 from modes.generate import NOTHING, Given, make_generator
+from modes.guides import experiment_of
 from modes.images import check_examples
 from modes.together import composed
 from modes.train import train
@@ -87,7 +88,9 @@ class Model:
         partial = None
         if impute is not None:
             partial = check_partial(as_numbers(np.asarray(impute), "impute"), config, "impute")
-        given = Given(labels_of(config, labels), self._conditions(condition, rows), partial)
+        given = Given(
+            labels_of(self.experiment.classes, labels), self._conditions(condition, rows), partial
+        )
         generator = make_generator(self.experiment, self.score, given)
         if together and given.conditions is not None:
             whole = composed(self.experiment, self.score, given.conditions, lambda line: None)
@@ -155,7 +158,8 @@ def load(workdir: Path | str, settings: Mapping[str, Any] | None = None, log: Lo
     saved = read_config(folder)
     if saved is None:
         raise WorkdirError(f"{folder} holds no trained model")
-    experiment = Experiment.of(Recorded.of(_config(schema.get_default(), saved, settings or {})))
+    asked = Recorded.of(_config(schema.get_default(), saved, settings or {}))
+    experiment = experiment_of(asked, None, folder, log)
     return _trained(experiment, folder, log)
 
 
@@ -195,7 +199,7 @@ def fit(
     images = Images(np.array(values), None, None, condition=condition)
     splits = hold_out(images, asked.data.test_fraction, "data")
     known, _ = resolved(Recorded.of(asked), folder, log, splits)
-    experiment = Experiment.of(known, splits)
+    experiment = experiment_of(known, splits, folder, log)
     train(experiment, folder, log)
     return _trained(experiment, folder, log)
 

@@ -110,7 +110,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         )
     sizes.check("eval.num_samples", count, config)
     workdir.check_model(folder, config)
-    plans = list(planned(config))
+    plans = list(planned(config, experiment.told))
     if all(plan.experiment is None for plan in plans):
         raise ValueError(
             f"eval.sampler_nfe={config.eval.sampler_nfe} is too few for each of eval.samplers"

@@ -5,7 +5,6 @@ from sde_lib.autoguidance import Autoguidance
 from sde_lib.base import SDE, Reverse, expand
 from sde_lib.build import (
     CONDITIONINGS,
-    GUIDANCE,
     PREDICTIONS,
     PUBLISHED_NAMES,
     ROUNDINGS,
@@ -13,12 +12,18 @@ from sde_lib.build import (
     Discrete,
     Family,
     build,
-    build_guidance,
     build_parametrization,
-    guidance_settings,
     range_of_times,
 )
 from sde_lib.guidance import ClassifierFree, Guidance
+from sde_lib.guides import (
+    GUIDANCE,
+    GUIDED_BY,
+    NEUTRAL,
+    Told,
+    build_guidance,
+    guidance_settings,
+)
 from sde_lib.karras import KarrasVE
 from sde_lib.learned import LearnedVP
 from sde_lib.oracles import Gaussian, Mixture, empirical
@@ -44,11 +49,11 @@ from sde_lib.ve import VE
 from sde_lib.vp import VP
 
 __all__ = [
-    "CONDITIONINGS", "EDM", "GUIDANCE", "PREDICTIONS", "PUBLISHED_NAMES", "ROUNDINGS", "SDE",
-    "SDES", "VE", "VP", "Autoguidance", "ClassifierFree", "Conditional", "Data",
+    "CONDITIONINGS", "EDM", "GUIDANCE", "GUIDED_BY", "NEUTRAL", "PREDICTIONS", "PUBLISHED_NAMES",
+    "ROUNDINGS", "SDE", "SDES", "VE", "VP", "Autoguidance", "ClassifierFree", "Conditional", "Data",
     "DescendingLevelLabel", "Discrete", "Family", "Gaussian", "Guidance", "KarrasVE", "LearnedVP",
     "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse",
-    "ScaledScore", "Score", "SubVP", "Tabulated", "TimeLabel", "UnitNoise", "V", "Velocity",
+    "ScaledScore", "Score", "SubVP", "Tabulated", "TimeLabel", "Told", "UnitNoise", "V", "Velocity",
     "Wrapped", "build", "build_guidance", "build_parametrization", "choose", "empirical", "expand",
     "guidance_settings", "pytree", "range_of_times", "static",
 ]  # fmt: skip

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sde_lib.base import Number, Time
-from sde_lib.guidance import mixed, weight_within
+from sde_lib.combinations import mixed
+from sde_lib.guidance import within
 from sde_lib.pytree import pytree
 from sde_lib.score import Condition, Score, Wrapped
 
@@ -37,7 +38,8 @@ class Autoguidance(Wrapped):
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
     ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
         """The guided predictions, both models being given the condition."""
-        weight = weight_within(self, x, t, self.weight, self.least, self.most)
+        inside = within(self, x, t, self.least, self.most)
+        weight = jnp.where(inside, jnp.asarray(self.weight, x.dtype), 1.0)
         both = (model.predict(x, t, condition) for model in (self.score, self.guide))
         x0, noise = (mixed(weight, good, bad) for good, bad in zip(*both, strict=True))
         return x0, noise

@@ -1,6 +1,6 @@
-"""SDEs, meanings of a network's input and output, and guidance, by their names in configs.
+"""SDEs and meanings of a network's input and output, by their names in configs.
 
-A new SDE, prediction, conditioning, rounding or guidance is one class and one row in a table below.
+A new SDE, prediction, conditioning or rounding is one class and one row in a table below.
 A row is a class or a function, whose parameters are the settings that it takes (`tables.made`).
 """
 
@@ -10,12 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
 from configs.names import choose
 from sde_lib.base import SDE
-from sde_lib.condition import Condition, null_of
-from sde_lib.guidance import ClassifierFree, Guidance
 from sde_lib.karras import KarrasVE
 from sde_lib.learned import LearnedVP
 from sde_lib.parametrization import (
@@ -41,9 +37,8 @@ from sde_lib.parametrization import (
     Velocity,
     VPTimeLabel,
 )
-from sde_lib.score import Conditional, Score
 from sde_lib.subvp import SubVP
-from sde_lib.tables import made, parameters
+from sde_lib.tables import made
 from sde_lib.ve import VE
 from sde_lib.vp import VP
 
@@ -181,53 +176,3 @@ def build_parametrization(config: Section) -> Parametrization:
         made(choose("model.conditioning", label, CONDITIONINGS), config.sde),
         made(choose("the rounding of times", rounding, ROUNDINGS), config.sde),
     )
-
-
-def _classifier_free(
-    guidance: float, guidance_min: float, guidance_max: float, conditional: bool
-) -> Guidance:
-    if guidance != 1 and not conditional:
-        raise ValueError(
-            f"sampling.guidance={guidance} needs a model of classes or conditions: set "
-            "model.num_classes or model.condition, and model.label_dropout or "
-            "model.condition_dropout to train it, or leave guidance at 1"
-        )
-    if guidance_min >= guidance_max:
-        raise ValueError("sampling.guidance_min must be below sampling.guidance_max")
-    if guidance == 1:
-        return Conditional
-    # Arrays, so that other numbers need no other program.
-    numbers = [jnp.asarray(v, jnp.float32) for v in (guidance, guidance_min, guidance_max)]
-
-    def guide(score: Score, condition: Condition) -> Score:
-        return ClassifierFree(score, condition, null_of(condition), *numbers)
-
-    return guide
-
-
-GUIDANCE: dict[str, Callable[..., Guidance]] = {
-    "none": lambda: Conditional,
-    "classifier_free": _classifier_free,
-}
-"""Guidances by name; parameters are `sampling` settings, and `conditional`, whether the model is
-given classes or conditions."""
-
-
-def build_guidance(config: Section) -> Guidance:
-    """The guidance of a config, applied in every mode as `guidance(score, condition)`.
-
-    ValueError, in the user's terms, for an unknown name and for what the model lacks.
-    """
-    row = choose("sampling.guidance_kind", config.sampling.guidance_kind, GUIDANCE)
-    model = config.model
-    return made(
-        row, config.sampling, conditional=model.num_classes > 0 or model.condition != "none"
-    )
-
-
-def guidance_settings(config: Section) -> dict[str, Any] | None:
-    """The settings that a config's guidance reads, recorded with results; None without guidance."""
-    if build_guidance(config) is Conditional:
-        return None
-    names = ("guidance_kind", *parameters(GUIDANCE[config.sampling.guidance_kind]))
-    return {name: config.sampling[name] for name in names if name in config.sampling}

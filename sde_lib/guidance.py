@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from sde_lib.base import Number, Time, expand
+from sde_lib.combinations import Combination, Mixed, Point
 from sde_lib.condition import Condition
 from sde_lib.pytree import pytree
 from sde_lib.score import Score, Wrapped
@@ -17,13 +18,12 @@ Guidance = Callable[[Score, Condition], Score]
 """A map from (score, condition) to the score for sampling; the plain one is `Conditional`."""
 
 
-def weight_within(
-    score: Score, x: Float[Array, "b *d"], t: Time, weight: Number, least: Number, most: Number
-) -> Float[Array, "..."]:
-    """`weight` for each example of x with least <= sigma / alpha <= most, and 1 for the others."""
+def within(
+    score: Score, x: Float[Array, "b *d"], t: Time, least: Number, most: Number
+) -> Bool[Array, "..."]:
+    """True for each example of x with least <= sigma / alpha <= most."""
     alpha, sigma = score.marginal(jnp.broadcast_to(t, x.shape[:1]))
-    inside = (sigma >= least * alpha) & (sigma <= most * alpha)
-    return expand(jnp.where(inside, jnp.asarray(weight, x.dtype), 1.0), x)
+    return expand((sigma >= least * alpha) & (sigma <= most * alpha), x)
 
 
 @pytree
@@ -32,11 +32,12 @@ class ClassifierFree(Wrapped):
 
         prediction = with + (weight - 1) (with - without)
 
-    for x_0 and noise alike (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, whose w is weight - 1).
-    At weight 0 and 1 it is one of the two predictions, to the last bit and whatever the other one
-    is; at other weights it is the score of no diffusion process, yet samples follow it. The weight
-    is 1 outside of `least` <= sigma / alpha <= `most` (Kynkaanniemi et al. 2024, arXiv:2404.07724,
-    eq. 5). Both predictions are one call of the network with a batch of twice the size.
+    for x_0 and noise alike (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, whose w is weight - 1), or
+    another combination of the two. At weight 0 and 1 it is one of the two predictions, to the last
+    bit and whatever the other one is; at other weights it is the score of no diffusion process, yet
+    samples follow it. Outside of `least` <= sigma / alpha <= `most` it is the prediction with the
+    condition (Kynkaanniemi et al. 2024, arXiv:2404.07724, eq. 5). Both predictions are one call of
+    the network with a batch of twice the size.
 
     condition, null: the conditions of c and of no class, of equal structure, first axis the batch.
     """
@@ -47,6 +48,7 @@ class ClassifierFree(Wrapped):
     weight: Number
     least: Number = 0.0
     most: Number = jnp.inf
+    combination: Combination = Mixed()
 
     @property
     def evaluations(self) -> int:
@@ -62,13 +64,9 @@ class ClassifierFree(Wrapped):
         found = self.score.predict(
             twice(x, x), twice(every, every), jax.tree.map(twice, self.condition, self.null)
         )
-        weight = weight_within(self, x, t, self.weight, self.least, self.most)
-        with_c, without = zip(*(jnp.split(both, 2) for both in found), strict=True)
-        x0, noise = (mixed(weight, a, b) for a, b in zip(with_c, without, strict=True))
+        told, untold = zip(*(jnp.split(both, 2) for both in found), strict=True)
+        at = Point(x, *(expand(c, x) for c in self.marginal(every)))
+        inside = within(self, x, t, self.least, self.most)
+        guided = self.combination(jnp.asarray(self.weight, x.dtype), told, untold, at)
+        x0, noise = (jnp.where(inside, a, b) for a, b in zip(guided, told, strict=True))
         return x0, noise
-
-
-def mixed(weight: Array, a: Float[Array, "b *d"], b: Float[Array, "b *d"]) -> Array:
-    """a + (weight - 1) (a - b), exactly a at 1 and b at 0 even if the other is infinite."""
-    between = a + (weight - 1) * (a - b)
-    return jnp.where(weight == 1, a, jnp.where(weight == 0, b, between))

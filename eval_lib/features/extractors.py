@@ -7,8 +7,6 @@ one extractor are never compared with features of another. A new one is one line
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +23,9 @@ from data_lib.base import fingerprint
 from data_lib.transforms import to_unit
 from eval_lib.features import digits_network
 from models.features import Features
+from runtime_lib.own_code import own_function
 from sde_lib import choose
 from sde_lib.pytree import pytree, static
-from untrusted import plain
 
 COMPONENTS = 64
 """Largest number of principal components."""
@@ -153,31 +151,11 @@ EXTRACTORS: dict[str, Callable[[Any, Splits], Extractor]] = {
 }
 
 
-def _module(file: str) -> Any:
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    if spec is None or spec.loader is None:
-        raise ValueError("the name of a file of Python ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _own(config: Any) -> Extractor:
     """The extractor FILE.py:FUNCTION; the file's code is run."""
     text = config.eval.extractor
-    file, _, name = text.rpartition(":")
-    if not Path(file).is_file():
-        raise ValueError(f"eval.extractor: there is no file {file!r} to take {name!r} from")
-    try:
-        function = getattr(_module(file), name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # it is the user's program, which may do anything, leave too
-        raise ValueError(f"eval.extractor={text}: {reason(error)}") from error
-    if not callable(function):
-        raise ValueError(f"eval.extractor={text}: {name} must be a function of images [b, h, w, c]")
-    source = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
-    found = Extractor(OwnFunction(function), f"{name} of {plain(Path(file).name)} sha256={source}")
+    function, words = own_function("eval.extractor", text, "a function of images [b, h, w, c]")
+    found = Extractor(OwnFunction(function), words)
     feature_shapes(config, found)
     return found
 

@@ -415,14 +415,49 @@ def guided(inside: np.ndarray) -> list[np.ndarray]:
     return [np.where(inside, a + (WEIGHT - 1) * (a - b), a) for a, b in pairs]
 
 
+def omega(inside: np.ndarray) -> list[np.ndarray]:
+    """(1 + omega) with - omega without."""
+    pairs = zip(WITH, WITHOUT, strict=True)
+    return [np.where(inside, (1 + WEIGHT) * a - WEIGHT * b, a) for a, b in pairs]
+
+
+def renoised(inside: np.ndarray) -> list[np.ndarray]:
+    """CFG++: x_0 extrapolated, the noise of the prediction without a class."""
+    return [guided(inside)[0], np.where(inside, WITHOUT[1], WITH[1])]
+
+
+SLOPE = 0.7
+"""Gradient of log p(y | x), for all classes."""
+
+
+@pytree
+class Sloped:
+    """log p(y | x) = SLOPE x."""
+
+    def __call__(self, x, t, label):
+        return SLOPE * x[:, 0]
+
+
+def sloped(inside: np.ndarray, alpha: np.ndarray, sigma: np.ndarray) -> list[np.ndarray]:
+    """x_0 + weight sigma^2 / alpha g and noise - weight sigma g."""
+    step = np.where(inside, WEIGHT * SLOPE, 0.0)
+    return [WITH[0] + sigma**2 / alpha * step, WITH[1] - sigma * step]
+
+
 GUIDED = {
     "none": lambda inside: guided(np.zeros_like(inside)),
     "classifier_free": guided,
+    "classifier_free_omega": omega,
+    "autoguidance": guided,
+    "cfg_pp": renoised,
+    "classifier": sloped,
 }
 
 
 def test_every_guidance_has_a_closed_form() -> None:
-    assert set(GUIDED) == set(GUIDANCE)
+    # The others are not linear: tests/sde_lib/test_combinations.py and test_likelihood_guidance.py.
+    others = {"rescaled", "thresholded", "apg", "denoised_classifier"}
+    assert set(GUIDED) == set(GUIDANCE) - others
 
 
 def within(form: Process) -> tuple[np.ndarray, np.ndarray, float, float]:
@@ -447,12 +482,18 @@ def test_guidance_acts_where_sigma_over_alpha_is_within_its_interval(name, kind)
     config = configured(name)
     config.model.num_classes = 3
     config.sampling.update(
-        guidance_kind=kind, guidance=WEIGHT, guidance_min=float(least), guidance_max=float(most)
-    )
-    score = sde_lib.build_guidance(config)(Labelled(built(name)), jnp.zeros(len(t), jnp.int32))
+        guidance_kind=kind, guidance=WEIGHT, guidance_min=float(least), guidance_max=float(most),
+        predictor="ddim",
+    )  # fmt: skip
+    labels = jnp.zeros(len(t), jnp.int32)
+    worse = sde_lib.Conditional(Labelled(built(name)), labels - 1)
+    told = sde_lib.Told(guide=worse, guide_conditional=True, log_density=Sloped())
+    score = sde_lib.build_guidance(config, told)(Labelled(built(name)), labels)
     found = score.predict(jnp.zeros((len(t), 1)), jnp.asarray(t))
-    for ours, expected in zip(found, GUIDED[kind](inside), strict=True):
-        np.testing.assert_allclose(ours[:, 0], expected, rtol=1e-6)
+    form = PROCESSES[name]
+    levels = (form.alpha(t), form.sigma(t)) if kind == "classifier" else ()
+    for ours, expected in zip(found, GUIDED[kind](inside, *levels), strict=True):
+        np.testing.assert_allclose(ours[:, 0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", PROCESSES)

@@ -1,0 +1,228 @@
+"""Guidances by their names in configs.
+
+A new one is one class and one row in `GUIDANCE`. A row is a class or a function, whose parameters
+are the settings that it takes (`tables.made`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax.numpy as jnp
+
+from configs.names import choose
+from sde_lib.autoguidance import Autoguidance
+from sde_lib.combinations import (
+    Combination,
+    Mixed,
+    Projected,
+    Renoised,
+    Rescaled,
+    Thresholded,
+)
+from sde_lib.condition import Condition, null_of
+from sde_lib.guidance import ClassifierFree, Guidance
+from sde_lib.likelihood_guidance import LikelihoodGuidance, LogDensity
+from sde_lib.score import Conditional, Score
+from sde_lib.tables import made, parameters
+
+Section = Any
+"""A config, or a section of one: an ml_collections ConfigDict."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What guidance is told of beside settings.
+
+    Attributes:
+      conditional: whether the model is given classes or conditions.
+      guide: another score of the same process, and whether it is given the condition.
+      log_density: log p(y | x), and the number of classes that it knows, 0 if it is given none.
+      identity: words and hashes of both, recorded with results.
+    """
+
+    conditional: bool = False
+    guide: Score | None = None
+    guide_conditional: bool = False
+    log_density: LogDensity | None = None
+    classes: int = 0
+    identity: tuple[tuple[str, Any], ...] = ()
+
+
+ALONE = Told()
+
+
+def _numbers(*values: float) -> list[Any]:
+    """Arrays, so that other numbers need no other program."""
+    return [jnp.asarray(v, jnp.float32) for v in values]
+
+
+def _strength(weight: float, least: float, most: float) -> tuple[Any, Any, Any]:
+    """Weight and interval; ValueError for an interval that is empty."""
+    if least >= most:
+        raise ValueError("sampling.guidance_min must be below sampling.guidance_max")
+    one, two, three = _numbers(weight, least, most)
+    return one, two, three
+
+
+def _two(
+    combination: Combination, told: Told, guidance: float, least: float, most: float,
+    neutral: float = 1.0,
+) -> Guidance:  # fmt: skip
+    """Guidance by predictions with and without a condition."""
+    strength = _strength(guidance + 1 - neutral, least, most)
+    if guidance == neutral:
+        return Conditional
+    if not told.conditional:
+        raise ValueError(
+            f"sampling.guidance={guidance} needs a model of classes or conditions: set "
+            "model.num_classes or model.condition, and model.label_dropout or "
+            f"model.condition_dropout to train it, or leave guidance at {neutral:g}"
+        )
+
+    def guide(score: Score, condition: Condition) -> Score:
+        return ClassifierFree(score, condition, null_of(condition), *strength, combination)
+
+    return guide
+
+
+def _classifier_free(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float
+) -> Guidance:
+    return _two(Mixed(), told, guidance, guidance_min, guidance_max)
+
+
+def _classifier_free_omega(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float
+) -> Guidance:
+    return _two(Mixed(), told, guidance, guidance_min, guidance_max, neutral=0.0)
+
+
+def _rescaled(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float, guidance_rescale: float
+) -> Guidance:
+    combination = Rescaled(*_numbers(guidance_rescale))
+    return _two(combination, told, guidance, guidance_min, guidance_max)
+
+
+def _thresholded(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float,
+    guidance_quantile: float, data: Section,
+) -> Guidance:  # fmt: skip
+    if data.codec != "levels":
+        raise ValueError("sampling.guidance_kind='thresholded' clips gray levels: it needs "
+                         f"data.codec='levels', got {data.codec!r}")  # fmt: skip
+    ends = (0.0, 1.0) if data.centered else (0.5, 0.5)
+    combination = Thresholded(*_numbers(guidance_quantile, *ends))
+    return _two(combination, told, guidance, guidance_min, guidance_max)
+
+
+def _apg(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float,
+    guidance_parallel: float, guidance_radius: float,
+) -> Guidance:  # fmt: skip
+    combination = Projected(*_numbers(guidance_parallel, guidance_radius))
+    return _two(combination, told, guidance, guidance_min, guidance_max)
+
+
+def _cfg_pp(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float, predictor: str,
+    corrector: str,
+) -> Guidance:  # fmt: skip
+    if (predictor, corrector) != ("ddim", "none"):
+        raise ValueError(
+            "sampling.guidance_kind='cfg_pp' changes the step of sampling.predictor='ddim' without "
+            f"a corrector, got {predictor!r} and {corrector!r}"
+        )
+    strength = _strength(guidance, guidance_min, guidance_max)
+    if not told.conditional:
+        raise ValueError("sampling.guidance_kind='cfg_pp' needs a model of classes or conditions")
+
+    def guide(score: Score, condition: Condition) -> Score:
+        return ClassifierFree(score, condition, null_of(condition), *strength, Renoised())
+
+    return guide
+
+
+def _autoguidance(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float
+) -> Guidance:
+    strength = _strength(guidance, guidance_min, guidance_max)
+    if guidance == 1:
+        return Conditional
+    if told.guide is None:
+        raise ValueError("sampling.guidance_kind='autoguidance' needs a worse model of the same "
+                         "data: set sampling.guide")  # fmt: skip
+    other = told.guide
+
+    def guide(score: Score, condition: Condition) -> Score:
+        own = condition if told.guide_conditional else None
+        return Autoguidance(Conditional(score, condition), Conditional(other, own), *strength)
+
+    return guide
+
+
+def _likelihood(denoised: bool) -> Callable[..., Guidance]:
+    """The row of guidance by log p(y | x_t), or by log p(y | E[x_0 | x_t])."""
+
+    def row(told: Told, guidance: float, guidance_min: float, guidance_max: float) -> Guidance:
+        density, strength = told.log_density, _strength(guidance, guidance_min, guidance_max)
+        if not guidance:
+            return Conditional
+        if density is None:
+            raise ValueError("guidance by log p(y | x) needs sampling.guide: the workdir of a "
+                             "classifier, or FILE.py:FUNCTION")  # fmt: skip
+
+        def guide(score: Score, condition: Condition) -> Score:
+            own = condition if told.conditional else None
+            return LikelihoodGuidance(score, own, density, condition, *strength, denoised)
+
+        return guide
+
+    return row
+
+
+GUIDANCE: dict[str, Callable[..., Guidance]] = {
+    "none": lambda: Conditional,
+    "classifier_free": _classifier_free,
+    "classifier_free_omega": _classifier_free_omega,
+    "rescaled": _rescaled,
+    "thresholded": _thresholded,
+    "apg": _apg,
+    "cfg_pp": _cfg_pp,
+    "autoguidance": _autoguidance,
+    "classifier": _likelihood(denoised=False),
+    "denoised_classifier": _likelihood(denoised=True),
+}
+"""Guidances by name; parameters are `sampling` settings, `told`, a `Told`, and `data`, the section
+of that name."""
+NEUTRAL = {"classifier_free_omega": 0.0, "cfg_pp": -1.0, "classifier": 0.0,
+           "denoised_classifier": 0.0}  # fmt: skip
+"""The value of sampling.guidance at which a guidance does nothing, where it is not 1; -1: none."""
+GUIDED_BY = {"autoguidance": "model", "classifier": "log_density",
+             "denoised_classifier": "log_density"}  # fmt: skip
+"""Guidance -> what it takes from sampling.guide."""
+
+
+def build_guidance(config: Section, told: Told = ALONE) -> Guidance:
+    """The guidance of a config, applied in every mode as `guidance(score, condition)`.
+
+    told: the models and functions that guide; whether the model is conditional is read here.
+    ValueError, in the user's terms, for an unknown name and for what the model lacks.
+    """
+    row = choose("sampling.guidance_kind", config.sampling.guidance_kind, GUIDANCE)
+    model = config.model
+    conditional = model.num_classes > 0 or model.condition != "none"
+    told = replace(told, conditional=conditional)
+    return made(row, config.sampling, told=told, data=config.data)
+
+
+def guidance_settings(config: Section, told: Told = ALONE) -> dict[str, Any] | None:
+    """The settings that a config's guidance reads, recorded with results; None without guidance."""
+    if build_guidance(config, told) is Conditional:
+        return None
+    names = ("guidance_kind", *parameters(GUIDANCE[config.sampling.guidance_kind]))
+    found = {name: config.sampling[name] for name in names if name in config.sampling}
+    return {**found, **dict(told.identity)}
