@@ -13,30 +13,29 @@ from typing import Any, NamedTuple
 from configs.names import choose
 from sde_lib.base import SDE
 from sde_lib.karras import KarrasVE
+from sde_lib.labels import (
+    Conditioning,
+    CosineLevelLabel,
+    DescendingLevelLabel,
+    LogHalfSigmaLabel,
+    LogSigmaLabel,
+    TimeLabel,
+    VPTimeLabel,
+)
 from sde_lib.learned import LearnedVP
 from sde_lib.parametrization import (
     EDM,
-    Conditioning,
-    Continuous,
-    CosineLevelLabel,
     Data,
-    DescendingLevelLabel,
-    LevelBelow,
-    LogHalfSigmaLabel,
-    LogSigmaLabel,
-    NearestLevel,
     Noise,
     Parametrization,
     Prediction,
     RawScore,
-    Rounding,
     ScaledScore,
-    TimeLabel,
     UnitNoise,
     V,
     Velocity,
-    VPTimeLabel,
 )
+from sde_lib.rounding import Continuous, LevelBelow, NearestLevel, Rounding
 from sde_lib.subvp import SubVP
 from sde_lib.tables import made
 from sde_lib.ve import VE
@@ -175,4 +174,5 @@ def build_parametrization(config: Section) -> Parametrization:
         made(choose("model.prediction", prediction, PREDICTIONS), model),
         made(choose("model.conditioning", label, CONDITIONINGS), config.sde),
         made(choose("the rounding of times", rounding, ROUNDINGS), config.sde),
+        learn_variance=model.learn_variance,
     )

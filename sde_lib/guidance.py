@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from sde_lib.base import Number, Time, expand
 from sde_lib.combinations import Combination, Mixed, Point
 from sde_lib.condition import Condition
+from sde_lib.parametrization import Predicted
 from sde_lib.pytree import pytree
 from sde_lib.score import Score, Wrapped
 
@@ -37,7 +38,7 @@ class ClassifierFree(Wrapped):
     bit and whatever the other one is; at other weights it is the score of no diffusion process, yet
     samples follow it. Outside of `least` <= sigma / alpha <= `most` it is the prediction with the
     condition (Kynkaanniemi et al. 2024, arXiv:2404.07724, eq. 5). Both predictions are one call of
-    the network with a batch of twice the size.
+    the network with a batch of twice the size. A learned variance is that with the condition.
 
     condition, null: the conditions of c and of no class, of equal structure, first axis the batch.
     """
@@ -55,18 +56,17 @@ class ClassifierFree(Wrapped):
         """Twice the evaluations of the wrapped score, at every noise level."""
         return 2 * self.score.evaluations
 
-    def predict(
-        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The guided predictions; `condition` is ignored, as `self.condition` is fixed."""
         every = jnp.broadcast_to(t, x.shape[:1])
         twice = lambda a, b: jnp.concatenate([a, b])
         found = self.score.predict(
             twice(x, x), twice(every, every), jax.tree.map(twice, self.condition, self.null)
         )
-        told, untold = zip(*(jnp.split(both, 2) for both in found), strict=True)
+        half = lambda part: jax.tree.map(lambda both: both[part], found)
+        told, untold = half(slice(len(x))), half(slice(len(x), None))
         at = Point(x, *(expand(c, x) for c in self.marginal(every)))
         inside = within(self, x, t, self.least, self.most)
-        guided = self.combination(jnp.asarray(self.weight, x.dtype), told, untold, at)
-        x0, noise = (jnp.where(inside, a, b) for a, b in zip(guided, told, strict=True))
-        return x0, noise
+        guided = self.combination(jnp.asarray(self.weight, x.dtype), told[:2], untold[:2], at)
+        x0, noise = (jnp.where(inside, a, b) for a, b in zip(guided, told[:2], strict=True))
+        return Predicted(x0, noise, told.fraction)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from sde_lib.base import Number, Time, expand
 from sde_lib.condition import Condition
 from sde_lib.guidance import within
+from sde_lib.parametrization import Predicted
 from sde_lib.pytree import pytree, static
 from sde_lib.score import Score, Wrapped
 
@@ -58,28 +59,25 @@ class LikelihoodGuidance(Wrapped):
         """weight g."""
         return self._guided(x, t)[1]
 
-    def predict(
-        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The guided predictions; `condition` is ignored, as `self.condition` is fixed."""
-        (x0, noise), gradient = self._guided(x, t)
+        found, gradient = self._guided(x, t)
         alpha, sigma = (expand(c, x) for c in self.marginal(t))
         acts = within(self, x, t, self.least, self.most) & (jnp.asarray(self.weight) != 0)
-        return (
-            jnp.where(acts, x0 + sigma**2 / alpha * gradient, x0),
-            jnp.where(acts, noise - sigma * gradient, noise),
-        )
+        x0 = jnp.where(acts, found.x0 + sigma**2 / alpha * gradient, found.x0)
+        noise = jnp.where(acts, found.noise - sigma * gradient, found.noise)
+        return Predicted(x0, noise, found.fraction)
 
-    def _guided(self, x: Array, t: Time) -> tuple[tuple[Array, Array], Array]:
-        """((x_0, noise) of the score, weight g)."""
+    def _guided(self, x: Array, t: Time) -> tuple[Predicted, Array]:
+        """(the prediction of the score, weight g)."""
         every, weight = jnp.broadcast_to(t, x.shape[:1]), jnp.asarray(self.weight, x.dtype)
 
         def total(x: Array) -> Array:
             return jnp.sum(self.log_density(x, every, self.label))
 
-        def total_denoised(x: Array) -> tuple[Array, tuple[Array, Array]]:
+        def total_denoised(x: Array) -> tuple[Array, Predicted]:
             found = self.score.predict(x, t, self.condition)
-            return total(found[0]), found
+            return total(found.x0), found
 
         if self.denoised:
             gradient, found = jax.grad(total_denoised, has_aux=True)(x)

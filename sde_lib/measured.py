@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from sde_lib.base import Number, Time, expand
 from sde_lib.condition import Condition
+from sde_lib.parametrization import Predicted
 from sde_lib.pytree import pytree, static
 from sde_lib.score import Score, Wrapped
 
@@ -57,19 +58,21 @@ class Measured(Wrapped):
         """One evaluation of the wrapped score, and as many for each of its backward passes."""
         return (self.iterations + 2) * self.score.evaluations
 
-    def predict(
-        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The predictions given the measurement."""
-        predict = lambda y: self.score.predict(y, t, condition)
-        x0, pull, noise = jax.vjp(predict, x, has_aux=True)
+
+        def predict(x: Array) -> tuple[Array, Predicted]:
+            found = self.score.predict(x, t, condition)
+            return found.x0, found
+
+        x0, pull, found = jax.vjp(predict, x, has_aux=True)
         alpha, sigma = (expand(c, x) for c in self.marginal(t))
         transposed = jax.linear_transpose(self.operator, x)
         spread = lambda u: sigma**2 / alpha * pull(transposed(u)[0])[0]
         system = lambda u: self.deviation**2 * u + self.operator(spread(u))
         u = conjugate_gradients(system, self.measurement - self.operator(x0), self.iterations)
         change = spread(u)
-        return x0 + change, noise - alpha / sigma * change
+        return Predicted(x0 + change, found.noise - alpha / sigma * change, found.fraction)
 
 
 def conjugate_gradients(
