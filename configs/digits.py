@@ -10,7 +10,8 @@ def base() -> ConfigDict:
     """EDM's preconditioning, noise distribution, weighting and sampler, which suit every SDE.
 
     (Karras et al. 2022, arXiv:2206.00364.) The data, 8x8 digits in [-1, 1], has standard
-    deviation 0.75. The network is given the digit's class; sampling uses all classes equally often.
+    deviation 0.75. The network is given the digit's class, hidden from it for a tenth of the
+    examples; sampling uses all classes equally often.
     """
     config = get_default()
     data, model, sampling = config.data, config.model, config.sampling
@@ -25,6 +26,7 @@ def base() -> ConfigDict:
     model.num_res_blocks = 1
     model.attn_resolutions = (4,)
     model.num_classes = 10
+    model.label_dropout = 0.1  # for classifier-free guidance
     model.prediction = "edm"
     model.conditioning = "quarter_log_sigma"
     model.embedding_type = "fourier"
@@ -59,6 +61,7 @@ def likelihood(config: ConfigDict) -> None:
     """Train for likelihood, without classes, so that it is the likelihood of an image alone."""
     variants.likelihood(config)
     config.model.num_classes = 0
+    config.model.label_dropout = 0.0
     config.training.n_iters = 2600
     config.training.eval_freq = config.training.snapshot_freq_for_preemption = 650
     config.training.snapshot_freq = 2600

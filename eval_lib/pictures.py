@@ -6,8 +6,8 @@ import io
 import math
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from data_lib.transforms import to_uint8
@@ -18,6 +18,10 @@ PADDING = 2
 """White pixels between images of a grid."""
 LEAST_SIDE = 32
 """Smallest side in pixels; smaller images are enlarged by a whole factor to be visible."""
+FONT_SIZE = 16
+"""Height in pixels of the class before a row."""
+MOST_COLUMNS = 16
+"""Most images of a class in a row."""
 
 
 def grid(images: Float[np.ndarray, "n h w c"], columns: int = 0) -> UInt8[np.ndarray, "gh gw c"]:
@@ -43,6 +47,25 @@ def _as_picture(canvas: UInt8[np.ndarray, "h w c"]) -> Image.Image:
 def grid_png(images: Float[np.ndarray, "n h w c"]) -> bytes:
     """`grid` as a PNG file."""
     return _png(_as_picture(grid(images)))
+
+
+def classes_png(images: Float[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"]) -> bytes:
+    """A row of images for each class, which is written before it, as a PNG file."""
+    classes, counts = np.unique(labels, return_counts=True)
+    columns = min(int(counts.max()), MOST_COLUMNS)
+    blank = np.ones((columns, *images.shape[1:]), images.dtype)
+    rows = [np.concatenate([images[labels == c], blank])[:columns] for c in classes]
+    body = _as_picture(grid(np.concatenate(rows), columns)).convert("RGB")
+    height = (body.height - PADDING) / len(classes)
+    font = ImageFont.load_default(size=min(FONT_SIZE, height))
+    margin = PADDING + max(math.ceil(font.getlength(str(c))) for c in classes)
+    whole = Image.new("RGB", (margin + body.width, body.height), "white")
+    whole.paste(body, (margin, 0))
+    draw = ImageDraw.Draw(whole)
+    for row, c in enumerate(classes):
+        middle = PADDING / 2 + (row + 0.5) * height
+        draw.text((margin, middle), str(c), fill="black", font=font, anchor="rm")
+    return _png(whole)
 
 
 def rows_png(images: Float[np.ndarray, "r c h w k"]) -> bytes:

@@ -41,6 +41,8 @@ LABEL_STREAM = 2**32 - 1
 """Number folded into the run's key for the classes, that of a sample that is never drawn."""
 GRID_LIMIT = 256
 """Most images that one grid shows."""
+MOST_ROWS = 32
+"""Most classes of which each has a row of its own."""
 SHOWN = 2000
 """Most samples in a picture of arrays that are no pictures."""
 PRECISION = 0.01
@@ -318,7 +320,8 @@ def _files(
     elif frames is not None:
         arrays["frames"] = frames
     title = f"given condition 0 of {groups}" if groups > 1 else ""
-    png = picture(generator, arrays["samples"][:: groups or 1], title, names)
+    first = {name: rows[:: groups or 1] for name, rows in arrays.items() if name != "frames"}
+    png = picture(generator, first["samples"], title, names, first.get("labels"))
     told = {"names": np.asarray(names)} if names else {}
     if groups:
         arrays = {name: _grouped(rows, groups, name == "frames") for name, rows in arrays.items()}
@@ -330,11 +333,17 @@ def _files(
 
 
 def picture(
-    generator: Generator, samples: np.ndarray, title: str = "", names: Sequence[str] = ()
+    generator: Generator,
+    samples: np.ndarray,
+    title: str = "",
+    names: Sequence[str] = (),
+    labels: np.ndarray | None = None,
 ) -> Content | None:
     """Samples as a picture that suits their shape; None if there is none for it, or for fewer than
     two that are finite."""
     if generator.codec.of_levels and samples.shape[-1] in (1, 3):
+        if labels is not None and len(np.unique(labels)) <= MOST_ROWS:
+            return pictures.classes_png(samples, labels)
         return pictures.grid_png(samples[:GRID_LIMIT])
     finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
     if finite.sum() < 2 or samples.ndim - 2 not in PICTURES:

@@ -53,6 +53,6 @@ __all__ = [
     "DescendingLevelLabel", "Discrete", "Family", "Gaussian", "Guidance", "KarrasVE", "LearnedVP",
     "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "Predicted", "RawScore",
     "Reverse", "ScaledScore", "Score", "SubVP", "Tabulated", "TimeLabel", "Told", "UnitNoise", "V",
-    "Velocity", "Wrapped", "build", "build_guidance", "build_parametrization", "choose", "empirical",
-    "expand", "guidance_settings", "pytree", "range_of_times", "static",
+    "Velocity", "Wrapped", "build", "build_guidance", "build_parametrization", "choose",
+    "empirical", "expand", "guidance_settings", "pytree", "range_of_times", "static",
 ]  # fmt: skip
