@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 from models.inputs import Inputs
 from models.layers.borders import Pads, bordered, mirrored, wrapped
 from models.layers.conditions import Condition, as_parts, check_parts, hide, known
+from models.layers.pieces import summary
 from models.shapes import Shape, written
 
 Parts = Mapping[str, Array]
@@ -26,8 +27,9 @@ class Fitted(nn.Module):
     """`network` between inputs as they are given and as it needs them.
 
     - The condition is checked and completed: parts that are absent become their nulls, and while
-      training those of a fraction of the examples. The network is given vector as values and which
-      are known, [b, 2 k]; tokens with their mask; and label and augmentation as they are.
+      training those of a fraction of the examples. The network is given vector as values, which of
+      them are known, and the summary of exchangeable pieces; tokens with their mask; and label and
+      augmentation as they are.
     - An image, resized to the example's resolution, and where it is known follow the example's
       channels (or features). Where values may be missing, the example has zeros for them, and what
       is observed follows, and is given as a part to networks that take one.
@@ -115,7 +117,7 @@ class Fitted(nn.Module):
         shape, kind = self.inputs.condition, self.inputs.kind
         parts = {name: given[name] for name in ("label", "augment") if name in given}
         if kind == "vector":
-            parts["vector"] = _vector(given.get("vector"), shape, hidden)
+            parts["vector"] = _vector(given.get("vector"), shape, hidden, self.inputs.pieces)
         if kind == "tokens":
             tokens, mask = given.get("tokens"), given.get("mask")
             parts["tokens"], parts["mask"] = _tokens(tokens, mask, shape, hidden)
@@ -150,10 +152,15 @@ def _observed(observed: Array | None, x: Array) -> Array:
     return jnp.ones_like(x) if observed is None else observed.astype(x.dtype)
 
 
-def _vector(vector: Array | None, shape: Shape, hidden: Bool[Array, "b"]) -> Float[Array, "b 2*k"]:
+def _vector(
+    vector: Array | None, shape: Shape, hidden: Bool[Array, "b"], pieces: int
+) -> Float[Array, "b v"]:
     check_shape("vector", vector, (len(hidden), *shape))
     values, shown = known(vector, shape, hidden)
-    return jnp.concatenate([values, shown.astype(jnp.float32)], -1)
+    told = [values, shown.astype(jnp.float32)]
+    if pieces > 1:
+        told.append(summary(values, shown, pieces))
+    return jnp.concatenate(told, -1)
 
 
 def _tokens(

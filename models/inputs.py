@@ -22,6 +22,7 @@ class Inputs:
       dropout: model.condition_dropout, the fraction of conditions hidden while training.
       missing: whether examples may have missing values.
       periodic: the spatial axes that are periodic.
+      pieces: number of exchangeable pieces of a vector, 1 for none.
       outputs: numbers that the network gives for each of the example: 2 if it says a variance.
     """
 
@@ -32,11 +33,16 @@ class Inputs:
     missing: bool = False
     periodic: tuple[int, ...] = ()
     outputs: int = 1
+    pieces: int = 1
 
     @property
     def vector(self) -> int:
-        """Numbers of the vector that a network embeds: entries, and which of them are known."""
-        return 2 * self.condition[0] if self.kind == "vector" else 0
+        """Numbers of the vector that a network embeds: entries, which of them are known, and the
+        summary of its pieces."""
+        if self.kind != "vector":
+            return 0
+        entries = self.condition[0]
+        return 2 * entries + (entries + 2 * entries // self.pieces if self.pieces > 1 else 0)
 
     @property
     def channels(self) -> int:
@@ -70,7 +76,18 @@ def read(config: ConfigDict) -> Inputs:
         rate = number(model, "model.condition_dropout", rule, lambda p: 0 <= p < 1)
     missing = config.data.get("missing", "refuse") == "mask"
     outputs = 2 if model.get("learn_variance", False) else 1
-    return Inputs(shape, kind, shown, rate, missing, _periodic(model, shape), outputs)
+    pieces = _pieces(config, shown)
+    return Inputs(shape, kind, shown, rate, missing, _periodic(model, shape), outputs, pieces)
+
+
+def _pieces(config: ConfigDict, shown: Shape) -> int:
+    pieces = int(config.data.get("exchangeable", 1)) if shown else 1
+    if pieces > 1 and shown[0] % pieces:
+        raise ValueError(
+            f"data.exchangeable must divide the first axis of the condition {written(shown)}, got "
+            f"{pieces}"
+        )
+    return pieces
 
 
 def _periodic(model: ConfigDict, shape: Shape) -> tuple[int, ...]:

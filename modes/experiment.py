@@ -151,12 +151,6 @@ def _check_codec(config: Any) -> None:
     codec.check_rows(data, shape[-1])
     if config.model.condition != "none":
         codec.build_condition(data)
-        pieces, length = data.exchangeable, data.condition[0]
-        if length % pieces:
-            raise ValueError(
-                f"data.exchangeable must divide the condition's first axis, of length {length}, "
-                f"got {pieces}"
-            )
 
 
 def _check_division(config: Any) -> None:

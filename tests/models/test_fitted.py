@@ -54,6 +54,21 @@ def test_axes_are_padded_by_mirror_images_on_both_sides_and_cropped():
     assert rest is None
 
 
+def test_exchangeable_pieces_are_summed_up():
+    """Three pieces (1, 10), (3, 10), (NaN, 10): mean 2 and deviation 1, and mean 10 and none."""
+    vector = jnp.array([[1.0, 10.0, 3.0, 10.0, NAN, 10.0]])
+    _, rest = given(draw(1, 4), {"vector": vector}, kind="vector", condition=(6,), pieces=3)
+    told = rest["vector"][0, 12:]
+    least = 1e-4  # which is added in square to the deviations
+    wanted = [2, 10, 0, np.log(least), -1, 0, 1, 0, 0, 0]
+    np.testing.assert_allclose(told, wanted, atol=1e-6)
+    assert len(rest["vector"][0]) == Inputs((4,), "vector", (6,), pieces=3).vector
+    # In another order they are the same pieces.
+    other = jnp.array([[3.0, 10.0, NAN, 10.0, 1.0, 10.0]])
+    _, again = given(draw(1, 4), {"vector": other}, kind="vector", condition=(6,), pieces=3)
+    np.testing.assert_allclose(again["vector"][0, 12:16], wanted[:4], atol=1e-6)
+
+
 def test_unknown_entries_are_zero_and_told():
     vector = jnp.array([[1.0, NAN, 3.0], [4.0, 5.0, 6.0]])
     _, rest = given(draw(2, 4), {"vector": vector}, kind="vector", condition=(3,))
