@@ -54,3 +54,14 @@ def test_a_loss_curve_is_a_picture(values):
     curves = {"train_loss": (list(range(1, len(values) + 1)), values)}
     with opened(pictures.loss_curve_png(curves)) as picture:
         assert picture.size == (840, 480)
+
+
+def test_each_class_has_a_row_with_its_name_before_it() -> None:
+    images = np.stack([np.full((8, 8, 1), level, np.float32) for level in (0.2, 0.4, 0.6)])
+    found = np.asarray(opened(pictures.classes_png(images, np.asarray([7, 3, 7]))))
+    body = pictures.grid(np.stack([images[1], images[1] * 0 + 1, images[0], images[2]]), columns=2)
+    margin = found.shape[1] - body.shape[1]
+    np.testing.assert_array_equal(found[:, margin:], np.repeat(body, 3, axis=2))
+    rows = found[: body.shape[0] // 2, :margin], found[body.shape[0] // 2 :, :margin]
+    assert all((row < 128).any() for row in rows)
+    assert not np.array_equal(*(row[:30] for row in rows))
