@@ -18,6 +18,7 @@ from models import (
     adm,
     ddpm,
     ddpm_ho,
+    guided_unet,
     inputs,
     mlp,
     ncsn,
@@ -30,6 +31,7 @@ from models import (
 )
 from models.checks import choice
 from models.fitted import Fitted
+from models.guided_unet import learns_variance
 from models.inputs import Inputs
 from models.layers.keys import hashed
 from models.shapes import example
@@ -48,6 +50,7 @@ class NetworkRow:
       kinds: values of model.condition that it takes, beside none.
       periodic: whether it honours model.periodic.
       lifted, observes: as in `models.fitted.Fitted`.
+      variance: whether it honours model.learn_variance.
     """
 
     build: Build
@@ -56,6 +59,7 @@ class NetworkRow:
     periodic: bool = False
     lifted: bool = False
     observes: bool = False
+    variance: bool = False
 
     def __call__(self, config: ConfigDict) -> nn.Module:
         """The network that `config.model` and `config.data` describe, by itself."""
@@ -93,6 +97,7 @@ NETWORKS: dict[str, Build] = {
     "ncsn": NetworkRow(ncsn.build),
     "songunet": Picture(songunet.build, augment=True),
     "adm": Picture(adm.build, augment=True),
+    "guided_unet": Picture(guided_unet.build, variance=True),
     "ddpm_ho": Picture(ddpm_ho.build),
     "mlp": MLP,
     "unet": UNET,
@@ -135,7 +140,13 @@ def build(config: ConfigDict) -> nn.Module:
             f"model.periodic must be () with model.name={config.model.name!r}: only "
             f"{_taking(lambda other: other.periodic)} have periodic axes"
         )
-    return _fitted(network, row, given)
+    learned = learns_variance(config)
+    if learned and not row.variance:
+        raise ValueError(
+            f"model.learn_variance must be False with model.name={config.model.name!r}: only "
+            f"{_taking(lambda other: other.variance)} say a variance"
+        )
+    return _fitted(network, row, given, 2 if learned else 1)
 
 
 def _taking(takes: Callable[[NetworkRow], bool]) -> str:
@@ -143,14 +154,14 @@ def _taking(takes: Callable[[NetworkRow], bool]) -> str:
     return ", ".join(name for name, row in rows.items() if takes(row))
 
 
-def _fitted(network: nn.Module, row: NetworkRow, given: Inputs) -> nn.Module:
+def _fitted(network: nn.Module, row: NetworkRow, given: Inputs, outputs: int) -> nn.Module:
     """The network itself if its inputs are what it takes as they are."""
     multiples = network.multiples() if hasattr(network, "multiples") else ()
     lifted = row.lifted and len(given.shape) == 1
     padded = any(n % m for n, m in zip(given.shape, multiples, strict=False))
     if not (padded or lifted or given.missing or given.kind != "none"):
         return network
-    return Fitted(network, given, multiples, lifted, row.observes)
+    return Fitted(network, given, multiples, lifted, row.observes, outputs)
 
 
 def build_classifier(config: ConfigDict) -> nn.Module:

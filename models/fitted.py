@@ -28,9 +28,10 @@ class Fitted(nn.Module):
     - The condition is checked and completed: parts that are absent become their nulls, and while
       training those of a fraction of the examples. The network is given vector as values and which
       are known, [b, 2 k]; tokens with their mask; and label and augmentation as they are.
-    - An image, resized to the example's resolution, and where it is known follow the example's
-      channels (or features). Where values may be missing, the example has zeros for them, and what
-      is observed follows, and is given as a part to networks that take one.
+    - An image, resized to the example's resolution, and (if the inputs show it) where it is known
+      follow the example's channels (or features). Where values may be missing, the example has
+      zeros for them, and what is observed follows, and is given as a part to networks that take
+      one.
     - Spatial axes are padded on both sides, up to the multiples that the network needs, by the
       mirror image of the example: normalizations over the whole then see the statistics of the
       inside, and no edge. The output is cropped.
@@ -41,6 +42,7 @@ class Fitted(nn.Module):
       multiples: of the lengths of spatial axes that the network takes.
       lifted: whether features of a vector are given as a spatial axis with one channel.
       observes: whether the network takes the part `observed`.
+      outputs: channels of the network's output for each channel of the example.
     """
 
     network: nn.Module
@@ -48,6 +50,7 @@ class Fitted(nn.Module):
     multiples: tuple[int, ...] = ()
     lifted: bool = False
     observes: bool = False
+    outputs: int = 1
 
     def setup(self) -> None:
         """Give the network's parameters the names that they have without the wrapper."""
@@ -60,8 +63,8 @@ class Fitted(nn.Module):
         condition: Condition = None,
         *,
         train: bool = False,
-    ) -> Float[Array, "b *s c"]:
-        """Raw output of the network, shaped like x.
+    ) -> Float[Array, "b *s o"]:
+        """Raw output of the network, shaped like x, or with `outputs` times its channels.
 
         Raises:
           ValueError: the condition has a part that this network does not take, or of a wrong shape.
@@ -80,8 +83,9 @@ class Fitted(nn.Module):
         joined = jnp.concatenate(layers, -1) if len(layers) > 1 else layers[0]
         network: Any = self.network
         out = network(mirrored(joined, pads), label, parts or None, train=train)
-        channels = layers[0].shape[-1]
-        return _cropped(out, pads, lengths)[..., :channels].reshape(x.shape)
+        channels = layers[0].shape[-1] * self.outputs
+        cropped = _cropped(out, pads, lengths)[..., :channels]
+        return cropped.reshape(*x.shape[:-1], x.shape[-1] * self.outputs)
 
     def _layers(
         self, x: Array, given: Parts, hidden: Bool[Array, "b"]
@@ -103,7 +107,7 @@ class Fitted(nn.Module):
         check_shape("image", image, (len(hidden), *shape), free=range(1, len(shape)))
         values, shown = known(image, shape, hidden)
         known_at = shown.all(-1, keepdims=True).astype(jnp.float32)
-        both = jnp.concatenate([values, known_at], -1)
+        both = jnp.concatenate([values, known_at], -1) if self.inputs.shows_known else values
         if self.lifted:
             both = jnp.broadcast_to(both[:, None], (*beside.shape[:-1], both.shape[-1]))
         return resize(both, beside.shape[1:-1], self.inputs.periodic).astype(beside.dtype)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
-from models.checks import choice, number, numbers
+from models.checks import choice, flag, number, numbers
 from models.shapes import Shape, example, written
 from sde_lib.condition import CONDITIONS
 
@@ -22,6 +22,7 @@ class Inputs:
       dropout: model.condition_dropout, the fraction of conditions hidden while training.
       missing: whether examples may have missing values.
       periodic: the spatial axes that are periodic.
+      shows_known: whether a channel beside an image says where it is known.
     """
 
     shape: Shape
@@ -30,6 +31,7 @@ class Inputs:
     dropout: float = 0.0
     missing: bool = False
     periodic: tuple[int, ...] = ()
+    shows_known: bool = True
 
     @property
     def vector(self) -> int:
@@ -62,7 +64,8 @@ def read(config: ConfigDict) -> Inputs:
     if kind != "none" and "condition_dropout" in model:
         rate = number(model, "model.condition_dropout", rule, lambda p: 0 <= p < 1)
     missing = config.data.get("missing", "refuse") == "mask"
-    return Inputs(shape, kind, shown, rate, missing, _periodic(model, shape))
+    told = kind != "image" or "condition_known" not in model or flag(model, "model.condition_known")
+    return Inputs(shape, kind, shown, rate, missing, _periodic(model, shape), told)
 
 
 def _periodic(model: ConfigDict, shape: Shape) -> tuple[int, ...]:
