@@ -110,8 +110,9 @@ SETTINGS: dict[str, Setting] = {
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
                           "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, mlp, unet, transformer "
-                          "or auto (by the rank of data.shape); all: NETWORKS in "
-                          "models/build.py"),
+                          "or auto (by the rank of data.shape), or a classifier of noisy examples: "
+                          "noisy_classifier, wideresnet; all: NETWORKS in models/build.py, "
+                          "CLASSIFIERS in models/build.py"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution; mlp, transformer: features of "
                         "every layer"),
     "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
@@ -201,8 +202,9 @@ SETTINGS: dict[str, Setting] = {
     "model.resblock_updown": OfModel(True, ANY, "guided_unet: halve and double images in residual "
                                      "blocks; False: by layers of their own, with "
                                      "model.resamp_with_conv by convolutions"),
-    "model.learn_variance": OfModel(False, ANY, "guided_unet: the second half of the output's "
-                                    "channels says the variance of a step"),
+    "model.pool": OfModel("attention", ANY, "noisy_classifier: how pixels become logits: "
+                          "attention, adaptive, spatial or spatial_v2; all: POOLS in "
+                          "models/noisy_classifier.py"),
     "model.rescale_timesteps": OfModel(False, ANY, "discrete times: the network is told t 1000 / N "
                                        "instead of the level's index t"),
     "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet: attention between the two blocks at "
@@ -228,6 +230,8 @@ SETTINGS: dict[str, Setting] = {
                                   "log_sigma, log_half_sigma, quarter_log_sigma, level, vp_time, "
                                   "cosine_level or descending_level; all: CONDITIONINGS in "
                                   "sde_lib/build.py"),
+    "model.learn_variance": OfModel(False, ANY, "the network also says the variance of a step of "
+                                    "ancestral sampling, in as many channels again"),
     "model.sigma_data": OfModel(0.5, NOT_NEGATIVE, "standard deviation of the encoded data, in "
                                 "EDM's preconditioning and weighting; auto: of the training data"),
     "model.ema_rate": OfModel(0.9999, FRACTION, "decay, per update, of the averaged weights that "

@@ -24,6 +24,7 @@ from models import (
     ncsn,
     ncsnpp,
     ncsnv2,
+    noisy_classifier,
     songunet,
     transformer,
     unet_nd,
@@ -31,7 +32,6 @@ from models import (
 )
 from models.checks import choice
 from models.fitted import Fitted
-from models.guided_unet import learns_variance
 from models.inputs import Inputs
 from models.layers.keys import hashed
 from models.shapes import example
@@ -50,7 +50,6 @@ class NetworkRow:
       kinds: values of model.condition that it takes, beside none.
       periodic: whether it honours model.periodic.
       lifted, observes: as in `models.fitted.Fitted`.
-      variance: whether it honours model.learn_variance.
     """
 
     build: Build
@@ -59,7 +58,6 @@ class NetworkRow:
     periodic: bool = False
     lifted: bool = False
     observes: bool = False
-    variance: bool = False
 
     def __call__(self, config: ConfigDict) -> nn.Module:
         """The network that `config.model` and `config.data` describe, by itself."""
@@ -97,7 +95,7 @@ NETWORKS: dict[str, Build] = {
     "ncsn": NetworkRow(ncsn.build),
     "songunet": Picture(songunet.build, augment=True),
     "adm": Picture(adm.build, augment=True),
-    "guided_unet": Picture(guided_unet.build, variance=True),
+    "guided_unet": Picture(guided_unet.build),
     "ddpm_ho": Picture(ddpm_ho.build),
     "mlp": MLP,
     "unet": UNET,
@@ -105,11 +103,25 @@ NETWORKS: dict[str, Build] = {
     "auto": ByRank(UNET, {1: MLP}),
 }
 """A constructor alone is a row, too: its network takes what the defaults of `NetworkRow` say."""
-CLASSIFIERS: dict[str, Build] = {"wideresnet": wideresnet.build}
+CLASSIFIERS: dict[str, Build] = {
+    "wideresnet": wideresnet.build,
+    "noisy_classifier": noisy_classifier.build,
+}
 """Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
 
 
+def is_classifier(config: ConfigDict) -> bool:
+    """True if model.name is one of `CLASSIFIERS`."""
+    name = config.model.get("name")
+    return isinstance(name, str) and name.lower() in CLASSIFIERS
+
+
 def _row(config: ConfigDict) -> NetworkRow:
+    if is_classifier(config):
+        raise ValueError(
+            f"model.name={config.model.name!r} is a classifier, which has a config of its own with "
+            f"training.objective='classification'; a network is one of {', '.join(NETWORKS)}"
+        )
     found = choice(config.model, "model.name", NETWORKS)
     found = found.of(config) if isinstance(found, ByRank) else found
     return found if isinstance(found, NetworkRow) else NetworkRow(found)
@@ -140,13 +152,7 @@ def build(config: ConfigDict) -> nn.Module:
             f"model.periodic must be () with model.name={config.model.name!r}: only "
             f"{_taking(lambda other: other.periodic)} have periodic axes"
         )
-    learned = learns_variance(config)
-    if learned and not row.variance:
-        raise ValueError(
-            f"model.learn_variance must be False with model.name={config.model.name!r}: only "
-            f"{_taking(lambda other: other.variance)} say a variance"
-        )
-    return _fitted(network, row, given, 2 if learned else 1)
+    return _fitted(network, row, given)
 
 
 def _taking(takes: Callable[[NetworkRow], bool]) -> str:
@@ -154,14 +160,14 @@ def _taking(takes: Callable[[NetworkRow], bool]) -> str:
     return ", ".join(name for name, row in rows.items() if takes(row))
 
 
-def _fitted(network: nn.Module, row: NetworkRow, given: Inputs, outputs: int) -> nn.Module:
+def _fitted(network: nn.Module, row: NetworkRow, given: Inputs) -> nn.Module:
     """The network itself if its inputs are what it takes as they are."""
     multiples = network.multiples() if hasattr(network, "multiples") else ()
     lifted = row.lifted and len(given.shape) == 1
     padded = any(n % m for n, m in zip(given.shape, multiples, strict=False))
     if not (padded or lifted or given.missing or given.kind != "none"):
         return network
-    return Fitted(network, given, multiples, lifted, row.observes, outputs)
+    return Fitted(network, given, multiples, lifted, row.observes)
 
 
 def build_classifier(config: ConfigDict) -> nn.Module:
@@ -170,6 +176,12 @@ def build_classifier(config: ConfigDict) -> nn.Module:
     Raises:
       ValueError: a key of `model` or `data` is missing, unknown or does not fit the others.
     """
+    name = config.model.get("name")
+    if isinstance(name, str) and name.lower() in NETWORKS:
+        raise ValueError(
+            f"model.name={name!r} is a network of the data, and training.objective="
+            f"'classification' needs a classifier: one of {', '.join(CLASSIFIERS)}"
+        )
     return choice(config.model, "model.name", CLASSIFIERS)(config)
 
 

@@ -42,7 +42,6 @@ class Fitted(nn.Module):
       multiples: of the lengths of spatial axes that the network takes.
       lifted: whether features of a vector are given as a spatial axis with one channel.
       observes: whether the network takes the part `observed`.
-      outputs: channels of the network's output for each channel of the example.
     """
 
     network: nn.Module
@@ -50,7 +49,6 @@ class Fitted(nn.Module):
     multiples: tuple[int, ...] = ()
     lifted: bool = False
     observes: bool = False
-    outputs: int = 1
 
     def setup(self) -> None:
         """Give the network's parameters the names that they have without the wrapper."""
@@ -64,7 +62,7 @@ class Fitted(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "b *s o"]:
-        """Raw output of the network, shaped like x, or with `outputs` times its channels.
+        """Raw output of the network, shaped like x but for its channels.
 
         Raises:
           ValueError: the condition has a part that this network does not take, or of a wrong shape.
@@ -83,9 +81,10 @@ class Fitted(nn.Module):
         joined = jnp.concatenate(layers, -1) if len(layers) > 1 else layers[0]
         network: Any = self.network
         out = network(mirrored(joined, pads), label, parts or None, train=train)
-        channels = layers[0].shape[-1] * self.outputs
-        cropped = _cropped(out, pads, lengths)[..., :channels]
-        return cropped.reshape(*x.shape[:-1], x.shape[-1] * self.outputs)
+        channels = self.inputs.outputs * layers[0].shape[-1]
+        out = _cropped(out, pads, lengths)[..., :channels]
+        # Of a lifted vector: all first outputs, then all second ones.
+        return out.swapaxes(1, 2).reshape(len(x), -1) if self.lifted else out
 
     def _layers(
         self, x: Array, given: Parts, hidden: Bool[Array, "b"]

@@ -5,7 +5,6 @@ Nichol & Dhariwal, 2021, arXiv:2102.09672; Dhariwal & Nichol, 2021, arXiv:2105.0
 model.num_heads heads, or heads of model.attention_head_dim channels, also on fewer than 64
 channels; the embedding scales and shifts features or (model.scale_shift=False) is added to them;
 images are resized in residual blocks or (model.resblock_updown=False) by a layer of its own.
-With model.learn_variance=True a second half of the output's channels is the variance's v'.
 
 It needs data.image_size, model.nf, ch_mult, num_res_blocks, attn_resolutions, dropout, num_classes,
 label_dropout, num_heads, num_heads_upsample, attention_head_dim, scale_shift, resblock_updown,
@@ -31,11 +30,6 @@ EMBEDDING = 4
 """Length of the embedding, as a multiple of model.nf."""
 ATTENTION_ORDERS = {"unsaid": None, "heads_first": None, "parts_first": None}
 """How imported weights of attention are laid out; the network itself has them apart."""
-
-
-def learns_variance(config: ConfigDict) -> bool:
-    """True if the network says the variance of a step, too: model.learn_variance."""
-    return "learn_variance" in config.model and flag(config.model, "model.learn_variance")
 
 
 def tower(config: ConfigDict, common: Settings, *, ways_up: bool = True) -> Tower:
@@ -107,7 +101,7 @@ def build(config: ConfigDict) -> ADM:
     common = settings.read(config)
     return ADM(
         tower=tower(config, common),
-        channels=common.channels * (2 if learns_variance(config) else 1),
+        channels=common.channels,
         centered=common.centered,
         conditioning=mapping(common, EMBEDDING * common.nf),
     )

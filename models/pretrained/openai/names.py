@@ -38,6 +38,13 @@ OUTER = {
     "output_norm": "out.0",
     "output_conv": "out.2",
 }
+HEADS: dict[str, dict[str, str]] = {
+    "attention": {"output_norm": "out.0"},
+    "adaptive": {"output_norm": "out.0", "output": "out.3"},
+    "spatial": {"hidden": "out.0", "output": "out.2"},
+    "spatial_v2": {"hidden": "out.0", "hidden_norm": "out.1", "output": "out.3"},
+}
+"""Names outside of all blocks at a classifier's end, by model.pool."""
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 PARTS = ("query", "key", "value")
 
