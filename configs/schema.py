@@ -202,6 +202,8 @@ SETTINGS: dict[str, Setting] = {
                                   "log_sigma, log_half_sigma, quarter_log_sigma, level, vp_time, "
                                   "cosine_level or descending_level; all: CONDITIONINGS in "
                                   "sde_lib/build.py"),
+    "model.learn_variance": OfModel(False, ANY, "the network also says the variance of a step of "
+                                    "ancestral sampling, in as many channels again"),
     "model.sigma_data": OfModel(0.5, NOT_NEGATIVE, "standard deviation of the encoded data, in "
                                 "EDM's preconditioning and weighting; auto: of the training data"),
     "model.ema_rate": OfModel(0.9999, FRACTION, "decay, per update, of the averaged weights that "

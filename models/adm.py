@@ -67,7 +67,7 @@ class ADM(nn.Module):
         condition: Condition = None,
         *,
         train: bool = False,
-    ) -> Image:
+    ) -> Float[Array, "b h w o"]:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         embedding = self.conditioning(label, condition, train)
         image, block, remat = x if self.centered else 2 * x - 1, self._block, self.remat

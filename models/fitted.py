@@ -60,8 +60,8 @@ class Fitted(nn.Module):
         condition: Condition = None,
         *,
         train: bool = False,
-    ) -> Float[Array, "b *s c"]:
-        """Raw output of the network, shaped like x.
+    ) -> Float[Array, "b *s o"]:
+        """Raw output of the network, shaped like x but for its channels.
 
         Raises:
           ValueError: the condition has a part that this network does not take, or of a wrong shape.
@@ -80,8 +80,10 @@ class Fitted(nn.Module):
         joined = jnp.concatenate(layers, -1) if len(layers) > 1 else layers[0]
         network: Any = self.network
         out = network(mirrored(joined, pads), label, parts or None, train=train)
-        channels = layers[0].shape[-1]
-        return _cropped(out, pads, lengths)[..., :channels].reshape(x.shape)
+        channels = self.inputs.outputs * layers[0].shape[-1]
+        out = _cropped(out, pads, lengths)[..., :channels]
+        # Of a lifted vector: all first outputs, then all second ones.
+        return out.swapaxes(1, 2).reshape(len(x), -1) if self.lifted else out
 
     def _layers(
         self, x: Array, given: Parts, hidden: Bool[Array, "b"]

@@ -22,6 +22,7 @@ class Inputs:
       dropout: model.condition_dropout, the fraction of conditions hidden while training.
       missing: whether examples may have missing values.
       periodic: the spatial axes that are periodic.
+      outputs: numbers that the network gives for each of the example: 2 if it says a variance.
     """
 
     shape: Shape
@@ -30,11 +31,17 @@ class Inputs:
     dropout: float = 0.0
     missing: bool = False
     periodic: tuple[int, ...] = ()
+    outputs: int = 1
 
     @property
     def vector(self) -> int:
         """Numbers of the vector that a network embeds: entries, and which of them are known."""
         return 2 * self.condition[0] if self.kind == "vector" else 0
+
+    @property
+    def channels(self) -> int:
+        """Channels of the raw output."""
+        return self.outputs * self.shape[-1]
 
     @property
     def tokens(self) -> bool:
@@ -62,7 +69,8 @@ def read(config: ConfigDict) -> Inputs:
     if kind != "none" and "condition_dropout" in model:
         rate = number(model, "model.condition_dropout", rule, lambda p: 0 <= p < 1)
     missing = config.data.get("missing", "refuse") == "mask"
-    return Inputs(shape, kind, shown, rate, missing, _periodic(model, shape))
+    outputs = 2 if model.get("learn_variance", False) else 1
+    return Inputs(shape, kind, shown, rate, missing, _periodic(model, shape), outputs)
 
 
 def _periodic(model: ConfigDict, shape: Shape) -> tuple[int, ...]:

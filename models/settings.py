@@ -19,7 +19,7 @@ from models.layers.attend import ATTENTIONS, Attend, auto, check_fused, fused
 from models.layers.embeddings import ConditionEmbedding
 from models.layers.remat import REMATS, Remat, kept
 from models.layers.style import Activation, Style
-from models.shapes import example, picture, resolutions
+from models.shapes import picture, resolutions
 from models.unet import normalized_widths
 
 
@@ -47,7 +47,7 @@ class Settings:
       widths: channels at each resolution, finest first: nf times model.ch_mult.
       blocks: model.num_res_blocks.
       attention: whether each resolution is among model.attn_resolutions.
-      channels: of an example.
+      channels: of the raw output.
       centered: data.centered.
       activation: model.nonlinearity.
       dropout: model.dropout.
@@ -131,12 +131,13 @@ def read(config: ConfigDict) -> Settings:
     if "normalization" in model:
         choice(model, "model.normalization", NORMALIZATIONS)
     widths = widths_of(model)
+    given = inputs.read(config)
     return Settings(
         nf=model.nf,
         widths=widths,
         blocks=integer(model, "model.num_res_blocks", least=1),
         attention=attention(model, _sizes(config, len(widths))),
-        channels=example(config)[-1],
+        channels=given.channels,
         centered=centered(config),
         activation=choice(model, "model.nonlinearity", ACTIVATIONS),
         dropout=rate(model, "model.dropout"),
@@ -147,7 +148,7 @@ def read(config: ConfigDict) -> Settings:
         dtype=dtype(model),
         attend=attend(model),
         remat=remat(model),
-        inputs=inputs.read(config),
+        inputs=given,
     )
 
 
