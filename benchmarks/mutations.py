@@ -64,7 +64,8 @@ ROOMS: dict[str, Tests] = {
     "sde_lib": {
         **_files("sde_lib", "base karras subvp tabulated ve vp", _SDE),
         **_files("sde_lib", "learned", f"{_SDE} train_lib/objective"),
-        **_files("sde_lib", "parametrization build", f"sde_lib/score sde_lib/build {_RECIPE}"),
+        **_files("sde_lib", "parametrization labels rounding build",
+                 f"sde_lib/score sde_lib/build {_RECIPE}"),
         **_files("sde_lib", "score", "sde_lib/score sde_lib/build sde_lib/sde"),
         **_files("sde_lib", "guidance autoguidance",
                  f"{_RECIPE} sde_lib/guidance sde_lib/autoguidance"),

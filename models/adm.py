@@ -56,7 +56,7 @@ class ADM(nn.Module):
         condition: Condition = None,
         *,
         train: bool = False,
-    ) -> Image:
+    ) -> Float[Array, "b h w o"]:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         embedding, form = self.conditioning(label, condition, train), self.tower.form
         image = x if self.centered else 2 * x - 1

@@ -24,7 +24,7 @@ class Apply:
         label: Float[Array, " b"],
         condition: Any = None,
         dropout_key: PRNGKeyArray | None = None,
-    ) -> Float[Array, "b *d"]:
+    ) -> Float[Array, "b *e"]:
         """The raw output; dropout is active when it has a key."""
         train = dropout_key is not None
         rngs = {} if dropout_key is None else {"dropout": hashed(dropout_key)}

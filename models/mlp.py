@@ -63,7 +63,7 @@ class MLP(nn.Module):
         condition: Condition = None,
         *,
         train: bool = False,
-    ) -> Float[Array, "b d"]:
+    ) -> Float[Array, "b e"]:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         style, dtype, embedding = self.style, x.dtype, self.conditioning(label, condition, train)
         waves = jnp.concatenate([f(k * x) for k in FREQUENCIES for f in (jnp.sin, jnp.cos)], -1)
@@ -110,7 +110,7 @@ def build(config: ConfigDict) -> MLP:
         style=style,
         features=common.nf,
         blocks=common.blocks,
-        size=common.inputs.shape[-1],
+        size=common.inputs.channels,
         conditioning=common.conditioning(style, max(common.nf // 2, 8)),
         levels=None if common.embedding is None else common.embedding.clone(),
     )

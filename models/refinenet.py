@@ -20,7 +20,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from models import settings
+from models import inputs, settings
 from models.checks import centered, choice, integer
 from models.layers.refine import Refine, RefineStyle, Residual
 from models.layers.windows import bilinear, bilinear_corners, nearest
@@ -95,7 +95,7 @@ class RefineNet(nn.Module):
     @nn.compact
     def __call__(
         self, x: Image, label: Float[Array, "b"], condition: Any = None, *, train: bool = False
-    ) -> Image:
+    ) -> Float[Array, "b h w o"]:
         """Raw output of the network, whose meaning the parametrization defines.
 
         Args:
@@ -177,13 +177,13 @@ def build(
         dtype=settings.dtype(model),
         remat=settings.remat(model),
     )
-    shape = _picture(config, blocks)
+    _picture(config, blocks)
     return RefineNet(
         style=style,
         nf=integer(model, "model.nf", least=2),
         stages=blocks.stages,
         refinements=blocks.refinements[name],
-        channels=shape[-1],
+        channels=inputs.read(config).channels,
         centered=centered(config),
     )
 

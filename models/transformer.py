@@ -153,7 +153,7 @@ class Transformer(nn.Module):
         condition: Condition = None,
         *,
         train: bool = False,
-    ) -> Float[Array, "b *s c"]:
+    ) -> Float[Array, "b *s o"]:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         parts, style = as_parts(condition), self.style
         tokens, shown, observed = (parts.pop(name, None) for name in ("tokens", "mask", "observed"))
@@ -198,6 +198,6 @@ def build(config: ConfigDict) -> Transformer:
         features=common.nf,
         blocks=common.blocks,
         patch=_patch(config, shape if lifted else shape[:-1]),
-        channels=1 if lifted else shape[-1],
+        channels=common.inputs.outputs if lifted else common.inputs.channels,
         conditioning=common.conditioning(style, common.nf),
     )

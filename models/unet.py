@@ -34,7 +34,7 @@ class UNet(nn.Module):
       blocks: residual blocks per resolution on the way down; one more on the way up.
       attention: whether there is attention at each resolution: after every block on the way
         down and, on the way up, after the last block or (`attention_each_up`) every block.
-      channels: channels of the output, as many as of the input.
+      channels: channels of the output.
       centered: True if images are in [-1, 1]; if not, they are in [0, 1] and mapped to [-1, 1].
       layers: constructors of blocks and resampling layers.
       input_step: constructor of the input pyramid's step.
@@ -77,7 +77,7 @@ class UNet(nn.Module):
         condition: Condition = None,
         *,
         train: bool = False,
-    ) -> Image:
+    ) -> Float[Array, "b h w o"]:
         """Raw output of the network, whose meaning the parametrization defines.
 
         Args:

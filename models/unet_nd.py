@@ -85,7 +85,7 @@ class UNetND(nn.Module):
         condition: Condition = None,
         *,
         train: bool = False,
-    ) -> Field:
+    ) -> Float[Array, "b *s o"]:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         parts = as_parts(condition)
         tokens = (parts.pop("tokens"), parts.pop("mask")) if self.tokens else ()
@@ -195,7 +195,7 @@ def build(config: ConfigDict) -> UNetND:
         stem=nf,
         widths=widths,
         blocks=common.blocks,
-        channels=given.shape[-1],
+        channels=given.channels,
         attention=settings.attention(model, resolutions(given.shape, levels)),
         halved=halved,
         dilations=tuple(

@@ -20,18 +20,17 @@ from sde_lib.build import (
 )
 from sde_lib.guidance import ClassifierFree, Guidance
 from sde_lib.karras import KarrasVE
+from sde_lib.labels import DescendingLevelLabel, LogSigmaLabel, TimeLabel
 from sde_lib.learned import LearnedVP
 from sde_lib.oracles import Gaussian, Mixture, empirical
 from sde_lib.parametrization import (
     EDM,
     Data,
-    DescendingLevelLabel,
-    LogSigmaLabel,
     Noise,
     Parametrization,
+    Predicted,
     RawScore,
     ScaledScore,
-    TimeLabel,
     UnitNoise,
     V,
     Velocity,
@@ -47,8 +46,8 @@ __all__ = [
     "CONDITIONINGS", "EDM", "GUIDANCE", "PREDICTIONS", "PUBLISHED_NAMES", "ROUNDINGS", "SDE",
     "SDES", "VE", "VP", "Autoguidance", "ClassifierFree", "Conditional", "Data",
     "DescendingLevelLabel", "Discrete", "Family", "Gaussian", "Guidance", "KarrasVE", "LearnedVP",
-    "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "RawScore", "Reverse",
-    "ScaledScore", "Score", "SubVP", "Tabulated", "TimeLabel", "UnitNoise", "V", "Velocity",
-    "Wrapped", "build", "build_guidance", "build_parametrization", "choose", "empirical", "expand",
-    "guidance_settings", "pytree", "range_of_times", "static",
+    "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "Predicted", "RawScore",
+    "Reverse", "ScaledScore", "Score", "SubVP", "Tabulated", "TimeLabel", "UnitNoise", "V",
+    "Velocity", "Wrapped", "build", "build_guidance", "build_parametrization", "choose",
+    "empirical", "expand", "guidance_settings", "pytree", "range_of_times", "static",
 ]  # fmt: skip

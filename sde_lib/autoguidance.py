@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sde_lib.base import Number, Time
-from sde_lib.guidance import mixed, weight_within
+from sde_lib.guidance import led, weight_within
+from sde_lib.parametrization import Predicted
 from sde_lib.pytree import pytree
 from sde_lib.score import Condition, Score, Wrapped
 
@@ -18,8 +19,9 @@ class Autoguidance(Wrapped):
         prediction = score + (weight - 1) (score - guide)
 
     for x_0 and noise alike (Karras et al. 2024, arXiv:2406.02507, eq. 3), which leads away from the
-    guide's errors. The weight is 1 outside of `least` <= sigma / alpha <= `most`. The two models
-    are evaluated separately and may differ in everything but the SDE and the shape of x.
+    guide's errors; a learned variance is the score's. The weight is 1 outside of `least` <=
+    sigma / alpha <= `most`. The two models are evaluated separately and may differ in everything
+    but the SDE and the shape of x.
     """
 
     score: Score
@@ -33,11 +35,7 @@ class Autoguidance(Wrapped):
         """Evaluations of the score plus those of the guide."""
         return self.score.evaluations + self.guide.evaluations
 
-    def predict(
-        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The guided predictions, both models being given the condition."""
         weight = weight_within(self, x, t, self.weight, self.least, self.most)
-        both = (model.predict(x, t, condition) for model in (self.score, self.guide))
-        x0, noise = (mixed(weight, good, bad) for good, bad in zip(*both, strict=True))
-        return x0, noise
+        return led(weight, *(model.predict(x, t, condition) for model in (self.score, self.guide)))

@@ -17,30 +17,29 @@ from sde_lib.base import SDE
 from sde_lib.condition import Condition, null_of
 from sde_lib.guidance import ClassifierFree, Guidance
 from sde_lib.karras import KarrasVE
+from sde_lib.labels import (
+    Conditioning,
+    CosineLevelLabel,
+    DescendingLevelLabel,
+    LogHalfSigmaLabel,
+    LogSigmaLabel,
+    TimeLabel,
+    VPTimeLabel,
+)
 from sde_lib.learned import LearnedVP
 from sde_lib.parametrization import (
     EDM,
-    Conditioning,
-    Continuous,
-    CosineLevelLabel,
     Data,
-    DescendingLevelLabel,
-    LevelBelow,
-    LogHalfSigmaLabel,
-    LogSigmaLabel,
-    NearestLevel,
     Noise,
     Parametrization,
     Prediction,
     RawScore,
-    Rounding,
     ScaledScore,
-    TimeLabel,
     UnitNoise,
     V,
     Velocity,
-    VPTimeLabel,
 )
+from sde_lib.rounding import Continuous, LevelBelow, NearestLevel, Rounding
 from sde_lib.score import Conditional, Score
 from sde_lib.subvp import SubVP
 from sde_lib.tables import made, parameters
@@ -180,6 +179,7 @@ def build_parametrization(config: Section) -> Parametrization:
         made(choose("model.prediction", prediction, PREDICTIONS), model),
         made(choose("model.conditioning", label, CONDITIONINGS), config.sde),
         made(choose("the rounding of times", rounding, ROUNDINGS), config.sde),
+        learn_variance=model.learn_variance,
     )
 
 

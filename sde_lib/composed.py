@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from sde_lib.base import Time, expand
 from sde_lib.condition import Condition
+from sde_lib.parametrization import Predicted
 from sde_lib.pytree import pytree
 from sde_lib.score import Score, Wrapped
 
@@ -43,16 +44,14 @@ class Composed(Wrapped):
         """One evaluation for each observation, and one for none."""
         return (len(self.precisions) + 1) * self.score.evaluations
 
-    def predict(
-        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The composed predictions; `condition` is ignored, as the observations are fixed."""
         n, b, d = len(self.precisions), len(x), x[0].size
         every = jnp.broadcast_to(t, (b,))
         rows = lambda told, none: jnp.repeat(jnp.concatenate([told, none]), b, axis=0)
         told = jax.tree.map(rows, self.conditions, self.null)
         several = lambda y: jnp.tile(y, (n + 1,) + (1,) * (y.ndim - 1))
-        means = self.score.predict(several(x), several(every), told)[0].reshape(n + 1, b, d)
+        means = self.score.predict(several(x), several(every), told).x0.reshape(n + 1, b, d)
         alpha, sigma = self.marginal(every)
         snr = ((alpha / sigma) ** 2)[:, None, None] * jnp.eye(d, dtype=x.dtype)[None]
         weights = jnp.concatenate([jnp.ones(n, x.dtype), jnp.full(1, 1.0 - n, x.dtype)])
@@ -61,4 +60,4 @@ class Composed(Wrapped):
         total = jnp.einsum("nbij,nbj->bi", precision, means, precision="highest")
         found = jnp.linalg.solve(precision.sum(axis=0), total[..., None])[..., 0]
         x0 = found.reshape(x.shape)
-        return x0, (x - expand(alpha, x) * x0) / expand(sigma, x)
+        return Predicted(x0, (x - expand(alpha, x) * x0) / expand(sigma, x))

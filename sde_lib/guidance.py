@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from sde_lib.base import Number, Time, expand
 from sde_lib.condition import Condition
+from sde_lib.parametrization import Predicted
 from sde_lib.pytree import pytree
 from sde_lib.score import Score, Wrapped
 
@@ -32,7 +33,8 @@ class ClassifierFree(Wrapped):
 
         prediction = with + (weight - 1) (with - without)
 
-    for x_0 and noise alike (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, whose w is weight - 1).
+    for x_0 and noise alike (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, whose w is weight - 1); a
+    learned variance is that of `with`.
     At weight 0 and 1 it is one of the two predictions, to the last bit and whatever the other one
     is; at other weights it is the score of no diffusion process, yet samples follow it. The weight
     is 1 outside of `least` <= sigma / alpha <= `most` (Kynkaanniemi et al. 2024, arXiv:2404.07724,
@@ -53,9 +55,7 @@ class ClassifierFree(Wrapped):
         """Twice the evaluations of the wrapped score, at every noise level."""
         return 2 * self.score.evaluations
 
-    def predict(
-        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The guided predictions; `condition` is ignored, as `self.condition` is fixed."""
         every = jnp.broadcast_to(t, x.shape[:1])
         twice = lambda a, b: jnp.concatenate([a, b])
@@ -63,9 +63,14 @@ class ClassifierFree(Wrapped):
             twice(x, x), twice(every, every), jax.tree.map(twice, self.condition, self.null)
         )
         weight = weight_within(self, x, t, self.weight, self.least, self.most)
-        with_c, without = zip(*(jnp.split(both, 2) for both in found), strict=True)
-        x0, noise = (mixed(weight, a, b) for a, b in zip(with_c, without, strict=True))
-        return x0, noise
+        half = lambda part: jax.tree.map(lambda both: both[part], found)
+        return led(weight, half(slice(len(x))), half(slice(len(x), None)))
+
+
+def led(weight: Array, strong: Predicted, weak: Predicted) -> Predicted:
+    """`mixed` x_0 and noise, with the fraction of the strong prediction."""
+    x0, noise = (mixed(weight, a, b) for a, b in zip(strong[:2], weak[:2], strict=True))
+    return Predicted(x0, noise, strong.fraction)
 
 
 def mixed(weight: Array, a: Float[Array, "b *d"], b: Float[Array, "b *d"]) -> Array:

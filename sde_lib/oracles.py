@@ -13,17 +13,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib.base import SDE, Time
+from sde_lib.parametrization import Predicted
 from sde_lib.pytree import pytree
 from sde_lib.score import Condition, Score
 
-Pair = tuple[Float[Array, "b *d"], Float[Array, "b *d"]]
 
-
-def _by_vector(one: Callable[..., tuple[Array, Array]], score: Score, x: Array, t: Time) -> Pair:
+def _by_vector(
+    one: Callable[..., tuple[Array, Array]], score: Score, x: Array, t: Time
+) -> Predicted:
     """Apply `one(vector, alpha, sigma)` to every example, whatever its shape."""
     alpha, sigma = score.marginal(jnp.broadcast_to(t, x.shape[:1]))
     x0, noise = jax.vmap(one)(x.reshape(x.shape[0], -1), alpha, sigma)
-    return x0.reshape(x.shape), noise.reshape(x.shape)
+    return Predicted(x0.reshape(x.shape), noise.reshape(x.shape))
 
 
 @pytree
@@ -51,7 +52,7 @@ class Gaussian(Score):
         """x_0 ~ N(mean, variance I)."""
         return cls(sde, mean, jnp.full_like(mean, variance), jnp.eye(mean.size, dtype=mean.dtype))
 
-    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Pair:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The linear (Wiener) filter, one scalar problem per eigenvector."""
 
         def one(v: Array, alpha: Array, sigma: Array) -> tuple[Array, Array]:
@@ -94,7 +95,7 @@ class Mixture(Score):
         d = self.means.shape[1]
         return jnp.log(self.weights) - 0.5 * (distance / var + d * jnp.log(2 * jnp.pi * var))
 
-    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Pair:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The average of the components' filters, weighted by their responsibilities."""
 
         def one(v: Array, alpha: Array, sigma: Array) -> tuple[Array, Array]:

@@ -6,7 +6,8 @@ each class gives two pairs of coefficients in a form that is accurate at both en
     x_0 = data_skip x_t + data_out F,        eps = noise_skip x_t + noise_out F,
 
 with x_t = alpha x_0 + sigma eps. A new prediction, conditioning or rounding is one class here and
-one row in a table of `sde_lib/build.py`.
+one row in a table of `sde_lib/build.py`; labels are in `sde_lib/labels.py`, roundings in
+`sde_lib/rounding.py`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,28 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from sde_lib.base import SDE, Number, Time, expand
+from sde_lib.labels import Conditioning
 from sde_lib.pytree import pytree, static
-from sde_lib.vp import VP
+from sde_lib.rounding import Continuous, Rounding
 
-ROUNDING_SLACK = 5e-4
-"""Added before truncating t (N - 1): float32 keeps an integer level to 1.2e-4 at N = 1000."""
+
+class Predicted(NamedTuple):
+    """One evaluation at x_t: x0 = E[x_0 | x_t] and noise = E[eps | x_t].
+
+    fraction: of a network that says a variance of its own for the step from t to any s < t,
+
+        log Sigma = fraction log b + (1 - fraction) log b~,
+
+    with b and b~ the variances of x_t given x_s and of x_s given x_t and x_0 (Nichol & Dhariwal
+    2021, arXiv:2102.09672, eq. 15); it may leave [0, 1]. None of any other.
+    """
+
+    x0: Float[Array, "b *d"]
+    noise: Float[Array, "b *d"]
+    fraction: Float[Array, "b *d"] | None = None
 
 
 class Coefficients(NamedTuple):
@@ -149,160 +163,18 @@ class EDM:
         return 1 / self._scale(alpha, sigma)
 
 
-class Conditioning(Protocol):
-    """The number that tells the network how noisy its input is."""
-
-    @property
-    def of_log_sigma(self) -> bool:
-        """True if the label is linear in log(sigma / alpha), as a schedule in training needs it."""
-
-    def label(self, sde: SDE, t: Time) -> Time:
-        """The network's second input at time t."""
-
-
-@pytree
-class TimeLabel:
-    """scale * t: 999 for the published continuous VP models, N - 1 for the discrete ones."""
-
-    scale: Number = 999.0
-
-    of_log_sigma = False
-
-    def label(self, sde: SDE, t: Time) -> Time:
-        return self.scale * t
-
-
-@pytree
-class LogSigmaLabel:
-    """scale * log(sigma / alpha): 1 for NCSN++ (alpha = 1), 1/4 for EDM."""
-
-    scale: Number = 1.0
-
-    of_log_sigma = True
-
-    def label(self, sde: SDE, t: Time) -> Time:
-        return -0.5 * self.scale * sde.log_snr(t)
-
-
-@pytree
-class LogHalfSigmaLabel:
-    """log(sigma / (2 alpha)), the label of EDM's VE networks (its table 1, column 'VE')."""
-
-    of_log_sigma = True
-
-    def label(self, sde: SDE, t: Time) -> Time:
-        alpha, sigma = sde.marginal(t)
-        return jnp.log(0.5 * (sigma / alpha))
-
-
-@pytree
-class VPTimeLabel:
-    """scale * (the time at which the VP SDE has the SNR of t): EDM's table 1, column 'VP'.
-
-    A network trained on VP with labels 999 t can so be used with any SDE; under VP itself the label
-    is that of `TimeLabel`.
-    """
-
-    vp: VP = VP()
-    scale: Number = 999.0
-
-    of_log_sigma = False
-
-    def label(self, sde: SDE, t: Time) -> Time:
-        return self.scale * self.vp.time_of_log_snr(sde.log_snr(t))
-
-
-IDDPM_RATIO, IDDPM_OFFSET = 0.001, 0.008
-"""iDDPM's C_1, the least ratio of successive a_j, and C_2, the offset at the cosine's end."""
-
-
-@pytree
-class CosineLevelLabel:
-    """The index, in iDDPM's order, of the noise level nearest to sigma / alpha.
-
-    The levels are u_M = 0, u_{j-1} = sqrt((u_j^2 + 1) / max(a_{j-1} / a_j, C_1) - 1) with
-    a_j = sin^2(pi j / (2 M (C_2 + 1))), falling from u_0 (Nichol & Dhariwal 2021,
-    arXiv:2102.09672, as in EDM's table 1, column 'iDDPM'); level j has the label M - 1 - j.
-    """
-
-    levels: Float[Array, " m_plus_1"]
-
-    of_log_sigma = False
-
-    @classmethod
-    def of(cls, num_scales: int) -> CosineLevelLabel:
-        """The M = num_scales levels and u_M, computed in float64 and cast once."""
-        angle = np.pi / 2 * np.arange(num_scales + 1) / (num_scales * (IDDPM_OFFSET + 1))
-        kept = np.sin(angle) ** 2
-        u = np.zeros(num_scales + 1)
-        for j in range(num_scales, 0, -1):
-            ratio = max(kept[j - 1] / kept[j], IDDPM_RATIO)
-            u[j - 1] = np.sqrt((u[j] ** 2 + 1) / ratio - 1)
-        return cls(jnp.asarray(u, float))
-
-    def label(self, sde: SDE, t: Time) -> Time:
-        alpha, sigma = sde.marginal(t)
-        levels = self.levels.astype(t.dtype).reshape((1,) * t.ndim + (-1,))
-        nearest = jnp.argmin(jnp.abs((sigma / alpha)[..., None] - levels), axis=-1)
-        return (self.levels.shape[0] - 2 - nearest).astype(t.dtype)
-
-
-@pytree
-class DescendingLevelLabel:
-    """The level's number counted from the noisiest, as NCSN's discrete models expect it."""
-
-    num_scales: int = static()
-
-    of_log_sigma = False
-
-    def label(self, sde: SDE, t: Time) -> Time:
-        return jnp.round((sde.T - t) * (self.num_scales - 1))
-
-
-class Rounding(Protocol):
-    """Map from a time t to the time at which the network was trained that replaces it."""
-
-    def snap(self, t: Time) -> Time:
-        """The trained time that replaces t."""
-
-
-@pytree
-class Continuous:
-    """The identity, for a network that was trained at every t."""
-
-    def snap(self, t: Time) -> Time:
-        return t
-
-
-@pytree
-class LevelBelow:
-    """The level i <= t (N - 1): how the published code looks up DDPM's standard deviation."""
-
-    num_scales: int = static()
-
-    def snap(self, t: Time) -> Time:
-        last = self.num_scales - 1
-        return jnp.floor(t * last + ROUNDING_SLACK) / last
-
-
-@pytree
-class NearestLevel:
-    """The level nearest to t (N - 1), as the published code does for NCSN's levels."""
-
-    num_scales: int = static()
-
-    def snap(self, t: Time) -> Time:
-        last = self.num_scales - 1
-        return 1 - jnp.round((1 - t) * last) / last
-
-
 @pytree
 class Parametrization:
-    """Prediction, conditioning and rounding together: raw output <-> (x_0, eps)."""
+    """Prediction, conditioning and rounding together: raw output <-> (x_0, eps).
+
+    learn_variance: the raw output has twice the channels of x, those of the prediction and then v'
+    with `Predicted.fraction` = (v' + 1) / 2.
+    """
 
     prediction: Prediction
     conditioning: Conditioning
     rounding: Rounding = Continuous()
+    learn_variance: bool = static(default=False)
 
     def marginal(self, sde: SDE, t: Time) -> tuple[Time, Time]:
         """(alpha, sigma) at the rounded time, which the network takes t for."""
@@ -314,9 +186,19 @@ class Parametrization:
         return expand(scale, x) * x, self.conditioning.label(sde, t)
 
     def interpret(
-        self, sde: SDE, x: Float[Array, "b *d"], t: Time, raw: Float[Array, "b *d"]
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
-        """(x_0, eps) from the raw output at (x_t, t)."""
+        self, sde: SDE, x: Float[Array, "b *d"], t: Time, raw: Float[Array, "b *e"]
+    ) -> Predicted:
+        """The prediction from the raw output at (x_t, t)."""
+        fraction = None
+        if self.learn_variance:
+            if raw.shape[-1] != 2 * x.shape[-1]:
+                raise ValueError(
+                    "model.learn_variance=True needs a network whose output has twice the channels "
+                    f"of an example, {2 * x.shape[-1]}, got {raw.shape[-1]}"
+                )
+            raw, variance = jnp.split(raw, 2, axis=-1)
+            fraction = (variance + 1) / 2
         c = self.prediction.coefficients(*self.marginal(sde, t))
         x0 = expand(c.data_skip, x) * x + expand(c.data_out, x) * raw
-        return x0, expand(c.noise_skip, x) * x + expand(c.noise_out, x) * raw
+        noise = expand(c.noise_skip, x) * x + expand(c.noise_out, x) * raw
+        return Predicted(x0, noise, fraction)

@@ -1,6 +1,6 @@
 """Score: the only thing that samplers, likelihood and guidance ever see of a model.
 
-One evaluation gives the pair (x_0, eps) = (E[x_0 | x_t], E[eps | x_t]); the rest are views:
+One evaluation gives (x_0, eps) = (E[x_0 | x_t], E[eps | x_t]); the rest are views:
 
     score = -eps / sigma,     denoiser = x_0,     velocity = f(x, t) - g(t)^2 score / 2.
 
@@ -19,10 +19,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib.base import SDE, Time, expand
 from sde_lib.condition import Condition
-from sde_lib.parametrization import Parametrization
+from sde_lib.parametrization import Parametrization, Predicted
 from sde_lib.pytree import pytree, static
 
-Apply = Callable[..., Float[Array, "b *d"]]
+Apply = Callable[..., Float[Array, "b *e"]]
 """apply(params, x, label, condition, dropout_key) -> raw output; a None key means evaluation."""
 
 
@@ -41,9 +41,7 @@ class Score(abc.ABC):
         return 1
 
     @abc.abstractmethod
-    def predict(
-        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """(E[x_0 | x_t = x], E[eps | x_t = x]) from one evaluation."""
 
     def snap(self, t: Time) -> Time:
@@ -65,13 +63,13 @@ class Score(abc.ABC):
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
     ) -> Float[Array, "b *d"]:
         """The denoiser E[x_0 | x_t = x] (Tweedie's formula)."""
-        return self.predict(x, t, condition)[0]
+        return self.predict(x, t, condition).x0
 
     def noise(
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
     ) -> Float[Array, "b *d"]:
         """The expected noise E[eps | x_t = x]."""
-        return self.predict(x, t, condition)[1]
+        return self.predict(x, t, condition).noise
 
     def velocity(
         self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
@@ -103,10 +101,8 @@ class ModelScore(Score):
         """The time to which the parametrization rounds t."""
         return self.parametrization.rounding.snap(t)
 
-    def predict(
-        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
-        """(x_0, eps) from one evaluation of the network; computed in float32 or above."""
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
+        """The prediction of one evaluation of the network; computed in float32 or above."""
         scaled, label = self.parametrization.inputs(self.sde, x, t)
         label = jnp.broadcast_to(label, x.shape[:1])
         raw = self.apply(self.params, scaled, label, condition, self.dropout_key)
@@ -140,8 +136,6 @@ class Conditional(Wrapped):
     score: Score
     condition: Condition
 
-    def predict(
-        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The wrapped score's prediction under the fixed condition."""
         return self.score.predict(x, t, self.condition)

@@ -106,7 +106,7 @@ def _error(
     """(denoised x_t, |z - z_hat|^2) at one time per example, or a common one."""
     t = jnp.broadcast_to(t, x.shape[:1])
     noise = jax.vmap(lambda k: jax.random.normal(k, x.shape[1:], x.dtype))(key)
-    x0, predicted = score.predict(score.sde.perturb(x, noise, t), t)
+    x0, predicted, _ = score.predict(score.sde.perturb(x, noise, t), t)
     return x0, _sum((noise - predicted) ** 2)
 
 

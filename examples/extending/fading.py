@@ -4,6 +4,7 @@ from jaxtyping import Array, Float
 
 from sde_lib.base import Number, Time, expand
 from sde_lib.condition import null_of
+from sde_lib.parametrization import Predicted
 from sde_lib.pytree import pytree
 from sde_lib.score import Condition, Score, Wrapped
 
@@ -20,11 +21,9 @@ class Fading(Wrapped):
     def evaluations(self) -> int:
         return 2 * self.score.evaluations
 
-    def predict(
-        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
-    ) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         more = expand((self.weight - 1) * (1 - t / self.sde.T), x)
         told = self.score.predict(x, t, self.condition)
         untold = self.score.predict(x, t, null_of(self.condition))
-        x0, noise = (a + more * (a - b) for a, b in zip(told, untold, strict=True))
-        return x0, noise
+        x0, noise = (a + more * (a - b) for a, b in zip(told[:2], untold[:2], strict=True))
+        return Predicted(x0, noise, told.fraction)

@@ -105,8 +105,8 @@ class Linear:
             state, z = state.normal()
             x = row["rise_x"] * x + row["rise_z"] * z
         base = jnp.where(row["first"], x, base)
-        x0, eps = score.predict(x, row["t"])
-        f = _remember(row["x0"] * x0 + row["eps"] * eps, f)
+        found = score.predict(x, row["t"])
+        f = _remember(row["x0"] * found.x0 + row["eps"] * found.noise, f)
         x = row["x"] * x + row["base"] * base + _sum(row["f"], f)
         if self.noises:
             state, z = state.normal()

@@ -12,7 +12,7 @@ from configs.schema import get_default
 from data_lib.codec import GrayLevels
 from modes.generate import Generator, generate
 from samplers import RungeKutta, Uniform
-from sde_lib import VP, Score, build_guidance, expand, pytree
+from sde_lib import VP, Predicted, Score, build_guidance, expand, pytree
 
 IDENTITY = {"step": 3, "sampling": {"snr": 0.1, "norms": (1, 2)}}
 
@@ -143,7 +143,7 @@ class ClassMean(Score):
     def predict(self, x, t, condition=None):
         x0 = jnp.broadcast_to(expand(0.1 * condition.astype(x.dtype), x), x.shape)
         alpha, sigma = self.marginal(jnp.broadcast_to(t, x.shape[:1]))
-        return x0, (x - expand(alpha, x) * x0) / expand(sigma, x)
+        return Predicted(x0, (x - expand(alpha, x) * x0) / expand(sigma, x))
 
 
 def test_every_run_of_samples_has_every_class_once_whatever_the_batches() -> None:

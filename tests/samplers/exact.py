@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import samplers
-from sde_lib import SDE, Score, expand, pytree
+from sde_lib import SDE, Predicted, Score, expand, pytree
 
 VARIANCE = 0.25
 
@@ -27,7 +27,7 @@ class Isotropic(Score):
         alpha, sigma = (expand(c, x) for c in self.marginal(t))
         gain = alpha * self.variance / (alpha**2 * self.variance + sigma**2)
         x0 = self.mean + gain * (x - alpha * self.mean)
-        return x0, (x - alpha * x0) / sigma
+        return Predicted(x0, (x - alpha * x0) / sigma)
 
 
 @pytree

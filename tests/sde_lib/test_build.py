@@ -27,7 +27,8 @@ from sde_lib import (
     build_parametrization,
     expand,
 )
-from sde_lib.parametrization import Continuous, DescendingLevelLabel, LevelBelow, NearestLevel
+from sde_lib.labels import DescendingLevelLabel
+from sde_lib.rounding import Continuous, LevelBelow, NearestLevel
 
 # Rows of SDEs -------------------------------------------------------------------------------------
 
@@ -95,7 +96,7 @@ def test_every_row_of_the_table_is_built_whole(name: str, continuous: bool) -> N
     x = jnp.full((5, 2), 0.4)
     scaled, label = parametrization.inputs(sde, x, t)
     assert label.shape == t.shape
-    x0, noise = score.predict(x, t)
+    x0, noise, _ = score.predict(x, t)
     for found in (scaled, label, x0, noise):
         assert bool(jnp.isfinite(found).all())
     alpha, sigma = (expand(c, x) for c in score.marginal(t))
@@ -171,7 +172,7 @@ def followed(kind: str, **settings: object):
 def test_with_a_weight_of_one_every_guidance_is_the_plain_score_to_the_last_bit(kind: str) -> None:
     """Operation by operation: how a compiler rounds depends on what it fuses."""
     found, plain = (s.predict(X, T) for s in (followed(kind), Conditional(SCORE, LABELS)))
-    for one, other in zip(found, plain, strict=True):
+    for one, other in zip(found[:2], plain[:2], strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -44,7 +44,7 @@ class GivenOne(Score):
 
         some = jax.vmap(one)(x, t, jnp.nan_to_num(condition))
         unknown = jnp.isnan(condition).any(axis=1)[:, None]
-        return tuple(jnp.where(unknown, a, b) for a, b in zip(none, some, strict=True))
+        return jax.tree.map(lambda a, b: jnp.where(unknown, a, b), none, some)
 
 
 @pytest.mark.parametrize("sde", [VP(), SubVP(), VE(0.01, 20.0)], ids=["vp", "subvp", "ve"])

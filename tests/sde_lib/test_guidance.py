@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 import samplers
-from sde_lib import VE, VP, ClassifierFree, Conditional, Score, SubVP, pytree
+from sde_lib import (
+    VE,
+    VP,
+    Autoguidance,
+    ClassifierFree,
+    Conditional,
+    Predicted,
+    Score,
+    SubVP,
+    pytree,
+)
 from sde_lib.base import expand
 
 MEANS = jnp.asarray([[-1.0, 0.5], [2.0, 0.0], [0.0, -1.5]])
@@ -33,7 +43,7 @@ class Classes(Score):
         score = jax.vmap(jax.grad(self.log_density))(x, t, condition)
         alpha, sigma = (expand(v, x) for v in self.sde.marginal(t))
         noise = -sigma * score
-        return (x - sigma * noise) / alpha, noise
+        return Predicted((x - sigma * noise) / alpha, noise)
 
 
 X = jnp.asarray(np.random.default_rng(0).standard_normal((6, 2)))
@@ -66,7 +76,7 @@ class Told(Score):
     def predict(self, x, t, condition=None):
         picked = jnp.where(condition < 0, 1, 0)
         row = jnp.arange(len(x)) % self.x0.shape[1]
-        return self.x0[picked, row], self.noise[picked, row]
+        return Predicted(self.x0[picked, row], self.noise[picked, row])
 
 
 AWKWARD = jnp.asarray([1e-30, -0.0, 0.1, 3e38, -7.7e-8, 1 / 3], jnp.float32)
@@ -80,7 +90,7 @@ def test_at_weights_0_and_1_it_is_one_prediction_to_the_last_bit(weight, unused)
     pairs = jnp.stack([sound, unused] if weight else [unused, sound])
     score = Told(VP(), pairs, pairs * jnp.float32(0.7))
     x, t = jnp.zeros((6, 1)), jnp.asarray(0.5)
-    bits = lambda found: [np.asarray(part).view(np.int32) for part in found]
+    bits = lambda found: [np.asarray(part).view(np.int32) for part in found[:2]]
     for least, most in ((0.0, jnp.inf), (0.0, 1e30)):
         guided = ClassifierFree(score, LABELS, NULL, jnp.float32(weight), least, most)
         found = jax.jit(lambda guided: guided.predict(x, t))(guided)
@@ -93,7 +103,7 @@ def test_outside_of_the_interval_a_broken_unconditional_prediction_has_no_part()
     pairs = jnp.stack([AWKWARD, BROKEN])[..., None]
     guided = ClassifierFree(Told(VP(), pairs, pairs), LABELS, NULL, 3.0, 1e3)
     found = guided.predict(jnp.zeros((6, 1)), jnp.asarray(0.5))
-    for part in found:
+    for part in found[:2]:
         np.testing.assert_array_equal(part[:, 0], AWKWARD)
 
 
@@ -134,3 +144,25 @@ def test_another_weight_or_interval_compiles_nothing_and_gives_other_samples():
     # More of the class: nearer to its mean, or beyond it, than the other classes'.
     apart = lambda x: np.asarray(jnp.linalg.norm(x - MEANS[(LABELS + 1) % 3], axis=1))
     assert (apart(second) > apart(first)).all()
+
+
+@pytree
+class Varied(Score):
+    """A score that says a variance: as fraction the class, or -1."""
+
+    sde: object
+
+    def predict(self, x, t, condition=None):
+        fraction = jnp.broadcast_to(condition[:, None] + 0.0, x.shape)
+        return Predicted(x, x * condition[:, None], fraction)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+def test_a_learned_variance_is_that_of_the_conditional_or_the_better_model(weight):
+    score = Varied(VP())
+    expected = jnp.broadcast_to(LABELS[:, None], X.shape)
+    t = jnp.asarray(0.5)
+    guided = ClassifierFree(score, LABELS, NULL, weight)
+    np.testing.assert_array_equal(guided.predict(X, t).fraction, expected)
+    guided = Autoguidance(Conditional(score, LABELS), Conditional(score, NULL), weight)
+    np.testing.assert_array_equal(guided.predict(X, t).fraction, expected)

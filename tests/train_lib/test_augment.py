@@ -12,7 +12,7 @@ import pytest
 from configs import edm
 from modes.experiment import Experiment
 from sde_lib import VP, ModelScore, Noise, Parametrization, TimeLabel
-from sde_lib.parametrization import Continuous
+from sde_lib.rounding import Continuous
 from tests.slow import slow
 from tests.stored import arrays
 from train_lib.augment import LABELS, Augmentation, build, from_labels, transform

@@ -406,7 +406,8 @@ class Labelled(Score):
 
     def predict(self, x, t, condition=None):
         known = (condition >= 0)[:, None]
-        return tuple(jnp.where(known, a, b) + 0 * x for a, b in zip(WITH, WITHOUT, strict=True))
+        pairs = zip(WITH, WITHOUT, strict=True)
+        return sde_lib.Predicted(*(jnp.where(known, a, b) + 0 * x for a, b in pairs))
 
 
 def guided(inside: np.ndarray) -> list[np.ndarray]:
@@ -451,7 +452,7 @@ def test_guidance_acts_where_sigma_over_alpha_is_within_its_interval(name, kind)
     )
     score = sde_lib.build_guidance(config)(Labelled(built(name)), jnp.zeros(len(t), jnp.int32))
     found = score.predict(jnp.zeros((len(t), 1)), jnp.asarray(t))
-    for ours, expected in zip(found, GUIDED[kind](inside), strict=True):
+    for ours, expected in zip(found[:2], GUIDED[kind](inside), strict=True):
         np.testing.assert_allclose(ours[:, 0], expected, rtol=1e-6)
 
 
@@ -463,7 +464,7 @@ def test_autoguidance_acts_within_the_same_interval(name) -> None:
     )
     score = Autoguidance(fixed(0), fixed(-1), WEIGHT, least, most)
     found = score.predict(jnp.zeros((len(t), 1)), jnp.asarray(t))
-    for ours, expected in zip(found, guided(inside), strict=True):
+    for ours, expected in zip(found[:2], guided(inside), strict=True):
         np.testing.assert_allclose(ours[:, 0], expected, rtol=1e-6)
 
 
@@ -472,7 +473,7 @@ def test_the_ends_of_the_interval_belong_to_it() -> None:
     null = jnp.full(38, -1, jnp.int32)
     sde = KarrasVE(0.1, 10.0)
     score = sde_lib.ClassifierFree(Labelled(sde), 0 * null, null, WEIGHT, 0.5, 2.0)
-    found = score.predict(jnp.zeros((38, 1)), t)[0][:4, 0]
+    found = score.predict(jnp.zeros((38, 1)), t).x0[:4, 0]
     np.testing.assert_allclose(found, guided(np.asarray([False, True, True, False]))[0])
 
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from sde_lib import VP, ModelScore, Noise, Parametrization, TimeLabel
-from sde_lib.parametrization import Continuous
+from sde_lib.rounding import Continuous
 from train_lib.buckets import COUNT
 from train_lib.ema import EMA
 from train_lib.guard import Guard

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sde_lib import choose
-from sde_lib.parametrization import IDDPM_OFFSET, IDDPM_RATIO
+from sde_lib.labels import IDDPM_OFFSET, IDDPM_RATIO
 from untrusted import plain, shown
 
 Object = Mapping[str, Any]

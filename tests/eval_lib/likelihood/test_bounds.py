@@ -29,7 +29,7 @@ from eval_lib.likelihood.estimators import ContinuousData, Dequantized, FlowEsti
 from eval_lib.likelihood.evaluator import estimate_batch
 from eval_lib.likelihood.flow import ProbabilityFlow
 from samplers.adaptive.integrate import Tolerance
-from sde_lib import SDE, VE, VP, Gaussian, Score, SubVP, expand, pytree
+from sde_lib import SDE, VE, VP, Gaussian, Predicted, Score, SubVP, expand, pytree
 from tests.slow import slow
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -176,7 +176,7 @@ class Blind(Score):
     def predict(self, x, t, condition=None):
         blind = expand(self.sde.log_snr(t) < jnp.log(self.limit), x)
         eps = jnp.where(blind, 0.0, x / expand(self.sde.sigma(t), x))
-        return x - expand(self.sde.sigma(t), x) * eps, eps
+        return Predicted(x - expand(self.sde.sigma(t), x) * eps, eps)
 
 
 def test_every_term_of_a_bound_has_a_noise_of_its_own():
