@@ -205,8 +205,6 @@ SETTINGS: dict[str, Setting] = {
     "model.pool": OfModel("attention", ANY, "noisy_classifier: how pixels become logits: "
                           "attention, adaptive, spatial or spatial_v2; all: POOLS in "
                           "models/noisy_classifier.py"),
-    "model.rescale_timesteps": OfModel(False, ANY, "discrete times: the network is told t 1000 / N "
-                                       "instead of the level's index t"),
     "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet: attention between the two blocks at "
                                    "the lowest resolution"),
     "model.mid_block_rescale": OfModel(False, ANY, "ddpm_ho: divide the sums in the lowest blocks "
@@ -232,6 +230,8 @@ SETTINGS: dict[str, Setting] = {
                                   "sde_lib/build.py"),
     "model.learn_variance": OfModel(False, ANY, "the network also says the variance of a step of "
                                     "ancestral sampling, in as many channels again"),
+    "model.rescale_timesteps": OfModel(False, ANY, "iddpm at its levels: give the network 1000 i / "
+                                       "sde.num_scales for level i, and not i"),
     "model.sigma_data": OfModel(0.5, NOT_NEGATIVE, "standard deviation of the encoded data, in "
                                 "EDM's preconditioning and weighting; auto: of the training data"),
     "model.ema_rate": OfModel(0.9999, FRACTION, "decay, per update, of the averaged weights that "
@@ -329,9 +329,10 @@ SETTINGS: dict[str, Setting] = {
                                          "loss"),
     "training.weighting": OfModel("noise", ANY, "weight of the loss at each noise level: noise, "
                                   "likelihood or edm; all: WEIGHTINGS in train_lib/objective.py"),
-    "training.objective": OfModel("denoising", ANY, "denoising (score matching), or variational: "
+    "training.objective": OfModel("denoising", ANY, "denoising (score matching), variational: "
                                   "the likelihood bound, which also trains the schedule of "
-                                  "sde.name=learned; all: OBJECTIVES in train_lib/objective.py"),
+                                  "sde.name=learned, or classification: of a classifier of noisy "
+                                  "examples; all: OBJECTIVES in train_lib/objective.py"),
     "training.augment": OfModel(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
                                 "songunet, adm: probability of each geometric transformation of a "
                                 "training image; 0: no augmentation"),

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+import models
 import sde_lib
 from sde_lib import SDE, ModelScore, choose
 from sde_lib.base import Number, Time, time_derivative
@@ -30,12 +31,14 @@ from sde_lib.condition import Condition
 from sde_lib.learned import Pinned
 from sde_lib.pytree import pytree, static
 from sde_lib.tables import made
+from train_lib.classification import Classification
 from train_lib.times import (
     ImportanceTime,
     LogNormalSigma,
     TimeLaw,
     UniformLevel,
     UniformTime,
+    draw_keys,
     draw_times,
 )
 
@@ -115,20 +118,16 @@ class TrainingLoss(Protocol):
 
 def drawn(objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, n: int) -> Time:
     """The times of n examples that an objective draws if it is called with this key."""
-    return draw_times(objective.law, sde, _keys(key)[0], n, stratified=objective.stratified)
+    return draw_times(objective.law, sde, draw_keys(key)[0], n, stratified=objective.stratified)
 
 
 def _draw(
     objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, x0: Float[Array, "b *d"], train: bool
 ) -> tuple[Time, Float[Array, "b *d"], PRNGKeyArray | None]:
     """(t, noise, the dropout key or None)."""
-    _, key_noise, key_dropout = _keys(key)
+    _, key_noise, key_dropout = draw_keys(key)
     noise = jax.random.normal(key_noise, x0.shape, x0.dtype)
     return drawn(objective, sde, key, x0.shape[0]), noise, key_dropout if train else None
-
-
-def _keys(key: PRNGKeyArray) -> PRNGKeyArray:
-    return jax.random.split(key, 3)
 
 
 @pytree
@@ -273,25 +272,44 @@ def _denoising(config: Any) -> Objective:
             "training.likelihood_weighting=True needs training.continuous=True: g(t) is not "
             "defined for discrete levels"
         )
-    law = training.time_law if training.continuous else "level"
     weighting = "likelihood" if training.likelihood_weighting else training.weighting
     return Objective(
-        choose("training.time_law", law, LAWS)(config),
+        _law(config),
         choose("training.weighting", weighting, WEIGHTINGS)(config),
         reduce_mean=training.reduce_mean,
         stratified=training.stratified_times,
     )
 
 
+def _law(config: Any) -> TimeLaw:
+    law = config.training.time_law if config.training.continuous else "level"
+    return choose("training.time_law", law, LAWS)(config)
+
+
+def _classification(config: Any) -> Classification:
+    if config.training.snapshot_sampling:
+        raise ValueError(
+            "training.snapshot_sampling must be False with training.objective='classification': a "
+            "classifier draws no samples"
+        )
+    return Classification(_law(config), config.training.stratified_times)
+
+
 OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
     "denoising": _denoising,
     "variational": lambda config: VariationalObjective(),
+    "classification": _classification,
 }
 
 
 def build(config: Any) -> TrainingLoss:
     """The objective of a config; ValueError, in the user's terms, for inconsistent settings."""
     name, sde = config.training.objective, config.sde.name
+    if models.is_classifier(config) != (name.lower() == "classification"):
+        raise ValueError(
+            f"a classifier, model.name={' or '.join(models.CLASSIFIERS)}, and training.objective="
+            f"'classification' need each other, got {config.model.name!r} with {name!r}"
+        )
     found = choose("training.objective", name, OBJECTIVES)(config)
     if sde_lib.build(config).learned != found.trains_schedule:
         raise ValueError(

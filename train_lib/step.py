@@ -21,6 +21,7 @@ from train_lib.augment import Augmentation
 from train_lib.buckets import Buckets
 from train_lib.ema import EMA
 from train_lib.guard import Guard, select_update
+from train_lib.measures import measured, measures
 from train_lib.objective import TrainingLoss
 from train_lib.state import TrainState
 
@@ -80,8 +81,8 @@ class Recipe:
             key, key_augment = jax.random.split(key)
             image, labels = self.augment(key_augment, image)
             condition = with_part(condition, "augment", labels)
-        losses = self.objective(score, key, image, condition, train=True)
-        buckets = Buckets.of(self.objective, score.sde, key, losses)
+        losses, others = measured(self.objective, score, key, image, condition, train=True)
+        buckets = Buckets.of(self.objective, score.sde, key, losses, others)
         return jnp.mean(losses), jax.lax.stop_gradient(buckets)
 
 
@@ -97,7 +98,8 @@ def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Ba
     def add(total: Any, part: Any) -> tuple[Any, tuple[()]]:
         return jax.tree.map(jnp.add, total, gradient(params, *part)), ()
 
-    zero = ((jnp.zeros(()), Buckets.empty()), jax.tree.map(jnp.zeros_like, params))
+    empty = Buckets.empty(measures(recipe.objective))
+    zero = ((jnp.zeros(()), empty), jax.tree.map(jnp.zeros_like, params))
     total, _ = scan(add, zero, (jax.random.split(key, n), parts))
     return jax.tree.map(lambda x: x / n, total)
 

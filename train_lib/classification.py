@@ -1,0 +1,66 @@
+"""Training of a classifier of noisy examples: cross-entropy at random noise levels.
+
+    loss = -log p(y | x_t),   x_t = alpha x_0 + sigma eps,   one t for each example
+
+(Dhariwal & Nichol 2021, arXiv:2105.05233, section 4.1; Song et al. 2021, arXiv:2011.13456, appendix
+I.1). Beside it the accuracy is measured: whether y is the most likely class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from models.layers.conditions import as_parts
+from sde_lib import ModelScore
+from sde_lib.classifier import logits, picked
+from sde_lib.condition import Condition
+from sde_lib.pytree import pytree, static
+from train_lib.times import TimeLaw, draw_keys, draw_times
+
+
+@pytree
+class Classification:
+    """Law of t, as in `train_lib.objective.Objective`; the score has a classifier's network."""
+
+    law: TimeLaw
+    stratified: bool = static(default=False)
+
+    trains_schedule: ClassVar[bool] = False
+    measures: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    def __call__(
+        self,
+        score: ModelScore,
+        key: PRNGKeyArray,
+        x0: Float[Array, "b *d"],
+        condition: Condition = None,
+        *,
+        train: bool,
+    ) -> Float[Array, " b"]:
+        """Losses of a batch at random times and noises; with dropout if `train`."""
+        return self.measured(score, key, x0, condition, train=train)[0]
+
+    def measured(
+        self,
+        score: ModelScore,
+        key: PRNGKeyArray,
+        x0: Float[Array, "b *d"],
+        condition: Condition = None,
+        *,
+        train: bool,
+    ) -> tuple[Float[Array, " b"], dict[str, Float[Array, " b"]]]:
+        """(losses, {"accuracy": 1 where the true class is the most likely one, else 0})."""
+        key_time, key_noise, key_dropout = draw_keys(key)
+        batch = x0.shape[0]
+        t = draw_times(self.law, score.sde, key_time, batch, stratified=self.stratified)
+        noise = jax.random.normal(key_noise, x0.shape, x0.dtype)
+        model = replace(score, dropout_key=key_dropout if train else None)
+        found = logits(model, score.sde.perturb(x0, noise, t), t)
+        label = as_parts(condition)["label"]
+        hits = (jnp.argmax(found, axis=-1) == label).astype(jnp.float32)
+        return -picked(found, label), {"accuracy": hits}
