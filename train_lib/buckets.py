@@ -7,11 +7,11 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from sde_lib import SDE
 from sde_lib.pytree import pytree
-from train_lib.objective import TrainingLoss, drawn
+from train_lib.loss import TrainingLoss
 
 COUNT = 8
 
@@ -33,10 +33,13 @@ class Buckets:
 
     @classmethod
     def of(
-        cls, objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, losses: Float[Array, " b"]
+        cls,
+        objective: TrainingLoss,
+        sde: SDE,
+        t: Float[Array, " b"],
+        losses: Float[Array, " b"],
     ) -> Buckets:
-        """Buckets of a batch, whose times `objective` drew from `key`."""
-        t = drawn(objective, sde, key, losses.shape[0])
+        """Buckets of a batch's losses at t, in the ranges of `objective`."""
         bucket = jnp.sum(t[:, None] >= edges(objective, sde)[None], axis=1)
         inside = jax.nn.one_hot(bucket, COUNT)
         return cls(jnp.sum(losses[:, None] * inside, axis=0), jnp.sum(inside, axis=0))
