@@ -64,7 +64,8 @@ AXES = entries(whole(0, 2**20))
 POSITIVES = Rule(lambda v: all(x > 0 for x in v), "a tuple of positive numbers")
 FEATURES = 2**14
 """Most entries of a tuple that has a number for each feature of the data."""
-MULTIPLES = entries(whole(1, 1024))
+MULTIPLES = Rule(lambda v: all(0 < x <= 1024 for x in v),
+                 "a tuple of numbers above 0 and at most 1,024")  # fmt: skip
 
 
 class Setting(NamedTuple):
@@ -111,8 +112,10 @@ SETTINGS: dict[str, Setting] = {
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
-                          "ncsnv2_256, songunet, adm, ddpm_ho, mlp, unet, transformer or auto (by "
-                          "the rank of data.shape); all: NETWORKS in models/build.py"),
+                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, mlp, unet, transformer "
+                          "or auto (by the rank of data.shape), or a classifier of noisy examples: "
+                          "noisy_classifier, wideresnet; all: NETWORKS in models/build.py, "
+                          "CLASSIFIERS in models/build.py"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution; mlp, transformer: features of "
                         "every layer"),
     "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
@@ -162,6 +165,9 @@ SETTINGS: dict[str, Setting] = {
                                "in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
+    "model.condition_known": OfModel(True, ANY, "image condition: a channel of its own tells the "
+                                     "network where the condition is known; False: it is zero "
+                                     "where it is not"),
     "model.augment_dim": OfModel(0, whole(0, 1024), "songunet, adm: number of augmentation labels "
                                  "given to the network; 0: none"),
     "model.periodic": OfModel((), entries(whole(0, 2)), "spatial axes, counted from 0, that are "
@@ -179,9 +185,29 @@ SETTINGS: dict[str, Setting] = {
                                      "normalization"),
     "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: constant added to the variance in group "
                               "normalization"),
-    "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer: "
-                                        "channels of each attention head; 0: a single head "
-                                        "(transformer: heads of 32 channels)"),
+    "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer, "
+                                        "guided_unet: channels of each attention head; 0: a single "
+                                        "head (transformer: heads of 32 channels; guided_unet: "
+                                        "model.num_heads of them)"),
+    "model.num_heads": OfModel(0, whole(0, 2**16), "guided_unet: number of attention heads, with "
+                               "model.attention_head_dim=0"),
+    "model.num_heads_upsample": OfModel(0, whole(0, 2**16), "guided_unet: the same on the way up; "
+                                        "0: as on the way down"),
+    "model.attention_order": OfModel("unsaid", Rule(
+        lambda v: v in ("unsaid", "heads_first", "parts_first"),
+        "unsaid, heads_first or parts_first"),
+        "guided_unet: order of the rows of imported attention weights: heads_first (each head's "
+        "query, key and value: OpenAI's legacy order), parts_first (all queries, keys, values: its "
+        "new order) or unsaid; without effect on the network"),
+    "model.scale_shift": OfModel(True, ANY, "guided_unet: the embedding scales and shifts "
+                                 "normalized features; False: it is added before the "
+                                 "normalization"),
+    "model.resblock_updown": OfModel(True, ANY, "guided_unet: halve and double images in residual "
+                                     "blocks; False: by layers of their own, with "
+                                     "model.resamp_with_conv by convolutions"),
+    "model.pool": OfModel("attention", ANY, "noisy_classifier: how pixels become logits: "
+                          "attention, adaptive, spatial or spatial_v2; all: POOLS in "
+                          "models/noisy_classifier.py"),
     "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet: attention between the two blocks at "
                                    "the lowest resolution"),
     "model.mid_block_rescale": OfModel(False, ANY, "ddpm_ho: divide the sums in the lowest blocks "

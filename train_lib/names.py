@@ -15,7 +15,7 @@ import sde_lib
 from data_lib import codec
 from data_lib.config import MISSING
 from data_lib.pictures import FILTERS
-from models import ncsnpp, songunet
+from models import guided_unet, ncsnpp, noisy_classifier, songunet
 from models.layers.blocks import RESBLOCKS
 from models.layers.instance_norm import NORMS
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
@@ -37,7 +37,7 @@ PUBLISHED = ("published",)
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
     "sde.schedule": (SCHEDULES,),
-    "model.name": (models.NETWORKS,),
+    "model.name": (models.NETWORKS, models.CLASSIFIERS),
     "model.resblock_type": (RESBLOCKS,),
     "model.progressive": (OUTPUTS,),
     "model.progressive_input": (INPUTS,),
@@ -49,6 +49,8 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.interpolation": tuple(release.interpolations for release in RELEASES.values()),
     "model.condition": (CONDITIONS,),
     "model.dtype": (DTYPES,),
+    "model.pool": (noisy_classifier.POOLS,),
+    "model.attention_order": (guided_unet.ATTENTION_ORDERS,),
     "model.prediction": (sde_lib.PREDICTIONS, PUBLISHED),
     "model.conditioning": (sde_lib.CONDITIONINGS, PUBLISHED),
     "data.dataset": (data_lib.SOURCES, data_lib.ALIASES),
