@@ -63,7 +63,9 @@ class Published(NamedTuple):
     small: int = 0
     """Size of the picture that an upsampler is given."""
     dropout: float = 0.0
-    loss: str = "simple"
+    loss: str = "hybrid"
+    rescaled: bool = False
+    """L_hybrid: whether L_vlb has the weight 0.001, as in the paper; if not, 1 / N."""
     batch: int = 256
     lr: float = 1e-4
     updates: int = 500_000
@@ -73,10 +75,8 @@ class Published(NamedTuple):
 IMAGENET = 1000
 SMALL, LARGE = (1, 2, 3, 4), (1, 1, 2, 2, 4, 4)
 """Multiples of the channels at 64 and at 256 pixels."""
-Improved = partial(
-    Published, attention=(16, 8), heads=4, updown=False, batch=128, loss="hybrid", updates=500_000
-)
-Cosine = partial(Improved, schedule="cosine", levels=4000, rescale=True)
+Improved = partial(Published, attention=(16, 8), heads=4, updown=False, batch=128, updates=500_000)
+Cosine = partial(Improved, schedule="cosine", levels=4000, rescale=True, rescaled=True)
 Bedroom = partial(
     Improved, 256, 128, LARGE, 2, 113_676_678, attention=(16,), heads=1, scale_shift=False
 )
@@ -93,17 +93,15 @@ PUBLISHED: Mapping[str, Published] = {
         64, 128, SMALL, 3, 121_063_942, updates=1_500_000, loss="vlb"
     ),
     "imagenet64_cond_270M_250K": Cosine(
-        64, 192, SMALL, 3, 273_049_350, rescale=False, loss="simple", classes=IMAGENET,
+        64, 192, SMALL, 3, 273_049_350, rescale=False, rescaled=False, classes=IMAGENET,
         batch=2048, lr=3e-4, updates=250_000,
     ),
     "upsample_cond_500K": Improved(
-        256, 192, LARGE, 2, 279_792_390, levels=4000, loss="simple", classes=IMAGENET, small=64,
+        256, 192, LARGE, 2, 279_792_390, levels=4000, classes=IMAGENET, small=64,
         batch=256, lr=3e-4,
     ),
-    "lsun_uncond_100M_1200K_bs128": Bedroom(loss="simple", updates=1_200_000),
-    "lsun_uncond_100M_2400K_bs64": Bedroom(
-        loss="simple", updates=2_400_000, batch=64, lr=2e-5
-    ),
+    "lsun_uncond_100M_1200K_bs128": Bedroom(updates=1_200_000),
+    "lsun_uncond_100M_2400K_bs64": Bedroom(updates=2_400_000, batch=64, lr=2e-5),
     "64x64_diffusion": Published(
         64, 192, SMALL, 3, 295_904_454, "cosine", order="parts_first", classes=IMAGENET,
         dropout=0.1, batch=2048, lr=3e-4, updates=540_000,
@@ -197,7 +195,14 @@ def _network(published: Published, model: ConfigDict) -> None:
 
 
 def _losses(published: Published, config: ConfigDict) -> None:
+    training = config.training
     config.model.learn_variance = True
+    training.objective = published.loss
+    training.cdf = "tanh"
+    if published.loss == "vlb":
+        training.time_law = "loss_second_moment"
+    elif not published.rescaled:
+        training.vlb_weight = 1 / published.levels
 
 
 def _classifier(published: Published, config: ConfigDict) -> None:

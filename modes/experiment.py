@@ -19,6 +19,7 @@ from models.score import template
 from modes import sizes
 from runtime_lib import sharding
 from sde_lib import SDE, Guidance, ModelScore, Score, choose
+from sde_lib.clipping import Clipped
 from sde_lib.condition import CONDITIONS, Condition, assembled
 from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
@@ -47,6 +48,8 @@ class Experiment:
     layout: sharding.Layout
     splits: Splits | None = None
     """The data, if they had to be loaded already."""
+    clip: tuple[float, float] | None = None
+    """The range of x_0 in sampling; None for any."""
 
     @classmethod
     def of(cls, config: Any, splits: Splits | None = None) -> Experiment:
@@ -75,7 +78,9 @@ class Experiment:
         # Refuses, before training, what sampling could not do after it.
         sampler.plan(followed, times)
         made = cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
-        return replace(made, splits=splits)
+        sampling, data = config.sampling, config.data
+        clip = codec.gray_range(data, "sampling.clip=True") if sampling.clip else None
+        return replace(made, splits=splits, clip=clip)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -96,6 +101,11 @@ class Experiment:
         """Settings that the guidance reads, recorded with results; None without guidance."""
         return sde_lib.guidance_settings(self.config)
 
+    def sampled(self, score: Score, condition: Condition) -> Score:
+        """The score that samples follow: guided, and clamped if `sampling.clip` says so."""
+        guided = self.guidance(score, condition)
+        return guided if self.clip is None else Clipped(guided, *self.clip)
+
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example, for planning a sampler's grid."""
         return self.guidance(score, _an_example(self.config))
@@ -108,7 +118,9 @@ class Experiment:
         network = self.score.apply.network  # type: ignore[attr-defined]
         params = self.sde.join(models.init(network, self.key(PARAMS_STREAM), self.config))
         key = self.key(TRAIN_STREAM)
-        return TrainState.create(params, self.recipe.optimizer, self.recipe.ema, key)
+        return TrainState.create(
+            params, self.recipe.optimizer, self.recipe.ema, key, self.recipe.law
+        )
 
     def init_state(self) -> TrainState:
         """The state before the first update, distributed over the devices; safe to donate."""

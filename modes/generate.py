@@ -175,7 +175,7 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
         classes=config.model.num_classes,
         given=given,
         assemble=experiment.condition,
-        guidance=experiment.guidance,
+        guidance=experiment.sampled,
     )
 
 

@@ -151,6 +151,7 @@ def _state(experiment: Experiment, opened: Opened, log: Callable[[str], None]) -
         jax.tree.map(lambda leaf: _zeros(leaf.shape, leaf.dtype), optimizer),
         experiment.key(TRAIN_STREAM),
         Watch.start(),
+        recipe.law,
     )
 
 

@@ -9,11 +9,11 @@ from dataclasses import field
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from sde_lib import SDE
 from sde_lib.pytree import pytree
-from train_lib.objective import TrainingLoss, drawn
+from train_lib.loss import TrainingLoss
 
 COUNT = 8
 
@@ -40,12 +40,11 @@ class Buckets:
         cls,
         objective: TrainingLoss,
         sde: SDE,
-        key: PRNGKeyArray,
+        t: Float[Array, " b"],
         losses: Float[Array, " b"],
         others: Mapping[str, Float[Array, " b"]] | None = None,
     ) -> Buckets:
-        """Buckets of a batch, whose times `objective` drew from `key`."""
-        t = drawn(objective, sde, key, losses.shape[0])
+        """Buckets of a batch's losses at t, in the ranges of `objective`."""
         bucket = jnp.sum(t[:, None] >= edges(objective, sde)[None], axis=1)
         inside = jax.nn.one_hot(bucket, COUNT)
         add = lambda values: jnp.sum(values[:, None] * inside, axis=0)

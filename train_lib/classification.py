@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -20,7 +19,8 @@ from sde_lib import ModelScore
 from sde_lib.classifier import logits, picked
 from sde_lib.condition import Condition
 from sde_lib.pytree import pytree, static
-from train_lib.times import TimeLaw, draw_keys, draw_times
+from train_lib.loss import draw
+from train_lib.times import TimeLaw
 
 
 @pytree
@@ -55,11 +55,8 @@ class Classification:
         train: bool,
     ) -> tuple[Float[Array, " b"], dict[str, Float[Array, " b"]]]:
         """(losses, {"accuracy": 1 where the true class is the most likely one, else 0})."""
-        key_time, key_noise, key_dropout = draw_keys(key)
-        batch = x0.shape[0]
-        t = draw_times(self.law, score.sde, key_time, batch, stratified=self.stratified)
-        noise = jax.random.normal(key_noise, x0.shape, x0.dtype)
-        model = replace(score, dropout_key=key_dropout if train else None)
+        t, noise, dropout_key = draw(self, score.sde, key, x0, train)
+        model = replace(score, dropout_key=dropout_key)
         found = logits(model, score.sde.perturb(x0, noise, t), t)
         label = as_parts(condition)["label"]
         hits = (jnp.argmax(found, axis=-1) == label).astype(jnp.float32)

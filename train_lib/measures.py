@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib import ModelScore
 from sde_lib.condition import Condition
-from train_lib.objective import TrainingLoss
+from train_lib.loss import TrainingLoss
 
 Measured = tuple[Float[Array, " b"], dict[str, Float[Array, " b"]]]
 

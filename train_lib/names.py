@@ -25,7 +25,10 @@ from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
 from samplers.planned.forms import FORMS
+from sde_lib.bins import CDFS
 from sde_lib.condition import CONDITIONS
+from sde_lib.iddpm import SCHEDULES
+from train_lib.chain import LEVEL_LAWS
 from train_lib.objective import LAWS, OBJECTIVES, WEIGHTINGS
 from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown
@@ -33,6 +36,7 @@ from untrusted import shown
 PUBLISHED = ("published",)
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
+    "sde.schedule": (SCHEDULES,),
     "model.name": (models.NETWORKS, models.CLASSIFIERS),
     "model.resblock_type": (RESBLOCKS,),
     "model.progressive": (OUTPUTS,),
@@ -54,9 +58,10 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "data.codec": (codec.CODECS,),
     "data.missing": (MISSING,),
     "data.condition_codec": (codec.CONDITION_CODECS,),
-    "training.time_law": (LAWS,),
+    "training.time_law": (LAWS, LEVEL_LAWS),
     "training.weighting": (WEIGHTINGS,),
     "training.objective": (OBJECTIVES,),
+    "training.cdf": (CDFS,),
     "optim.optimizer": (OPTIMIZERS,),
     "optim.schedule": (DECAYS,),
     "sampling.guidance_kind": (sde_lib.GUIDANCE,),

@@ -91,11 +91,6 @@ class LogNormalSigma(_OwnLaw):
         return jnp.clip(t, sde.t_min, sde.T)
 
 
-def draw_keys(key: PRNGKeyArray) -> PRNGKeyArray:
-    """The keys of a batch's times, noises and dropout."""
-    return jax.random.split(key, 3)
-
-
 def _spread_order(n: int) -> Float[Array, " n"]:
     """0 to n - 1 in an order whose beginnings are all spread evenly (by the golden ratio).
 

@@ -153,8 +153,8 @@ class Varied(Score):
     sde: object
 
     def predict(self, x, t, condition=None):
-        fraction = jnp.broadcast_to(condition[:, None] + 0.0, x.shape)
-        return Predicted(x, x * condition[:, None], fraction)
+        label = condition[:, None].astype(x.dtype)
+        return Predicted(x, x * label, jnp.broadcast_to(label, x.shape))
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
