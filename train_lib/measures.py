@@ -1,4 +1,4 @@
-"""What an objective measures of every example beside its loss, such as a classifier's accuracy."""
+"""Measurements of every example beside its loss, such as a classifier's accuracy."""
 
 from __future__ import annotations
 

@@ -36,10 +36,11 @@ ADOPTED = ("model.refinenet",)
 
 
 def _implied(checkpoint: Checkpoint, image_size: int) -> dict[str, Any]:
-    """Settings of the file, for images of a given size."""
+    """Settings of the file, for images of a given size if it states none."""
     settings = dict(checkpoint.settings)
     if checkpoint.attention is not None:
-        settings["model.attn_resolutions"] = tuple(image_size // 2**k for k in checkpoint.attention)
+        size = settings.get("data.image_size", image_size)
+        settings["model.attn_resolutions"] = tuple(size // 2**k for k in checkpoint.attention)
     return settings
 
 

@@ -1,4 +1,4 @@
-"""What a state dict of OpenAI's cannot say, by the published model that it is or that is alike.
+"""Settings that a state dict of OpenAI's cannot say, by the published model that it is or is like.
 
 A file of a published name and of that model's shapes is that model. Without the name, shapes that
 only one kind of published model has are taken for it; else the user has to say what is missing.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs import openai, schema
-from models.pretrained.openai.layout import Layout
+from models.pretrained.openai.layout import Inference
 
 Settings = Mapping[str, Any]
 MEANT = ("model.num_heads", "model.num_heads_upsample", "model.attention_head_dim",
@@ -37,8 +37,8 @@ class Found(NamedTuple):
     unsaid: tuple[tuple[str, ...], ...] = ()
 
 
-def complete(layout: Layout, path: Path) -> Found:
-    """What the layout leaves open."""
+def complete(layout: Inference, path: Path) -> Found:
+    """The settings that the layout leaves open."""
     alike = [name for name in openai.PUBLISHED if _is(layout, name)]
     if path.stem in alike:
         facts = {name: _flat(path.stem)[name] for name in MEANT}
@@ -54,12 +54,12 @@ def complete(layout: Layout, path: Path) -> Found:
     return Found({}, _alike(layout), "", _missing(layout))
 
 
-def _missing(layout: Layout) -> tuple[tuple[str, ...], ...]:
+def _missing(layout: Inference) -> tuple[tuple[str, ...], ...]:
     asked = (*UNSAID, *(("data.condition",) for _ in range(_kind(layout) == "64_256_upsampler")))
     return tuple(names for names in asked if not set(names) & layout.settings.keys())
 
 
-def _kind(layout: Layout) -> str:
+def _kind(layout: Inference) -> str:
     """A published model of the same kind."""
     if layout.settings.get("model.name") == "noisy_classifier":
         return "64x64_classifier"
@@ -67,7 +67,7 @@ def _kind(layout: Layout) -> str:
     return "64_256_upsampler" if given else "64x64_diffusion"
 
 
-def _is(layout: Layout, name: str) -> bool:
+def _is(layout: Inference, name: str) -> bool:
     """True if the published model has this layout."""
     flat = _flat(name)
     floors = range(len(flat["model.ch_mult"]))
@@ -92,7 +92,7 @@ def _own(name: str) -> Settings:
     return {key: value for key, value in _flat(name).items() if value != _defaults()[key]}
 
 
-def _alike(layout: Layout) -> Settings:
+def _alike(layout: Inference) -> Settings:
     """Those of all published models of its kind."""
     sections = ("training.", "optim.", "sampling.", "data.")
     left = {*MEANT, "data.condition"} - {"sde.name"}

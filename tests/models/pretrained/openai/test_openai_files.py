@@ -33,7 +33,7 @@ def _full_precision():
 
 
 def said(flags: Flags) -> dict[str, Any]:
-    """What a file's weights do not say, as a user says it."""
+    """The settings that a file's weights do not say, as a user says them."""
     heads = {"model.attention_head_dim": flags.wide} if flags.wide else {
         "model.num_heads": flags.heads, "model.num_heads_upsample": flags.heads_up
     }  # fmt: skip
@@ -45,7 +45,7 @@ def said(flags: Flags) -> dict[str, Any]:
 
 
 def settings(flags: Flags) -> dict[str, Any]:
-    """What they say."""
+    """The settings that they say."""
     told = {
         "model.nf": flags.nf,
         "model.ch_mult": flags.mult,
