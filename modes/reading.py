@@ -125,7 +125,7 @@ def check(mode: str, experiment: Experiment, given: Iterable[str]) -> None:
     if experiment.classifies and mode not in OF_CLASSIFIERS:
         raise ValueError(
             f"--mode {mode} needs a model of the data, and model.name="
-            f"{experiment.config.model.name!r} is a classifier: it can guide one (docs/guidance.md)"
+            f"{experiment.config.model.name!r} is a classifier, which can guide one"
         )
     _of_data(experiment.config)
     REHEARSALS.get(mode, lambda experiment: None)(experiment)

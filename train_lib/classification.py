@@ -22,13 +22,43 @@ from sde_lib.pytree import pytree, static
 from train_lib.loss import draw
 from train_lib.times import TimeLaw
 
+CROPS = 0
+"""Number folded into a batch's key for its crops."""
+
+
+def random_crops(
+    key: PRNGKeyArray, images: Float[Array, "b h w c"], least: float
+) -> Float[Array, "b h w c"]:
+    """A random part of each picture, enlarged (bicubic) to the whole: by a factor ~ U(1, 1 / least).
+
+    Dhariwal & Nichol's crops are cut from the larger original instead, and reduced.
+    """
+    batch, height, width, channels = images.shape
+    draws = jax.random.uniform(key, (batch, 3))
+    factors = 1 + (1 / least - 1) * draws[:, 0]
+    sides = jnp.array([height, width], draws.dtype)
+    starts = draws[:, 1:] * (1 - 1 / factors)[:, None] * sides[None]
+
+    def cut(image: Array, factor: Array, start: Array) -> Array:
+        scale = jnp.stack([factor, factor])
+        shape = (height, width, channels)
+        return jax.image.scale_and_translate(
+            image, shape, (0, 1), scale, -start * factor, "cubic", antialias=False
+        )
+
+    return jax.vmap(cut)(images, factors, starts)
+
 
 @pytree
 class Classification:
-    """Law of t, as in `train_lib.objective.Objective`; the score has a classifier's network."""
+    """Law of t, as in `train_lib.objective.Objective`; the score has a classifier's network.
+
+    crop: least side of the squares that are cut from training pictures, as a share; 1 for none.
+    """
 
     law: TimeLaw
     stratified: bool = static(default=False)
+    crop: float = static(default=1.0)
 
     trains_schedule: ClassVar[bool] = False
     measures: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -55,6 +85,8 @@ class Classification:
         train: bool,
     ) -> tuple[Float[Array, " b"], dict[str, Float[Array, " b"]]]:
         """(losses, {"accuracy": 1 where the true class is the most likely one, else 0})."""
+        if train and self.crop < 1:
+            x0 = random_crops(jax.random.fold_in(key, CROPS), x0, self.crop)
         t, noise, dropout_key = draw(self, score.sde, key, x0, train)
         model = replace(score, dropout_key=dropout_key)
         found = logits(model, score.sde.perturb(x0, noise, t), t)

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 import models
 import sde_lib
+from configs.shapes import shape_of
 from sde_lib import SDE, ModelScore, choose
 from sde_lib.base import Number, Time, time_derivative
 from sde_lib.condition import Condition
@@ -238,7 +239,12 @@ def _classification(config: Any) -> Classification:
             "training.snapshot_sampling must be False with training.objective='classification': a "
             "classifier draws no samples"
         )
-    return Classification(_law(config), config.training.stratified_times)
+    crop = config.training.random_crop
+    if crop < 1 and len(shape_of(config)) != 3:
+        raise ValueError(
+            f"training.random_crop must be 1 for data that are no pictures, got {crop}"
+        )
+    return Classification(_law(config), config.training.stratified_times, crop)
 
 
 OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
