@@ -29,7 +29,6 @@ import data_lib
 from benchmarks import command
 from benchmarks.peer import Peer, peer_spec
 from benchmarks.ways import REFERENCE_STEPS, Figure, Way, compare, rk45
-from eval_lib.likelihood.bins import Bins
 from eval_lib.likelihood.divergence import Hutchinson
 from eval_lib.likelihood.flow import DensityField, ProbabilityFlow
 from modes.experiment import Experiment
@@ -38,6 +37,7 @@ from samplers import LogSNR
 from samplers.adaptive.integrate import Tolerance
 from samplers.adaptive.ode import CLOCKS, InLogSNR
 from sde_lib import Score
+from sde_lib.bins import Bins
 
 EPS = 1e-5
 WAYS = {

@@ -66,6 +66,9 @@ ROOMS: dict[str, Tests] = {
         **_files("sde_lib", "learned", f"{_SDE} train_lib/objective"),
         **_files("sde_lib", "parametrization labels rounding build",
                  f"sde_lib/score sde_lib/build {_RECIPE}"),
+        **_files("sde_lib", "bins chain clipping",
+                 "sde_lib/chain sde_lib/clipping eval_lib/likelihood/bounds"),
+        **_files("sde_lib", "iddpm", "sde_lib/iddpm"),
         **_files("sde_lib", "score", "sde_lib/score sde_lib/build sde_lib/sde"),
         **_files("sde_lib", "guidance autoguidance",
                  f"{_RECIPE} sde_lib/guidance sde_lib/autoguidance"),
@@ -78,6 +81,7 @@ ROOMS: dict[str, Tests] = {
         **_files("samplers", "grids", f"{_NAMED} {_LOOP}::test_karras_grid_is_edms "
                  f"{_LOOP}::test_grids_fall_from_start_to_end "
                  f"{_LOOP}::test_grids_are_even_in_their_variable"),
+        **_files("samplers", "respacing", "samplers/respacing"),
         **_files("samplers", "build named", _NAMED),
         **_files("samplers", "correctors", f"{_RECIPE} {_LOOP}"),
         **_files("samplers", "pc", _LOOP),

@@ -36,14 +36,15 @@ EXPLAINED: dict[str, dict[str, str]] = {
     "samplers/adaptive/ode.py": {
         **_all("max_steps: int = static(default=4096)", "4096 -> 4097; 4096 -> 4095", _TRIES),
     },
-    "eval_lib/likelihood/bins.py": {
+    "sde_lib/bins.py": {
         **_all("flip = low + high > 0", "low + high > 0 -> low + high >= 0",
                "a bin with the mean in its middle is its own mirror image"),
     },
     "eval_lib/likelihood/bounds.py": {
-        **_all("error = _error(score, x, _folded(keys, 2 * i + 1), t)[1]",
+        **_all("error = _error(score, x, _noise(keys, x, 2 * i + 1), t)[1]",
                "2 * i + 1 -> 2 * i - 1", _OWN_KEYS),
-        **_all("error = _error(score, x, _folded(keys, i + 1), t)[1]", "1 -> 2", _OWN_KEYS),
+        **_all("found, error = _error(score, x, noise(i + 1), times[i + 1])",
+               "noise(i + 1) -> noise(i + 2)", _OWN_KEYS),
     },
     "eval_lib/likelihood/data_law.py": {
         **_all("BLOCK = 4096", "4096 -> 4097; 4096 -> 4095",

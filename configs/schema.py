@@ -64,7 +64,8 @@ AXES = entries(whole(0, 2**20))
 POSITIVES = Rule(lambda v: all(x > 0 for x in v), "a tuple of positive numbers")
 FEATURES = 2**14
 """Most entries of a tuple that has a number for each feature of the data."""
-MULTIPLES = entries(whole(1, 1024))
+MULTIPLES = Rule(lambda v: all(0 < x <= 1024 for x in v),
+                 "a tuple of numbers above 0 and at most 1,024")  # fmt: skip
 
 
 class Setting(NamedTuple):
@@ -94,8 +95,9 @@ AUTO = "auto"
 SETTINGS: dict[str, Setting] = {
     "seed": Setting(42, SEED, "seed of all random draws: order of the data, training, sampling"),
     # sde
-    "sde.name": OfModel("vp", ANY, "the forward SDE: vp, subvp, ve, edm or learned (VP with a "
-                        "trained noise schedule); all: SDES in sde_lib/build.py"),
+    "sde.name": OfModel("vp", ANY, "the forward SDE: vp, subvp, ve, edm, iddpm (the levels of "
+                        "sde.schedule) or learned (VP with a trained noise schedule); all: SDES in "
+                        "sde_lib/build.py"),
     "sde.beta_min": OfModel(0.1, POSITIVE, "vp, subvp: noise rate beta(t) at t = 0"),
     "sde.beta_max": OfModel(20.0, POSITIVE, "vp, subvp: noise rate beta(t) at t = 1"),
     "sde.sigma_min": OfModel(0.01, POSITIVE, "ve: noise level sigma(t) at t = 0; edm: smallest "
@@ -104,12 +106,16 @@ SETTINGS: dict[str, Setting] = {
                              "noise level; auto: largest distance of two training examples"),
     "sde.log_snr_max": OfModel(13.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 0"),
     "sde.log_snr_min": OfModel(-10.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 1"),
+    "sde.schedule": OfModel("cosine", ANY, "iddpm: noise of the sde.num_scales levels: cosine or "
+                            "linear; all: SCHEDULES in sde_lib/iddpm.py"),
     "sde.num_scales": OfModel(1000, LEVELS, "number of noise levels of a discrete-time model; also "
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
-                          "ncsnv2_256, songunet, adm, ddpm_ho, mlp, unet, transformer or auto (by "
-                          "the rank of data.shape); all: NETWORKS in models/build.py"),
+                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, mlp, unet, transformer "
+                          "or auto (by the rank of data.shape), or a classifier of noisy examples: "
+                          "noisy_classifier, wideresnet; all: NETWORKS in models/build.py, "
+                          "CLASSIFIERS in models/build.py"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution; mlp, transformer: features of "
                         "every layer"),
     "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
@@ -159,6 +165,9 @@ SETTINGS: dict[str, Setting] = {
                                "in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
+    "model.condition_known": OfModel(True, ANY, "image condition: a channel of its own tells the "
+                                     "network where the condition is known; False: it is zero "
+                                     "where it is not"),
     "model.augment_dim": OfModel(0, whole(0, 1024), "songunet, adm: number of augmentation labels "
                                  "given to the network; 0: none"),
     "model.periodic": OfModel((), entries(whole(0, 2)), "spatial axes, counted from 0, that are "
@@ -176,9 +185,29 @@ SETTINGS: dict[str, Setting] = {
                                      "normalization"),
     "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: constant added to the variance in group "
                               "normalization"),
-    "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer: "
-                                        "channels of each attention head; 0: a single head "
-                                        "(transformer: heads of 32 channels)"),
+    "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer, "
+                                        "guided_unet: channels of each attention head; 0: a single "
+                                        "head (transformer: heads of 32 channels; guided_unet: "
+                                        "model.num_heads of them)"),
+    "model.num_heads": OfModel(0, whole(0, 2**16), "guided_unet: number of attention heads, with "
+                               "model.attention_head_dim=0"),
+    "model.num_heads_upsample": OfModel(0, whole(0, 2**16), "guided_unet: the same on the way up; "
+                                        "0: as on the way down"),
+    "model.attention_order": OfModel("unsaid", Rule(
+        lambda v: v in ("unsaid", "heads_first", "parts_first"),
+        "unsaid, heads_first or parts_first"),
+        "guided_unet: order of the rows of imported attention weights: heads_first (each head's "
+        "query, key and value: OpenAI's legacy order), parts_first (all queries, keys, values: its "
+        "new order) or unsaid; without effect on the network"),
+    "model.scale_shift": OfModel(True, ANY, "guided_unet: the embedding scales and shifts "
+                                 "normalized features; False: it is added before the "
+                                 "normalization"),
+    "model.resblock_updown": OfModel(True, ANY, "guided_unet: halve and double images in residual "
+                                     "blocks; False: by layers of their own, with "
+                                     "model.resamp_with_conv by convolutions"),
+    "model.pool": OfModel("attention", ANY, "noisy_classifier: how pixels become logits: "
+                          "attention, adaptive, spatial or spatial_v2; all: POOLS in "
+                          "models/noisy_classifier.py"),
     "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet: attention between the two blocks at "
                                    "the lowest resolution"),
     "model.mid_block_rescale": OfModel(False, ANY, "ddpm_ho: divide the sums in the lowest blocks "
@@ -200,10 +229,13 @@ SETTINGS: dict[str, Setting] = {
     "model.conditioning": OfModel("published", ANY, "form in which the network is given the noise "
                                   "level: published (as the SDE's authors have it), time, "
                                   "log_sigma, log_half_sigma, quarter_log_sigma, level, vp_time, "
-                                  "cosine_level or descending_level; all: CONDITIONINGS in "
+                                  "cosine_level, descending_level, index or "
+                                  "rescaled_index; all: CONDITIONINGS in "
                                   "sde_lib/build.py"),
     "model.learn_variance": OfModel(False, ANY, "the network also says the variance of a step of "
                                     "ancestral sampling, in as many channels again"),
+    "model.rescale_timesteps": OfModel(False, ANY, "iddpm at its levels: give the network 1000 i / "
+                                       "sde.num_scales for level i, and not i"),
     "model.sigma_data": OfModel(0.5, NOT_NEGATIVE, "standard deviation of the encoded data, in "
                                 "EDM's preconditioning and weighting; auto: of the training data"),
     "model.ema_rate": OfModel(0.9999, FRACTION, "decay, per update, of the averaged weights that "
@@ -233,6 +265,7 @@ SETTINGS: dict[str, Setting] = {
     "data.low": OfFeatures((), ANY, "bounded: lower end of each feature or channel, or one number"),
     "data.high": OfFeatures((), ANY, "bounded: upper end of each feature or channel, or one "
                             "number"),
+    "data.gray_levels": OfModel(256, LEVELS, "hybrid, vlb: number of gray levels of the pictures"),
     "data.missing": OfModel("refuse", Rule(lambda v: v in ("refuse", "mask"), "refuse or mask"),
                             "values that are NaN: refuse, or mask (the network is told which "
                             "values are observed, and the loss leaves the others out)"),
@@ -295,7 +328,9 @@ SETTINGS: dict[str, Setting] = {
                             "smallest time t drawn in training"),
     "training.time_law": OfModel("uniform", ANY, "distribution of training times: uniform, "
                                  "importance (for training.weighting=likelihood) or "
-                                 "lognormal_sigma; all: LAWS in train_lib/objective.py"),
+                                 "lognormal_sigma; hybrid, vlb: uniform or loss_second_moment "
+                                 "(levels of large losses more often); all: LAWS in "
+                                 "train_lib/objective.py, LEVEL_LAWS in train_lib/chain.py"),
     "training.sigma_mean": OfModel(-1.2, ANY, "lognormal_sigma: mean of log(sigma / alpha)"),
     "training.sigma_std": OfModel(1.2, POSITIVE, "lognormal_sigma: standard deviation of log(sigma "
                                   "/ alpha)"),
@@ -304,12 +339,23 @@ SETTINGS: dict[str, Setting] = {
                                          "loss"),
     "training.weighting": OfModel("noise", ANY, "weight of the loss at each noise level: noise, "
                                   "likelihood or edm; all: WEIGHTINGS in train_lib/objective.py"),
-    "training.objective": OfModel("denoising", ANY, "denoising (score matching), or variational: "
-                                  "the likelihood bound, which also trains the schedule of "
-                                  "sde.name=learned; all: OBJECTIVES in train_lib/objective.py"),
+    "training.objective": OfModel("denoising", ANY, "denoising (score matching), variational (the "
+                                  "likelihood bound, which also trains the schedule of "
+                                  "sde.name=learned), or of a discrete model vlb (its likelihood "
+                                  "bound) or hybrid (denoising, and the bound for "
+                                  "model.learn_variance), or classification (of a classifier of "
+                                  "noisy examples); all: OBJECTIVES in train_lib/objective.py"),
+    "training.vlb_weight": OfModel(0.001, NOT_NEGATIVE, "hybrid: weight of the likelihood bound, "
+                                   "in bits per dimension, beside the mean squared error"),
+    "training.cdf": OfModel("exact", ANY, "hybrid, vlb: normal distribution function of a gray "
+                            "level's probability: exact, or tanh (an approximation, as published); "
+                            "all: CDFS in sde_lib/bins.py"),
     "training.augment": OfModel(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
                                 "songunet, adm: probability of each geometric transformation of a "
                                 "training image; 0: no augmentation"),
+    "training.random_crop": OfModel(1.0, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
+                                    "classification: least side, as a share, of the random square "
+                                    "that is cut from a training picture and enlarged; 1: none"),
     "training.ema_warmup": OfModel(False, ANY, "use the decay min(rate, (1 + n) / (10 + n)) after "
                                    "n updates in averages of the weights"),
     "training.ema_rampup": OfModel(0.0, NOT_NEGATIVE, "limit the half-life of the averages to this "
@@ -372,8 +418,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.second_order": OfModel("published", ANY, "second-order weights: published, or exact "
                                      "for a polynomial"),
     "sampling.ancestral_variance": OfModel("posterior", ANY, "ancestral, discrete_bound: variance "
-                                           "of the noise: posterior (of NCSN) or kernel (of DDPM, "
-                                           "larger)"),
+                                           "of the noise: posterior (of NCSN), kernel (of DDPM, "
+                                           "larger) or learned (between both, as a network with "
+                                           "model.learn_variance says)"),
     "sampling.eta": OfModel(-1.0, ANY, "ddim, sde_dpm_solver_pp: scale of the noise, 0 for a "
                             "deterministic sampler; negative: the default, 0 for ddim and 1 for "
                             "sde_dpm_solver_pp"),
@@ -450,6 +497,8 @@ SETTINGS: dict[str, Setting] = {
                                      "in which guidance acts"),
     "sampling.guidance_max": OfModel(1e30, POSITIVE, "upper end of the range of sigma / alpha in "
                                      "which guidance acts"),
+    "sampling.clip": OfModel(False, ANY, "clamp the denoiser's output to the range of gray levels "
+                             "at every evaluation, as published for DDPM and its successors"),
     "sampling.noise_removal": OfModel(True, ANY, "return the denoised last state, at the cost of "
                                       "one network evaluation"),
     "sampling.num_steps": OfModel(0, STEPS, "steps of the time grid; 0: sde.num_scales; adaptive "
@@ -458,8 +507,12 @@ SETTINGS: dict[str, Setting] = {
                             "they allow, and sampling.num_steps is not used; 0: use "
                             "sampling.num_steps"),
     "sampling.grid": OfModel("uniform", ANY, "spacing of the times: uniform, quadratic, log_snr, "
-                             "karras, vp, iddpm, flow, trailing or leading; all: GRIDS in "
-                             "samplers/named.py"),
+                             "karras, vp, iddpm, flow, trailing, leading or respaced; all: "
+                             "GRIDS in samplers/named.py"),
+    "sampling.respacing": OfModel("", ANY, "respaced grid: how many levels of each of several "
+                                  "equal sections of a discrete model's levels, such as 250 or "
+                                  "90,60,60,20,20, or ddim50 for 50 of one stride; empty: "
+                                  "sampling.num_steps + 1 levels"),
     "sampling.shift": OfModel(1.0, POSITIVE, "flow grid: factor on every sigma / alpha; above 1 "
                               "more of the steps are at high noise"),
     "sampling.rho": OfModel(7.0, POSITIVE, "karras grid: exponent; a larger one puts more of the "
@@ -568,6 +621,19 @@ SETTINGS: dict[str, Setting] = {
     "eval.bound_draws": Setting(16, ROUNDS, "bound: random noise levels per image"),
     "eval.bound_steps": Setting(0, whole(0, 10**5), "discrete_bound: number of levels, evenly "
                                 "spaced in log-SNR; 0: the model's own levels"),
+    "eval.respacing": Setting("", ANY, "discrete_bound: the model's own levels that it takes, as "
+                              "sampling.respacing says them; empty: all"),
+    "eval.decoder_variance": Setting("level", ANY, "discrete_bound with a fixed variance: variance "
+                                     "of the data given the lowest level: level (its own sigma^2 / "
+                                     "alpha^2) or chain (that of the step above it, as published "
+                                     "for Improved DDPM); all: DECODER_VARIANCES in "
+                                     "eval_lib/likelihood/estimators.py"),
+    "eval.cdf": Setting("exact", ANY, "bound, discrete_bound without dequantization: normal "
+                        "distribution function of a gray level's probability: exact, or tanh (an "
+                        "approximation, as published for Improved DDPM); all: CDFS in "
+                        "sde_lib/bins.py"),
+    "eval.clip": Setting(False, ANY, "discrete_bound: clamp the denoiser's output to the range of "
+                         "the data, as published for Improved DDPM"),
     "eval.temperature": Setting(1.0, NOT_NEGATIVE, "factor applied to codes before they are "
                                 "decoded"),
     "eval.interpolations": Setting(8, whole(2, 10_000), "--mode interpolate: images in each row, "
@@ -614,7 +680,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "num_steps",
     ),
     "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
-    "sampling.grid": ("shift", "rho"),
+    "sampling.grid": ("shift", "rho", "respacing"),
     "sampling.guidance_kind": (
         "guidance", "guidance_min", "guidance_max", "guidance_rescale", "guidance_quantile",
         "guidance_parallel", "guidance_radius", "guide", "guide_step", "guide_ema_rate",
@@ -622,7 +688,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "eval.likelihood": (
         "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",
         "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
-        "bound_steps",
+        "bound_steps", "respacing", "decoder_variance", "cdf", "clip",
     ),
     "data.codec": ("mean", "std", "low", "high", "centered"),
     "data.dataset": (
@@ -630,6 +696,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "condition_columns", "label_column", "task", "simulations",
     ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
+    "training.objective": ("vlb_weight", "cdf", "random_crop"),
 }  # fmt: skip
 """Setting -> settings of the same section that have an effect only for some of its values."""
 

@@ -187,6 +187,17 @@ def build(data: Any) -> Codec:
     return choose("data.codec", data.codec, CODECS)(data)
 
 
+def gray_range(data: Any, key: str) -> tuple[float, float]:
+    """Black and white in the network's range; ValueError, naming the setting that needs them."""
+    made = build(data)
+    if not made.of_levels:
+        raise ValueError(
+            f"{key} needs data.codec='levels', whose data have a black and a white, got "
+            f"{data.codec!r}"
+        )
+    return (-1.0, 1.0) if made.centered else (0.0, 1.0)
+
+
 def check_rows(data: Any, features: int) -> None:
     """Raise ValueError for numbers of the codec that are not one for each feature or channel."""
     rows = {"standardize": ("mean", "std"), "bounded": ("low", "high")}.get(data.codec, ())

@@ -18,11 +18,13 @@ from models import (
     adm,
     ddpm,
     ddpm_ho,
+    guided_unet,
     inputs,
     mlp,
     ncsn,
     ncsnpp,
     ncsnv2,
+    noisy_classifier,
     songunet,
     transformer,
     unet_nd,
@@ -93,6 +95,7 @@ NETWORKS: dict[str, Build] = {
     "ncsn": NetworkRow(ncsn.build),
     "songunet": Picture(songunet.build, augment=True),
     "adm": Picture(adm.build, augment=True),
+    "guided_unet": Picture(guided_unet.build),
     "ddpm_ho": Picture(ddpm_ho.build),
     "mlp": MLP,
     "unet": UNET,
@@ -100,11 +103,25 @@ NETWORKS: dict[str, Build] = {
     "auto": ByRank(UNET, {1: MLP}),
 }
 """A constructor alone is a row, too: its network takes what the defaults of `NetworkRow` say."""
-CLASSIFIERS: dict[str, Build] = {"wideresnet": wideresnet.build}
+CLASSIFIERS: dict[str, Build] = {
+    "wideresnet": wideresnet.build,
+    "noisy_classifier": noisy_classifier.build,
+}
 """Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
 
 
+def is_classifier(config: ConfigDict) -> bool:
+    """True if model.name is one of `CLASSIFIERS`."""
+    name = config.model.get("name")
+    return isinstance(name, str) and name.lower() in CLASSIFIERS
+
+
 def _row(config: ConfigDict) -> NetworkRow:
+    if is_classifier(config):
+        raise ValueError(
+            f"model.name={config.model.name!r} is a classifier, which has a config of its own with "
+            f"training.objective='classification'; a network is one of {', '.join(NETWORKS)}"
+        )
     found = choice(config.model, "model.name", NETWORKS)
     found = found.of(config) if isinstance(found, ByRank) else found
     return found if isinstance(found, NetworkRow) else NetworkRow(found)
@@ -159,7 +176,18 @@ def build_classifier(config: ConfigDict) -> nn.Module:
     Raises:
       ValueError: a key of `model` or `data` is missing, unknown or does not fit the others.
     """
+    name = config.model.get("name")
+    if isinstance(name, str) and name.lower() in NETWORKS:
+        raise ValueError(
+            f"model.name={name!r} is a network of the data, and training.objective="
+            f"'classification' needs a classifier: one of {', '.join(CLASSIFIERS)}"
+        )
     return choice(config.model, "model.name", CLASSIFIERS)(config)
+
+
+def build_any(config: ConfigDict) -> nn.Module:
+    """`build`, or `build_classifier` if model.name is that of one."""
+    return (build_classifier if is_classifier(config) else build)(config)
 
 
 def check(config: ConfigDict) -> None:
@@ -171,7 +199,7 @@ def check(config: ConfigDict) -> None:
         often enough, attention at a resolution that does not occur, channels that group
         normalization cannot split.
     """
-    build(config)
+    build_any(config)
 
 
 def init(network: nn.Module, key: Array, config: ConfigDict) -> Mapping[str, Any]:

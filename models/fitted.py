@@ -30,9 +30,10 @@ class Fitted(nn.Module):
       training those of a fraction of the examples. The network is given vector as values, which of
       them are known, and the summary of exchangeable pieces; tokens with their mask; and label and
       augmentation as they are.
-    - An image, resized to the example's resolution, and where it is known follow the example's
-      channels (or features). Where values may be missing, the example has zeros for them, and what
-      is observed follows, and is given as a part to networks that take one.
+    - An image, resized to the example's resolution, and (if the inputs show it) where it is known
+      follow the example's channels (or features). Where values may be missing, the example has
+      zeros for them, and what is observed follows, and is given as a part to networks that take
+      one.
     - Spatial axes are padded on both sides, up to the multiples that the network needs, by the
       mirror image of the example: normalizations over the whole then see the statistics of the
       inside, and no edge. The output is cropped.
@@ -107,7 +108,7 @@ class Fitted(nn.Module):
         check_shape("image", image, (len(hidden), *shape), free=range(1, len(shape)))
         values, shown = known(image, shape, hidden)
         known_at = shown.all(-1, keepdims=True).astype(jnp.float32)
-        both = jnp.concatenate([values, known_at], -1)
+        both = jnp.concatenate([values, known_at], -1) if self.inputs.shows_known else values
         if self.lifted:
             both = jnp.broadcast_to(both[:, None], (*beside.shape[:-1], both.shape[-1]))
         return resize(both, beside.shape[1:-1], self.inputs.periodic).astype(beside.dtype)

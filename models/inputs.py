@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
-from models.checks import choice, number, numbers
+from models.checks import choice, flag, number, numbers
 from models.shapes import Shape, example, written
 from sde_lib.condition import CONDITIONS
 
@@ -24,6 +24,7 @@ class Inputs:
       periodic: the spatial axes that are periodic.
       pieces: number of exchangeable pieces of a vector, 1 for none.
       outputs: numbers that the network gives for each of the example: 2 if it says a variance.
+      shows_known: whether a channel beside an image says where it is known.
     """
 
     shape: Shape
@@ -33,6 +34,7 @@ class Inputs:
     missing: bool = False
     periodic: tuple[int, ...] = ()
     outputs: int = 1
+    shows_known: bool = True
     pieces: int = 1
 
     @property
@@ -75,9 +77,10 @@ def read(config: ConfigDict) -> Inputs:
     if kind != "none" and "condition_dropout" in model:
         rate = number(model, "model.condition_dropout", rule, lambda p: 0 <= p < 1)
     missing = config.data.get("missing", "refuse") == "mask"
+    told = kind != "image" or "condition_known" not in model or flag(model, "model.condition_known")
     outputs = 2 if model.get("learn_variance", False) else 1
-    pieces = _pieces(config, shown)
-    return Inputs(shape, kind, shown, rate, missing, _periodic(model, shape), outputs, pieces)
+    pieces, periodic = _pieces(config, shown), _periodic(model, shape)
+    return Inputs(shape, kind, shown, rate, missing, periodic, outputs, told, pieces)
 
 
 def _pieces(config: ConfigDict, shown: Shape) -> int:

@@ -155,11 +155,15 @@ def read(config: ConfigDict) -> Settings:
 def widths_of(model: ConfigDict) -> tuple[int, ...]:
     """Channels at each resolution, finest first: model.nf times model.ch_mult."""
     nf = integer(model, "model.nf", least=1)
-    rule = "a list of positive integers, one for each resolution"
-    multiples = numbers(model, "model.ch_mult", rule, int, lambda n: n > 0)
+    rule = "a list of positive numbers, one for each resolution"
+    multiples = numbers(model, "model.ch_mult", rule, int | float, lambda n: n > 0)
     if not multiples:
         raise ValueError(f"model.ch_mult must be {rule}, got {model.ch_mult!r}")
-    return tuple(nf * multiple for multiple in multiples)
+    if broken := [multiple for multiple in multiples if nf * multiple % 1]:
+        raise ValueError(
+            f"model.nf x model.ch_mult must be whole numbers of channels, got {nf} x {broken[0]}"
+        )
+    return tuple(int(nf * multiple) for multiple in multiples)
 
 
 def rate(model: ConfigDict, key: str) -> float:

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from models import settings
 from models.checks import flag, integer, number, numbers
+from models.layers.conditions import Condition
 from models.layers.conv import Conv
 from models.layers.embeddings import Fourier
 from models.layers.norm import GroupNorm, quarter_groups
@@ -116,13 +117,19 @@ class WideResNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Image, label: Float[Array, "b"], *, train: bool = False
+        self,
+        x: Image,
+        label: Float[Array, "b"],
+        condition: Condition = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "b k"]:
         """Logits of the classes.
 
         Args:
           x: noisy images, in the form given to the score network.
           label: log sigma.
+          condition: None.
           train: ignored, since there is neither dropout nor batch normalization.
         """
         embedding = self._embed(label)

@@ -19,6 +19,7 @@ from models.score import template
 from modes import sizes
 from runtime_lib import sharding
 from sde_lib import SDE, Guidance, ModelScore, Score, Told, choose
+from sde_lib.clipping import Clipped
 from sde_lib.condition import CONDITIONS, Condition, assembled
 from sde_lib.guides import ALONE
 from train_lib import augment, objective, optimizer
@@ -50,6 +51,8 @@ class Experiment:
     """The data, if they had to be loaded already."""
     told: Told = ALONE
     """What the guidance is told of."""
+    clip: tuple[float, float] | None = None
+    """The range of x_0 in sampling; None for any."""
 
     @classmethod
     def of(cls, config: Any, splits: Splits | None = None, told: Told = ALONE) -> Experiment:
@@ -78,12 +81,19 @@ class Experiment:
         # Refuses, before training, what sampling could not do after it.
         sampler.plan(followed, times)
         made = cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
-        return replace(made, splits=splits, told=told)
+        data = config.data
+        clip = codec.gray_range(data, "sampling.clip=True") if config.sampling.clip else None
+        return replace(made, splits=splits, told=told, clip=clip)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return shape_of(self.config)
+
+    @property
+    def classifies(self) -> bool:
+        """True if the network is a classifier of noisy examples."""
+        return models.is_classifier(self.config)
 
     def condition(self, labels: Any, conditions: Any) -> Condition:
         """The condition of examples, of their classes and encoded conditions [b, ...]."""
@@ -99,6 +109,14 @@ class Experiment:
         """Number of classes among which samples choose: the model's, or its guide's; 0: none."""
         return int(self.config.model.num_classes) or self.told.classes
 
+    def sampled(self, score: Score, condition: Condition) -> Score:
+        """The score that samples follow: guided, and clamped if `sampling.clip` says so."""
+        if self.clip is None:
+            return self.guidance(score, condition)
+        if self.told.log_density is not None:  # published for ADM: what guides may leave the range
+            return self.guidance(Clipped(score, *self.clip), condition)
+        return Clipped(self.guidance(score, condition), *self.clip)
+
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example, for planning a sampler's grid."""
         return self.guidance(score, _an_example(self.config, self.told))
@@ -111,7 +129,9 @@ class Experiment:
         network = self.score.apply.network  # type: ignore[attr-defined]
         params = self.sde.join(models.init(network, self.key(PARAMS_STREAM), self.config))
         key = self.key(TRAIN_STREAM)
-        return TrainState.create(params, self.recipe.optimizer, self.recipe.ema, key)
+        return TrainState.create(
+            params, self.recipe.optimizer, self.recipe.ema, key, self.recipe.law
+        )
 
     def init_state(self) -> TrainState:
         """The state before the first update, distributed over the devices; safe to donate."""

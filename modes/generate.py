@@ -210,7 +210,7 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
         classes=experiment.classes,
         given=given,
         assemble=experiment.condition,
-        guidance=experiment.guidance,
+        guidance=experiment.sampled,
         iterations=config.sampling.impute_iterations,
     )
 

@@ -13,10 +13,13 @@ from jaxtyping import Array, Float
 
 import sde_lib
 from configs import schema
+from configs.changed import with_settings
 from configs.command_line import reason
 from configs.recorded import Recorded
 from configs.shapes import in_words, shape_of
 from data_lib import Codec, Splits, codec
+from models import is_classifier
+from modes.classifier import load_classifier
 from modes.experiment import Experiment
 from modes.trained import digest, load_weights
 from runtime_lib.own_code import own_function
@@ -56,9 +59,12 @@ def _model(config: Any, folder: Path, log: Log) -> Told:
     saved = read_config(path)
     if saved is None:
         raise WorkdirError(f"sampling.guide: {path} holds no trained model")
-    other = schema.get_default()
-    other.update_from_flattened_dict({k: _typed(k, v) for k, v in saved.items()})
-    other.sampling.guidance_kind = "none"
+    other = with_settings(schema.get_default(), saved, {"sampling.guidance_kind": "none"})
+    if is_classifier(other):
+        raise WorkdirError(
+            f"sampling.guide: {path} holds a classifier, which sampling.guidance_kind='classifier' "
+            "follows; autoguidance needs a model of the data"
+        )
     guide = Experiment.of(Recorded.of(other))
     _check_alike(guide, config)
     score, found = load_weights(guide, path, step or None, _average(other.model, rate), log)
@@ -66,10 +72,6 @@ def _model(config: Any, folder: Path, log: Log) -> Told:
     conditional = other.model.num_classes > 0 or other.model.condition != "none"
     identity = (("guide_step", found), ("guide_sha256", digest(score)))
     return Told(guide=score, guide_conditional=conditional, identity=identity)
-
-
-def _typed(name: str, value: Any) -> Any:
-    return tuple(value) if isinstance(schema.SETTINGS[name].default, tuple) else value
 
 
 def _average(model: Any, rate: float) -> int | None:
@@ -146,14 +148,32 @@ def _log_density(config: Any, folder: Path, log: Log) -> Told:
             f"sampling.guidance_kind={config.sampling.guidance_kind!r} needs sampling.guide: the "
             "workdir of a classifier, or FILE.py:FUNCTION"
         )
-    if ":" not in text:
-        raise ValueError(f"sampling.guide must be FILE.py:FUNCTION, got {text!r}")
-    function, words = own_function("sampling.guide", text, WANTED)
     denoised = config.sampling.guidance_kind.startswith("denoised")
+    if ":" not in text:
+        return _classifier(config, text, denoised, log)
+    function, words = own_function("sampling.guide", text, WANTED)
     density = OwnLogDensity(function, codec.build(config.data) if denoised else None)
     classes = _classes(function, config)
     _try(density, shape_of(config), classes, text)
     return Told(log_density=density, classes=classes, identity=(("guide", words),))
+
+
+def _classifier(config: Any, text: str, denoised: bool, log: Log) -> Told:
+    """A trained classifier of noisy examples."""
+    if denoised:
+        raise ValueError("sampling.guidance_kind='denoised_classifier' is for functions of clean "
+                         "examples, FILE.py:FUNCTION: a classifier of noisy ones is given x_t by "
+                         "'classifier'")  # fmt: skip
+    try:
+        found = load_classifier(
+            text, sde_lib.build(config), shape=shape_of(config), classes=config.model.num_classes,
+            log=log,
+        )  # fmt: skip
+    except (ValueError, WorkdirError) as error:
+        raise type(error)(f"sampling.guide: {error}") from error
+    classes = config.model.num_classes or found.classes
+    identity = (("guide_sha256", digest(found.model)),)
+    return Told(log_density=found, classes=classes, identity=identity)
 
 
 def _classes(function: Any, config: Any) -> int:

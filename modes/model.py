@@ -21,7 +21,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from ml_collections import ConfigDict
 
+import models
 from configs import arrays, schema
+from configs.changed import with_settings
 from configs.recorded import Recorded
 from data_lib import Codec, Images, codec
 from data_lib.base import hold_out
@@ -158,8 +160,12 @@ def load(workdir: Path | str, settings: Mapping[str, Any] | None = None, log: Lo
     saved = read_config(folder)
     if saved is None:
         raise WorkdirError(f"{folder} holds no trained model")
-    asked = Recorded.of(_config(schema.get_default(), saved, settings or {}))
-    experiment = experiment_of(asked, None, folder, log)
+    config = with_settings(schema.get_default(), saved, settings or {})
+    if models.is_classifier(config):
+        raise WorkdirError(
+            f"{folder} holds a classifier, which draws no samples: modes.classifier.load_classifier"
+        )
+    experiment = experiment_of(Recorded.of(config), None, folder, log)
     return _trained(experiment, folder, log)
 
 
@@ -195,26 +201,13 @@ def fit(
     if condition is not None and len(condition) != len(values):
         raise ValueError(f"condition must be one for each of {len(values)} examples, "
                          f"got {len(condition)}")  # fmt: skip
-    asked = _config(config or arrays.get_config(), told, settings or {})
+    asked = with_settings(config or arrays.get_config(), told, settings or {})
     images = Images(np.array(values), None, None, condition=condition)
     splits = hold_out(images, asked.data.test_fraction, "data")
     known, _ = resolved(Recorded.of(asked), folder, log, splits)
     experiment = experiment_of(known, splits, folder, log)
     train(experiment, folder, log)
     return _trained(experiment, folder, log)
-
-
-def _config(config: ConfigDict, *changes: Mapping[str, Any]) -> ConfigDict:
-    """A copy of the config with other settings; ValueError for a bad one."""
-    found = config.copy_and_resolve_references()
-    for values in changes:
-        for name, value in values.items():
-            schema.check_name(name)
-            kind = type(schema.SETTINGS[name].default)
-            section, _, key = name.rpartition(".")
-            (found[section] if section else found)[key] = tuple(value) if kind is tuple else value
-    schema.check(found)
-    return found
 
 
 def _trained(experiment: Experiment, folder: Path, log: Log) -> Model:

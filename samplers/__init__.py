@@ -45,6 +45,7 @@ from samplers.predictors import (
     Idle,
     ReverseDiffusion,
 )
+from samplers.respacing import Respaced, respaced
 
 __all__ = [
     "CORRECTORS", "DDIM", "ERSDE", "GRIDS", "IDDPM", "MEASURES", "PREDICTORS",
@@ -52,8 +53,8 @@ __all__ = [
     "AdaptiveODE", "AdaptiveSDE", "Ancestral", "BatchMean", "Borrowed", "BudgetError", "Churn",
     "Corrector", "DPMSolver", "EulerMaruyama", "Flow", "Grid", "Idle", "Indices", "Karras",
     "Langevin", "LinearSampler", "LogSNR", "MultiStage", "NoiseLevel", "OneStep", "PerSample",
-    "Plan", "Posterior", "Power", "PredictorCorrector", "Program", "Restart",
+    "Plan", "Posterior", "Power", "PredictorCorrector", "Program", "Respaced", "Restart",
     "ReverseDiffusion", "Rise", "Row", "RungeKutta", "SASolver", "SDEDPMSolverPP", "Sampler",
     "Samples", "State", "Step", "StochasticHeun", "UniPC", "Uniform", "build", "build_times",
-    "only_ends", "planned_evaluations", "run", "sample", "sample_keys",
+    "only_ends", "planned_evaluations", "respaced", "run", "sample", "sample_keys",
 ]  # fmt: skip

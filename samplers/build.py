@@ -19,6 +19,7 @@ from samplers.named import (
     PUBLISHED_NAMES,
 )
 from samplers.pc import PredictorCorrector
+from samplers.respacing import Respaced
 from sde_lib import Score, choose
 from sde_lib.tables import made, parameters
 
@@ -65,9 +66,9 @@ def build(config: Section) -> Sampler:
 def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, " n"]:
     """The time grid from T to `eps` (0: the SDE's default).
 
-    As many steps as `nfe` evaluations of the network allow, or `num_steps` (0: `num_scales`).
-    Adaptive solvers stop on the way only for the corrector, `num_steps` times, and for frames.
-    Raises ValueError for an impossible grid.
+    As many steps as a respacing says, as `nfe` evaluations of the network allow, or `num_steps`
+    (0: `num_scales`). Adaptive solvers stop on the way only for the corrector, `num_steps` times,
+    and for frames. Raises ValueError for an impossible grid.
     """
     sde = score.sde
     end = config.eps or sde.t_min_sampling
@@ -78,6 +79,9 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
     def times(steps: int) -> Float[Array, " n"]:
         return jnp.asarray(grid(sde, steps, float(sde.T), float(end)), jnp.float32)
 
+    if isinstance(grid, Respaced) and grid.steps is not None:
+        _check_fixed(config)
+        return times(grid.steps)
     adaptive = _predictor(config).adaptive
     if config.nfe and adaptive:
         raise ValueError(
@@ -97,8 +101,22 @@ def only_ends(config: Section) -> bool:
     return _predictor(config).adaptive and config.corrector == "none" and config.frames <= 1
 
 
+def _check_fixed(config: Section) -> None:
+    """Refuse what the number of steps of a respacing does not suit."""
+    if config.nfe:
+        raise ValueError(
+            f"sampling.nfe must be 0 with sampling.respacing={config.respacing!r}, which says how "
+            f"many evaluations there are, got {config.nfe}: leave one of them out"
+        )
+    if _predictor(config).adaptive:
+        raise ValueError(
+            f"sampling.respacing must be empty with sampling.predictor={config.predictor!r}, which "
+            f"chooses its own steps, got {config.respacing!r}"
+        )
+
+
 def _check_ends(config: Section, grid: Grid) -> None:
-    if isinstance(grid, Indices):
+    if isinstance(grid, (Indices, Respaced)):
         raise ValueError(
             f"sampling.grid={config.grid!r} has the times of a discrete model and not the ends of "
             f"time: sampling.predictor={config.predictor!r}, which chooses its own steps, needs "

@@ -39,10 +39,16 @@ from samplers.predictors import (
     Idle,
     ReverseDiffusion,
 )
+from samplers.respacing import Respaced
 from sde_lib import choose
 from sde_lib.tables import made
 
-VARIANCES = {"posterior": 0.0, "kernel": 1.0}
+VARIANCES: dict[str, dict[str, Any]] = {
+    "posterior": {"large": 0.0},
+    "kernel": {"large": 1.0},
+    "learned": {"learned": True},
+}
+"""Variances of ancestral sampling by name, as arguments of `Ancestral`."""
 NORMS: dict[str, Callable[[], NormRatio]] = {
     "noise_level": NoiseLevel,
     "sample": PerSample,
@@ -65,7 +71,7 @@ def _degree(predictor: str, order: int, usual: int, highest: int) -> int:
 
 
 def _ancestral(ancestral_variance: str) -> Sampler:
-    return Ancestral(choose("sampling.ancestral_variance", ancestral_variance, VARIANCES))
+    return Ancestral(**choose("sampling.ancestral_variance", ancestral_variance, VARIANCES))
 
 
 def _edm(s_churn: float, s_min: float, s_max: float, s_noise: float) -> Sampler:
@@ -237,4 +243,5 @@ GRIDS: dict[str, Callable[..., Grid]] = {
     "flow": Flow,
     "trailing": lambda num_scales: Indices(num_scales),
     "leading": lambda num_scales: Indices(num_scales, trailing=False),
+    "respaced": Respaced,
 }

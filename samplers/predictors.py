@@ -69,12 +69,15 @@ class ReverseDiffusion(OneStep):
 
 @pytree
 class Ancestral(OneStep):
-    """x_s = (x + b score) / a + sqrt(v) z,  v = b (sigma_s^2 / sigma_t^2)^(1 - large).
+    """x_s = (b alpha_s x_0 + a sigma_s^2 x) / sigma_t^2 + sqrt(v) z,
+    v = b (sigma_s^2 / sigma_t^2)^(1 - large).
 
-    Ancestral sampling of the Markov chain of levels (Ho et al. 2020, arXiv:2006.11239, alg. 2;
-    Song et al. 2021, appendix F), for any SDE. large = 0 is the posterior variance of x_s given
-    x_t and x_0, DDPM's beta-tilde, published for VE and equal to DDIM with eta = 1; large = 1 is
-    the kernel's variance, DDPM's beta, published for VP. Weak order 1.
+    Ancestral sampling of the Markov chain of levels (Ho et al. 2020, arXiv:2006.11239, eq. 7 and
+    alg. 2, where the mean is (x + b score) / a; Song et al. 2021, appendix F), for any SDE.
+    large = 0 is the posterior variance of x_s given x_t and x_0, DDPM's beta-tilde, published for
+    VE and equal to DDIM with eta = 1; large = 1 is the kernel's variance, DDPM's beta, published
+    for VP. With `learned` it is the fraction that the network says, number by number (Nichol &
+    Dhariwal 2021, arXiv:2102.09672, eq. 15). Weak order 1.
 
     With `data_variance` the variance is instead the exact one for data of law N(m, variance I),
 
@@ -85,16 +88,28 @@ class Ancestral(OneStep):
 
     large: Number = 0.0
     data_variance: Number = 0.0
+    learned: bool = static(default=False)
     order, stochastic = 1, True
 
     def step(self, schedule: Schedule, t: Levels, s: Levels) -> Step:
         a, b = schedule.transition(s.t, t.t)
         high, low = schedule.unrounded(t.t), schedule.unrounded(s.t)
+        if self.learned and not schedule.score.says_variance:
+            raise ValueError(
+                "sampling.ancestral_variance='learned' needs a network that says a variance "
+                "(model.learn_variance=True): use posterior or kernel"
+            )
         large, data = float(self.large), float(self.data_variance)
         of_x0 = data * high.sigma**2 / (high.alpha**2 * data + high.sigma**2)
         v = b * ((low.sigma / high.sigma) ** 2) ** (1 - large)
         v += (b * low.alpha / high.sigma**2) ** 2 * of_x0
-        return Step(x=1 / a, eps=-b / (a * t.sigma), z=np.sqrt(v))
+        spread = np.log(high.sigma / low.sigma) if self.learned else None
+        return Step(
+            x=a * (low.sigma / high.sigma) ** 2,
+            x0=b * low.alpha / high.sigma**2,
+            z=np.sqrt(v),
+            spread=spread,
+        )
 
 
 @pytree

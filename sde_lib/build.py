@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 from configs.names import choose
 from sde_lib.base import SDE
+from sde_lib.iddpm import iddpm
 from sde_lib.karras import KarrasVE
 from sde_lib.labels import (
     Conditioning,
     CosineLevelLabel,
     DescendingLevelLabel,
+    IndexLabel,
     LogHalfSigmaLabel,
     LogSigmaLabel,
     TimeLabel,
@@ -35,7 +37,7 @@ from sde_lib.parametrization import (
     V,
     Velocity,
 )
-from sde_lib.rounding import Continuous, LevelBelow, NearestLevel, Rounding
+from sde_lib.rounding import Continuous, LevelBelow, NearestIndex, NearestLevel, Rounding
 from sde_lib.subvp import SubVP
 from sde_lib.tables import made
 from sde_lib.ve import VE
@@ -66,20 +68,26 @@ CONDITIONINGS: dict[str, Callable[..., Conditioning]] = {
     ),
     "cosine_level": CosineLevelLabel.of,
     "descending_level": DescendingLevelLabel,
+    "index": lambda num_scales: IndexLabel(num_scales),
+    "rescaled_index": lambda num_scales: IndexLabel(num_scales, 1000 / num_scales),
 }
 """Conditionings by name; their parameters are settings of the `sde` section."""
 ROUNDINGS: dict[str, Callable[..., Rounding]] = {
     "none": Continuous,
     "below": LevelBelow,
     "nearest": NearestLevel,
+    "nearest_index": NearestIndex,
 }
 """Roundings by name; their parameters are settings of the `sde` section."""
 
 
 class Discrete(NamedTuple):
-    """Names of the conditioning and the rounding of an SDE's published discrete networks."""
+    """Names of the conditioning and the rounding of an SDE's published discrete networks.
 
-    conditioning: str
+    The conditioning may be a function of settings of the `model` section that gives one.
+    """
+
+    conditioning: str | Callable[..., str]
     rounding: str
 
 
@@ -121,6 +129,13 @@ SDES: dict[str, Family] = {
         discrete=Discrete("descending_level", "nearest"),
     ),
     "edm": Family(KarrasVE, "edm", "quarter_log_sigma", range=("sigma_min", "sigma_max")),
+    "iddpm": Family(
+        iddpm,
+        discrete=Discrete(
+            lambda rescale_timesteps: "rescaled_index" if rescale_timesteps else "index",
+            "nearest_index",
+        ),
+    ),
     "learned": Family(_learned, conditioning="quarter_log_sigma"),
 }
 PUBLISHED_NAMES = {"vpsde": "vp", "subvpsde": "subvp", "vesde": "ve"}
@@ -158,21 +173,24 @@ def build(config: Section) -> SDE:
     return sde.discrete(config.sde.num_scales)
 
 
+def _named(asked: str, own: str | Callable[..., str], model: Section) -> str:
+    """The name asked for; for 'published', the family's own, which settings of `model` may give."""
+    if asked != "published":
+        return asked
+    return own if isinstance(own, str) else made(own, model)
+
+
 def build_parametrization(config: Section) -> Parametrization:
     """The parametrization of a config; 'published' means that of the SDE's authors."""
     family, model = _family(config), config.model
-    label, rounding = family.conditioning, "none"
+    discrete = Discrete(family.conditioning, "none")
     if not config.training.continuous:
-        label, rounding = _discrete(config)
-    prediction = model.prediction
-    if prediction == "published":
-        own = family.prediction
-        prediction = own if isinstance(own, str) else made(own, model)
-    if model.conditioning != "published":
-        label = model.conditioning
+        discrete = _discrete(config)
+    prediction = _named(model.prediction, family.prediction, model)
+    label = _named(model.conditioning, discrete.conditioning, model)
     return Parametrization(
         made(choose("model.prediction", prediction, PREDICTIONS), model),
         made(choose("model.conditioning", label, CONDITIONINGS), config.sde),
-        made(choose("the rounding of times", rounding, ROUNDINGS), config.sde),
+        made(choose("the rounding of times", discrete.rounding, ROUNDINGS), config.sde),
         learn_variance=model.learn_variance,
     )

@@ -112,6 +112,22 @@ class CosineLevelLabel:
 
 
 @pytree
+class IndexLabel:
+    """scale i at the level i nearest to t, counted from 0, the least noisy one.
+
+    Improved DDPM's networks are given i, or 1000 i / N (Nichol & Dhariwal 2021, their code).
+    """
+
+    num_scales: int = static()
+    scale: Number = 1.0
+
+    of_log_sigma = False
+
+    def label(self, sde: SDE, t: Time) -> Time:
+        return self.scale * jnp.round(t * (self.num_scales - 1))
+
+
+@pytree
 class DescendingLevelLabel:
     """The level's number counted from the noisiest, as NCSN's discrete models expect it."""
 

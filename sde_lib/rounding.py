@@ -40,6 +40,17 @@ class LevelBelow:
 
 
 @pytree
+class NearestIndex:
+    """The level nearest to t (N - 1), at exactly the time i / (N - 1)."""
+
+    num_scales: int = static()
+
+    def snap(self, t: Time) -> Time:
+        last = self.num_scales - 1
+        return jnp.round(t * last) / last
+
+
+@pytree
 class NearestLevel:
     """The level nearest to t (N - 1), as the published code does for NCSN's levels."""
 

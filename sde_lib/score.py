@@ -40,6 +40,11 @@ class Score(abc.ABC):
         """Network evaluations per sample for one prediction, the unit of NFE."""
         return 1
 
+    @property
+    def says_variance(self) -> bool:
+        """True if its predictions have a `fraction`."""
+        return False
+
     @abc.abstractmethod
     def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """(E[x_0 | x_t = x], E[eps | x_t = x]) from one evaluation."""
@@ -97,6 +102,11 @@ class ModelScore(Score):
         sde, network = self.sde.split(params)
         return replace(self, params=network, sde=sde)
 
+    @property
+    def says_variance(self) -> bool:
+        """True if the network says a variance."""
+        return self.parametrization.learn_variance
+
     def snap(self, t: Time) -> Time:
         """The time to which the parametrization rounds t."""
         return self.parametrization.rounding.snap(t)
@@ -123,6 +133,11 @@ class Wrapped(Score):
     def evaluations(self) -> int:
         """Evaluations of the wrapped score; a subclass that makes several overrides this."""
         return self.score.evaluations
+
+    @property
+    def says_variance(self) -> bool:
+        """True if the wrapped score says a variance."""
+        return self.score.says_variance
 
     def snap(self, t: Time) -> Time:
         """The time at which the wrapped score is evaluated for t."""

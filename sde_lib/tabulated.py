@@ -96,6 +96,15 @@ class Tabulated(SDE):
             raise ValueError("a table of noise levels needs two or more of strictly falling SNR")
         return cls(Table.of(log_alphas), Table.of(log_sigmas))
 
+    @classmethod
+    def of_betas(cls, betas: Float[np.ndarray, " n"]) -> Tabulated:
+        """DDPM's levels, alpha_i^2 = prod_{j <= i} (1 - beta_j), sigma^2 = 1 - alpha^2.
+
+        (Ho et al. 2020, arXiv:2006.11239, eq. 4.) Computed in float64 and cast once.
+        """
+        log_alpha_bar = np.cumsum(np.log1p(-betas))
+        return cls.of(0.5 * log_alpha_bar, 0.5 * np.log(-np.expm1(log_alpha_bar)))
+
     def _interpolate(self, t: Time, table: Table) -> Time:
         at = Place.of(t, len(table))
         return table.at(at.i) + at.rest * table.gap(at.i, at.i + 1)

@@ -85,8 +85,7 @@ class VP(SDE):
     def discrete(self, num_scales: int) -> Tabulated:
         """DDPM's levels: beta_i from beta_min / N to beta_max / N (Ho et al. 2020, eq. 4).
 
-        The table is computed in float64 and cast once. Raises ValueError when num_scales is so
-        small that a beta_i leaves (0, 1).
+        Raises ValueError when num_scales is so small that a beta_i leaves (0, 1).
         """
         low, high = float(self.beta_min) / num_scales, float(self.beta_max) / num_scales
         if not 0 < low <= high < 1:
@@ -94,6 +93,4 @@ class VP(SDE):
                 f"sde.num_scales={num_scales} gives discrete betas from {low:g} to {high:g}, "
                 "outside (0, 1): raise sde.num_scales above sde.beta_max"
             )
-        betas = np.linspace(low, high, num_scales)
-        log_alpha_bar = np.cumsum(np.log1p(-betas))
-        return Tabulated.of(0.5 * log_alpha_bar, 0.5 * np.log(-np.expm1(log_alpha_bar)))
+        return Tabulated.of_betas(np.linspace(low, high, num_scales))

@@ -87,21 +87,34 @@ def _speed(t: np.ndarray) -> np.ndarray:
     return (LOG_SNR_MAX - LOG_SNR_MIN) * slope / _RISE
 
 
-_ALPHA_BARS = np.cumprod(1 - np.linspace(BETA_MIN / LEVELS, BETA_MAX / LEVELS, LEVELS))
-
-
 def _between(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Levels at i / (N - 1), logarithms straight in between."""
     at = np.linspace(0, 1, LEVELS)
     return lambda t: np.exp(np.interp(t, at, np.log(values)))
 
 
-def _ddpm_g(t: np.ndarray) -> np.ndarray:
-    """g^2 = 2 sigma^2 d log(sigma / alpha) / dt, of the interval that t is in."""
-    logs = 0.5 * (np.log(1 - _ALPHA_BARS) - np.log(_ALPHA_BARS))
-    i = np.minimum((np.asarray(t) * (LEVELS - 1)).astype(int), LEVELS - 2)
-    slope = (logs[i + 1] - logs[i]) * (LEVELS - 1)
-    return _between(np.sqrt(1 - _ALPHA_BARS))(t) * np.sqrt(2 * slope)
+def _tabulated(alpha_bars: np.ndarray) -> Process:
+    """The process through levels of alpha^2; g^2 = 2 sigma^2 d log(sigma / alpha) / dt."""
+    alpha, sigma = _between(np.sqrt(alpha_bars)), _between(np.sqrt(1 - alpha_bars))
+    logs = 0.5 * (np.log(1 - alpha_bars) - np.log(alpha_bars))
+
+    def g(t: np.ndarray) -> np.ndarray:
+        i = np.minimum((np.asarray(t) * (LEVELS - 1)).astype(int), LEVELS - 2)
+        return sigma(t) * np.sqrt(2 * (logs[i + 1] - logs[i]) * (LEVELS - 1))
+
+    return Process(alpha, sigma, g, 0.0, 1.0, 0.0, 1.0)
+
+
+_LINEAR = np.cumprod(1 - np.linspace(BETA_MIN / LEVELS, BETA_MAX / LEVELS, LEVELS))
+
+
+def _cosine(u: np.ndarray) -> np.ndarray:
+    """f of Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17."""
+    return np.cos((u + 0.008) / 1.008 * np.pi / 2) ** 2
+
+
+_COSINE = _cosine(np.arange(1, LEVELS + 1) / LEVELS) / _cosine(np.zeros(()))
+_COSINE[-1] = 0.001 * _COSINE[-2]  # its beta is clipped to 0.999
 
 
 PROCESSES: dict[str, Process] = {
@@ -128,10 +141,8 @@ PROCESSES: dict[str, Process] = {
         lambda t: np.sqrt(_speed(t) / (1 + np.exp(_fallen(t)))),
         0.0, 1.0, 0.0, 1.0,
     ),
-    "vp discrete": Process(
-        _between(np.sqrt(_ALPHA_BARS)), _between(np.sqrt(1 - _ALPHA_BARS)), _ddpm_g,
-        0.0, 1.0, 0.0, 1.0,
-    ),
+    "iddpm": _tabulated(_COSINE),
+    "vp discrete": _tabulated(_LINEAR),
 }  # fmt: skip
 """By the names of `sde_lib.SDES`; VE's levels lie on VE, so that its discrete form is no other."""
 

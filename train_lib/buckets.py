@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from sde_lib import SDE
 from sde_lib.pytree import pytree
-from train_lib.objective import TrainingLoss, drawn
+from train_lib.loss import TrainingLoss
 
 COUNT = 8
 
@@ -20,31 +22,47 @@ COUNT = 8
 class Buckets:
     """Losses in `COUNT` ranges of times, all equally likely under the distribution of times.
 
-    total: sums of the losses; number: their numbers.
+    total: sums of the losses; number: their numbers. others: sums of what else is measured of every
+    example, by name.
     """
 
     total: Float[Array, "*k n"]
     number: Float[Array, "*k n"]
+    others: dict[str, Float[Array, "*k n"]] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls) -> Buckets:
+    def empty(cls, others: Iterable[str] = ()) -> Buckets:
         """Buckets before the first loss."""
-        return cls(jnp.zeros(COUNT), jnp.zeros(COUNT))
+        return cls(jnp.zeros(COUNT), jnp.zeros(COUNT), {name: jnp.zeros(COUNT) for name in others})
 
     @classmethod
     def of(
-        cls, objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, losses: Float[Array, " b"]
+        cls,
+        objective: TrainingLoss,
+        sde: SDE,
+        t: Float[Array, " b"],
+        losses: Float[Array, " b"],
+        others: Mapping[str, Float[Array, " b"]] | None = None,
     ) -> Buckets:
-        """Buckets of a batch, whose times `objective` drew from `key`."""
-        t = drawn(objective, sde, key, losses.shape[0])
+        """Buckets of a batch's losses at t, in the ranges of `objective`."""
         bucket = jnp.sum(t[:, None] >= edges(objective, sde)[None], axis=1)
         inside = jax.nn.one_hot(bucket, COUNT)
-        return cls(jnp.sum(losses[:, None] * inside, axis=0), jnp.sum(inside, axis=0))
+        add = lambda values: jnp.sum(values[:, None] * inside, axis=0)
+        sums = {name: add(values) for name, values in (others or {}).items()}
+        return cls(add(losses), jnp.sum(inside, axis=0), sums)
 
-    def means(self) -> Float[np.ndarray, " n"]:
-        """The mean loss in each range, over all leading axes; NaN in a range without losses."""
-        total, number = (np.reshape(x, (-1, COUNT)).sum(0) for x in (self.total, self.number))
+    def means(self, of: str = "") -> Float[np.ndarray, " n"]:
+        """The mean loss in each range, over all leading axes; NaN in a range without losses.
+
+        of: the name of what else was measured, instead of the loss.
+        """
+        sums = self.others[of] if of else self.total
+        total, number = (np.reshape(x, (-1, COUNT)).sum(0) for x in (sums, self.number))
         return np.divide(total, number, out=np.full(COUNT, np.nan), where=number > 0)
+
+    def mean(self, of: str) -> float:
+        """The mean of what else was measured, over all examples."""
+        return float(np.sum(self.others[of]) / max(float(np.sum(self.number)), 1.0))
 
 
 def edges(objective: TrainingLoss, sde: SDE) -> Float[Array, " m"]:

@@ -15,7 +15,7 @@ import sde_lib
 from data_lib import codec
 from data_lib.config import MISSING
 from data_lib.pictures import FILTERS
-from models import ncsnpp, songunet
+from models import guided_unet, ncsnpp, noisy_classifier, songunet
 from models.layers.blocks import RESBLOCKS
 from models.layers.instance_norm import NORMS
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
@@ -25,7 +25,10 @@ from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
 from samplers.planned.forms import FORMS
+from sde_lib.bins import CDFS
 from sde_lib.condition import CONDITIONS
+from sde_lib.iddpm import SCHEDULES
+from train_lib.chain import LEVEL_LAWS
 from train_lib.objective import LAWS, OBJECTIVES, WEIGHTINGS
 from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown
@@ -33,7 +36,8 @@ from untrusted import shown
 PUBLISHED = ("published",)
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
-    "model.name": (models.NETWORKS,),
+    "sde.schedule": (SCHEDULES,),
+    "model.name": (models.NETWORKS, models.CLASSIFIERS),
     "model.resblock_type": (RESBLOCKS,),
     "model.progressive": (OUTPUTS,),
     "model.progressive_input": (INPUTS,),
@@ -45,6 +49,8 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.interpolation": tuple(release.interpolations for release in RELEASES.values()),
     "model.condition": (CONDITIONS,),
     "model.dtype": (DTYPES,),
+    "model.pool": (noisy_classifier.POOLS,),
+    "model.attention_order": (guided_unet.ATTENTION_ORDERS,),
     "model.prediction": (sde_lib.PREDICTIONS, PUBLISHED),
     "model.conditioning": (sde_lib.CONDITIONINGS, PUBLISHED),
     "data.dataset": (data_lib.SOURCES, data_lib.ALIASES),
@@ -52,9 +58,10 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "data.codec": (codec.CODECS,),
     "data.missing": (MISSING,),
     "data.condition_codec": (codec.CONDITION_CODECS,),
-    "training.time_law": (LAWS,),
+    "training.time_law": (LAWS, LEVEL_LAWS),
     "training.weighting": (WEIGHTINGS,),
     "training.objective": (OBJECTIVES,),
+    "training.cdf": (CDFS,),
     "optim.optimizer": (OPTIMIZERS,),
     "optim.schedule": (DECAYS,),
     "sampling.guidance_kind": (sde_lib.GUIDANCE,),

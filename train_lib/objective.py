@@ -15,7 +15,7 @@ A new law or weighting is one class and one line in a table below.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
@@ -23,20 +23,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+import models
 import sde_lib
+from configs.shapes import shape_of
 from sde_lib import SDE, ModelScore, choose
 from sde_lib.base import Number, Time, time_derivative
 from sde_lib.condition import Condition
 from sde_lib.learned import Pinned
 from sde_lib.pytree import pytree, static
 from sde_lib.tables import made
+from train_lib import chain
+from train_lib.classification import Classification
+from train_lib.loss import TrainingLoss, draw, half_sum, known, mean
 from train_lib.times import (
     ImportanceTime,
     LogNormalSigma,
     TimeLaw,
     UniformLevel,
     UniformTime,
-    draw_times,
 )
 
 
@@ -73,64 +77,6 @@ class EDMWeight:
         return 1 + jnp.exp(-sde.log_snr(t)) / self.sigma_data**2
 
 
-def _mean(x: Array) -> Array:
-    return jnp.mean(x.reshape(x.shape[0], -1), axis=1)
-
-
-def _half_sum(x: Array) -> Array:
-    return 0.5 * jnp.sum(x.reshape(x.shape[0], -1), axis=1)
-
-
-def _known(condition: Condition, errors: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
-    """Errors, and 0 where the example's value is missing."""
-    observed = condition.get("observed") if isinstance(condition, Mapping) else None
-    return errors if observed is None else errors * observed
-
-
-class TrainingLoss(Protocol):
-    """A training objective: one loss per example."""
-
-    trains_schedule: ClassVar[bool]
-    """True if it trains the schedule of an SDE that learns one; it is of no use for other SDEs."""
-
-    @property
-    def law(self) -> TimeLaw:
-        """Distribution of the training times."""
-
-    @property
-    def stratified(self) -> bool:
-        """True if a batch's times are spread evenly over their distribution."""
-
-    def __call__(
-        self,
-        score: ModelScore,
-        key: PRNGKeyArray,
-        x0: Float[Array, "b *d"],
-        condition: Condition = None,
-        *,
-        train: bool,
-    ) -> Float[Array, " b"]:
-        """Losses of a batch at random times and noises; with dropout if `train`."""
-
-
-def drawn(objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, n: int) -> Time:
-    """The times of n examples that an objective draws if it is called with this key."""
-    return draw_times(objective.law, sde, _keys(key)[0], n, stratified=objective.stratified)
-
-
-def _draw(
-    objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, x0: Float[Array, "b *d"], train: bool
-) -> tuple[Time, Float[Array, "b *d"], PRNGKeyArray | None]:
-    """(t, noise, the dropout key or None)."""
-    _, key_noise, key_dropout = _keys(key)
-    noise = jax.random.normal(key_noise, x0.shape, x0.dtype)
-    return drawn(objective, sde, key, x0.shape[0]), noise, key_dropout if train else None
-
-
-def _keys(key: PRNGKeyArray) -> PRNGKeyArray:
-    return jax.random.split(key, 3)
-
-
 @pytree
 class Objective:
     """Law of t, weighting, and reduction of squared errors over an example's axes.
@@ -157,9 +103,9 @@ class Objective:
     ) -> Float[Array, " b"]:
         """The losses for given noise and times."""
         predicted = score.noise(score.sde.perturb(x0, noise, t), t, condition)
-        reduce = _mean if self.reduce_mean else _half_sum
+        reduce = mean if self.reduce_mean else half_sum
         weight = self.weighting(score.sde, t) * self.law.correction(score.sde, t)
-        return weight * reduce(_known(condition, predicted - noise) ** 2)
+        return weight * reduce(known(condition, predicted - noise) ** 2)
 
     def __call__(
         self,
@@ -171,7 +117,7 @@ class Objective:
         train: bool,
     ) -> Float[Array, " b"]:
         """Losses of a batch at random times and noises; with dropout if `train`."""
-        t, noise, dropout_key = _draw(self, score.sde, key, x0, train)
+        t, noise, dropout_key = draw(self, score.sde, key, x0, train)
         return self.at(replace(score, dropout_key=dropout_key), x0, noise, t, condition)
 
 
@@ -234,14 +180,14 @@ class VariationalObjective:
         train: bool,
     ) -> Float[Array, " b"]:
         """Losses of a batch at random times and noises; with dropout if `train`."""
-        t, noise, dropout_key = _draw(self, score.sde, key, x0, train)
+        t, noise, dropout_key = draw(self, score.sde, key, x0, train)
         level = score.sde.log_snr(t)
         rate = -time_derivative(score.sde.log_snr, t)
         token = jnp.zeros_like(t)
         level, rate, token = _weighed_later(level, rate, token)
         pinned = replace(score, sde=Pinned(level), dropout_key=dropout_key)
         predicted = pinned.noise(pinned.sde.perturb(x0, noise, t), t, condition)
-        loss = rate * _half_sum(_known(condition, predicted - noise) ** 2) / x0[0].size
+        loss = rate * half_sum(known(condition, predicted - noise) ** 2) / x0[0].size
         # The token is 0. What reaches it is the batch's 1 / n times twice the loss, which turns
         # the schedule's gradient of the loss into that of its square.
         return loss + token * jax.lax.stop_gradient(2 * loss)
@@ -273,31 +219,62 @@ def _denoising(config: Any) -> Objective:
             "training.likelihood_weighting=True needs training.continuous=True: g(t) is not "
             "defined for discrete levels"
         )
-    law = training.time_law if training.continuous else "level"
     weighting = "likelihood" if training.likelihood_weighting else training.weighting
     return Objective(
-        choose("training.time_law", law, LAWS)(config),
+        _law(config),
         choose("training.weighting", weighting, WEIGHTINGS)(config),
         reduce_mean=training.reduce_mean,
         stratified=training.stratified_times,
     )
 
 
+def _law(config: Any) -> TimeLaw:
+    law = config.training.time_law if config.training.continuous else "level"
+    return choose("training.time_law", law, LAWS)(config)
+
+
+def _classification(config: Any) -> Classification:
+    if config.training.snapshot_sampling:
+        raise ValueError(
+            "training.snapshot_sampling must be False with training.objective='classification': a "
+            "classifier draws no samples"
+        )
+    crop = config.training.random_crop
+    if crop < 1 and len(shape_of(config)) != 3:
+        raise ValueError(
+            f"training.random_crop must be 1 for data that are no pictures, got {crop}"
+        )
+    return Classification(_law(config), config.training.stratified_times, crop)
+
+
 OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
     "denoising": _denoising,
     "variational": lambda config: VariationalObjective(),
+    "hybrid": chain.hybrid,
+    "vlb": chain.vlb,
+    "classification": _classification,
 }
 
 
 def build(config: Any) -> TrainingLoss:
     """The objective of a config; ValueError, in the user's terms, for inconsistent settings."""
     name, sde = config.training.objective, config.sde.name
+    if models.is_classifier(config) != (name.lower() == "classification"):
+        raise ValueError(
+            f"a classifier, model.name={' or '.join(models.CLASSIFIERS)}, and training.objective="
+            f"'classification' need each other, got {config.model.name!r} with {name!r}"
+        )
     found = choose("training.objective", name, OBJECTIVES)(config)
     if sde_lib.build(config).learned != found.trains_schedule:
         raise ValueError(
             "an SDE that learns its schedule (sde.name=learned) and an objective that trains it "
             f"(training.objective=variational) need each other, got {sde!r} with {name!r}: set "
             "both or neither (the bound of a fixed schedule is training.weighting=likelihood)"
+        )
+    if config.model.learn_variance and not isinstance(found, chain.ChainObjective):
+        raise ValueError(
+            "model.learn_variance=True needs an objective that trains the variance, "
+            f"training.objective=hybrid or vlb, got {name!r}"
         )
     if found.trains_schedule:
         _check_label(config)

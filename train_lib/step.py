@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,10 +21,14 @@ from train_lib.augment import Augmentation
 from train_lib.buckets import Buckets
 from train_lib.ema import EMA
 from train_lib.guard import Guard, select_update
-from train_lib.objective import TrainingLoss
+from train_lib.history import Remembering
+from train_lib.loss import TrainingLoss, drawn
+from train_lib.measures import measured, measures
 from train_lib.state import TrainState
 
 Batch = dict[str, Array]
+Seen = tuple[Array, ...]
+"""Times and losses, not corrected for the draws, of a batch; () for a law that does not learn."""
 
 
 class Metrics(NamedTuple):
@@ -69,10 +73,19 @@ class Recipe:
             batch.get("observed"),
         )
 
+    @property
+    def law(self) -> Remembering | None:
+        """The law of t before the first update, if it learns from losses."""
+        law = self.objective.law
+        return law if isinstance(law, Remembering) else None
+
     def loss(
-        self, params: Any, key: PRNGKeyArray, batch: Batch
-    ) -> tuple[Float[Array, ""], Buckets]:
-        """The mean training loss of a batch, and its losses by time."""
+        self, params: Any, key: PRNGKeyArray, batch: Batch, law: Remembering | None = None
+    ) -> tuple[Float[Array, ""], tuple[Buckets, Seen]]:
+        """The mean training loss of a batch, its losses by time, and what `law` is to see."""
+        objective: Any = self.objective
+        if law is not None:
+            objective = replace(objective, law=law)
         score = self.score.with_params(params)
         image: Array = batch["image"]
         condition = self.told(batch)
@@ -80,26 +93,37 @@ class Recipe:
             key, key_augment = jax.random.split(key)
             image, labels = self.augment(key_augment, image)
             condition = with_part(condition, "augment", labels)
-        losses = self.objective(score, key, image, condition, train=True)
-        buckets = Buckets.of(self.objective, score.sde, key, losses)
-        return jnp.mean(losses), jax.lax.stop_gradient(buckets)
+        losses, others = measured(objective, score, key, image, condition, train=True)
+        t = drawn(objective, score.sde, key, losses.shape[0])
+        buckets = Buckets.of(self.objective, score.sde, t, losses, others)
+        seen = () if law is None else (t, losses / law.correction(score.sde, t))
+        return jnp.mean(losses), jax.lax.stop_gradient((buckets, seen))
 
 
-def _loss_and_gradient(recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Batch) -> Any:
-    """((loss, buckets), gradient), averaged over micro-batches."""
-    gradient = jax.value_and_grad(recipe.loss, has_aux=True)
+def _loss_and_gradient(
+    recipe: Recipe, params: Any, key: PRNGKeyArray, batch: Batch, law: Remembering | None
+) -> tuple[Any, Seen]:
+    """(((loss, buckets), gradient), averaged over micro-batches; what the law is to see)."""
+
+    def gradient(key: PRNGKeyArray, batch: Batch) -> tuple[Any, Seen]:
+        found = jax.value_and_grad(recipe.loss, has_aux=True)(params, key, batch, law)
+        (loss, (buckets, seen)), slope = found
+        return ((loss, buckets), slope), seen
+
     if recipe.accumulate == 1:
-        return gradient(params, key, batch)
+        return gradient(key, batch)
     n = recipe.accumulate
     # Every n-th example forms a micro-batch, so that each device keeps working on its own.
     parts = jax.tree.map(lambda x: x.reshape(-1, n, *x.shape[1:]).swapaxes(0, 1), batch)
 
-    def add(total: Any, part: Any) -> tuple[Any, tuple[()]]:
-        return jax.tree.map(jnp.add, total, gradient(params, *part)), ()
+    def add(total: Any, part: Any) -> tuple[Any, Seen]:
+        found, seen = gradient(*part)
+        return jax.tree.map(jnp.add, total, found), seen
 
-    zero = ((jnp.zeros(()), Buckets.empty()), jax.tree.map(jnp.zeros_like, params))
-    total, _ = scan(add, zero, (jax.random.split(key, n), parts))
-    return jax.tree.map(lambda x: x / n, total)
+    empty = Buckets.empty(measures(recipe.objective))
+    zero = ((jnp.zeros(()), empty), jax.tree.map(jnp.zeros_like, params))
+    total, seen = scan(add, zero, (jax.random.split(key, n), parts))
+    return jax.tree.map(lambda x: x / n, total), jax.tree.map(jnp.ravel, seen)
 
 
 # Else the averages would have the whole update worked out again on a CPU.
@@ -109,9 +133,13 @@ _moved = outlined(optax.apply_updates)
 def update(recipe: Recipe, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One update of parameters, optimizer state and averages, unless it is bad."""
     key = jax.random.fold_in(state.key, state.step)
-    (loss, buckets), gradient = _loss_and_gradient(recipe, state.params, key, batch)
+    found, seen = _loss_and_gradient(recipe, state.params, key, batch, state.law)
+    (loss, buckets), gradient = found
     apply = together(partial(_apply, recipe))
+    before = state.law
     state, good, grad_norm, update_norm = apply(gradient, loss, state)
+    if before is not None:
+        state = replace(state, law=select_update(good, before.after(*seen), before))
     return state, Metrics(good, loss, grad_norm, update_norm, buckets)
 
 
@@ -129,7 +157,7 @@ def _apply(
     step = jnp.where(recipe.guard.is_over(watch), state.step, state.step + 1)
     old = state.params, state.ema, state.opt_state
     made = select_update(good, (params, ema, opt_state), old)
-    return TrainState(step, *made, state.key, watch), good, grad_norm, update_norm
+    return TrainState(step, *made, state.key, watch, state.law), good, grad_norm, update_norm
 
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]

@@ -1,5 +1,4 @@
-"""Integer levels and densities: the interval of real numbers that stands for a level, and the noise
-that fills it.
+"""Integer levels and densities: the noise that fills a gray level's bin (`sde_lib.bins`).
 
 A model of continuous x gives level v the probability P(v) = integral of p over its bin.
 Dequantization draws x in the bin by a law q and bounds P, by Jensen's inequality and over all
@@ -21,58 +20,10 @@ from typing import Protocol, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib.base import Number
-from sde_lib.pytree import pytree, static
-
-
-@pytree
-class Bins:
-    """Equal bins around v * spacing + first, in the network's range."""
-
-    levels: int = static()
-    first: float = static()
-    spacing: float = static()
-
-    @classmethod
-    def of(cls, layout: str, levels: int, centered: bool) -> Bins:
-        """The bins of a layout in `LAYOUTS`, for data scaled to [-1, 1] (`centered`) or [0, 1]."""
-        first, spacing = LAYOUTS[layout](levels)
-        low, span = (-1.0, 2.0) if centered else (0.0, 1.0)
-        return cls(levels, low + span * first, span * spacing)
-
-    def center(self, v: Int[Array, "..."]) -> Float[Array, "..."]:
-        """The middle of level v's bin."""
-        return self.first + self.spacing * v.astype(float)
-
-    def log_prob(
-        self,
-        v: Int[Array, "..."],
-        mean: Float[Array, "..."],
-        deviation: Float[Array, ""],
-    ) -> Float[Array, "..."]:
-        """log of the mass of N(mean, deviation^2) on v's bin; the outermost bins are unbounded.
-
-        (Ho et al. 2020, arXiv:2006.11239, eq. 13.)
-        """
-        middle, half = self.center(v) - mean, self.spacing / 2
-        low = jnp.where(v == 0, -jnp.inf, (middle - half) / deviation)
-        high = jnp.where(v == self.levels - 1, jnp.inf, (middle + half) / deviation)
-        # The lower tail keeps its digits where 1 - tiny would not.
-        flip = low + high > 0
-        low, high = jnp.where(flip, -high, low), jnp.where(flip, -low, high)
-        log_high = jax.scipy.stats.norm.logcdf(high)
-        return log_high + jnp.log(-jnp.expm1(jax.scipy.stats.norm.logcdf(low) - log_high))
-
-
-LAYOUTS: dict[str, Callable[[int], tuple[float, float]]] = {
-    "equal": lambda levels: (0.5 / levels, 1 / levels),
-    "nearest": lambda levels: (0.0, 1 / (levels - 1)),
-}
-"""Name -> (middle of level 0's bin, spacing), for data in [0, 1]. equal: [0, 1] in equal parts, v's
-being [v, v + 1] / levels, as published and as dequantized training data lies; nearest: bins around
-v / (levels - 1), where training data without dequantization lies."""
+from sde_lib.pytree import pytree
 
 
 class Dequantization(Protocol):

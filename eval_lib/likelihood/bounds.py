@@ -10,73 +10,29 @@ arXiv:2107.00630, eq. 17; Song et al. 2021, arXiv:2101.09258, theorem 3):
 over [lambda(T), lambda(eps)]. On the levels t_0 < ... < t_n of a discrete model the integral is a sum
 of KL(q(x_{i-1} | x_i, x) | p(x_{i-1} | x_i)) (Ho et al. 2020, arXiv:2006.11239, eq. 5),
 
-    1/2 (e^(lambda_{i-1} - lambda_i) - 1) E|z - z_hat|^2   for the posterior's own variance.
+    1/2 (e^(lambda_{i-1} - lambda_i) - 1) E|z - z_hat|^2   for the posterior's own variance,
+
+and for others what `sde_lib.chain` says.
 """  # noqa: E501
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from eval_lib.likelihood.bins import Bins
-from sde_lib import SDE, Score
+from sde_lib import SDE, Predicted, Score
 from sde_lib.base import Number, Time
+from sde_lib.chain import Decoder, Link, decoder_deviation
 from sde_lib.pytree import pytree
 
 
 def _sum(x: Float[Array, "b *d"]) -> Float[Array, " b"]:
     return jnp.sum(x.reshape(x.shape[0], -1), axis=1)
-
-
-class Decoder(Protocol):
-    """p(data | x_eps), centred at the denoiser's x_0."""
-
-    def log_prob(
-        self,
-        data: Shaped[Array, "b *d"],
-        x: Float[Array, "b *d"],
-        mean: Float[Array, "b *d"],
-        deviation: Float[Array, ""],
-    ) -> Float[Array, " b"]:
-        """log p in nats of the data, or of x, their value in the network's range.
-
-        deviation is sigma / alpha at eps.
-        """
-
-
-@pytree
-class GaussianDecoder:
-    """The density N(mean, deviation^2) at x."""
-
-    def log_prob(
-        self,
-        data: Shaped[Array, "b *d"],
-        x: Float[Array, "b *d"],
-        mean: Float[Array, "b *d"],
-        deviation: Float[Array, ""],
-    ) -> Float[Array, " b"]:
-        z = (x - mean) / deviation
-        return _sum(-0.5 * (z**2 + jnp.log(2 * jnp.pi)) - jnp.log(deviation))
-
-
-@pytree
-class LevelDecoder:
-    """The mass of N(mean, deviation^2) on the bin of each integer level of the data."""
-
-    bins: Bins
-
-    def log_prob(
-        self,
-        data: Int[Array, "b *d"],
-        x: Float[Array, "b *d"],
-        mean: Float[Array, "b *d"],
-        deviation: Float[Array, ""],
-    ) -> Float[Array, " b"]:
-        return _sum(self.bins.log_prob(data, mean, deviation))
 
 
 @pytree
@@ -101,24 +57,24 @@ def prior_divergence(sde: SDE, x: Float[Array, "b *d"], t: Time) -> Float[Array,
 
 
 def _error(
-    score: Score, x: Float[Array, "b *d"], key: PRNGKeyArray, t: Time
-) -> tuple[Float[Array, "b *d"], Float[Array, " b"]]:
-    """(denoised x_t, |z - z_hat|^2) at one time per example, or a common one."""
+    score: Score, x: Float[Array, "b *d"], noise: Float[Array, "b *d"], t: Time
+) -> tuple[Predicted, Float[Array, "b *d"]]:
+    """(what the score says of x_t, z_hat - z) at one time per example, or a common one."""
     t = jnp.broadcast_to(t, x.shape[:1])
-    noise = jax.vmap(lambda k: jax.random.normal(k, x.shape[1:], x.dtype))(key)
-    x0, predicted, _ = score.predict(score.sde.perturb(x, noise, t), t)
-    return x0, _sum((noise - predicted) ** 2)
-
-
-def _reconstruction(
-    score: Score, x: Array, data: Array, decoder: Decoder, keys: PRNGKeyArray, t: Time
-) -> Float[Array, " b"]:
-    alpha, sigma = score.sde.marginal(t)
-    return -decoder.log_prob(data, x, _error(score, x, keys, t)[0], sigma / alpha)
+    found = score.predict(score.sde.perturb(x, noise, t), t)
+    return found, found.noise - noise
 
 
 def _folded(keys: PRNGKeyArray, number: Int[Array, ""] | int) -> PRNGKeyArray:
     return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
+def _noise(
+    keys: PRNGKeyArray, x: Float[Array, "b *d"], number: Int[Array, ""] | int
+) -> Float[Array, "b *d"]:
+    """The noise of the given number, like x, of one key per example."""
+    draw = lambda key: jax.random.normal(key, x.shape[1:], x.dtype)
+    return jax.vmap(draw)(_folded(keys, number))
 
 
 def sde_bound(
@@ -140,34 +96,21 @@ def sde_bound(
     sde = score.sde
     start, end = jnp.asarray(eps, float), jnp.asarray(sde.T, float)
     high, low = sde.log_snr(start), sde.log_snr(end)
+    alpha, sigma = sde.marginal(start)
+    deviation = sigma / alpha
     shift = jax.vmap(lambda key: jax.random.uniform(key, (), x.dtype))(_folded(keys, 0))
 
     def draw(i: Array) -> tuple[Array, Array]:
         part = (i.astype(x.dtype) + shift) / draws
         t = jnp.clip(sde.time_of_log_snr(low + (high - low) * part), start, end)
-        error = _error(score, x, _folded(keys, 2 * i + 1), t)[1]
-        decoded = _reconstruction(score, x, data, decoder, _folded(keys, 2 * i + 2), start)
-        return 0.5 * (high - low) * error, decoded
+        error = _error(score, x, _noise(keys, x, 2 * i + 1), t)[1]
+        mean = _error(score, x, _noise(keys, x, 2 * i + 2), start)[0].x0
+        decoded = decoder.log_prob(data, x, mean, deviation)
+        return 0.5 * (high - low) * _sum(error**2), -_sum(decoded)
 
     diffusion, reconstruction = jax.lax.map(draw, jnp.arange(draws))
     prior = jnp.broadcast_to(prior_divergence(sde, x, end), diffusion.shape)
     return Bound(prior.T, reconstruction.T, diffusion.T)
-
-
-Variance = Callable[[Float[Array, ""], int], tuple[Float[Array, ""], Float[Array, ""]]]
-"""(sigma_s^2 / sigma_t^2, d) -> (factor on the posterior's term, added term in nats)."""
-
-
-def _kernel_variance(ratio: Array, d: int) -> tuple[Array, Array]:
-    return ratio, 0.5 * d * (ratio - 1 - jnp.log(ratio))
-
-
-VARIANCES: dict[str, Variance] = {
-    "posterior": lambda ratio, d: (jnp.ones_like(ratio), jnp.zeros_like(ratio)),
-    "kernel": _kernel_variance,
-}
-"""The reverse kernel's variance: the posterior's (Ho et al.'s beta tilde), or the forward kernel's
-(their beta), which is larger by the factor 1 / ratio."""
 
 
 def discrete_bound(
@@ -178,22 +121,58 @@ def discrete_bound(
     *,
     times: Float[Array, " n"],
     decoder: Decoder,
-    variance: Variance = VARIANCES["posterior"],
+    variance: float | None = 0.0,
+    chained: bool = False,
 ) -> Bound:
     """The bound of the model whose only times are the n rising `times`; n evaluations.
 
-    Arguments as `sde_bound`; one column. Equal to Ho et al.'s L for their levels and fixed
-    variances, except that the decoder's variance for x_1 is sigma^2 / alpha^2 there.
+    Arguments as `sde_bound`, and those of `chain_terms`; one column.
     """
-    sde, d = score.sde, x[0].size
+    noise = partial(_noise, keys, x)
+    terms = chain_terms(score, x, data, noise, times, decoder, variance, chained)
+    return Bound(terms.prior[:, None], terms.decoder[:, None], terms.steps.sum(axis=0)[:, None])
 
-    def term(i: Array) -> Array:
-        s, t = times[i], times[i + 1]
-        factor, extra = variance((sde.sigma(s) / sde.sigma(t)) ** 2, d)
-        error = _error(score, x, _folded(keys, i + 1), t)[1]
-        return 0.5 * factor * jnp.expm1(-sde.log_snr_change(s, t)) * error + extra
 
-    diffusion = jnp.sum(jax.lax.map(term, jnp.arange(len(times) - 1)), axis=0)
-    reconstruction = _reconstruction(score, x, data, decoder, _folded(keys, 0), times[0])
-    prior = prior_divergence(sde, x, times[-1])
-    return Bound(prior[:, None], reconstruction[:, None], diffusion[:, None])
+class Terms(NamedTuple):
+    """Terms of a chain's bound in nats per example [b]; steps [n - 1, b], from the lowest level."""
+
+    prior: Float[Array, " b"]
+    decoder: Float[Array, " b"]
+    steps: Float[Array, "n_minus_1 b"]
+
+
+def chain_terms(
+    score: Score,
+    x: Float[Array, "b *d"],
+    data: Array,
+    noise: Callable[[Array], Array],
+    times: Float[Array, " n"],
+    decoder: Decoder,
+    variance: float | None,
+    chained: bool,
+) -> Terms:
+    """Terms of the bound of the chain through the n rising `times`, the i-th of them at noise(i).
+
+    Equal to Ho et al.'s L, but for the variance of their decoder, unless `chained`.
+
+    variance: a value of `sde_lib.chain.VARIANCES`. chained: the decoder's variance is that of the
+    chain, as published for Improved DDPM (`sde_lib.chain.decoder_deviation`, with v = 0 if v is
+    fixed), and not sigma^2 / alpha^2; a learned variance always is.
+    """
+    sde = score.sde
+
+    def step(i: Array) -> Array:
+        found, error = _error(score, x, noise(i + 1), times[i + 1])
+        fraction = found.fraction if variance is None else variance
+        assert fraction is not None, "the score says no variance"
+        return _sum(Link.of(sde, times[i], times[i + 1]).divergence(fraction, error))
+
+    steps = jax.lax.map(step, jnp.arange(len(times) - 1))
+    found, _ = _error(score, x, noise(jnp.zeros((), jnp.int32)), times[0])
+    alpha, sigma = sde.marginal(times[0])
+    deviation = sigma / alpha
+    if chained or variance is None:
+        own = 0.0 if found.fraction is None or variance is not None else found.fraction
+        deviation = decoder_deviation(sde, times[0], times[1], own)
+    decoded = -_sum(decoder.log_prob(data, x, found.x0, deviation))
+    return Terms(prior_divergence(sde, x, times[-1]), decoded, steps)

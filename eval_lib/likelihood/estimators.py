@@ -8,6 +8,7 @@ the numbers, in nats per example. A new estimator is one class and one line in `
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import jax
@@ -16,16 +17,19 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from data_lib import Codec, codec
 from eval_lib.likelihood import bounds
-from eval_lib.likelihood.bins import DEQUANTIZATIONS, LAYOUTS, Bins, Dequantization
-from eval_lib.likelihood.bounds import VARIANCES, Decoder, GaussianDecoder, LevelDecoder
+from eval_lib.likelihood.bins import DEQUANTIZATIONS, Dequantization
 from eval_lib.likelihood.data_law import LawMoments
 from eval_lib.likelihood.divergence import PROBES, TRACES, Trace
 from eval_lib.likelihood.flow import ProbabilityFlow, prior_mismatch, truncation
 from samplers.adaptive.integrate import INTEGRATORS, Tolerance
 from samplers.adaptive.ode import CLOCKS
 from samplers.grids import LogSNR
+from samplers.respacing import respaced
 from sde_lib import SDE, Score, choose
 from sde_lib.base import Number
+from sde_lib.bins import LAYOUTS, Bins, check_cdf
+from sde_lib.chain import VARIANCES, Decoder, GaussianDecoder, LevelDecoder
+from sde_lib.clipping import Clipped
 from sde_lib.pytree import pytree, static
 
 
@@ -177,18 +181,24 @@ class BoundEstimator:
 
 @pytree
 class DiscreteBoundEstimator:
-    """`bounds.discrete_bound` on the rising `times`; its terms are reported as parts of log P."""
+    """`bounds.discrete_bound` on the rising `times`; its terms are reported as parts of log P.
+
+    clip: the range of x_0, None for any.
+    """
 
     filling: Filling
     decoder: Decoder
     times: Float[Array, " n"]
     variance: str = static(default="posterior")
+    chained: bool = static(default=False)
+    clip: tuple[float, float] | None = static(default=None)
 
     def __call__(self, score: Score, data: Array, keys: PRNGKeyArray) -> Estimate:
         x, volume = self.filling(data, _folded(keys, FILL_STREAM))
         bound = bounds.discrete_bound(
-            score, x, data, _folded(keys, TRACE_STREAM),
-            times=self.times, decoder=self.decoder, variance=VARIANCES[self.variance],
+            Clipped(score, *self.clip) if self.clip else score,
+            x, data, _folded(keys, TRACE_STREAM), times=self.times, decoder=self.decoder,
+            variance=VARIANCES[self.variance], chained=self.chained,
         )  # fmt: skip
         return _of_bound(bound, volume, len(self.times))
 
@@ -217,6 +227,7 @@ def _filling(config: Any, sde: SDE, levels: int | None) -> tuple[Filling, Decode
     bins = Bins.of(c.bins, levels, made.centered)
     law = choose("eval.dequantization", c.dequantization, {**DEQUANTIZATIONS, "none": None})
     if law is None:
+        bins = replace(bins, cdf=check_cdf("eval.cdf", c.cdf))
         return Middle(bins), LevelDecoder(bins)
     alpha, sigma = sde.marginal(jnp.asarray(smallest_time(config, sde), float))
     return Dequantized(bins, law(sigma / (alpha * bins.spacing))), GaussianDecoder()
@@ -251,18 +262,45 @@ def _bound(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Es
 
 def _discrete_bound(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Estimator:
     _one_draw(config)
-    steps, variance = config.eval.bound_steps, config.sampling.ancestral_variance
+    variance, chained = config.sampling.ancestral_variance, True
     choose("sampling.ancestral_variance", variance, VARIANCES)
+    if variance != "learned":
+        name = config.eval.decoder_variance
+        chained = choose("eval.decoder_variance", name, DECODER_VARIANCES)
+    elif not config.model.learn_variance:
+        raise ValueError(
+            "sampling.ancestral_variance='learned' needs a network that says a variance "
+            "(model.learn_variance=True): use posterior or kernel"
+        )
+    clip = codec.gray_range(config.data, "eval.clip=True") if config.eval.clip else None
+    times = _levels(config, sde)
+    filling, decoder = _filling(config, sde, levels)
+    return DiscreteBoundEstimator(filling, decoder, times, variance, chained, clip)
+
+
+DECODER_VARIANCES = {"level": False, "chain": True}
+"""Name -> whether the decoder's variance is that of the chain, `bounds.chain_terms`' `chained`."""
+
+
+def _levels(config: Any, sde: SDE) -> Float[Array, " n"]:
+    """The rising times of a discrete bound."""
+    steps, respacing, n = config.eval.bound_steps, config.eval.respacing, config.sde.num_scales
+    if steps and respacing:
+        raise ValueError(
+            f"eval.bound_steps must be 0 with eval.respacing={respacing!r}, got {steps}: both say "
+            "which levels a discrete bound takes"
+        )
     if steps:
-        times = LogSNR()(sde, steps, float(sde.T), float(smallest_time(config, sde)))[::-1]
-    elif not config.training.continuous:
-        times = jnp.arange(config.sde.num_scales) / (config.sde.num_scales - 1)
-    else:
+        return LogSNR()(sde, steps, float(sde.T), float(smallest_time(config, sde)))[::-1]
+    if config.training.continuous:
         raise ValueError(
             "eval.likelihood=discrete_bound takes the levels of a model trained with "
             "training.continuous=False: for this one give eval.bound_steps, or use bound"
         )
-    return DiscreteBoundEstimator(*_filling(config, sde, levels), times, variance)
+    chosen = respaced(n, respacing, "eval.respacing")
+    if len(chosen) < 2:
+        raise ValueError(f"eval.respacing must have two levels at least, got {respacing!r}")
+    return jnp.asarray(chosen / (n - 1), float)
 
 
 ESTIMATORS: dict[str, Callable[[Any, SDE, int | None, LawMoments], Estimator]] = {

@@ -74,6 +74,16 @@ class HeadsOf:
         return channels // self.width
 
 
+@dataclass(frozen=True)
+class Heads:
+    """`count` heads, whatever the number of channels."""
+
+    count: int
+
+    def __call__(self, channels: int) -> int:
+        return self.count
+
+
 @outlined
 def _sum(x: Array, h: Array) -> Array:
     return x + h

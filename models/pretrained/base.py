@@ -31,6 +31,17 @@ Place = tuple[str, ...]
 MOST_ROWS = 60
 
 
+class Chosen(NamedTuple):
+    """Some rows, by their indices, of a tensor that must have `of` of them."""
+
+    indices: np.ndarray
+    of: int
+
+
+Rows = slice | Chosen
+"""The part of a tensor's first axis that is a parameter of ours."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A foreign checkpoint, read.
@@ -49,6 +60,7 @@ class Checkpoint:
       guessed: names of settings inferred from the names and shapes of the weights. If the weights
         fit a config, these are ignored: the config decides what they leave open.
       unknown: the reason why no settings could be inferred, if so.
+      unsaid: names of settings that nothing determines, for the user to say; one of each group.
     """
 
     family: str
@@ -61,6 +73,7 @@ class Checkpoint:
     note: str = ""
     guessed: frozenset[str] = frozenset()
     unknown: str = ""
+    unsaid: tuple[tuple[str, ...], ...] = ()
 
     def weights(self, ema: bool) -> Weights:
         """The averaged or the raw weights; PretrainedError if the file lacks them."""
@@ -167,7 +180,7 @@ def in_order(name: str, ndim: int) -> tuple[int, ...]:
     return tuple(range(ndim))
 
 
-def all_rows(path: Place) -> slice:
+def all_rows(path: Place) -> Rows:
     """All of a tensor."""
     return slice(None)
 
@@ -178,7 +191,7 @@ def as_params(
     names: Mapping[Place, str],
     *,
     axes: Callable[[str, int], Sequence[int]] = in_order,
-    rows: Callable[[Place], slice] = all_rows,
+    rows: Callable[[Place], Rows] = all_rows,
     unused: Callable[[str], bool] = lambda name: False,
 ) -> dict[str, Any]:
     """Our parameters, float32, from weights by name; read and converted two at a time.
@@ -203,7 +216,8 @@ def as_params(
     def convert(path: Place) -> jax.Array:
         name = names[path]
         array = finite(name, np.asarray(weights[name]))
-        array = array[rows(path)] if array.ndim else array
+        part = rows(path)
+        array = array[part.indices if isinstance(part, Chosen) else part] if array.ndim else array
         array = np.ascontiguousarray(array.transpose(axes(name, array.ndim)), np.float32)
         return jnp.asarray(array.reshape(wanted[path]))
 
@@ -234,8 +248,12 @@ def finite(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _part(shape: Shape | None, rows: slice) -> Shape | None:
-    return (len(range(*rows.indices(shape[0]))), *shape[1:]) if shape else shape
+def _part(shape: Shape | None, rows: Rows) -> Shape | None:
+    if not shape:
+        return shape
+    if isinstance(rows, slice):
+        return (len(range(*rows.indices(shape[0]))), *shape[1:])
+    return (len(rows.indices), *shape[1:]) if shape[0] == rows.of else shape
 
 
 def _misfits(

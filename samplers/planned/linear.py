@@ -4,9 +4,10 @@ A row is one score evaluation, which gives (x_0, eps) at the current point x, an
 Row k, with its weights D and E, appends f_k = D x_0 + E eps and z_k ~ N(0, I) to the history, and
 then sets
 
-    x <- c x + b base + sum_j w_j f_j + sum_j n_j z_j,          j <= k,
+    x <- c x + b base + sum_j w_j f_j + exp(e v) sum_j n_j z_j,          j <= k,
 
-where base is x at the start of the step. A row may also add noise to x before it evaluates:
+where base is x at the start of the step, and v the fraction that the evaluation says, for a sampler
+with learned variances (e = 0 for others). A row may also add noise to x before it evaluates:
 `Rise`. Stages within a step are rows that begin at base, and share a noise by weights on the same
 z_j; multistep methods have weights on the f_j of earlier steps; a corrector that reuses the next
 evaluation changes the next row's weights. All are tables of the same numbers, so all of one size
@@ -21,7 +22,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +49,7 @@ class Rise(NamedTuple):
 @dataclass(frozen=True)
 class Row:
     """One evaluation at t and the update from it; in the symbols of the module's docstring
-    t, D, E, c, b, w and n. first: whether a step begins here."""
+    t, D, E, c, b, w, n and e. first: whether a step begins here."""
 
     t: Weight
     x0: Weight = 0.0
@@ -59,13 +60,15 @@ class Row:
     z: Weights = field(default_factory=dict)
     first: bool = True
     rise: Rise | None = None
+    spread: Weight | None = None
 
     def mapped(self, change: Callable[[Weight], Weight]) -> Row:
         """The row with `change` applied to every number."""
         t, x0, eps, x, base = map(change, (self.t, self.x0, self.eps, self.x, self.base))
         f, z = ({j: change(w) for j, w in of.items()} for of in (self.f, self.z))
         rise = self.rise and Rise(*map(change, self.rise))
-        return Row(t, x0, eps, x, base, f, z, self.first, rise)
+        spread = None if self.spread is None else change(self.spread)
+        return Row(t, x0, eps, x, base, f, z, self.first, rise, spread)
 
     def renumbered(self, start: int) -> Row:
         """The same row after `start` rows are put before the one numbered 0."""
@@ -88,11 +91,12 @@ def _sum(weights: Float[Array, " k"], past: Float[Array, "k b *d"]) -> Float[Arr
 @pytree
 class Linear:
     """The method that runs the rows. seen, noises: number of f and z that are kept, newest first
-    (noises = 0: none is drawn); rises: whether there are any."""
+    (noises = 0: none is drawn); rises, spreads: whether there are any."""
 
     seen: int = static()
     noises: int = static()
     rises: bool = static()
+    spreads: bool = static(default=False)
 
     def init(self, state: State) -> State:
         kept = lambda n: jnp.zeros((n, *state.x.shape), state.x.dtype)
@@ -105,13 +109,16 @@ class Linear:
             state, z = state.normal()
             x = row["rise_x"] * x + row["rise_z"] * z
         base = jnp.where(row["first"], x, base)
-        found = score.predict(x, row["t"])
+        found: Any = score.predict(x, row["t"])
         f = _remember(row["x0"] * found.x0 + row["eps"] * found.noise, f)
         x = row["x"] * x + row["base"] * base + _sum(row["f"], f)
         if self.noises:
             state, z = state.normal()
             noises = _remember(z, noises)
-            x = x + _sum(row["z"], noises)
+            z = _sum(row["z"], noises)
+            if self.spreads:
+                z = jnp.exp(row["spread"] * found.fraction) * z
+            x = x + z
         return replace(state, x=x, history=(base, f, noises))
 
 
@@ -144,10 +151,12 @@ def tabulate(rows: Sequence[Row], end: Numbers, dtype: np.dtype) -> Plan:
     rises = [row.rise or Rise(row.t, 1.0, 0.0) for row in rows]
     if any(row.rise for row in rows):
         table |= {f"rise_{of}": np.asarray([getattr(up, of) for up in rises]) for of in "xz"}
+    if any(row.spread is not None for row in rows):
+        table |= {"spread": np.asarray([row.spread or 0.0 for row in rows])}
     _check_finite(table)
     first = np.asarray([row.first for row in rows])
     starts = [up.start for up, begins in zip(rises, first, strict=True) if begins]
-    method = Linear(table["f"].shape[1], table["z"].shape[1], "rise_x" in table)
+    method = Linear(table["f"].shape[1], table["z"].shape[1], "rise_x" in table, "spread" in table)
     numbers = {name: column.astype(dtype) for name, column in table.items()}
     program = Program(method, {**numbers, "first": first})
     return Plan(program, np.cumsum(first) - 1, np.asarray([*starts, end], dtype), len(rows))

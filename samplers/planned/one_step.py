@@ -30,15 +30,17 @@ class MultiStage(LinearSampler):
 
 
 class Step(NamedTuple):
-    """Weights of x_s = x x_t + x0 E[x_0 | x_t] + eps E[eps | x_t] + z N(0, I).
+    """Weights of x_s = x x_t + x0 E[x_0 | x_t] + eps E[eps | x_t] + z exp(spread v) N(0, I).
 
-    z = None: no noise is drawn.
+    z = None: no noise is drawn. v is the fraction that the network says; spread = None: it is not
+    asked for one.
     """
 
     x: Weight = 0.0
     x0: Weight = 0.0
     eps: Weight = 0.0
     z: Weight | None = None
+    spread: Weight | None = None
 
 
 class OneStep(MultiStage):
@@ -50,11 +52,12 @@ class OneStep(MultiStage):
 
     def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
         """The step as a row."""
-        x, x0, eps, z = self.step(schedule, t, s)
+        x, x0, eps, z, spread = self.step(schedule, t, s)
         noise = {} if z is None else {0: z}
         if np.any(x0):
-            return [Row(t.t, x0, eps, x, f={0: 1.0}, z=noise)]
-        return [Row(t.t, eps=1.0, x=x, f={0: eps}, z=noise)]  # the same, rounded once less
+            return [Row(t.t, x0, eps, x, f={0: 1.0}, z=noise, spread=spread)]
+        # The same, rounded once less.
+        return [Row(t.t, eps=1.0, x=x, f={0: eps}, z=noise, spread=spread)]
 
 
 def unrolled(stages: Sequence[Row], steps: int, start: int = 0) -> list[Row]:

@@ -18,7 +18,7 @@ MODEL = [
     ("nf", 36, r"model\.nf .* 144 channels do not fall into 32 groups"),
     ("nf", 3, r"model\.nf .* groups"),
     ("ch_mult", (), r"model\.ch_mult"),
-    ("ch_mult", (1, 0), r"model\.ch_mult must be a list of positive integers"),
+    ("ch_mult", (1, 0), r"model\.ch_mult must be a list of positive numbers"),
     ("ch_mult", "1,2", r"model\.ch_mult must be a list"),
     ("ch_mult", (1,) * 7, r"data\.image_size must be a multiple of 64.* got 32"),
     ("num_res_blocks", 0, r"model\.num_res_blocks"),

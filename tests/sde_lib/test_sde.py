@@ -117,7 +117,10 @@ def test_transition_kernel_composes_to_the_marginal(sde: SDE) -> None:
     np.testing.assert_allclose(a**2 * sde.sigma(s) ** 2 + b, sde.sigma(t) ** 2, rtol=1e-9)
 
 
-@pytest.mark.parametrize("sde", CONTINUOUS.values(), ids=CONTINUOUS)
+SMOOTH = {name: sde for name, sde in CONTINUOUS.items() if not isinstance(sde, Tabulated)}
+
+
+@pytest.mark.parametrize("sde", SMOOTH.values(), ids=SMOOTH)
 def test_marginal_solves_the_moment_equations_of_drift_and_diffusion(sde: SDE) -> None:
     """m' = f m and v' = 2 f v + g^2, integrated from t ~ 0, give alpha and sigma^2."""
     coefficients = jax.jit(lambda t: (sde.drift_rate(t), sde.diffusion(t)))

@@ -11,6 +11,7 @@ import numpy as np
 
 from sde_lib import VE, VP
 from train_lib.buckets import Buckets, edges, names
+from train_lib.loss import drawn
 from train_lib.times import UniformTime
 
 
@@ -29,7 +30,8 @@ class Loss:
 
 def test_a_time_between_two_ranges_belongs_to_the_later() -> None:
     losses = jnp.arange(64.0)
-    found = Buckets.of(Loss(Eighths()), VP(), jax.random.key(0), losses)
+    t = drawn(Loss(Eighths()), VP(), jax.random.key(0), 64)
+    found = Buckets.of(Loss(Eighths()), VP(), t, losses)
     np.testing.assert_array_equal(found.number, np.full(8, 8.0))
     assert float(found.total.sum()) == 63 * 32
 

@@ -11,10 +11,11 @@ import pytest
 from scipy import stats
 
 from configs.schema import get_default
-from sde_lib import VP, LearnedVP, LogSigmaLabel, ModelScore, Noise, Parametrization
+from sde_lib import VP, LearnedVP, LogSigmaLabel, ModelScore, Noise, Parametrization, Tabulated
 from sde_lib.base import time_derivative
 from tests.oracles import SDES
 from train_lib import objective
+from train_lib.loss import drawn
 from train_lib.objective import (
     ImportanceTime,
     LikelihoodWeight,
@@ -22,7 +23,6 @@ from train_lib.objective import (
     Objective,
     UniformTime,
     VariationalObjective,
-    drawn,
 )
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -37,7 +37,9 @@ def test_importance_sampling_keeps_the_expectation_and_evens_the_weights(name):
     t = law.quantile(sde, u)
     start = max(1e-5, float(sde.t_min))
     ends = sde.log_snr(jnp.asarray([start, float(sde.T)]))
-    np.testing.assert_allclose(sde.log_snr(t), ends[0] + u * (ends[1] - ends[0]), atol=1e-6)
+    # Times this near to a level of a table are taken for it, and the last of iDDPM's are far apart.
+    slack = 1e-3 if isinstance(sde, Tabulated) else 1e-6
+    np.testing.assert_allclose(sde.log_snr(t), ends[0] + u * (ends[1] - ends[0]), atol=slack)
     weights = weight(sde, t) * law.correction(sde, t)
     expected = (ends[0] - ends[1]) / (sde.T - start)
     np.testing.assert_allclose(weights, jnp.broadcast_to(expected, weights.shape), rtol=1e-6)

@@ -175,7 +175,7 @@ def test_times_are_the_quantiles_of_the_closed_form(name: str) -> None:
     """
     u = np.asarray([0.0, *(np.arange(POINTS - 2) + 0.5) / (POINTS - 2), 1 - 2.0**-53])
     for sde, form in PROCESSES.items():
-        if name == "level" and sde not in ("ve", "vp discrete"):
+        if name == "level" and sde not in ("ve", "iddpm", "vp discrete"):
             continue  # others have no levels
         law = LAWS[name](recipe(sde))
         t = law.quantile(built(sde), jnp.asarray(u))

@@ -14,7 +14,8 @@ from sde_lib.rounding import Continuous
 from train_lib.buckets import COUNT
 from train_lib.ema import EMA
 from train_lib.guard import Guard
-from train_lib.objective import NoiseWeight, Objective, UniformTime, drawn
+from train_lib.loss import drawn
+from train_lib.objective import NoiseWeight, Objective, UniformTime
 from train_lib.state import TrainState
 from train_lib.step import Prepared, Recipe, make_step, update
 

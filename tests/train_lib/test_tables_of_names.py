@@ -14,7 +14,7 @@ CLOSED = {
     "model.progressive_combine", "model.embedding_type", "model.normalization", "model.refinenet",
     "model.interpolation", "model.dtype", "data.filter", "sampling.pc_order",
     "sampling.second_order", "sampling.ancestral_variance", "sampling.restart_solver",
-    "sampling.step_control", "data.missing",
+    "sampling.step_control", "data.missing", "model.attention_order",
 }  # fmt: skip
 """Choices within one network or sampler, to which no row is added without changing its code."""
 

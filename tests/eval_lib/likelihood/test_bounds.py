@@ -11,25 +11,19 @@ from scipy import stats
 from data_lib.codec import GrayLevels
 from eval_lib.likelihood.bins import (
     DEQUANTIZATIONS,
-    LAYOUTS,
-    Bins,
     TruncatedNormal,
     UniformNoise,
     bits_per_dim,
 )
-from eval_lib.likelihood.bounds import (
-    VARIANCES,
-    GaussianDecoder,
-    LevelDecoder,
-    discrete_bound,
-    sde_bound,
-)
+from eval_lib.likelihood.bounds import discrete_bound, sde_bound
 from eval_lib.likelihood.divergence import Exact
 from eval_lib.likelihood.estimators import ContinuousData, Dequantized, FlowEstimator
 from eval_lib.likelihood.evaluator import estimate_batch
 from eval_lib.likelihood.flow import ProbabilityFlow
 from samplers.adaptive.integrate import Tolerance
 from sde_lib import SDE, VE, VP, Gaussian, Predicted, Score, SubVP, expand, pytree
+from sde_lib.bins import LAYOUTS, Bins
+from sde_lib.chain import VARIANCES, GaussianDecoder, LevelDecoder
 from tests.slow import slow
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -12,8 +12,7 @@ from scipy import stats
 from configs.schema import get_default
 from data_lib.codec import Bounded, Codec, GrayLevels, Standardize
 from eval_lib.likelihood import estimators
-from eval_lib.likelihood.bins import Bins, TruncatedNormal, UniformNoise
-from eval_lib.likelihood.bounds import GaussianDecoder, LevelDecoder
+from eval_lib.likelihood.bins import TruncatedNormal, UniformNoise
 from eval_lib.likelihood.divergence import Exact
 from eval_lib.likelihood.estimators import (
     FILL_STREAM,
@@ -31,6 +30,8 @@ from eval_lib.likelihood.flow import Density, ProbabilityFlow
 from samplers.adaptive.integrate import Tolerance
 from samplers.adaptive.ode import CLOCKS
 from sde_lib import VP, Gaussian, pytree
+from sde_lib.bins import Bins
+from sde_lib.chain import GaussianDecoder, LevelDecoder
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -1,0 +1,1 @@
+"""OpenAI's state dicts: Improved DDPM, guided diffusion (ADM) and its classifiers."""
