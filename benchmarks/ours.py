@@ -16,7 +16,7 @@ from data_lib import Images
 from eval_lib.likelihood import evaluator
 from modes import preflight
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
-from modes.generate import make_generator
+from modes.generator import make_generator
 from runtime_lib import sharding
 from sde_lib import ModelScore
 from train_lib.feed import stack_batches

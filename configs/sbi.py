@@ -28,20 +28,21 @@ from configs.variants import Variant
 
 class Task(NamedTuple):
     """A task: numbers of theta, half the side of the box of a uniform prior (0 for none), updates
-    of training, more of which would learn the simulations by heart, and the number of independent
-    observations in x."""
+    of training, more of which would learn the simulations by heart, the number of independent
+    observations in x, and features of the network."""
 
     parameters: int
     box: float = 0.0
     n_iters: int = 10_000
     observations: int = 1
+    features: int = 128
 
 
 TASKS = {
     "two_moons": Task(2, box=1.0),
     "gaussian_linear": Task(10),
     "gaussian_mixture": Task(2, box=10.0, n_iters=20_000),
-    "slcp": Task(5, box=3.0, n_iters=60_000, observations=4),
+    "slcp": Task(5, box=3.0, n_iters=20_000, observations=4, features=256),
     "bernoulli_glm": Task(10, n_iters=20_000),
 }
 DEFAULT = "two_moons"
@@ -54,7 +55,6 @@ def base() -> ConfigDict:
     model = config.model
     model.name = "mlp"
     model.condition = "vector"
-    model.nf = 128
     model.num_res_blocks = 4
     config.training.batch_size = 256
     config.training.n_jitted_steps = 50
@@ -69,6 +69,7 @@ def put(name: str, config: ConfigDict) -> None:
     data.task = name
     arrays.periods(config, task.n_iters)
     data.shape = (task.parameters,)
+    config.model.nf = task.features
     data.exchangeable = task.observations
     data.codec = "bounded" if task.box else "standardize"
     corner = (task.box,) * task.parameters if task.box else ()

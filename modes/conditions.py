@@ -13,7 +13,7 @@ from data_lib import Images, codec
 from data_lib.levels import as_numbers
 from data_lib.members import CONDITIONS, IMAGES
 from modes.experiment import Experiment
-from modes.generate import NOTHING, Given
+from modes.generator import NOTHING, Given
 from modes.images import check_conditions
 from untrusted import ONLY, plain, read_arrays, read_headers
 
@@ -65,6 +65,11 @@ def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
         return None, False
     if config.sampling.together:
         raise ValueError("sampling.impute must be empty with sampling.together=True")
+    if config.sampling.guidance_kind == "classifier_mean":
+        raise ValueError(
+            "sampling.impute changes the score, and sampling.guidance_kind='classifier_mean' the "
+            "step: use 'classifier'"
+        )
     rows = _read(Path(path), "sampling.impute", IMAGES)
     found = check_partial(rows, config, "sampling.impute")
     return found, rows.ndim == found.ndim

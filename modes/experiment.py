@@ -50,7 +50,7 @@ class Experiment:
     splits: Splits | None = None
     """The data, if they had to be loaded already."""
     told: Told = ALONE
-    """What the guidance is told of."""
+    """Models and functions that guide."""
     clip: tuple[float, float] | None = None
     """The range of x_0 in sampling; None for any."""
 

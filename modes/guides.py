@@ -211,4 +211,4 @@ GUIDES: dict[str, Callable[[Any, Path, Log], Told]] = {
     "model": _model,
     "log_density": _log_density,
 }
-"""What `sampling.guide` may be, by the values of `sde_lib.GUIDED_BY`."""
+"""Forms of `sampling.guide`, by the values of `sde_lib.GUIDED_BY`."""

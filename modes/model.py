@@ -32,7 +32,7 @@ from eval_lib.likelihood import evaluator
 from modes.conditions import check_partial, encoded, labels_of
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
-from modes.generate import NOTHING, Given, make_generator
+from modes.generator import NOTHING, Given, make_generator
 from modes.guides import experiment_of
 from modes.images import check_examples
 from modes.together import composed

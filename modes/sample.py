@@ -14,7 +14,8 @@ import numpy as np
 from modes import sizes
 from modes.conditions import of_sampling
 from modes.experiment import Experiment
-from modes.generate import NOTHING, Generator, Given, generate, make_generator
+from modes.generate import generate
+from modes.generator import NOTHING, Generator, Given, make_generator
 from modes.together import composed
 from modes.trained import load_score
 from runtime_lib import data_record, workdir

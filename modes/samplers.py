@@ -27,7 +27,8 @@ from modes import sizes
 from modes.conditions import of_data
 from modes.entries import Planned, planned
 from modes.experiment import Experiment
-from modes.generate import STATED, Given, make_generator
+from modes.generate import STATED
+from modes.generator import Given, make_generator
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from data_lib import codec
 from modes.experiment import Experiment
-from modes.generate import Given, make_generator
+from modes.generator import Given, make_generator
 from sde_lib import ModelScore
 from sde_lib.composed import Composed
 

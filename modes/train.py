@@ -18,7 +18,8 @@ from eval_lib import pictures
 from modes import preflight
 from modes.conditions import of_data
 from modes.experiment import Experiment
-from modes.generate import make_generator, picture
+from modes.generate import picture
+from modes.generator import make_generator
 from runtime_lib import data_record, hardware, sharding, workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.files import WorkdirLock, atomic_write, remove_temporary

@@ -45,7 +45,7 @@ class Classifier:
     sde: SDE | None = None
     """None: that of the classifier."""
     shape: tuple[int, ...] = static(default=())
-    """Of one example."""
+    """Shape of one example."""
 
     def logits(self, x: Float[Array, "b *d"], t: Time) -> Float[Array, "b k"]:
         """The logits of all classes; t is one time or one for each example."""
@@ -66,10 +66,8 @@ class Classifier:
     @property
     def classes(self) -> int:
         """Number of classes."""
-        x = jax.ShapeDtypeStruct((1, *self.shape), jnp.float32)
-        found: int = jax.eval_shape(self.logits, x, jax.ShapeDtypeStruct((1,), jnp.float32)).shape[
-            1
-        ]
+        x, t = (jax.ShapeDtypeStruct((1, *d), jnp.float32) for d in (self.shape, ()))
+        found: int = jax.eval_shape(self.logits, x, t).shape[1]
         return found
 
     def __call__(

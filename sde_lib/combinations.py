@@ -35,7 +35,7 @@ class Point(NamedTuple):
 
 
 class Combination(Protocol):
-    """What guidance makes of the predictions with and without a condition."""
+    """A rule that makes one prediction of those with and without a condition."""
 
     def __call__(self, weight: Array, told: Pair, untold: Pair, at: Point) -> Pair:
         """The combined (x_0, noise)."""

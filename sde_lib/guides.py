@@ -24,7 +24,7 @@ from sde_lib.combinations import (
 )
 from sde_lib.condition import Condition, null_of
 from sde_lib.guidance import ClassifierFree, Guidance
-from sde_lib.likelihood_guidance import LikelihoodGuidance, LogDensity
+from sde_lib.likelihood_guidance import LikelihoodGuidance, LogDensity, MeanShift
 from sde_lib.score import Conditional, Score
 from sde_lib.tables import made, parameters
 
@@ -164,8 +164,8 @@ def _autoguidance(
     return guide
 
 
-def _likelihood(denoised: bool) -> Callable[..., Guidance]:
-    """The row of guidance by log p(y | x_t), or by log p(y | E[x_0 | x_t])."""
+def _likelihood(denoised: bool, form: Callable[[LikelihoodGuidance], Score]) -> Callable[..., Any]:
+    """The row of guidance by log p(y | x_t), or by log p(y | E[x_0 | x_t]), in a form of it."""
 
     def row(told: Told, guidance: float, guidance_min: float, guidance_max: float) -> Guidance:
         density, strength = told.log_density, _strength(guidance, guidance_min, guidance_max)
@@ -177,13 +177,29 @@ def _likelihood(denoised: bool) -> Callable[..., Guidance]:
 
         def guide(score: Score, condition: Condition) -> Score:
             own = condition if told.conditional else None
-            return LikelihoodGuidance(score, own, density, condition, *strength, denoised)
+            return form(LikelihoodGuidance(score, own, density, condition, *strength, denoised))
 
         return guide
 
     return row
 
 
+def _classifier_mean(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float, predictor: str,
+    corrector: str,
+) -> Guidance:  # fmt: skip
+    if (PUBLISHED.get(predictor, predictor), corrector) != ("ancestral", "none"):
+        raise ValueError(
+            "sampling.guidance_kind='classifier_mean' moves the mean of "
+            "sampling.predictor='ancestral' without a corrector, got "
+            f"{predictor!r} and {corrector!r}: 'classifier' is for every sampler"
+        )
+    found: Guidance = _likelihood(False, MeanShift)(told, guidance, guidance_min, guidance_max)
+    return found
+
+
+PUBLISHED = {"ancestral_sampling": "ancestral"}
+"""score_sde's name of the predictor."""
 GUIDANCE: dict[str, Callable[..., Guidance]] = {
     "none": lambda: Conditional,
     "classifier_free": _classifier_free,
@@ -193,16 +209,17 @@ GUIDANCE: dict[str, Callable[..., Guidance]] = {
     "apg": _apg,
     "cfg_pp": _cfg_pp,
     "autoguidance": _autoguidance,
-    "classifier": _likelihood(denoised=False),
-    "denoised_classifier": _likelihood(denoised=True),
+    "classifier": _likelihood(False, lambda guided: guided),
+    "denoised_classifier": _likelihood(True, lambda guided: guided),
+    "classifier_mean": _classifier_mean,
 }
 """Guidances by name; parameters are `sampling` settings, `told`, a `Told`, and `data`, the section
 of that name."""
 NEUTRAL = {"classifier_free_omega": 0.0, "cfg_pp": -1.0, "classifier": 0.0,
-           "denoised_classifier": 0.0}  # fmt: skip
+           "denoised_classifier": 0.0, "classifier_mean": 0.0}  # fmt: skip
 """The value of sampling.guidance at which a guidance does nothing, where it is not 1; -1: none."""
 GUIDED_BY = {"autoguidance": "model", "classifier": "log_density",
-             "denoised_classifier": "log_density"}  # fmt: skip
+             "denoised_classifier": "log_density", "classifier_mean": "log_density"}  # fmt: skip
 """Guidance -> what it takes from sampling.guide."""
 
 

@@ -57,18 +57,18 @@ class LikelihoodGuidance(Wrapped):
 
     def gradient(self, x: Float[Array, "b *d"], t: Time) -> Float[Array, "b *d"]:
         """weight g."""
-        return self._guided(x, t)[1]
+        return self.unguided(x, t)[1]
 
     def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The guided predictions; `condition` is ignored, as `self.condition` is fixed."""
-        found, gradient = self._guided(x, t)
+        found, gradient = self.unguided(x, t)
         alpha, sigma = (expand(c, x) for c in self.marginal(t))
         acts = within(self, x, t, self.least, self.most) & (jnp.asarray(self.weight) != 0)
         x0 = jnp.where(acts, found.x0 + sigma**2 / alpha * gradient, found.x0)
         noise = jnp.where(acts, found.noise - sigma * gradient, found.noise)
         return Predicted(x0, noise, found.fraction)
 
-    def _guided(self, x: Array, t: Time) -> tuple[Predicted, Array]:
+    def unguided(self, x: Float[Array, "b *d"], t: Time) -> tuple[Predicted, Array]:
         """(the prediction of the score, weight g)."""
         every, weight = jnp.broadcast_to(t, x.shape[:1]), jnp.asarray(self.weight, x.dtype)
 
@@ -83,3 +83,44 @@ class LikelihoodGuidance(Wrapped):
             gradient, found = jax.grad(total_denoised, has_aux=True)(x)
             return found, weight * gradient
         return self.score.predict(x, t, self.condition), weight * jax.grad(total)(x)
+
+
+@pytree
+class MeanShift(Wrapped):
+    """The score as it is, with the mean of each step moved by its variance times weight g.
+
+    `LikelihoodGuidance` of ancestral sampling as published: the mean of p(x_s | x_t) becomes
+    mean + Sigma weight g, with g at x_t and Sigma the step's own variance (Dhariwal & Nichol 2021,
+    arXiv:2105.05233, algorithm 1, whose text has g at the mean and whose code has it at x_t). The
+    two differ by the ratio of Sigma to b / sqrt(1 - b). The last step, to x_0, has the variance of
+    its kernel, sigma_t^2.
+    """
+
+    guided: LikelihoodGuidance
+
+    @property
+    def score(self) -> Score:  # type: ignore[override]
+        """The score that is guided."""
+        return self.guided.score
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the guided score."""
+        return self.guided.evaluations
+
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
+        """The score's prediction, and weight g where guidance acts, as the shift."""
+        found, shift = self._moved(x, t)
+        return found._replace(shift=shift)
+
+    def denoise(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> Float[Array, "b *d"]:
+        """The mean of the step to x_0."""
+        found, shift = self._moved(x, t)
+        return found.x0 + expand(self.marginal(t)[1], x) ** 2 * shift
+
+    def _moved(self, x: Array, t: Time) -> tuple[Predicted, Array]:
+        found, gradient = self.guided.unguided(x, t)
+        inside = within(self, x, t, self.guided.least, self.guided.most)
+        return found, jnp.where(inside, gradient, jnp.zeros_like(gradient))

@@ -15,7 +15,7 @@ from sde_lib.pytree import pytree, static
 from sde_lib.score import Score, Wrapped
 
 
-class Linear(Protocol):
+class LinearMap(Protocol):
     """A linear map A of examples, which acts on each alone."""
 
     def __call__(self, x: Float[Array, "b *d"]) -> Float[Array, "b *m"]:
@@ -48,7 +48,7 @@ class Measured(Wrapped):
     """
 
     score: Score
-    operator: Linear
+    operator: LinearMap
     measurement: Float[Array, "b *m"]
     deviation: Number
     iterations: int = static(default=5)
@@ -76,7 +76,7 @@ class Measured(Wrapped):
 
 
 def conjugate_gradients(
-    system: Linear, right: Float[Array, "b *m"], iterations: int
+    system: LinearMap, right: Float[Array, "b *m"], iterations: int
 ) -> Float[Array, "b *m"]:
     """u with system(u) = right for each example, after some iterations from 0.
 

@@ -146,9 +146,9 @@ def _when_part_is_kept(step: int) -> None:
 
 
 def _full_disk_for_samples(step: int) -> None:
-    from modes import generate
+    from modes import generator
 
-    draw = generate.Generator.draw
+    draw = generator.Generator.draw
 
     def wrapped(self: Any, first: int, count: int) -> Any:
         drawn = draw(self, first, count)
@@ -156,7 +156,7 @@ def _full_disk_for_samples(step: int) -> None:
             fill_disk()
         return drawn
 
-    generate.Generator.draw = wrapped  # type: ignore[method-assign]
+    generator.Generator.draw = wrapped  # type: ignore[method-assign]
 
 
 def _damaged_copy(keep: int) -> None:

@@ -17,7 +17,8 @@ from modes.conditions import of_data
 from modes.evaluation import protocol
 from modes.evaluation.model_metrics import OF_ARRAYS, Subject
 from modes.experiment import Experiment
-from modes.generate import collected, make_generator
+from modes.generate import collected
+from modes.generator import make_generator
 from modes.images import complete, identity
 from modes.trained import digest, load_weights
 from runtime_lib.files import Content

@@ -24,7 +24,7 @@ from modes.evaluation import protocol
 from modes.evaluation.draws import Drawn, Draws
 from modes.evaluation.model_metrics import OF_THE_MODEL, Subject
 from modes.experiment import Experiment
-from modes.generate import make_generator
+from modes.generator import make_generator
 from modes.images import of_file
 from modes.trained import digest, load_weights
 from runtime_lib.results import Identity, keep, recall, short

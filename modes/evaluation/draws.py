@@ -15,7 +15,7 @@ import numpy as np
 from data_lib.base import Log
 from eval_lib.features.featuring import Featurer, features_of, quantize
 from eval_lib.metrics import FeatureSet
-from modes.generate import Generator
+from modes.generator import Generator
 from runtime_lib.results import Arrays, Identity, Part, Parts, Shapes, short
 
 

@@ -97,7 +97,7 @@ class InLogSNR(FlowClock):
     def slope(self, score: Score, x: Float[Array, "b *d"], t: Time) -> Float[Array, "b *d"]:
         q = self.coordinate(score.sde, t)
         angle, weight = jnp.arctan(jnp.exp(-q)), 1 / (2 * jnp.cosh(q))
-        x0, eps, _ = score.predict(x, t)
+        x0, eps, *_ = score.predict(x, t)
         return expand(weight * jnp.sin(angle), x) * x0 - expand(weight * jnp.cos(angle), x) * eps
 
 

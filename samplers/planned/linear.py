@@ -115,10 +115,10 @@ class Linear:
         if self.noises:
             state, z = state.normal()
             noises = _remember(z, noises)
-            z = _sum(row["z"], noises)
-            if self.spreads:
-                z = jnp.exp(row["spread"] * found.fraction) * z
-            x = x + z
+            scale = jnp.exp(row["spread"] * found.fraction) if self.spreads else 1.0
+            x = x + scale * _sum(row["z"], noises)
+            if found.shift is not None:
+                x = x + (scale * row["z"][0]) ** 2 * found.shift
         return replace(state, x=x, history=(base, f, noises))
 
 

@@ -19,7 +19,7 @@ import models
 from configs import command_line
 from eval_lib.likelihood.evaluator import Evaluator
 from modes import latents
-from modes.generate import Generator
+from modes.generator import Generator
 from runtime_lib.checkpoints.store import Checkpoints
 from tests import tiny
 from tests.slow import but_slow

@@ -12,7 +12,7 @@ from configs import vp_digits
 from configs.recorded import Recorded
 from modes import entries
 from modes.experiment import Experiment
-from modes.generate import make_generator
+from modes.generator import make_generator
 from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from tests.slow import but_slow

@@ -17,7 +17,7 @@ from eval_lib.features import extractors, featuring, reference
 from eval_lib.metrics import Moments
 from modes.evaluation import cells
 from modes.evaluation.draws import Draws
-from modes.generate import Generator
+from modes.generator import Generator
 from runtime_lib.results import Parts
 from tests import tiny
 

@@ -10,7 +10,8 @@ import pytest
 
 from configs.schema import get_default
 from data_lib.codec import GrayLevels, Standardize
-from modes.generate import Generator, Given, generate
+from modes.generate import generate
+from modes.generator import Generator, Given
 from samplers import Karras, RungeKutta, Uniform
 from sde_lib import VP, Gaussian, KarrasVE, Predicted, Score, build_guidance, expand, pytree
 

@@ -1,4 +1,4 @@
-"""What guides samples: other weights and workdirs, functions of the user's; by the command."""
+"""Guides of samples: other weights and workdirs, functions of the user's; by the command."""
 
 import json
 from collections.abc import Iterator

@@ -1,0 +1,189 @@
+"""Samples by number, the same for any batch, any devices and any interruption of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+import samplers
+from data_lib import Codec, codec
+from modes.experiment import SAMPLE_STREAM, Experiment
+from runtime_lib import sharding
+from sde_lib import Conditional, Guidance, Score
+from sde_lib.condition import Condition
+from sde_lib.measured import Mask, Measured
+
+LABEL_STREAM = 2**32 - 1
+"""Number folded into the run's key for the classes, that of a sample that is never drawn."""
+PRECISION = 0.01
+"""Deviation, of encoded data, to which partial examples are known while the others are drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Labels and conditions that samples get in turn: sample k labels[k % n] and conditions[k % m].
+
+    labels: classes; () for all of them. conditions: encoded, [k, ...]; None for none.
+    partial: examples in the units of the data [k, ...], of which NaN are to be filled in; None for
+    none.
+    """
+
+    labels: tuple[int, ...] = ()
+    conditions: np.ndarray | None = None
+    partial: np.ndarray | None = None
+
+    @property
+    def groups(self) -> int:
+        """Number of conditions, or of partial examples, that take turns; 0 without any."""
+        return max(len(rows) if rows is not None else 0 for rows in (self.conditions, self.partial))
+
+
+NOTHING = Given()
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A source of samples by number: sample k depends on the key, the score and the sampler alone.
+
+    classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
+    every class once, in a random order, so that any number of samples is balanced.
+    given: the labels and conditions that samples get in turn.
+    assemble: (classes or None, conditions or None) -> the condition of a batch.
+    guidance: (score, a batch's condition or None) -> the score that the sampler follows.
+    iterations: of the solver that fills in partial examples.
+    """
+
+    score: Score
+    sampler: samplers.Sampler
+    times: Float[Array, " n"]
+    key: PRNGKeyArray
+    shape: tuple[int, ...]
+    codec: Codec
+    denoise: bool = True
+    frames: int = 0
+    classes: int = 0
+    given: Given = NOTHING
+    assemble: Callable[[Any, Any], Condition] = lambda labels, conditions: labels
+    guidance: Guidance = Conditional
+    iterations: int = 1
+
+    @property
+    def planned_evaluations(self) -> int | None:
+        """NFE per sample; None if it is known only after the run, as for adaptive solvers."""
+        followed = self._followed(self.score, jnp.zeros(1, jnp.int32), 0, 1)
+        plan = self.sampler.plan(followed, self.times)
+        return samplers.planned_evaluations(followed, plan, self.denoise) if plan.nfe else None
+
+    def _labels(self, indices: Int[Array, " b"]) -> Int[Array, " b"] | None:
+        if not self.classes:
+            return None
+        if self.given.labels:
+            return jnp.asarray(self.given.labels, jnp.int32)[indices % len(self.given.labels)]
+        return _labels(jax.random.fold_in(self.key, LABEL_STREAM), indices, self.classes)
+
+    def _condition(self, indices: Int[Array, " b"], first: int, count: int) -> Condition:
+        """The condition of samples `indices`, which are first .. first + count - 1."""
+        rows, values = _turns(self.given.conditions, first, count), None
+        if rows is not None:
+            values = sharding.distribute(rows, sharding.mesh_of(self.score))
+        return self.assemble(self._labels(indices), values)
+
+    def _followed(self, score: Score, indices: Int[Array, " b"], first: int, count: int) -> Score:
+        """The score that samples first .. first + count - 1 follow."""
+        followed = self.guidance(score, self._condition(indices, first, count))
+        partial = _turns(self.given.partial, first, count)
+        if partial is None:
+            return followed
+        encoded = self.codec.encode(partial).astype(np.float32)
+        known = np.isfinite(partial).astype(np.float32)
+        place = lambda rows: sharding.distribute(rows, sharding.mesh_of(self.score))
+        told = place(np.where(known > 0, encoded, np.float32(0)))
+        return Measured(followed, Mask(place(known)), told, jnp.float32(PRECISION), self.iterations)
+
+    def _decoded(self, x: Float[np.ndarray, "n *d"], first: int) -> Float[np.ndarray, "n *d"]:
+        """Samples from `first` on in the units of the data; values that are known are exact."""
+        found = self.codec.decode(x)
+        partial = _turns(self.given.partial, first, len(x))
+        return found if partial is None else np.where(np.isfinite(partial), partial, found)
+
+    def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
+        """Samples first .. first + count - 1 as {samples [n, ...], decoded by the codec, ...}.
+
+        `evaluations` [n] has the NFE of each; `labels` [n] is there for a model of classes,
+        `frames` [f, n, ...] if requested.
+        """
+        mesh = sharding.mesh_of(self.score)
+        padded = -count % mesh.size + count
+        indices = sharding.distribute(np.arange(first, first + padded, dtype=np.int32), mesh)
+        keys = samplers.sample_keys(self.key, indices)
+        labels = self._labels(indices)
+        drawn = samplers.sample(
+            self._followed(sharding.on_mesh(self.score, mesh), indices, first, padded),
+            self.sampler,
+            self.times,
+            keys,
+            shape=self.shape,
+            denoise=self.denoise,
+            frames=self.frames,
+        )
+        result = {
+            "samples": self._decoded(sharding.collect(drawn.x)[:count], first),
+            "evaluations": sharding.collect(drawn.evaluations)[:count],
+        }
+        if labels is not None:
+            result["labels"] = sharding.collect(labels)[:count]
+        if drawn.frames is not None:
+            result["frames"] = self.codec.decode(sharding.collect(drawn.frames)[:, :count])
+        return result
+
+
+def _turns(rows: np.ndarray | None, first: int, count: int) -> np.ndarray | None:
+    """The rows that samples first .. first + count - 1 get, in turn."""
+    return None if rows is None else rows[np.arange(first, first + count) % len(rows)]
+
+
+@partial(jax.jit, static_argnums=2)
+def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[Array, " b"]:
+    """Classes such that each run of `classes` indices has all of them, in a random order."""
+
+    def label(index: Int[Array, ""]) -> Int[Array, ""]:
+        round_key = jax.random.fold_in(key, index // classes)
+        return jax.random.permutation(round_key, classes)[index % classes]
+
+    return jax.vmap(label)(indices)
+
+
+def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING) -> Generator:
+    """The generator of the config's samples from a trained score.
+
+    Raises ValueError if the model is given conditions, and there are none.
+    """
+    config = experiment.config
+    if config.model.condition != "none" and given.conditions is None:
+        raise ValueError(
+            f"the model is given conditions (model.condition={config.model.condition!r}), and "
+            "there are none for its samples"
+        )
+    times = samplers.build_times(config.sampling, experiment.followed(score), config.sde.num_scales)
+    return Generator(
+        score,
+        experiment.sampler,
+        times,
+        experiment.key(SAMPLE_STREAM),
+        experiment.shape,
+        codec.build(config.data),
+        denoise=config.sampling.noise_removal,
+        frames=config.sampling.frames,
+        classes=experiment.classes,
+        given=given,
+        assemble=experiment.condition,
+        guidance=experiment.sampled,
+        iterations=config.sampling.impute_iterations,
+    )
