@@ -150,7 +150,7 @@ def base() -> ConfigDict:
     optim.grad_clip = 0.0
     sampling = config.sampling
     sampling.predictor = "ancestral"
-    sampling.ancestral_variance = "learned"
+    sampling.clip = True
     sampling.grid = "respaced"
     sampling.respacing = "250"
     return config
@@ -197,6 +197,7 @@ def _network(published: Origin, model: ConfigDict) -> None:
 def _losses(published: Origin, config: ConfigDict) -> None:
     training = config.training
     config.model.learn_variance = True
+    config.sampling.ancestral_variance = "learned"
     training.objective = published.loss
     training.cdf = "tanh"
     if published.loss == "vlb":
