@@ -24,7 +24,7 @@ Guided diffusion (ADM; Dhariwal & Nichol 2021, arXiv:2105.05233), FID guided by 
     64x64_classifier   128x128_classifier   256x256_classifier   512x512_classifier
 
 All but CIFAR-10 are folders of pictures, data.data_dir; ImageNet's has one per class. An upsampler
-is given the small picture as an image condition (docs/conditional.md). What differs from the
+is given the small picture as an image condition (docs/import.md). What differs from the
 authors: activations are float32 (model.dtype), not float16.
 """
 
