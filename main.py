@@ -85,7 +85,8 @@ def _import(asked: Asked) -> int:
     from modes.import_ import import_checkpoint
 
     override = partial(command_line.override, settings=asked.settings)
-    return import_checkpoint(Path(asked.import_from), asked.workdir, asked.config, override)
+    source = Path(asked.import_from)
+    return import_checkpoint(source, asked.workdir, asked.config, override, asked.settings)
 
 
 def _export(asked: Asked) -> int:

@@ -72,4 +72,34 @@ def learned(config: ConfigDict) -> None:
     config.training.objective = "variational"
 
 
-VARIANTS = {"smoke": variants.smoke, "likelihood": likelihood, "learned": learned}
+def classifier(config: ConfigDict) -> None:
+    """Train a classifier of noisy digits, for guidance: about 2 minutes."""
+    model, training, optim = config.model, config.training, config.optim
+    model.name = "noisy_classifier"
+    model.attention_head_dim = 16
+    model.dropout = 0.2
+    training.objective = "classification"
+    training.time_law = "uniform"
+    training.n_iters = 2000
+    training.eval_freq = training.snapshot_freq_for_preemption = 500
+    training.snapshot_freq = 2000
+    training.snapshot_sampling = False
+    optim.optimizer = "AdamW"
+    optim.weight_decay = 0.05
+    optim.lr = 1e-3
+    optim.schedule = "linear"
+
+
+def smoke(config: ConfigDict) -> None:
+    """Tiny sizes, which a classifier's 32 groups of channels divide."""
+    variants.smoke(config)
+    if config.model.name == "noisy_classifier":
+        config.model.nf = 32
+
+
+VARIANTS = {
+    "smoke": smoke,
+    "likelihood": likelihood,
+    "learned": learned,
+    "classifier": classifier,
+}

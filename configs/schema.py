@@ -340,8 +340,8 @@ SETTINGS: dict[str, Setting] = {
                                   "likelihood bound, which also trains the schedule of "
                                   "sde.name=learned), or of a discrete model vlb (its likelihood "
                                   "bound) or hybrid (denoising, and the bound for "
-                                  "model.learn_variance); all: OBJECTIVES in "
-                                  "train_lib/objective.py"),
+                                  "model.learn_variance), or classification (of a classifier of "
+                                  "noisy examples); all: OBJECTIVES in train_lib/objective.py"),
     "training.vlb_weight": OfModel(0.001, NOT_NEGATIVE, "hybrid: weight of the likelihood bound, "
                                    "in bits per dimension, beside the mean squared error"),
     "training.cdf": OfModel("exact", ANY, "hybrid, vlb: normal distribution function of a gray "
@@ -350,6 +350,9 @@ SETTINGS: dict[str, Setting] = {
     "training.augment": OfModel(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
                                 "songunet, adm: probability of each geometric transformation of a "
                                 "training image; 0: no augmentation"),
+    "training.random_crop": OfModel(1.0, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
+                                    "classification: least side, as a share, of the random square "
+                                    "that is cut from a training picture and enlarged; 1: none"),
     "training.ema_warmup": OfModel(False, ANY, "use the decay min(rate, (1 + n) / (10 + n)) after "
                                    "n updates in averages of the weights"),
     "training.ema_rampup": OfModel(0.0, NOT_NEGATIVE, "limit the half-life of the averages to this "
@@ -666,7 +669,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "condition_columns", "label_column", "task", "simulations",
     ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
-    "training.objective": ("vlb_weight", "cdf"),
+    "training.objective": ("vlb_weight", "cdf", "random_crop"),
 }  # fmt: skip
 """Setting -> settings of the same section that have an effect only for some of its values."""
 

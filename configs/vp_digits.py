@@ -2,6 +2,7 @@
 
     python main.py --config configs/vp_digits.py --mode train --workdir runs/digits
     python main.py --config configs/vp_digits.py:smoke ...   seconds, to see that it runs
+    python main.py --config configs/vp_digits.py:classifier --mode train --workdir runs/judge
 
 Time: about 6 minutes on two CPU cores. Quality: benchmarks/README.md.
 """

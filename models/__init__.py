@@ -15,11 +15,13 @@ from models.build import (
     NETWORKS,
     Augmented,
     build,
+    build_any,
     build_classifier,
     check,
     count,
     init,
+    is_classifier,
 )
 
-__all__ = ["CLASSIFIERS", "NETWORKS", "Augmented", "build", "build_classifier", "check", "count",
-           "init"]  # fmt: skip
+__all__ = ["CLASSIFIERS", "NETWORKS", "Augmented", "build", "build_any", "build_classifier",
+           "check", "count", "init", "is_classifier"]  # fmt: skip

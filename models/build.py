@@ -185,6 +185,11 @@ def build_classifier(config: ConfigDict) -> nn.Module:
     return choice(config.model, "model.name", CLASSIFIERS)(config)
 
 
+def build_any(config: ConfigDict) -> nn.Module:
+    """`build`, or `build_classifier` if model.name is that of one."""
+    return (build_classifier if is_classifier(config) else build)(config)
+
+
 def check(config: ConfigDict) -> None:
     """Refuse a config from which no network can be built, before anything is compiled.
 
@@ -194,7 +199,7 @@ def check(config: ConfigDict) -> None:
         often enough, attention at a resolution that does not occur, channels that group
         normalization cannot split.
     """
-    build(config)
+    build_any(config)
 
 
 def init(network: nn.Module, key: Array, config: ConfigDict) -> Mapping[str, Any]:

@@ -51,7 +51,7 @@ class AttentionPool(nn.Module):
         seen = jnp.concatenate([pixels.mean(1, keepdims=True), pixels], axis=1)
         init = nn.initializers.normal(channels**-0.5)
         positions = self.param("positions", init, (seen.shape[1], channels))
-        seen = seen + positions.astype(dtype)
+        seen = seen + positions.astype(dtype)[None]
         query = linear(seen[:, :1], channels, dtype, "query")
         key, value = (linear(seen, channels, dtype, name) for name in ("key", "value"))
         heads = self.form.heads(channels)

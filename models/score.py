@@ -17,4 +17,4 @@ def template(config: ConfigDict) -> ModelScore:
       ValueError: in the user's terms, for a setting from which none can be built.
     """
     sde, parametrization = sde_lib.build(config), sde_lib.build_parametrization(config)
-    return ModelScore(Apply(models.build(config)), None, sde, parametrization)
+    return ModelScore(Apply(models.build_any(config)), None, sde, parametrization)

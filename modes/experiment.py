@@ -87,6 +87,11 @@ class Experiment:
         """Shape of one example."""
         return shape_of(self.config)
 
+    @property
+    def classifies(self) -> bool:
+        """True if the network is a classifier of noisy examples."""
+        return models.is_classifier(self.config)
+
     def condition(self, labels: Any, conditions: Any) -> Condition:
         """The condition of examples, of their classes and encoded conditions [b, ...]."""
         return assembled(self.config.model.condition, labels, conditions)

@@ -6,7 +6,7 @@ import ast
 import os
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def import_checkpoint(
     folder: Path,
     config: ConfigDict | None = None,
     override: Callable[[ConfigDict], None] = lambda config: None,
+    given: Collection[str] = (),
     log: Callable[[str], None] = print,
 ) -> int:
     """Write the checkpoint `source` into the new workdir `folder`; returns 0.
@@ -64,6 +65,7 @@ def import_checkpoint(
 
     Args:
       override: changes a config that is made from the checkpoint.
+      given: names of the settings that `override` changes.
 
     Raises:
       PretrainedError: the file cannot be used; tensors that do not fit the config are logged.
@@ -71,16 +73,14 @@ def import_checkpoint(
       ValueError, WorkdirLockedError, CheckpointError: as in training.
     """
     _check_new(folder)
-    opened = open_checkpoint(source, config)
+    opened = open_checkpoint(source, config, override, given)
     checkpoint, made = opened.checkpoint, config is None or bool(opened.adopted)
-    if config is None:
-        override(opened.config)
-        if checkpoint.note:
-            log(checkpoint.note)
+    if config is None and checkpoint.note:
+        log(checkpoint.note)
     for name, value in opened.adopted.items():
         log(f"{name}={value!r} is taken from the file")
-    if opened.left_out:
-        log(opened.left_out)
+    for line in filter(None, (opened.left_out, opened.doubt)):
+        log(line)
     names.check(checkpoint.settings)
     experiment = Experiment.of(opened.config)
     workdir.check_same(folder, opened.config)

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from ml_collections import ConfigDict
 
+import models
 from configs import arrays, schema
 from configs.recorded import Recorded
 from data_lib import Codec, Images, codec
@@ -147,7 +148,12 @@ def load(workdir: Path | str, settings: Mapping[str, Any] | None = None, log: Lo
     saved = read_config(folder)
     if saved is None:
         raise WorkdirError(f"{folder} holds no trained model")
-    experiment = Experiment.of(Recorded.of(_config(schema.get_default(), saved, settings or {})))
+    config = with_settings(schema.get_default(), saved, settings or {})
+    if models.is_classifier(config):
+        raise WorkdirError(
+            f"{folder} holds a classifier, which draws no samples: modes.classifier.load_classifier"
+        )
+    experiment = Experiment.of(Recorded.of(config))
     return _trained(experiment, folder, log)
 
 
@@ -183,7 +189,7 @@ def fit(
     if condition is not None and len(condition) != len(values):
         raise ValueError(f"condition must be one for each of {len(values)} examples, "
                          f"got {len(condition)}")  # fmt: skip
-    asked = _config(config or arrays.get_config(), told, settings or {})
+    asked = with_settings(config or arrays.get_config(), told, settings or {})
     images = Images(np.array(values), None, None, condition=condition)
     splits = hold_out(images, asked.data.test_fraction, "data")
     known, _ = resolved(Recorded.of(asked), folder, log, splits)
@@ -192,7 +198,7 @@ def fit(
     return _trained(experiment, folder, log)
 
 
-def _config(config: ConfigDict, *changes: Mapping[str, Any]) -> ConfigDict:
+def with_settings(config: ConfigDict, *changes: Mapping[str, Any]) -> ConfigDict:
     """A copy of the config with other settings; ValueError for a bad one."""
     found = config.copy_and_resolve_references()
     for values in changes:

@@ -60,6 +60,10 @@ READS: dict[str, tuple[str, ...]] = {
 """Mode -> the settings that it reads beside those that building its objects reads."""
 
 
+OF_CLASSIFIERS = ("train", "profile", "stats", "export")
+"""Modes that a classifier of noisy examples has."""
+
+
 def kind(mode: str, config: Any) -> str:
     """The key of a mode in `READS`, which may depend on the data."""
     arrays = f"{mode} of arrays"
@@ -118,6 +122,11 @@ def check(mode: str, experiment: Experiment, given: Iterable[str]) -> None:
     Raises:
       ValueError: one of them has no effect, or a setting of the mode is not allowed.
     """
+    if experiment.classifies and mode not in OF_CLASSIFIERS:
+        raise ValueError(
+            f"--mode {mode} needs a model of the data, and model.name="
+            f"{experiment.config.model.name!r} is a classifier, which can guide one"
+        )
     _of_data(experiment.config)
     REHEARSALS.get(mode, lambda experiment: None)(experiment)
     refuse_unread(mode, experiment.config, given)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -99,6 +100,11 @@ def _compiled(experiment: Experiment, step: Step, log: Callable[[str], None]) ->
     return prepared
 
 
+def _told(others: dict[str, float]) -> str:
+    """What was measured beside the loss, for a line of the log."""
+    return "".join(f"  {name} {mean:.4g}" for name, mean in others.items())
+
+
 class _Run:
     """A run with its data and its claimed workdir: `go` is the loop, its steps follow in order."""
 
@@ -186,19 +192,27 @@ class _Run:
             grad_norm=means.grad_norm,
             update_norm=means.update_norm,
             refused=means.refused,
-            loss_by_time=dict(zip(self._ranges, means.loss_by_time.tolist(), strict=True)),
+            loss_by_time=self._by_time(means.loss_by_time),
             peak_memory_bytes=hardware.peak_memory(),
             **speeds,
+            **{name: mean for name, (mean, _) in means.others.items()},
+            **{f"{name}_by_time": self._by_time(m) for name, (_, m) in means.others.items()},
         )
+        told = _told({name: mean for name, (mean, _) in means.others.items()}) + told
         self._log.say(f"step {self._step}/{self._total}  loss {means.loss:.4g}{told}{refused}")
+
+    def _by_time(self, means: Any) -> dict[str, float]:
+        return dict(zip(self._ranges, means.tolist(), strict=True))
 
     def _report_held_out(self) -> None:
         """Log the held-out loss of the averaged weights."""
         self._check_guard()
         config, params = self._experiment.config, self._state.ema[0]
-        loss = held_out.loss(self._evaluate, params, self._splits.test, config, self._mesh)
-        self._log.write(self._step, eval_loss=loss)
-        self._log.say(f"step {self._step}/{self._total}  held-out loss {loss:.4g}")
+        found = held_out.means(self._evaluate, params, self._splits.test, config, self._mesh)
+        self._log.write(self._step, **{f"eval_{name}": mean for name, mean in found.items()})
+        loss = found.pop("loss")
+        told = f"held-out loss {loss:.4g}{_told(found)}"
+        self._log.say(f"step {self._step}/{self._total}  {told}")
         self._clock.start(self._step)
 
     def _save(self, wait: bool = False) -> None:

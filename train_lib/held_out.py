@@ -13,29 +13,38 @@ import data_lib
 from data_lib import codec
 from runtime_lib import sharding
 from train_lib import feed
+from train_lib.measures import measured
 from train_lib.step import Batch, Recipe
 
 SEED = 1
 """Seed of the times and noises, the same at every evaluation."""
 
 
-def make_eval(recipe: Recipe) -> Callable[[Any, Array, Batch], tuple[Array, Array]]:
-    """evaluate(params, key, batch) -> (sum of losses, number of images), excluding padding."""
+def make_eval(recipe: Recipe) -> Callable[[Any, Array, Batch], tuple[dict[str, Array], Array]]:
+    """evaluate(params, key, batch) -> (sums by name, number of images), excluding padding.
+
+    The sums are of the losses, "loss", and of what else the objective measures.
+    """
 
     @jax.jit
-    def evaluate(params: Any, key: Array, batch: Batch) -> tuple[Array, Array]:
+    def evaluate(params: Any, key: Array, batch: Batch) -> tuple[dict[str, Array], Array]:
         score = recipe.score.with_params(params)
         condition = recipe.told(batch)
-        losses = recipe.objective(score, key, batch["image"], condition, train=False)
-        return jnp.sum(losses * batch["mask"]), jnp.sum(batch["mask"])
+        image, mask = batch["image"], batch["mask"]
+        losses, others = measured(recipe.objective, score, key, image, condition, train=False)
+        sums = {name: jnp.sum(each * mask) for name, each in {"loss": losses, **others}.items()}
+        return sums, jnp.sum(mask)
 
     return evaluate
 
 
-def loss(
+def means(
     evaluate: Callable[..., Any], params: Any, images: data_lib.Images, config: Any, mesh: Any
-) -> float:
-    """The mean loss over a whole split, with the same times and noises every time."""
+) -> dict[str, float]:
+    """The mean "loss", and means of what else is measured, over a whole split.
+
+    Times and noises are the same every time.
+    """
     data = config.data
     batches = data_lib.epoch_batches(
         feed.used(images, config),
@@ -52,5 +61,5 @@ def loss(
         evaluate(params, jax.random.fold_in(key, k), sharding.shard_batch(batch, mesh))
         for k, batch in enumerate(batches)
     ]
-    total, count = (sum(map(float, column)) for column in zip(*sums, strict=True))
-    return total / count
+    count = sum(float(number) for _, number in sums)
+    return {name: sum(float(part[name]) for part, _ in sums) / count for name in sums[0][0]}

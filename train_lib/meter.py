@@ -60,13 +60,17 @@ class Clock:
 
 
 class Summary(NamedTuple):
-    """Means over the good updates (NaN if there are none), number refused, and losses by time."""
+    """Means over the good updates (NaN if there are none), number refused, and losses by time.
+
+    others: what else is measured of every example, by name: its mean, and its means by time.
+    """
 
     loss: float
     grad_norm: float
     update_norm: float
     refused: int
     loss_by_time: np.ndarray
+    others: dict[str, tuple[float, np.ndarray]]
 
 
 class Meter:
@@ -94,6 +98,7 @@ class Meter:
             update_norm=mean(good.update_norm),
             refused=int(np.sum(~taken.good)),
             loss_by_time=good.buckets.means(),
+            others={k: (good.buckets.mean(k), good.buckets.means(k)) for k in good.buckets.others},
         )
 
     def first_refused(self) -> tuple[float, float]:

@@ -23,7 +23,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+import models
 import sde_lib
+from configs.shapes import shape_of
 from sde_lib import SDE, ModelScore, choose
 from sde_lib.base import Number, Time, time_derivative
 from sde_lib.condition import Condition
@@ -31,6 +33,7 @@ from sde_lib.learned import Pinned
 from sde_lib.pytree import pytree, static
 from sde_lib.tables import made
 from train_lib import chain
+from train_lib.classification import Classification
 from train_lib.loss import TrainingLoss, draw, half_sum, known, mean
 from train_lib.times import (
     ImportanceTime,
@@ -216,14 +219,32 @@ def _denoising(config: Any) -> Objective:
             "training.likelihood_weighting=True needs training.continuous=True: g(t) is not "
             "defined for discrete levels"
         )
-    law = training.time_law if training.continuous else "level"
     weighting = "likelihood" if training.likelihood_weighting else training.weighting
     return Objective(
-        choose("training.time_law", law, LAWS)(config),
+        _law(config),
         choose("training.weighting", weighting, WEIGHTINGS)(config),
         reduce_mean=training.reduce_mean,
         stratified=training.stratified_times,
     )
+
+
+def _law(config: Any) -> TimeLaw:
+    law = config.training.time_law if config.training.continuous else "level"
+    return choose("training.time_law", law, LAWS)(config)
+
+
+def _classification(config: Any) -> Classification:
+    if config.training.snapshot_sampling:
+        raise ValueError(
+            "training.snapshot_sampling must be False with training.objective='classification': a "
+            "classifier draws no samples"
+        )
+    crop = config.training.random_crop
+    if crop < 1 and len(shape_of(config)) != 3:
+        raise ValueError(
+            f"training.random_crop must be 1 for data that are no pictures, got {crop}"
+        )
+    return Classification(_law(config), config.training.stratified_times, crop)
 
 
 OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
@@ -231,12 +252,18 @@ OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
     "variational": lambda config: VariationalObjective(),
     "hybrid": chain.hybrid,
     "vlb": chain.vlb,
+    "classification": _classification,
 }
 
 
 def build(config: Any) -> TrainingLoss:
     """The objective of a config; ValueError, in the user's terms, for inconsistent settings."""
     name, sde = config.training.objective, config.sde.name
+    if models.is_classifier(config) != (name.lower() == "classification"):
+        raise ValueError(
+            f"a classifier, model.name={' or '.join(models.CLASSIFIERS)}, and training.objective="
+            f"'classification' need each other, got {config.model.name!r} with {name!r}"
+        )
     found = choose("training.objective", name, OBJECTIVES)(config)
     if sde_lib.build(config).learned != found.trains_schedule:
         raise ValueError(

@@ -23,6 +23,7 @@ from train_lib.ema import EMA
 from train_lib.guard import Guard, select_update
 from train_lib.history import Remembering
 from train_lib.loss import TrainingLoss, drawn
+from train_lib.measures import measured, measures
 from train_lib.state import TrainState
 
 Batch = dict[str, Array]
@@ -92,9 +93,9 @@ class Recipe:
             key, key_augment = jax.random.split(key)
             image, labels = self.augment(key_augment, image)
             condition = with_part(condition, "augment", labels)
-        losses = objective(score, key, image, condition, train=True)
+        losses, others = measured(objective, score, key, image, condition, train=True)
         t = drawn(objective, score.sde, key, losses.shape[0])
-        buckets = Buckets.of(self.objective, score.sde, t, losses)
+        buckets = Buckets.of(self.objective, score.sde, t, losses, others)
         seen = () if law is None else (t, losses / law.correction(score.sde, t))
         return jnp.mean(losses), jax.lax.stop_gradient((buckets, seen))
 
@@ -119,7 +120,8 @@ def _loss_and_gradient(
         found, seen = gradient(*part)
         return jax.tree.map(jnp.add, total, found), seen
 
-    zero = ((jnp.zeros(()), Buckets.empty()), jax.tree.map(jnp.zeros_like, params))
+    empty = Buckets.empty(measures(recipe.objective))
+    zero = ((jnp.zeros(()), empty), jax.tree.map(jnp.zeros_like, params))
     total, seen = scan(add, zero, (jax.random.split(key, n), parts))
     return jax.tree.map(lambda x: x / n, total), jax.tree.map(jnp.ravel, seen)
 

@@ -60,6 +60,7 @@ class Checkpoint:
       guessed: names of settings inferred from the names and shapes of the weights. If the weights
         fit a config, these are ignored: the config decides what they leave open.
       unknown: the reason why no settings could be inferred, if so.
+      unsaid: names of settings that nothing determines, for the user to say; one of each group.
     """
 
     family: str
@@ -72,6 +73,7 @@ class Checkpoint:
     note: str = ""
     guessed: frozenset[str] = frozenset()
     unknown: str = ""
+    unsaid: tuple[tuple[str, ...], ...] = ()
 
     def weights(self, ema: bool) -> Weights:
         """The averaged or the raw weights; PretrainedError if the file lacks them."""

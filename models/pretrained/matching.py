@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+import models
 import sde_lib
 from configs import schema
 from configs.recorded import Recorded
@@ -24,17 +25,22 @@ INDIFFERENT = ("model.ema_rate", "model.dropout", "model.label_dropout", "model.
 """Settings of training, or of how results are computed, in which config and file may differ."""
 MEANING = ("model.prediction", "model.conditioning", "model.scale_by_sigma", "model.sigma_data")
 """Settings with several equivalent values, compared by the parametrization they build."""
-UNETS = ("ncsnpp", "ddpm", "ddpm_ho", "songunet", "adm")
+UNETS = ("ncsnpp", "ddpm", "ddpm_ho", "songunet", "adm", "guided_unet", "noisy_classifier")
 """Networks whose number of blocks is a setting; that of the others follows from their names."""
+NOTHING: Mapping[str, Any] = {
+    "model.num_heads": 0, "model.attention_head_dim": 0, "model.attention_order": "unsaid",
+}  # fmt: skip
+"""Values with which a setting says nothing."""
 ADOPTED = ("model.refinenet",)
 """Settings that tell which of two implementations wrote a file; the file's value is used."""
 
 
 def _implied(checkpoint: Checkpoint, image_size: int) -> dict[str, Any]:
-    """Settings of the file, for images of a given size."""
+    """Settings of the file, for images of a given size if it states none."""
     settings = dict(checkpoint.settings)
     if checkpoint.attention is not None:
-        settings["model.attn_resolutions"] = tuple(image_size // 2**k for k in checkpoint.attention)
+        size = settings.get("data.image_size", image_size)
+        settings["model.attn_resolutions"] = tuple(size // 2**k for k in checkpoint.attention)
     return settings
 
 
@@ -115,8 +121,51 @@ def with_adopted(checkpoint: Checkpoint, config: ConfigDict) -> ConfigDict:
     return _with(config, adopted(checkpoint, config))
 
 
-def config_of(checkpoint: Checkpoint) -> ConfigDict:
-    """A config for a checkpoint that came without one.
+def check_said(
+    checkpoint: Checkpoint, config: ConfigDict, given: Collection[str] | None = None
+) -> None:
+    """Raise PretrainedError that lists what neither the file says nor the user.
+
+    given: names of the settings that the user gave one by one; None: the config is the user's own.
+    """
+    flat = schema.flatten(config)
+    says = lambda name: flat[name] != NOTHING.get(name) if given is None else name in given
+    missing = [" or ".join(names) for names in checkpoint.unsaid if not any(map(says, names))]
+    if missing:
+        raise PretrainedError(
+            "the file does not say all that its model depends on, and neither its name nor its "
+            f"shapes are those of a published one: set {', '.join(missing)} "
+            "(--config.KEY=VALUE), or give --config"
+        )
+
+
+def doubt(checkpoint: Checkpoint, config: ConfigDict) -> str:
+    """A line on settings of a config that the file does not state and a published model has other.
+
+    It is empty if there are none.
+    """
+    flat = schema.flatten(config)
+    unsaid = (*NOTHING, "model.rescale_timesteps")
+    others = [
+        f"{name} is {flat[name]!r} in the config and {checkpoint.assumed[name]!r} there"
+        for name in unsaid
+        if name in checkpoint.assumed
+        and flat[name] not in (checkpoint.assumed[name], NOTHING.get(name))
+    ]
+    return (
+        f"the file has the shapes of a published model, and {'; '.join(others)}: right only if it "
+        "is another model"
+        if others
+        else ""
+    )
+
+
+def config_of(
+    checkpoint: Checkpoint,
+    override: Callable[[ConfigDict], None] = lambda config: None,
+    given: Collection[str] = (),
+) -> ConfigDict:
+    """A config for a checkpoint that came without one; `override` changes the `given` settings.
 
     Raises:
       PretrainedError: the file does not determine enough settings.
@@ -126,19 +175,27 @@ def config_of(checkpoint: Checkpoint) -> ConfigDict:
         raise PretrainedError(f"the file does not say which network it is of{why}: give --config")
     config = _with(schema.get_default(), checkpoint.assumed)
     config = _with(config, _implied(checkpoint, config.data.image_size))
+    before = config.data.image_size
+    override(config)
+    if config.data.image_size != before and "model.attn_resolutions" not in given:
+        sizes = _implied(checkpoint, config.data.image_size).get("model.attn_resolutions")
+        config.model.attn_resolutions = sizes or config.model.attn_resolutions
+    check_said(checkpoint, config, given)
     schema.check(config)
     weights = checkpoint.ema if checkpoint.raw is None else checkpoint.raw
     if config.model.name.lower() in UNETS:
-        _check_blocks(config.model.num_res_blocks, len(config.model.ch_mult), len(weights or ()))
+        blocks, levels = config.model.num_res_blocks, len(config.model.ch_mult)
+        _check_blocks(blocks, levels, len(weights or ()), models.is_classifier(config))
     return config
 
 
-def _check_blocks(per_level: int, levels: int, tensors: int) -> None:
-    """Raise PretrainedError for a U-Net that would take too long to trace.
+def _check_blocks(per_level: int, levels: int, tensors: int, half: bool) -> None:
+    """Raise PretrainedError for a U-Net, or the down half of one, that takes too long to trace.
 
     Every residual block has two convolutions and two normalizations of two tensors each.
     """
-    down, all_blocks = per_level * levels, (2 * per_level + 1) * levels + 2
+    down = per_level * levels
+    all_blocks = down + 2 + (0 if half else down + levels)
     if down > limits.NETWORK_BLOCKS:
         raise PretrainedError(
             f"the file speaks of {down:,} residual blocks on the way down, must have at most "

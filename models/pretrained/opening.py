@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,15 @@ from models.pretrained.base import Checkpoint, Format, MismatchError, Pretrained
 from models.pretrained.diffusers import directory
 from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
-from models.pretrained.matching import adopted, config_of, disagreements, with_adopted
+from models.pretrained.matching import (
+    adopted,
+    check_said,
+    config_of,
+    disagreements,
+    doubt,
+    with_adopted,
+)
+from models.pretrained.openai import state_dict
 from models.pretrained.score_sde import jax_checkpoint, torch_checkpoint
 from models.score import template
 from sde_lib import ModelScore
@@ -24,6 +33,7 @@ from untrusted import UntrustedError, check_regular, plain
 FORMATS: dict[str, Format] = {
     directory.FAMILY: directory,
     own_format.FAMILY: own_format,
+    state_dict.FAMILY: state_dict,
     torch_checkpoint.FAMILY: torch_checkpoint,
     snapshot.FAMILY: snapshot,
     jax_checkpoint.FAMILY: jax_checkpoint,
@@ -36,6 +46,7 @@ class Opened(NamedTuple):
 
     adopted: settings of a given config that the file's values replaced.
     left_out: settings that the file may not set, in a line for the user; empty for none.
+    doubt: given settings that are not those of the published model of these shapes, likewise.
     """
 
     checkpoint: Checkpoint
@@ -43,10 +54,22 @@ class Opened(NamedTuple):
     config: ConfigDict
     adopted: dict[str, Any]
     left_out: str
+    doubt: str = ""
 
 
-def open_checkpoint(path: Path | str, config: ConfigDict | None = None) -> Opened:
+def open_checkpoint(
+    path: Path | str,
+    config: ConfigDict | None = None,
+    override: Callable[[ConfigDict], None] = lambda config: None,
+    given: Collection[str] = (),
+) -> Opened:
     """Read a foreign checkpoint; no weights are converted yet.
+
+    Args:
+      path: the checkpoint.
+      config: the config of its training; None: one is made from it.
+      override: changes a config that is made from the checkpoint.
+      given: names of the settings that `override` changes.
 
     Raises:
       PretrainedError: of unknown format, damaged or hostile; or, without a config, with too few
@@ -60,9 +83,12 @@ def open_checkpoint(path: Path | str, config: ConfigDict | None = None) -> Opene
         if known.recognises(path):
             checkpoint, left_out = admit(known.read(path))
             if config is None:
-                return Opened(checkpoint, known, config_of(checkpoint), {}, left_out)
+                made = config_of(checkpoint, override, given)
+                return Opened(checkpoint, known, made, {}, left_out)
             taken = adopted(checkpoint, config)
-            return Opened(checkpoint, known, with_adopted(checkpoint, config), taken, left_out)
+            whole = with_adopted(checkpoint, config)
+            check_said(checkpoint, whole)
+            return Opened(checkpoint, known, whole, taken, left_out, doubt(checkpoint, config))
     raise PretrainedError(
         f"{plain(path.name)} is a checkpoint of no known format: it must be one of "
         f"{', '.join(FORMATS)}"
@@ -92,7 +118,7 @@ def params_of(opened: Opened, ema: bool) -> Any:
             f"{config.sde.name!r} learns one: give the SDE that it was trained with"
         )
     differences = disagreements(checkpoint, config)
-    network = models.build(config)
+    network = models.build_any(config)
     try:
         params = form.params(checkpoint.weights(ema), network, config)
     except MismatchError as error:
@@ -118,4 +144,9 @@ def load(path: Path | str, config: ConfigDict | None = None, ema: bool = True) -
       OSError: it cannot be read.
     """
     opened = open_checkpoint(path, config)
+    if models.is_classifier(opened.config):
+        raise PretrainedError(
+            "the file has the weights of a classifier, which has no score: import it "
+            "(--mode import) and load it by modes.classifier.load_classifier"
+        )
     return template(opened.config).with_params(params_of(opened, ema))

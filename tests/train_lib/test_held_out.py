@@ -21,11 +21,11 @@ def test_the_held_out_loss_is_the_mean_over_all_images_once(batch_size):
     config = get_default()
     config.eval.batch_size, config.data.centered = batch_size, True
     params = fresh(recipe).params
-    loss = held_out.loss(
-        held_out.make_eval(recipe), params, Images(pixels, None, 17), config, sharding.device_mesh()
-    )
+    images, mesh = Images(pixels, None, 17), sharding.device_mesh()
+    found = held_out.means(held_out.make_eval(recipe), params, images, config, mesh)
     score = replace(recipe.score, params=params)
     x = jnp.asarray(2 * (pixels / 16) - 1, jnp.float32)
     expected = jnp.mean(recipe.objective(score, jax.random.key(0), x, train=False))
     # Sums of ten numbers in another order.
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.pop("loss"), expected, rtol=1e-5)
+    assert not found

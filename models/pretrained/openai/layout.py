@@ -26,7 +26,7 @@ OTHER = (
 )
 
 
-class Layout(NamedTuple):
+class Inference(NamedTuple):
     """Settings by "section.key", and the levels that have attention (0: full resolution).
 
     unknown: the reason why there are no settings. size: of images, if the file says it.
@@ -49,17 +49,17 @@ class Layer:
     parts: set[int] = field(default_factory=set)
 
 
-def infer(shapes: Mapping[str, Shape]) -> Layout:
+def infer(shapes: Mapping[str, Shape]) -> Inference:
     """Settings of a state dict; none, but the reason, if they cannot be told."""
     try:
         return _infer(shapes)
     except PretrainedError as error:
-        return Layout({}, None, str(error))
+        return Inference({}, None, str(error))
     except (LookupError, TypeError, ValueError, ArithmeticError):
-        return Layout({}, None, OTHER)
+        return Inference({}, None, OTHER)
 
 
-def _infer(shapes: Mapping[str, Shape]) -> Layout:
+def _infer(shapes: Mapping[str, Shape]) -> Inference:
     down, up = layers(shapes, "input_blocks"), layers(shapes, "output_blocks")
     nf, classifies = shapes[MARK][1], not up
     levels, blocks, updown = _levels(down) if classifies else _levels_up(down, up)
@@ -83,7 +83,7 @@ def _infer(shapes: Mapping[str, Shape]) -> Layout:
             settings["model.resamp_with_conv"] = down[firsts[1] - 1].resizes
     inputs = shapes["input_blocks.0.0.weight"][1]
     ends = _classifier(shapes, inputs, levels) if classifies else _network(shapes, inputs)
-    return Layout(settings | ends, attention)
+    return Inference(settings | ends, attention)
 
 
 def layers(shapes: Mapping[str, Shape], side: str) -> list[Layer]:

@@ -1,0 +1,33 @@
+"""Measurements of every example beside its loss, such as a classifier's accuracy."""
+
+from __future__ import annotations
+
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from sde_lib import ModelScore
+from sde_lib.condition import Condition
+from train_lib.loss import TrainingLoss
+
+Measured = tuple[Float[Array, " b"], dict[str, Float[Array, " b"]]]
+
+
+def measures(objective: TrainingLoss) -> tuple[str, ...]:
+    """Names of what an objective measures of every example beside its loss."""
+    found: tuple[str, ...] = getattr(objective, "measures", ())
+    return found
+
+
+def measured(
+    objective: TrainingLoss,
+    score: ModelScore,
+    key: PRNGKeyArray,
+    x0: Float[Array, "b *d"],
+    condition: Condition = None,
+    *,
+    train: bool,
+) -> Measured:
+    """The losses of an objective, and its `measures` by name."""
+    if not measures(objective):
+        return objective(score, key, x0, condition, train=train), {}
+    both: Measured = objective.measured(score, key, x0, condition, train=train)  # type: ignore[attr-defined]
+    return both
