@@ -102,7 +102,7 @@ def _compiled(experiment: Experiment, step: Step, log: Callable[[str], None]) ->
 
 
 def _told(others: dict[str, float]) -> str:
-    """What was measured beside the loss, for a line of the log."""
+    """The measurements beside the loss, for a line of the log."""
     return "".join(f"  {name} {mean:.4g}" for name, mean in others.items())
 
 

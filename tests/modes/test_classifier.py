@@ -38,6 +38,8 @@ SETTINGS = {
     "training.batch_size": 64,
     "training.log_freq": 30,
     "training.eval_freq": 60,
+    "training.snapshot_freq": 60,
+    "training.snapshot_freq_for_preemption": 60,
     "training.snapshot_sampling": False,
 }
 
@@ -52,7 +54,8 @@ def command(mode, folder, **settings):
 def folder(tmp_path_factory):
     models.CLASSIFIERS["tiny_classifier"] = lambda config: TinyClassifier()
     made = tmp_path_factory.mktemp("classifier") / "run"
-    assert main.main(command("train", made)) == 0
+    with jax.numpy_dtype_promotion("standard"):  # as main.py runs
+        assert main.main(command("train", made)) == 0
     yield made
     del models.CLASSIFIERS["tiny_classifier"]
 
@@ -84,7 +87,7 @@ def test_it_is_loaded_by_its_folder(folder, capsys):
 def test_what_does_not_fit_it_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="knows 10 classes, and the model has 11"):
         load_classifier(folder, classes=11)
-    with pytest.raises(ValueError, match="classifies .*, and the examples are"):
+    with pytest.raises(ValueError, match=r"classifies .*, and the examples are"):
         load_classifier(folder, shape=(4, 4, 1))
     with pytest.raises(WorkdirError, match="holds no trained classifier"):
         load_classifier(tmp_path)
@@ -102,7 +105,8 @@ def test_modes_of_models_of_the_data_say_that_it_is_none(folder, capsys, mode):
 
 def test_a_model_of_the_data_is_no_classifier(tmp_path):
     tiny.register()
-    assert main.main(tiny.arguments("train", tmp_path / "run", training__n_iters=1)) == 0
+    with jax.numpy_dtype_promotion("standard"):  # as main.py runs
+        assert main.main(tiny.arguments("train", tmp_path / "run", training__n_iters=1)) == 0
     del models.NETWORKS["tiny"]
-    with pytest.raises(WorkdirError, match="holds a model of the data, model.name='tiny', and no"):
+    with pytest.raises(WorkdirError, match=r"holds a model of the data, model.name='tiny', and no"):
         load_classifier(tmp_path / "run")
