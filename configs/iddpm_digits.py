@@ -4,9 +4,10 @@
     python main.py --config configs/iddpm_digits.py:vlb ...          trained for likelihood
     python main.py --config configs/iddpm_digits.py:vlb,smoke ...    seconds, to see that it runs
 
-(Nichol & Dhariwal 2021, arXiv:2102.09672, with EDM's preconditioning instead of a prediction of the
-noise, whose error at the last levels costs a small network more bits than all else.) `hybrid`, the default, makes the better samples, `vlb`
-the better likelihood, which `--mode likelihood` measures by the model's own bound.
+(Nichol & Dhariwal 2021, arXiv:2102.09672, but with EDM's preconditioning: of a prediction of the
+noise the error at the last levels would cost this network more bits than all else.) `hybrid`, the
+default, makes the better samples, `vlb` the better likelihood, which `--mode likelihood` measures
+by the model's own bound.
 """
 
 from ml_collections import ConfigDict
@@ -47,7 +48,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.sampling.predictor = "ancestral"
     config.sampling.ancestral_variance = "learned"
     config.sampling.grid = "respaced"
-    config.sampling.respacing = "50"
+    config.sampling.num_steps = 49
     config.sampling.clip = True
     config.eval.likelihood = "discrete_bound"
     config.eval.dequantization = "none"
