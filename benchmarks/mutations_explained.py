@@ -43,8 +43,7 @@ EXPLAINED: dict[str, dict[str, str]] = {
     "eval_lib/likelihood/bounds.py": {
         **_all("error = _error(score, x, _noise(keys, x, 2 * i + 1), t)[1]",
                "2 * i + 1 -> 2 * i - 1", _OWN_KEYS),
-        **_all("found, error = _error(score, x, noise(i + 1), times[i + 1])",
-               "noise(i + 1) -> noise(i + 2)", _OWN_KEYS),
+        **_all("found, error = _error(score, x, noise(i + 1), times[i + 1])", "1 -> 2", _OWN_KEYS),
     },
     "eval_lib/likelihood/data_law.py": {
         **_all("BLOCK = 4096", "4096 -> 4097; 4096 -> 4095",

@@ -24,7 +24,7 @@ Guided diffusion (ADM; Dhariwal & Nichol 2021, arXiv:2105.05233), FID guided by 
     64x64_classifier   128x128_classifier   256x256_classifier   512x512_classifier
 
 All but CIFAR-10 are folders of pictures, data.data_dir; ImageNet's has one per class. An upsampler
-is given the small picture as an image condition (docs/conditional.md). What differs from the
+is given the small picture as an image condition (docs/import.md). What differs from the
 authors: activations are float32 (model.dtype), not float16.
 """
 
@@ -39,7 +39,7 @@ from configs.schema import get_default
 from configs.variants import Variant
 
 
-class Checkpointed(NamedTuple):
+class Origin(NamedTuple):
     """One checkpoint: what its file cannot say, and its training."""
 
     size: int
@@ -51,7 +51,7 @@ class Checkpointed(NamedTuple):
     schedule: str = "linear"
     levels: int = 1000
     rescale: bool = False
-    """Whether the network is told t 1000 / N instead of t."""
+    """True if the network is told t 1000 / N instead of t."""
     attention: tuple[int, ...] = (32, 16, 8)
     heads: int = 0
     wide: int = 64
@@ -65,7 +65,7 @@ class Checkpointed(NamedTuple):
     dropout: float = 0.0
     loss: str = "hybrid"
     rescaled: bool = False
-    """L_hybrid: whether L_vlb has the weight 0.001, as in the paper; if not, 1 / N."""
+    """L_hybrid: True if L_vlb has the weight 0.001, as in the paper; if not, 1 / N."""
     batch: int = 256
     lr: float = 1e-4
     updates: int = 500_000
@@ -75,19 +75,15 @@ class Checkpointed(NamedTuple):
 IMAGENET = 1000
 SMALL, LARGE = (1, 2, 3, 4), (1, 1, 2, 2, 4, 4)
 """Multiples of the channels at 64 and at 256 pixels."""
-Improved = partial(
-    Checkpointed, attention=(16, 8), heads=4, updown=False, batch=128, updates=500_000
-)
+Improved = partial(Origin, attention=(16, 8), heads=4, updown=False, batch=128, updates=500_000)
 Cosine = partial(Improved, schedule="cosine", levels=4000, rescale=True, rescaled=True)
 Bedroom = partial(
     Improved, 256, 128, LARGE, 2, 113_676_678, attention=(16,), heads=1, scale_shift=False
 )
-LSUN = partial(Checkpointed, 256, 256, LARGE, 2, 552_814_086, dropout=0.1)
-Upsampler = partial(Checkpointed, nf=192, mult=LARGE, blocks=2, classes=IMAGENET)
-Classifier = partial(
-    Checkpointed, nf=128, classes=IMAGENET, classifier=True, lr=3e-4, updates=300_000
-)
-PUBLISHED: Mapping[str, Checkpointed] = {
+LSUN = partial(Origin, 256, 256, LARGE, 2, 552_814_086, dropout=0.1)
+Upsampler = partial(Origin, nf=192, mult=LARGE, blocks=2, classes=IMAGENET)
+Classifier = partial(Origin, nf=128, classes=IMAGENET, classifier=True, lr=3e-4, updates=300_000)
+PUBLISHED: Mapping[str, Origin] = {
     "cifar10_uncond_50M_500K": Cosine(32, 128, (1, 2, 2, 2), 3, 52_546_438, dropout=0.3),
     "cifar10_uncond_vlb_50M_500K": Cosine(
         32, 128, (1, 2, 2, 2), 3, 52_546_438, dropout=0.3, loss="vlb"
@@ -106,20 +102,20 @@ PUBLISHED: Mapping[str, Checkpointed] = {
     ),
     "lsun_uncond_100M_1200K_bs128": Bedroom(updates=1_200_000),
     "lsun_uncond_100M_2400K_bs64": Bedroom(updates=2_400_000, batch=64, lr=2e-5),
-    "64x64_diffusion": Checkpointed(
+    "64x64_diffusion": Origin(
         64, 192, SMALL, 3, 295_904_454, "cosine", order="parts_first", classes=IMAGENET,
         dropout=0.1, batch=2048, lr=3e-4, updates=540_000,
     ),
-    "128x128_diffusion": Checkpointed(
+    "128x128_diffusion": Origin(
         128, 256, (1, 1, 2, 3, 4), 2, 421_529_606, heads=4, classes=IMAGENET, updates=4_360_000
     ),
-    "256x256_diffusion": Checkpointed(
+    "256x256_diffusion": Origin(
         256, 256, LARGE, 2, 553_838_086, classes=IMAGENET, updates=1_980_000
     ),
-    "256x256_diffusion_uncond": Checkpointed(
+    "256x256_diffusion_uncond": Origin(
         256, 256, LARGE, 2, 552_814_086, updates=1_980_000
     ),
-    "512x512_diffusion": Checkpointed(
+    "512x512_diffusion": Origin(
         512, 256, (0.5, *LARGE), 2, 558_997_638, classes=IMAGENET, updates=1_940_000
     ),
     "64_256_upsampler": Upsampler(256, parameters=311_795_910, heads=4, small=64),
@@ -154,13 +150,13 @@ def base() -> ConfigDict:
     optim.grad_clip = 0.0
     sampling = config.sampling
     sampling.predictor = "ancestral"
-    sampling.ancestral_variance = "learned"
+    sampling.clip = True
     sampling.grid = "respaced"
     sampling.respacing = "250"
     return config
 
 
-def put(published: Checkpointed, config: ConfigDict) -> None:
+def put(published: Origin, config: ConfigDict) -> None:
     """Change `config`, whatever it was, into that of a published model."""
     config.update(base())
     data, model, training = config.data, config.model, config.training
@@ -182,7 +178,7 @@ def put(published: Checkpointed, config: ConfigDict) -> None:
     (_classifier if published.classifier else _losses)(published, config)
 
 
-def _network(published: Checkpointed, model: ConfigDict) -> None:
+def _network(published: Origin, model: ConfigDict) -> None:
     model.name = "noisy_classifier" if published.classifier else "guided_unet"
     model.nf = published.nf
     model.ch_mult = tuple(published.mult)
@@ -198,9 +194,10 @@ def _network(published: Checkpointed, model: ConfigDict) -> None:
     model.dropout = published.dropout
 
 
-def _losses(published: Checkpointed, config: ConfigDict) -> None:
+def _losses(published: Origin, config: ConfigDict) -> None:
     training = config.training
     config.model.learn_variance = True
+    config.sampling.ancestral_variance = "learned"
     training.objective = published.loss
     training.cdf = "tanh"
     if published.loss == "vlb":
@@ -209,7 +206,7 @@ def _losses(published: Checkpointed, config: ConfigDict) -> None:
         training.vlb_weight = 1 / published.levels
 
 
-def _classifier(published: Checkpointed, config: ConfigDict) -> None:
+def _classifier(published: Origin, config: ConfigDict) -> None:
     """The authors' training of a classifier: AdamW, the learning rate falling to zero."""
     optim, training = config.optim, config.training
     config.model.pool = "attention"

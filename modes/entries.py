@@ -23,7 +23,7 @@ from samplers.named import SECOND_ORDERS
 from sde_lib import NEUTRAL, Told
 from sde_lib.guides import ALONE
 
-AFRESH = {"num_steps": 0, "nfe": 0, "frames": 0, "corrector": "none"}
+AFRESH = {"num_steps": 0, "nfe": 0, "respacing": "", "frames": 0, "corrector": "none"}
 """Settings that an entry never inherits from the config, with their values."""
 SHARED = {
     "predictor": "the predictor is the entry's first word",
@@ -42,7 +42,7 @@ SHARED = {
     "frames": "a cell has no animation: see --mode sample",
 }
 """Settings of `sampling` that no entry may have, and the reason."""
-LENGTHS = ("num_steps", "nfe")
+LENGTHS = ("num_steps", "nfe", "respacing")
 
 Section = Any
 """The `sampling` section of an ml_collections ConfigDict."""

@@ -26,7 +26,7 @@ from runtime_lib.files import WorkdirLock, atomic_write, remove_temporary
 from runtime_lib.logging import RunLog, WeightsAndBiases, duration, speed
 from runtime_lib.processes import Agreement, by_the_first, is_first
 from runtime_lib.signals import StopRequest, stop_on_signals
-from train_lib import buckets, feed, held_out, periods
+from train_lib import buckets, chain, feed, held_out, periods
 from train_lib.guard import Watch, all_finite
 from train_lib.meter import Clock, Meter
 from train_lib.state import TrainState
@@ -51,6 +51,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     workdir.check_same(folder, config)
     splits = experiment.splits or data_lib.load(config.data, log=log)
     feed.check_labels(splits, config.model.num_classes)
+    chain.check_levels(experiment.recipe.objective, splits.train.levels)
     if remark := feed.unused(splits.train, config):
         log(remark)
     identity = data_record.check(folder, config, splits, log)
@@ -102,7 +103,7 @@ def _compiled(experiment: Experiment, step: Step, log: Callable[[str], None]) ->
 
 
 def _told(others: dict[str, float]) -> str:
-    """What was measured beside the loss, for a line of the log."""
+    """The measurements beside the loss, for a line of the log."""
     return "".join(f"  {name} {mean:.4g}" for name, mean in others.items())
 
 

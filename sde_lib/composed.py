@@ -44,6 +44,11 @@ class Composed(Wrapped):
         """One evaluation for each observation, and one for none."""
         return (len(self.precisions) + 1) * self.score.evaluations
 
+    @property
+    def says_variance(self) -> bool:
+        """False: several variances do not make one."""
+        return False
+
     def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The composed predictions; `condition` is ignored, as the observations are fixed."""
         n, b, d = len(self.precisions), len(x), x[0].size

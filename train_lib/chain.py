@@ -60,7 +60,8 @@ class ChainObjective:
         """(|eps_hat - eps|^2 / d, vb_i in bits per dimension) for given noise and times."""
         sde, last = score.sde, self.num_scales - 1
         found = score.predict(sde.perturb(x0, noise, t), t, condition)
-        told = jax.lax.stop_gradient(found) if self.hybrid else found
+        x_hat, eps_hat = jax.lax.stop_gradient(found[:2]) if self.hybrid else found[:2]
+        told = Predicted(x_hat, eps_hat, found.fraction)
         i = jnp.round(t * last)
         lowest = (i == 0).reshape(-1, *(1,) * (x0.ndim - 1))
         fraction = self.fixed if found.fraction is None else found.fraction
@@ -110,6 +111,17 @@ class ChainObjective:
         """Losses of a batch at random times and noises; with dropout if `train`."""
         t, noise, dropout_key = draw(self, score.sde, key, x0, train)
         return self.at(replace(score, dropout_key=dropout_key), x0, noise, t, condition)
+
+
+def check_levels(objective: Any, levels: int | None) -> None:
+    """Raise ValueError unless the data have the gray levels to which the loss gives probability."""
+    bins = objective.bins if isinstance(objective, ChainObjective) else None
+    if bins is not None and bins.levels != levels:
+        said = "no gray levels" if levels is None else f"{levels} gray levels"
+        raise ValueError(
+            f"data.gray_levels must be the number that the data have, got {bins.levels}, and they "
+            f"have {said}"
+        )
 
 
 LEVEL_LAWS: dict[str, Callable[[int], TimeLaw]] = {

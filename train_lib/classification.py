@@ -30,7 +30,7 @@ CROPS = 0
 def random_crops(
     key: PRNGKeyArray, images: Float[Array, "b h w c"], least: float
 ) -> Float[Array, "b h w c"]:
-    """A random part of each picture, enlarged (bicubic) to the whole by a factor ~ U(1, 1 / least).
+    """A random part of each picture, enlarged (bicubic) by a factor ~ U(1, 1 / least) to the whole.
 
     Dhariwal & Nichol's crops are cut from the larger original instead, and reduced.
     """

@@ -51,9 +51,9 @@ class Bound:
 
 def prior_divergence(sde: SDE, x: Float[Array, "b *d"], t: Time) -> Float[Array, " b"]:
     """KL(q(x_t | x) | prior) in nats."""
-    alpha, sigma = sde.marginal(t)
-    ratio = (sigma / sde.prior_std) ** 2
-    return 0.5 * _sum((alpha * x / sde.prior_std) ** 2 + (ratio - 1 - jnp.log(ratio)))
+    log_ratio = 2 * (sde.log_sigma(t) - jnp.log(sde.prior_std))
+    excess = jnp.expm1(log_ratio) - log_ratio  # which may be as small as 1e-18
+    return 0.5 * _sum((sde.alpha(t) * x / sde.prior_std) ** 2 + excess)
 
 
 def _error(
@@ -163,6 +163,9 @@ def chain_terms(
 
     def step(i: Array) -> Array:
         found, error = _error(score, x, noise(i + 1), times[i + 1])
+        alpha, sigma = score.marginal(times[i + 1])
+        # The same, in float32 without cancellation where x_t is hardly more than noise.
+        error = jnp.where(alpha < sigma, alpha / sigma * (x - found.x0), error)
         fraction = found.fraction if variance is None else variance
         assert fraction is not None, "the score says no variance"
         return _sum(Link.of(sde, times[i], times[i + 1]).divergence(fraction, error))

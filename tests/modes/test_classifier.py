@@ -38,6 +38,8 @@ SETTINGS = {
     "training.batch_size": 64,
     "training.log_freq": 30,
     "training.eval_freq": 60,
+    "training.snapshot_freq": 60,
+    "training.snapshot_freq_for_preemption": 60,
     "training.snapshot_sampling": False,
 }
 
@@ -52,7 +54,8 @@ def command(mode, folder, **settings):
 def folder(tmp_path_factory):
     models.CLASSIFIERS["tiny_classifier"] = lambda config: TinyClassifier()
     made = tmp_path_factory.mktemp("classifier") / "run"
-    assert main.main(command("train", made)) == 0
+    with jax.numpy_dtype_promotion("standard"):  # as main.py runs
+        assert main.main(command("train", made)) == 0
     yield made
     del models.CLASSIFIERS["tiny_classifier"]
 
@@ -100,9 +103,40 @@ def test_modes_of_models_of_the_data_say_that_it_is_none(folder, capsys, mode):
     assert len(told.splitlines()) == 1
 
 
+def test_a_classifier_guides_a_model_without_classes(folder, tmp_path, capsys):
+    tiny.register()
+    plain = {"model__num_classes": 0}
+    with jax.numpy_dtype_promotion("standard"):
+        assert (
+            main.main(tiny.arguments("train", tmp_path / "run", training__n_iters=1, **plain)) == 0
+        )
+        by = {"sampling__guidance_kind": "classifier", "sampling__guide": folder}
+        drawn = {}
+        for weight in (0.0, 1.0, 30.0):
+            own = plain | by | {"sampling__guidance": weight, "sampling__ema": False}
+            if weight:
+                own["sampling__labels"] = "3,7"
+            assert main.main(tiny.arguments("sample", tmp_path / "run", **own)) == 0
+            with np.load(tmp_path / "run" / "samples" / "samples.npz") as file:
+                drawn[weight] = dict(file)
+        told = main.main(tiny.arguments("sample", tmp_path / "run", **plain, **by | {
+            "sampling__guidance_kind": "autoguidance", "sampling__guidance": 2.0}))  # fmt: skip
+    assert "labels" not in drawn[0.0]
+    assert drawn[30.0]["labels"].tolist() == [3, 7, 3, 7, 3, 7]
+    classifier = load_classifier(folder, log=lambda line: None)
+    least = jnp.full(6, 0.05)
+    likely = lambda w: classifier.log_prob(
+        2 * jnp.asarray(drawn[w]["samples"]) - 1, least, jnp.asarray([3, 7] * 3)
+    ).mean()
+    assert float(likely(30.0)) > float(likely(1.0))
+    assert told == 2
+    assert "holds a classifier" in capsys.readouterr().err
+
+
 def test_a_model_of_the_data_is_no_classifier(tmp_path):
     tiny.register()
-    assert main.main(tiny.arguments("train", tmp_path / "run", training__n_iters=1)) == 0
+    with jax.numpy_dtype_promotion("standard"):  # as main.py runs
+        assert main.main(tiny.arguments("train", tmp_path / "run", training__n_iters=1)) == 0
     del models.NETWORKS["tiny"]
     with pytest.raises(WorkdirError, match=r"holds a model of the data, model.name='tiny', and no"):
         load_classifier(tmp_path / "run")

@@ -47,7 +47,7 @@ def test_the_loss_is_the_cross_entropy_and_the_accuracy_that_of_the_likeliest_cl
     chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     found, others = measured(loss, SCORE, KEY, X0, {"label": LABEL}, train=train)
     expected = -np.log(chances[np.arange(40), LABEL])
-    np.testing.assert_allclose(found, expected, rtol=2e-5)  # float32
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)  # float32
     np.testing.assert_array_equal(others["accuracy"], logits.argmax(1) == np.asarray(LABEL))
     np.testing.assert_array_equal(loss(SCORE, KEY, X0, LABEL, train=train), found)
 

@@ -96,8 +96,12 @@ def _alike(layout: Inference) -> Settings:
     """Those of all published models of its kind."""
     sections = ("training.", "optim.", "sampling.", "data.")
     left = {*MEANT, "data.condition"} - {"sde.name"}
-    return {
+    found = {
         key: value
         for key, value in _own(_kind(layout)).items()
         if (key.startswith(sections) or key == "sde.name") and key not in left
     }
+    if layout.settings.get("model.learn_variance", True):
+        return found
+    # The authors' default of a network that says no variance.
+    return found | {"sampling.ancestral_variance": "kernel", "training.objective": "denoising"}
