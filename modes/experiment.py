@@ -18,7 +18,7 @@ from data_lib import Splits, codec
 from models.score import template
 from modes import sizes
 from runtime_lib import sharding
-from sde_lib import SDE, Guidance, ModelScore, Score, Told, choose
+from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told, choose
 from sde_lib.clipping import Clipped
 from sde_lib.condition import CONDITIONS, Condition, assembled
 from sde_lib.guides import ALONE
@@ -76,7 +76,7 @@ class Experiment:
             guard=Guard(training.patience, training.explosion),
         )
         guidance, sampler = sde_lib.build_guidance(config, told), samplers.build(config.sampling)
-        followed = guidance(score, _an_example(config, told))
+        followed = guidance(score, _an_example(config, _classes(config, guidance, told)))
         times = samplers.build_times(config.sampling, followed, config.sde.num_scales)
         # Refuses, before training, what sampling could not do after it.
         sampler.plan(followed, times)
@@ -107,7 +107,7 @@ class Experiment:
     @property
     def classes(self) -> int:
         """Number of classes among which samples choose: the model's, or its guide's; 0: none."""
-        return int(self.config.model.num_classes) or self.told.classes
+        return _classes(self.config, self.guidance, self.told)
 
     def sampled(self, score: Score, condition: Condition) -> Score:
         """The score that samples follow: guided, and clamped if `sampling.clip` says so."""
@@ -119,7 +119,7 @@ class Experiment:
 
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example, for planning a sampler's grid."""
-        return self.guidance(score, _an_example(self.config, self.told))
+        return self.guidance(score, _an_example(self.config, self.classes))
 
     def key(self, stream: int) -> PRNGKeyArray:
         """The key of one of the seed's streams."""
@@ -145,10 +145,15 @@ class Experiment:
         return jax.eval_shape(self._fresh_state)
 
 
-def _an_example(config: Any, told: Told) -> Condition:
+def _classes(config: Any, guidance: Guidance, told: Told) -> int:
+    """Number of classes of the model, or else of what guides it."""
+    return int(config.model.num_classes) or (0 if guidance is Conditional else told.classes)
+
+
+def _an_example(config: Any, classes: int) -> Condition:
     """The condition of one example; None for a model that is given none."""
     model = config.model
-    labels = jnp.zeros(1, jnp.int32) if model.num_classes or told.classes else None
+    labels = jnp.zeros(1, jnp.int32) if classes else None
     values = None if model.condition == "none" else jnp.zeros((1, *config.data.condition))
     return assembled(model.condition, labels, values)
 
