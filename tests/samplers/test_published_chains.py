@@ -32,6 +32,7 @@ from train_lib.times import UniformLevel
 GOLDEN = Path(__file__).parents[1] / "golden" / "control"
 CASES = ["iddpm_cifar_style", "adm_plain_fixed_variance"]
 """Learned variance, cosine levels and rescaled labels; and a fixed variance on linear levels."""
+ORDERS = {False: "heads_first", True: "parts_first"}
 BITS = 8 * 8 * 3 * np.log(2)
 TANH = Bins.of("nearest", 256, True, "tanh")
 
@@ -52,27 +53,30 @@ class Given:
 class Case:
     """A golden case and the score of its weights; the network is compiled once, all else is not."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, kind: str = "") -> None:
         about = json.loads((GOLDEN / f"{name}.json").read_text())
         with np.load(GOLDEN / f"{name}.npz") as arrays:
             self.arrays = dict(arrays)
         told, net = about["diffusion"], about.get("network") or about["flags"]
+        new = net.get("use_new_attention_order", False)
         self.levels, self.learned = told["steps"], told["learn_sigma"]
         self.respacing = told["respacing"], told["ddim_respacing"]
-        weights = torch_files.read(GOLDEN / f"{name}.pt")
+        weights = torch_files.read(GOLDEN / f"{name}{kind}.pt")
         found = layout.infer({key: tuple(value.shape) for key, value in weights.items()})
         config = schema.get_default()
         config.update_from_flattened_dict({
             **found.settings, "data.image_size": 8, "data.centered": True, "model.dropout": 0.0,
             "model.attn_resolutions": tuple(8 >> k for k in found.attention),
-            "model.num_heads": net["num_heads"], "model.attention_order": "heads_first",
+            "model.num_heads": net["num_heads"], "model.attention_order": ORDERS[new],
+            "model.attention_head_dim": max(net.get("num_head_channels", -1), 0),
             "model.rescale_timesteps": told.get("rescale", False), "sde.name": "iddpm",
             "sde.schedule": told["schedule"], "sde.num_scales": self.levels,
             "training.continuous": False,
         })  # fmt: skip
         score, network = template(config), models.build(config)
         params = state_dict.params(weights, network, config)
-        run = lambda x, label: network.apply({"params": params}, x, label, None)
+        self.condition = self["y"] if about["classes"] else None
+        run = lambda x, label: network.apply({"params": params}, x, label, self.condition)
         with jax.default_matmul_precision("highest"):
             lowered = jax.jit(run).lower(jnp.zeros((3, 8, 8, 3)), jnp.zeros(3))
             run = lowered.compile(compiler_options=QUICK)
