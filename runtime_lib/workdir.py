@@ -41,6 +41,10 @@ def _plain(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(schema.flatten(config)))
 
 
+OF_UPDATES = ("model.label_dropout", "model.condition_dropout")
+"""Settings of the model that only its training reads."""
+
+
 def _is_free(name: str) -> bool:
     return name in FREE or name.startswith(FREE_SECTIONS)
 
@@ -117,7 +121,8 @@ def check_model(workdir: Path, config: Any) -> None:
             f"{workdir} holds no trained model: run --mode train with this --workdir first"
         )
     new = _plain(config)
-    names = [n for n in sorted(new) if n.startswith(MODEL_SECTIONS) and not _is_free(n)]
+    free = lambda name: _is_free(name) or name in OF_UPDATES
+    names = [n for n in sorted(new) if n.startswith(MODEL_SECTIONS) and not free(n)]
     _refuse(workdir, _difference(old, new, names))
 
 

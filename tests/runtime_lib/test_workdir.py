@@ -81,6 +81,13 @@ def test_a_trained_model_may_be_used_whatever_trained_it(claimed):
         workdir.check_model(claimed, changed(model__nf=8))
 
 
+def test_a_model_that_never_missed_its_class_may_be_used_but_not_trained_on(claimed):
+    config = changed(model__label_dropout=0.0)
+    workdir.check_model(claimed, config)
+    with pytest.raises(WorkdirError, match="label_dropout"):
+        workdir.claim(claimed, config)
+
+
 def test_another_dataset_is_refused(claimed):
     with pytest.raises(WorkdirError, match=r"data\.dataset: 'digits' there, 'CIFAR10' here"):
         workdir.check_model(claimed, vp_cifar.get_config())
