@@ -112,11 +112,11 @@ def test_a_damaged_config_is_named_and_left_alone(tmp_path, text):
 def test_a_setting_newer_than_the_workdir_has_its_default_there(claimed):
     path = claimed / "config.json"
     stored = json.loads(path.read_text())
-    del stored["model.label_dropout"]
+    del stored["model.condition_dropout"]
     path.write_text(json.dumps(stored))
     workdir.check_same(claimed, vp_digits.get_config())
-    with pytest.raises(WorkdirError, match=r"model\.label_dropout: 0\.0 there, 0\.5 here"):
-        workdir.check_same(claimed, changed(model__label_dropout=0.5))
+    with pytest.raises(WorkdirError, match=r"model\.condition_dropout: 0\.0 there, 0\.5 here"):
+        workdir.check_same(claimed, changed(model__condition_dropout=0.5))
 
 
 def test_a_setting_that_is_no_more_is_left_out_of_an_older_workdir(claimed):
