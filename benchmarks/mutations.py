@@ -73,6 +73,7 @@ ROOMS: dict[str, Tests] = {
         **_files("sde_lib", "guidance autoguidance",
                  f"{_RECIPE} sde_lib/guidance sde_lib/autoguidance"),
         **_files("sde_lib", "condition", "sde_lib/condition"),
+        **_files("sde_lib", "classifier", "train_lib/classification"),
         **_files("sde_lib", "composed", "sde_lib/composed"),
         **_files("sde_lib", "oracles", f"sde_lib/score {_SDE}"),
     },
@@ -97,6 +98,7 @@ ROOMS: dict[str, Tests] = {
         **_files("train_lib", "objective times", f"{_RECIPE} train_lib/objective"),
         **_files("train_lib", "guard", "train_lib/step"),
         **_files("train_lib", "buckets", "train_lib/buckets train_lib/step"),
+        **_files("train_lib", "classification measures", "train_lib/classification"),
         **_files("train_lib", "augment", "train_lib/augment"),
     },
     "eval_lib/likelihood": {

@@ -12,12 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import main
 import models
 from configs import command_line, openai, schema
-from models.pretrained import PretrainedError, open_checkpoint
-from models.pretrained.base import MismatchError, paths_and_shapes
+from models.pretrained import PretrainedError, load, matching, open_checkpoint
+from models.pretrained.base import Checkpoint, MismatchError, paths_and_shapes
 from models.pretrained.files import torch_files
 from models.pretrained.openai import layout, published, state_dict
+from modes.classifier import load_classifier
+from modes.experiment import Experiment
 from tests.models.pretrained import writing
 from tests.models.pretrained.openai import reference
 from tests.models.pretrained.openai.reference import Flags
@@ -149,6 +152,7 @@ def test_the_other_order_of_rows_fits_and_gives_something_else():
 
 # Outputs of the originals -------------------------------------------------------------------------
 
+CHAIN = {"sde.schedule": "linear", "sde.num_scales": 1000, "model.rescale_timesteps": False}
 NETWORKS = {
     "adm_64_style.model012345": "model_output_raw",
     "adm_64_style.ema_0.9999_012345": "model_output_ema",
@@ -183,8 +187,7 @@ def flags_of(case) -> Flags:
 
 def opened(file: str, flags: Flags):
     """The golden file, its missing settings said one by one."""
-    rest = {"sde.schedule": "linear", "sde.num_scales": 1000, "model.rescale_timesteps": False}
-    given = {**said(flags), **rest}
+    given = {**said(flags), **CHAIN}
     override = lambda config: config.update_from_flattened_dict(given)
     return open_checkpoint(GOLDEN / f"{file}.pt", None, override, given)
 
@@ -204,23 +207,33 @@ def test_networks_give_the_originals_outputs(file):
     assert relative(np.asarray(found), arrays[NETWORKS[file]]) < 1e-5
 
 
-def test_the_classifier_gives_the_originals_logits_and_gradients():
+def test_an_imported_classifier_gives_the_originals_probabilities_and_gradients(tmp_path, capsys):
     case, arrays = golden("adm_classifier_attention")
-    checkpoint, _, config, *_ = opened("adm_classifier_attention", flags_of(case))
-    network = models.build_classifier(config)
-    params = state_dict.params(checkpoint.weights(True), network, config)
+    given = {**said(flags_of(case)), **CHAIN}
+    del given["data.image_size"]  # the file says it, by the number of its positions
+    source, folder = GOLDEN / "adm_classifier_attention.pt", tmp_path / "run"
+    command = ["--mode", "import", "--import_from", str(source), "--workdir", str(folder)]
+    command += [f"--config.{name}={value}" for name, value in given.items()]
+    with jax.numpy_dtype_promotion("standard"):  # as main.py runs
+        assert main.main(command) == 0
+    classifier = load_classifier(folder, shape=(8, 8, 3), classes=10)
+    t, label = jnp.asarray(arrays["t"] / 999, jnp.float32), jnp.asarray(arrays["y"])
 
     @jax.jit
     def log_prob(x):
-        logits = network.apply({"params": params}, x, jnp.asarray(arrays["t"], jnp.float32))
-        picked = jax.nn.log_softmax(logits)[jnp.arange(3), arrays["y"]]
-        return picked.sum(), (logits, picked)
+        found = classifier.log_prob(x, t, label)
+        return found.sum(), (classifier.logits(x, t), found)
 
     x = jnp.asarray(arrays["x"])
     (_, (logits, picked)), gradient = jax.value_and_grad(log_prob, has_aux=True)(x)
     assert relative(np.asarray(logits), arrays["logits"]) < 1e-5
     assert relative(np.asarray(picked), arrays["log_prob"]) < 1e-5
-    assert relative(np.asarray(gradient), arrays["gradient"]) < 1e-4
+    assert relative(np.asarray(gradient), arrays["gradient"]) < 1e-4  # as the originals differ
+
+    capsys.readouterr()
+    assert main.main(["--config", str(folder / "config.py"), "--mode", "sample", "--workdir",
+                      str(folder)]) == 2  # fmt: skip
+    assert "--mode sample needs a model of the data" in capsys.readouterr().err
 
 
 # Raw weights and averages beside them -------------------------------------------------------------
@@ -335,6 +348,46 @@ def test_a_variant_is_the_same_whatever_came_before():
     assert both == openai.get_config("lsun_cat")
 
 
+def test_a_config_that_differs_from_the_published_model_of_the_shapes_is_doubted():
+    config = openai.get_config("128x128_diffusion")
+    known = published.complete(
+        layout.infer(reference.shapes(published_flags("128x128_diffusion"))), Path("mine.pt")
+    )
+    checkpoint = Checkpoint("openai", {}, None, {}, assumed=known.assumed)
+    assert matching.doubt(checkpoint, config) == ""
+    config.model.num_heads, config.model.attention_order = 8, "parts_first"
+    told = matching.doubt(checkpoint, config)
+    assert "model.num_heads is 8 in the config and 4 there" in told
+    assert "model.attention_order is 'parts_first' in the config and 'heads_first' there" in told
+
+
+def test_a_config_that_differs_from_the_published_model_of_the_name_is_refused():
+    config = openai.get_config("128x128_diffusion")
+    told = layout.infer(reference.shapes(published_flags("128x128_diffusion")))
+    facts = published.complete(told, Path("128x128_diffusion.pt")).facts
+    checkpoint = Checkpoint(
+        "openai", {**told.settings, **facts}, None, {}, attention=told.attention
+    )
+    assert not matching.disagreements(checkpoint, config)
+    config.model.attention_order = "parts_first"
+    assert set(matching.disagreements(checkpoint, config)) == {"model.attention_order"}
+
+
+MADE_SMALL = (
+    "cifar10_uncond_vlb_50M_500K",
+    "512x512_diffusion",
+    "64_256_upsampler",
+    "128x128_classifier",
+)
+
+
+@pytest.mark.parametrize("name", but_slow(COUNTS, *COUNTS.keys() - set(MADE_SMALL)))
+def test_every_model_builds_and_can_be_made_small(name):
+    schema.check(openai.get_config(name))
+    experiment = Experiment.of(openai.get_config(f"{name},smoke"))
+    assert experiment.classifies == ("classifier" in name)
+
+
 # What is refused ----------------------------------------------------------------------------------
 
 
@@ -375,6 +428,14 @@ def test_a_classifier_is_no_network_and_a_network_no_classifier():
         with pytest.raises(PretrainedError, match=words) as error:
             output(config_of(flags), weights, jnp.ones((1, 8, 8, 3)), jnp.ones(1))
         assert "\n" not in str(error.value)
+
+
+def test_a_classifier_is_not_loaded_as_a_score():
+    config = config_of(
+        flags_of(golden("adm_classifier_attention")[0])._replace(mult=(1, 1), classes=10)
+    )
+    with pytest.raises(PretrainedError, match=r"weights of a classifier, which has no score"):
+        load(GOLDEN / "adm_classifier_attention.pt", config)
 
 
 def test_joint_rows_must_be_three_parts():
