@@ -67,8 +67,8 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
     """The time grid from T to `eps` (0: the SDE's default).
 
     As many steps as a respacing says, as `nfe` evaluations of the network allow, or `num_steps`
-    (0: `num_scales`, or all of its levels). Adaptive solvers stop on the way only for the corrector, `num_steps` times,
-    and for frames. Raises ValueError for an impossible grid.
+    (0: `num_scales`, or all levels of a chain). Adaptive solvers stop on the way only for the
+    corrector, `num_steps` times, and for frames. Raises ValueError for an impossible grid.
     """
     sde = score.sde
     end = config.eps or sde.t_min_sampling
