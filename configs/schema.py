@@ -512,7 +512,7 @@ SETTINGS: dict[str, Setting] = {
     "sampling.respacing": OfModel("", ANY, "respaced grid: how many levels of each of several "
                                   "equal sections of a discrete model's levels, such as 250 or "
                                   "90,60,60,20,20, or ddim50 for 50 of one stride; empty: "
-                                  "sampling.num_steps + 1 levels"),
+                                  "sampling.num_steps + 1 levels, or all if that is 0"),
     "sampling.shift": OfModel(1.0, POSITIVE, "flow grid: factor on every sigma / alpha; above 1 "
                               "more of the steps are at high noise"),
     "sampling.rho": OfModel(7.0, POSITIVE, "karras grid: exponent; a larger one puts more of the "

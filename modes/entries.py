@@ -166,7 +166,7 @@ def planned(config: ConfigDict, told: Told = ALONE) -> Iterator[Planned]:
 def _check_effects(entry: SamplerEntry, experiment: Experiment) -> None:
     """Raise ValueError for a setting that nothing reads, or that is read and changes nothing."""
     read, sampling = experiment.config.record.names, experiment.config.sampling
-    read = {name.removeprefix("sampling.") for name in read} | {"noise_removal"}
+    read = {name.removeprefix("sampling.") for name in read} | {"noise_removal", "clip"}
     idle = {name for holds, names in IDLE if holds(sampling) for name in names}
     idle |= {name for name in entry.given & set(TWO_VALUED) if _all_the_same(experiment, name)}
     without = sorted(entry.given - read | entry.given & idle)

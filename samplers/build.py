@@ -67,8 +67,8 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
     """The time grid from T to `eps` (0: the SDE's default).
 
     As many steps as a respacing says, as `nfe` evaluations of the network allow, or `num_steps`
-    (0: `num_scales`). Adaptive solvers stop on the way only for the corrector, `num_steps` times,
-    and for frames. Raises ValueError for an impossible grid.
+    (0: `num_scales`, or all levels of a chain). Adaptive solvers stop on the way only for the
+    corrector, `num_steps` times, and for frames. Raises ValueError for an impossible grid.
     """
     sde = score.sde
     end = config.eps or sde.t_min_sampling
@@ -93,7 +93,8 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
     if adaptive and config.corrector == "none":
         _check_ends(config, grid)
         return times(max(config.frames, 1))
-    return times(config.num_steps or num_scales)
+    most = num_scales - 1 if isinstance(grid, Respaced) else num_scales
+    return times(config.num_steps or most)
 
 
 def only_ends(config: Section) -> bool:

@@ -69,7 +69,7 @@ class Respaced:
 
     A run through the k levels takes k - 1 steps, and the denoiser at the last one does the rest:
     k evaluations, those of the published chain. Without a respacing there are n + 1 levels, as
-    '{n + 1}' says, and all for n = num_scales. None passes `end`.
+    '{n + 1}' says. None passes `end`.
 
     Raises:
         ValueError: the respacing does not exist, or is of one level.
@@ -84,15 +84,13 @@ class Respaced:
         return len(self._indices(0)) - 1 if self.respacing else None
 
     def _indices(self, n: int) -> Int[np.ndarray, " k"]:
-        if self.respacing or n == self.num_scales:
-            chosen = respaced(self.num_scales, self.respacing, "sampling.respacing")
-        elif n < self.num_scales:
-            chosen = respaced(self.num_scales, str(n + 1), "sampling.num_steps + 1")
-        else:
+        if not self.respacing and n >= self.num_scales:
             raise ValueError(
-                f"sampling.num_steps must be at most sde.num_scales = {self.num_scales} on a grid "
-                f"of a discrete model's times, got {n}"
+                f"sampling.num_steps must be below sde.num_scales = {self.num_scales} on a grid of "
+                f"a discrete model's times, got {n}"
             )
+        asked = self.respacing or str(n + 1)
+        chosen = respaced(self.num_scales, asked, "sampling.respacing")
         if len(chosen) < 2:
             raise ValueError(
                 "sampling.respacing must have two levels at least, since a chain of the least "

@@ -79,6 +79,7 @@ OTHERS: dict[str, tuple[object, ...]] = {
     "shift": (2.0,),
     "rho": (4.0,),
     "eps": (0.01,),
+    "clip": (True,),
     "guidance": (3.0,),
     "guidance_kind": (),  # without one its weight has no effect, which is refused first
     "guidance_min": (1.0,),
@@ -98,8 +99,9 @@ def entry_of(text: str, experiment):
     config = Recorded.of(entry.at(0))
     guidance, sampler = sde_lib.build_guidance(config), samplers.build(config.sampling)
     times = samplers.build_times(config.sampling, experiment.score, config.sde.num_scales)
+    clip = (-1.0, 1.0) if config.sampling.clip else None
     return entry, replace(
-        experiment, config=config, sampler=sampler, guidance=guidance, times=times
+        experiment, config=config, sampler=sampler, guidance=guidance, times=times, clip=clip
     )
 
 
@@ -108,7 +110,7 @@ def drawn_by(experiment) -> tuple[object, list[np.ndarray]]:
     generator = make_generator(experiment, experiment.score)
     plan = generator.sampler.plan(generator.score, generator.times)
     guided = experiment.guidance_settings or {}
-    told = plan.program, generator.times, generator.denoise, tuple(guided.values())
+    told = plan.program, generator.times, generator.denoise, tuple(guided.values()), experiment.clip
     return jax.tree.structure(told), jax.tree.leaves(told)
 
 

@@ -339,6 +339,7 @@ TOO_FEW_LEVELS = {
     "iddpm": r"must be at most 99\d, got 1000",
     "trailing": "below sde.num_scales = 1000",
     "leading": "below sde.num_scales = 1000",
+    "respaced": "below sde.num_scales = 1000",
 }
 
 

@@ -84,7 +84,7 @@ def test_a_run_through_k_levels_takes_k_evaluations(settings, count) -> None:
     ({"respacing": "1"}, r"sampling\.respacing must have two levels at least"),
     ({"respacing": "25", "nfe": 10}, r"sampling\.nfe must be 0 with sampling\.respacing='25'"),
     ({"respacing": "25", "predictor": "ode"}, r"sampling\.respacing must be empty with .*'ode'"),
-    ({"num_steps": 1001}, r"sampling\.num_steps must be at most sde\.num_scales = 1000"),
+    ({"num_steps": 1000}, r"sampling\.num_steps must be below sde\.num_scales = 1000"),
 ])  # fmt: skip
 def test_settings_that_do_not_suit_a_respacing_are_refused(settings, words) -> None:
     with pytest.raises(ValueError, match=words):

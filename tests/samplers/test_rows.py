@@ -40,6 +40,7 @@ from samplers import (
     Posterior,
     Power,
     PredictorCorrector,
+    Respaced,
     Restart,
     ReverseDiffusion,
     RungeKutta,
@@ -127,7 +128,7 @@ GRIDS = {
     "uniform": Uniform(), "quadratic": Power(2.0), "log_snr": LogSNR(), "exponential": LogSNR(),
     "ve": LogSNR(), "karras": Karras(5.0), "edm": Karras(7.0), "vp": Borrowed(VP()),
     "iddpm": IDDPM(), "flow": Flow(3.0), "trailing": Indices(50, True),
-    "leading": Indices(50, False),
+    "leading": Indices(50, False), "respaced": Respaced(50, "10"),
 }  # fmt: skip
 """With rho = 5, shift = 3 and 50 levels."""
 
@@ -180,7 +181,7 @@ def test_a_corrector_is_the_object_that_is_meant(name: str) -> None:
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_grid_is_the_object_that_is_meant(name: str) -> None:
     config = get_default().sampling
-    config.update({"rho": 5.0, "shift": 3.0})
+    config.update({"rho": 5.0, "shift": 3.0, "respacing": "10"})
     assert made(samplers.GRIDS[name], config, num_scales=50) == GRIDS[name]
 
 
