@@ -509,7 +509,7 @@ SETTINGS: dict[str, Setting] = {
     "sampling.grid": OfModel("uniform", ANY, "spacing of the times: uniform, quadratic, log_snr, "
                              "karras, vp, iddpm, flow, trailing, leading or respaced; all: "
                              "GRIDS in samplers/named.py"),
-    "sampling.respacing": OfModel("", ANY, "respaced grid: how many levels of each of several "
+    "sampling.respacing": Setting("", ANY, "respaced grid: how many levels of each of several "
                                   "equal sections of a discrete model's levels, such as 250 or "
                                   "90,60,60,20,20, or ddim50 for 50 of one stride; empty: "
                                   "sampling.num_steps + 1 levels, or all if that is 0"),

@@ -34,7 +34,7 @@ Section = Any
 
 @dataclass(frozen=True)
 class Told:
-    """What guidance is told of beside settings.
+    """Facts for guidance beside settings.
 
     Attributes:
       conditional: whether the model is given classes or conditions.

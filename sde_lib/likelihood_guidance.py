@@ -96,17 +96,7 @@ class MeanShift(Wrapped):
     its kernel, sigma_t^2.
     """
 
-    guided: LikelihoodGuidance
-
-    @property
-    def score(self) -> Score:  # type: ignore[override]
-        """The score that is guided."""
-        return self.guided.score
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the guided score."""
-        return self.guided.evaluations
+    score: LikelihoodGuidance
 
     def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The score's prediction, and weight g where guidance acts, as the shift."""
@@ -121,6 +111,6 @@ class MeanShift(Wrapped):
         return found.x0 + expand(self.marginal(t)[1], x) ** 2 * shift
 
     def _moved(self, x: Array, t: Time) -> tuple[Predicted, Array]:
-        found, gradient = self.guided.unguided(x, t)
-        inside = within(self, x, t, self.guided.least, self.guided.most)
+        found, gradient = self.score.unguided(x, t)
+        inside = within(self, x, t, self.score.least, self.score.most)
         return found, jnp.where(inside, gradient, jnp.zeros_like(gradient))
