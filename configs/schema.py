@@ -55,6 +55,8 @@ UPDATES, PERIOD = whole(1, INT32), whole(0, INT32)
 BATCH, IMAGES = whole(1, 2**20), whole(1, 10**8)
 NAME = Rule(lambda v: re.fullmatch(r"\w[\w.-]*", v) is not None,
             "a name of letters, digits, '_', '.' and '-'")  # fmt: skip
+SECTIONS = Rule(lambda v: re.fullmatch(r"|ddim\d{1,6}|\d{1,6}(\s*,\s*\d{1,6})*", v) is not None,
+                "empty, numbers separated by commas, or ddim and a number")  # fmt: skip
 LEVELS, STEPS = whole(2, 10_000), whole(0, 10_000)
 ROUNDS = whole(1, 10_000)
 TRIES = whole(1, 10**7)
@@ -489,7 +491,7 @@ SETTINGS: dict[str, Setting] = {
     "sampling.grid": OfModel("uniform", ANY, "spacing of the times: uniform, quadratic, log_snr, "
                              "karras, vp, iddpm, flow, trailing, leading or respaced; all: "
                              "GRIDS in samplers/named.py"),
-    "sampling.respacing": OfModel("", ANY, "respaced grid: how many levels of each of several "
+    "sampling.respacing": OfModel("", SECTIONS, "respaced grid: how many levels of each of several "
                                   "equal sections of a discrete model's levels, such as 250 or "
                                   "90,60,60,20,20, or ddim50 for 50 of one stride; empty: "
                                   "sampling.num_steps + 1 levels, or all if that is 0"),

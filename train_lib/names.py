@@ -34,6 +34,8 @@ from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown
 
 PUBLISHED = ("published",)
+RULED = ("sampling.respacing",)
+"""Texts that travel and are no names: their rule in `configs.schema` says what they may be."""
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
     "sde.schedule": (SCHEDULES,),

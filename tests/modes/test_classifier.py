@@ -73,6 +73,18 @@ def test_loss_and_accuracy_are_logged_by_noise_level_and_held_out(folder):
     assert 0.1 < held["eval_accuracy"] < 0.8
 
 
+def test_parts_of_a_batch_are_measured_together(folder, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    settings = {"training__n_iters": 1, "training__log_freq": 1, "training__eval_freq": 0}
+    with jax.numpy_dtype_promotion("standard"):
+        assert main.main(command("train", one, **settings)) == 0
+        assert main.main(command("train", two, training__accumulate=2, **settings)) == 0
+    for run in (one, two):
+        (line,) = (run / "logs/metrics.jsonl").read_text().splitlines()
+        found = json.loads(line)
+        assert found["accuracy"] * 64 == pytest.approx(round(found["accuracy"] * 64), abs=1e-4)
+
+
 def test_it_is_loaded_by_its_folder(folder, capsys):
     found = load_classifier(folder, shape=(8, 8, 1), classes=10)
     assert "classifier of 10 classes, step 60" in capsys.readouterr().out

@@ -29,7 +29,7 @@ OTHER = (
 class Inference(NamedTuple):
     """Settings by "section.key", and the levels that have attention (0: full resolution).
 
-    unknown: the reason why there are no settings. size: of images, if the file says it.
+    unknown: the reason why there are no settings.
     """
 
     settings: dict[str, Any]

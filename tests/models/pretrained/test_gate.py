@@ -52,7 +52,8 @@ def test_a_setting_stays_at_home_unless_it_is_said_to_travel():
 
 def test_a_name_that_travels_has_a_table_to_be_in():
     texts = {n for n, s in schema.SETTINGS.items() if s.travels and type(s.default) is str}
-    assert texts == set(names.TABLES)
+    assert texts == set(names.TABLES) | set(names.RULED)
+    assert not [name for name in names.RULED if schema.SETTINGS[name].rule is schema.ANY]
     names.check(schema.flatten(schema.get_default()))
 
 
