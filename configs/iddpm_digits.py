@@ -36,7 +36,8 @@ def get_config(argument: str = "") -> ConfigDict:
     """This file's configuration, changed as the variants in `argument` say."""
     config = digits.base()
     config.sde.name = "iddpm"
-    config.sde.num_scales = 1000
+    config.sde.num_scales = 100  # the least level is then half as wide as the bin of a gray level
+    config.model.rescale_timesteps = True
     config.data.gray_levels = 17
     config.model.conditioning = "published"
     config.model.embedding_type = "positional"

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from configs.schema import get_default
+from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import VP, ModelScore, Noise, Parametrization
 from sde_lib.bins import Bins
 from sde_lib.iddpm import iddpm
@@ -224,3 +225,16 @@ def test_settings_that_do_not_fit_are_refused_in_one_line(settings, words) -> No
 def test_another_weight_changes_numbers_and_not_the_program() -> None:
     one = ChainObjective(UniformLevel(N), N, BINS, hybrid=True)
     assert jax.tree.structure(one) == jax.tree.structure(replace(one, weight=0.1))
+
+
+def test_the_history_survives_a_checkpoint(tmp_path) -> None:
+    _, state = state_of(True)
+    law = state.law.after(jnp.asarray([0.0, 1.0, 1.0]), jnp.asarray([2.0, 3.0, 4.0]))
+    state = replace(state, law=law)
+    with Checkpoints(tmp_path, keep=1, snapshot_every=1, log=lambda line: None) as checkpoints:
+        checkpoints.save(1, state.as_dict(), {}, wait=True)
+        shape = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        like = jax.tree.map(shape, state.as_dict())
+        found = TrainState.from_dict(checkpoints.restore(like).state)
+    np.testing.assert_array_equal(found.law.losses, law.losses)
+    np.testing.assert_array_equal(found.law.counts, law.counts)
