@@ -185,5 +185,5 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
         given=given,
         assemble=experiment.condition,
         guidance=experiment.sampled,
-        iterations=config.sampling.impute_iterations,
+        iterations=1 if given.partial is None else config.sampling.impute_iterations,
     )

@@ -30,7 +30,7 @@ def test_it_is_the_score_of_p_over_what_the_guide_has_of_it(sde, weight):
     guided = Autoguidance(good, bad, weight)
     np.testing.assert_allclose(guided(X, T), jax.grad(tilted)(X), rtol=1e-5, atol=1e-5)
     # The two predictions belong to one x.
-    x0, noise, _ = guided.predict(X, T)
+    x0, noise, *_ = guided.predict(X, T)
     alpha, sigma = (expand(c, X) for c in sde.marginal(T))
     np.testing.assert_allclose(alpha * x0 + sigma * noise, X, rtol=1e-4, atol=1e-5)
 

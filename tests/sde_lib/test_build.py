@@ -99,7 +99,7 @@ def test_every_row_of_the_table_is_built_whole(name: str, continuous: bool) -> N
     x = jnp.full((5, 2), 0.4)
     scaled, label = parametrization.inputs(sde, x, t)
     assert label.shape == t.shape
-    x0, noise, _ = score.predict(x, t)
+    x0, noise, *_ = score.predict(x, t)
     for found in (scaled, label, x0, noise):
         assert bool(jnp.isfinite(found).all())
     alpha, sigma = (expand(c, x) for c in score.marginal(t))
@@ -171,7 +171,8 @@ def guidance_of(kind: str, **settings: object):
     """Guidance of a model of three classes; weights count from the neutral one, 1 above none."""
     config = get_default()
     config.model.num_classes = 3
-    config.sampling.update({"guidance_kind": kind, "predictor": "ddim"} | settings)
+    steps = {"classifier_mean": "ancestral"}.get(kind, "ddim")
+    config.sampling.update({"guidance_kind": kind, "predictor": steps} | settings)
     config.sampling.guidance += max(NEUTRAL.get(kind, 1.0), 0.0) - 1
     guide = ModelScore(network, jnp.float32(0.2), VP(), SCORE.parametrization)
     told = Told(guide=guide, guide_conditional=True, log_density=Slope())
@@ -208,8 +209,9 @@ def test_every_guidance_is_of_the_scores_own_process_and_does_something(kind: st
     score = followed(kind, guidance=2.0)
     assert score.sde == SCORE.sde
     np.testing.assert_array_equal(score.marginal(T), SCORE.marginal(T))
-    moved = score.noise(X, T) - Conditional(SCORE, LABELS).noise(X, T)
-    assert (float(jnp.abs(moved).max()) > 1e-3) == (kind != "none")
+    plain = Conditional(SCORE, LABELS)
+    moved = [score.denoise(X, T) - plain.denoise(X, T), score.noise(X, T) - plain.noise(X, T)]
+    assert (max(float(jnp.abs(part).max()) for part in moved) > 1e-3) == (kind != "none")
 
 
 @pytest.mark.parametrize("kind", GUIDANCE)
@@ -245,7 +247,8 @@ def test_the_nfe_of_samples_counts_network_evaluations(kind: str, predictor: str
     drawn = samplers.sample(score, samplers.build(config), times, keys, shape=(3,))
     jax.effects_barrier()
     # Those of a function and of backward passes are not the network's.
-    others = {"classifier": 2, "denoised_classifier": 3, "autoguidance": 1}.get(kind, 0)
+    others = {"classifier": 2, "classifier_mean": 2, "denoised_classifier": 3, "autoguidance": 1}
+    others = others.get(kind, 0)
     share = (score.evaluations - others) / score.evaluations
     assert drawn.evaluations.tolist() == [sum(seen) // 4 / share] * 4
 

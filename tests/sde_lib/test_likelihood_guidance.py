@@ -171,19 +171,22 @@ def test_guided_chains_have_the_law_that_theory_gives(steps, kind, mean, varianc
     )
     score = guided if kind == "ddim" else MeanShift(guided)
     sampler = DDIM() if kind == "ddim" else Ancestral(large=float(kind == "kernel"))
-    rows = sampler.plan(score, times).program.rows
-    x, spread = jnp.asarray([[0.0], [1.0]]), 0.0
-    for k in range(steps - 1):
-        row = {name: jnp.asarray(column[k]) for name, column in rows.items()}
+    rows = jax.tree.map(jnp.asarray, sampler.plan(score, times).program.rows)
+
+    def step(state, row):
+        x, spread = state
         moved = jnp.concatenate([x, x[:1] + 1])
         found = score.predict(moved, row["t"])
         f = row["x0"] * found.x0 + row["eps"] * found.noise
         moved = row["x"] * moved + row["f"][0] * f
-        noise = row["z"][0] if len(row["z"]) else jnp.zeros(())
+        noise = row["z"][0]
         if found.shift is not None:
             moved = moved + noise**2 * found.shift
         gain = (moved[2] - moved[0])[0]
-        x, spread = moved[:2], gain**2 * spread + noise**2
+        return (moved[:2], gain**2 * spread + noise**2), None
+
+    start = jnp.asarray([[0.0], [1.0]]), jnp.zeros(())
+    (x, spread), _ = jax.lax.scan(step, start, rows)
     end = score.denoise(jnp.concatenate([x, x[:1] + 1]), times[-1])[:, 0]
     found_variance = (end[1] - end[0]) ** 2 + (end[2] - end[0]) ** 2 * spread
     np.testing.assert_allclose(end[0], mean, atol=2e-4 if kind == "posterior" else 1e-8)

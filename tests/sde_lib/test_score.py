@@ -107,7 +107,7 @@ def test_prediction_pair_recomposes_x(sde: SDE, oracle) -> None:
     score = oracle(sde)
     d = score.mean.size if hasattr(score, "mean") else score.means.shape[1]
     x, t = jax.random.normal(jax.random.key(1), (4, d)), jnp.asarray([1e-3, 0.1, 0.6, 1.0])
-    x0, noise, _ = score.predict(x, t)
+    x0, noise, *_ = score.predict(x, t)
     alpha, sigma = (c[:, None] for c in sde.marginal(t))
     np.testing.assert_allclose(alpha * x0 + sigma * noise, x, rtol=1e-9, atol=1e-12)
 

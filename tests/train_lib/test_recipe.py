@@ -457,7 +457,7 @@ GUIDED = {
 
 def test_every_guidance_has_a_closed_form() -> None:
     # The others are not linear: tests/sde_lib/test_combinations.py and test_likelihood_guidance.py.
-    others = {"rescaled", "thresholded", "apg", "denoised_classifier"}
+    others = {"rescaled", "thresholded", "apg", "denoised_classifier", "classifier_mean"}
     assert set(GUIDED) == set(GUIDANCE) - others
 
 

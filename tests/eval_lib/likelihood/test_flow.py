@@ -104,7 +104,7 @@ def test_every_prediction_gives_the_same_likelihood(name):
         alpha, sigma = (c[:, None] for c in sde.marginal(t))
         c = [v[:, None] for v in prediction.coefficients(alpha[:, 0], sigma[:, 0])]
         unscaled = x / prediction.input_scale(alpha[:, 0], sigma[:, 0])[:, None]
-        x0, eps, _ = oracle.predict(unscaled, t)
+        x0, eps, *_ = oracle.predict(unscaled, t)
         # Of the two equations for F the one that divides by the larger number.
         by_data = (x0 - c[0] * unscaled) / jnp.where(c[1] == 0, 1.0, c[1])
         by_noise = (eps - c[2] * unscaled) / jnp.where(c[3] == 0, 1.0, c[3])
