@@ -100,5 +100,6 @@ def loss_curve_png(curves: dict[str, tuple[list[float], list[float]]]) -> bytes:
     positive = all(v > 0 for _, values in curves.values() for v in values)
     axes.set(xlabel="updates", ylabel="loss", yscale="log" if positive else "linear")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(loc="upper right")
+    if curves:
+        axes.legend(loc="upper right")
     return png(figure, dpi=120)

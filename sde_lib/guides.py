@@ -38,12 +38,14 @@ class Told:
 
     Attributes:
       conditional: whether the model is given classes or conditions.
+      hidden: whether these were hidden from it in a part of its training.
       guide: another score of the same process, and whether it is given the condition.
       log_density: log p(y | x), and the number of classes that it knows, 0 if it is given none.
       identity: words and hashes of both, recorded with results.
     """
 
     conditional: bool = False
+    hidden: bool = False
     guide: Score | None = None
     guide_conditional: bool = False
     log_density: LogDensity | None = None
@@ -67,6 +69,21 @@ def _strength(weight: float, least: float, most: float) -> tuple[Any, Any, Any]:
     return one, two, three
 
 
+def _check_both(told: Told, asked: str) -> None:
+    """Raise ValueError for a model that has no prediction without its class or condition."""
+    if not told.conditional:
+        raise ValueError(
+            f"{asked} needs a model of classes or conditions: set model.num_classes or "
+            "model.condition, and model.label_dropout or model.condition_dropout to train it"
+        )
+    if not told.hidden:
+        raise ValueError(
+            f"{asked} compares with the prediction without a class or condition, which this model "
+            "was never trained for: train it with model.label_dropout or model.condition_dropout "
+            "above 0"
+        )
+
+
 def _two(
     combination: Combination, told: Told, guidance: float, least: float, most: float,
     neutral: float = 1.0,
@@ -75,12 +92,7 @@ def _two(
     strength = _strength(guidance + 1 - neutral, least, most)
     if guidance == neutral:
         return Conditional
-    if not told.conditional:
-        raise ValueError(
-            f"sampling.guidance={guidance} needs a model of classes or conditions: set "
-            "model.num_classes or model.condition, and model.label_dropout or "
-            f"model.condition_dropout to train it, or leave guidance at {neutral:g}"
-        )
+    _check_both(told, f"sampling.guidance={guidance}")
 
     def guide(score: Score, condition: Condition) -> Score:
         return ClassifierFree(score, condition, null_of(condition), *strength, combination)
@@ -137,8 +149,7 @@ def _cfg_pp(
             f"a corrector, got {predictor!r} and {corrector!r}"
         )
     strength = _strength(guidance, guidance_min, guidance_max)
-    if not told.conditional:
-        raise ValueError("sampling.guidance_kind='cfg_pp' needs a model of classes or conditions")
+    _check_both(told, "sampling.guidance_kind='cfg_pp'")
 
     def guide(score: Score, condition: Condition) -> Score:
         return ClassifierFree(score, condition, null_of(condition), *strength, Renoised())
@@ -232,7 +243,8 @@ def build_guidance(config: Section, told: Told = ALONE) -> Guidance:
     row = choose("sampling.guidance_kind", config.sampling.guidance_kind, GUIDANCE)
     model = config.model
     conditional = model.num_classes > 0 or model.condition != "none"
-    told = replace(told, conditional=conditional)
+    hidden = conditional and (model.label_dropout > 0 or model.condition_dropout > 0)
+    told = replace(told, conditional=conditional, hidden=hidden)
     return made(row, config.sampling, told=told, data=config.data)
 
 

@@ -133,6 +133,7 @@ def test_samplers(config, name):
     sampler = Planned(of.sampler.plan(of.score, of.times))
     guided = of.config.copy_and_resolve_references()
     guided.sampling.guidance = 2.0 if guided.model.num_classes else 1.0
+    guided.model.label_dropout = 0.1
     guidance = build_guidance(guided)
 
     def draw(score: Score, labels: Array | None, keys: Array) -> samplers.Samples:

@@ -65,3 +65,7 @@ def test_each_class_has_a_row_with_its_name_before_it() -> None:
     rows = found[: body.shape[0] // 2, :margin], found[body.shape[0] // 2 :, :margin]
     assert all((row < 128).any() for row in rows)
     assert not np.array_equal(*(row[:30] for row in rows))
+
+
+def test_without_a_loss_yet_there_are_axes_and_no_warning() -> None:
+    assert opened(pictures.loss_curve_png({})).size[0] > 100

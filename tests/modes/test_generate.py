@@ -176,7 +176,7 @@ def test_guidance_goes_from_no_class_through_the_class_and_beyond() -> None:
     sde = VP()
     grid = Uniform()(sde, 3, 1.0, 0.1)
     config = get_default()
-    config.model.num_classes = 4
+    config.model.num_classes, config.model.label_dropout = 4, 0.1
     for weight, multiplier in ((0.0, 2), (1.0, 1), (3.0, 2)):
         config.sampling.guidance = weight
         generator = Generator(

@@ -170,7 +170,7 @@ class Slope:
 def guidance_of(kind: str, **settings: object):
     """Guidance of a model of three classes; weights count from the neutral one, 1 above none."""
     config = get_default()
-    config.model.num_classes = 3
+    config.model.num_classes, config.model.label_dropout = 3, 0.1
     steps = {"classifier_mean": "ancestral"}.get(kind, "ddim")
     config.sampling.update({"guidance_kind": kind, "predictor": steps} | settings)
     config.sampling.guidance += max(NEUTRAL.get(kind, 1.0), 0.0) - 1
@@ -266,6 +266,7 @@ def test_a_budget_is_of_network_evaluations(kind: str) -> None:
 BAD_GUIDANCE = {
     "unknown": ({"guidance_kind": "classifier-free"}, 3, "did you mean 'classifier_free'"),
     "no classes": ({"guidance": 2.0}, 0, r"sampling\.guidance=2.0 needs a model of classes"),
+    "never without a class": ({"guidance": 2.0, "dropout": 0.0}, 3, "never trained for"),
     "no guide": ({"guidance_kind": "autoguidance", "guidance": 2.0}, 3, r"set sampling\.guide"),
     "no function": ({"guidance_kind": "classifier"}, 3, r"needs sampling\.guide"),
     "no step": ({"guidance_kind": "cfg_pp", "predictor": "heun"}, 3, "predictor='ddim'"),
@@ -285,6 +286,7 @@ def test_guidance_that_cannot_be_is_refused(case: str) -> None:
     config = get_default()
     config.model.num_classes = classes
     config.data.codec = settings.pop("codec", "levels")
+    config.model.label_dropout = settings.pop("dropout", 0.1)
     config.sampling.update(settings)
     with pytest.raises(ValueError, match=words):
         build_guidance(config)

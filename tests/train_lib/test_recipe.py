@@ -481,7 +481,7 @@ def within(form: Process) -> tuple[np.ndarray, np.ndarray, float, float]:
 def test_guidance_acts_where_sigma_over_alpha_is_within_its_interval(name, kind) -> None:
     t, inside, least, most = within(PROCESSES[name])
     config = configured(name)
-    config.model.num_classes = 3
+    config.model.num_classes, config.model.label_dropout = 3, 0.1
     config.sampling.update(
         guidance_kind=kind, guidance=WEIGHT, guidance_min=float(least), guidance_max=float(most),
         predictor="ddim",
