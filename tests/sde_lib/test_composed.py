@@ -47,8 +47,9 @@ class GivenOne(Score):
         return jax.tree.map(lambda a, b: jnp.where(unknown, a, b), none, some)
 
 
-@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(0.01, 20.0)], ids=["vp", "subvp", "ve"])
-@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("sde", "n"), [(VP(), 1), (SubVP(), 2), (VE(0.01, 20.0), 4)], ids=["vp", "subvp", "ve"]
+)
 def test_the_composition_is_exact_for_gaussian_laws(sde: SDE, n: int) -> None:
     x, t = jnp.asarray(RNG.normal(size=(5, 3))), jnp.linspace(0.02, 1.0, 5)
     precisions = jnp.tile(jnp.asarray(PRIOR + NOISE), (n, 1, 1))

@@ -51,8 +51,11 @@ LABELS = jnp.asarray([0, 1, 2, 0, 1, 2])
 NULL = jnp.full_like(LABELS, -1)
 
 
-@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(0.01, 50.0)], ids=["vp", "subvp", "ve"])
-@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize(
+    ("sde", "weight"),
+    [(VP(), 0.0), (VP(), 1.0), (VP(), 2.5), (SubVP(), 2.5), (VE(0.01, 50.0), 2.5)],
+    ids=["vp without", "vp with", "vp", "subvp", "ve"],
+)
 def test_it_is_the_score_of_the_tilted_density(sde, weight):
     score, t = Classes(sde), jnp.linspace(0.1, 0.9, 6)
 

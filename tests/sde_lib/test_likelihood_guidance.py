@@ -57,8 +57,11 @@ class Classes(Score):
         return Predicted(*(jnp.where(known, a, b) for a, b in zip(own, whole[:2], strict=True)))
 
 
-@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(0.01, 50.0)], ids=["vp", "subvp", "ve"])
-@pytest.mark.parametrize("weight", [1.0, 2.0, 3.5])
+@pytest.mark.parametrize(
+    ("sde", "weight"),
+    [(VP(), 1.0), (SubVP(), 2.0), (VE(0.01, 50.0), 3.5)],
+    ids=["vp", "subvp", "ve"],
+)
 def test_by_bayes_classifier_it_is_classifier_free_guidance_of_the_same_weight(sde, weight):
     t = jnp.linspace(0.15, 0.9, 6)
     null = jnp.full_like(LABELS, -1)
