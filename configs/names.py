@@ -8,6 +8,8 @@ from typing import TypeVar
 
 V = TypeVar("V")
 
+PUBLISHED_PREDICTORS = {"ancestral_sampling": "ancestral"}
+"""score_sde's names for predictors of ours, in samplers and in guidance that changes a step."""
 LONGEST = 100
 """Most characters of a name that are compared, since a stranger's may be of any length."""
 

@@ -105,6 +105,12 @@ class Experiment:
         return sde_lib.guidance_settings(self.config, self.told)
 
     @property
+    def guided_by(self) -> dict[str, Any]:
+        """{"guided_by": hashes of the models and functions that guide}, on which samples depend
+        beside settings; {} without any."""
+        return {"guided_by": dict(self.told.identity)} if self.told.identity else {}
+
+    @property
     def classes(self) -> int:
         """Number of classes among which samples choose: the model's, or its guide's; 0: none."""
         return _classes(self.config, self.guidance, self.told)

@@ -74,6 +74,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         "seed": config.seed,
         "sampling": {k: v for k, v in sampling.to_dict().items() if k not in NOT_THE_SAMPLE},
         **_told(given, groups),
+        **experiment.guided_by,
     }
     planned = generator.planned_evaluations
     what = "conditions" if given.partial is None else "partial examples"

@@ -129,6 +129,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         "seed": config.seed,
         "num_samples": count,
         "distance": "frechet in principal components, 2",
+        **experiment.guided_by,
     }
     cells = folder / "comparison" / "cells"
     cells.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from configs.names import PUBLISHED_PREDICTORS
 from samplers.adaptive.adams import AdaptiveAdams
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS, AdaptiveODE
@@ -216,7 +217,7 @@ DETERMINISTIC: dict[str, Callable[..., Sampler]] = {
 """Solvers of the probability flow (ddim and accelerated only without noise)."""
 PREDICTORS: Mapping[str, Callable[..., Sampler]] = ChainMap(DETERMINISTIC, STOCHASTIC)
 """All predictors, deterministic and stochastic."""
-PUBLISHED_NAMES = {"ancestral_sampling": "ancestral"}
+PUBLISHED_NAMES = PUBLISHED_PREDICTORS
 """score_sde's names for the same predictors."""
 
 

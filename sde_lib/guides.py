@@ -12,7 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from configs.names import choose
+from configs.names import PUBLISHED_PREDICTORS, choose
 from sde_lib.autoguidance import Autoguidance
 from sde_lib.combinations import (
     Combination,
@@ -199,7 +199,7 @@ def _classifier_mean(
     told: Told, guidance: float, guidance_min: float, guidance_max: float, predictor: str,
     corrector: str,
 ) -> Guidance:  # fmt: skip
-    if (PUBLISHED.get(predictor, predictor), corrector) != ("ancestral", "none"):
+    if (PUBLISHED_PREDICTORS.get(predictor, predictor), corrector) != ("ancestral", "none"):
         raise ValueError(
             "sampling.guidance_kind='classifier_mean' moves the mean of "
             "sampling.predictor='ancestral' without a corrector, got "
@@ -209,8 +209,6 @@ def _classifier_mean(
     return found
 
 
-PUBLISHED = {"ancestral_sampling": "ancestral"}
-"""score_sde's name of the predictor."""
 GUIDANCE: dict[str, Callable[..., Guidance]] = {
     "none": lambda: Conditional,
     "classifier_free": _classifier_free,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -157,8 +157,13 @@ def chain_terms(
 
     variance: a value of `sde_lib.chain.VARIANCES`. chained: the decoder's variance is that of the
     chain, as published for Improved DDPM (`sde_lib.chain.decoder_deviation`, with v = 0 if v is
-    fixed), and not sigma^2 / alpha^2; a learned variance always is.
+    fixed), and not sigma^2 / alpha^2; a learned variance always is. Raises ValueError for the
+    learned variance of a score that says none.
     """
+    if variance is None and not score.says_variance:
+        raise ValueError(
+            "the bound with a learned variance needs a score that says one (model.learn_variance)"
+        )
     sde = score.sde
 
     def step(i: Array) -> Array:
@@ -166,8 +171,7 @@ def chain_terms(
         alpha, sigma = score.marginal(times[i + 1])
         # The same, in float32 without cancellation where x_t is hardly more than noise.
         error = jnp.where(alpha < sigma, alpha / sigma * (x - found.x0), error)
-        fraction = found.fraction if variance is None else variance
-        assert fraction is not None, "the score says no variance"
+        fraction: Any = found.fraction if variance is None else variance
         return _sum(Link.of(sde, times[i], times[i + 1]).divergence(fraction, error))
 
     steps = jax.lax.map(step, jnp.arange(len(times) - 1))

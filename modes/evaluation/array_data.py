@@ -87,7 +87,8 @@ def evaluate(experiment: Experiment, splits: Splits, folder: Path, log: Log) -> 
             name = f"step {found}, " + (f"EMA {rate:g}" if rate else "raw weights")
             log(f"evaluating {name}")
             told = {"step": found, "ema_rate": rate, "weights": digest(score), "seed": config.seed,
-                    "sampling": protocol.sampling(config), **data}  # fmt: skip
+                    "sampling": protocol.sampling(config), **experiment.guided_by,
+                    **data}  # fmt: skip
             cell = _Cell(experiment, folder, test, log)
             columns[name] = cell.numbers(score, told, asked)
             subject = Subject(experiment, score, splits, folder / FOLDER / "model", log)

@@ -104,6 +104,7 @@ def model_cell(work: Work, step: int | None, rate: float, average: int | None) -
         "sampling": protocol.sampling(config),
         "quantize": config.eval.quantize,
         "levels": work.levels,
+        **work.experiment.guided_by,
     }
     name = f"step {step}, " + (f"EMA {rate:g}" if rate else "raw weights")
     log(f"evaluating {name}")

@@ -85,6 +85,17 @@ def test_samples_follow_a_function_of_the_users(trained: Path, functions: Path, 
     assert report["sampling"]["guide"] == f"{functions}:brighter"
 
 
+def test_samples_led_by_a_function_that_was_changed_are_others(
+    trained: Path, functions: Path, capsys
+) -> None:
+    guide = {"sampling__guidance_kind": "classifier", "sampling__guide": f"{functions}:brighter"}
+    drawn(trained, **guide)
+    functions.write_text(FUNCTIONS.replace("300.0 * x.mean", "-300.0 * x.mean"))
+    capsys.readouterr()
+    drawn(trained, **guide)
+    assert "samples drawn with other settings: moved to" in capsys.readouterr().out
+
+
 def test_a_function_of_classes_is_told_the_class_of_each_sample(
     trained: Path, functions: Path
 ) -> None:

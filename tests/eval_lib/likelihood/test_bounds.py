@@ -15,7 +15,7 @@ from eval_lib.likelihood.bins import (
     UniformNoise,
     bits_per_dim,
 )
-from eval_lib.likelihood.bounds import discrete_bound, sde_bound
+from eval_lib.likelihood.bounds import chain_terms, discrete_bound, sde_bound
 from eval_lib.likelihood.divergence import Exact
 from eval_lib.likelihood.estimators import ContinuousData, Dequantized, FlowEstimator
 from eval_lib.likelihood.evaluator import estimate_batch
@@ -277,3 +277,10 @@ def test_the_bound_of_levels_is_below_their_probability_and_near_it():
     # A model that is smooth across a bin of a quarter of the data's deviation knows nothing of it.
     assert -3 * error < float(gap.mean()) < 6.0
     assert float(bound.reconstruction.mean()) < 1e-3 * d  # at eps the level is all but certain
+
+
+def test_a_learned_variance_of_a_score_that_says_none_is_refused() -> None:
+    score = Gaussian.isotropic(VP(), jnp.zeros(2), 1.0)
+    x, times = jnp.zeros((1, 2)), jnp.asarray([0.1, 0.5, 1.0])
+    with pytest.raises(ValueError, match="needs a score that says one"):
+        chain_terms(score, x, x, lambda i: x, times, GaussianDecoder(), None, False)
