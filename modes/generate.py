@@ -103,7 +103,8 @@ def generate(
     finite = np.isfinite(arrays["samples"].reshape(total, -1)).all(axis=1)
     if lost := total - int(finite.sum()):
         log(f"{lost} of {total} samples are not finite: an adaptive solver gives up after "
-            "sampling.max_steps, raise it, sampling.rtol or sampling.atol")  # fmt: skip
+            "sampling.max_steps, raise it, sampling.rtol or sampling.atol; guidance may be "
+            "too strong")  # fmt: skip
     report = {
         **identity,
         "num_samples": total,
