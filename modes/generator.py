@@ -18,7 +18,9 @@ from modes.experiment import SAMPLE_STREAM, Experiment
 from runtime_lib import sharding
 from sde_lib import Conditional, Guidance, Score
 from sde_lib.condition import Condition
-from sde_lib.measured import Mask, Measured
+from sde_lib.measurements.base import Measurement
+from sde_lib.measurements.masks import Mask
+from sde_lib.posteriors.moments import MomentMatching
 
 LABEL_STREAM = 2**32 - 1
 """Number folded into the run's key for the classes, that of a sample that is never drawn."""
@@ -105,7 +107,8 @@ class Generator:
         known = np.isfinite(partial).astype(np.float32)
         place = lambda rows: sharding.distribute(rows, sharding.mesh_of(self.score))
         told = place(np.where(known > 0, encoded, np.float32(0)))
-        return Measured(followed, Mask(place(known)), told, jnp.float32(PRECISION), self.iterations)
+        measurement = Measurement(Mask(place(known)), told, jnp.float32(PRECISION))
+        return MomentMatching(followed, measurement, self.iterations)
 
     def _decoded(self, x: Float[np.ndarray, "n *d"], first: int) -> Float[np.ndarray, "n *d"]:
         """Samples from `first` on in the units of the data; values that are known are exact."""

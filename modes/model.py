@@ -75,7 +75,7 @@ class Model:
         """n samples by the config's sampler, given one condition, or n of them.
 
         labels: classes that samples have in turn; () for all of them. impute: one example, or
-        several in turn, in which samples fill in the NaN (`sde_lib.measured`). together: the
+        several in turn, in which samples fill in the NaN (`sde_lib.posteriors`). together: the
         conditions, any number of them, are independent observations of one example
         (`sde_lib.composed`). seed: by default the config's. batch: samples at a time, which changes
         no sample. ValueError for a condition of another shape, and for one

@@ -12,6 +12,7 @@ the same whatever the batch, the devices or the processes.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -54,14 +55,20 @@ class State:
         return replace(self, draws=self.draws + 1), z
 
 
-class Method(Protocol):
+class Method(abc.ABC):
     """A pytree that runs on the device, one row of a plan at a time."""
 
     def init(self, state: State) -> State:
         """The state with this method's initial history."""
+        return state
 
+    @abc.abstractmethod
     def step(self, score: Score, state: State, row: Any) -> State:
         """The state after one row."""
+
+    def finish(self, score: Score, state: State, t: Float[Array, ""]) -> Float[Array, "b *d"]:
+        """The sample without noise, of the state at the last time t: E[x_0 | x]."""
+        return score.denoise(state.x, t)
 
 
 @pytree
@@ -78,13 +85,14 @@ class Plan:
 
     interval [r]: the step of the grid to which each row belongs. times [steps + 1]: start of each
     step, and the end. nfe: score evaluations of the whole run, except those of adaptive solvers,
-    which are counted during the run.
+    which are counted during the run. at_end: those of `Method.finish`.
     """
 
     program: Program
     interval: Int[np.ndarray, " r"]
     times: Float[np.ndarray, " steps_plus_1"]
     nfe: int = static()
+    at_end: int = static(default=1)
 
     @classmethod
     def of_steps(
@@ -164,7 +172,7 @@ def planned_evaluations(score: Score, plan: Plan, denoise: bool) -> int:
 
     Score evaluations times the network evaluations of each (`Score.evaluations`).
     """
-    return (plan.nfe + int(denoise)) * score.evaluations
+    return (plan.nfe + (plan.at_end if denoise else 0)) * score.evaluations
 
 
 def sample(
@@ -233,5 +241,5 @@ def _sample(
         return (state, film), None
 
     (state, film), _ = jax.lax.scan(body, (state, film), (program.rows, film_index))
-    x = score.denoise(state.x, end) if denoise else state.x
+    x = program.method.finish(score, state, end) if denoise else state.x
     return Samples(x, film if frames else None, state.evaluations * score.evaluations)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from samplers.base import Plan, State
+from samplers.base import Method, Plan, State
 from sde_lib import Score, expand
 from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree, static
@@ -82,15 +82,12 @@ class BatchMean:
         return jnp.broadcast_to(jnp.mean(_norms(z)) / jnp.mean(_norms(gradient)), z.shape[:1])
 
 
-class AtFixedTime(abc.ABC):
+class AtFixedTime(Method):
     """A corrector whose row is a time t and its neighbour s. Holds no state."""
 
     order, stochastic, adaptive = 0, True, False
     steps: int
     """Number of moves at each time."""
-
-    def init(self, state: State) -> State:
-        return state
 
     @abc.abstractmethod
     def step(self, score: Score, state: State, row: dict[str, Time]) -> State:

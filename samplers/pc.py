@@ -15,7 +15,7 @@ from sde_lib.pytree import pytree, static
 
 
 @pytree
-class Paired:
+class Paired(Method):
     """A predictor and a corrector, each with its own history; the corrector acts once per step.
 
     aligned: every row of the predictor is a whole step.
@@ -50,6 +50,9 @@ class Paired:
         if self.corrector_first:
             return self._predict(score, self._correct(score, state, row), row)
         return self._correct(score, self._predict(score, state, row), row)
+
+    def finish(self, score: Score, state: State, t: Float[Array, ""]) -> Float[Array, "b *d"]:
+        return self.predictor.finish(score, replace(state, history=state.history[0]), t)
 
 
 @pytree
@@ -91,4 +94,6 @@ class PredictorCorrector:
         }
         methods = predictor.program.method, corrector.program.method
         program = Program(Paired(*methods, self.corrector_first, bool(turn.all())), rows)
-        return Plan(program, interval, predictor.times, predictor.nfe + corrector.nfe)
+        return Plan(
+            program, interval, predictor.times, predictor.nfe + corrector.nfe, predictor.at_end
+        )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from samplers.base import Plan, State
+from samplers.base import Method, Plan, State
 from samplers.planned.levels import Levels, Schedule, steps
 from samplers.planned.linear import LinearSampler, Row
 from samplers.planned.one_step import OneStep, Step
@@ -158,11 +158,8 @@ class Accelerated(LinearSampler):
 
 
 @pytree
-class Still:
+class Still(Method):
     """A method that leaves x unchanged."""
-
-    def init(self, state: State) -> State:
-        return state
 
     def step(self, score: Score, state: State, row: Any) -> State:
         return state

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from samplers.adaptive.integrate import adams, decaying_moments
-from samplers.base import Plan, State
+from samplers.base import Method, Plan, State
 from sde_lib import Score, expand
 from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree
@@ -38,7 +38,7 @@ class _Denoised:
 
 
 @pytree
-class AdaptiveAdams:
+class AdaptiveAdams(Method):
     """An adaptive solver with steps of each sample's own. With y = x / |(alpha, sigma)| and its
     correction c,
 

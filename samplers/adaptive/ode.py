@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from samplers.adaptive.integrate import INTEGRATORS, Integrator, Tolerance
-from samplers.base import Plan, State
+from samplers.base import Method, Plan, State
 from sde_lib import SDE, Score, expand
 from sde_lib.base import Number, Time
 from sde_lib.pytree import pytree, static
@@ -121,7 +121,7 @@ class FlowField:
 
 
 @pytree
-class AdaptiveODE:
+class AdaptiveODE(Method):
     """The probability flow with error control (Song et al. 2021, arXiv:2011.13456, section 4.3).
 
     Each sample has its own steps, or with `shared` the steps of the batch (`Tolerance`).
@@ -152,9 +152,6 @@ class AdaptiveODE:
 
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         return Plan.of_steps(self, times[:-1], times[1:])
-
-    def init(self, state: State) -> State:
-        return state
 
     def step(self, score: Score, state: State, row: dict[str, Time]) -> State:
         sde, clock = score.sde, self.clock

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from samplers.base import Plan, State
+from samplers.base import Method, Plan, State
 from samplers.brownian import DEPTH, brownian
 from sde_lib import Score, expand
 from sde_lib.base import Number, Time
@@ -38,7 +38,7 @@ class _Trial:
 
 
 @pytree
-class AdaptiveSDE:
+class AdaptiveSDE(Method):
     """A pair of methods, Euler-Maruyama x' and improved Euler x'', whose difference is the error:
 
         x'  = x - h F(x, t) + g(t) dW,                     F = f - g^2 score

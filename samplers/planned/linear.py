@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from samplers.base import Plan, Program, State
+from samplers.base import Method, Plan, Program, State
 from samplers.planned.levels import Levels, Numbers, Schedule
 from sde_lib import Score
 from sde_lib.pytree import pytree, static
@@ -89,7 +89,7 @@ def _sum(weights: Float[Array, " k"], past: Float[Array, "k b *d"]) -> Float[Arr
 
 
 @pytree
-class Linear:
+class Linear(Method):
     """The method that runs the rows. seen, noises: number of f and z that are kept, newest first
     (noises = 0: none is drawn); rises, spreads: whether there are any."""
 

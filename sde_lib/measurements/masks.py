@@ -1,0 +1,44 @@
+"""Measurement of some of the numbers of an example as they are."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sde_lib.measurements.base import Decomposed
+from sde_lib.pytree import pytree
+
+
+@pytree
+class Mask(Decomposed):
+    """A x = kept x, with kept in {0, 1}: the values that are observed, and 0 for the others."""
+
+    kept: Float[Array, "b *d"]
+
+    def __call__(self, x: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
+        """The observed values."""
+        return self.kept * x
+
+    def replaced(self, x: Float[Array, "b *d"], y: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
+        """The values of y where they are observed, to the last bit, and those of x elsewhere."""
+        return jnp.where(self.kept > 0, y, x)
+
+    def singular_values(self) -> Float[Array, "b *d"]:
+        """1 for what is observed."""
+        return self.kept
+
+    def analyse(self, x: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
+        """The values themselves are the coordinates."""
+        return x
+
+    def synthesise(self, c: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
+        """The coordinates are the values."""
+        return c
+
+    def analyse_measurement(self, y: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
+        """The observed values."""
+        return self.kept * y
+
+    def synthesise_measurement(self, c: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
+        """The observed values."""
+        return self.kept * c

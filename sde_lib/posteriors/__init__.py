@@ -1,0 +1,1 @@
+"""Scores of p(x_0 | y) for a measurement y, exact or approximate, for any sampler."""
