@@ -28,7 +28,7 @@ from sde_lib.score import Wrapped
 Advance = Callable[[Score, State], State]
 """The step of a sampler."""
 ASIDE = 2**32 - 1
-"""Number folded into a sample's key for the draws of rules, on which no draw of a sampler depends."""
+"""Number folded into a sample's key for the draws of rules, unlike any count of draws."""
 LAST = 2**31 - 1
 """Number of the turn after the last step."""
 
