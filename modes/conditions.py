@@ -15,6 +15,7 @@ from data_lib.members import CONDITIONS, IMAGES
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
 from modes.images import check_conditions
+from modes.observed import imputed
 from untrusted import ONLY, plain, read_arrays, read_headers
 
 
@@ -31,12 +32,16 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
                          "(model.condition=none)")  # fmt: skip
     values, several = _of_file(config) if conditional else (None, False)
     partial, many = _partial(experiment)
+    observed = None
+    if partial is not None:
+        observed = imputed(partial, codec.build(config.data), sampling.impute_iterations)
     if values is not None and partial is not None and several and len(partial) != len(values):
         raise ValueError(
             "sampling.impute must hold one example for each condition of sampling.condition, "
             f"{len(values)}, got {len(partial)}"
         )
-    return Given(labels_of(experiment.classes, sampling.labels), values, partial), several or many
+    labels = labels_of(experiment.classes, sampling.labels)
+    return Given(labels, values, observed), several or many
 
 
 def check_partial(rows: np.ndarray, config: Any, what: str) -> np.ndarray:
