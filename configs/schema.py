@@ -640,6 +640,28 @@ SETTINGS: dict[str, Setting] = {
                                 "decoded"),
     "eval.interpolations": Setting(8, whole(2, 10_000), "--mode interpolate: images in each row, "
                                    "both ends included"),
+    "inverse.input": Setting("", ANY, "--mode reconstruct: the measurements, a .npy or .npz file "
+                             "of one or several; inpaint: the examples of which some numbers are "
+                             "known, a folder of pictures, a picture or such a file; empty: they "
+                             "are made of inverse.truth, eval.images or eval.split"),
+    "inverse.truth": Setting("", ANY, "--mode reconstruct: the examples that were measured, to "
+                             "compare with, a folder of pictures, a picture, a .npy or .npz file"),
+    "inverse.samples": Setting(4, BATCH, "--mode reconstruct: samples of the posterior of each "
+                               "measurement"),
+    "inverse.method": Setting("mmps", ANY, "--mode reconstruct: how samples are told of the "
+                              "measurement (docs/inverse.md); all: METHODS in "
+                              "samplers/rules/named.py"),
+    "inverse.iterations": Setting(3, ROUNDS, "mmps: solver iterations per step, each a backward "
+                                  "pass of the network"),
+    "inverse.weight": Setting(-1.0, Rule(lambda v: v >= 0 or v == -1, "zero or positive, or -1"),
+                              "dps: length of the step along the gradient; diffpir: weight of the "
+                              "denoised example; -1: the default of the method"),
+    "inverse.squared": Setting(False, ANY, "dps: the gradient of the squared norm of the misfit, "
+                               "not of the norm"),
+    "inverse.data_variance": Setting(1.0, POSITIVE, "pigdm: variance of an encoded number of the "
+                                     "data"),
+    "inverse.stop": Setting(0.0, NOT_NEGATIVE, "ilvr: sigma / alpha below which nothing is "
+                            "replaced"),
     # the machine
     "mesh.data": Setting(-1, AXIS, "number of devices, over all processes, that each hold a copy "
                          "of the model; -1: all that mesh.fsdp leaves"),
@@ -697,6 +719,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache", "columns",
         "condition_columns", "label_column", "task", "simulations",
     ),
+    "inverse.method": ("iterations", "weight", "squared", "data_variance", "stop"),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
     "training.objective": ("vlb_weight", "cdf", "random_crop"),
 }  # fmt: skip

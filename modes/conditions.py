@@ -75,7 +75,7 @@ def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
             "sampling.impute changes the score, and sampling.guidance_kind='classifier_mean' the "
             "step: use 'classifier'"
         )
-    rows = _read(Path(path), "sampling.impute", IMAGES)
+    rows = read_array(Path(path), "sampling.impute", IMAGES)
     found = check_partial(rows, config, "sampling.impute")
     return found, rows.ndim == found.ndim
 
@@ -108,6 +108,21 @@ def labels_of(classes: int, labels: Sequence[int]) -> tuple[int, ...]:
     return tuple(labels)
 
 
+def encoded_condition(experiment: Experiment, count: int) -> np.ndarray | None:
+    """The condition of `sampling.condition`, one for all of `count` examples or one for each.
+
+    None for a model without any. Raises ValueError for a condition that is missing or does not fit.
+    """
+    config = experiment.config
+    if config.model.condition == "none":
+        return None
+    values, _ = _of_file(config)
+    if len(values) not in (1, count):
+        raise ValueError(f"sampling.condition must hold one condition, or one for each of {count} "
+                         f"measurements, got {len(values)}")  # fmt: skip
+    return values
+
+
 def _of_file(config: Any) -> tuple[np.ndarray, bool]:
     path, shape = config.sampling.condition, tuple(config.data.condition)
     if not path:
@@ -115,7 +130,7 @@ def _of_file(config: Any) -> tuple[np.ndarray, bool]:
             f"sampling.condition must be a .npy or .npz file: the model is given a condition of "
             f"{in_words(shape)}"
         )
-    values = _read(Path(path), "sampling.condition", CONDITIONS)
+    values = read_array(Path(path), "sampling.condition", CONDITIONS)
     if values.shape != shape and values.shape[1:] != shape:
         raise ValueError(
             f"sampling.condition must hold a condition of {in_words(shape)}, or several [n, "
@@ -129,7 +144,7 @@ def _of_file(config: Any) -> tuple[np.ndarray, bool]:
     return codec.build_condition(config.data).encode(rows).astype(np.float32), several
 
 
-def _read(path: Path, setting: str, known: Sequence[str]) -> np.ndarray:
+def read_array(path: Path, setting: str, known: Sequence[str]) -> np.ndarray:
     """The array of a .npy file, or that under a name of `known` in a .npz file."""
     try:
         there = read_headers(path, named=True)

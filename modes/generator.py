@@ -166,7 +166,11 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
             f"the model is given conditions (model.condition={config.model.condition!r}), and "
             "there are none for its samples"
         )
-    times = samplers.build_times(config.sampling, experiment.followed(score), config.sde.num_scales)
+    followed, sampler = experiment.followed(score), experiment.sampler
+    if given.observed is not None:
+        first = given.observed.of(np.zeros(1, int), jnp.asarray)
+        followed, sampler = given.observed.method(followed, sampler, first)
+    times = samplers.build_times(config.sampling, followed, config.sde.num_scales, sampler)
     return Generator(
         score,
         experiment.sampler,
