@@ -640,6 +640,46 @@ SETTINGS: dict[str, Setting] = {
                                 "decoded"),
     "eval.interpolations": Setting(8, whole(2, 10_000), "--mode interpolate: images in each row, "
                                    "both ends included"),
+    # inverse problems
+    "inverse.measure": Setting("inpaint", ANY, "--mode reconstruct: what was measured of each "
+                               "example: inpaint (some of its numbers), gray or colorize (a mix of "
+                               "its channels), average or bicubic (fewer pixels), gaussian_blur, "
+                               "motion_blur or kernel_blur, fourier (some frequencies), coils (the "
+                               "same, of several coils), radon (projections), or FILE.py:FUNCTION; "
+                               "all: OPERATORS in sde_lib/measurements/named.py"),
+    "inverse.noise": Setting(0.0, NOT_NEGATIVE, "standard deviation of the noise in a number of "
+                             "the measurement, in the units of the data (gray levels: black is 0, "
+                             "white is 1)"),
+    "inverse.rate": Setting(0.0, NOT_NEGATIVE, "counts for each unit of the measurement, of "
+                            "Poisson noise beside inverse.noise; 0: no such noise"),
+    "inverse.mask": Setting("", ANY, "inpaint, fourier, coils: what is measured: .png, .npy or "
+                            ".npz file, white (nonzero) where it is, or a pattern: left, top (that "
+                            "half), outside (all but a box in the middle), random, every, "
+                            "random_lines, even_lines; empty: left, of frequencies random_lines; "
+                            "all: MASKS in sde_lib/measurements/patterns.py"),
+    "inverse.mask_seed": Setting(0, SEED, "masks random, random_lines: seed of the draw"),
+    "inverse.share": Setting(0.5, Rule(lambda v: 0 < v <= 1, "in (0, 1]"), "mask random: share of "
+                             "pixels that is measured"),
+    "inverse.factor": Setting(2, whole(1, 1024), "average, bicubic: pixels along an axis for each "
+                              "measured one; mask every: one pixel is measured of so many along "
+                              "each axis"),
+    "inverse.acceleration": Setting(4.0, Rule(lambda v: v >= 1, "at least 1"), "masks "
+                                    "random_lines, even_lines: number of all lines for each one "
+                                    "that is measured"),
+    "inverse.centre": Setting(0.08, FRACTION, "masks random_lines, even_lines: share of all lines "
+                              "that is measured around the frequency 0"),
+    "inverse.complex": Setting(False, ANY, "fourier, coils: channels of the data are the real and "
+                               "imaginary parts of complex numbers, in turn"),
+    "inverse.coils": Setting("", ANY, "coils: .npy file of complex sensitivities, [coils, height, "
+                             "width]"),
+    "inverse.blur_std": Setting(1.0, POSITIVE, "gaussian_blur: standard deviation in pixels"),
+    "inverse.blur_length": Setting(5.0, POSITIVE, "motion_blur: length of the motion in pixels"),
+    "inverse.blur_angle": Setting(0.0, ANY, "motion_blur: direction in degrees, 0: along a row, "
+                                  "90: up"),
+    "inverse.kernel": Setting("", ANY, "kernel_blur: .png, .npy or .npz file of the kernel, its "
+                              "origin in the middle"),
+    "inverse.angles": Setting(30, whole(1, 10_000), "radon: number of angles, evenly spaced over "
+                              "180 degrees"),
     "inverse.input": Setting("", ANY, "--mode reconstruct: the measurements, a .npy or .npz file "
                              "of one or several; inpaint: the examples of which some numbers are "
                              "known, a folder of pictures, a picture or such a file; empty: they "
@@ -719,6 +759,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache", "columns",
         "condition_columns", "label_column", "task", "simulations",
     ),
+    "inverse.measure": (
+        "mask", "factor", "complex", "coils", "blur_std", "blur_length", "blur_angle", "kernel",
+        "angles",
+    ),
+    "inverse.mask": ("mask_seed", "share", "acceleration", "centre"),
     "inverse.method": ("iterations", "weight", "squared", "data_variance", "stop"),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
     "training.objective": ("vlb_weight", "cdf", "random_crop"),

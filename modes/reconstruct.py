@@ -145,7 +145,7 @@ def figures(
 ) -> dict[str, Any]:
     """Figures of merit: means over the measurements, and their standard errors."""
     mean, size = samples.mean(axis=1), span[1] - span[0]
-    rows = {"misfit_of_samples": restoration.misfit(task.residual(samples[:, 0], batch))}
+    rows = {"misfit": restoration.misfit(task.residual(samples[:, 0], batch))}
     if task.truth is not None:
         truth = task.truth
         rows["psnr_of_mean"] = restoration.psnr(mean, truth, size)
@@ -153,10 +153,9 @@ def figures(
         if truth.ndim == PICTURE + 1:
             rows["ssim_of_mean"] = restoration.ssim(mean, truth, size)
             rows["ssim_of_samples"] = restoration.ssim(samples[:, 0], truth, size)
-    found = {name: _summary(values) for name, values in rows.items()}
-    found["noise"] = task.noise
+    found: dict[str, Any] = {name: _summary(values) for name, values in rows.items()}
     if task.noise > 0:
-        ratio = rows["misfit_of_samples"] / task.noise
+        ratio = rows["misfit"] / task.noise
         found["misfit_over_noise"] = _summary(ratio)
     if task.truth is not None and samples.shape[1] > 1:
         unknown = None if task.exact is None else np.isnan(task.exact)
@@ -190,7 +189,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         lines.append(f"misfit of the measurements {_plain(found['misfit_over_noise'])} times their "
                      "noise")  # fmt: skip
     else:
-        lines.append(f"misfit of the measurements {_plain(found['misfit_of_samples'], 4)}")
+        lines.append(f"misfit of the measurements {_plain(found['misfit'], 4)}")
     return lines
 
 
@@ -211,15 +210,11 @@ def picture(
         measured = {"measured": _as_picture(task.y)}
         shown = {f"sample {k + 1}": samples[:, k] for k in range(min(DRAWS, samples.shape[1]))}
         spread = {"mean": samples.mean(axis=1), OF_SPREAD: samples.std(axis=1)}
-        truth = {} if task.truth is None else {"truth": task.truth}
-        columns = {name: x for name, x in (measured | shown | spread | truth).items()
-                   if x is not None}  # fmt: skip
-        return columns_png(columns, span, title)
+        columns = {**measured, **shown, **spread, "truth": task.truth}
+        return columns_png({k: x for k, x in columns.items() if x is not None}, span, title)
     if axes <= SIGNAL and samples.shape[1] > 1:
-        one = lambda x: x if axes == SIGNAL else x[..., None]
-        truth = None if task.truth is None else one(task.truth)
-        known = None if task.exact is None else one(task.exact)
-        return bands_png(one(samples), truth, known, title)
+        one = lambda x: x if x is None or axes == SIGNAL else x[..., None]
+        return bands_png(one(samples), one(task.truth), one(task.exact), title)
     return None
 
 

@@ -124,7 +124,5 @@ def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
 def _task(
     operator: Operator, y: np.ndarray, inverse: Any, truth: np.ndarray | None, name: str
 ) -> Task:
-    exact = None
-    if inverse.noise == 0 and inverse.measure == "inpaint":
-        exact = np.where(np.broadcast_to(np.asarray(operator.kept) > 0, y.shape), y, np.nan)
+    exact = operator.values(y) if inverse.noise == 0 else None
     return Task(operator, y, float(inverse.noise), truth, exact, name)

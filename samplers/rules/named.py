@@ -75,7 +75,7 @@ METHODS: dict[str, Callable[..., Reconstructor]] = {
     "ilvr": _ilvr,
 }
 """Methods by name; parameters are settings of the section `inverse`."""
-NEEDS_NOISE = ("likelihood", "tmpd", "mmps")
+NEEDS_NOISE = ("likelihood", "tmpd")
 """Methods that divide by the variance of the noise."""
 NOT_LINEAR = ("dps", "likelihood")
 """Methods for operators that need not be linear."""

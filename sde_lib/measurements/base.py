@@ -8,10 +8,10 @@ another mask compiles nothing. What is complex has its real and imaginary parts 
 from __future__ import annotations
 
 import abc
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from sde_lib.base import Number
@@ -27,12 +27,22 @@ ITERATIONS = 50
 class Operator(abc.ABC):
     """A measurement without noise. Holds no state."""
 
-    linear: ClassVar[bool] = True
-    """True if A (a x + b y) = a A x + b A y, which everything below A x needs."""
+    @property
+    def linear(self) -> bool:
+        """True if A (a x + b y) = a A x + b A y, which all that follows A x needs."""
+        return True
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "b *d"]) -> Float[Array, "b *m"]:
         """A x."""
+
+    def observed(self, u: Float[Array, "b *m"]) -> Float[Array, "b *m"]:
+        """u with 0 for numbers that stand in its array and are no part of a measurement."""
+        return u
+
+    def values(self, y: Float[np.ndarray, "n *m"]) -> Float[np.ndarray, "n *d"] | None:
+        """Numbers of examples that stand in measurements as they are, NaN elsewhere; None: none."""
+        return None
 
     def transpose(self, u: Float[Array, "b *m"], x: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
         """A^T u; `x` has the shape and the type of examples."""
@@ -88,9 +98,9 @@ class Decomposed(Operator):
         """U c; coordinates that are not measured do not matter."""
 
     def measured(self) -> Bool[Array, "b *k"]:
-        """The coordinates that are measured at all."""
+        """The coordinates that are measured at all, of each example alone."""
         s = self.singular_values()
-        return s > SMALLEST * jnp.max(s)
+        return s > SMALLEST * jnp.max(s, axis=tuple(range(1, s.ndim)), keepdims=True)
 
     def _divided(self, c: Array, by: Array) -> Array:
         """c / by at the coordinates that are measured, 0 at the others."""
