@@ -11,6 +11,8 @@
     python main.py --config configs/vp_digits.py --mode interpolate --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode reconstruct --workdir runs/digits \\
         --measure inpaint --mask left
+    python main.py --config configs/vp_digits.py --mode edit --workdir runs/digits \\
+        --config.edit.strength=0.5
     python main.py --config configs/vp_digits.py --mode export --workdir runs/digits \\
         --export_to digits.safetensors --export_as safetensors
     python main.py --config configs/ve_cifar.py --mode import --workdir runs/ve \\
@@ -119,6 +121,7 @@ MODES: dict[str, Callable[[Asked], int]] = {
     "encode": _of_experiment("modes.latents", "encode"),
     "interpolate": _of_experiment("modes.latents", "interpolate"),
     "reconstruct": _of_experiment("modes.reconstruct", "reconstruct"),
+    "edit": _of_experiment("modes.edit", "edit"),
     "profile": _of_experiment("modes.profile", "profile"),
     "import": _import,
     "export": _export,
@@ -129,6 +132,7 @@ OWNERS = {"import_from": "import", "export_to": "export", "export_as": "export"}
 """Arguments that belong to one mode."""
 SHORT = {
     "reconstruct": {"measure": "inverse.measure", "mask": "inverse.mask", "input": "inverse.input"},
+    "edit": {"mask": "edit.mask", "input": "edit.input"},
 }
 """Mode -> arguments that are short names of settings."""
 ALONE = ("import", "export")
@@ -148,9 +152,10 @@ def _parse(arguments: Sequence[str]) -> Asked:
     parser.add_argument("--export_as", help="with --mode export: format, safetensors or diffusers")
     parser.add_argument("--measure", help="with --mode reconstruct: what was measured, such as "
                         "inpaint, average, fourier, or FILE.py:FUNCTION")  # fmt: skip
-    parser.add_argument("--mask", help="with --mode reconstruct: file or name of what is known")
+    parser.add_argument("--mask", help="with --mode reconstruct, edit: file or name of what is known, "
+                        "or stays")  # fmt: skip
     parser.add_argument("--input", help="with --mode reconstruct: measurements, or examples "
-                        "of which a part is known")  # fmt: skip
+                        "of which a part is known; with --mode edit: examples")  # fmt: skip
     parser.add_argument("--coordinator", help="HOST:PORT of process 0, the same for all processes")
     parser.add_argument("--num_processes", type=int, help="processes in this run")
     parser.add_argument("--process_id", type=int, help="number of this process, from 0")

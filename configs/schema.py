@@ -702,6 +702,19 @@ SETTINGS: dict[str, Setting] = {
                                      "data"),
     "inverse.stop": Setting(0.0, NOT_NEGATIVE, "ilvr: sigma / alpha below which nothing is "
                             "replaced"),
+    # editing
+    "edit.input": Setting("", ANY, "--mode edit: the examples, a folder of pictures, a picture, a "
+                          ".npy or .npz file; empty: eval.images or eval.split"),
+    "edit.method": Setting("sdedit", ANY, "--mode edit: how the example gets noise: sdedit (at "
+                           "random), ddim (the sampler run upwards) or flow (the same, solved "
+                           "exactly); all: INVERSIONS in samplers/inversion.py"),
+    "edit.strength": Setting(0.5, Rule(lambda v: 0 < v <= 1, "in (0, 1]"), "--mode edit: part of "
+                             "the sampler's grid that is run again, from its end"),
+    "edit.samples": Setting(4, BATCH, "--mode edit: edits of each example"),
+    "edit.mask": Setting("", ANY, "--mode edit: what stays as it is, in white (nonzero): a file or "
+                         "a pattern as of inverse.mask; empty: nothing"),
+    "edit.source": Setting((), entries(whole(0, 2**20)), "ddim, flow: classes of the examples, one "
+                           "for all or one for each; (): as their labels say"),
     # the machine
     "mesh.data": Setting(-1, AXIS, "number of devices, over all processes, that each hold a copy "
                          "of the model; -1: all that mesh.fsdp leaves"),
@@ -763,6 +776,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "mask", "factor", "complex", "coils", "blur_std", "blur_length", "blur_angle", "kernel",
         "angles",
     ),
+    "edit.method": ("source",),
     "inverse.mask": ("mask_seed", "share", "acceleration", "centre"),
     "inverse.method": ("iterations", "weight", "squared", "data_variance", "stop"),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),

@@ -55,6 +55,8 @@ class Generator:
     given: the labels and conditions that samples get in turn.
     assemble: (classes or None, conditions or None) -> the condition of a batch.
     guidance: (score, a batch's condition or None) -> the score that the sampler follows.
+    start: (score, first, count, keys) -> the states of samples first .. first + count - 1 at the
+    first time; None: draws from the prior.
     """
 
     score: Score
@@ -69,6 +71,7 @@ class Generator:
     given: Given = NOTHING
     assemble: Callable[[Any, Any], Condition] = lambda labels, conditions: labels
     guidance: Guidance = Conditional
+    start: Callable[[Score, int, int, PRNGKeyArray], Array] | None = None
 
     @property
     def planned_evaluations(self) -> int | None:
@@ -119,12 +122,13 @@ class Generator:
         padded = -count % mesh.size + count
         indices = sharding.distribute(np.arange(first, first + padded, dtype=np.int32), mesh)
         keys = samplers.sample_keys(self.key, indices)
-        labels = self._labels(indices)
+        labels, score = self._labels(indices), sharding.on_mesh(self.score, mesh)
         drawn = samplers.sample(
-            *self._followed(sharding.on_mesh(self.score, mesh), indices, first, padded),
+            *self._followed(score, indices, first, padded),
             self.times,
             keys,
             shape=self.shape,
+            start=None if self.start is None else self.start(score, first, padded, keys),
             denoise=self.denoise,
             frames=self.frames,
         )

@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from configs.shapes import in_words
 from data_lib import codec, folder
 from data_lib.base import Images, Log
 from data_lib.config import DataConfig
-from data_lib.levels import as_numbers
 from data_lib.members import IMAGES
 from data_lib.transforms import to_unit
 from data_lib.tree import SUFFIXES
-from modes.conditions import read_array
 from modes.images import check_examples, of_path
 from untrusted import plain
 
@@ -55,21 +52,3 @@ def examples(path: Path, key: str, config: Any, levels: int | None, log: Log) ->
 def numbers(images: Images) -> Float[np.ndarray, "n *d"]:
     """Examples in the units of the data: gray levels in [0, 1]."""
     return to_unit(images.pixels, images.levels)
-
-
-def measurements(path: Path, key: str, shape: tuple[int, ...]) -> Float[np.ndarray, "n *m"]:
-    """Measurements [n, *shape] of a .npy or .npz file that has one or several.
-
-    Raises ValueError for another shape and for numbers that are not finite.
-    """
-    values = as_numbers(read_array(path, key, MEASUREMENTS), key)
-    if shape not in (values.shape, values.shape[1:]):
-        raise ValueError(
-            f"{key} must hold a measurement of {in_words(shape)}, or several [n, "
-            f"{', '.join(map(str, shape))}], {plain(path)} has {values.shape}"
-        )
-    rows = values[None] if values.shape == shape else values
-    if not len(rows) or not np.isfinite(rows).all():
-        raise ValueError(f"{key} must hold finite numbers, {plain(path)} has "
-                         f"{int(np.isnan(rows).sum()):,} NaN among {rows.size:,}")  # fmt: skip
-    return rows.astype(np.float32)

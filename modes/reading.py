@@ -59,6 +59,11 @@ READS: dict[str, tuple[str, ...]] = {
         "sampling.batch_size", "sampling.labels", "sampling.condition", "inverse.input",
         "inverse.truth", "inverse.samples", "inverse.noise", *WEIGHTS, *IMAGES,
     ),
+    "edit": (
+        "sampling.batch_size", "sampling.noise_removal", "sampling.labels", "sampling.condition",
+        "edit.input", "edit.samples", "edit.strength", "edit.mask", "edit.method", *WEIGHTS,
+        *IMAGES,
+    ),
     "export": WEIGHTS,
 }  # fmt: skip
 """Mode -> the settings that it reads beside those that building its objects reads."""
@@ -112,7 +117,7 @@ def _of_reconstruction(experiment: Experiment) -> None:
     from samplers.rules.named import build_method
 
     build_method(experiment.config.inverse)
-    operator_of(experiment.config, lambda line: None)
+    operator_of(experiment.config)
 
 
 REHEARSALS: dict[str, Callable[[Experiment], None]] = {

@@ -20,7 +20,7 @@ from modes.conditions import encoded_condition, labels_of
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
 from modes.generator import Generator, Given, make_generator
-from modes.task import Task, task_of
+from modes.task import Task, observed, task_of
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
@@ -51,7 +51,7 @@ def _given(experiment: Experiment, task: Task) -> Given:
                              "measurements or one for each")  # fmt: skip
         labels = (NO_CLASS,)
     conditions = encoded_condition(experiment, len(task))
-    return Given(labels, conditions, task.observed(config))
+    return Given(labels, conditions, observed(task, experiment))
 
 
 def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
@@ -154,7 +154,7 @@ def figures(
             rows["ssim_of_mean"] = restoration.ssim(mean, truth, size)
             rows["ssim_of_samples"] = restoration.ssim(samples[:, 0], truth, size)
     found: dict[str, Any] = {name: _summary(values) for name, values in rows.items()}
-    if task.noise > 0:
+    if task.noise > 0 and not task.rate:
         ratio = rows["misfit"] / task.noise
         found["misfit_over_noise"] = _summary(ratio)
     if task.truth is not None and samples.shape[1] > 1:

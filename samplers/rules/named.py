@@ -86,14 +86,9 @@ def build_method(config: Section) -> Reconstructor:
     return made(choose("inverse.method", config.method, METHODS), config)
 
 
-def check_method(name: str, *, linear: bool, noise: float) -> None:
-    """Raise ValueError for a method that the operator or the noise does not allow."""
-    if not linear and name not in NOT_LINEAR:
-        raise ValueError(
-            f"inverse.method={name!r} needs a linear operator: choose one of "
-            f"{', '.join(NOT_LINEAR)}"
-        )
-    if noise == 0 and name in NEEDS_NOISE:
+def check_noise(name: str, noisy: bool) -> None:
+    """Raise ValueError for a method that divides by the noise where there is none."""
+    if not noisy and name in NEEDS_NOISE:
         others = [other for other in METHODS if other not in NEEDS_NOISE]
         raise ValueError(
             f"inverse.method={name!r} divides by the noise: set inverse.noise above 0, or choose "
