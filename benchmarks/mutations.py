@@ -96,6 +96,7 @@ ROOMS: dict[str, Tests] = {
         **_files("samplers/planned", "forms levels linear multistep one_step restart runge_kutta "
                  "singlestep", _PLANNED),
         **_files("samplers/rules", "repaint", "samplers/repaint"),
+        **_files("samplers/rules", "ddrm", "samplers/ddrm"),
         **_files("samplers", "brownian", "samplers/brownian samplers/adaptive"),
         **_files("samplers/adaptive", "adams integrate ode sde", "samplers/adaptive"),
     },
