@@ -152,8 +152,8 @@ def _parse(arguments: Sequence[str]) -> Asked:
     parser.add_argument("--export_as", help="with --mode export: format, safetensors or diffusers")
     parser.add_argument("--measure", help="with --mode reconstruct: what was measured, such as "
                         "inpaint, average, fourier, or FILE.py:FUNCTION")  # fmt: skip
-    parser.add_argument("--mask", help="with --mode reconstruct, edit: file or name of what is known, "
-                        "or stays")  # fmt: skip
+    parser.add_argument("--mask", help="with --mode reconstruct or edit: file or name of what is "
+                        "known, or stays")  # fmt: skip
     parser.add_argument("--input", help="with --mode reconstruct: measurements, or examples "
                         "of which a part is known; with --mode edit: examples")  # fmt: skip
     parser.add_argument("--coordinator", help="HOST:PORT of process 0, the same for all processes")

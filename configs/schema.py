@@ -698,8 +698,29 @@ SETTINGS: dict[str, Setting] = {
                               "denoised example; -1: the default of the method"),
     "inverse.squared": Setting(False, ANY, "dps: the gradient of the squared norm of the misfit, "
                                "not of the norm"),
-    "inverse.data_variance": Setting(1.0, POSITIVE, "pigdm: variance of an encoded number of the "
-                                     "data"),
+    "inverse.data_variance": Setting(-1.0, Rule(lambda v: v > 0 or v == -1, "positive, or -1"),
+                                     "pigdm, daps: variance of an encoded number of the data; -1: "
+                                     "as published, 1 for pigdm and infinite for daps"),
+    "inverse.jump_length": Setting(10, ROUNDS, "repaint: steps from which a jump goes up again"),
+    "inverse.jump_n_sample": Setting(10, ROUNDS, "repaint: times that every step is made; 1: no "
+                                     "jumps"),
+    "inverse.eta": Setting(0.85, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "ddrm: share of new "
+                           "noise where the measurement says nothing or little"),
+    "inverse.eta_b": Setting(1.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "ddrm: weight of the "
+                             "measurement where it is less noisy than the state"),
+    "inverse.flow_steps": Setting(5, ROUNDS, "daps: evaluations at each level, steps of the flow "
+                                  "to x_0"),
+    "inverse.flow_end": Setting(0.01, NOT_NEGATIVE, "daps: sigma / alpha at which the flow to x_0 "
+                                "ends"),
+    "inverse.langevin": Setting(0, STEPS, "daps: Langevin steps at each level, for operators that "
+                                "are not linear; 0: exact draws"),
+    "inverse.langevin_step": Setting(1e-4, POSITIVE, "daps: size of Langevin steps at the first "
+                                     "level"),
+    "inverse.langevin_end": Setting(1e-6, POSITIVE, "daps: size of Langevin steps at the last "
+                                    "level"),
+    "inverse.tau": Setting(0.0, NOT_NEGATIVE, "daps: deviation of encoded measurements that "
+                           "Langevin steps take for the noise's, as published 0.01; 0: the "
+                           "noise's"),
     "inverse.stop": Setting(0.0, NOT_NEGATIVE, "ilvr: sigma / alpha below which nothing is "
                             "replaced"),
     # editing
@@ -778,7 +799,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     ),
     "edit.method": ("source",),
     "inverse.mask": ("mask_seed", "share", "acceleration", "centre"),
-    "inverse.method": ("iterations", "weight", "squared", "data_variance", "stop"),
+    "inverse.method": (
+        "iterations", "weight", "squared", "data_variance", "stop", "jump_length",
+        "jump_n_sample", "eta", "eta_b", "flow_steps", "flow_end", "langevin", "langevin_step",
+        "langevin_end", "tau", "particles", "resample",
+    ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
     "training.objective": ("vlb_weight", "cdf", "random_crop"),
 }  # fmt: skip

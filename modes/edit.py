@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from samplers.inversion import INVERSIONS
 
 import samplers
 from data_lib import Images, Splits, codec
@@ -29,7 +30,6 @@ from modes.trained import load_score
 from runtime_lib import data_record, sharding, workdir
 from runtime_lib.files import Content, plain_reason
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
-from samplers.inversion import INVERSIONS
 from samplers.rules.named import METHODS
 from sde_lib import Conditional, Score, choose
 from sde_lib.condition import NO_CLASS, Condition
@@ -203,7 +203,9 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     target = _classes(experiment, images, config.sampling.labels, "sampling.labels")
     source = _classes(experiment, images, config.edit.source, "edit.source")
     conditions = encoded_condition(experiment, len(x))
-    made = make_generator(experiment, score, Given(target, conditions, _kept(experiment, x, encoded)))
+    made = make_generator(
+        experiment, score, Given(target, conditions, _kept(experiment, x, encoded))
+    )
     times = cut(made.times, config.edit.strength)
     place = lambda rows: sharding.distribute(rows, sharding.mesh_of(score))
     begin = _begin(experiment, times, source, conditions, place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,18 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from sde_lib.measurements.noise import poisson, simulate, simulate_poisson
 
 from data_lib import Splits, codec
 from data_lib.base import Log
+from modes.conditions import read_array
 from modes.experiment import MEASURE_STREAM, Experiment
 from modes.images import chosen
 from modes.inputs import MEASUREMENTS, examples, numbers
 from modes.measuring import check_linear, diffused, given, operator_of
-from modes.conditions import read_array
 from modes.observed import Observed, Place, digest
 from samplers.rules.named import NOT_LINEAR, build_method, check_noise
 from sde_lib.measurements.base import Measurement, Operator
-from sde_lib.measurements.noise import poisson, simulate, simulate_poisson
 from untrusted import plain
 
 
@@ -114,7 +113,9 @@ def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
     config = experiment.config
     inverse, levels = config.inverse, splits.train.levels
     operator, words = operator_of(config)
-    task = partial(Task, operator, noise=float(inverse.noise), rate=float(inverse.rate), words=words)
+    task = partial(
+        Task, operator, noise=float(inverse.noise), rate=float(inverse.rate), words=words
+    )
     truth, name = None, ""
     if inverse.truth:
         found = examples(Path(inverse.truth), "inverse.truth", config, levels, log)

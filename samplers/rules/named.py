@@ -14,8 +14,11 @@ import jax.numpy as jnp
 
 from samplers.base import Sampler
 from samplers.rules.base import StepRule, with_rule
+from samplers.rules.daps import DAPS
+from samplers.rules.ddrm import DDRM
 from samplers.rules.gradient import MisfitDescent
 from samplers.rules.projection import Projection
+from samplers.rules.repaint import RePaint
 from sde_lib import Score, choose
 from sde_lib.measurements.base import Measurement
 from sde_lib.posteriors.base import MeasuredScore
@@ -49,7 +52,7 @@ def _mmps(iterations: int) -> Reconstructor:
 
 
 def _pigdm(data_variance: float) -> Reconstructor:
-    return _score(lambda score, known: PseudoInverse(score, known, _number(data_variance)))
+    return _score(lambda score, known: PseudoInverse(score, known, _number(data_variance, 1.0)))
 
 
 def _diffpir(weight: float) -> Reconstructor:
@@ -64,6 +67,27 @@ def _ilvr(stop: float) -> Reconstructor:
     return _rule(lambda known: Projection(known, _number(stop), ends=False))
 
 
+def _repaint(jump_length: int, jump_n_sample: int) -> Reconstructor:
+    def tell(score: Score, sampler: Any, known: Measurement) -> tuple[Score, Sampler]:
+        return score, RePaint(known, sampler, jump_length, jump_n_sample)
+
+    return tell
+
+
+def _ddrm(eta: float, eta_b: float) -> Reconstructor:
+    numbers = _number(eta), _number(eta_b)
+    return lambda score, sampler, known: (score, DDRM(known, *numbers))
+
+
+def _daps(
+    flow_steps: int, flow_end: float, data_variance: float, langevin: int, langevin_step: float,
+    langevin_end: float, tau: float,
+) -> Reconstructor:  # fmt: skip
+    variance = data_variance if data_variance >= 0 else jnp.inf
+    numbers = flow_steps, flow_end, variance, langevin, langevin_step, langevin_end, tau
+    return lambda score, sampler, known: (score, DAPS(known, *numbers))
+
+
 METHODS: dict[str, Callable[..., Reconstructor]] = {
     "mmps": _mmps,
     "pigdm": _pigdm,
@@ -73,6 +97,9 @@ METHODS: dict[str, Callable[..., Reconstructor]] = {
     "dps": _dps,
     "projection": lambda: _rule(Projection),
     "ilvr": _ilvr,
+    "repaint": _repaint,
+    "ddrm": _ddrm,
+    "daps": _daps,
 }
 """Methods by name; parameters are settings of the section `inverse`."""
 NEEDS_NOISE = ("likelihood", "tmpd")
