@@ -20,7 +20,7 @@ from modes.conditions import encoded_condition, labels_of
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
 from modes.generator import Generator, Given, make_generator
-from modes.task import Task, observed, task_of
+from modes.task import TRAINED, Task, observed, shown, task_of, trained_on
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
@@ -50,8 +50,9 @@ def _given(experiment: Experiment, task: Task) -> Given:
             raise ValueError("the model has to be told a class: set sampling.labels, one for all "
                              "measurements or one for each")  # fmt: skip
         labels = (NO_CLASS,)
-    conditions = encoded_condition(experiment, len(task))
-    return Given(labels, conditions, observed(task, experiment))
+    if config.inverse.method == TRAINED:
+        return Given(labels, trained_on(task, experiment))
+    return Given(labels, encoded_condition(experiment, len(task)), observed(task, experiment))
 
 
 def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
@@ -207,17 +208,13 @@ def picture(
     axes = samples.ndim - 2
     title = f"{config.inverse.measure} by {config.inverse.method}, noise {task.noise:g}"
     if axes == PICTURE:
-        measured = {"measured": _as_picture(task.y)}
-        shown = {f"sample {k + 1}": samples[:, k] for k in range(min(DRAWS, samples.shape[1]))}
+        seen = shown(task.operator, task.y, samples.shape[2:], config.sampling.batch_size)
+        measured = {"measured": None if seen is None else np.nan_to_num(seen)}
+        drawn = {f"sample {k + 1}": samples[:, k] for k in range(min(DRAWS, samples.shape[1]))}
         spread = {"mean": samples.mean(axis=1), OF_SPREAD: samples.std(axis=1)}
-        columns = {**measured, **shown, **spread, "truth": task.truth}
+        columns = {**measured, **drawn, **spread, "truth": task.truth}
         return columns_png({k: x for k, x in columns.items() if x is not None}, span, title)
     if axes <= SIGNAL and samples.shape[1] > 1:
         one = lambda x: x if x is None or axes == SIGNAL else x[..., None]
         return bands_png(one(samples), one(task.truth), one(task.exact), title)
     return None
-
-
-def _as_picture(y: Float[np.ndarray, "n *m"]) -> Float[np.ndarray, "n h w c"] | None:
-    """Measurements that look like pictures; None for others."""
-    return y if y.ndim == PICTURE + 1 and y.shape[-1] in (1, 3) else None

@@ -11,19 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from sde_lib.measurements.noise import poisson, simulate, simulate_poisson
 
+from configs.shapes import in_words
 from data_lib import Splits, codec
 from data_lib.base import Log
-from modes.conditions import read_array
+from modes.array_files import read_array
 from modes.experiment import MEASURE_STREAM, Experiment
 from modes.images import chosen
 from modes.inputs import MEASUREMENTS, examples, numbers
 from modes.measuring import check_linear, diffused, given, operator_of
 from modes.observed import Observed, Place, digest
 from samplers.rules.named import NOT_LINEAR, build_method, check_noise
+from sde_lib import expand
 from sde_lib.measurements.base import Measurement, Operator
+from sde_lib.measurements.noise import poisson, simulate, simulate_poisson
+from sde_lib.measurements.solve import inner
 from untrusted import plain
+
+TRAINED = "trained"
+"""The method of a model whose condition is the measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +92,36 @@ def measured(
     return np.concatenate([np.asarray(_apply(_of(operator, rows), x[rows])) for rows in parts])
 
 
+def shown(
+    operator: Operator, y: Float[np.ndarray, "n *m"], shape: tuple[int, ...], batch: int
+) -> Float[np.ndarray, "n *s"] | None:
+    """Measurements as something that looks like examples of a shape; None if nothing does.
+
+    y itself, NaN where nothing was measured, if it has the axes and channels of an example; else
+    c A^T y, the first step of conjugate gradients towards A^+ y.
+    """
+    values = operator.values(y)
+    if values is not None:
+        return values
+    if y.ndim == len(shape) + 1 and y.shape[-1] == shape[-1]:
+        return y
+    if not operator.linear:
+        return None
+    parts = [slice(k, k + batch) for k in range(0, len(y), batch)]
+    like = lambda rows: jnp.zeros((len(y[rows]), *shape), y.dtype)
+    return np.concatenate(
+        [np.asarray(_back(_of(operator, rows), y[rows], like(rows))) for rows in parts]
+    )
+
+
+@jax.jit
+def _back(operator: Operator, y: Array, like: Array) -> Array:
+    x = operator.transpose(y, like)
+    moved = operator(x)
+    square = inner(moved, moved).reshape(-1)
+    return inner(x, x) / expand(jnp.where(square > 0, square, 1), x) * x
+
+
 def observed(task: Task, experiment: Experiment) -> Observed:
     """The measurements of encoded examples, and the method that uses them.
 
@@ -101,6 +137,26 @@ def observed(task: Task, experiment: Experiment) -> Observed:
         return diffused(task.of_rows(rows, place), made, experiment.shape)
 
     return Observed(len(task), of, build_method(config.inverse), task.exact)
+
+
+def trained_on(task: Task, experiment: Experiment) -> Float[np.ndarray, "n *c"]:
+    """The measurements as the condition of a model that was trained with them, encoded.
+
+    Raises ValueError for a model that is given no condition, or one of another shape.
+    """
+    config = experiment.config
+    seen = shown(task.operator, task.y, experiment.shape, config.sampling.batch_size)
+    asked = f"inverse.method={TRAINED!r}"
+    if config.model.condition == "none":
+        raise ValueError(f"{asked} needs a model that was trained with measurements as its "
+                         "condition, and this one is given none (model.condition=none)")  # fmt: skip
+    wanted = tuple(config.data.condition)
+    if seen is None or seen.shape[1:] != wanted:
+        got = "nothing that looks like one" if seen is None else in_words(seen.shape[1:])
+        raise ValueError(f"{asked} needs a model of this measurement: its condition is of "
+                         f"{in_words(wanted)}, inverse.measure gives {got}")  # fmt: skip
+    found: np.ndarray = codec.build_condition(config.data).encode(seen).astype(np.float32)
+    return found
 
 
 def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
@@ -131,14 +187,14 @@ def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
         made = task(y, truth=truth, name=name)
     else:
         assert truth is not None
-        log(f"measuring {len(truth):,} examples of {name} with {_in_words(inverse)}")
+        log(f"measuring {len(truth):,} examples of {name} with {noise_in_words(inverse)}")
         key, batch = experiment.key(MEASURE_STREAM), config.sampling.batch_size
         made = task(made_of(operator, truth, inverse, key, batch), truth=truth, name=name)
     _check_masks(made)
     return made
 
 
-def _in_words(inverse: Any) -> str:
+def noise_in_words(inverse: Any) -> str:
     """The noise of measurements that are made."""
     parts = [f"noise of {inverse.noise:g}"] if inverse.noise else []
     parts += [f"Poisson noise at {inverse.rate:g} counts a unit"] if inverse.rate else []

@@ -100,11 +100,12 @@ METHODS: dict[str, Callable[..., Reconstructor]] = {
     "repaint": _repaint,
     "ddrm": _ddrm,
     "daps": _daps,
+    "trained": lambda: lambda score, sampler, known: (score, sampler),
 }
 """Methods by name; parameters are settings of the section `inverse`."""
 NEEDS_NOISE = ("likelihood", "tmpd")
 """Methods that divide by the variance of the noise."""
-NOT_LINEAR = ("dps", "likelihood")
+NOT_LINEAR = ("dps", "likelihood", "daps", "trained")
 """Methods for operators that need not be linear."""
 
 

@@ -77,6 +77,12 @@ class Decomposed(Operator):
     Coordinates V^T x of an example form an array [b, *k] of as many numbers as the example has.
     """
 
+    @property
+    def channelwise(self) -> bool:
+        """True if channels, the last axis of examples and coordinates, are measured alike, and each
+        alone."""
+        return False
+
     @abc.abstractmethod
     def singular_values(self) -> Float[Array, "b *k"]:
         """S of each coordinate, broadcast against [b, *k], at least 0; 0: not measured."""

@@ -41,16 +41,14 @@ def generator(sampler: Sampler, steps: int) -> Generator:
     ],
     ids=["flow", "sde"],
 )
-def test_sdedit_has_its_law(
-    sampler: Sampler, steps: int, mean: float, variance: float
-) -> None:
+def test_sdedit_has_its_law(sampler: Sampler, steps: int, mean: float, variance: float) -> None:
     n = 20_000
     made = generator(sampler, steps)
     guide = np.full((1, 1), GUIDE, np.float32)
     begun = Edited(guide, Noised(made.times[0]))
-    drawn = Generator(
-        made.score, sampler, made.times, made.key, (1,), AsGiven(), start=begun
-    ).draw(0, n)["samples"]
+    drawn = Generator(made.score, sampler, made.times, made.key, (1,), AsGiven(), start=begun).draw(
+        0, n
+    )["samples"]
     # Five standard errors, and what so many steps leave.
     assert abs(drawn.mean() - mean) < 5 * (variance / n) ** 0.5 + 2e-3
     assert abs(drawn.var() - variance) < 5 * variance * (2 / n) ** 0.5 + 2e-3
