@@ -10,12 +10,12 @@ import numpy as np
 
 from configs.shapes import in_words, shape_of
 from data_lib import Images, codec
-from data_lib.levels import as_numbers
 from data_lib.members import CONDITIONS, IMAGES
+from modes.array_files import read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
 from modes.images import check_conditions
-from untrusted import ONLY, plain, read_arrays, read_headers
+from untrusted import plain
 
 
 def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
@@ -70,7 +70,7 @@ def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
             "sampling.impute changes the score, and sampling.guidance_kind='classifier_mean' the "
             "step: use 'classifier'"
         )
-    rows = _read(Path(path), "sampling.impute", IMAGES)
+    rows = read_array(Path(path), "sampling.impute", IMAGES)
     found = check_partial(rows, config, "sampling.impute")
     return found, rows.ndim == found.ndim
 
@@ -110,7 +110,7 @@ def _of_file(config: Any) -> tuple[np.ndarray, bool]:
             f"sampling.condition must be a .npy or .npz file: the model is given a condition of "
             f"{in_words(shape)}"
         )
-    values = _read(Path(path), "sampling.condition", CONDITIONS)
+    values = read_array(Path(path), "sampling.condition", CONDITIONS)
     if values.shape != shape and values.shape[1:] != shape:
         raise ValueError(
             f"sampling.condition must hold a condition of {in_words(shape)}, or several [n, "
@@ -122,16 +122,3 @@ def _of_file(config: Any) -> tuple[np.ndarray, bool]:
                          f"known, and at least one condition: {plain(path)}")  # fmt: skip
     rows = values if several else values[None]
     return codec.build_condition(config.data).encode(rows).astype(np.float32), several
-
-
-def _read(path: Path, setting: str, known: Sequence[str]) -> np.ndarray:
-    """The array of a .npy file, or that under a name of `known` in a .npz file."""
-    try:
-        there = read_headers(path, named=True)
-        names = [name for name in (ONLY, *known) if name in there] or list(there)
-        if len(there) != 1 and names == list(there):
-            raise ValueError(f"it must have an array {' or '.join(known)}")
-        return as_numbers(read_arrays(path, names[:1], named=True)[names[0]], plain(str(path)))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"{setting} cannot be read: {reason}") from error

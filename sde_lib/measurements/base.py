@@ -62,8 +62,10 @@ class Operator(abc.ABC):
 
         Without noise, what no example explains is left out.
         """
+        explained = lambda u: self(self.pseudo_inverse(u, x))
+        right = jax.lax.cond(jnp.asarray(noise) > 0, lambda u: u, explained, u)
         system = lambda v: variance * self(self.transpose(v, x)) + noise * v
-        return conjugate_gradients(system, u, ITERATIONS)
+        return conjugate_gradients(system, right, ITERATIONS)
 
 
 class Decomposed(Operator):
@@ -71,6 +73,12 @@ class Decomposed(Operator):
 
     Coordinates V^T x of an example form an array [b, *k] of as many numbers as the example has.
     """
+
+    @property
+    def channelwise(self) -> bool:
+        """True if channels, the last axis of examples and coordinates, are measured alike, and each
+        alone."""
+        return False
 
     @abc.abstractmethod
     def singular_values(self) -> Float[Array, "b *k"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from sde_lib.measurements.base import Decomposed
 from sde_lib.pytree import pytree
@@ -61,6 +61,10 @@ class Diagonal(Decomposed):
     def observed(self, u: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
         """The observed values, whatever stands in the place of the others."""
         return jnp.where(self.weight != 0, u, jnp.zeros_like(u))
+
+    def measured(self) -> Bool[Array, "b *d"]:
+        """The values with a weight, however small."""
+        return self.weight != 0
 
     def singular_values(self) -> Float[Array, "b *d"]:
         """|weight|."""

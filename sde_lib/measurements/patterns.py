@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Shaped
 
 Shape = tuple[int, ...]
 Truth = Bool[np.ndarray, "*d"]
@@ -102,6 +102,41 @@ def even_lines(shape: Shape, acceleration: float, centre: float) -> Truth:
     count = max(0, kept(lines, acceleration) - (lines - len(others)))
     at = (np.arange(count) + 0.5) * len(others) / max(count, 1)
     return _lines(shape, acceleration, centre, others[at.astype(int)])
+
+
+# Masks as arrays of operators ---------------------------------------------------------------------
+
+
+def fitted(mask: Shaped[np.ndarray, "*m"], shape: Shape) -> Float[np.ndarray, "n *d"]:
+    """A mask, or one for each of n examples, as 0 and 1 that broadcast against examples.
+
+    It has the spatial axes of an example, with or without an axis of channels. Raises ValueError
+    for another shape, and for a mask of which nothing is measured.
+    """
+    per_pixel = spatial(shape) != shape
+    whole = {shape, (*spatial(shape), 1)} if per_pixel else {shape}
+    one, several = mask.shape, mask.shape[1:]
+    if one == spatial(shape) or one in whole:
+        mask = mask[None]
+    elif several != spatial(shape) and several not in whole:
+        raise ValueError(
+            f"inverse.mask must be of {in_words(spatial(shape))}, as the examples are, or several "
+            f"of them [n, ...], got {in_words(one)}: scale it to that size"
+        )
+    mask = mask if mask.shape[1:] in whole else mask[..., None]
+    known = (mask != 0).any(axis=tuple(range(1, mask.ndim)))
+    if not len(mask) or not known.all():
+        which = f"mask {int(np.argmin(known))} of {len(mask)}" if len(mask) > 1 else "it"
+        raise ValueError(
+            f"inverse.mask must leave something to measure, {which} has no white (nonzero) place: "
+            "white is what is known"
+        )
+    return (mask != 0).astype(np.float64)
+
+
+def in_words(shape: Shape) -> str:
+    """A shape as words of a message: '28x28'."""
+    return "x".join(map(str, shape)) or "no axes"
 
 
 MASKS: dict[str, Callable[..., Any]] = {
