@@ -99,6 +99,9 @@ ROOMS: dict[str, Tests] = {
                  f"{_PLANNED} {_LOOP}::test_published_rules_on_ddpm_and_ncsn_levels"),
         **_files("samplers/planned", "forms levels linear multistep one_step restart runge_kutta "
                  "singlestep", _PLANNED),
+        **_files("samplers/rules", "repaint", "samplers/repaint"),
+        **_files("samplers/rules", "ddrm", "samplers/ddrm"),
+        **_files("samplers/rules", "daps", "samplers/daps"),
         **_files("samplers", "brownian", "samplers/brownian samplers/adaptive"),
         **_files("samplers/adaptive", "adams integrate ode sde", "samplers/adaptive"),
     },

@@ -15,6 +15,7 @@ from modes.array_files import read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
 from modes.images import check_conditions
+from modes.observed import imputed
 from untrusted import plain
 
 
@@ -31,12 +32,16 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
                          "(model.condition=none)")  # fmt: skip
     values, several = _of_file(config) if conditional else (None, False)
     partial, many = _partial(experiment)
+    observed = None
+    if partial is not None:
+        observed = imputed(partial, codec.build(config.data), sampling.impute_iterations)
     if values is not None and partial is not None and several and len(partial) != len(values):
         raise ValueError(
             "sampling.impute must hold one example for each condition of sampling.condition, "
             f"{len(values)}, got {len(partial)}"
         )
-    return Given(labels_of(experiment.classes, sampling.labels), values, partial), several or many
+    labels = labels_of(experiment.classes, sampling.labels)
+    return Given(labels, values, observed), several or many
 
 
 def check_partial(rows: np.ndarray, config: Any, what: str) -> np.ndarray:
@@ -101,6 +106,21 @@ def labels_of(classes: int, labels: Sequence[int]) -> tuple[int, ...]:
             f"got {wrong[0]}"
         )
     return tuple(labels)
+
+
+def encoded_condition(experiment: Experiment, count: int) -> np.ndarray | None:
+    """The condition of `sampling.condition`, one for all of `count` examples or one for each.
+
+    None for a model without any. Raises ValueError for a condition that is missing or does not fit.
+    """
+    config = experiment.config
+    if config.model.condition == "none":
+        return None
+    values, _ = _of_file(config)
+    if len(values) not in (1, count):
+        raise ValueError(f"sampling.condition must hold one condition, or one for each of {count} "
+                         f"measurements, got {len(values)}")  # fmt: skip
+    return values
 
 
 def _of_file(config: Any) -> tuple[np.ndarray, bool]:

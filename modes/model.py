@@ -35,6 +35,7 @@ from modes.from_data import resolved
 from modes.generator import NOTHING, Given, make_generator
 from modes.guides import experiment_of
 from modes.images import check_examples
+from modes.observed import imputed
 from modes.together import composed
 from modes.train import train
 from modes.trained import load_weights
@@ -87,11 +88,12 @@ class Model:
         config = self.experiment.config
         if together and impute is not None:
             raise ValueError("impute must be None with together=True")
-        partial = None
+        observed = None
         if impute is not None:
             partial = check_partial(as_numbers(np.asarray(impute), "impute"), config, "impute")
+            observed = imputed(partial, self.codec, config.sampling.impute_iterations)
         given = Given(
-            labels_of(self.experiment.classes, labels), self._conditions(condition, rows), partial
+            labels_of(self.experiment.classes, labels), self._conditions(condition, rows), observed
         )
         generator = make_generator(self.experiment, self.score, given)
         if together and given.conditions is not None:

@@ -55,6 +55,15 @@ READS: dict[str, tuple[str, ...]] = {
     "likelihood": (*WEIGHTS, *IMAGES, "eval.repeats"),
     "encode": (*WEIGHTS, *IMAGES, "eval.eps", "eval.temperature"),
     "interpolate": (*WEIGHTS, *IMAGES, "eval.eps", "eval.temperature", "eval.interpolations"),
+    "reconstruct": (
+        "sampling.batch_size", "sampling.labels", "sampling.condition", "inverse.input",
+        "inverse.truth", "inverse.samples", "inverse.noise", *WEIGHTS, *IMAGES,
+    ),
+    "edit": (
+        "sampling.batch_size", "sampling.noise_removal", "sampling.labels", "sampling.condition",
+        "edit.input", "edit.samples", "edit.strength", "edit.mask", "edit.method", *WEIGHTS,
+        *IMAGES,
+    ),
     "export": WEIGHTS,
 }  # fmt: skip
 """Mode -> the settings that it reads beside those that building its objects reads."""
@@ -103,12 +112,21 @@ def _of_codes(experiment: Experiment) -> None:
     build_flow(experiment.config)
 
 
+def _of_reconstruction(experiment: Experiment) -> None:
+    from modes.measuring import operator_of
+    from samplers.rules.named import build_method
+
+    build_method(experiment.config.inverse)
+    operator_of(experiment.config)
+
+
 REHEARSALS: dict[str, Callable[[Experiment], None]] = {
     "samplers": _of_samplers,
     "eval": _of_metrics,
     "likelihood": _of_likelihood,
     "encode": _of_codes,
     "interpolate": _of_codes,
+    "reconstruct": _of_reconstruction,
 }
 """Mode -> a function that refuses bad settings of the mode, by reading them as the mode does."""
 

@@ -43,12 +43,18 @@ class Turn(NamedTuple):
     first: Bool[Array, ""]
 
 
-def aside(state: State, turn: Int[Array, ""] | int) -> Float[Array, "b *d"]:
-    """Standard normal noise of a turn, which no draw of the sampler knows or depends on."""
+def aside(
+    state: State, turn: Int[Array, ""] | int, shape: tuple[int, ...] | None = None
+) -> Float[Array, "b *_"]:
+    """Standard normal noise of a turn, which no draw of the sampler knows or depends on.
+
+    shape: of one sample's, that of x if None.
+    """
+    shape = state.x.shape[1:] if shape is None else shape
 
     def draw(key: Array) -> Array:
         own = jax.random.fold_in(jax.random.fold_in(key, ASIDE), turn)
-        return jax.random.normal(own, state.x.shape[1:], state.x.dtype)
+        return jax.random.normal(own, shape, state.x.dtype)
 
     return jax.vmap(draw)(state.keys)
 

@@ -11,6 +11,7 @@ import abc
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from sde_lib.base import Number
@@ -38,6 +39,10 @@ class Operator(abc.ABC):
     def observed(self, u: Float[Array, "b *m"]) -> Float[Array, "b *m"]:
         """u with 0 for numbers that stand in its array and are no part of a measurement."""
         return u
+
+    def values(self, y: Float[np.ndarray, "n *m"]) -> Float[np.ndarray, "n *d"] | None:
+        """Numbers of examples that stand in measurements as they are, NaN elsewhere; None: none."""
+        return None
 
     def transpose(self, u: Float[Array, "b *m"], x: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
         """A^T u; `x` has the shape and the type of examples."""

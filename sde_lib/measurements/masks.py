@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from sde_lib.measurements.base import Decomposed
@@ -22,6 +23,10 @@ class Mask(Decomposed):
     def observed(self, u: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
         """The observed values, whatever stands in the place of the others."""
         return jnp.where(self.kept > 0, u, jnp.zeros_like(u))
+
+    def values(self, y: Float[np.ndarray, "n *d"]) -> Float[np.ndarray, "n *d"]:
+        """The observed values."""
+        return np.where(np.asarray(self.kept) > 0, y, np.nan)
 
     def replaced(self, x: Float[Array, "b *d"], y: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
         """The values of y where they are observed, to the last bit, and those of x elsewhere."""

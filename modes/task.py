@@ -1,0 +1,185 @@
+"""The task of `--mode reconstruct`: an operator, measurements, and the truth where it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from data_lib import Splits, codec
+from data_lib.base import Log
+from modes.conditions import read_array
+from modes.experiment import MEASURE_STREAM, Experiment
+from modes.images import chosen
+from modes.inputs import MEASUREMENTS, examples, numbers
+from modes.measuring import check_linear, diffused, given, operator_of
+from modes.observed import Observed, Place, digest
+from samplers.rules.named import NOT_LINEAR, build_method, check_noise
+from sde_lib.measurements.base import Measurement, Operator
+from sde_lib.measurements.noise import poisson, simulate, simulate_poisson
+from untrusted import plain
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Measurements y = A x + noise of examples x in the units of the data.
+
+    y [n, *m]; noise: the standard deviation of its Gaussian part; rate: counts for each unit, of
+    Poisson noise, 0 for none; truth [n, *d]: the examples, None if they are not known; name: where
+    the measurements come from; words: the operator, for JSON.
+    """
+
+    operator: Operator
+    y: Float[np.ndarray, "n *m"]
+    noise: float
+    rate: float
+    truth: Float[np.ndarray, "n *d"] | None
+    name: str
+    words: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the results depend on beside settings, for JSON."""
+        return {**self.words, "measurements": len(self), "of": self.name,
+                "y_sha256": digest(self.y)}  # fmt: skip
+
+    @property
+    def exact(self) -> Float[np.ndarray, "n *d"] | None:
+        """Values of the examples that are known exactly, NaN elsewhere; None for none."""
+        return None if self.noise or self.rate else self.operator.values(self.y)
+
+    def residual(self, x: Float[np.ndarray, "n *d"], batch: int) -> Float[np.ndarray, "n *m"]:
+        """y - A x, `batch` examples at a time; 0 where nothing was measured."""
+        return self.y - measured(self.operator, x, batch)
+
+    def of_rows(self, rows: np.ndarray, place: Place) -> Measurement:
+        """The measurements of some examples, in the units of the data."""
+        own = jax.tree.map(lambda leaf: leaf if len(leaf) == 1 else leaf[rows], self.operator)
+        measurement = Measurement(own, place(self.y[rows]), jnp.float32(self.noise))
+        return poisson(measurement, jnp.float32(self.rate)) if self.rate else measurement
+
+
+@jax.jit
+def _apply(operator: Operator, x: Float[Array, "b *d"]) -> Float[Array, "b *m"]:
+    return operator(x)
+
+
+def _of(operator: Operator, rows: slice) -> Operator:
+    """The operator of some examples, of one that has numbers for each."""
+    return jax.tree.map(lambda leaf: leaf if len(leaf) == 1 else leaf[rows], operator)
+
+
+def measured(
+    operator: Operator, x: Float[np.ndarray, "n *d"], batch: int
+) -> Float[np.ndarray, "n *m"]:
+    """A x, `batch` examples at a time."""
+    parts = [slice(k, k + batch) for k in range(0, len(x), batch)]
+    return np.concatenate([np.asarray(_apply(_of(operator, rows), x[rows])) for rows in parts])
+
+
+def observed(task: Task, experiment: Experiment) -> Observed:
+    """The measurements of encoded examples, and the method that uses them.
+
+    Raises ValueError for a method that the operator, the noise or the codec does not allow.
+    """
+    config, made = experiment.config, codec.build(experiment.config.data)
+    name = config.inverse.method
+    if name not in NOT_LINEAR:
+        check_linear(config, task.operator, f"inverse.method={name!r}")
+    check_noise(name, bool(task.noise or task.rate))
+
+    def of(rows: np.ndarray, place: Place) -> Measurement:
+        return diffused(task.of_rows(rows, place), made, experiment.shape)
+
+    return Observed(len(task), of, build_method(config.inverse), task.exact)
+
+
+def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
+    """The task that the `inverse` section asks for.
+
+    Measurements are those of `inverse.input`; without it they are made, with noise, of the examples
+    of `inverse.truth`, or of `eval.split` or `eval.images`. Raises ValueError, in the user's terms,
+    for what cannot be read or does not fit.
+    """
+    config = experiment.config
+    inverse, levels = config.inverse, splits.train.levels
+    operator, words = operator_of(config)
+    task = partial(
+        Task, operator, noise=float(inverse.noise), rate=float(inverse.rate), words=words
+    )
+    truth, name = None, ""
+    if inverse.truth:
+        found = examples(Path(inverse.truth), "inverse.truth", config, levels, log)
+        truth, name = numbers(found), plain(Path(inverse.truth).name)
+    elif not inverse.input:
+        found, name = chosen(config, splits, log)
+        truth = numbers(found)
+    if inverse.input:
+        y, name = _given(operator, experiment, levels, log)
+        if truth is not None and len(truth) != len(y):
+            raise ValueError(f"inverse.truth must hold one example for each of {len(y)} "
+                             f"measurements, got {len(truth)}")  # fmt: skip
+        made = task(y, truth=truth, name=name)
+    else:
+        assert truth is not None
+        log(f"measuring {len(truth):,} examples of {name} with {_in_words(inverse)}")
+        key, batch = experiment.key(MEASURE_STREAM), config.sampling.batch_size
+        made = task(made_of(operator, truth, inverse, key, batch), truth=truth, name=name)
+    _check_masks(made)
+    return made
+
+
+def _in_words(inverse: Any) -> str:
+    """The noise of measurements that are made."""
+    parts = [f"noise of {inverse.noise:g}"] if inverse.noise else []
+    parts += [f"Poisson noise at {inverse.rate:g} counts a unit"] if inverse.rate else []
+    return " and ".join(parts) or "no noise"
+
+
+def _check_masks(task: Task) -> None:
+    """Raise ValueError unless there is one mask for all examples, or one for each."""
+    sizes = {len(leaf) for leaf in jax.tree.leaves(task.operator)} - {1, len(task)}
+    if sizes:
+        raise ValueError(f"inverse.mask must hold one mask, or one for each of {len(task)} "
+                         f"examples, got {sizes.pop()}")  # fmt: skip
+
+
+def made_of(
+    operator: Operator, x: Float[np.ndarray, "n *d"], inverse: Any, key: PRNGKeyArray, batch: int
+) -> Float[np.ndarray, "n *m"]:
+    """Measurements of examples, with the noise that the `inverse` section says, drawn by number."""
+
+    def one(first: int) -> np.ndarray:
+        rows = slice(first, first + batch)
+        own, few = _of(operator, rows), jnp.asarray(x[rows])
+        gaussian, counts = jax.random.split(key)
+        if not inverse.rate:
+            return np.asarray(simulate(own, few, inverse.noise, gaussian, first))
+        y = simulate_poisson(own, few, inverse.rate, counts, first)
+        noise = simulate(own, few, inverse.noise, gaussian, first) - own.observed(own(few))
+        return np.asarray(y + noise)
+
+    return np.concatenate([one(first) for first in range(0, len(x), batch)])
+
+
+def _given(
+    operator: Operator, experiment: Experiment, levels: int | None, log: Log
+) -> tuple[Float[np.ndarray, "n *m"], str]:
+    """(measurements of `inverse.input`, its name); of examples whose known values they are, too."""
+    config = experiment.config
+    path = Path(config.inverse.input)
+    if config.inverse.measure == "inpaint":
+        x = numbers(examples(path, "inverse.input", config, levels, log))
+        return measured(operator, x, config.sampling.batch_size), plain(path.name)
+    values = read_array(path, "inverse.input", MEASUREMENTS)
+    y = given(values, operator, experiment.shape, f"inverse.input={plain(path)}")
+    return y, plain(path.name)
