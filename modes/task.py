@@ -148,8 +148,8 @@ def trained_on(task: Task, experiment: Experiment) -> Float[np.ndarray, "n *c"]:
     seen = shown(task.operator, task.y, experiment.shape, config.sampling.batch_size)
     asked = f"inverse.method={TRAINED!r}"
     if config.model.condition == "none":
-        raise ValueError(f"{asked} needs a model that was trained with measurements as its "
-                         "condition, and this one is given none (model.condition=none)")  # fmt: skip
+        raise ValueError(f"{asked} needs a model whose condition is the measurement, and this one "
+                         "is given none (model.condition=none)")  # fmt: skip
     wanted = tuple(config.data.condition)
     if seen is None or seen.shape[1:] != wanted:
         got = "nothing that looks like one" if seen is None else in_words(seen.shape[1:])

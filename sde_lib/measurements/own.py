@@ -37,7 +37,7 @@ class OwnOperator(Operator):
 
 
 def without_constant(operator: Operator, y: Float[Array, "b *m"]) -> Float[Array, "b *m"]:
-    """What was measured, less what an affine function of the user's adds to its linear part."""
+    """Measurements less what an affine function of the user's adds to its linear part."""
     return y - operator.constant if isinstance(operator, OwnOperator) else y
 
 

@@ -1,93 +1,176 @@
-"""Operators of measurements: a battery over every row of the table."""
+"""A battery over operators of every kind: each against its own matrix, in dense algebra."""
 
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import schema
-from sde_lib.measurements.named import MASKED, OPERATORS, fitted
-from sde_lib.measurements.patterns import MASKS
-from sde_lib.tables import made
+from sde_lib.measurements.base import Decomposed, Operator
+from sde_lib.measurements.named import OPERATORS
+from tests.sde_lib.operators import CASES, PLAIN
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-
-def section(**settings):
-    """The section `inverse` of a config with some settings."""
-    inverse = schema.get_default().inverse
-    inverse.update(settings)
-    return inverse
-
-
-def masked(name: str, shape: tuple[int, ...], **settings) -> np.ndarray:
-    return made(MASKS[name], section(**settings), shape=shape)
+VARIANCE, NOISE = 0.7, 0.3
+TRACED: dict[str, int] = {}
+EXACT = 1e-9
+"""Round-off of sums of some hundred numbers, with singular values down to a hundredth."""
+DECOMPOSED = [name for name in CASES if name not in PLAIN]
 
 
-@pytest.mark.parametrize("shape", [(6, 8, 2), (7, 3), (5,), (4, 3, 5, 1)])
-@pytest.mark.parametrize("name", MASKS)
-def test_a_pattern_measures_some_of_the_places(name: str, shape: tuple[int, ...]) -> None:
-    found = fitted(masked(name, shape), shape)
-    jnp.broadcast_shapes(found.shape, (1, *shape))
-    assert 0 < found.mean() < 1
+def results(operator: Operator, x: jnp.ndarray, u: jnp.ndarray, c: jnp.ndarray):
+    """Everything that an operator says of examples x, measurements u and coordinates c."""
+    like = jnp.zeros((len(u), *x.shape[1:]))
+    found = {
+        "A": operator(x),
+        "transpose": operator.transpose(u, like),
+        "pseudo_inverse": operator.pseudo_inverse(u, like),
+        "solve": operator.solve(VARIANCE, NOISE, u, like),
+        "A^T solve without noise": operator.transpose(operator.solve(VARIANCE, 0.0, u, like), like),
+        "observed": operator.observed(u),
+    }
+    if isinstance(operator, Decomposed):
+        s, measured = operator.singular_values(), operator.measured()
+        found |= {
+            "V^T": operator.analyse(x),
+            "V": operator.synthesise(c),
+            "U^T": operator.analyse_measurement(u),
+            "U": operator.synthesise_measurement(jnp.where(measured, c, 0)),
+            "S": s * jnp.ones_like(c),
+            "measured": jnp.where(measured, jnp.ones_like(c), 0),
+        }
+    return found
 
 
-def test_patterns_are_those_of_their_names() -> None:
-    shape = (4, 6, 1)
-    assert masked("left", shape).tolist() == [[True] * 3 + [False] * 3] * 4
-    assert masked("top", shape).tolist() == [[True] * 6] * 2 + [[False] * 6] * 2
-    box = np.ones((4, 6), bool)
-    box[1:3, 2:5] = False
-    np.testing.assert_array_equal(masked("outside", shape), box)
-    places = np.argwhere(masked("every", shape, factor=2))
-    assert places.tolist() == [[i, j] for i in (1, 3) for j in (1, 3, 5)]
-    drawn = masked("random", (40, 50, 1), share=0.3, mask_seed=1)
-    assert drawn.sum() == 600
-    assert (drawn != masked("random", (40, 50, 1), share=0.3, mask_seed=2)).any()
-    assert abs(drawn[:20].mean() - 0.3) < 0.1  # five standard deviations of the share of a half
+@cache
+def program(name: str):
+    """`results` as a program, whose compilations are counted."""
+
+    def counted(*told):
+        TRACED[name] = TRACED.get(name, 0) + 1
+        return results(*told)
+
+    return jax.jit(counted)
 
 
-@pytest.mark.parametrize("name", ["random_lines", "even_lines"])
-def test_lines_are_as_many_as_the_acceleration_leaves_and_those_in_the_middle(name: str) -> None:
-    found = masked(name, (3, 40, 2), acceleration=4.0, centre=0.1)
-    assert (found == found[:1]).all()
-    assert found[0].sum() == 10
-    assert found[0, 18:22].all()
-    gaps = np.diff(np.flatnonzero(found[0]))
-    assert gaps.max() <= (7 if name == "even_lines" else 40)
-    # More lines in the middle than the acceleration leaves are all measured.
-    assert masked(name, (1, 40, 1), acceleration=20.0, centre=0.2)[0].sum() == 8
+def coordinates(operator: Operator, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an example's coordinates."""
+    if not isinstance(operator, Decomposed):
+        return shape
+    return jax.eval_shape(lambda x: operator.analyse(x), jnp.zeros((1, *shape))).shape[1:]
 
 
-def test_masks_fit_with_and_without_channels_and_one_or_several() -> None:
-    shape, mask = (4, 6, 3), masked("left", (4, 6, 3))
-    expected = np.broadcast_to(mask[None, ..., None], (2, *shape))
-    whole = np.broadcast_to(mask[..., None], shape)
-    for given in (mask, 255 * mask.astype(np.uint8), mask[..., None], whole):
-        for several in (given, np.stack([given, given])):
-            found = fitted(several, shape)
-            np.testing.assert_array_equal(jnp.broadcast_to(found, (2, *shape)), expected)
-    one = fitted(np.array([1, 0, 0]), (3,))
-    assert one.tolist() == [[1, 0, 0]]
+def measurement(operator: Operator, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return jax.eval_shape(lambda x: operator(x), jnp.zeros((1, *shape))).shape[1:]
 
 
-REFUSED = {
-    "another size": (np.ones((5, 6)), "inverse.mask must be of 4x6, .* got 5x6"),
-    "other channels": (np.ones((4, 6, 2)), "got 4x6x2"),
-    "nothing": (np.zeros((4, 6)), "it has no white"),
-    "nothing of one": (np.stack([np.ones((4, 6)), np.zeros((4, 6))]), "mask 1 of 2 has no white"),
-    "none": (np.ones((0, 4, 6)), "something to measure"),
-    "a number": (np.ones(()), "got no axes"),
-}
+def eye(shape: tuple[int, ...]) -> jnp.ndarray:
+    """The unit vectors of arrays of a shape."""
+    return jnp.eye(math.prod(shape)).reshape(-1, *shape)
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_mask_that_does_not_fit_is_refused_in_one_line(name: str) -> None:
-    mask, words = REFUSED[name]
-    with pytest.raises(ValueError, match=words) as raised:
-        fitted(mask, (4, 6, 3))
-    assert "\n" not in str(raised.value)
+@cache
+def matrices(name: str, seed: int = 0) -> dict[str, np.ndarray]:
+    """Matrices of everything that an operator says; S and `measured` as rows."""
+    shape, build = CASES[name]
+    operator = build(seed)
+    units = (eye(shape), eye(measurement(operator, shape)), eye(coordinates(operator, shape)))
+    found = program(name)(operator, *units)
+    flat = {key: np.asarray(value).reshape(len(value), -1) for key, value in found.items()}
+    alone = ("S", "measured")
+    return {key: value[0] if key in alone else value.T for key, value in flat.items()}
 
 
-def test_every_masked_operator_has_a_pattern_of_its_own() -> None:
-    assert MASKED.keys() <= OPERATORS.keys()
-    assert set(MASKED.values()) <= MASKS.keys()
+def close(found: np.ndarray, expected: np.ndarray, atol: float = EXACT) -> None:
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+
+
+def test_every_row_has_a_case() -> None:
+    assert {name.split(" of ")[0] for name in CASES} >= OPERATORS.keys()
+    for name, (_, build) in CASES.items():
+        assert isinstance(build(0), Decomposed) == (name not in PLAIN)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_transpose_is_the_adjoint(name: str) -> None:
+    found = matrices(name)
+    assert np.abs(found["A"]).max() > 0.1
+    close(found["transpose"], found["A"].T, 1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_pseudo_inverse_is_that_of_the_matrix(name: str) -> None:
+    found = matrices(name)
+    close(found["pseudo_inverse"], np.linalg.pinv(found["A"], rcond=1e-5))
+    close(found["A"] @ found["pseudo_inverse"] @ found["A"], found["A"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_systems_are_solved_as_those_of_the_matrix(name: str) -> None:
+    found = matrices(name)
+    gram = VARIANCE * found["A"] @ found["A"].T
+    close(found["solve"], np.linalg.inv(gram + NOISE * np.eye(len(gram))), 1e-7)
+    # Without noise only this is determined: A^T takes what no example explains to nothing.
+    expected = np.linalg.pinv(found["A"], rcond=1e-5) / VARIANCE
+    close(found["A^T solve without noise"], expected, 1e-7)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_not_observed_has_no_part(name: str) -> None:
+    found = matrices(name)
+    observed = found["observed"]
+    close(observed @ found["A"], found["A"], 0)
+    close(observed, np.diag(np.diag(observed)), 0)
+    assert set(np.diag(observed)) <= {0, 1}
+
+
+@pytest.mark.parametrize("name", DECOMPOSED)
+def test_the_decomposition_is_one(name: str) -> None:
+    found = matrices(name)
+    u, s, vt, measured = (found[key] for key in ("U", "S", "V^T", "measured"))
+    numbers = math.prod(CASES[name][0])
+    assert vt.shape == (numbers, numbers)
+    close(vt @ vt.T, np.eye(numbers), 1e-12)
+    close(found["V"], vt.T, 1e-12)
+    assert (s >= 0).all()
+    assert set(measured) <= {0, 1}
+    close(s[measured == 0], np.zeros((measured == 0).sum()), 1e-12)
+    close(u @ (s[:, None] * vt), found["A"], 1e-12)
+    close(u.T @ u, np.diag(measured), 1e-12)
+    close(found["U^T"], u.T, 1e-12)
+    assert measured.sum() == np.linalg.matrix_rank(found["A"], 1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_examples_are_measured_alone_each_by_its_own_operator(name: str) -> None:
+    shape, build = CASES[name]
+    one, other = build(0), build(1)
+    both: Operator = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), one, other)
+    rng = np.random.default_rng(0)
+    draw = lambda shape: jnp.asarray(rng.normal(size=(2, *shape)))
+    x, u = draw(shape), draw(measurement(one, shape))
+    c = draw(coordinates(one, shape))
+    found = program(name)(both, x, u, c)
+    given = {"A": x, "V^T": x, "V": c, "U": c}
+    for seed in (0, 1):
+        alone = matrices(name, seed)
+        for key, matrix in alone.items():
+            value = np.asarray(found[key])[seed].reshape(-1)
+            rows = np.asarray(given.get(key, u))[seed].reshape(-1)
+            close(value, matrix if matrix.ndim == 1 else matrix @ rows, 1e-7)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_other_masks_kernels_and_weights_compile_nothing(name: str) -> None:
+    before = matrices(name, 0), matrices(name, 1)
+    told = TRACED[name]
+    shape, build = CASES[name]
+    operator = build(2)
+    units = (eye(shape), eye(measurement(operator, shape)), eye(coordinates(operator, shape)))
+    program(name)(operator, *units)
+    assert TRACED[name] == told, before
