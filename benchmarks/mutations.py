@@ -98,6 +98,7 @@ ROOMS: dict[str, Tests] = {
         **_files("samplers/rules", "repaint", "samplers/repaint"),
         **_files("samplers/rules", "ddrm", "samplers/ddrm"),
         **_files("samplers/rules", "daps", "samplers/daps"),
+        **_files("samplers/rules", "particles", "samplers/particles"),
         **_files("samplers", "brownian", "samplers/brownian samplers/adaptive"),
         **_files("samplers/adaptive", "adams integrate ode sde", "samplers/adaptive"),
     },
