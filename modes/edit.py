@@ -155,7 +155,7 @@ def _begin(
     experiment: Experiment, times: Float[Array, " n"], images: Images,
     conditions: np.ndarray | None, place: Place,
 ) -> Begin:  # fmt: skip
-    """What `edit.method` begins with, at the first of the times."""
+    """The start that `edit.method` gives, at the first of the times."""
     method = experiment.config.edit.method
     if method == SDEDIT:
         return Noised(times[0])

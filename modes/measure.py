@@ -13,7 +13,7 @@ from data_lib import Images
 from modes.experiment import MEASURE_STREAM, Experiment
 from modes.inputs import numbers
 from modes.measuring import operator_of
-from modes.task import made_of, noise_in_words, shown
+from modes.problem import made_of, noise_in_words, shown
 from runtime_lib import data_record, workdir
 from runtime_lib.files import plain_reason
 from runtime_lib.results import npz, publish

@@ -1,4 +1,4 @@
-"""The task of `--mode reconstruct`: an operator, measurements, and the truth where it is known."""
+"""The inverse problem of `--mode reconstruct`: an operator, measurements, the truth if known."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TRAINED = "trained"
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class Problem:
     """Measurements y = A x + noise of examples x in the units of the data.
 
     y [n, *m]; noise: the standard deviation of its Gaussian part; rate: counts for each unit, of
@@ -54,7 +54,7 @@ class Task:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the results depend on beside settings, for JSON."""
+        """Facts on which the results depend beside settings, for JSON."""
         return {**self.words, "measurements": len(self), "of": self.name,
                 "y_sha256": digest(self.y)}  # fmt: skip
 
@@ -122,7 +122,7 @@ def _back(operator: Operator, y: Array, like: Array) -> Array:
     return inner(x, x) / expand(jnp.where(square > 0, square, 1), x) * x
 
 
-def observed(task: Task, experiment: Experiment) -> Observed:
+def observed(problem: Problem, experiment: Experiment) -> Observed:
     """The measurements of encoded examples, and the method that uses them.
 
     Raises ValueError for a method that the operator, the noise or the codec does not allow.
@@ -130,22 +130,22 @@ def observed(task: Task, experiment: Experiment) -> Observed:
     config, made = experiment.config, codec.build(experiment.config.data)
     name = config.inverse.method
     if name not in NOT_LINEAR:
-        check_linear(config, task.operator, f"inverse.method={name!r}")
-    check_noise(name, bool(task.noise or task.rate))
+        check_linear(config, problem.operator, f"inverse.method={name!r}")
+    check_noise(name, bool(problem.noise or problem.rate))
 
     def of(rows: np.ndarray, place: Place) -> Measurement:
-        return diffused(task.of_rows(rows, place), made, experiment.shape)
+        return diffused(problem.of_rows(rows, place), made, experiment.shape)
 
-    return Observed(len(task), of, build_method(config.inverse), task.exact)
+    return Observed(len(problem), of, build_method(config.inverse), problem.exact)
 
 
-def trained_on(task: Task, experiment: Experiment) -> Float[np.ndarray, "n *c"]:
+def trained_on(problem: Problem, experiment: Experiment) -> Float[np.ndarray, "n *c"]:
     """The measurements as the condition of a model that was trained with them, encoded.
 
     Raises ValueError for a model that is given no condition, or one of another shape.
     """
     config = experiment.config
-    seen = shown(task.operator, task.y, experiment.shape, config.sampling.batch_size)
+    seen = shown(problem.operator, problem.y, experiment.shape, config.sampling.batch_size)
     asked = f"inverse.method={TRAINED!r}"
     if config.model.condition == "none":
         raise ValueError(f"{asked} needs a model whose condition is the measurement, and this one "
@@ -159,8 +159,8 @@ def trained_on(task: Task, experiment: Experiment) -> Float[np.ndarray, "n *c"]:
     return found
 
 
-def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
-    """The task that the `inverse` section asks for.
+def problem_of(experiment: Experiment, splits: Splits, log: Log) -> Problem:
+    """The problem that the `inverse` section asks for.
 
     Measurements are those of `inverse.input`; without it they are made, with noise, of the examples
     of `inverse.truth`, or of `eval.split` or `eval.images`. Raises ValueError, in the user's terms,
@@ -169,8 +169,8 @@ def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
     config = experiment.config
     inverse, levels = config.inverse, splits.train.levels
     operator, words = operator_of(config)
-    task = partial(
-        Task, operator, noise=float(inverse.noise), rate=float(inverse.rate), words=words
+    problem = partial(
+        Problem, operator, noise=float(inverse.noise), rate=float(inverse.rate), words=words
     )
     truth, name = None, ""
     if inverse.truth:
@@ -184,12 +184,12 @@ def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
         if truth is not None and len(truth) != len(y):
             raise ValueError(f"inverse.truth must hold one example for each of {len(y)} "
                              f"measurements, got {len(truth)}")  # fmt: skip
-        made = task(y, truth=truth, name=name)
+        made = problem(y, truth=truth, name=name)
     else:
         assert truth is not None
         log(f"measuring {len(truth):,} examples of {name} with {noise_in_words(inverse)}")
         key, batch = experiment.key(MEASURE_STREAM), config.sampling.batch_size
-        made = task(made_of(operator, truth, inverse, key, batch), truth=truth, name=name)
+        made = problem(made_of(operator, truth, inverse, key, batch), truth=truth, name=name)
     _check_masks(made)
     return made
 
@@ -201,11 +201,11 @@ def noise_in_words(inverse: Any) -> str:
     return " and ".join(parts) or "no noise"
 
 
-def _check_masks(task: Task) -> None:
+def _check_masks(problem: Problem) -> None:
     """Raise ValueError unless there is one mask for all examples, or one for each."""
-    sizes = {len(leaf) for leaf in jax.tree.leaves(task.operator)} - {1, len(task)}
+    sizes = {len(leaf) for leaf in jax.tree.leaves(problem.operator)} - {1, len(problem)}
     if sizes:
-        raise ValueError(f"inverse.mask must hold one mask, or one for each of {len(task)} "
+        raise ValueError(f"inverse.mask must hold one mask, or one for each of {len(problem)} "
                          f"examples, got {sizes.pop()}")  # fmt: skip
 
 
