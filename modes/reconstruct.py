@@ -72,8 +72,8 @@ def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
     generator = replace(make_generator(experiment, score, given), denoise=True, frames=0)
     identity = _identity(experiment, problem, step)
     told = generator.planned_evaluations
-    log(f"reconstructing from step {step}: {each} samples for each of {len(problem)} measurements by "
-        f"{config.inverse.method}, {told or 'as many as needed'} evaluations per sample, "
+    log(f"reconstructing from step {step}: {each} samples for each of {len(problem)} measurements "
+        f"by {config.inverse.method}, {told or 'as many as needed'} evaluations per sample, "
         f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
     target = folder / FOLDER
     try:
