@@ -104,6 +104,7 @@ ROOMS: dict[str, Tests] = {
         **_files("samplers/rules", "ddrm", "samplers/ddrm samplers/rules"),
         **_files("samplers/rules", "daps", "samplers/daps samplers/rules"),
         **_files("samplers/rules", "particles", "samplers/particles samplers/rules"),
+        **_files("samplers", "inversion", "samplers/inversion"),
         **_files("samplers", "brownian", "samplers/brownian samplers/adaptive"),
         **_files("samplers/adaptive", "adams integrate ode sde", "samplers/adaptive"),
     },
