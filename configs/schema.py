@@ -718,6 +718,9 @@ SETTINGS: dict[str, Setting] = {
                                      "level"),
     "inverse.langevin_end": Setting(1e-6, POSITIVE, "daps: size of Langevin steps at the last "
                                     "level"),
+    "inverse.particles": Setting(16, whole(1, 4096), "tds: particles of each sample"),
+    "inverse.resample": Setting(0.5, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "tds: particles are "
+                                "drawn anew when fewer than this share of them matter"),
     "inverse.tau": Setting(0.0, NOT_NEGATIVE, "daps: deviation of encoded measurements that "
                            "Langevin steps take for the noise's, as published 0.01; 0: the "
                            "noise's"),

@@ -17,7 +17,9 @@ from samplers.rules.base import StepRule, with_rule
 from samplers.rules.daps import DAPS
 from samplers.rules.ddrm import DDRM
 from samplers.rules.gradient import MisfitDescent
+from samplers.rules.particles import TwistedSMC
 from samplers.rules.projection import Projection
+from samplers.rules.pseudo_inverse import PseudoInverseStep
 from samplers.rules.repaint import RePaint
 from sde_lib import Score, choose
 from sde_lib.measurements.base import Measurement
@@ -63,6 +65,10 @@ def _dps(weight: float, squared: bool) -> Reconstructor:
     return _rule(lambda known: MisfitDescent(known, _number(weight, 1.0), squared))
 
 
+def _pigdm_step(weight: float) -> Reconstructor:
+    return _rule(lambda known: PseudoInverseStep(known, _number(weight, 1.0)))
+
+
 def _ilvr(stop: float) -> Reconstructor:
     return _rule(lambda known: Projection(known, _number(stop), ends=False))
 
@@ -88,6 +94,15 @@ def _daps(
     return lambda score, sampler, known: (score, DAPS(known, *numbers))
 
 
+def _tds(particles: int, resample: float, data_variance: float) -> Reconstructor:
+    variance = data_variance if data_variance >= 0 else jnp.inf
+
+    def tell(score: Score, sampler: Any, known: Measurement) -> tuple[Score, Sampler]:
+        return score, TwistedSMC(known, particles, sampler, variance, _number(resample))
+
+    return tell
+
+
 METHODS: dict[str, Callable[..., Reconstructor]] = {
     "mmps": _mmps,
     "pigdm": _pigdm,
@@ -95,16 +110,20 @@ METHODS: dict[str, Callable[..., Reconstructor]] = {
     "likelihood": lambda: _score(PointLikelihood),
     "diffpir": _diffpir,
     "dps": _dps,
+    "pigdm_step": _pigdm_step,
     "projection": lambda: _rule(Projection),
     "ilvr": _ilvr,
     "repaint": _repaint,
     "ddrm": _ddrm,
     "daps": _daps,
+    "tds": _tds,
     "trained": lambda: lambda score, sampler, known: (score, sampler),
 }
 """Methods by name; parameters are settings of the section `inverse`."""
 NEEDS_NOISE = ("likelihood", "tmpd")
 """Methods that divide by the variance of the noise."""
+NEEDS_DECOMPOSITION = ("ddrm",)
+"""Methods for operators with a singular value decomposition."""
 NOT_LINEAR = ("dps", "likelihood", "daps", "trained")
 """Methods for operators that need not be linear."""
 
