@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,17 @@ from configs.shapes import in_words
 from data_lib import Splits, codec
 from data_lib.base import Log
 from modes.array_files import read_array
+from modes.conditions import labels_of
 from modes.experiment import MEASURE_STREAM, Experiment
 from modes.images import chosen
 from modes.inputs import MEASUREMENTS, examples, numbers
 from modes.measuring import check_linear, diffused, given, operator_of
 from modes.observed import Observed, Place, digest
-from samplers.rules.named import NOT_LINEAR, build_method, check_noise
+from samplers.rules.named import NEEDS_DECOMPOSITION, NOT_LINEAR, build_method, check_noise
 from sde_lib import expand
+from sde_lib.condition import NO_CLASS
 from sde_lib.measurements.base import Measurement, Operator
+from sde_lib.measurements.dense import dense
 from sde_lib.measurements.noise import poisson, simulate, simulate_poisson
 from sde_lib.measurements.solve import inner
 from untrusted import plain
@@ -134,7 +138,10 @@ def observed(problem: Problem, experiment: Experiment) -> Observed:
     check_noise(name, bool(problem.noise or problem.rate))
 
     def of(rows: np.ndarray, place: Place) -> Measurement:
-        return diffused(problem.of_rows(rows, place), made, experiment.shape)
+        found = diffused(problem.of_rows(rows, place), made, experiment.shape)
+        if name not in NEEDS_DECOMPOSITION:
+            return found
+        return replace(found, operator=dense(found.operator, experiment.shape))
 
     return Observed(len(problem), of, build_method(config.inverse), problem.exact)
 
@@ -157,6 +164,23 @@ def trained_on(problem: Problem, experiment: Experiment) -> Float[np.ndarray, "n
                          f"{in_words(wanted)}, inverse.measure gives {got}")  # fmt: skip
     found: np.ndarray = codec.build_condition(config.data).encode(seen).astype(np.float32)
     return found
+
+
+def classes_of(experiment: Experiment, count: int, labels: Sequence[int]) -> tuple[int, ...]:
+    """The class of all measurements, or of each of them; that of no class without any.
+
+    Raises ValueError for another number of them, and for a model that has to be told one.
+    """
+    found = labels_of(experiment.classes, labels)
+    if found and len(found) not in (1, count):
+        raise ValueError(f"sampling.labels must be one class, or one for each of {count} "
+                         f"measurements, got {len(found)}")  # fmt: skip
+    if found or not experiment.classes:
+        return found
+    if not experiment.config.model.label_dropout:
+        raise ValueError("the model has to be told a class: set sampling.labels, one for all "
+                         "measurements or one for each")  # fmt: skip
+    return (NO_CLASS,)
 
 
 def problem_of(experiment: Experiment, splits: Splits, log: Log) -> Problem:

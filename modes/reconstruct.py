@@ -16,16 +16,15 @@ from data_lib import codec
 from eval_lib import restoration
 from eval_lib.array_pictures.restored import DRAWS, OF_SPREAD, bands_png, columns_png
 from modes import sizes
-from modes.conditions import encoded_condition, labels_of
+from modes.conditions import encoded_condition
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
 from modes.generator import Generator, Given, make_generator
-from modes.problem import TRAINED, Problem, observed, problem_of, shown, trained_on
+from modes.problem import TRAINED, Problem, classes_of, observed, problem_of, shown, trained_on
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
-from sde_lib.condition import NO_CLASS
 
 Log = Callable[[str], None]
 FOLDER, REPORT = "reconstructions", "reconstructions.json"
@@ -41,15 +40,7 @@ def _given(experiment: Experiment, problem: Problem) -> Given:
     Raises ValueError for a model that has to be told a class or condition and is not.
     """
     config = experiment.config
-    labels = labels_of(experiment.classes, config.sampling.labels)
-    if labels and len(labels) not in (1, len(problem)):
-        raise ValueError(f"sampling.labels must be one class, or one for each of {len(problem)} "
-                         f"measurements, got {len(labels)}")  # fmt: skip
-    if experiment.classes and not labels:
-        if not config.model.label_dropout:
-            raise ValueError("the model has to be told a class: set sampling.labels, one for all "
-                             "measurements or one for each")  # fmt: skip
-        labels = (NO_CLASS,)
+    labels = classes_of(experiment, len(problem), config.sampling.labels)
     if config.inverse.method == TRAINED:
         return Given(labels, trained_on(problem, experiment))
     return Given(labels, encoded_condition(experiment, len(problem)), observed(problem, experiment))
