@@ -261,5 +261,5 @@ def _given(
         x = numbers(examples(path, "inverse.input", config, levels, log))
         return measured(operator, x, config.sampling.batch_size), plain(path.name)
     values = read_array(path, "inverse.input", MEASUREMENTS)
-    y = given(values, operator, experiment.shape, f"inverse.input={plain(path)}")
+    y = given(values, operator, experiment.shape, f"inverse.input={plain(str(path))}")
     return y, plain(path.name)
