@@ -107,7 +107,9 @@ def even_lines(shape: Shape, acceleration: float, centre: float) -> Truth:
 # Masks as arrays of operators ---------------------------------------------------------------------
 
 
-def fitted(mask: Shaped[np.ndarray, "*m"], shape: Shape) -> Float[np.ndarray, "n *d"]:
+def fitted(
+    mask: Shaped[np.ndarray, "*m"], shape: Shape, key: str = "inverse.mask"
+) -> Float[np.ndarray, "n *d"]:
     """A mask, or one for each of n examples, as 0 and 1 that broadcast against examples.
 
     It has the spatial axes of an example, with or without an axis of channels. Raises ValueError
@@ -120,7 +122,7 @@ def fitted(mask: Shaped[np.ndarray, "*m"], shape: Shape) -> Float[np.ndarray, "n
         mask = mask[None]
     elif several != spatial(shape) and several not in whole:
         raise ValueError(
-            f"inverse.mask must be of {in_words(spatial(shape))}, as the examples are, or several "
+            f"{key} must be of {in_words(spatial(shape))}, as the examples are, or several "
             f"of them [n, ...], got {in_words(one)}: scale it to that size"
         )
     mask = mask if mask.shape[1:] in whole else mask[..., None]
@@ -128,7 +130,7 @@ def fitted(mask: Shaped[np.ndarray, "*m"], shape: Shape) -> Float[np.ndarray, "n
     if not len(mask) or not known.all():
         which = f"mask {int(np.argmin(known))} of {len(mask)}" if len(mask) > 1 else "it"
         raise ValueError(
-            f"inverse.mask must leave something to measure, {which} has no white (nonzero) place: "
+            f"{key} must leave something to measure, {which} has no white (nonzero) place: "
             "white is what is known"
         )
     return (mask != 0).astype(np.float64)
