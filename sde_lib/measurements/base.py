@@ -23,6 +23,14 @@ SMALLEST = 1e-5
 ITERATIONS = 50
 """Iterations of conjugate gradients for operators without a decomposition."""
 
+Variance = float | Float[Array, "*c"]
+
+
+def each(c: Variance, like: Float[Array, "b *m"]) -> Float[Array, "..."]:
+    """A number, or one for each example [b, 1, ...], that broadcasts against [b, *m]."""
+    c = jnp.asarray(c)
+    return c if c.ndim == 0 else c.reshape(len(c), *(1,) * (like.ndim - 1))
+
 
 class Operator(abc.ABC):
     """A measurement without noise. Holds no state."""
@@ -61,12 +69,14 @@ class Operator(abc.ABC):
         return x + self.pseudo_inverse(y - self(x), x)
 
     def solve(
-        self, variance: Number, noise: Number, u: Float[Array, "b *m"], x: Float[Array, "b *d"]
+        self, variance: Variance, noise: Number, u: Float[Array, "b *m"], x: Float[Array, "b *d"]
     ) -> Float[Array, "b *m"]:
         """(variance A A^T + noise I)^-1 u, `noise` a variance; `x` has the shape of examples.
 
-        Without noise, what no example explains is left out.
+        variance: a number, or one for each example [b, 1, ...]. Without noise, what no example
+        explains is left out.
         """
+        variance = each(variance, u)
         explained = lambda u: self(self.pseudo_inverse(u, x))
         right = jax.lax.cond(jnp.asarray(noise) > 0, lambda u: u, explained, u)
         system = lambda v: variance * self(self.transpose(v, x)) + noise * v
@@ -122,11 +132,11 @@ class Decomposed(Operator):
         return self.synthesise(self._divided(self.analyse_measurement(u), self.singular_values()))
 
     def solve(
-        self, variance: Number, noise: Number, u: Float[Array, "b *m"], x: Float[Array, "b *d"]
+        self, variance: Variance, noise: Number, u: Float[Array, "b *m"], x: Float[Array, "b *d"]
     ) -> Float[Array, "b *m"]:
         """U (variance S^2 + noise)^-1 U^T u, and what no example explains over the noise."""
         c, noise = self.analyse_measurement(u), jnp.asarray(noise)
-        found = self._divided(c, variance * self.singular_values() ** 2 + noise)
+        found = self._divided(c, each(variance, c) * self.singular_values() ** 2 + noise)
         rest = u - self.synthesise_measurement(self._divided(c, jnp.ones_like(c)))
         outside = jnp.where(noise > 0, rest / jnp.where(noise > 0, noise, 1), 0)
         return self.synthesise_measurement(found) + outside

@@ -12,6 +12,8 @@ from sde_lib.measurements.base import Operator
 from sde_lib.pytree import pytree, static
 
 Function = Callable[[Array], Array]
+ROUNDED = 3e-3
+"""Difference of a linear function from itself, where devices multiply with ten bits."""
 
 
 @pytree
@@ -53,7 +55,7 @@ def is_affine(f: Function, shape: tuple[int, ...], tolerance: float) -> bool:
     return bool(jnp.max(jnp.abs(whole - 0.7 * one + 1.9 * other)) <= tolerance * scale)
 
 
-def own_operator(f: Function, shape: tuple[int, ...], tolerance: float = 1e-3) -> OwnOperator:
+def own_operator(f: Function, shape: tuple[int, ...], tolerance: float = ROUNDED) -> OwnOperator:
     """The operator of a function of examples of a shape, linear if the function is affine."""
     zero = f(jnp.zeros((1, *shape)))
     linear = is_affine(f, shape, tolerance)
