@@ -100,6 +100,7 @@ ROOMS: dict[str, Tests] = {
         **_files("samplers/planned", "forms levels linear multistep one_step restart runge_kutta "
                  "singlestep", _PLANNED),
         **_files("samplers/rules", "base gradient projection pseudo_inverse", "samplers/rules"),
+        **_files("samplers/rules", "named", "samplers/methods"),
         **_files("samplers/rules", "repaint", "samplers/repaint samplers/rules"),
         **_files("samplers/rules", "ddrm", "samplers/ddrm samplers/rules"),
         **_files("samplers/rules", "daps", "samplers/daps samplers/rules"),

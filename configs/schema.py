@@ -731,7 +731,7 @@ SETTINGS: dict[str, Setting] = {
                           ".npy or .npz file; empty: eval.images or eval.split"),
     "edit.method": Setting("sdedit", ANY, "--mode edit: how the example gets noise: sdedit (at "
                            "random), ddim (the sampler run upwards) or flow (the same, solved "
-                           "exactly); all: INVERSIONS in samplers/inversion.py"),
+                           "exactly); all: WAYS in modes/edit.py"),
     "edit.strength": Setting(0.5, Rule(lambda v: 0 < v <= 1, "in (0, 1]"), "--mode edit: part of "
                              "the sampler's grid that is run again, from its end"),
     "edit.samples": Setting(4, BATCH, "--mode edit: edits of each example"),
