@@ -9,6 +9,10 @@
     python main.py --config configs/vp_digits.py:likelihood --mode likelihood --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode encode --workdir runs/digits
     python main.py --config configs/vp_digits.py --mode interpolate --workdir runs/digits
+    python main.py --config configs/vp_digits.py --mode reconstruct --workdir runs/digits \\
+        --measure inpaint --mask left
+    python main.py --config configs/vp_digits.py --mode edit --workdir runs/digits \\
+        --config.edit.strength=0.5
     python main.py --config configs/vp_digits.py --mode export --workdir runs/digits \\
         --export_to digits.safetensors --export_as safetensors
     python main.py --config configs/ve_cifar.py --mode import --workdir runs/ve \\
@@ -116,6 +120,9 @@ MODES: dict[str, Callable[[Asked], int]] = {
     "likelihood": _of_experiment("modes.likelihood", "likelihood"),
     "encode": _of_experiment("modes.latents", "encode"),
     "interpolate": _of_experiment("modes.latents", "interpolate"),
+    "reconstruct": _of_experiment("modes.reconstruct", "reconstruct"),
+    "edit": _of_experiment("modes.edit", "edit"),
+    "measure": _of_experiment("modes.measure", "measure"),
     "profile": _of_experiment("modes.profile", "profile"),
     "import": _import,
     "export": _export,
@@ -124,6 +131,12 @@ NEEDED = {"import": ("mode", "workdir")}
 """Arguments that a mode needs, if not config, mode and workdir."""
 OWNERS = {"import_from": "import", "export_to": "export", "export_as": "export"}
 """Arguments that belong to one mode."""
+SHORT = {
+    "reconstruct": {"measure": "inverse.measure", "mask": "inverse.mask", "input": "inverse.input"},
+    "measure": {"measure": "inverse.measure", "mask": "inverse.mask"},
+    "edit": {"mask": "edit.mask", "input": "edit.input"},
+}
+"""Mode -> arguments that are short names of settings."""
 ALONE = ("import", "export")
 """Modes that a single process runs."""
 
@@ -139,6 +152,12 @@ def _parse(arguments: Sequence[str]) -> Asked:
     parser.add_argument("--import_from", help="with --mode import: the checkpoint to import")
     parser.add_argument("--export_to", help="with --mode export: the file or folder to write")
     parser.add_argument("--export_as", help="with --mode export: format, safetensors or diffusers")
+    parser.add_argument("--measure", help="with --mode reconstruct or measure: what was measured: "
+                        "inpaint, average, fourier, ..., or FILE.py:FUNCTION")  # fmt: skip
+    parser.add_argument("--mask", help="with --mode reconstruct or edit: file or name of what is "
+                        "known, or stays")  # fmt: skip
+    parser.add_argument("--input", help="with --mode reconstruct: measurements, or examples "
+                        "of which a part is known; with --mode edit: examples")  # fmt: skip
     parser.add_argument("--coordinator", help="HOST:PORT of process 0, the same for all processes")
     parser.add_argument("--num_processes", type=int, help="processes in this run")
     parser.add_argument("--process_id", type=int, help="number of this process, from 0")
@@ -156,6 +175,7 @@ def _parse(arguments: Sequence[str]) -> Asked:
     if given.mode not in MODES:
         raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {given.mode!r}")
     _check_workdir(given.workdir)
+    settings |= _short(given, settings)
     others = (getattr(given, name) or "" for name in OWNERS)
     return Asked(
         given.mode,
@@ -165,6 +185,22 @@ def _parse(arguments: Sequence[str]) -> Asked:
         *others,
         _peers(given),
     )
+
+
+def _short(given: Any, settings: dict[str, str]) -> dict[str, str]:
+    """The settings that were given by short names; ValueError for one of another mode, or twice."""
+    own, found = SHORT.get(given.mode, {}), {}
+    for name in sorted({name for names in SHORT.values() for name in names}):
+        value = getattr(given, name)
+        if value is None:
+            continue
+        if name not in own:
+            modes = " or ".join(mode for mode, names in SHORT.items() if name in names)
+            raise ValueError(f"--{name} belongs to --mode {modes}, got --mode {given.mode}")
+        if own[name] in settings:
+            raise ValueError(f"--{name} and --config.{own[name]} are the same: give one of them")
+        found[own[name]] = value
+    return found
 
 
 def _check_workdir(path: str) -> None:

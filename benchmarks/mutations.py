@@ -76,7 +76,11 @@ ROOMS: dict[str, Tests] = {
         **_files("sde_lib", "likelihood_guidance", "sde_lib/likelihood_guidance"),
         **_files("sde_lib", "guides", f"sde_lib/build {_RECIPE}"),
         **_files("sde_lib/posteriors", "base moments proximal", "sde_lib/posteriors"),
-        **_files("sde_lib/measurements", "base masks solve", "sde_lib/posteriors"),
+        **_files("sde_lib/measurements", "base masks solve",
+                 "sde_lib/measurements sde_lib/posteriors"),
+        **_files("sde_lib/measurements", "convolution dense encoded fourier noise own radon "
+                 "separable", "sde_lib/measurements"),
+        **_files("sde_lib/measurements", "named patterns", "sde_lib/masks sde_lib/measurements"),
         **_files("sde_lib", "condition", "sde_lib/condition"),
         **_files("sde_lib", "classifier", "train_lib/classification"),
         **_files("sde_lib", "composed", "sde_lib/composed"),

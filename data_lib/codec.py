@@ -1,8 +1,9 @@
 """Codecs: maps between data as the user gave them and arrays as they are diffused.
 
 A codec states encode, decode and log |d encode / d data|, by which a density in the diffused
-variable becomes one of the user's data. It is a frozen value, so that it may be a static part of a
-compiled program. A new codec is one class and one line in `CODECS`.
+variable becomes one of the user's data, and its scale and centre if it is affine, by which linear
+measurements stay linear. It is a frozen value, so that it may be a static part of a compiled
+program. A new codec is one class and one line in `CODECS`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,12 @@ class Codec(Protocol):
     def log_det(self, x: Float[Array, "b *d"]) -> Float[Array, " b"]:
         """log |det d encode / dx| at each example x, in nats."""
 
+    def affine(self) -> tuple[Row, Row] | None:
+        """(scale, centre) of data = centre + scale z, one for all or for each of the last axis.
+
+        None for another map.
+        """
+
 
 @dataclass(frozen=True)
 class GrayLevels:
@@ -69,6 +76,10 @@ class GrayLevels:
         span = 2.0 if self.centered else 1.0
         return jnp.full(len(x), x[0].size * np.log(span), x.dtype)
 
+    def affine(self) -> tuple[Row, Row] | None:
+        """(1/2, 1/2) where `centered`, else (1, 0)."""
+        return ((0.5,), (0.5,)) if self.centered else ((1.0,), (0.0,))
+
 
 @dataclass(frozen=True)
 class AsGiven:
@@ -88,6 +99,10 @@ class AsGiven:
     def log_det(self, x: Float[Array, "b *d"]) -> Float[Array, " b"]:
         """0."""
         return jnp.zeros(len(x), x.dtype)
+
+    def affine(self) -> tuple[Row, Row] | None:
+        """(1, 0)."""
+        return (1.0,), (0.0,)
 
 
 @dataclass(frozen=True)
@@ -113,6 +128,10 @@ class Standardize:
         """-sum log std, the same for every x."""
         times = x[0].size // len(self.std)
         return jnp.full(len(x), -times * np.log(self.std).sum(), x.dtype)
+
+    def affine(self) -> tuple[Row, Row] | None:
+        """(std, mean)."""
+        return self.std, self.mean
 
 
 @dataclass(frozen=True)
@@ -143,6 +162,10 @@ class Bounded:
         span = _like(x, self.high) - _like(x, self.low)
         each = -jax.scipy.stats.norm.logpdf(self.encode(x)) - jnp.log(span)
         return jnp.sum(each.reshape(len(x), -1), axis=1)
+
+    def affine(self) -> tuple[Row, Row] | None:
+        """None: the map bends at the bounds."""
+        return None
 
 
 def _like(x: Numbers, row: Row) -> np.ndarray:

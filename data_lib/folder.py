@@ -21,7 +21,7 @@ from data_lib.tree import SUFFIXES, Picture, shown_path
 from untrusted import UntrustedError
 from untrusted.pictures import open_picture
 
-__all__ = ["SUFFIXES", "load"]
+__all__ = ["SUFFIXES", "load", "pictures"]
 
 _CACHE = ".decoded"  # hidden, so that it is not searched for pictures
 
@@ -51,6 +51,18 @@ def load(config: DataConfig, log: Log) -> Splits:
         return decode()
     key = _fingerprint(layout, config.test_fraction)
     return cached(root / _CACHE / f"{config.form}.npz", key, decode, log)
+
+
+def pictures(path: Path, config: DataConfig, log: Log) -> Images:
+    """The pictures of a folder, ordered by name, or one picture, cropped and resized as by `load`.
+
+    Raises ValueError as `load` does.
+    """
+    if path.is_file():
+        return Images(_pixels([path], config, log).pixels, None, 256)
+    layout = arrange(path)
+    every = [picture.path for picture in (*layout.train, *(layout.test or ()))]
+    return Images(_pixels(every, config, log).pixels, None, 256)
 
 
 def _decode(layout: FolderLayout, name: str, config: DataConfig, log: Log) -> Splits:

@@ -10,12 +10,13 @@ import numpy as np
 
 from configs.shapes import in_words, shape_of
 from data_lib import Images, codec
-from data_lib.levels import as_numbers
 from data_lib.members import CONDITIONS, IMAGES
+from modes.array_files import read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
 from modes.images import check_conditions
-from untrusted import ONLY, plain, read_arrays, read_headers
+from modes.observed import imputed
+from untrusted import plain
 
 
 def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
@@ -31,12 +32,16 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
                          "(model.condition=none)")  # fmt: skip
     values, several = _of_file(config) if conditional else (None, False)
     partial, many = _partial(experiment)
+    observed = None
+    if partial is not None:
+        observed = imputed(partial, codec.build(config.data), sampling.impute_iterations)
     if values is not None and partial is not None and several and len(partial) != len(values):
         raise ValueError(
             "sampling.impute must hold one example for each condition of sampling.condition, "
             f"{len(values)}, got {len(partial)}"
         )
-    return Given(labels_of(experiment.classes, sampling.labels), values, partial), several or many
+    labels = labels_of(experiment.classes, sampling.labels)
+    return Given(labels, values, observed), several or many
 
 
 def check_partial(rows: np.ndarray, config: Any, what: str) -> np.ndarray:
@@ -70,7 +75,7 @@ def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
             "sampling.impute changes the score, and sampling.guidance_kind='classifier_mean' the "
             "step: use 'classifier'"
         )
-    rows = _read(Path(path), "sampling.impute", IMAGES)
+    rows = read_array(Path(path), "sampling.impute", IMAGES)
     found = check_partial(rows, config, "sampling.impute")
     return found, rows.ndim == found.ndim
 
@@ -103,6 +108,21 @@ def labels_of(classes: int, labels: Sequence[int]) -> tuple[int, ...]:
     return tuple(labels)
 
 
+def encoded_condition(experiment: Experiment, count: int) -> np.ndarray | None:
+    """The condition of `sampling.condition`, one for all of `count` examples or one for each.
+
+    None for a model without any. Raises ValueError for a condition that is missing or does not fit.
+    """
+    config = experiment.config
+    if config.model.condition == "none":
+        return None
+    values, _ = _of_file(config)
+    if len(values) not in (1, count):
+        raise ValueError(f"sampling.condition must hold one condition, or one for each of {count} "
+                         f"measurements, got {len(values)}")  # fmt: skip
+    return values
+
+
 def _of_file(config: Any) -> tuple[np.ndarray, bool]:
     path, shape = config.sampling.condition, tuple(config.data.condition)
     if not path:
@@ -110,7 +130,7 @@ def _of_file(config: Any) -> tuple[np.ndarray, bool]:
             f"sampling.condition must be a .npy or .npz file: the model is given a condition of "
             f"{in_words(shape)}"
         )
-    values = _read(Path(path), "sampling.condition", CONDITIONS)
+    values = read_array(Path(path), "sampling.condition", CONDITIONS)
     if values.shape != shape and values.shape[1:] != shape:
         raise ValueError(
             f"sampling.condition must hold a condition of {in_words(shape)}, or several [n, "
@@ -122,16 +142,3 @@ def _of_file(config: Any) -> tuple[np.ndarray, bool]:
                          f"known, and at least one condition: {plain(path)}")  # fmt: skip
     rows = values if several else values[None]
     return codec.build_condition(config.data).encode(rows).astype(np.float32), several
-
-
-def _read(path: Path, setting: str, known: Sequence[str]) -> np.ndarray:
-    """The array of a .npy file, or that under a name of `known` in a .npz file."""
-    try:
-        there = read_headers(path, named=True)
-        names = [name for name in (ONLY, *known) if name in there] or list(there)
-        if len(there) != 1 and names == list(there):
-            raise ValueError(f"it must have an array {' or '.join(known)}")
-        return as_numbers(read_arrays(path, names[:1], named=True)[names[0]], plain(str(path)))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"{setting} cannot be read: {reason}") from error

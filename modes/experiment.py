@@ -28,9 +28,9 @@ from train_lib.guard import Guard
 from train_lib.state import TrainState
 from train_lib.step import Recipe
 
-PARAMS_STREAM, TRAIN_STREAM, SAMPLE_STREAM, LIKELIHOOD_STREAM = 0, 1, 2, 3
-"""Numbers folded into the seed's key, to keep parameters, training noise, samples and draws of
-likelihoods independent."""
+PARAMS_STREAM, TRAIN_STREAM, SAMPLE_STREAM, LIKELIHOOD_STREAM, MEASURE_STREAM = 0, 1, 2, 3, 4
+"""Numbers folded into the seed's key, to keep parameters, training noise, samples, draws of
+likelihoods and the noise of measurements independent."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _merge(parts: list[Arrays], total: int) -> dict[str, np.ndarray]:
     return {name: join(name) for name in parts[0]}
 
 
-def _speed(seconds: list[float], batch: int) -> dict[str, Any]:
+def pace(seconds: list[float], batch: int) -> dict[str, Any]:
     """Images per second, without the first batch that was drawn, which includes compilation.
 
     seconds: the times of the batches that were drawn, and not read back. If there is only one, its
@@ -68,7 +68,7 @@ def _speed(seconds: list[float], batch: int) -> dict[str, Any]:
     }
 
 
-def _evaluations(counts: np.ndarray) -> dict[str, Any]:
+def evaluations(counts: np.ndarray) -> dict[str, Any]:
     """NFE per sample: one number, or mean and maximum if samples differ."""
     if counts.min() == counts.max():
         return {"nfe": int(counts[0])}
@@ -108,8 +108,8 @@ def generate(
     report = {
         **identity,
         "num_samples": total,
-        **_evaluations(arrays.pop("evaluations")),
-        **_speed(seconds, batch_size),
+        **evaluations(arrays.pop("evaluations")),
+        **pace(seconds, batch_size),
     }
     publish(folder, _files(generator, arrays, groups, names), REPORT, report, log)
     kept.remove()

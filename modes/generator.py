@@ -15,17 +15,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 import samplers
 from data_lib import Codec, codec
 from modes.experiment import SAMPLE_STREAM, Experiment
+from modes.observed import Observed
 from runtime_lib import sharding
 from sde_lib import Conditional, Guidance, Score
 from sde_lib.condition import Condition
-from sde_lib.measurements.base import Measurement
-from sde_lib.measurements.masks import Mask
-from sde_lib.posteriors.moments import MomentMatching
 
 LABEL_STREAM = 2**32 - 1
 """Number folded into the run's key for the classes, that of a sample that is never drawn."""
-PRECISION = 0.01
-"""Deviation, of encoded data, to which partial examples are known while the others are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +29,18 @@ class Given:
     """Labels and conditions that samples get in turn: sample k labels[k % n] and conditions[k % m].
 
     labels: classes; () for all of them. conditions: encoded, [k, ...]; None for none.
-    partial: examples in the units of the data [k, ...], of which NaN are to be filled in; None for
-    none.
+    observed: measurements of the examples; None for none.
     """
 
     labels: tuple[int, ...] = ()
     conditions: np.ndarray | None = None
-    partial: np.ndarray | None = None
+    observed: Observed | None = None
 
     @property
     def groups(self) -> int:
-        """Number of conditions, or of partial examples, that take turns; 0 without any."""
-        return max(len(rows) if rows is not None else 0 for rows in (self.conditions, self.partial))
+        """Number of conditions, or of measurements, that take turns; 0 without any."""
+        conditions = 0 if self.conditions is None else len(self.conditions)
+        return max(conditions, 0 if self.observed is None else self.observed.count)
 
 
 NOTHING = Given()
@@ -59,7 +55,8 @@ class Generator:
     given: the labels and conditions that samples get in turn.
     assemble: (classes or None, conditions or None) -> the condition of a batch.
     guidance: (score, a batch's condition or None) -> the score that the sampler follows.
-    iterations: of the solver that fills in partial examples.
+    start: (score, first, count, keys) -> the states of samples first .. first + count - 1 at the
+    first time; None: draws from the prior.
     """
 
     score: Score
@@ -74,13 +71,13 @@ class Generator:
     given: Given = NOTHING
     assemble: Callable[[Any, Any], Condition] = lambda labels, conditions: labels
     guidance: Guidance = Conditional
-    iterations: int = 1
+    start: Callable[[Score, int, int, PRNGKeyArray], Array] | None = None
 
     @property
     def planned_evaluations(self) -> int | None:
         """NFE per sample; None if it is known only after the run, as for adaptive solvers."""
-        followed = self._followed(self.score, jnp.zeros(1, jnp.int32), 0, 1)
-        plan = self.sampler.plan(followed, self.times)
+        followed, sampler = self._followed(self.score, jnp.zeros(1, jnp.int32), 0, 1)
+        plan = sampler.plan(followed, self.times)
         return samplers.planned_evaluations(followed, plan, self.denoise) if plan.nfe else None
 
     def _labels(self, indices: Int[Array, " b"]) -> Int[Array, " b"] | None:
@@ -97,24 +94,23 @@ class Generator:
             values = sharding.distribute(rows, sharding.mesh_of(self.score))
         return self.assemble(self._labels(indices), values)
 
-    def _followed(self, score: Score, indices: Int[Array, " b"], first: int, count: int) -> Score:
-        """The score that samples first .. first + count - 1 follow."""
+    def _followed(
+        self, score: Score, indices: Int[Array, " b"], first: int, count: int
+    ) -> tuple[Score, samplers.Sampler]:
+        """The score and the sampler that samples first .. first + count - 1 follow."""
         followed = self.guidance(score, self._condition(indices, first, count))
-        partial = _turns(self.given.partial, first, count)
-        if partial is None:
-            return followed
-        encoded = self.codec.encode(partial).astype(np.float32)
-        known = np.isfinite(partial).astype(np.float32)
-        place = lambda rows: sharding.distribute(rows, sharding.mesh_of(self.score))
-        told = place(np.where(known > 0, encoded, np.float32(0)))
-        measurement = Measurement(Mask(place(known)), told, jnp.float32(PRECISION))
-        return MomentMatching(followed, measurement, self.iterations)
+        observed = self.given.observed
+        if observed is None:
+            return followed, self.sampler
+        place = partial(sharding.distribute, mesh=sharding.mesh_of(self.score))
+        measurement = observed.of(np.arange(first, first + count) % observed.count, place)
+        return observed.method(followed, self.sampler, measurement)
 
     def _decoded(self, x: Float[np.ndarray, "n *d"], first: int) -> Float[np.ndarray, "n *d"]:
         """Samples from `first` on in the units of the data; values that are known are exact."""
-        found = self.codec.decode(x)
-        partial = _turns(self.given.partial, first, len(x))
-        return found if partial is None else np.where(np.isfinite(partial), partial, found)
+        found, observed = self.codec.decode(x), self.given.observed
+        known = None if observed is None else _turns(observed.exact, first, len(x))
+        return found if known is None else np.where(np.isfinite(known), known, found)
 
     def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
         """Samples first .. first + count - 1 as {samples [n, ...], decoded by the codec, ...}.
@@ -126,13 +122,13 @@ class Generator:
         padded = -count % mesh.size + count
         indices = sharding.distribute(np.arange(first, first + padded, dtype=np.int32), mesh)
         keys = samplers.sample_keys(self.key, indices)
-        labels = self._labels(indices)
+        labels, score = self._labels(indices), sharding.on_mesh(self.score, mesh)
         drawn = samplers.sample(
-            self._followed(sharding.on_mesh(self.score, mesh), indices, first, padded),
-            self.sampler,
+            *self._followed(score, indices, first, padded),
             self.times,
             keys,
             shape=self.shape,
+            start=None if self.start is None else self.start(score, first, padded, keys),
             denoise=self.denoise,
             frames=self.frames,
         )
@@ -174,7 +170,11 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
             f"the model is given conditions (model.condition={config.model.condition!r}), and "
             "there are none for its samples"
         )
-    times = samplers.build_times(config.sampling, experiment.followed(score), config.sde.num_scales)
+    followed, sampler = experiment.followed(score), experiment.sampler
+    if given.observed is not None:
+        first = given.observed.of(np.zeros(1, int), jnp.asarray)
+        followed, sampler = given.observed.method(followed, sampler, first)
+    times = samplers.build_times(config.sampling, followed, config.sde.num_scales, sampler)
     return Generator(
         score,
         experiment.sampler,
@@ -188,5 +188,4 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
         given=given,
         assemble=experiment.condition,
         guidance=experiment.sampled,
-        iterations=1 if given.partial is None else config.sampling.impute_iterations,
     )

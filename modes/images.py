@@ -23,14 +23,18 @@ def identity(images: Images, name: str) -> dict[str, str]:
 
 
 def of_file(config: Any, setting: str, *, clip: bool, log: Log) -> Images:
-    """The images of the file named by eval.`setting`; ValueError as `arrays.read`.
+    """The images of the file named by eval.`setting`; see `of_path`."""
+    return of_path(config, Path(config.eval[setting]), f"eval.{setting}", clip=clip, log=log)
+
+
+def of_path(config: Any, path: Path, key: str, *, clip: bool, log: Log) -> Images:
+    """The images of a .npy or .npz file that setting `key` named; ValueError as `arrays.read`.
 
     Floats outside of a stated range are left for the caller to clip if `clip`, else refused.
     """
-    key = f"eval.{setting}"
     raw = config.data.codec != "levels"
     stated = Stated(check_range(config.eval.range, "eval.range"), "eval.range", clip, raw=raw)
-    found = arrays.read(Path(config.eval[setting]), key, stated, held_out=False)
+    found = arrays.read(path, key, stated, held_out=False)
     for line in found.said:
         log(line)
     return found.train
@@ -74,10 +78,13 @@ def complete(images: Images, name: str, log: Log) -> Images:
     return images.take(np.flatnonzero(finite))
 
 
-def check_examples(images: Images, config: Any, name: str, levels: int | None) -> None:
+def check_examples(
+    images: Images, config: Any, name: str, levels: int | None, conditional: bool = True
+) -> None:
     """Raise ValueError unless the model has a probability for these examples.
 
-    levels: the number of gray levels of the model's data, None for other data.
+    levels: the number of gray levels of the model's data, None for other data. conditional: whether
+    they need the class or condition that the model is given.
     """
     wanted, classes = shape_of(config), config.model.num_classes
     if images.pixels.shape[1:] != wanted:
@@ -91,6 +98,8 @@ def check_examples(images: Images, config: Any, name: str, levels: int | None) -
             f"images holds as float in [0, 1], or as the data is, with eval.range=0,{levels - 1}"
         )
     codec.check_bounds(config.data, images.pixels, name)
+    if not conditional:
+        return
     if classes:
         _check_labels(images, classes, name)
     if config.model.condition != "none":

@@ -35,11 +35,16 @@ from modes.from_data import resolved
 from modes.generator import NOTHING, Given, make_generator
 from modes.guides import experiment_of
 from modes.images import check_examples
+from modes.measuring import given as given_measurements
+from modes.observed import imputed
+from modes.problem import Problem, classes_of, observed
 from modes.together import composed
 from modes.train import train
 from modes.trained import load_weights
 from runtime_lib.workdir import WorkdirError, read_config
 from sde_lib import Conditional, ModelScore
+from sde_lib.measurements.base import Operator
+from sde_lib.measurements.own import own_operator
 from untrusted import plain
 
 Log = Callable[[str], None]
@@ -87,11 +92,12 @@ class Model:
         config = self.experiment.config
         if together and impute is not None:
             raise ValueError("impute must be None with together=True")
-        partial = None
+        observed = None
         if impute is not None:
             partial = check_partial(as_numbers(np.asarray(impute), "impute"), config, "impute")
+            observed = imputed(partial, self.codec, config.sampling.impute_iterations)
         given = Given(
-            labels_of(self.experiment.classes, labels), self._conditions(condition, rows), partial
+            labels_of(self.experiment.classes, labels), self._conditions(condition, rows), observed
         )
         generator = make_generator(self.experiment, self.score, given)
         if together and given.conditions is not None:
@@ -102,6 +108,42 @@ class Model:
         size = min(n, batch or config.sampling.batch_size)
         parts = [generator.draw(first, size)["samples"] for first in range(0, n, size)]
         return np.concatenate(parts)[:n]
+
+    def reconstruct(
+        self,
+        y: Shaped[np.ndarray, "n *m"],
+        operator: Operator | Callable[[jax.Array], jax.Array],
+        n: int = 1,
+        *,
+        noise: float = 0.0,
+        condition: Shaped[np.ndarray, "..."] | None = None,
+        labels: Sequence[int] = (),
+        seed: int | None = None,
+    ) -> Float[np.ndarray, "k n *d"]:
+        """n samples of the posterior of each of k examples, y = A x + noise N(0, I).
+
+        operator: A, of `sde_lib.measurements` or a function of x [b, ...] in the units of the data,
+        which measures each example alone. The method is `inverse.method`: `load(workdir,
+        {"inverse.method": "pigdm"})`. labels, condition: of all the examples or of each.
+        ValueError for a method that the operator or the noise does not allow.
+        """
+        made, shape = self.experiment, self.experiment.shape
+        known = operator if isinstance(operator, Operator) else own_operator(operator, shape)
+        rows = given_measurements(np.asarray(y), known, shape, "y")
+        problem = Problem(known, rows, noise, 0.0, None, "y", {})
+        given = Given(
+            classes_of(made, len(problem), labels),
+            self._conditions(condition, len(rows)),
+            observed(problem, made),
+        )
+        generator = replace(make_generator(made, self.score, given), denoise=True, frames=0)
+        if seed is not None:
+            generator = replace(generator, key=jax.random.key(seed))
+        total = len(rows) * n
+        size = min(total, made.config.sampling.batch_size)
+        parts = [generator.draw(first, size)["samples"] for first in range(0, total, size)]
+        x = np.concatenate(parts)[:total]
+        return x.reshape(n, len(rows), *shape).swapaxes(0, 1)
 
     def log_prob(
         self,

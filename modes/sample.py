@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from modes import sizes
 from modes.conditions import of_sampling
 from modes.experiment import Experiment
 from modes.generate import generate
 from modes.generator import NOTHING, Generator, Given, make_generator
+from modes.observed import told
 from modes.together import composed
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
@@ -30,12 +29,8 @@ NOT_THE_SAMPLE = "num_samples", "condition", "impute"
 
 def _told(given: Given, groups: int) -> dict[str, Any]:
     """The conditions and partial examples of samples, for JSON; nothing without any."""
-    found: dict[str, Any] = {}
-    for name, rows in (("conditions", given.conditions), ("partial", given.partial)):
-        if rows is not None:
-            digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
-            found |= {name: groups or 1, f"{name}_sha256": digest}
-    return found
+    partial = None if given.observed is None else given.observed.exact
+    return told("conditions", given.conditions, groups) | told("partial", partial, groups)
 
 
 def _together(
@@ -77,7 +72,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         **experiment.guided_by,
     }
     planned = generator.planned_evaluations
-    what = "conditions" if given.partial is None else "partial examples"
+    what = "conditions" if given.observed is None else "partial examples"
     each = f" for each of {groups} {what}" if groups else ""
     log(f"sampling from step {step}: {sampling.num_samples} samples{each}, "
         f"{planned or 'as many as needed'} evaluations per sample, "

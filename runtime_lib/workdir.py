@@ -23,7 +23,7 @@ FREE = (
     "data.data_dir", "data.cache", "data.changed", "cpu_tuned", "compiled",
     "model.remat", "model.attention",
 )  # fmt: skip
-FREE_SECTIONS = ("sampling.", "eval.", "mesh.")
+FREE_SECTIONS = ("sampling.", "eval.", "inverse.", "edit.", "mesh.")
 """Settings that may differ between runs in one workdir, as they do not affect past updates.
 
 (With an `optim.schedule` that falls to 0 at the end, another n_iters moves that end.)

@@ -63,8 +63,10 @@ def build(config: Section) -> Sampler:
     return PredictorCorrector(predictor, corrector, first)
 
 
-def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, " n"]:
-    """The time grid from T to `eps` (0: the SDE's default).
+def build_times(
+    config: Section, score: Score, num_scales: int, sampler: Sampler | None = None
+) -> Float[Array, " n"]:
+    """The time grid from T to `eps` (0: the SDE's default), for the config's sampler or another.
 
     As many steps as a respacing says, as `nfe` evaluations of the network allow, or `num_steps`
     (0: `num_scales`, or all levels of a chain). Adaptive solvers stop on the way only for the
@@ -89,7 +91,7 @@ def build_times(config: Section, score: Score, num_scales: int) -> Float[Array, 
             f"many evaluations as its tolerance asks for, got {config.nfe}"
         )
     if config.nfe:
-        return _within_budget(config, score, times)
+        return _within_budget(config, score, times, sampler or build(config))
     if adaptive and config.corrector == "none":
         _check_ends(config, grid)
         return times(max(config.frames, 1))
@@ -126,10 +128,9 @@ def _check_ends(config: Section, grid: Grid) -> None:
 
 
 def _within_budget(
-    config: Section, score: Score, times: Callable[[int], Array]
+    config: Section, score: Score, times: Callable[[int], Array], sampler: Sampler
 ) -> Float[Array, " n"]:
     """The finest grid whose run, including the denoised end, takes at most `nfe` evaluations."""
-    sampler = build(config)
 
     def cost(steps: int) -> int:
         return planned_evaluations(score, sampler.plan(score, times(steps)), config.noise_removal)

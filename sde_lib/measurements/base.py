@@ -8,10 +8,10 @@ another mask compiles nothing. What is complex has its real and imaginary parts 
 from __future__ import annotations
 
 import abc
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from sde_lib.base import Number
@@ -23,16 +23,34 @@ SMALLEST = 1e-5
 ITERATIONS = 50
 """Iterations of conjugate gradients for operators without a decomposition."""
 
+Variance = float | Float[Array, "*c"]
+
+
+def each(c: Variance, like: Float[Array, "b *m"]) -> Float[Array, "..."]:
+    """A number, or one for each example [b, 1, ...], that broadcasts against [b, *m]."""
+    c = jnp.asarray(c)
+    return c if c.ndim == 0 else c.reshape(len(c), *(1,) * (like.ndim - 1))
+
 
 class Operator(abc.ABC):
     """A measurement without noise. Holds no state."""
 
-    linear: ClassVar[bool] = True
-    """True if A (a x + b y) = a A x + b A y, which everything below A x needs."""
+    @property
+    def linear(self) -> bool:
+        """True if A (a x + b y) = a A x + b A y, which all that follows A x needs."""
+        return True
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "b *d"]) -> Float[Array, "b *m"]:
         """A x."""
+
+    def observed(self, u: Float[Array, "b *m"]) -> Float[Array, "b *m"]:
+        """u with 0 for numbers that stand in its array and are no part of a measurement."""
+        return u
+
+    def values(self, y: Float[np.ndarray, "n *m"]) -> Float[np.ndarray, "n *d"] | None:
+        """Numbers of examples that stand in measurements as they are, NaN elsewhere; None: none."""
+        return None
 
     def transpose(self, u: Float[Array, "b *m"], x: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
         """A^T u; `x` has the shape and the type of examples."""
@@ -51,14 +69,18 @@ class Operator(abc.ABC):
         return x + self.pseudo_inverse(y - self(x), x)
 
     def solve(
-        self, variance: Number, noise: Number, u: Float[Array, "b *m"], x: Float[Array, "b *d"]
+        self, variance: Variance, noise: Number, u: Float[Array, "b *m"], x: Float[Array, "b *d"]
     ) -> Float[Array, "b *m"]:
         """(variance A A^T + noise I)^-1 u, `noise` a variance; `x` has the shape of examples.
 
-        Without noise, what no example explains is left out.
+        variance: a number, or one for each example [b, 1, ...]. Without noise, what no example
+        explains is left out.
         """
+        variance = each(variance, u)
+        explained = lambda u: self(self.pseudo_inverse(u, x))
+        right = jax.lax.cond(jnp.asarray(noise) > 0, lambda u: u, explained, u)
         system = lambda v: variance * self(self.transpose(v, x)) + noise * v
-        return conjugate_gradients(system, u, ITERATIONS)
+        return conjugate_gradients(system, right, ITERATIONS)
 
 
 class Decomposed(Operator):
@@ -66,6 +88,12 @@ class Decomposed(Operator):
 
     Coordinates V^T x of an example form an array [b, *k] of as many numbers as the example has.
     """
+
+    @property
+    def channelwise(self) -> bool:
+        """True if channels, the last axis of examples and coordinates, are measured alike, and each
+        alone."""
+        return False
 
     @abc.abstractmethod
     def singular_values(self) -> Float[Array, "b *k"]:
@@ -88,9 +116,9 @@ class Decomposed(Operator):
         """U c; coordinates that are not measured do not matter."""
 
     def measured(self) -> Bool[Array, "b *k"]:
-        """The coordinates that are measured at all."""
+        """The coordinates that are measured at all, of each example alone."""
         s = self.singular_values()
-        return s > SMALLEST * jnp.max(s)
+        return s > SMALLEST * jnp.max(s, axis=tuple(range(1, s.ndim)), keepdims=True)
 
     def _divided(self, c: Array, by: Array) -> Array:
         """c / by at the coordinates that are measured, 0 at the others."""
@@ -104,11 +132,11 @@ class Decomposed(Operator):
         return self.synthesise(self._divided(self.analyse_measurement(u), self.singular_values()))
 
     def solve(
-        self, variance: Number, noise: Number, u: Float[Array, "b *m"], x: Float[Array, "b *d"]
+        self, variance: Variance, noise: Number, u: Float[Array, "b *m"], x: Float[Array, "b *d"]
     ) -> Float[Array, "b *m"]:
         """U (variance S^2 + noise)^-1 U^T u, and what no example explains over the noise."""
         c, noise = self.analyse_measurement(u), jnp.asarray(noise)
-        found = self._divided(c, variance * self.singular_values() ** 2 + noise)
+        found = self._divided(c, each(variance, c) * self.singular_values() ** 2 + noise)
         rest = u - self.synthesise_measurement(self._divided(c, jnp.ones_like(c)))
         outside = jnp.where(noise > 0, rest / jnp.where(noise > 0, noise, 1), 0)
         return self.synthesise_measurement(found) + outside

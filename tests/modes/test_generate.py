@@ -12,6 +12,7 @@ from configs.schema import get_default
 from data_lib.codec import GrayLevels, Standardize
 from modes.generate import generate
 from modes.generator import Generator, Given
+from modes.observed import imputed
 from samplers import Karras, RungeKutta, Uniform
 from sde_lib import VP, Gaussian, KarrasVE, Predicted, Score, build_guidance, expand, pytree
 
@@ -212,7 +213,7 @@ def test_partial_examples_are_filled_in_as_their_law_says() -> None:
     partial = np.asarray([[11.0, np.nan, np.nan], [np.nan, 18.0, 34.0]])
     generator = Generator(
         Gaussian.of(sde, jnp.zeros(3), correlation), RungeKutta(), Karras()(sde, 24, 20.0, 0.002),
-        jax.random.key(0), (3,), codec, given=Given(partial=partial), iterations=3,
+        jax.random.key(0), (3,), codec, given=Given(observed=imputed(partial, codec, 3)),
     )  # fmt: skip
     drawn = generator.draw(0, 2 * n)["samples"].reshape(n, 2, 3)
     known = np.isfinite(partial)

@@ -39,7 +39,7 @@ def test_a_meaning_refers_to_the_table_in_which_names_are_looked_up(name):
     if name in names.TABLES:
         assert all(any(table is known for known in names.TABLES[name]) for table in found)
     default = schema.SETTINGS[name].default
-    assert default in {"all", "published", *(key for table in found for key in table)}
+    assert default in {"", "all", "published", *(key for table in found for key in table)}
 
 
 def test_a_table_to_which_rows_are_added_is_referred_to():

@@ -1,0 +1,216 @@
+"""`--mode reconstruct`: samples of the posterior of examples, given measurements of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from data_lib import codec
+from eval_lib import restoration
+from eval_lib.array_pictures.restored import DRAWS, OF_SPREAD, bands_png, columns_png
+from modes import sizes
+from modes.conditions import encoded_condition
+from modes.experiment import Experiment
+from modes.generate import collected, evaluations, pace
+from modes.generator import Generator, Given, make_generator
+from modes.problem import TRAINED, Problem, classes_of, observed, problem_of, shown, trained_on
+from modes.trained import load_score
+from runtime_lib import data_record, workdir
+from runtime_lib.files import Content, plain_reason
+from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
+
+Log = Callable[[str], None]
+FOLDER, REPORT = "reconstructions", "reconstructions.json"
+NOT_THE_RESULT = ("input", "truth", "mask", "coils", "kernel")
+"""Settings that name files, on whose content the results depend."""
+SIGNAL, PICTURE = 2, 3
+"""Axes of one example that is a signal, or a picture."""
+
+
+def _given(experiment: Experiment, problem: Problem) -> Given:
+    """The measurements, and the classes or conditions that go with them; no class if none is given.
+
+    Raises ValueError for a model that has to be told a class or condition and is not.
+    """
+    config = experiment.config
+    labels = classes_of(experiment, len(problem), config.sampling.labels)
+    if config.inverse.method == TRAINED:
+        return Given(labels, trained_on(problem, experiment))
+    return Given(labels, encoded_condition(experiment, len(problem)), observed(problem, experiment))
+
+
+def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
+    """Write samples of the posterior of each measurement into FOLDER/reconstructions; returns 0.
+
+    reconstructions.npz: samples [n, s, ...], their mean and standard deviation, the measurements
+    and, where it is known, the truth; reconstructions.png: these beside one another;
+    reconstructions.json: distance from the truth, coverage of it, and the misfit of measurements.
+    """
+    config = experiment.config
+    workdir.check_model(folder, config)
+    problem = problem_of(experiment, data_record.load(config, folder, log), log)
+    each, total = config.inverse.samples, len(problem) * config.inverse.samples
+    sizes.check("inverse.samples", total, config)
+    given = _given(experiment, problem)
+    score, step = load_score(experiment, folder, log)
+    generator = replace(make_generator(experiment, score, given), denoise=True, frames=0)
+    identity = _identity(experiment, problem, step)
+    told = generator.planned_evaluations
+    log(f"reconstructing from step {step}: {each} samples for each of {len(problem)} measurements "
+        f"by {config.inverse.method}, {told or 'as many as needed'} evaluations per sample, "
+        f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
+    target = folder / FOLDER
+    try:
+        found = _drawn(generator, problem, config, target, identity, log)
+    except OSError as error:
+        raise workdir.WorkdirError(
+            f"cannot write to {target}, {plain_reason(error)} (finished batches are kept)"
+        ) from error
+    for line in _lines(found):
+        log(line)
+    log(f"wrote {target}: {FOLDER}.npz, {FOLDER}.png, {REPORT}")
+    return 0
+
+
+def _identity(experiment: Experiment, problem: Problem, step: int) -> dict[str, Any]:
+    config = experiment.config
+    inverse = {k: v for k, v in config.inverse.to_dict().items() if k not in NOT_THE_RESULT}
+    return {
+        "step": step,
+        "seed": config.seed,
+        "sampling": config.sampling.to_dict(),
+        "inverse": inverse,
+        **problem.identity,
+        **experiment.guided_by,
+    }
+
+
+def _drawn(
+    generator: Generator,
+    problem: Problem,
+    config: Any,
+    target: Path,
+    identity: dict[str, Any],
+    log: Log,
+) -> dict[str, Any]:
+    """Draw, measure and write the reconstructions; the report."""
+    n, each, batch = len(problem), config.inverse.samples, config.sampling.batch_size
+    old = read_own_json(target / REPORT)
+    other = old is not None and not same(old, identity)
+    set_results_aside(target, "reconstructions made with other settings" if other else None, log)
+    kept = Parts(target, {**identity, "batch_size": batch}, log)
+    arrays, seconds = collected(generator, n * each, batch, kept, log)
+    x = arrays["samples"]
+    samples = x.reshape(each, n, *x.shape[1:]).swapaxes(0, 1)
+    span = span_of(config, problem)
+    found = {
+        **identity,
+        **evaluations(arrays["evaluations"]),
+        **pace(seconds, batch),
+        "figures": figures(samples, problem, span, batch),
+    }
+    mean, std = samples.mean(axis=1), samples.std(axis=1)
+    truth = {} if problem.truth is None else {"truth": problem.truth}
+    files: dict[str, Content | None] = {
+        f"{FOLDER}.npz": npz(
+            {"samples": samples, "mean": mean, "std": std, "measurements": problem.y, **truth}
+        ),
+        f"{FOLDER}.png": picture(samples, problem, span, config),
+    }
+    publish(target, files, REPORT, found, log)
+    kept.remove()
+    return found
+
+
+def span_of(config: Any, problem: Problem) -> tuple[float, float]:
+    """Smallest and largest value: of gray levels, or those of the truth, or of measurements."""
+    if codec.build(config.data).of_levels:
+        return 0.0, 1.0
+    values = problem.y if problem.truth is None else problem.truth
+    return float(values.min()), float(values.max())
+
+
+def figures(
+    samples: Float[np.ndarray, "n s *d"], problem: Problem, span: tuple[float, float], batch: int
+) -> dict[str, Any]:
+    """Figures of merit: means over the measurements, and their standard errors."""
+    mean, size = samples.mean(axis=1), span[1] - span[0]
+    rows = {"misfit": restoration.misfit(problem.residual(samples[:, 0], batch))}
+    if problem.truth is not None:
+        truth = problem.truth
+        rows["psnr_of_mean"] = restoration.psnr(mean, truth, size)
+        rows["psnr_of_samples"] = restoration.psnr(samples[:, 0], truth, size)
+        if truth.ndim == PICTURE + 1:
+            rows["ssim_of_mean"] = restoration.ssim(mean, truth, size)
+            rows["ssim_of_samples"] = restoration.ssim(samples[:, 0], truth, size)
+    found: dict[str, Any] = {name: _summary(values) for name, values in rows.items()}
+    if problem.noise > 0 and not problem.rate:
+        ratio = rows["misfit"] / problem.noise
+        found["misfit_over_noise"] = _summary(ratio)
+    if problem.truth is not None and samples.shape[1] > 1:
+        unknown = None if problem.exact is None else np.isnan(problem.exact)
+        found["coverage"] = restoration.coverage(samples, problem.truth, unknown)._asdict()
+    return found
+
+
+def _summary(values: Float[np.ndarray, " n"]) -> dict[str, float | None]:
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return {"mean": None, "standard_error": None}
+    error = float(finite.std(ddof=1) / math.sqrt(len(finite))) if len(finite) > 1 else None
+    return {"mean": float(finite.mean()), "standard_error": error}
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    """The figures in words."""
+    found = report["figures"]
+    lines = []
+    if "psnr_of_mean" in found:
+        told = [f"PSNR {_plain(found['psnr_of_mean'])} dB of the mean, "
+                f"{_plain(found['psnr_of_samples'])} dB of samples"]  # fmt: skip
+        if "ssim_of_mean" in found:
+            told.append(f"SSIM {_plain(found['ssim_of_mean'], 3)} of the mean")
+        lines.append(", ".join(told))
+    if "coverage" in found:
+        share, expected = found["coverage"]["share"], found["coverage"]["expected"]
+        lines.append(f"{share:.1%} of the true values lie in the interval that should hold "
+                     f"{expected:.1%} of them")  # fmt: skip
+    if "misfit_over_noise" in found:
+        lines.append(f"misfit of the measurements {_plain(found['misfit_over_noise'])} times their "
+                     "noise")  # fmt: skip
+    else:
+        lines.append(f"misfit of the measurements {_plain(found['misfit'], 4)}")
+    return lines
+
+
+def _plain(summary: dict[str, float | None], digits: int = 2) -> str:
+    mean, error = summary["mean"], summary["standard_error"]
+    if mean is None:
+        return "not finite"
+    return f"{mean:.{digits}f}" + ("" if error is None else f" +- {error:.{digits}f}")
+
+
+def picture(
+    samples: Float[np.ndarray, "n s *d"], problem: Problem, span: tuple[float, float], config: Any
+) -> Content | None:
+    """Reconstructions as a picture that suits their shape; None if there is none for it."""
+    axes = samples.ndim - 2
+    title = f"{config.inverse.measure} by {config.inverse.method}, noise {problem.noise:g}"
+    if axes == PICTURE:
+        seen = shown(problem.operator, problem.y, samples.shape[2:], config.sampling.batch_size)
+        measured = {"measured": None if seen is None else np.nan_to_num(seen)}
+        drawn = {f"sample {k + 1}": samples[:, k] for k in range(min(DRAWS, samples.shape[1]))}
+        spread = {"mean": samples.mean(axis=1), OF_SPREAD: samples.std(axis=1)}
+        columns = {**measured, **drawn, **spread, "truth": problem.truth}
+        return columns_png({k: x for k, x in columns.items() if x is not None}, span, title)
+    if axes <= SIGNAL and samples.shape[1] > 1:
+        one = lambda x: x if x is None or axes == SIGNAL else x[..., None]
+        return bands_png(one(samples), one(problem.truth), one(problem.exact), title)
+    return None

@@ -1,0 +1,143 @@
+"""Methods for inverse problems by their names in configs.
+
+A method changes the score, the sampler or both for a measurement: one class in a file of its kind
+and one row of `METHODS`, a function whose parameters are the settings of the section `inverse` that
+it takes (`sde_lib.tables.made`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from samplers.base import Sampler
+from samplers.rules.base import StepRule, with_rule
+from samplers.rules.daps import DAPS
+from samplers.rules.ddrm import DDRM
+from samplers.rules.gradient import MisfitDescent
+from samplers.rules.particles import TwistedSMC
+from samplers.rules.projection import Projection
+from samplers.rules.pseudo_inverse import PseudoInverseStep
+from samplers.rules.repaint import RePaint
+from sde_lib import Score, choose
+from sde_lib.measurements.base import Measurement
+from sde_lib.posteriors.base import MeasuredScore
+from sde_lib.posteriors.moments import MomentMatching, PointLikelihood, PseudoInverse, RowSums
+from sde_lib.posteriors.proximal import Proximal
+from sde_lib.tables import made
+
+Section = Any
+"""The `inverse` section of an ml_collections ConfigDict."""
+Reconstructor = Callable[[Score, Sampler, Measurement], tuple[Score, Sampler]]
+"""(score, sampler, measurement) -> the score and the sampler that are told of the measurement."""
+
+
+def _score(change: Callable[[Score, Measurement], MeasuredScore]) -> Reconstructor:
+    """A method that changes the score alone, for any sampler."""
+    return lambda score, sampler, measurement: (change(score, measurement), sampler)
+
+
+def _rule(rule: Callable[[Measurement], StepRule]) -> Reconstructor:
+    """A method that changes the steps alone, with any score."""
+    return lambda score, sampler, measurement: (score, with_rule(sampler, rule(measurement)))
+
+
+def _number(value: float, usual: float = 0.0) -> Any:
+    """The number as an array, so that another needs no other program; below 0: the usual one."""
+    return jnp.asarray(value if value >= 0 else usual, jnp.float32)
+
+
+def _mmps(iterations: int) -> Reconstructor:
+    return _score(lambda score, known: MomentMatching(score, known, iterations))
+
+
+def _pigdm(data_variance: float) -> Reconstructor:
+    return _score(lambda score, known: PseudoInverse(score, known, _number(data_variance, 1.0)))
+
+
+def _diffpir(weight: float) -> Reconstructor:
+    return _score(lambda score, known: Proximal(score, known, _number(weight, 10.0)))
+
+
+def _dps(weight: float, squared: bool) -> Reconstructor:
+    return _rule(lambda known: MisfitDescent(known, _number(weight, 1.0), squared))
+
+
+def _pigdm_step(weight: float) -> Reconstructor:
+    return _rule(lambda known: PseudoInverseStep(known, _number(weight, 1.0)))
+
+
+def _ilvr(stop: float) -> Reconstructor:
+    return _rule(lambda known: Projection(known, _number(stop), ends=False))
+
+
+def _repaint(jump_length: int, jump_n_sample: int) -> Reconstructor:
+    def tell(score: Score, sampler: Any, known: Measurement) -> tuple[Score, Sampler]:
+        return score, RePaint(known, sampler, jump_length, jump_n_sample)
+
+    return tell
+
+
+def _ddrm(eta: float, eta_b: float) -> Reconstructor:
+    numbers = _number(eta), _number(eta_b)
+    return lambda score, sampler, known: (score, DDRM(known, *numbers))
+
+
+def _daps(
+    flow_steps: int, flow_end: float, data_variance: float, langevin: int, langevin_step: float,
+    langevin_end: float, tau: float,
+) -> Reconstructor:  # fmt: skip
+    variance = data_variance if data_variance >= 0 else jnp.inf
+    numbers = flow_steps, flow_end, variance, langevin, langevin_step, langevin_end, tau
+    return lambda score, sampler, known: (score, DAPS(known, *numbers))
+
+
+def _tds(particles: int, resample: float, data_variance: float) -> Reconstructor:
+    variance = data_variance if data_variance >= 0 else jnp.inf
+
+    def tell(score: Score, sampler: Any, known: Measurement) -> tuple[Score, Sampler]:
+        return score, TwistedSMC(known, particles, sampler, variance, _number(resample))
+
+    return tell
+
+
+METHODS: dict[str, Callable[..., Reconstructor]] = {
+    "mmps": _mmps,
+    "pigdm": _pigdm,
+    "tmpd": lambda: _score(RowSums),
+    "likelihood": lambda: _score(PointLikelihood),
+    "diffpir": _diffpir,
+    "dps": _dps,
+    "pigdm_step": _pigdm_step,
+    "projection": lambda: _rule(Projection),
+    "ilvr": _ilvr,
+    "repaint": _repaint,
+    "ddrm": _ddrm,
+    "daps": _daps,
+    "tds": _tds,
+    "trained": lambda: lambda score, sampler, known: (score, sampler),
+}
+"""Methods by name; parameters are settings of the section `inverse`."""
+NEEDS_NOISE = ("likelihood", "tmpd")
+"""Methods that divide by the variance of the noise."""
+NEEDS_DECOMPOSITION = ("ddrm",)
+"""Methods for operators with a singular value decomposition."""
+NOT_LINEAR = ("dps", "likelihood", "daps", "trained")
+"""Methods for operators that need not be linear."""
+
+
+def build_method(config: Section) -> Reconstructor:
+    """The method of an `inverse` section; ValueError for an unknown name."""
+    return made(choose("inverse.method", config.method, METHODS), config)
+
+
+def check_noise(name: str, noisy: bool) -> None:
+    """Raise ValueError for a method that divides by the noise where there is none."""
+    if not noisy and name in NEEDS_NOISE:
+        others = [other for other in METHODS if other not in NEEDS_NOISE]
+        raise ValueError(
+            f"inverse.method={name!r} divides by the noise: set inverse.noise above 0, or choose "
+            f"one of {', '.join(others)}"
+        )
