@@ -104,6 +104,8 @@ ROOMS: dict[str, Tests] = {
         **_files("samplers/rules", "repaint", "samplers/repaint samplers/rules"),
         **_files("samplers/rules", "ddrm", "samplers/ddrm samplers/rules"),
         **_files("samplers/rules", "daps", "samplers/daps samplers/rules"),
+        **_files("samplers/rules", "variational", "samplers/variational"),
+        **_files("samplers/rules", "filtering", "samplers/filtering samplers/rules"),
         **_files("samplers/rules", "particles", "samplers/particles samplers/rules"),
         **_files("samplers", "inversion", "samplers/inversion"),
         **_files("samplers", "brownian", "samplers/brownian samplers/adaptive"),

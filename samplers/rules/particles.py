@@ -46,14 +46,29 @@ def turn_keys(state: State, turn: Int[Array, ""] | int) -> PRNGKeyArray:
     )
 
 
-def scattered(state: State, turn: Int[Array, ""] | int, count: int) -> Float[Array, "n b *d"]:
-    """Standard normal noise of a turn for each of `count` particles, by the particle's number."""
-    keys, shape = turn_keys(state, turn), state.x.shape[1:]
+def scattered(
+    state: State, turn: Int[Array, ""] | int, count: int, shape: tuple[int, ...] | None = None
+) -> Float[Array, "n b *_"]:
+    """Standard normal noise of a turn for each of `count` particles, by the particle's number.
+
+    shape: of one particle's, that of x if None.
+    """
+    keys, shape = turn_keys(state, turn), state.x.shape[1:] if shape is None else shape
 
     def draw(number: Array, key: PRNGKeyArray) -> Array:
         return jax.random.normal(jax.random.fold_in(key, number), shape, state.x.dtype)
 
     return jax.vmap(jax.vmap(draw, (None, 0)), (0, None))(jnp.arange(count), keys)
+
+
+def started(state: State, sde: SDE, count: int) -> Float[Array, "n b *d"]:
+    """One particle at x, and the others drawn from the prior."""
+    shape = state.x.shape[1:]
+    draw = lambda key, k: sde.prior_sample(jax.random.fold_in(key, k), shape)
+    others = jax.vmap(jax.vmap(draw, (0, None)), (None, 0))(
+        turn_keys(state, LAST - 1), jnp.arange(1, count)
+    )
+    return jnp.concatenate([state.x[None], others.astype(state.x.dtype)])
 
 
 def systematic(uniform: Float[Array, " b"], log_weights: Float[Array, "n b"]) -> Int[Array, "n b"]:
@@ -79,13 +94,43 @@ def taken(leaf: Float[Array, "n b *d"], index: Int[Array, "k b"]) -> Float[Array
 
 def normalized(log_weights: Float[Array, "n b"]) -> tuple[Array, Array]:
     """(logarithms of weights that sum to 1, logarithm of the sum)."""
-    total = jax.nn.logsumexp(log_weights, axis=0)
-    return log_weights - total[None], total
+    mass = jax.nn.logsumexp(log_weights, axis=0)
+    return log_weights - mass[None], mass
 
 
-def _total(values: Array) -> Array:
-    """The sum over each particle's numbers, [n, b]."""
+def total(values: Float[Array, "n b *d"]) -> Float[Array, "n b"]:
+    """The sum over each particle's numbers."""
     return jnp.sum(values.reshape(*values.shape[:2], -1), axis=2)
+
+
+def uniforms(state: State, turn: Int[Array, ""] | int) -> Float[Array, " b"]:
+    """A number in [0, 1) for each sample at a turn."""
+    draw = lambda key: jax.random.uniform(key, (), state.x.dtype)
+    return jax.vmap(draw)(turn_keys(state, turn))
+
+
+def renewed(
+    uniform: Float[Array, " b"], log_weights: Float[Array, "n b"], share: Number
+) -> tuple[Int[Array, "n b"], Float[Array, "n b"]]:
+    """(numbers of particles, their weights): drawn by weight where fewer than `share` matter.
+
+    1 / sum of w^2 of them matter (Kong et al. 1994).
+    """
+    count = len(log_weights)
+    due = jnp.exp(-jax.nn.logsumexp(2 * log_weights, axis=0)) < share * count
+    index = systematic(uniform, log_weights)
+    own = jnp.arange(count, dtype=index.dtype)[:, None]
+    even = jnp.full_like(log_weights, -np.log(count))
+    return jnp.where(due[None], index, own), jnp.where(due[None], even, log_weights)
+
+
+def chosen(
+    uniform: Float[Array, " b"], log_weights: Float[Array, "n b"], x: Float[Array, "n b *d"]
+) -> Float[Array, "b *d"]:
+    """One particle of each sample, by weight."""
+    ends = jnp.cumsum(jnp.exp(log_weights), axis=0)
+    index = jnp.sum(uniform[None] * ends[-1:] >= ends, axis=0)
+    return taken(x, index[None])[0]
 
 
 @pytree
@@ -99,22 +144,19 @@ class Twisting(Method):
     count: int = static()
 
     def init(self, state: State) -> State:
-        """One particle at x, and the others drawn from the prior."""
-        shape = state.x.shape[1:]
-        draw = lambda key, k: self.sde.prior_sample(jax.random.fold_in(key, k), shape)
-        others = jax.vmap(jax.vmap(draw, (0, None)), (None, 0))(
-            turn_keys(state, LAST - 1), jnp.arange(1, self.count)
-        )
-        x = jnp.concatenate([state.x[None], others.astype(state.x.dtype)])
+        """Particles of equal weights."""
+        x = started(state, self.sde, self.count)
         none = jnp.zeros(x.shape[:2], x.dtype)
         cloud = Cloud(x, none - np.log(self.count), none, none[0])
         return replace(state, history=cloud)
 
     def step(self, score: Score, state: State, row: Any) -> State:
         cloud, found, change = self.weighed(score, state.history, row["t"])
-        keys = turn_keys(state, row["number"])
-        uniform = jax.vmap(lambda key: jax.random.uniform(key, (), cloud.x.dtype))(keys)
-        cloud, (x, found, change) = self._resampled(uniform, cloud, (cloud.x, found, change))
+        uniform = uniforms(state, row["number"])
+        index, weights = renewed(uniform, cloud.log_weights, self.share)
+        x, found, change, pending = jax.tree.map(
+            lambda leaf: taken(leaf, index), (cloud.x, found, change, cloud.pending)
+        )
         mean = row["x"] * x + row["x0"] * found.x0 + row["eps"] * found.noise
         alpha, sigma = score.marginal(row["t"])
         shift = (row["x0"] - row["eps"] * alpha / sigma) * change
@@ -124,16 +166,14 @@ class Twisting(Method):
         z = scattered(state, row["number"] + 1, self.count)
         # log N(x_s; mean, v) - log N(x_s; mean + shift, v), of x_s = mean + shift + deviation z.
         pushed = shift / deviation
-        pending = cloud.pending - _total(pushed * (z + pushed / 2))
-        cloud = cloud._replace(x=mean + shift + deviation * z, pending=pending)
-        chosen = taken(cloud.x, systematic(uniform, cloud.log_weights)[:1])[0]
-        return replace(state, x=chosen, history=cloud)
+        pending = pending - total(pushed * (z + pushed / 2))
+        x = mean + shift + deviation * z
+        cloud = Cloud(x, weights, pending, cloud.log_evidence)
+        return replace(state, x=chosen(uniform, weights, x), history=cloud)
 
     def finish(self, score: Score, state: State, t: Time) -> Float[Array, "b *d"]:
         cloud, found, change = self.weighed(score, state.history, t)
-        keys = turn_keys(state, LAST)
-        index = jax.vmap(jax.random.categorical, (0, 1))(keys, cloud.log_weights)
-        return taken(found.x0 + change, index[None])[0]
+        return chosen(uniforms(state, LAST), cloud.log_weights, found.x0 + change)
 
     def weighed(
         self, score: Score, cloud: Cloud, t: Time
@@ -142,8 +182,8 @@ class Twisting(Method):
         guided = _guided(score, self.measurement, self.data_variance)
         found, change = jax.vmap(lambda x: guided.unguided(x, t))(cloud.x)
         twist = jax.vmap(lambda x0: self._twist(score, x0, t))(found.x0)
-        weights, total = normalized(cloud.log_weights + cloud.pending + twist)
-        evidence = cloud.log_evidence + total
+        weights, mass = normalized(cloud.log_weights + cloud.pending + twist)
+        evidence = cloud.log_evidence + mass
         return Cloud(cloud.x, weights, -twist, evidence), found, change
 
     def _twist(self, score: Score, x0: Array, t: Time) -> Float[Array, " b"]:
@@ -152,20 +192,7 @@ class Twisting(Method):
         r2 = sigma**2 / (alpha**2 + sigma**2 / self.data_variance)
         residual = self.measurement.residual(x0)
         u = self.measurement.operator.solve(r2, self.measurement.variance, residual, x0)
-        return -_total((u * residual)[None])[0] / 2
-
-    def _resampled(self, uniform: Array, cloud: Cloud, leaves: Any) -> tuple[Cloud, Any]:
-        """Particles drawn by their weights where too few of these matter."""
-        effective = jnp.exp(-jax.nn.logsumexp(2 * cloud.log_weights, axis=0))
-        due = effective < self.share * self.count
-        index = systematic(uniform, cloud.log_weights)
-        own = jnp.arange(self.count, dtype=index.dtype)[:, None]
-        index = jnp.where(due[None], index, own)
-        even = jnp.full_like(cloud.log_weights, -np.log(self.count))
-        weights = jnp.where(due[None], even, cloud.log_weights)
-        pick = lambda leaf: taken(leaf, index)
-        cloud = cloud._replace(log_weights=weights, pending=pick(cloud.pending))
-        return cloud, jax.tree.map(pick, leaves)
+        return -total((u * residual)[None])[0] / 2
 
 
 def _guided(score: Score, measurement: Measurement, data_variance: Number) -> MeasuredScore:
