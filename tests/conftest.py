@@ -45,6 +45,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     jax.config.update("jax_disable_most_optimizations", quick)
 
 
+@pytest.fixture
+def quick() -> None:
+    """Compile without optimization, for tests that compile much where others run long."""
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 FIRST = (
     "test_main.py", "test_import.py", "test_samplers.py", "test_diffusers.py", "test_likelihood.py",
     "test_flow.py", "test_orders.py", "test_adaptive.py", "test_compare.py", "test_evaluate.py",
