@@ -151,8 +151,8 @@ def _classes(
     return (NO_CLASS,)
 
 
-class Asked(NamedTuple):
-    """What the ways to begin are made of: falling times, examples, and their conditions."""
+class Material(NamedTuple):
+    """Falling times, examples and their conditions, of which starts are made."""
 
     experiment: Experiment
     times: Float[Array, " n"]
@@ -161,21 +161,21 @@ class Asked(NamedTuple):
     place: Place
 
 
-def _inverted(inversion: Callable[[], samplers.Sampler], asked: Asked) -> Begin:
+def _inverted(inversion: Callable[[], samplers.Sampler], given: Material) -> Begin:
     """The way up of `inversion`, given the classes of the examples."""
-    experiment, place, conditions = asked.experiment, asked.place, asked.conditions
-    source = _classes(experiment, asked.images, experiment.config.edit.source, "edit.source")
+    experiment, place, conditions = given.experiment, given.place, given.conditions
+    source = _classes(experiment, given.images, experiment.config.edit.source, "edit.source")
 
     def condition(rows: np.ndarray) -> Condition:
         labels = place(np.asarray(source, np.int32)[rows % len(source)]) if source else None
         values = None if conditions is None else place(conditions[rows % len(conditions)])
         return experiment.condition(labels, values)
 
-    return Inverted(asked.times[::-1], inversion(), condition)
+    return Inverted(given.times[::-1], inversion(), condition)
 
 
-WAYS: dict[str, Callable[[Asked], Begin]] = {
-    "sdedit": lambda asked: Noised(asked.times[0]),
+WAYS: dict[str, Callable[[Material], Begin]] = {
+    "sdedit": lambda given: Noised(given.times[0]),
     **{name: partial(_inverted, inversion) for name, inversion in INVERSIONS.items()},
 }
 """Ways to the start of an edit, by the names of `edit.method`."""
@@ -228,7 +228,7 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     times = cut(made.times, config.edit.strength)
     place = lambda rows: sharding.distribute(rows, sharding.mesh_of(score))
     way = choose("edit.method", config.edit.method, WAYS)
-    begin = way(Asked(experiment, times, images, conditions, place))
+    begin = way(Material(experiment, times, images, conditions, place))
     generator = replace(made, times=times, start=Edited(encoded, begin))
     alpha, sigma = (float(c) for c in score.marginal(times[0]))
     log(f"editing {len(x):,} examples of {name} at step {step} by {config.edit.method}, {each} "

@@ -30,7 +30,8 @@ DIMS, STEPS = 3, 4
 COST = {
     "mmps": 5 * 5, "pigdm": 2 * 5, "tmpd": 3 * 5, "likelihood": 2 * 5, "diffpir": 5, "dps": 2 * 5,
     "pigdm_step": 2 * 5, "projection": 5, "ilvr": 5, "repaint": 9, "ddrm": 5, "daps": 5 * 5,
-    "tds": 2 * 16 * 5, "trained": 5,
+    "tds": 2 * 16 * 5, "fps": 16 * 5, "red_diff": 4,
+    "trained": 5,
 }  # fmt: skip
 
 
