@@ -56,7 +56,8 @@ def drawn(name: str, **settings: Any) -> samplers.Samples:
     told, sampler = method(score, sampler, measurement)
     times = Karras(7.0)(score.sde, STEPS, 10.0, 0.01)
     keys = samplers.sample_keys(jax.random.key(0), jnp.arange(2))
-    return samplers.sample(told, sampler, times, keys, shape=(DIMS,))
+    with jax.numpy_dtype_promotion("standard"):  # as in a command; optax needs it
+        return samplers.sample(told, sampler, times, keys, shape=(DIMS,))
 
 
 @pytest.mark.parametrize("name", METHODS)
