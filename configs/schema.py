@@ -495,6 +495,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.guidance_parallel": OfModel(0.0, NOT_NEGATIVE, "apg: weight of the part of the "
                                           "guidance along the denoised example"),
     "sampling.guidance_radius": OfModel(1e30, POSITIVE, "apg: largest length of the guidance"),
+    "sampling.guidance_momentum": OfModel(0.0, Rule(lambda v: -1 < v < 1, "in (-1, 1)"), "apg: "
+                                          "share of the guidance of the evaluation before that is "
+                                          "added; published from -0.75 to -0.5"),
     "sampling.guidance_min": OfModel(0.0, NOT_NEGATIVE, "lower end of the range of sigma / alpha "
                                      "in which guidance acts"),
     "sampling.guidance_max": OfModel(1e30, POSITIVE, "upper end of the range of sigma / alpha in "
@@ -685,7 +688,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sampling.grid": ("shift", "rho", "respacing"),
     "sampling.guidance_kind": (
         "guidance", "guidance_min", "guidance_max", "guidance_rescale", "guidance_quantile",
-        "guidance_parallel", "guidance_radius", "guide", "guide_step", "guide_ema_rate",
+        "guidance_parallel", "guidance_radius", "guidance_momentum", "guide", "guide_step",
+        "guide_ema_rate",
     ),
     "eval.likelihood": (
         "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",

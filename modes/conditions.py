@@ -70,6 +70,8 @@ def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
             "sampling.impute changes the score, and sampling.guidance_kind='classifier_mean' the "
             "step: use 'classifier'"
         )
+    if config.sampling.guidance_kind == "apg" and config.sampling.guidance_momentum:
+        raise ValueError("sampling.guidance_momentum must be 0 with sampling.impute")
     rows = _read(Path(path), "sampling.impute", IMAGES)
     found = check_partial(rows, config, "sampling.impute")
     return found, rows.ndim == found.ndim

@@ -79,7 +79,7 @@ class Experiment:
         followed = guidance(score, _an_example(config, _classes(config, guidance, told)))
         times = samplers.build_times(config.sampling, followed, config.sde.num_scales)
         # Refuses, before training, what sampling could not do after it.
-        sampler.plan(followed, times)
+        samplers.check_memory(followed, sampler.plan(followed, times))
         made = cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
         data = config.data
         clip = codec.gray_range(data, "sampling.clip=True") if config.sampling.clip else None

@@ -86,16 +86,17 @@ def _check_both(told: Told, asked: str) -> None:
 
 def _two(
     combination: Combination, told: Told, guidance: float, least: float, most: float,
-    neutral: float = 1.0,
+    neutral: float = 1.0, momentum: float = 0.0,
 ) -> Guidance:  # fmt: skip
     """Guidance by predictions with and without a condition."""
     strength = _strength(guidance + 1 - neutral, least, most)
     if guidance == neutral:
         return Conditional
     _check_both(told, f"sampling.guidance={guidance}")
+    kept = _numbers(momentum)[0] if momentum else None
 
     def guide(score: Score, condition: Condition) -> Score:
-        return ClassifierFree(score, condition, null_of(condition), *strength, combination)
+        return ClassifierFree(score, condition, null_of(condition), *strength, combination, kept)
 
     return guide
 
@@ -133,10 +134,11 @@ def _thresholded(
 
 def _apg(
     told: Told, guidance: float, guidance_min: float, guidance_max: float,
-    guidance_parallel: float, guidance_radius: float,
+    guidance_parallel: float, guidance_radius: float, guidance_momentum: float,
 ) -> Guidance:  # fmt: skip
     combination = Projected(*_numbers(guidance_parallel, guidance_radius))
-    return _two(combination, told, guidance, guidance_min, guidance_max)
+    strength = guidance, guidance_min, guidance_max
+    return _two(combination, told, *strength, momentum=guidance_momentum)
 
 
 def _cfg_pp(

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from samplers.base import Plan, Program, State
+from samplers.base import Plan, Program, State, evaluated
 from samplers.planned.levels import Levels, Numbers, Schedule
 from sde_lib import Score
 from sde_lib.pytree import pytree, static
@@ -98,6 +98,8 @@ class Linear:
     rises: bool = static()
     spreads: bool = static(default=False)
 
+    keeps_memory = True
+
     def init(self, state: State) -> State:
         kept = lambda n: jnp.zeros((n, *state.x.shape), state.x.dtype)
         return replace(state, history=(state.x, kept(self.seen), kept(self.noises)))
@@ -109,7 +111,8 @@ class Linear:
             state, z = state.normal()
             x = row["rise_x"] * x + row["rise_z"] * z
         base = jnp.where(row["first"], x, base)
-        found: Any = score.predict(x, row["t"])
+        found: Any
+        state, found = evaluated(score, state, x, row["t"])
         f = _remember(row["x0"] * found.x0 + row["eps"] * found.noise, f)
         x = row["x"] * x + row["base"] * base + _sum(row["f"], f)
         if self.noises:
