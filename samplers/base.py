@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from sde_lib import Predicted, Score
-from sde_lib.base import Time
+from sde_lib.base import Number, Time
 from sde_lib.guidance import FORGETFUL
 from sde_lib.pytree import pytree, static
 
@@ -71,11 +71,33 @@ class Method(Protocol):
 
 
 @pytree
+class Last:
+    """The step from the last time to x_0, of which the mean is taken: variance e^(2 spread v),
+
+    v the fraction that the network says, is the factor of guidance that moves it.
+    """
+
+    variance: Number
+    spread: Number = 0.0
+
+    def moved(self, found: Predicted) -> Float[Array, "b *d"]:
+        """E[x_0 | x_t], moved by guidance that moves steps."""
+        if found.shift is None:
+            return found.x0
+        change = 1.0 if found.fraction is None else jnp.exp(2 * self.spread * found.fraction)
+        return found.x0 + self.variance * change * found.shift
+
+
+@pytree
 class Program:
-    """A method and its rows (leaves [r, ...]), everything that runs on the device."""
+    """A method and its rows (leaves [r, ...]), everything that runs on the device.
+
+    last: the step from the end to x_0, of a method that has its own.
+    """
 
     method: Method
     rows: Any
+    last: Last | None = None
 
 
 @pytree
@@ -174,6 +196,15 @@ def evaluated(
     return replace(state, memory=found.memory), found
 
 
+def denoised(
+    score: Score, program: Program, state: State, end: Float[Array, ""]
+) -> Float[Array, "b *d"]:
+    """E[x_0 | x] at the end of a run, as the program's last step has it."""
+    if program.last is None:
+        return score.recalling(state.memory).denoise(state.x, end)
+    return program.last.moved(evaluated(score, state, state.x, end)[1])
+
+
 def check_memory(score: Score, plan: Plan) -> None:
     """Raise ValueError for a score that remembers and a method that keeps nothing for it."""
     if score.remembers and not getattr(plan.program.method, "keeps_memory", False):
@@ -262,5 +293,5 @@ def _sample(
         return (state, film), None
 
     (state, film), _ = jax.lax.scan(body, (state, film), (program.rows, film_index))
-    x = score.recalling(state.memory).denoise(state.x, end) if denoise else state.x
+    x = denoised(score, program, state, end) if denoise else state.x
     return Samples(x, film if frames else None, state.evaluations * score.evaluations)
