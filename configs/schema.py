@@ -163,10 +163,15 @@ SETTINGS: dict[str, Setting] = {
                                    "hidden from the network"),
     "model.condition": OfModel("none", ANY, "kind of condition given to the network beside labels: "
                                "none, vector (embedded), image (concatenated, resized where its "
-                               "resolution differs) or tokens (cross-attention); all: CONDITIONS "
-                               "in sde_lib/condition.py"),
+                               "resolution differs), tokens (cross-attention) or text (the same, "
+                               "read by a transformer); all: CONDITIONS in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
+    "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens"),
+    "model.text_width": OfModel(512, CHANNELS, "text condition: features of every token"),
+    "model.text_layers": OfModel(4, whole(0, 256), "text condition: blocks of the transformer that "
+                                 "reads it; 0: a table of features alone"),
+    "model.text_heads": OfModel(8, whole(0, 2**16), "text condition: heads of its attention"),
     "model.condition_known": OfModel(True, ANY, "image condition: a channel of its own tells the "
                                      "network where the condition is known; False: it is zero "
                                      "where it is not"),
@@ -697,6 +702,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "bound_steps", "respacing", "decoder_variance", "cdf", "clip",
     ),
     "data.codec": ("mean", "std", "low", "high", "centered"),
+    "model.condition": ("vocabulary", "text_width", "text_layers", "text_heads"),
     "data.dataset": (
         "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache", "columns",
         "condition_columns", "label_column", "task", "simulations",

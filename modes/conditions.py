@@ -86,10 +86,17 @@ def of_data(experiment: Experiment, images: Images) -> Given:
     return Given((), encoded(config, images.condition))
 
 
-def encoded(config: Any, conditions: np.ndarray | None) -> np.ndarray | None:
-    """Conditions as the network is given them, float32; None for a model without any."""
+def encoded(
+    config: Any, conditions: np.ndarray | None, what: str = "conditions"
+) -> np.ndarray | None:
+    """Conditions as the network is given them, float32; None for a model without any.
+
+    Raises ValueError for tokens that are not in the model's vocabulary.
+    """
     if config.model.condition == "none" or conditions is None:
         return None
+    if config.model.condition == "text":
+        codec.check_words(conditions, config.model.vocabulary, what)
     return codec.build_condition(config.data).encode(conditions).astype(np.float32)
 
 
@@ -105,7 +112,7 @@ def labels_of(classes: int, labels: Sequence[int]) -> tuple[int, ...]:
     return tuple(labels)
 
 
-def _of_file(config: Any) -> tuple[np.ndarray, bool]:
+def _of_file(config: Any) -> tuple[np.ndarray | None, bool]:
     path, shape = config.sampling.condition, tuple(config.data.condition)
     if not path:
         raise ValueError(
@@ -123,7 +130,7 @@ def _of_file(config: Any) -> tuple[np.ndarray, bool]:
         raise ValueError(f"sampling.condition must hold finite numbers, NaN for those that are not "
                          f"known, and at least one condition: {plain(path)}")  # fmt: skip
     rows = values if several else values[None]
-    return codec.build_condition(config.data).encode(rows).astype(np.float32), several
+    return encoded(config, rows, "sampling.condition"), several
 
 
 def _read(path: Path, setting: str, known: Sequence[str]) -> np.ndarray:

@@ -182,6 +182,11 @@ def _check_codec(config: Any) -> None:
     codec.check_rows(data, shape[-1])
     if config.model.condition != "none":
         codec.build_condition(data)
+    if config.model.condition == "text" and data.condition_codec != "identity":
+        raise ValueError(
+            "data.condition_codec must be identity with model.condition='text', whose tokens are "
+            f"names and no amounts, got {data.condition_codec!r}"
+        )
 
 
 def _check_division(config: Any) -> None:
