@@ -42,6 +42,7 @@ class Told:
       guide: another score of the same process, and whether it is given the condition.
       log_density: log p(y | x), and the number of classes that it knows, 0 if it is given none.
       identity: words and hashes of both, recorded with results.
+      absent: whether they are not there yet and nothing needs them; guidance then does nothing.
     """
 
     conditional: bool = False
@@ -51,9 +52,10 @@ class Told:
     log_density: LogDensity | None = None
     classes: int = 0
     identity: tuple[tuple[str, Any], ...] = ()
+    absent: bool = False
 
 
-ALONE = Told()
+ALONE, ABSENT = Told(), Told(absent=True)
 
 
 def _numbers(*values: float) -> list[Any]:
@@ -163,7 +165,7 @@ def _autoguidance(
     told: Told, guidance: float, guidance_min: float, guidance_max: float
 ) -> Guidance:
     strength = _strength(guidance, guidance_min, guidance_max)
-    if guidance == 1:
+    if guidance == 1 or told.absent:
         return Conditional
     if told.guide is None:
         raise ValueError("sampling.guidance_kind='autoguidance' needs a worse model of the same "
@@ -182,7 +184,7 @@ def _likelihood(denoised: bool, form: Callable[[LikelihoodGuidance], Score]) -> 
 
     def row(told: Told, guidance: float, guidance_min: float, guidance_max: float) -> Guidance:
         density, strength = told.log_density, _strength(guidance, guidance_min, guidance_max)
-        if not guidance:
+        if not guidance or told.absent:
             return Conditional
         if density is None:
             raise ValueError("guidance by log p(y | x) needs sampling.guide: the workdir of a "
