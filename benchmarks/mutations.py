@@ -71,7 +71,7 @@ ROOMS: dict[str, Tests] = {
         **_files("sde_lib", "iddpm", "sde_lib/iddpm"),
         **_files("sde_lib", "score", "sde_lib/score sde_lib/build sde_lib/sde"),
         **_files("sde_lib", "guidance autoguidance",
-                 f"{_RECIPE} sde_lib/guidance sde_lib/autoguidance"),
+                 f"{_RECIPE} sde_lib/guidance sde_lib/autoguidance samplers/momentum"),
         **_files("sde_lib", "combinations", "sde_lib/combinations"),
         **_files("sde_lib", "likelihood_guidance", "sde_lib/likelihood_guidance"),
         **_files("sde_lib", "guides", f"sde_lib/build {_RECIPE}"),

@@ -163,10 +163,15 @@ SETTINGS: dict[str, Setting] = {
                                    "hidden from the network"),
     "model.condition": OfModel("none", ANY, "kind of condition given to the network beside labels: "
                                "none, vector (embedded), image (concatenated, resized where its "
-                               "resolution differs) or tokens (cross-attention); all: CONDITIONS "
-                               "in sde_lib/condition.py"),
+                               "resolution differs), tokens (cross-attention) or text (the same, "
+                               "read by a transformer); all: CONDITIONS in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
+    "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens"),
+    "model.text_width": OfModel(512, CHANNELS, "text condition: features of every token"),
+    "model.text_layers": OfModel(4, whole(0, 256), "text condition: blocks of the transformer that "
+                                 "reads it; 0: a table of features alone"),
+    "model.text_heads": OfModel(8, whole(0, 2**16), "text condition: heads of its attention"),
     "model.condition_known": OfModel(True, ANY, "image condition: a channel of its own tells the "
                                      "network where the condition is known; False: it is zero "
                                      "where it is not"),
@@ -495,6 +500,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.guidance_parallel": OfModel(0.0, NOT_NEGATIVE, "apg: weight of the part of the "
                                           "guidance along the denoised example"),
     "sampling.guidance_radius": OfModel(1e30, POSITIVE, "apg: largest length of the guidance"),
+    "sampling.guidance_momentum": OfModel(0.0, Rule(lambda v: -1 < v < 1, "in (-1, 1)"), "apg: "
+                                          "share of the guidance of the evaluation before that is "
+                                          "added; published from -0.75 to -0.5"),
     "sampling.guidance_min": OfModel(0.0, NOT_NEGATIVE, "lower end of the range of sigma / alpha "
                                      "in which guidance acts"),
     "sampling.guidance_max": OfModel(1e30, POSITIVE, "upper end of the range of sigma / alpha in "
@@ -786,7 +794,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sampling.grid": ("shift", "rho", "respacing"),
     "sampling.guidance_kind": (
         "guidance", "guidance_min", "guidance_max", "guidance_rescale", "guidance_quantile",
-        "guidance_parallel", "guidance_radius", "guide", "guide_step", "guide_ema_rate",
+        "guidance_parallel", "guidance_radius", "guidance_momentum", "guide", "guide_step",
+        "guide_ema_rate",
     ),
     "eval.likelihood": (
         "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",
@@ -794,6 +803,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "bound_steps", "respacing", "decoder_variance", "cdf", "clip",
     ),
     "data.codec": ("mean", "std", "low", "high", "centered"),
+    "model.condition": ("vocabulary", "text_width", "text_layers", "text_heads"),
     "data.dataset": (
         "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache", "columns",
         "condition_columns", "label_column", "task", "simulations",

@@ -247,8 +247,10 @@ def fit(
     images = Images(np.array(values), None, None, condition=condition)
     splits = hold_out(images, asked.data.test_fraction, "data")
     known, _ = resolved(Recorded.of(asked), folder, log, splits)
-    experiment = experiment_of(known, splits, folder, log)
+    experiment = experiment_of(known, splits, folder, log, mode="train")
     train(experiment, folder, log)
+    if experiment.told.absent:  # now there may be earlier weights that guide
+        experiment = experiment_of(known, splits, folder, log)
     return _trained(experiment, folder, log)
 
 
