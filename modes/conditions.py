@@ -15,7 +15,7 @@ from modes.array_files import read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
 from modes.images import check_conditions
-from modes.observed import imputed
+from modes.observed import check_guidance, imputed
 from untrusted import plain
 
 
@@ -70,13 +70,7 @@ def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
         return None, False
     if config.sampling.together:
         raise ValueError("sampling.impute must be empty with sampling.together=True")
-    if config.sampling.guidance_kind == "classifier_mean":
-        raise ValueError(
-            "sampling.impute changes the score, and sampling.guidance_kind='classifier_mean' the "
-            "step: use 'classifier'"
-        )
-    if config.sampling.guidance_kind == "apg" and config.sampling.guidance_momentum:
-        raise ValueError("sampling.guidance_momentum must be 0 with sampling.impute")
+    check_guidance(config, "sampling.impute")
     rows = read_array(Path(path), "sampling.impute", IMAGES)
     found = check_partial(rows, config, "sampling.impute")
     return found, rows.ndim == found.ndim

@@ -38,6 +38,21 @@ class Observed:
     exact: Float[np.ndarray, "k *d"] | None = None
 
 
+def check_guidance(config: Any, asked: str) -> None:
+    """Raise ValueError for guidance that a changed score would lose: of the step, or with a memory.
+
+    asked: the setting or the mode that changes the score.
+    """
+    sampling = config.sampling
+    if sampling.guidance_kind == "classifier_mean":
+        raise ValueError(
+            f"{asked} changes the score, and sampling.guidance_kind='classifier_mean' the step: "
+            "use 'classifier'"
+        )
+    if sampling.guidance_kind == "apg" and sampling.guidance_momentum:
+        raise ValueError(f"sampling.guidance_momentum must be 0 with {asked}")
+
+
 def imputed(partial: Float[np.ndarray, "k *d"], codec: Codec, iterations: int) -> Observed:
     """Partial examples, in the units of the data, of which samples fill in the NaN."""
     known = np.isfinite(partial).astype(np.float32)

@@ -22,7 +22,7 @@ from modes.experiment import MEASURE_STREAM, Experiment
 from modes.images import chosen
 from modes.inputs import MEASUREMENTS, examples, numbers
 from modes.measuring import check_linear, diffused, given, operator_of
-from modes.observed import Observed, Place, digest
+from modes.observed import Observed, Place, check_guidance, digest
 from samplers.rules.named import NEEDS_DECOMPOSITION, NOT_LINEAR, build_method, check_noise
 from sde_lib import expand
 from sde_lib.condition import NO_CLASS
@@ -133,6 +133,7 @@ def observed(problem: Problem, experiment: Experiment) -> Observed:
     """
     config, made = experiment.config, codec.build(experiment.config.data)
     name = config.inverse.method
+    check_guidance(config, "--mode reconstruct")
     if name not in NOT_LINEAR:
         check_linear(config, problem.operator, f"inverse.method={name!r}")
     check_noise(name, bool(problem.noise or problem.rate))
