@@ -20,7 +20,7 @@ from sde_lib.posteriors.proximal import Proximal
 from sde_lib.tables import made
 from tests.sde_lib.operators import affine, built, pattern, section
 
-pytestmark = pytest.mark.usefixtures("float64", "quick")
+pytestmark = pytest.mark.usefixtures("float64")
 RNG = np.random.default_rng(0)
 
 
