@@ -122,6 +122,7 @@ MODES: dict[str, Callable[[Asked], int]] = {
     "interpolate": _of_experiment("modes.latents", "interpolate"),
     "reconstruct": _of_experiment("modes.reconstruct", "reconstruct"),
     "edit": _of_experiment("modes.edit", "edit"),
+    "measure": _of_experiment("modes.measure", "measure"),
     "profile": _of_experiment("modes.profile", "profile"),
     "import": _import,
     "export": _export,
@@ -132,6 +133,7 @@ OWNERS = {"import_from": "import", "export_to": "export", "export_as": "export"}
 """Arguments that belong to one mode."""
 SHORT = {
     "reconstruct": {"measure": "inverse.measure", "mask": "inverse.mask", "input": "inverse.input"},
+    "measure": {"measure": "inverse.measure", "mask": "inverse.mask"},
     "edit": {"mask": "edit.mask", "input": "edit.input"},
 }
 """Mode -> arguments that are short names of settings."""
@@ -150,8 +152,8 @@ def _parse(arguments: Sequence[str]) -> Asked:
     parser.add_argument("--import_from", help="with --mode import: the checkpoint to import")
     parser.add_argument("--export_to", help="with --mode export: the file or folder to write")
     parser.add_argument("--export_as", help="with --mode export: format, safetensors or diffusers")
-    parser.add_argument("--measure", help="with --mode reconstruct: what was measured, such as "
-                        "inpaint, average, fourier, or FILE.py:FUNCTION")  # fmt: skip
+    parser.add_argument("--measure", help="with --mode reconstruct or measure: what was measured: "
+                        "inpaint, average, fourier, ..., or FILE.py:FUNCTION")  # fmt: skip
     parser.add_argument("--mask", help="with --mode reconstruct or edit: file or name of what is "
                         "known, or stays")  # fmt: skip
     parser.add_argument("--input", help="with --mode reconstruct: measurements, or examples "

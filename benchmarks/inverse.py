@@ -31,7 +31,7 @@ from data_lib import Splits
 from eval_lib import restoration
 from modes.experiment import Experiment
 from modes.generator import Given, make_generator
-from modes.task import Task, observed, task_of
+from modes.problem import Problem, observed, problem_of
 from modes.trained import load_score
 from sde_lib import ModelScore
 
@@ -69,24 +69,24 @@ def _config(base: ConfigDict, settings: dict[str, str]) -> Recorded:
     return Recorded.of(own)
 
 
-def floor(task: Task) -> np.ndarray:
+def floor(problem: Problem) -> np.ndarray:
     """The nearest measured pixel where pixels are measured, else A^+ y."""
-    known = task.operator.values(task.y)
-    x = np.zeros_like(task.truth)
+    known = problem.operator.values(problem.y)
+    x = np.zeros_like(problem.truth)
     if known is None:
-        return np.asarray(task.operator.pseudo_inverse(task.y, jax.numpy.asarray(x)))
+        return np.asarray(problem.operator.pseudo_inverse(problem.y, jax.numpy.asarray(x)))
     missing = np.isnan(known[0, ..., 0])
     _, (rows, columns) = distance_transform_edt(missing, return_indices=True)
     found: np.ndarray = known[:, rows, columns]
     return found
 
 
-def _figures(x: np.ndarray, task: Task) -> dict[str, float]:
-    """Of the samples [n, s, ...] of the first measurements."""
-    few = replace(task, y=task.y[: len(x)], truth=task.truth[: len(x)])
+def _figures(x: np.ndarray, problem: Problem) -> dict[str, float]:
+    """Figures of merit of samples [n, s, ...] of the first measurements."""
+    few = replace(problem, y=problem.y[: len(x)], truth=problem.truth[: len(x)])
     found = {
         "psnr": float(restoration.psnr(x[:, 0], few.truth, 1.0).mean()),
-        "misfit": float(restoration.misfit(few.residual(x[:, 0], 100)).mean() / task.noise),
+        "misfit": float(restoration.misfit(few.residual(x[:, 0], 100)).mean() / problem.noise),
     }
     if x.shape[1] > 1:
         found["psnr of mean"] = float(restoration.psnr(x.mean(axis=1), few.truth, 1.0).mean())
@@ -96,10 +96,10 @@ def _figures(x: np.ndarray, task: Task) -> dict[str, float]:
 
 
 def _drawn(
-    experiment: Experiment, score: ModelScore, task: Task, count: int, each: int, batch: int
+    experiment: Experiment, score: ModelScore, problem: Problem, count: int, each: int, batch: int
 ) -> tuple[np.ndarray, float]:
     """(samples [count, each, ...], evaluations of one)."""
-    few = replace(task, y=task.y[:count])
+    few = replace(problem, y=problem.y[:count])
     made = make_generator(experiment, score, Given(observed=observed(few, experiment)))
     parts = [made.draw(first, batch) for first in range(0, count * each, batch)]
     x = np.concatenate([part["samples"] for part in parts])[: count * each]
@@ -109,22 +109,22 @@ def _drawn(
 
 def measure(
     base: ConfigDict, splits: Splits, workdir: Path, name: str, settings: dict[str, str],
-    problem: str, nfe: int, covered: int,
+    asked: str, nfe: int, covered: int,
 ) -> dict[str, Any]:  # fmt: skip
     """The figures of one method, problem and number of evaluations."""
     told = {"inverse.method": name, "sampling.predictor": "ddim", **settings}
-    told |= {f"inverse.{key}": value for key, value in TASKS[problem].items()}
+    told |= {f"inverse.{key}": value for key, value in TASKS[asked].items()}
     config = _config(base, {**told, "sampling.nfe": str(nfe)})
     experiment = Experiment.of(config)
-    task = task_of(experiment, splits, lambda line: None)
+    problem = problem_of(experiment, splits, lambda line: None)
     if name == "floor":
-        return _figures(floor(task)[:, None], task) | {"evaluations": 0.0, "seconds": 0.0}
+        return _figures(floor(problem)[:, None], problem) | {"evaluations": 0.0, "seconds": 0.0}
     score, _ = load_score(experiment, workdir, lambda line: None)
     begin = time.perf_counter()
     batch = config.sampling.batch_size
-    one, evaluations = _drawn(experiment, score, task, len(task), 1, batch)
-    several, _ = _drawn(experiment, score, task, covered, SAMPLES, batch)
-    told = _figures(several, task) | _figures(one, task)
+    one, evaluations = _drawn(experiment, score, problem, len(problem), 1, batch)
+    several, _ = _drawn(experiment, score, problem, covered, SAMPLES, batch)
+    told = _figures(several, problem) | _figures(one, problem)
     return told | {"evaluations": evaluations, "seconds": time.perf_counter() - begin}
 
 

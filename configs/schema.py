@@ -694,13 +694,14 @@ SETTINGS: dict[str, Setting] = {
     "inverse.iterations": Setting(3, ROUNDS, "mmps: solver iterations per step, each a backward "
                                   "pass of the network"),
     "inverse.weight": Setting(-1.0, Rule(lambda v: v >= 0 or v == -1, "zero or positive, or -1"),
-                              "dps: length of the step along the gradient; diffpir: weight of the "
-                              "denoised example; -1: the default of the method"),
+                              "dps, pigdm_step: length of the step along the gradient; diffpir: "
+                              "weight of the denoised example; red_diff: of the model; -1: the "
+                              "default of the method"),
     "inverse.squared": Setting(False, ANY, "dps: the gradient of the squared norm of the misfit, "
                                "not of the norm"),
     "inverse.data_variance": Setting(-1.0, Rule(lambda v: v > 0 or v == -1, "positive, or -1"),
-                                     "pigdm, daps: variance of an encoded number of the data; -1: "
-                                     "as published, 1 for pigdm and infinite for daps"),
+                                     "pigdm, daps, tds, fps: variance of an encoded number of the "
+                                     "data; -1: as published, 1 for pigdm and fps, else infinite"),
     "inverse.jump_length": Setting(10, ROUNDS, "repaint: steps from which a jump goes up again"),
     "inverse.jump_n_sample": Setting(10, ROUNDS, "repaint: times that every step is made; 1: no "
                                      "jumps"),
@@ -718,6 +719,10 @@ SETTINGS: dict[str, Setting] = {
                                      "level"),
     "inverse.langevin_end": Setting(1e-6, POSITIVE, "daps: size of Langevin steps at the last "
                                     "level"),
+    "inverse.lr": Setting(0.1, POSITIVE, "red_diff: learning rate of Adam"),
+    "inverse.particles": Setting(16, whole(1, 4096), "tds, fps: particles of each sample"),
+    "inverse.resample": Setting(0.5, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "tds, fps: share of "
+                                "the particles that matter, below which they are drawn anew"),
     "inverse.tau": Setting(0.0, NOT_NEGATIVE, "daps: deviation of encoded measurements that "
                            "Langevin steps take for the noise's, as published 0.01; 0: the "
                            "noise's"),
@@ -728,7 +733,7 @@ SETTINGS: dict[str, Setting] = {
                           ".npy or .npz file; empty: eval.images or eval.split"),
     "edit.method": Setting("sdedit", ANY, "--mode edit: how the example gets noise: sdedit (at "
                            "random), ddim (the sampler run upwards) or flow (the same, solved "
-                           "exactly); all: INVERSIONS in samplers/inversion.py"),
+                           "exactly); all: WAYS in modes/edit.py"),
     "edit.strength": Setting(0.5, Rule(lambda v: 0 < v <= 1, "in (0, 1]"), "--mode edit: part of "
                              "the sampler's grid that is run again, from its end"),
     "edit.samples": Setting(4, BATCH, "--mode edit: edits of each example"),
@@ -802,7 +807,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "inverse.method": (
         "iterations", "weight", "squared", "data_variance", "stop", "jump_length",
         "jump_n_sample", "eta", "eta_b", "flow_steps", "flow_end", "langevin", "langevin_step",
-        "langevin_end", "tau", "particles", "resample",
+        "langevin_end", "tau", "particles", "resample", "lr",
     ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
     "training.objective": ("vlb_weight", "cdf", "random_crop"),

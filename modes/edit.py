@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from samplers.inversion import INVERSIONS
 
 import samplers
 from data_lib import Images, Splits, codec
@@ -24,21 +24,22 @@ from modes.generate import collected, evaluations, pace
 from modes.generator import Generator, Given, make_generator
 from modes.images import chosen
 from modes.inputs import examples, numbers
-from modes.measuring import kept_of
+from modes.measuring import mask_of
 from modes.observed import Observed, digest
 from modes.trained import load_score
 from runtime_lib import data_record, sharding, workdir
 from runtime_lib.files import Content, plain_reason
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
+from samplers.inversion import INVERSIONS
 from samplers.rules.named import METHODS
 from sde_lib import Conditional, Score, choose
 from sde_lib.condition import NO_CLASS, Condition
 from sde_lib.measurements.base import Measurement
 from sde_lib.measurements.masks import Mask
+from sde_lib.measurements.patterns import fitted
 from untrusted import plain
 
 FOLDER, REPORT = "edits", "edits.json"
-SDEDIT = "sdedit"
 NAMES_A_FILE = ("input", "mask")
 """Settings that name files, on whose content the results depend."""
 Place = Callable[[np.ndarray], jax.Array]
@@ -68,16 +69,12 @@ class Noised:
     ) -> Float[Array, "b *d"]:
         return _noised(score, x, self.t, keys)
 
-    @property
-    def evaluations(self) -> int:
-        """None."""
-        return 0
-
 
 @jax.jit
 def _noised(score: Score, x: Array, t: Array, keys: PRNGKeyArray) -> Array:
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, samplers.base.PRIOR_STREAM)
     draw = lambda key: jax.random.normal(key, x.shape[1:], x.dtype)
-    return score.sde.perturb(x, jax.vmap(draw)(keys), score.snap(t))
+    return score.sde.perturb(x, jax.vmap(draw)(own), score.snap(t))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,32 +151,55 @@ def _classes(
     return (NO_CLASS,)
 
 
-def _begin(
-    experiment: Experiment, times: Float[Array, " n"], source: tuple[int, ...],
-    conditions: np.ndarray | None, place: Place,
-) -> Begin:  # fmt: skip
-    """What `edit.method` begins with, at the first of the times."""
-    method = experiment.config.edit.method
-    if method == SDEDIT:
-        return Noised(times[0])
-    inversion = choose("edit.method", method, INVERSIONS)()
+class Material(NamedTuple):
+    """Falling times, examples and their conditions, of which starts are made."""
+
+    experiment: Experiment
+    times: Float[Array, " n"]
+    images: Images
+    conditions: np.ndarray | None
+    place: Place
+
+
+def _inverted(inversion: Callable[[], samplers.Sampler], given: Material) -> Begin:
+    """The way up of `inversion`, given the classes of the examples."""
+    experiment, place, conditions = given.experiment, given.place, given.conditions
+    source = _classes(experiment, given.images, experiment.config.edit.source, "edit.source")
 
     def condition(rows: np.ndarray) -> Condition:
         labels = place(np.asarray(source, np.int32)[rows % len(source)]) if source else None
         values = None if conditions is None else place(conditions[rows % len(conditions)])
         return experiment.condition(labels, values)
 
-    return Inverted(times[::-1], inversion, condition)
+    return Inverted(given.times[::-1], inversion(), condition)
+
+
+WAYS: dict[str, Callable[[Material], Begin]] = {
+    "sdedit": lambda given: Noised(given.times[0]),
+    **{name: partial(_inverted, inversion) for name, inversion in INVERSIONS.items()},
+}
+"""Ways to the start of an edit, by the names of `edit.method`."""
+
+
+def _mask(experiment: Experiment) -> Float[np.ndarray, "n *d"] | None:
+    """The mask of `edit.mask`; None without one."""
+    config = experiment.config
+    if not config.edit.mask:
+        return None
+    return fitted(mask_of(config, config.edit.mask, "edit.mask"), experiment.shape, "edit.mask")
 
 
 def _kept(experiment: Experiment, x: np.ndarray, encoded: np.ndarray) -> Observed | None:
     """The part of the examples that `edit.mask` keeps; None if it keeps none."""
-    kept = kept_of(experiment.config, experiment.config.edit.mask)
+    kept = _mask(experiment)
     if kept is None:
         return None
 
     def of(rows: np.ndarray, place: Callable[[np.ndarray], jax.Array]) -> Measurement:
-        return Measurement(Mask(kept), place(encoded[rows]), jnp.float32(0.0))
+        own = kept if len(kept) == 1 else kept[rows]
+        return Measurement(
+            Mask(jnp.asarray(own, jnp.float32)), place(encoded[rows]), jnp.float32(0.0)
+        )
 
     exact = np.where(np.broadcast_to(np.asarray(kept) > 0, x.shape), x, np.nan)
     return Observed(len(x), of, METHODS["projection"](), exact)
@@ -201,18 +221,18 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     score, step = load_score(experiment, folder, log)
     encoded = codec.build(config.data).encode(x).astype(np.float32)
     target = _classes(experiment, images, config.sampling.labels, "sampling.labels")
-    source = _classes(experiment, images, config.edit.source, "edit.source")
     conditions = encoded_condition(experiment, len(x))
     made = make_generator(
         experiment, score, Given(target, conditions, _kept(experiment, x, encoded))
     )
     times = cut(made.times, config.edit.strength)
     place = lambda rows: sharding.distribute(rows, sharding.mesh_of(score))
-    begin = _begin(experiment, times, source, conditions, place)
+    way = choose("edit.method", config.edit.method, WAYS)
+    begin = way(Material(experiment, times, images, conditions, place))
     generator = replace(made, times=times, start=Edited(encoded, begin))
-    ratio = float(np.divide(*(float(c) for c in reversed(score.marginal(times[0])))))
+    alpha, sigma = (float(c) for c in score.marginal(times[0]))
     log(f"editing {len(x):,} examples of {name} at step {step} by {config.edit.method}, {each} "
-        f"edits of each, from sigma / alpha = {ratio:.3g}")  # fmt: skip
+        f"edits of each, from sigma / alpha = {sigma / alpha:.3g}")  # fmt: skip
     identity = _identity(experiment, x, name, step)
     folder = folder / FOLDER
     try:
@@ -227,8 +247,7 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
 
 
 def _identity(experiment: Experiment, x: np.ndarray, name: str, step: int) -> dict[str, Any]:
-    config = experiment.config
-    kept = kept_of(config, config.edit.mask)
+    config, kept = experiment.config, _mask(experiment)
     return {
         "step": step,
         "seed": config.seed,

@@ -40,7 +40,7 @@ def examples(path: Path, key: str, config: Any, levels: int | None, log: Log) ->
     and for examples of another shape or range.
     """
     if not path.exists():
-        raise ValueError(f"{key} must exist, got {plain(path)}")
+        raise ValueError(f"{key} must exist, got {plain(str(path))}")
     of_levels = codec.build(config.data).of_levels
     if path.is_dir() or (path.suffix.lower() in SUFFIXES and of_levels):
         return _pictures(path, key, config, log)

@@ -29,6 +29,7 @@ from data_lib import Codec, Images, codec
 from data_lib.base import hold_out
 from data_lib.levels import as_numbers
 from eval_lib.likelihood import evaluator
+from modes import measuring
 from modes.conditions import check_partial, encoded, labels_of
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
@@ -36,11 +37,14 @@ from modes.generator import NOTHING, Given, make_generator
 from modes.guides import experiment_of
 from modes.images import check_examples
 from modes.observed import imputed
+from modes.problem import Problem, classes_of, observed
 from modes.together import composed
 from modes.train import train
 from modes.trained import load_weights
 from runtime_lib.workdir import WorkdirError, read_config
 from sde_lib import Conditional, ModelScore
+from sde_lib.measurements.base import Operator
+from sde_lib.measurements.own import own_operator
 from untrusted import plain
 
 Log = Callable[[str], None]
@@ -104,6 +108,42 @@ class Model:
         size = min(n, batch or config.sampling.batch_size)
         parts = [generator.draw(first, size)["samples"] for first in range(0, n, size)]
         return np.concatenate(parts)[:n]
+
+    def reconstruct(
+        self,
+        y: Shaped[np.ndarray, "n *m"],
+        operator: Operator | Callable[[jax.Array], jax.Array],
+        n: int = 1,
+        *,
+        noise: float = 0.0,
+        condition: Shaped[np.ndarray, "..."] | None = None,
+        labels: Sequence[int] = (),
+        seed: int | None = None,
+    ) -> Float[np.ndarray, "k n *d"]:
+        """n samples of the posterior of each of k examples, y = A x + noise N(0, I).
+
+        operator: A, of `sde_lib.measurements` or a function of x [b, ...] in the units of the data,
+        which measures each example alone. The method is `inverse.method`: `load(workdir,
+        {"inverse.method": "pigdm"})`. labels, condition: of all the examples or of each.
+        ValueError for a method that the operator or the noise does not allow.
+        """
+        made, shape = self.experiment, self.experiment.shape
+        known = operator if isinstance(operator, Operator) else own_operator(operator, shape)
+        rows = measuring.given(np.asarray(y), known, shape, "y")
+        problem = Problem(known, rows, noise, 0.0, None, "y", {})
+        given = Given(
+            classes_of(made, len(problem), labels),
+            self._conditions(condition, len(rows)),
+            observed(problem, made),
+        )
+        generator = replace(make_generator(made, self.score, given), denoise=True, frames=0)
+        if seed is not None:
+            generator = replace(generator, key=jax.random.key(seed))
+        total = len(rows) * n
+        size = min(total, made.config.sampling.batch_size)
+        parts = [generator.draw(first, size)["samples"] for first in range(0, total, size)]
+        x = np.concatenate(parts)[:total]
+        return x.reshape(n, len(rows), *shape).swapaxes(0, 1)
 
     def log_prob(
         self,

@@ -57,8 +57,9 @@ READS: dict[str, tuple[str, ...]] = {
     "interpolate": (*WEIGHTS, *IMAGES, "eval.eps", "eval.temperature", "eval.interpolations"),
     "reconstruct": (
         "sampling.batch_size", "sampling.labels", "sampling.condition", "inverse.input",
-        "inverse.truth", "inverse.samples", "inverse.noise", *WEIGHTS, *IMAGES,
+        "inverse.truth", "inverse.samples", "inverse.noise", "inverse.rate", *WEIGHTS, *IMAGES,
     ),
+    "measure": ("inverse.noise", "inverse.rate", "sampling.batch_size"),
     "edit": (
         "sampling.batch_size", "sampling.noise_removal", "sampling.labels", "sampling.condition",
         "edit.input", "edit.samples", "edit.strength", "edit.mask", "edit.method", *WEIGHTS,
@@ -69,7 +70,7 @@ READS: dict[str, tuple[str, ...]] = {
 """Mode -> the settings that it reads beside those that building its objects reads."""
 
 
-OF_CLASSIFIERS = ("train", "profile", "stats", "export")
+OF_CLASSIFIERS = ("train", "profile", "stats", "export", "measure")
 """Modes that a classifier of noisy examples has."""
 
 
@@ -112,12 +113,17 @@ def _of_codes(experiment: Experiment) -> None:
     build_flow(experiment.config)
 
 
-def _of_reconstruction(experiment: Experiment) -> None:
+def _of_measurements(experiment: Experiment) -> None:
     from modes.measuring import operator_of
+
+    operator_of(experiment.config)
+
+
+def _of_reconstruction(experiment: Experiment) -> None:
     from samplers.rules.named import build_method
 
     build_method(experiment.config.inverse)
-    operator_of(experiment.config)
+    _of_measurements(experiment)
 
 
 REHEARSALS: dict[str, Callable[[Experiment], None]] = {
@@ -127,6 +133,7 @@ REHEARSALS: dict[str, Callable[[Experiment], None]] = {
     "encode": _of_codes,
     "interpolate": _of_codes,
     "reconstruct": _of_reconstruction,
+    "measure": _of_measurements,
 }
 """Mode -> a function that refuses bad settings of the mode, by reading them as the mode does."""
 

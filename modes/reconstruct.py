@@ -16,16 +16,15 @@ from data_lib import codec
 from eval_lib import restoration
 from eval_lib.array_pictures.restored import DRAWS, OF_SPREAD, bands_png, columns_png
 from modes import sizes
-from modes.conditions import encoded_condition, labels_of
+from modes.conditions import encoded_condition
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
 from modes.generator import Generator, Given, make_generator
-from modes.task import Task, observed, task_of
+from modes.problem import TRAINED, Problem, classes_of, observed, problem_of, shown, trained_on
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
-from sde_lib.condition import NO_CLASS
 
 Log = Callable[[str], None]
 FOLDER, REPORT = "reconstructions", "reconstructions.json"
@@ -35,23 +34,16 @@ SIGNAL, PICTURE = 2, 3
 """Axes of one example that is a signal, or a picture."""
 
 
-def _given(experiment: Experiment, task: Task) -> Given:
+def _given(experiment: Experiment, problem: Problem) -> Given:
     """The measurements, and the classes or conditions that go with them; no class if none is given.
 
     Raises ValueError for a model that has to be told a class or condition and is not.
     """
     config = experiment.config
-    labels = labels_of(experiment.classes, config.sampling.labels)
-    if labels and len(labels) not in (1, len(task)):
-        raise ValueError(f"sampling.labels must be one class, or one for each of {len(task)} "
-                         f"measurements, got {len(labels)}")  # fmt: skip
-    if experiment.classes and not labels:
-        if not config.model.label_dropout:
-            raise ValueError("the model has to be told a class: set sampling.labels, one for all "
-                             "measurements or one for each")  # fmt: skip
-        labels = (NO_CLASS,)
-    conditions = encoded_condition(experiment, len(task))
-    return Given(labels, conditions, observed(task, experiment))
+    labels = classes_of(experiment, len(problem), config.sampling.labels)
+    if config.inverse.method == TRAINED:
+        return Given(labels, trained_on(problem, experiment))
+    return Given(labels, encoded_condition(experiment, len(problem)), observed(problem, experiment))
 
 
 def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
@@ -63,20 +55,20 @@ def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """
     config = experiment.config
     workdir.check_model(folder, config)
-    task = task_of(experiment, data_record.load(config, folder, log), log)
-    each, total = config.inverse.samples, len(task) * config.inverse.samples
+    problem = problem_of(experiment, data_record.load(config, folder, log), log)
+    each, total = config.inverse.samples, len(problem) * config.inverse.samples
     sizes.check("inverse.samples", total, config)
-    given = _given(experiment, task)
+    given = _given(experiment, problem)
     score, step = load_score(experiment, folder, log)
     generator = replace(make_generator(experiment, score, given), denoise=True, frames=0)
-    identity = _identity(experiment, task, step)
+    identity = _identity(experiment, problem, step)
     told = generator.planned_evaluations
-    log(f"reconstructing from step {step}: {each} samples for each of {len(task)} measurements by "
-        f"{config.inverse.method}, {told or 'as many as needed'} evaluations per sample, "
+    log(f"reconstructing from step {step}: {each} samples for each of {len(problem)} measurements "
+        f"by {config.inverse.method}, {told or 'as many as needed'} evaluations per sample, "
         f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
     target = folder / FOLDER
     try:
-        found = _drawn(generator, task, config, target, identity, log)
+        found = _drawn(generator, problem, config, target, identity, log)
     except OSError as error:
         raise workdir.WorkdirError(
             f"cannot write to {target}, {plain_reason(error)} (finished batches are kept)"
@@ -87,7 +79,7 @@ def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
     return 0
 
 
-def _identity(experiment: Experiment, task: Task, step: int) -> dict[str, Any]:
+def _identity(experiment: Experiment, problem: Problem, step: int) -> dict[str, Any]:
     config = experiment.config
     inverse = {k: v for k, v in config.inverse.to_dict().items() if k not in NOT_THE_RESULT}
     return {
@@ -95,16 +87,21 @@ def _identity(experiment: Experiment, task: Task, step: int) -> dict[str, Any]:
         "seed": config.seed,
         "sampling": config.sampling.to_dict(),
         "inverse": inverse,
-        **task.identity,
+        **problem.identity,
         **experiment.guided_by,
     }
 
 
 def _drawn(
-    generator: Generator, task: Task, config: Any, target: Path, identity: dict[str, Any], log: Log
+    generator: Generator,
+    problem: Problem,
+    config: Any,
+    target: Path,
+    identity: dict[str, Any],
+    log: Log,
 ) -> dict[str, Any]:
     """Draw, measure and write the reconstructions; the report."""
-    n, each, batch = len(task), config.inverse.samples, config.sampling.batch_size
+    n, each, batch = len(problem), config.inverse.samples, config.sampling.batch_size
     old = read_own_json(target / REPORT)
     other = old is not None and not same(old, identity)
     set_results_aside(target, "reconstructions made with other settings" if other else None, log)
@@ -112,54 +109,54 @@ def _drawn(
     arrays, seconds = collected(generator, n * each, batch, kept, log)
     x = arrays["samples"]
     samples = x.reshape(each, n, *x.shape[1:]).swapaxes(0, 1)
-    span = span_of(config, task)
+    span = span_of(config, problem)
     found = {
         **identity,
         **evaluations(arrays["evaluations"]),
         **pace(seconds, batch),
-        "figures": figures(samples, task, span, batch),
+        "figures": figures(samples, problem, span, batch),
     }
     mean, std = samples.mean(axis=1), samples.std(axis=1)
-    truth = {} if task.truth is None else {"truth": task.truth}
+    truth = {} if problem.truth is None else {"truth": problem.truth}
     files: dict[str, Content | None] = {
         f"{FOLDER}.npz": npz(
-            {"samples": samples, "mean": mean, "std": std, "measurements": task.y, **truth}
+            {"samples": samples, "mean": mean, "std": std, "measurements": problem.y, **truth}
         ),
-        f"{FOLDER}.png": picture(samples, task, span, config),
+        f"{FOLDER}.png": picture(samples, problem, span, config),
     }
     publish(target, files, REPORT, found, log)
     kept.remove()
     return found
 
 
-def span_of(config: Any, task: Task) -> tuple[float, float]:
+def span_of(config: Any, problem: Problem) -> tuple[float, float]:
     """Smallest and largest value: of gray levels, or those of the truth, or of measurements."""
     if codec.build(config.data).of_levels:
         return 0.0, 1.0
-    values = task.y if task.truth is None else task.truth
+    values = problem.y if problem.truth is None else problem.truth
     return float(values.min()), float(values.max())
 
 
 def figures(
-    samples: Float[np.ndarray, "n s *d"], task: Task, span: tuple[float, float], batch: int
+    samples: Float[np.ndarray, "n s *d"], problem: Problem, span: tuple[float, float], batch: int
 ) -> dict[str, Any]:
     """Figures of merit: means over the measurements, and their standard errors."""
     mean, size = samples.mean(axis=1), span[1] - span[0]
-    rows = {"misfit": restoration.misfit(task.residual(samples[:, 0], batch))}
-    if task.truth is not None:
-        truth = task.truth
+    rows = {"misfit": restoration.misfit(problem.residual(samples[:, 0], batch))}
+    if problem.truth is not None:
+        truth = problem.truth
         rows["psnr_of_mean"] = restoration.psnr(mean, truth, size)
         rows["psnr_of_samples"] = restoration.psnr(samples[:, 0], truth, size)
         if truth.ndim == PICTURE + 1:
             rows["ssim_of_mean"] = restoration.ssim(mean, truth, size)
             rows["ssim_of_samples"] = restoration.ssim(samples[:, 0], truth, size)
     found: dict[str, Any] = {name: _summary(values) for name, values in rows.items()}
-    if task.noise > 0 and not task.rate:
-        ratio = rows["misfit"] / task.noise
+    if problem.noise > 0 and not problem.rate:
+        ratio = rows["misfit"] / problem.noise
         found["misfit_over_noise"] = _summary(ratio)
-    if task.truth is not None and samples.shape[1] > 1:
-        unknown = None if task.exact is None else np.isnan(task.exact)
-        found["coverage"] = restoration.coverage(samples, task.truth, unknown)._asdict()
+    if problem.truth is not None and samples.shape[1] > 1:
+        unknown = None if problem.exact is None else np.isnan(problem.exact)
+        found["coverage"] = restoration.coverage(samples, problem.truth, unknown)._asdict()
     return found
 
 
@@ -201,23 +198,19 @@ def _plain(summary: dict[str, float | None], digits: int = 2) -> str:
 
 
 def picture(
-    samples: Float[np.ndarray, "n s *d"], task: Task, span: tuple[float, float], config: Any
+    samples: Float[np.ndarray, "n s *d"], problem: Problem, span: tuple[float, float], config: Any
 ) -> Content | None:
     """Reconstructions as a picture that suits their shape; None if there is none for it."""
     axes = samples.ndim - 2
-    title = f"{config.inverse.measure} by {config.inverse.method}, noise {task.noise:g}"
+    title = f"{config.inverse.measure} by {config.inverse.method}, noise {problem.noise:g}"
     if axes == PICTURE:
-        measured = {"measured": _as_picture(task.y)}
-        shown = {f"sample {k + 1}": samples[:, k] for k in range(min(DRAWS, samples.shape[1]))}
+        seen = shown(problem.operator, problem.y, samples.shape[2:], config.sampling.batch_size)
+        measured = {"measured": None if seen is None else np.nan_to_num(seen)}
+        drawn = {f"sample {k + 1}": samples[:, k] for k in range(min(DRAWS, samples.shape[1]))}
         spread = {"mean": samples.mean(axis=1), OF_SPREAD: samples.std(axis=1)}
-        columns = {**measured, **shown, **spread, "truth": task.truth}
+        columns = {**measured, **drawn, **spread, "truth": problem.truth}
         return columns_png({k: x for k, x in columns.items() if x is not None}, span, title)
     if axes <= SIGNAL and samples.shape[1] > 1:
         one = lambda x: x if x is None or axes == SIGNAL else x[..., None]
-        return bands_png(one(samples), one(task.truth), one(task.exact), title)
+        return bands_png(one(samples), one(problem.truth), one(problem.exact), title)
     return None
-
-
-def _as_picture(y: Float[np.ndarray, "n *m"]) -> Float[np.ndarray, "n h w c"] | None:
-    """Measurements that look like pictures; None for others."""
-    return y if y.ndim == PICTURE + 1 and y.shape[-1] in (1, 3) else None

@@ -167,6 +167,11 @@ class WithRule:
 
         Raises ValueError for a sampler whose steps the rule cannot change.
         """
+        if self.sampler.adaptive:
+            raise ValueError(
+                "inverse.method changes every step, and this sampler chooses its own steps: choose "
+                "another sampling.predictor, such as ddim, heun or ancestral"
+            )
         plan = self.sampler.plan(score, times)
         at = np.asarray(plan.times, times.dtype)
         return _around(plan, self.rule, at[:-1], at[1:], 0)

@@ -16,9 +16,13 @@ from samplers.base import Sampler
 from samplers.rules.base import StepRule, with_rule
 from samplers.rules.daps import DAPS
 from samplers.rules.ddrm import DDRM
+from samplers.rules.filtering import FPS
 from samplers.rules.gradient import MisfitDescent
+from samplers.rules.particles import TwistedSMC
 from samplers.rules.projection import Projection
+from samplers.rules.pseudo_inverse import PseudoInverseStep
 from samplers.rules.repaint import RePaint
+from samplers.rules.variational import RedDiff
 from sde_lib import Score, choose
 from sde_lib.measurements.base import Measurement
 from sde_lib.posteriors.base import MeasuredScore
@@ -63,6 +67,10 @@ def _dps(weight: float, squared: bool) -> Reconstructor:
     return _rule(lambda known: MisfitDescent(known, _number(weight, 1.0), squared))
 
 
+def _pigdm_step(weight: float) -> Reconstructor:
+    return _rule(lambda known: PseudoInverseStep(known, _number(weight, 1.0)))
+
+
 def _ilvr(stop: float) -> Reconstructor:
     return _rule(lambda known: Projection(known, _number(stop), ends=False))
 
@@ -88,6 +96,25 @@ def _daps(
     return lambda score, sampler, known: (score, DAPS(known, *numbers))
 
 
+def _tds(particles: int, resample: float, data_variance: float) -> Reconstructor:
+    variance = data_variance if data_variance >= 0 else jnp.inf
+
+    def tell(score: Score, sampler: Any, known: Measurement) -> tuple[Score, Sampler]:
+        return score, TwistedSMC(known, particles, sampler, variance, _number(resample))
+
+    return tell
+
+
+def _fps(particles: int, resample: float, data_variance: float) -> Reconstructor:
+    numbers = particles, data_variance if data_variance >= 0 else 1.0
+    return lambda score, sampler, known: (score, FPS(known, *numbers, share=_number(resample)))
+
+
+def _red_diff(weight: float, lr: float) -> Reconstructor:
+    numbers = _number(weight, 0.25), _number(lr)
+    return lambda score, sampler, known: (score, RedDiff(known, *numbers))
+
+
 METHODS: dict[str, Callable[..., Reconstructor]] = {
     "mmps": _mmps,
     "pigdm": _pigdm,
@@ -95,16 +122,23 @@ METHODS: dict[str, Callable[..., Reconstructor]] = {
     "likelihood": lambda: _score(PointLikelihood),
     "diffpir": _diffpir,
     "dps": _dps,
+    "pigdm_step": _pigdm_step,
     "projection": lambda: _rule(Projection),
     "ilvr": _ilvr,
     "repaint": _repaint,
     "ddrm": _ddrm,
     "daps": _daps,
+    "tds": _tds,
+    "fps": _fps,
+    "red_diff": _red_diff,
+    "trained": lambda: lambda score, sampler, known: (score, sampler),
 }
 """Methods by name; parameters are settings of the section `inverse`."""
 NEEDS_NOISE = ("likelihood", "tmpd")
 """Methods that divide by the variance of the noise."""
-NOT_LINEAR = ("dps", "likelihood")
+NEEDS_DECOMPOSITION = ("ddrm",)
+"""Methods for operators with a singular value decomposition."""
+NOT_LINEAR = ("dps", "likelihood", "daps", "red_diff", "trained")
 """Methods for operators that need not be linear."""
 
 

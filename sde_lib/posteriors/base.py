@@ -22,20 +22,21 @@ class MeasuredScore(Wrapped):
     """An approximation of the score of p(x_0 | y): E[x_0 | x_t, y] in place of E[x_0 | x_t].
 
     By Tweedie's formula E[x_0 | x_t, y] = E[x_0 | x_t] + (sigma^2 / alpha) g, with g the gradient
-    of log p(y | x_t); a subclass says `change`, that second term.
+    of log p(y | x_t); a subclass says `unguided`, with that second term.
     """
 
     score: Score
     measurement: Measurement
 
     @abc.abstractmethod
-    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
-        """The predictions given the measurement."""
+    def unguided(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> tuple[Predicted, Float[Array, "b *d"]]:
+        """(the wrapped score's predictions, the change of x_0)."""
 
-    def moved(
-        self, found: Predicted, change: Float[Array, "b *d"], x: Float[Array, "b *d"], t: Time
-    ) -> Predicted:
-        """The prediction with x_0 moved by `change`, and the noise with it."""
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
+        """The predictions given the measurement: x_0 and the noise that goes with it."""
+        found, change = self.unguided(x, t, condition)
         alpha, sigma = (expand(c, x) for c in self.marginal(t))
         return Predicted(found.x0 + change, found.noise - alpha / sigma * change, found.fraction)
 
@@ -59,8 +60,10 @@ class Differentiated(MeasuredScore):
     ) -> Float[Array, "b *d"]:
         """The change of x0; pull(u) = J^T u; alpha and sigma broadcast against examples."""
 
-    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
-        """The predictions given the measurement."""
+    def unguided(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> tuple[Predicted, Float[Array, "b *d"]]:
+        """(the wrapped score's predictions, the change of x_0)."""
 
         def predict(x: Array) -> tuple[Array, Predicted]:
             found = self.score.predict(x, t, condition)
@@ -68,4 +71,4 @@ class Differentiated(MeasuredScore):
 
         x0, pull, found = jax.vjp(predict, x, has_aux=True)
         alpha, sigma = (expand(c, x) for c in self.marginal(t))
-        return self.moved(found, self.change(x0, lambda u: pull(u)[0], alpha, sigma), x, t)
+        return found, self.change(x0, lambda u: pull(u)[0], alpha, sigma)

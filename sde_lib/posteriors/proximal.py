@@ -26,10 +26,12 @@ class Proximal(MeasuredScore):
     measurement: Measurement
     weight: Number = 10.0
 
-    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
-        """The predictions given the measurement."""
+    def unguided(
+        self, x: Float[Array, "b *d"], t: Time, condition: Condition = None
+    ) -> tuple[Predicted, Float[Array, "b *d"]]:
+        """(the wrapped score's predictions, the change of x_0)."""
         measured, found = self.measurement, self.score.predict(x, t, condition)
         alpha, sigma = (expand(c, x) for c in self.marginal(t))
         r2 = (sigma / alpha) ** 2 / self.weight
         u = measured.operator.solve(r2, measured.variance, measured.residual(found.x0), x)
-        return self.moved(found, r2 * measured.operator.transpose(u, x), x, t)
+        return found, r2 * measured.operator.transpose(u, x)

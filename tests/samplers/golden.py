@@ -28,7 +28,7 @@ PAIR = 2
 
 
 def told(name: str) -> dict[str, Any]:
-    """What a run is."""
+    """The description of a run."""
     found: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text())
     return found
 

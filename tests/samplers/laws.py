@@ -46,9 +46,9 @@ class Deviations:
 def aside(state: Deviations, turn: Any, shape: tuple[int, ...] | None = None) -> jax.Array:
     """The draw of a turn, in place of `samplers.rules.base.aside`."""
     # The last draws have the last places.
-    last = (state.x.shape[2] - 1) // state.x.shape[1] - 4
+    last = (state.x.shape[2] - 1) // state.x.shape[1] - 8
     turn = jnp.asarray(turn, int)
-    index = jnp.where(turn > LAST - 4, last + LAST - turn, 2 * turn + 2)
+    index = jnp.where(turn > LAST - 8, last + LAST - turn, 2 * turn + 2)
     return columns(index, state.x, None if shape is None else shape[0])
 
 

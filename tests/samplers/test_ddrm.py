@@ -96,6 +96,7 @@ def test_a_run_ends_where_theirs_does() -> None:
         every, less, above = (c[f"draw_{3 * k + j:03d}"] for j in range(3))
         told_of = less if ratio < told["sigma_0"] / 0.5 else above
         noises.append(operator.synthesise(spectral(jnp.concatenate([told_of, every[:, 48:]], 1))))
+    noises = jnp.stack(noises)
     z = operator.synthesise(spectral(c["z"].transpose(0, 3, 1, 2).reshape(1, -1)))
     program = DDRM(measurement, told["eta"], told["etaB"]).plan(score, times).program
     method, rows = program.method, program.rows

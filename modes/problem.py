@@ -1,8 +1,9 @@
-"""The task of `--mode reconstruct`: an operator, measurements, and the truth where it is known."""
+"""The inverse problem of `--mode reconstruct`: an operator, measurements, the truth if known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,31 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from configs.shapes import in_words
 from data_lib import Splits, codec
 from data_lib.base import Log
-from modes.conditions import read_array
+from modes.array_files import read_array
+from modes.conditions import labels_of
 from modes.experiment import MEASURE_STREAM, Experiment
 from modes.images import chosen
 from modes.inputs import MEASUREMENTS, examples, numbers
 from modes.measuring import check_linear, diffused, given, operator_of
 from modes.observed import Observed, Place, digest
-from samplers.rules.named import NOT_LINEAR, build_method, check_noise
+from samplers.rules.named import NEEDS_DECOMPOSITION, NOT_LINEAR, build_method, check_noise
+from sde_lib import expand
+from sde_lib.condition import NO_CLASS
 from sde_lib.measurements.base import Measurement, Operator
+from sde_lib.measurements.dense import dense
 from sde_lib.measurements.noise import poisson, simulate, simulate_poisson
+from sde_lib.measurements.solve import inner
 from untrusted import plain
+
+TRAINED = "trained"
+"""The method of a model whose condition is the measurement."""
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class Problem:
     """Measurements y = A x + noise of examples x in the units of the data.
 
     y [n, *m]; noise: the standard deviation of its Gaussian part; rate: counts for each unit, of
@@ -48,7 +58,7 @@ class Task:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the results depend on beside settings, for JSON."""
+        """Facts on which the results depend beside settings, for JSON."""
         return {**self.words, "measurements": len(self), "of": self.name,
                 "y_sha256": digest(self.y)}  # fmt: skip
 
@@ -86,7 +96,37 @@ def measured(
     return np.concatenate([np.asarray(_apply(_of(operator, rows), x[rows])) for rows in parts])
 
 
-def observed(task: Task, experiment: Experiment) -> Observed:
+def shown(
+    operator: Operator, y: Float[np.ndarray, "n *m"], shape: tuple[int, ...], batch: int
+) -> Float[np.ndarray, "n *s"] | None:
+    """Measurements as something that looks like examples of a shape; None if nothing does.
+
+    y itself, NaN where nothing was measured, if it has the axes and channels of an example; else
+    c A^T y, the first step of conjugate gradients towards A^+ y.
+    """
+    values = operator.values(y)
+    if values is not None:
+        return values
+    if y.ndim == len(shape) + 1 and y.shape[-1] == shape[-1]:
+        return y
+    if not operator.linear:
+        return None
+    parts = [slice(k, k + batch) for k in range(0, len(y), batch)]
+    like = lambda rows: jnp.zeros((len(y[rows]), *shape), y.dtype)
+    return np.concatenate(
+        [np.asarray(_back(_of(operator, rows), y[rows], like(rows))) for rows in parts]
+    )
+
+
+@jax.jit
+def _back(operator: Operator, y: Array, like: Array) -> Array:
+    x = operator.transpose(y, like)
+    moved = operator(x)
+    square = inner(moved, moved).reshape(-1)
+    return inner(x, x) / expand(jnp.where(square > 0, square, 1), x) * x
+
+
+def observed(problem: Problem, experiment: Experiment) -> Observed:
     """The measurements of encoded examples, and the method that uses them.
 
     Raises ValueError for a method that the operator, the noise or the codec does not allow.
@@ -94,17 +134,57 @@ def observed(task: Task, experiment: Experiment) -> Observed:
     config, made = experiment.config, codec.build(experiment.config.data)
     name = config.inverse.method
     if name not in NOT_LINEAR:
-        check_linear(config, task.operator, f"inverse.method={name!r}")
-    check_noise(name, bool(task.noise or task.rate))
+        check_linear(config, problem.operator, f"inverse.method={name!r}")
+    check_noise(name, bool(problem.noise or problem.rate))
 
     def of(rows: np.ndarray, place: Place) -> Measurement:
-        return diffused(task.of_rows(rows, place), made, experiment.shape)
+        found = diffused(problem.of_rows(rows, place), made, experiment.shape)
+        if name not in NEEDS_DECOMPOSITION:
+            return found
+        return replace(found, operator=dense(found.operator, experiment.shape))
 
-    return Observed(len(task), of, build_method(config.inverse), task.exact)
+    return Observed(len(problem), of, build_method(config.inverse), problem.exact)
 
 
-def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
-    """The task that the `inverse` section asks for.
+def trained_on(problem: Problem, experiment: Experiment) -> Float[np.ndarray, "n *c"]:
+    """The measurements as the condition of a model that was trained with them, encoded.
+
+    Raises ValueError for a model that is given no condition, or one of another shape.
+    """
+    config = experiment.config
+    seen = shown(problem.operator, problem.y, experiment.shape, config.sampling.batch_size)
+    asked = f"inverse.method={TRAINED!r}"
+    if config.model.condition == "none":
+        raise ValueError(f"{asked} needs a model whose condition is the measurement, and this one "
+                         "is given none (model.condition=none)")  # fmt: skip
+    wanted = tuple(config.data.condition)
+    if seen is None or seen.shape[1:] != wanted:
+        got = "nothing that looks like one" if seen is None else in_words(seen.shape[1:])
+        raise ValueError(f"{asked} needs a model of this measurement: its condition is of "
+                         f"{in_words(wanted)}, inverse.measure gives {got}")  # fmt: skip
+    found: np.ndarray = codec.build_condition(config.data).encode(seen).astype(np.float32)
+    return found
+
+
+def classes_of(experiment: Experiment, count: int, labels: Sequence[int]) -> tuple[int, ...]:
+    """The class of all measurements, or of each of them; that of no class without any.
+
+    Raises ValueError for another number of them, and for a model that has to be told one.
+    """
+    found = labels_of(experiment.classes, labels)
+    if found and len(found) not in (1, count):
+        raise ValueError(f"sampling.labels must be one class, or one for each of {count} "
+                         f"measurements, got {len(found)}")  # fmt: skip
+    if found or not experiment.classes:
+        return found
+    if not experiment.config.model.label_dropout:
+        raise ValueError("the model has to be told a class: set sampling.labels, one for all "
+                         "measurements or one for each")  # fmt: skip
+    return (NO_CLASS,)
+
+
+def problem_of(experiment: Experiment, splits: Splits, log: Log) -> Problem:
+    """The problem that the `inverse` section asks for.
 
     Measurements are those of `inverse.input`; without it they are made, with noise, of the examples
     of `inverse.truth`, or of `eval.split` or `eval.images`. Raises ValueError, in the user's terms,
@@ -113,8 +193,8 @@ def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
     config = experiment.config
     inverse, levels = config.inverse, splits.train.levels
     operator, words = operator_of(config)
-    task = partial(
-        Task, operator, noise=float(inverse.noise), rate=float(inverse.rate), words=words
+    problem = partial(
+        Problem, operator, noise=float(inverse.noise), rate=float(inverse.rate), words=words
     )
     truth, name = None, ""
     if inverse.truth:
@@ -128,28 +208,28 @@ def task_of(experiment: Experiment, splits: Splits, log: Log) -> Task:
         if truth is not None and len(truth) != len(y):
             raise ValueError(f"inverse.truth must hold one example for each of {len(y)} "
                              f"measurements, got {len(truth)}")  # fmt: skip
-        made = task(y, truth=truth, name=name)
+        made = problem(y, truth=truth, name=name)
     else:
         assert truth is not None
-        log(f"measuring {len(truth):,} examples of {name} with {_in_words(inverse)}")
+        log(f"measuring {len(truth):,} examples of {name} with {noise_in_words(inverse)}")
         key, batch = experiment.key(MEASURE_STREAM), config.sampling.batch_size
-        made = task(made_of(operator, truth, inverse, key, batch), truth=truth, name=name)
+        made = problem(made_of(operator, truth, inverse, key, batch), truth=truth, name=name)
     _check_masks(made)
     return made
 
 
-def _in_words(inverse: Any) -> str:
+def noise_in_words(inverse: Any) -> str:
     """The noise of measurements that are made."""
     parts = [f"noise of {inverse.noise:g}"] if inverse.noise else []
     parts += [f"Poisson noise at {inverse.rate:g} counts a unit"] if inverse.rate else []
     return " and ".join(parts) or "no noise"
 
 
-def _check_masks(task: Task) -> None:
+def _check_masks(problem: Problem) -> None:
     """Raise ValueError unless there is one mask for all examples, or one for each."""
-    sizes = {len(leaf) for leaf in jax.tree.leaves(task.operator)} - {1, len(task)}
+    sizes = {len(leaf) for leaf in jax.tree.leaves(problem.operator)} - {1, len(problem)}
     if sizes:
-        raise ValueError(f"inverse.mask must hold one mask, or one for each of {len(task)} "
+        raise ValueError(f"inverse.mask must hold one mask, or one for each of {len(problem)} "
                          f"examples, got {sizes.pop()}")  # fmt: skip
 
 
@@ -181,5 +261,5 @@ def _given(
         x = numbers(examples(path, "inverse.input", config, levels, log))
         return measured(operator, x, config.sampling.batch_size), plain(path.name)
     values = read_array(path, "inverse.input", MEASUREMENTS)
-    y = given(values, operator, experiment.shape, f"inverse.input={plain(path)}")
+    y = given(values, operator, experiment.shape, f"inverse.input={plain(str(path))}")
     return y, plain(path.name)
