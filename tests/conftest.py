@@ -48,7 +48,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def quick() -> None:
-    """Compile without optimization, for tests that compile much where others run long."""
+    """Compile without optimization, for tests that compile much where others run long.
+
+    Programs stay compiled for later tests, which may compare bits: not for tests of scores.
+    """
     jax.config.update("jax_disable_most_optimizations", True)
 
 

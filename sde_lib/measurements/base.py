@@ -125,6 +125,11 @@ class Decomposed(Operator):
         measured = self.measured()
         return jnp.where(measured, c / jnp.where(measured, by, 1), 0)
 
+    def _unexplained(self, u: Array) -> Array:
+        """(I - U U^T) u."""
+        c = self.analyse_measurement(u)
+        return u - self.synthesise_measurement(self._divided(c, jnp.ones_like(c)))
+
     def pseudo_inverse(
         self, u: Float[Array, "b *m"], x: Float[Array, "b *d"]
     ) -> Float[Array, "b *d"]:
@@ -137,7 +142,8 @@ class Decomposed(Operator):
         """U (variance S^2 + noise)^-1 U^T u, and what no example explains over the noise."""
         c, noise = self.analyse_measurement(u), jnp.asarray(noise)
         found = self._divided(c, each(variance, c) * self.singular_values() ** 2 + noise)
-        rest = u - self.synthesise_measurement(self._divided(c, jnp.ones_like(c)))
+        # Twice, since division by little noise would make much of the round-off of once.
+        rest = self._unexplained(self._unexplained(u))
         outside = jnp.where(noise > 0, rest / jnp.where(noise > 0, noise, 1), 0)
         return self.synthesise_measurement(found) + outside
 

@@ -56,6 +56,7 @@ def test_lines_are_as_many_as_the_acceleration_leaves_and_those_in_the_middle(na
     assert gaps.max() <= (7 if name == "even_lines" else 40)
     # More lines in the middle than the acceleration leaves are all measured.
     assert masked(name, (1, 40, 1), acceleration=20.0, centre=0.2)[0].sum() == 8
+    assert masked(name, (1, 40, 1), acceleration=100.0, centre=0.0)[0].sum() == 1
 
 
 def test_masks_fit_with_and_without_channels_and_one_or_several() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from sde_lib.posteriors.proximal import Proximal
 from sde_lib.tables import made
 from tests.sde_lib.operators import affine, built, pattern, section
 
-pytestmark = pytest.mark.usefixtures("float64", "quick")
+pytestmark = pytest.mark.usefixtures("float64")
 RNG = np.random.default_rng(0)
 
 
@@ -235,6 +236,22 @@ def test_a_factor_of_a_tall_and_of_a_wide_matrix_has_full_coordinates() -> None:
         assert factor.u.shape == (1, *shape)
         assert factor.v.shape == (1, shape[1], shape[1])
         close(factor.u[0] * factor.s @ factor.v[0].T, matrix)
+
+
+@pytest.mark.parametrize("name", ["fourier", "kernel_blur", "gray", "bicubic"])
+def test_round_off_is_not_made_much_of_where_there_is_little_noise(name: str) -> None:
+    single = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree)
+    x, variance = single(jnp.asarray(examples(2, 8, 8, 4))), jnp.float32(1e4)
+
+    @jax.jit
+    def both(operator: Operator) -> tuple[jnp.ndarray, jnp.ndarray]:
+        y = operator(x)
+        u = operator.solve(variance, jnp.float32(1e-4), y, x)
+        return variance * operator.transpose(u, x), operator.pseudo_inverse(y, x)
+
+    found, expected = both(single(built(name, (8, 8, 4))))
+    # Noise is 1e-8 of the variance, and singular values are above a hundredth.
+    close(found, np.asarray(expected), 1e-3)
 
 
 # Functions of the user's --------------------------------------------------------------------------
