@@ -22,7 +22,7 @@ from sde_lib.score import ModelScore
 from tests.models.cases import QUICK
 from tests.stored import arrays
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "control"
+GOLDEN = Path(__file__).parents[2] / "golden" / "control"
 PAIR = 2
 """Examples at once, for which the network is compiled."""
 

@@ -14,7 +14,7 @@ from sde_lib.iddpm import iddpm
 from sde_lib.measurements.base import Decomposed, Measurement
 from sde_lib.measurements.masks import Mask
 from sde_lib.pytree import pytree
-from tests.samplers import golden, laws
+from tests.samplers.rules import golden, laws
 
 LINEAR = iddpm("linear", 1000)
 TIMES = jnp.linspace(1.0, 0.01, 5)

@@ -13,7 +13,7 @@ from samplers.rules.particles import Cloud, TwistedSMC
 from sde_lib import VP, Gaussian
 from sde_lib.measurements.base import Measurement
 from sde_lib.measurements.masks import Mask
-from tests.samplers import laws
+from tests.samplers.rules import laws
 from tests.samplers.test_learned_variance import Spread
 
 NODES = 80

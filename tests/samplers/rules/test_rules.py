@@ -29,7 +29,7 @@ from sde_lib.measurements.base import Measurement, Operator
 from sde_lib.measurements.masks import Mask
 from sde_lib.pytree import pytree
 from sde_lib.score import Wrapped
-from tests.samplers import golden, laws
+from tests.samplers.rules import golden, laws
 
 # Published steps and runs -------------------------------------------------------------------------
 
