@@ -34,7 +34,7 @@ def test_every_iteration_is_adams_of_the_published_gradient() -> None:
     times, weight, lr = jnp.linspace(1.0, 0.1, 6), 0.3, 0.07
     z = np.random.default_rng(0).normal(size=(5, 1, 3))
     state = golden.Given(jnp.zeros((1, 3)), jnp.asarray(z))
-    states = golden.steps(RedDiff(measured(), weight, lr), GAUSSIAN(), times, state)[1]
+    states = golden.steps(RedDiff(measured(), weight, lr), GAUSSIAN(), times, state, True)[1]
     mu, m, v = np.linalg.pinv(A) @ Y, 0.0, 0.0
     for k, (t, found) in enumerate(zip(np.asarray(times)[:-1], states, strict=True)):
         alpha, sigma = (float(c) for c in VP().marginal(jnp.asarray(t)))
