@@ -77,7 +77,7 @@ def _of_experiment(module: str, function: str) -> Callable[[Asked], int]:
         mode = getattr(importlib.import_module(module), function)
         with TUNED(asked.config.cpu_tuned):
             known = resolved(asked.config, asked.workdir)
-            experiment = experiment_of(*known, asked.workdir)
+            experiment = experiment_of(*known, asked.workdir, mode=asked.mode)
             check(asked.mode, experiment, asked.settings)
             return mode(experiment, asked.workdir)
 
@@ -99,6 +99,7 @@ def _export(asked: Asked) -> int:
     from modes.export import LAYOUTS, export
     from modes.from_data import resolved
     from modes.reading import check
+    from sde_lib.guides import ABSENT
 
     if not asked.export_to:
         raise ValueError("--export_to must be given: the file or directory to write")
@@ -106,7 +107,7 @@ def _export(asked: Asked) -> int:
         raise ValueError(
             f"--export_as must be one of {', '.join(LAYOUTS)}, got {asked.export_as!r}"
         )
-    experiment = Experiment.of(*resolved(asked.config, asked.workdir))
+    experiment = Experiment.of(*resolved(asked.config, asked.workdir), told=ABSENT)
     check(asked.mode, experiment, asked.settings)
     return export(experiment, asked.workdir, Path(asked.export_to), asked.export_as)
 

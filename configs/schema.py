@@ -163,10 +163,15 @@ SETTINGS: dict[str, Setting] = {
                                    "hidden from the network"),
     "model.condition": OfModel("none", ANY, "kind of condition given to the network beside labels: "
                                "none, vector (embedded), image (concatenated, resized where its "
-                               "resolution differs) or tokens (cross-attention); all: CONDITIONS "
-                               "in sde_lib/condition.py"),
+                               "resolution differs), tokens (cross-attention) or text (the same, "
+                               "read by a transformer); all: CONDITIONS in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
+    "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens"),
+    "model.text_width": OfModel(512, CHANNELS, "text condition: features of every token"),
+    "model.text_layers": OfModel(4, whole(0, 256), "text condition: blocks of the transformer that "
+                                 "reads it; 0: a table of features alone"),
+    "model.text_heads": OfModel(8, whole(0, 2**16), "text condition: heads of its attention"),
     "model.condition_known": OfModel(True, ANY, "image condition: a channel of its own tells the "
                                      "network where the condition is known; False: it is zero "
                                      "where it is not"),
@@ -495,6 +500,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.guidance_parallel": OfModel(0.0, NOT_NEGATIVE, "apg: weight of the part of the "
                                           "guidance along the denoised example"),
     "sampling.guidance_radius": OfModel(1e30, POSITIVE, "apg: largest length of the guidance"),
+    "sampling.guidance_momentum": OfModel(0.0, Rule(lambda v: -1 < v < 1, "in (-1, 1)"), "apg: "
+                                          "share of the guidance of the evaluation before that is "
+                                          "added; published from -0.75 to -0.5"),
     "sampling.guidance_min": OfModel(0.0, NOT_NEGATIVE, "lower end of the range of sigma / alpha "
                                      "in which guidance acts"),
     "sampling.guidance_max": OfModel(1e30, POSITIVE, "upper end of the range of sigma / alpha in "
@@ -694,13 +702,14 @@ SETTINGS: dict[str, Setting] = {
     "inverse.iterations": Setting(3, ROUNDS, "mmps: solver iterations per step, each a backward "
                                   "pass of the network"),
     "inverse.weight": Setting(-1.0, Rule(lambda v: v >= 0 or v == -1, "zero or positive, or -1"),
-                              "dps: length of the step along the gradient; diffpir: weight of the "
-                              "denoised example; -1: the default of the method"),
+                              "dps, pigdm_step: length of the step along the gradient; diffpir: "
+                              "weight of the denoised example; red_diff: of the model; -1: the "
+                              "default of the method"),
     "inverse.squared": Setting(False, ANY, "dps: the gradient of the squared norm of the misfit, "
                                "not of the norm"),
     "inverse.data_variance": Setting(-1.0, Rule(lambda v: v > 0 or v == -1, "positive, or -1"),
-                                     "pigdm, daps: variance of an encoded number of the data; -1: "
-                                     "as published, 1 for pigdm and infinite for daps"),
+                                     "pigdm, daps, tds, fps: variance of an encoded number of the "
+                                     "data; -1: as published, 1 for pigdm and fps, else infinite"),
     "inverse.jump_length": Setting(10, ROUNDS, "repaint: steps from which a jump goes up again"),
     "inverse.jump_n_sample": Setting(10, ROUNDS, "repaint: times that every step is made; 1: no "
                                      "jumps"),
@@ -718,9 +727,10 @@ SETTINGS: dict[str, Setting] = {
                                      "level"),
     "inverse.langevin_end": Setting(1e-6, POSITIVE, "daps: size of Langevin steps at the last "
                                     "level"),
-    "inverse.particles": Setting(16, whole(1, 4096), "tds: particles of each sample"),
-    "inverse.resample": Setting(0.5, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "tds: particles are "
-                                "drawn anew when fewer than this share of them matter"),
+    "inverse.lr": Setting(0.1, POSITIVE, "red_diff: learning rate of Adam"),
+    "inverse.particles": Setting(16, whole(1, 4096), "tds, fps: particles of each sample"),
+    "inverse.resample": Setting(0.5, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "tds, fps: share of "
+                                "the particles that matter, below which they are drawn anew"),
     "inverse.tau": Setting(0.0, NOT_NEGATIVE, "daps: deviation of encoded measurements that "
                            "Langevin steps take for the noise's, as published 0.01; 0: the "
                            "noise's"),
@@ -731,7 +741,7 @@ SETTINGS: dict[str, Setting] = {
                           ".npy or .npz file; empty: eval.images or eval.split"),
     "edit.method": Setting("sdedit", ANY, "--mode edit: how the example gets noise: sdedit (at "
                            "random), ddim (the sampler run upwards) or flow (the same, solved "
-                           "exactly); all: INVERSIONS in samplers/inversion.py"),
+                           "exactly); all: WAYS in modes/edit.py"),
     "edit.strength": Setting(0.5, Rule(lambda v: 0 < v <= 1, "in (0, 1]"), "--mode edit: part of "
                              "the sampler's grid that is run again, from its end"),
     "edit.samples": Setting(4, BATCH, "--mode edit: edits of each example"),
@@ -784,7 +794,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sampling.grid": ("shift", "rho", "respacing"),
     "sampling.guidance_kind": (
         "guidance", "guidance_min", "guidance_max", "guidance_rescale", "guidance_quantile",
-        "guidance_parallel", "guidance_radius", "guide", "guide_step", "guide_ema_rate",
+        "guidance_parallel", "guidance_radius", "guidance_momentum", "guide", "guide_step",
+        "guide_ema_rate",
     ),
     "eval.likelihood": (
         "bins", "dequantization", "importance_samples", "trace", "probe", "num_probes",
@@ -792,6 +803,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "bound_steps", "respacing", "decoder_variance", "cdf", "clip",
     ),
     "data.codec": ("mean", "std", "low", "high", "centered"),
+    "model.condition": ("vocabulary", "text_width", "text_layers", "text_heads"),
     "data.dataset": (
         "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache", "columns",
         "condition_columns", "label_column", "task", "simulations",
@@ -805,7 +817,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "inverse.method": (
         "iterations", "weight", "squared", "data_variance", "stop", "jump_length",
         "jump_n_sample", "eta", "eta_b", "flow_steps", "flow_end", "langevin", "langevin_step",
-        "langevin_end", "tau", "particles", "resample",
+        "langevin_end", "tau", "particles", "resample", "lr",
     ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
     "training.objective": ("vlb_weight", "cdf", "random_crop"),

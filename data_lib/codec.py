@@ -251,6 +251,21 @@ def check_bounds(data: Any, values: np.ndarray, what: str) -> None:
             )
 
 
+def check_words(values: np.ndarray, vocabulary: int, what: str) -> None:
+    """Raise ValueError for tokens of texts [n, length] that are not in a vocabulary of that size.
+
+    Negative numbers and NaN stand for no token.
+    """
+    for rows in _rows(values):
+        there = rows[rows >= 0]
+        wrong = there[(there >= vocabulary) | (there % 1 != 0)]
+        if len(wrong):
+            raise ValueError(
+                f"tokens of {what} must be whole numbers below model.vocabulary = {vocabulary}, or "
+                f"-1 where there is none, got {wrong[0]:.9g}"
+            )
+
+
 def build_condition(data: Any) -> Codec:
     """The codec of the conditions of a `data` section; ValueError for an unknown name."""
     return choose("data.condition_codec", data.condition_codec, CONDITION_CODECS)(data)

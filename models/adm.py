@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from models import settings
 from models.checks import integer
 from models.layers.adaptive import CHANNELS_PER_HEAD, BlockForm, conv
-from models.layers.conditions import Condition
+from models.layers.conditions import Condition, as_parts
 from models.layers.embeddings import Positional
 from models.layers.mappings import ADMMapping
 from models.layers.norm import quarter_groups
@@ -59,10 +59,11 @@ class ADM(nn.Module):
     ) -> Float[Array, "b h w o"]:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         embedding, form = self.conditioning(label, condition, train), self.tower.form
+        tokens = as_parts(condition).get("tokens")
         image = x if self.centered else 2 * x - 1
-        skips = self.tower.down(image, embedding, train)
-        h = self.tower.across(skips[-1], embedding, train)
-        h = self.tower.up(h, skips, embedding, train)
+        skips = self.tower.down(image, embedding, train, tokens)
+        h = self.tower.across(skips[-1], embedding, train, tokens)
+        h = self.tower.up(h, skips, embedding, train, tokens)
         h = jax.nn.silu(form.norm(h, form.dtype, "output_norm"))
         h = conv(h, self.channels, jnp.float32, "output_conv", form.periodic, silent=True)
         return h.astype(x.dtype)
@@ -77,6 +78,7 @@ def mapping(common: Settings, features: int, augments: int = 0) -> ADMMapping:
         augments=augments,
         label_dropout=common.label_dropout,
         vector=common.inputs.vector,
+        tokens=common.inputs.tokens,
     )
 
 

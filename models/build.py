@@ -37,7 +37,7 @@ from models.layers.keys import hashed
 from models.shapes import example
 
 Build = Callable[[ConfigDict], nn.Module]
-ANY = ("vector", "image", "tokens")
+ANY = ("vector", "image", "tokens", "text")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ NETWORKS: dict[str, Build] = {
     "ncsn": NetworkRow(ncsn.build),
     "songunet": Picture(songunet.build, augment=True),
     "adm": Picture(adm.build, augment=True),
-    "guided_unet": Picture(guided_unet.build),
+    "guided_unet": Picture(guided_unet.build, kinds=("vector", "image", "text")),
     "ddpm_ho": Picture(ddpm_ho.build),
     "mlp": MLP,
     "unet": UNET,

@@ -1,6 +1,7 @@
 """A network made to take any shape and any condition that stands beside the example.
 
-A wrapper without parameters of its own: those of a wrapped network have the same names.
+Parameters of a wrapped network have the same names; the wrapper's own, of the reader of a text, are
+in `text`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from models.inputs import Inputs
 from models.layers.borders import Pads, bordered, mirrored, wrapped
 from models.layers.conditions import Condition, as_parts, check_parts, hide, known
 from models.layers.pieces import summary
+from models.layers.text import TextReader
 from models.shapes import Shape, written
 
 Parts = Mapping[str, Array]
@@ -29,7 +31,7 @@ class Fitted(nn.Module):
     - The condition is checked and completed: parts that are absent become their nulls, and while
       training those of a fraction of the examples. The network is given vector as values, which of
       them are known, and the summary of exchangeable pieces; tokens with their mask; and label and
-      augmentation as they are.
+      augmentation as they are. Of a text it is given the features of all places.
     - An image, resized to the example's resolution, and (if the inputs show it) where it is known
       follow the example's channels (or features). Where values may be missing, the example has
       zeros for them, and what is observed follows, and is given as a part to networks that take
@@ -55,6 +57,8 @@ class Fitted(nn.Module):
     def setup(self) -> None:
         """Give the network's parameters the names that they have without the wrapper."""
         nn.share_scope(self, self.network)
+        if self.inputs.text:
+            self.text = TextReader(self.inputs.text)
 
     def __call__(
         self,
@@ -122,6 +126,9 @@ class Fitted(nn.Module):
         if kind == "tokens":
             tokens, mask = given.get("tokens"), given.get("mask")
             parts["tokens"], parts["mask"] = _tokens(tokens, mask, shape, hidden)
+        if kind == "text":
+            tokens, there = _words(given.get("tokens"), given.get("mask"), shape, hidden)
+            parts["tokens"], parts["mask"] = self.text(tokens, there), jnp.ones_like(there)
         return parts
 
 
@@ -172,6 +179,18 @@ def _tokens(
     check_shape("mask", mask, values.shape[:2])
     there = shown.all(-1)
     return values, there if mask is None else there & mask.astype(bool)
+
+
+def _words(
+    tokens: Array | None, mask: Array | None, shape: Shape, hidden: Bool[Array, "b"]
+) -> tuple[Int[Array, "b n"], Bool[Array, "b n"]]:
+    wanted = (len(hidden), *shape)
+    for name, part in (("tokens", tokens), ("mask", mask)):
+        check_shape(name, part, wanted)
+    if tokens is None:
+        return jnp.zeros(wanted, jnp.int32), jnp.zeros(wanted, bool)
+    there = jnp.ones(wanted, bool) if mask is None else mask.astype(bool)
+    return tokens.astype(jnp.int32), there & ~hidden[:, None]
 
 
 def resize(

@@ -6,6 +6,10 @@ model.num_heads heads, or heads of model.attention_head_dim channels, also on fe
 channels; the embedding scales and shifts features or (model.scale_shift=False) is added to them;
 images are resized in residual blocks or (model.resblock_updown=False) by a layer of its own.
 
+With model.condition="text" it is GLIDE's (Nichol et al., 2022, arXiv:2112.10741): features of the
+text are keys and values beside those of the pixels in all attention, and those of its last place
+are added to the embedding.
+
 It needs data.image_size, model.nf, ch_mult, num_res_blocks, attn_resolutions, dropout, num_classes,
 label_dropout, num_heads, num_heads_upsample, attention_head_dim, scale_shift, resblock_updown,
 resamp_with_conv, learn_variance and attention_order.

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
-from models.checks import choice, flag, number, numbers
+from models.checks import choice, flag, integer, number, numbers
+from models.layers.text import Text
 from models.shapes import Shape, example, written
 from sde_lib.condition import CONDITIONS
 
@@ -25,6 +26,7 @@ class Inputs:
       pieces: number of exchangeable pieces of a vector, 1 for none.
       outputs: numbers that the network gives for each of the example: 2 if it says a variance.
       shows_known: whether a channel beside an image says where it is known.
+      text: sizes of the reader of a text; None for another kind.
     """
 
     shape: Shape
@@ -36,6 +38,7 @@ class Inputs:
     outputs: int = 1
     shows_known: bool = True
     pieces: int = 1
+    text: Text | None = None
 
     @property
     def vector(self) -> int:
@@ -53,8 +56,8 @@ class Inputs:
 
     @property
     def tokens(self) -> bool:
-        """True if there are tokens."""
-        return self.kind == "tokens"
+        """True if there are tokens, or features of those of a text."""
+        return self.kind in ("tokens", "text")
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -80,7 +83,24 @@ def read(config: ConfigDict) -> Inputs:
     told = kind != "image" or "condition_known" not in model or flag(model, "model.condition_known")
     outputs = 2 if model.get("learn_variance", False) else 1
     pieces, periodic = _pieces(config, shown), _periodic(model, shape)
-    return Inputs(shape, kind, shown, rate, missing, periodic, outputs, told, pieces)
+    text = _text(model) if kind == "text" else None
+    return Inputs(shape, kind, shown, rate, missing, periodic, outputs, told, pieces, text)
+
+
+def _text(model: ConfigDict) -> Text:
+    vocabulary, width, layers, heads = (
+        integer(model, f"model.{name}", least=least)
+        for name, least in (("vocabulary", 0), ("text_width", 1), ("text_layers", 0),
+                            ("text_heads", 0))
+    )  # fmt: skip
+    if not vocabulary:
+        raise ValueError("model.vocabulary must be set with model.condition='text': the number of "
+                         "different tokens")  # fmt: skip
+    if layers and (not heads or width % heads):
+        raise ValueError(
+            f"model.text_heads must be set, and divide model.text_width = {width}, got {heads}"
+        )
+    return Text(vocabulary, width, layers, heads)
 
 
 def _pieces(config: ConfigDict, shown: Shape) -> int:
@@ -119,11 +139,12 @@ def _tokens(shape: Shape, example: Shape) -> bool:
     return len(shape) == 2
 
 
-FITS = {"vector": _vector, "image": _image, "tokens": _tokens}
+FITS = {"vector": _vector, "image": _image, "tokens": _tokens, "text": _vector}
 RULES = {
     "vector": "the length of a vector, such as 10",
     "image": "a shape of the rank of data.shape, channels last, such as 8,8,1",
     "tokens": "the number of tokens and their length, such as 77,512",
+    "text": "the largest number of tokens, such as 128",
 }
 
 

@@ -75,6 +75,8 @@ def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
             "sampling.impute changes the score, and sampling.guidance_kind='classifier_mean' the "
             "step: use 'classifier'"
         )
+    if config.sampling.guidance_kind == "apg" and config.sampling.guidance_momentum:
+        raise ValueError("sampling.guidance_momentum must be 0 with sampling.impute")
     rows = read_array(Path(path), "sampling.impute", IMAGES)
     found = check_partial(rows, config, "sampling.impute")
     return found, rows.ndim == found.ndim
@@ -89,10 +91,17 @@ def of_data(experiment: Experiment, images: Images) -> Given:
     return Given((), encoded(config, images.condition))
 
 
-def encoded(config: Any, conditions: np.ndarray | None) -> np.ndarray | None:
-    """Conditions as the network is given them, float32; None for a model without any."""
+def encoded(
+    config: Any, conditions: np.ndarray | None, what: str = "conditions"
+) -> np.ndarray | None:
+    """Conditions as the network is given them, float32; None for a model without any.
+
+    Raises ValueError for tokens that are not in the model's vocabulary.
+    """
     if config.model.condition == "none" or conditions is None:
         return None
+    if config.model.condition == "text":
+        codec.check_words(conditions, config.model.vocabulary, what)
     return codec.build_condition(config.data).encode(conditions).astype(np.float32)
 
 
@@ -117,13 +126,13 @@ def encoded_condition(experiment: Experiment, count: int) -> np.ndarray | None:
     if config.model.condition == "none":
         return None
     values, _ = _of_file(config)
-    if len(values) not in (1, count):
+    if values is not None and len(values) not in (1, count):
         raise ValueError(f"sampling.condition must hold one condition, or one for each of {count} "
                          f"measurements, got {len(values)}")  # fmt: skip
     return values
 
 
-def _of_file(config: Any) -> tuple[np.ndarray, bool]:
+def _of_file(config: Any) -> tuple[np.ndarray | None, bool]:
     path, shape = config.sampling.condition, tuple(config.data.condition)
     if not path:
         raise ValueError(
@@ -141,4 +150,4 @@ def _of_file(config: Any) -> tuple[np.ndarray, bool]:
         raise ValueError(f"sampling.condition must hold finite numbers, NaN for those that are not "
                          f"known, and at least one condition: {plain(path)}")  # fmt: skip
     rows = values if several else values[None]
-    return codec.build_condition(config.data).encode(rows).astype(np.float32), several
+    return encoded(config, rows, "sampling.condition"), several

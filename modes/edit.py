@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,6 @@ from sde_lib.measurements.patterns import fitted
 from untrusted import plain
 
 FOLDER, REPORT = "edits", "edits.json"
-SDEDIT = "sdedit"
 NAMES_A_FILE = ("input", "mask")
 """Settings that name files, on whose content the results depend."""
 Place = Callable[[np.ndarray], jax.Array]
@@ -151,23 +151,34 @@ def _classes(
     return (NO_CLASS,)
 
 
-def _begin(
-    experiment: Experiment, times: Float[Array, " n"], images: Images,
-    conditions: np.ndarray | None, place: Place,
-) -> Begin:  # fmt: skip
-    """The start that `edit.method` gives, at the first of the times."""
-    method = experiment.config.edit.method
-    if method == SDEDIT:
-        return Noised(times[0])
-    inversion = choose("edit.method", method, INVERSIONS)()
-    source = _classes(experiment, images, experiment.config.edit.source, "edit.source")
+class Material(NamedTuple):
+    """Falling times, examples and their conditions, of which starts are made."""
+
+    experiment: Experiment
+    times: Float[Array, " n"]
+    images: Images
+    conditions: np.ndarray | None
+    place: Place
+
+
+def _inverted(inversion: Callable[[], samplers.Sampler], given: Material) -> Begin:
+    """The way up of `inversion`, given the classes of the examples."""
+    experiment, place, conditions = given.experiment, given.place, given.conditions
+    source = _classes(experiment, given.images, experiment.config.edit.source, "edit.source")
 
     def condition(rows: np.ndarray) -> Condition:
         labels = place(np.asarray(source, np.int32)[rows % len(source)]) if source else None
         values = None if conditions is None else place(conditions[rows % len(conditions)])
         return experiment.condition(labels, values)
 
-    return Inverted(times[::-1], inversion, condition)
+    return Inverted(given.times[::-1], inversion(), condition)
+
+
+WAYS: dict[str, Callable[[Material], Begin]] = {
+    "sdedit": lambda given: Noised(given.times[0]),
+    **{name: partial(_inverted, inversion) for name, inversion in INVERSIONS.items()},
+}
+"""Ways to the start of an edit, by the names of `edit.method`."""
 
 
 def _mask(experiment: Experiment) -> Float[np.ndarray, "n *d"] | None:
@@ -216,7 +227,8 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     )
     times = cut(made.times, config.edit.strength)
     place = lambda rows: sharding.distribute(rows, sharding.mesh_of(score))
-    begin = _begin(experiment, times, images, conditions, place)
+    way = choose("edit.method", config.edit.method, WAYS)
+    begin = way(Material(experiment, times, images, conditions, place))
     generator = replace(made, times=times, start=Edited(encoded, begin))
     alpha, sigma = (float(c) for c in score.marginal(times[0]))
     log(f"editing {len(x):,} examples of {name} at step {step} by {config.edit.method}, {each} "

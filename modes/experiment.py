@@ -79,7 +79,7 @@ class Experiment:
         followed = guidance(score, _an_example(config, _classes(config, guidance, told)))
         times = samplers.build_times(config.sampling, followed, config.sde.num_scales)
         # Refuses, before training, what sampling could not do after it.
-        sampler.plan(followed, times)
+        samplers.check_memory(followed, sampler.plan(followed, times))
         made = cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
         data = config.data
         clip = codec.gray_range(data, "sampling.clip=True") if config.sampling.clip else None
@@ -182,6 +182,11 @@ def _check_codec(config: Any) -> None:
     codec.check_rows(data, shape[-1])
     if config.model.condition != "none":
         codec.build_condition(data)
+    if config.model.condition == "text" and data.condition_codec != "identity":
+        raise ValueError(
+            "data.condition_codec must be identity with model.condition='text', whose tokens are "
+            f"names and no amounts, got {data.condition_codec!r}"
+        )
 
 
 def _check_division(config: Any) -> None:

@@ -22,24 +22,40 @@ from models import is_classifier
 from modes.classifier import load_classifier
 from modes.experiment import Experiment
 from modes.trained import digest, load_weights
+from runtime_lib.checkpoints.record import CheckpointError
 from runtime_lib.own_code import own_function
 from runtime_lib.workdir import WorkdirError, read_config
 from sde_lib import GUIDED_BY, SDE, Told
 from sde_lib.condition import Condition
-from sde_lib.guides import ALONE
+from sde_lib.guides import ABSENT, ALONE
 from sde_lib.pytree import pytree, static
+from untrusted import plain
 
 Log = Callable[[str], None]
 
 
-def experiment_of(config: Any, splits: Splits | None, folder: Path, log: Log = print) -> Experiment:
+SAMPLING_NOTHING = ("train", "profile", "stats")
+"""Modes that need no guide: training can begin before there is one."""
+
+
+def experiment_of(
+    config: Any, splits: Splits | None, folder: Path, log: Log = print, mode: str = ""
+) -> Experiment:
     """`Experiment.of` with what guides its samples, as `sampling.guidance_kind` needs it.
 
-    folder: the workdir, whose own earlier weights may be the guide. Raises ValueError and
-    WorkdirError for a guide that is missing or does not fit.
+    folder: the workdir, whose own earlier weights may be the guide. Raises ValueError for a guide
+    that does not fit, WorkdirError and CheckpointError for one that is not there, unless the mode
+    is of `SAMPLING_NOTHING`: a line then says that what training draws on the way is not guided.
     """
-    kind = GUIDED_BY.get(config.sampling.guidance_kind, "")
-    told = GUIDES[kind](config, folder, log) if kind else ALONE
+    kind, told = GUIDED_BY.get(config.sampling.guidance_kind, ""), ALONE
+    try:
+        told = GUIDES[kind](config, folder, log) if kind else ALONE
+    except (WorkdirError, CheckpointError) as error:
+        if mode not in SAMPLING_NOTHING:
+            raise
+        told = ABSENT
+        if mode == "train" and config.training.snapshot_sampling:
+            log(f"snapshots are drawn unguided: {plain(str(error), 300)}")
     return Experiment.of(config, splits, told)
 
 

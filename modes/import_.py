@@ -21,6 +21,7 @@ from modes.experiment import TRAIN_STREAM, Experiment
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.files import WorkdirLock, atomic_write
+from sde_lib.guides import ABSENT
 from train_lib import names
 from train_lib.guard import Watch
 from train_lib.state import TrainState
@@ -82,7 +83,7 @@ def import_checkpoint(
     for line in filter(None, (opened.left_out, opened.doubt)):
         log(line)
     names.check(checkpoint.settings)
-    experiment = Experiment.of(opened.config)
+    experiment = Experiment.of(opened.config, told=ABSENT)
     workdir.check_same(folder, opened.config)
     try:
         state = _state(experiment, opened, log)

@@ -155,7 +155,7 @@ def _alike(one: Array, other: Array) -> bool:
 
 
 def _called(function: Callable[[Array], Array], x: Array, told: str) -> Array:
-    """What a user's function gives; ValueError if it fails."""
+    """The result of a function of the user's; ValueError if it fails."""
     try:
         return function(x)
     except KeyboardInterrupt:

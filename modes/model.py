@@ -29,13 +29,13 @@ from data_lib import Codec, Images, codec
 from data_lib.base import hold_out
 from data_lib.levels import as_numbers
 from eval_lib.likelihood import evaluator
+from modes import measuring
 from modes.conditions import check_partial, encoded, labels_of
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
 from modes.generator import NOTHING, Given, make_generator
 from modes.guides import experiment_of
 from modes.images import check_examples
-from modes.measuring import given as given_measurements
 from modes.observed import imputed
 from modes.problem import Problem, classes_of, observed
 from modes.together import composed
@@ -129,7 +129,7 @@ class Model:
         """
         made, shape = self.experiment, self.experiment.shape
         known = operator if isinstance(operator, Operator) else own_operator(operator, shape)
-        rows = given_measurements(np.asarray(y), known, shape, "y")
+        rows = measuring.given(np.asarray(y), known, shape, "y")
         problem = Problem(known, rows, noise, 0.0, None, "y", {})
         given = Given(
             classes_of(made, len(problem), labels),
@@ -247,8 +247,10 @@ def fit(
     images = Images(np.array(values), None, None, condition=condition)
     splits = hold_out(images, asked.data.test_fraction, "data")
     known, _ = resolved(Recorded.of(asked), folder, log, splits)
-    experiment = experiment_of(known, splits, folder, log)
+    experiment = experiment_of(known, splits, folder, log, mode="train")
     train(experiment, folder, log)
+    if experiment.told.absent:  # now there may be earlier weights that guide
+        experiment = experiment_of(known, splits, folder, log)
     return _trained(experiment, folder, log)
 
 

@@ -14,6 +14,7 @@ from samplers.base import (
     Sampler,
     Samples,
     State,
+    check_memory,
     planned_evaluations,
     run,
     sample,
@@ -56,5 +57,5 @@ __all__ = [
     "Plan", "Posterior", "Power", "PredictorCorrector", "Program", "Respaced", "Restart",
     "ReverseDiffusion", "Rise", "Row", "RungeKutta", "SASolver", "SDEDPMSolverPP", "Sampler",
     "Samples", "State", "Step", "StochasticHeun", "UniPC", "Uniform", "build", "build_times",
-    "only_ends", "planned_evaluations", "respaced", "run", "sample", "sample_keys",
+    "check_memory", "only_ends", "planned_evaluations", "respaced", "run", "sample", "sample_keys",
 ]  # fmt: skip

@@ -22,7 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from sde_lib import Score
+from sde_lib import Predicted, Score
+from sde_lib.base import Number, Time
+from sde_lib.guidance import FORGETFUL
 from sde_lib.pytree import pytree, static
 
 PRIOR_STREAM, STEP_STREAM = 0, 1
@@ -34,7 +36,7 @@ class State:
     """The state of a run between two rows.
 
     x [b, ...]; one key per sample [b]; number of draws so far; score evaluations [b] that a plan
-    cannot tell (an adaptive solver's); the method's own history.
+    cannot tell (an adaptive solver's); the method's own history; what the score remembers.
     """
 
     x: Float[Array, "b *d"]
@@ -42,6 +44,7 @@ class State:
     draws: Int[Array, ""]
     evaluations: Int[Array, " b"]
     history: Any = None
+    memory: Float[Array, "b *d"] | None = None
 
     @classmethod
     def of(cls, x: Float[Array, "b *d"], keys: PRNGKeyArray) -> State:
@@ -56,7 +59,12 @@ class State:
 
 
 class Method(abc.ABC):
-    """A pytree that runs on the device, one row of a plan at a time."""
+    """A pytree that runs on the device, one row of a plan at a time.
+
+    keeps_memory: whether it evaluates by `evaluated` alone, so that a score may remember.
+    """
+
+    keeps_memory = False
 
     def init(self, state: State) -> State:
         """The state with this method's initial history."""
@@ -68,15 +76,37 @@ class Method(abc.ABC):
 
     def finish(self, score: Score, state: State, t: Float[Array, ""]) -> Float[Array, "b *d"]:
         """The sample without noise, of the state at the last time t: E[x_0 | x]."""
-        return score.denoise(state.x, t)
+        return score.recalling(state.memory).denoise(state.x, t)
+
+
+@pytree
+class Last:
+    """The step from the last time to x_0, of which the mean is taken: variance e^(2 spread v),
+
+    v the fraction that the network says, is the factor of guidance that moves it.
+    """
+
+    variance: Number
+    spread: Number = 0.0
+
+    def moved(self, found: Predicted) -> Float[Array, "b *d"]:
+        """E[x_0 | x_t], moved by guidance that moves steps."""
+        if found.shift is None:
+            return found.x0
+        change = 1.0 if found.fraction is None else jnp.exp(2 * self.spread * found.fraction)
+        return found.x0 + self.variance * change * found.shift
 
 
 @pytree
 class Program:
-    """A method and its rows (leaves [r, ...]), everything that runs on the device."""
+    """A method and its rows (leaves [r, ...]), everything that runs on the device.
+
+    last: the step from the end to x_0, of a method that has its own.
+    """
 
     method: Method
     rows: Any
+    last: Last | None = None
 
 
 @pytree
@@ -160,11 +190,42 @@ def _stream(keys: PRNGKeyArray, stream: int) -> PRNGKeyArray:
     return jax.vmap(jax.random.fold_in, (0, None))(keys, stream)
 
 
+def _begun(score: Score, method: Method, state: State) -> State:
+    """The state before the first row: the method's history is empty, and the score's memory."""
+    memory = jnp.zeros_like(state.x) if score.remembers else None
+    return method.init(replace(state, memory=memory))
+
+
+def evaluated(
+    score: Score, state: State, x: Float[Array, "b *d"], t: Time
+) -> tuple[State, Predicted]:
+    """(the state with what the score now remembers, its prediction at x and t)."""
+    if not score.remembers:
+        return state, score.predict(x, t)
+    found = score.recalling(state.memory).predict(x, t)
+    return replace(state, memory=found.memory), found
+
+
+def denoised(
+    score: Score, program: Program, state: State, end: Float[Array, ""]
+) -> Float[Array, "b *d"]:
+    """E[x_0 | x] at the end of a run, as the program's last step has it."""
+    if program.last is None:
+        return program.method.finish(score, state, end)
+    return program.last.moved(evaluated(score, state, state.x, end)[1])
+
+
+def check_memory(score: Score, plan: Plan) -> None:
+    """Raise ValueError for a score that remembers and a method that keeps nothing for it."""
+    if score.remembers and not plan.program.method.keeps_memory:
+        raise ValueError(FORGETFUL)
+
+
 def run(score: Score, plan: Plan, state: State) -> State:
     """The state after all rows of `plan`; pure, for use under other transformations."""
     method = plan.program.method
     step = lambda state, row: (method.step(score, state, row), None)
-    return jax.lax.scan(step, method.init(state), plan.program.rows)[0]
+    return jax.lax.scan(step, _begun(score, method, state), plan.program.rows)[0]
 
 
 def planned_evaluations(score: Score, plan: Plan, denoise: bool) -> int:
@@ -202,6 +263,7 @@ def sample(
         ValueError: the grid does not suit the sampler.
     """
     plan = sampler.plan(score, times)
+    check_memory(score, plan)
     frames = min(frames, plan.steps)
     # Counted in steps, not in rows: the stages within a step are no states of the process.
     film_index = plan.interval * frames // plan.steps
@@ -229,7 +291,7 @@ def _sample(
     if start is None:
         draw = jax.vmap(lambda key: score.sde.prior_sample(key, shape))
         start = draw(_stream(keys, PRIOR_STREAM)).astype(end.dtype)
-    state = program.method.init(State.of(start, _stream(keys, STEP_STREAM)))
+    state = _begun(score, program.method, State.of(start, _stream(keys, STEP_STREAM)))
     film = jnp.zeros((frames, *start.shape), start.dtype)
 
     def body(carry: tuple[State, Array], row: Any) -> tuple[tuple[State, Array], None]:
@@ -241,5 +303,5 @@ def _sample(
         return (state, film), None
 
     (state, film), _ = jax.lax.scan(body, (state, film), (program.rows, film_index))
-    x = program.method.finish(score, state, end) if denoise else state.x
+    x = denoised(score, program, state, end) if denoise else state.x
     return Samples(x, film if frames else None, state.evaluations * score.evaluations)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from samplers.base import Method, Plan, State
+from samplers.base import Last, Method, Plan, State
 from samplers.planned.levels import Levels, Schedule, steps
 from samplers.planned.linear import LinearSampler, Row
 from samplers.planned.one_step import OneStep, Step
@@ -84,6 +84,9 @@ class Ancestral(OneStep):
         v = b sigma_s^2 / sigma_t^2 + (b alpha_s / sigma_t^2)^2 Var(x_0 | x_t),
 
     the form of Analytic-DPM (Bao et al. 2022, arXiv:2201.06503, eq. 7).
+
+    The last step, to x_0, has the posterior variance 0. In its place a learned variance has that of
+    the step before, and large = 1 has it in place of the kernel's, as published.
     """
 
     large: Number = 0.0
@@ -110,6 +113,14 @@ class Ancestral(OneStep):
             z=np.sqrt(v),
             spread=spread,
         )
+
+    def last(self, schedule: Schedule, levels: Levels) -> Last:
+        if not self.learned and float(self.large) < 1:
+            return Last(0.0)
+        high, low = schedule.unrounded(levels.t[-2]), schedule.unrounded(levels.t[-1])
+        b = schedule.transition(low.t, high.t)[1]
+        spread = np.log(high.sigma**2 / b) / 2 if self.learned else 0.0
+        return Last(b * (low.sigma / high.sigma) ** 2, spread)
 
 
 @pytree

@@ -127,8 +127,8 @@ class Projected:
         x_0 <- with + (weight - 1) (d' - (1 - parallel) d'_par),   d' = d min(1, radius / |d|),
 
     d'_par the part of d' along the x_0 with the condition, which saturates pictures (Sadat et al.
-    2024, arXiv:2410.02416). Its momentum, a state of the sampler, is left out. parallel = 1 with an
-    infinite radius is plain guidance.
+    2024, arXiv:2410.02416; its momentum is that of `ClassifierFree`). parallel = 1 with an infinite
+    radius is plain guidance.
     """
 
     parallel: Number = 0.0

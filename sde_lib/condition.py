@@ -6,7 +6,8 @@ A condition is None, an array of class labels, or a mapping of parts, each with 
     augment    Float[b, k], the parameters of the augmentation of the example
     vector     Float[b, k]; NaN: an entry that is not known
     image      Float[b, *spatial, c]; NaN: a value that is not known
-    tokens     Float[b, n, w], with mask, Bool[b, n], True for those that are there
+    tokens     Float[b, n, w], or those of a text, Int[b, n] below the size of its vocabulary; with
+               mask, Bool[b, n], True for those that are there
     observed   Float[b, *d]: 1 where the example's values are known, 0 where they are missing
 
 A part that is absent, or None, is not known: the null that guidance compares with.
@@ -47,6 +48,12 @@ def _tokens(values: Float[Array, "b n w"]) -> dict[str, Array]:
     return {"tokens": jnp.where(shown[..., None], values, 0.0), "mask": shown}
 
 
+def _text(values: Float[Array, "b n"]) -> dict[str, Array]:
+    """The tokens of a text and their mask; negative numbers and NaN are not there."""
+    shown = values >= 0
+    return {"tokens": jnp.where(shown, values, 0).astype(jnp.int32), "mask": shown}
+
+
 class Kind(NamedTuple):
     """A kind of condition: names of its parts, and the parts of the data's conditions [b, ...]."""
 
@@ -59,6 +66,7 @@ CONDITIONS: dict[str, Kind] = {
     "vector": Kind(("vector",), lambda values: {"vector": values}),
     "image": Kind(("image",), lambda values: {"image": values}),
     "tokens": Kind(("tokens", "mask"), _tokens),
+    "text": Kind(("tokens", "mask"), _text),
 }
 """model.condition -> the kind of condition that the network is given beside labels."""
 

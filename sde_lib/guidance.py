@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from sde_lib.base import Number, Time, expand
-from sde_lib.combinations import Combination, Mixed, Point
+from sde_lib.combinations import Combination, Mixed, Pair, Point
 from sde_lib.condition import Condition
 from sde_lib.parametrization import Predicted
 from sde_lib.pytree import pytree
@@ -17,6 +18,13 @@ from sde_lib.score import Score, Wrapped
 
 Guidance = Callable[[Score, Condition], Score]
 """A map from (score, condition) to the score for sampling; the plain one is `Conditional`."""
+
+FORGETFUL = (
+    "sampling.guidance_momentum needs a sampler that keeps what guidance did before: a predictor "
+    "with a fixed number of steps and no corrector; adaptive ones, likelihoods and codes keep "
+    "nothing: set it to 0"
+)
+"""The error of guidance with momentum where nothing keeps it."""
 
 
 def within(
@@ -40,7 +48,16 @@ class ClassifierFree(Wrapped):
     condition (Kynkaanniemi et al. 2024, arXiv:2404.07724, eq. 5). Both predictions are one call of
     the network with a batch of twice the size. A learned variance is that with the condition.
 
+    With `momentum`, what is added to the prediction without the condition is the running difference
+    of the two x_0,
+
+        d <- (with - without) + momentum d,
+
+    with d as it was after the evaluation before, and 0 at first (Sadat et al. 2024,
+    arXiv:2410.02416, algorithm 1). Outside of the interval d stays as it is.
+
     condition, null: the conditions of c and of no class, of equal structure, first axis the batch.
+    memory: d; the sampler's.
     """
 
     score: Score
@@ -50,6 +67,17 @@ class ClassifierFree(Wrapped):
     least: Number = 0.0
     most: Number = jnp.inf
     combination: Combination = Mixed()
+    momentum: Number | None = None
+    memory: Float[Array, "b *d"] | None = None
+
+    @property
+    def remembers(self) -> bool:
+        """True with momentum."""
+        return self.momentum is not None
+
+    def recalling(self, memory: Float[Array, "b *d"] | None) -> Score:
+        """This guidance with the difference `memory`."""
+        return replace(self, memory=memory) if self.remembers else self
 
     @property
     def evaluations(self) -> int:
@@ -67,6 +95,19 @@ class ClassifierFree(Wrapped):
         told, untold = half(slice(len(x))), half(slice(len(x), None))
         at = Point(x, *(expand(c, x) for c in self.marginal(every)))
         inside = within(self, x, t, self.least, self.most)
-        guided = self.combination(jnp.asarray(self.weight, x.dtype), told[:2], untold[:2], at)
+        without, memory = self._recalled(told, untold, at, inside)
+        guided = self.combination(jnp.asarray(self.weight, x.dtype), told[:2], without, at)
         x0, noise = (jnp.where(inside, a, b) for a, b in zip(guided, told[:2], strict=True))
-        return Predicted(x0, noise, told.fraction)
+        return Predicted(x0, noise, told.fraction, memory=memory)
+
+    def _recalled(
+        self, told: Predicted, untold: Predicted, at: Point, inside: Array
+    ) -> tuple[Pair, Array | None]:
+        """(the prediction that differs by d from that with the condition, d)."""
+        if self.momentum is None:
+            return untold[:2], None
+        if self.memory is None:
+            raise ValueError(FORGETFUL)
+        difference = told.x0 - untold.x0 + self.momentum * self.memory
+        x0 = told.x0 - difference
+        return (x0, at.noise(x0)), jnp.where(inside, difference, self.memory)

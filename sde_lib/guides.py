@@ -42,6 +42,7 @@ class Told:
       guide: another score of the same process, and whether it is given the condition.
       log_density: log p(y | x), and the number of classes that it knows, 0 if it is given none.
       identity: words and hashes of both, recorded with results.
+      absent: whether they are not there yet and nothing needs them; guidance then does nothing.
     """
 
     conditional: bool = False
@@ -51,9 +52,10 @@ class Told:
     log_density: LogDensity | None = None
     classes: int = 0
     identity: tuple[tuple[str, Any], ...] = ()
+    absent: bool = False
 
 
-ALONE = Told()
+ALONE, ABSENT = Told(), Told(absent=True)
 
 
 def _numbers(*values: float) -> list[Any]:
@@ -86,16 +88,17 @@ def _check_both(told: Told, asked: str) -> None:
 
 def _two(
     combination: Combination, told: Told, guidance: float, least: float, most: float,
-    neutral: float = 1.0,
+    neutral: float = 1.0, momentum: float = 0.0,
 ) -> Guidance:  # fmt: skip
     """Guidance by predictions with and without a condition."""
     strength = _strength(guidance + 1 - neutral, least, most)
     if guidance == neutral:
         return Conditional
     _check_both(told, f"sampling.guidance={guidance}")
+    kept = _numbers(momentum)[0] if momentum else None
 
     def guide(score: Score, condition: Condition) -> Score:
-        return ClassifierFree(score, condition, null_of(condition), *strength, combination)
+        return ClassifierFree(score, condition, null_of(condition), *strength, combination, kept)
 
     return guide
 
@@ -133,10 +136,11 @@ def _thresholded(
 
 def _apg(
     told: Told, guidance: float, guidance_min: float, guidance_max: float,
-    guidance_parallel: float, guidance_radius: float,
+    guidance_parallel: float, guidance_radius: float, guidance_momentum: float,
 ) -> Guidance:  # fmt: skip
     combination = Projected(*_numbers(guidance_parallel, guidance_radius))
-    return _two(combination, told, guidance, guidance_min, guidance_max)
+    strength = guidance, guidance_min, guidance_max
+    return _two(combination, told, *strength, momentum=guidance_momentum)
 
 
 def _cfg_pp(
@@ -161,7 +165,7 @@ def _autoguidance(
     told: Told, guidance: float, guidance_min: float, guidance_max: float
 ) -> Guidance:
     strength = _strength(guidance, guidance_min, guidance_max)
-    if guidance == 1:
+    if guidance == 1 or told.absent:
         return Conditional
     if told.guide is None:
         raise ValueError("sampling.guidance_kind='autoguidance' needs a worse model of the same "
@@ -180,7 +184,7 @@ def _likelihood(denoised: bool, form: Callable[[LikelihoodGuidance], Score]) -> 
 
     def row(told: Told, guidance: float, guidance_min: float, guidance_max: float) -> Guidance:
         density, strength = told.log_density, _strength(guidance, guidance_min, guidance_max)
-        if not guidance:
+        if not guidance or told.absent:
             return Conditional
         if density is None:
             raise ValueError("guidance by log p(y | x) needs sampling.guide: the workdir of a "

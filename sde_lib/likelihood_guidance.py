@@ -92,8 +92,8 @@ class MeanShift(Wrapped):
     `LikelihoodGuidance` of ancestral sampling as published: the mean of p(x_s | x_t) becomes
     mean + Sigma weight g, with g at x_t and Sigma the step's own variance (Dhariwal & Nichol 2021,
     arXiv:2105.05233, algorithm 1, whose text has g at the mean and whose code has it at x_t). The
-    two differ by the ratio of Sigma to b / sqrt(1 - b). The last step, to x_0, has the variance of
-    its kernel, sigma_t^2.
+    two differ by the ratio of Sigma to b / sqrt(1 - b). The variance of the last step, to x_0, is
+    the sampler's to say (`samplers.base.Last`); without one it is that of the kernel, sigma_t^2.
     """
 
     score: LikelihoodGuidance

@@ -34,12 +34,15 @@ class Predicted(NamedTuple):
     2021, arXiv:2102.09672, eq. 15); it may leave [0, 1]. None of any other.
     shift: of guidance that moves a step and not x0: the mean of x_s is moved by the variance of the
     step times it. None of any other.
+    memory: of a score that remembers (`Score.remembers`), what it does after this evaluation. None
+    of any other.
     """
 
     x0: Float[Array, "b *d"]
     noise: Float[Array, "b *d"]
     fraction: Float[Array, "b *d"] | None = None
     shift: Float[Array, "b *d"] | None = None
+    memory: Float[Array, "b *d"] | None = None
 
 
 class Coefficients(NamedTuple):

@@ -45,6 +45,16 @@ class Score(abc.ABC):
         """True if its predictions have a `fraction`."""
         return False
 
+    @property
+    def remembers(self) -> bool:
+        """True if a prediction depends on those before it in a run; their state is an array like
+        x, zeros before the first, that the sampler keeps."""
+        return False
+
+    def recalling(self, memory: Float[Array, "b *d"] | None) -> Score:
+        """The score after the evaluations that left `memory`; itself if it remembers nothing."""
+        return self
+
     @abc.abstractmethod
     def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """(E[x_0 | x_t = x], E[eps | x_t = x]) from one evaluation."""
@@ -138,6 +148,16 @@ class Wrapped(Score):
     def says_variance(self) -> bool:
         """True if the wrapped score says a variance."""
         return self.score.says_variance
+
+    @property
+    def remembers(self) -> bool:
+        """True if the wrapped score remembers."""
+        return self.score.remembers
+
+    def recalling(self, memory: Float[Array, "b *d"] | None) -> Score:
+        """This form of the wrapped score that recalls."""
+        own: Any = self
+        return replace(own, score=self.score.recalling(memory)) if self.remembers else self
 
     def snap(self, t: Time) -> Time:
         """The time at which the wrapped score is evaluated for t."""

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from sde_lib import SDE
 from sde_lib.pytree import pytree
 from train_lib.loss import TrainingLoss
+from train_lib.times import TimeLaw
 
 COUNT = 8
 
@@ -70,7 +71,13 @@ def edges(objective: TrainingLoss, sde: SDE) -> Float[Array, " m"]:
     return objective.law.quantile(sde, jnp.arange(1, COUNT) / COUNT)
 
 
+@jax.jit
+def _edges(law: TimeLaw, sde: SDE) -> Float[Array, " m"]:
+    return law.quantile(sde, jnp.arange(1, COUNT) / COUNT)
+
+
 def names(objective: TrainingLoss, sde: SDE) -> list[str]:
     """Names of the ranges in a log, by their times: '0.25-0.375'."""
-    ends = [sde.t_min, *map(float, edges(objective, sde)), sde.T]
+    # In one program: one by one, a law's operations are thirty, compiled before the first update.
+    ends = [sde.t_min, *np.asarray(_edges(objective.law, sde)), sde.T]
     return [f"{float(a):.3g}-{float(b):.3g}" for a, b in itertools.pairwise(ends)]

@@ -29,6 +29,12 @@ def check_labels(splits: data_lib.Splits, classes: int) -> None:
                          f"run from {labels.min()} to {labels.max()}")  # fmt: skip
 
 
+def check_texts(splits: data_lib.Splits, config: Any) -> None:
+    """Raise ValueError unless training texts, if the model is given any, have its vocabulary."""
+    if config.model.condition == "text" and splits.train.condition is not None:
+        codec.check_words(splits.train.condition, config.model.vocabulary, splits.name)
+
+
 def used(images: data_lib.Images, config: Any) -> data_lib.Images:
     """The images with those labels and conditions only that the network is given."""
     model = config.model
@@ -43,8 +49,8 @@ def unused(images: data_lib.Images, config: Any) -> str:
     """A remark for the user on conditions that the network is not given; '' without any."""
     if images.condition is None or config.model.condition != "none":
         return ""
-    return ("the conditions of the data are not used, as model.condition=none: vector, image or "
-            "tokens would give them to the network")  # fmt: skip
+    return ("the conditions of the data are not used, as model.condition=none: vector, image, "
+            "tokens or text would give them to the network")  # fmt: skip
 
 
 def training_batches(images: data_lib.Images, config: Any, start: int) -> data_lib.Batches:

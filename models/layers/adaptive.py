@@ -91,13 +91,14 @@ def conv(
 
 
 class MultiHeadAttention(nn.Module):
-    """x + attention over pixels by `heads` heads; x itself if there are none."""
+    """x + attention over pixels, and over tokens if there are any, by `heads` heads; x itself if
+    there are none."""
 
     form: BlockForm
     heads: int
 
     @nn.compact
-    def __call__(self, x: Image, train: bool) -> Image:
+    def __call__(self, x: Image, tokens: Float[Array, "b m w"] | None, train: bool) -> Image:
         batch, height, width, channels = x.shape
         if not self.heads:
             return x
@@ -106,6 +107,11 @@ class MultiHeadAttention(nn.Module):
         query, key, value = (
             linear(pixels, channels, dtype, name) for name in ("query", "key", "value")
         )
+        if tokens is not None:
+            key, value = (
+                jnp.concatenate([linear(tokens, channels, dtype, f"token_{name}"), pixel], axis=1)
+                for name, pixel in (("key", key), ("value", value))
+            )
         seen = attend_with_heads(self.form.attend, query, key, value, self.heads, train)
         return x + linear(seen, channels, dtype, "project", silent=True).reshape(x.shape)
 
@@ -126,7 +132,13 @@ class AdaptiveBlock(nn.Module):
     resize: Callable[[Array], Array] | None = None
 
     @nn.compact
-    def __call__(self, x: Image, embedding: Float[Array, "b d"], train: bool) -> Image:
+    def __call__(
+        self,
+        x: Image,
+        embedding: Float[Array, "b d"],
+        tokens: Float[Array, "b m w"] | None = None,
+        train: bool = False,
+    ) -> Image:
         form, dtype, resize = self.form, self.form.dtype, self.resize or (lambda y: y)
         h = resize(jax.nn.silu(form.norm(x, dtype, "norm_0")))
         h = conv(h, self.features, dtype, "conv_0", form.periodic)
@@ -139,7 +151,7 @@ class AdaptiveBlock(nn.Module):
         h = x + h
         if not self.heads:
             return h
-        return MultiHeadAttention(form, self.heads, name="attention")(h, train)
+        return MultiHeadAttention(form, self.heads, name="attention")(h, tokens, train)
 
     def _told(self, h: Image, embedding: Float[Array, "b d"]) -> Image:
         """h normalized and modulated by the embedding, which is linear in either way."""

@@ -12,7 +12,8 @@ whose parts are
     augment     Float[b, augments], the parameters of the augmentation that the image went through
     vector      Float[b, k]
     image       Float[b, *spatial, c], of the rank of the examples and of any resolution
-    tokens      Float[b, n, w], with mask Bool[b, n], True where there is a token; None: everywhere
+    tokens      Float[b, n, w], or those of a text, Int[b, n]; with mask Bool[b, n], True where
+                there is a token; None: everywhere
     observed    Float[b, *shape], 1 where the example's value is known and 0 where it is missing
 
 An absent part is unknown as a whole, except that absent `observed` means that all values are
@@ -60,9 +61,10 @@ def check_parts(parts: Mapping[str, Array], taken: tuple[str, ...]) -> None:
                 "set data.missing='mask', or leave `observed` out"
             )
         if name not in ("label", "augment", *taken):
-            kind = next(kind for kind, row in CONDITIONS.items() if name in row.parts)
+            kinds = [repr(kind) for kind, row in CONDITIONS.items() if name in row.parts]
             raise ValueError(
-                f"model.condition must be {kind!r} for a condition with the part {name!r}, which "
+                f"model.condition must be {' or '.join(kinds)} for a condition with the part "
+                f"{name!r}, which "
                 "this network does not take: set it, or leave the part out"
             )
 

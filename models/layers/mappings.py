@@ -65,9 +65,10 @@ class SongMapping(nn.Module):
 
 
 class ADMMapping(nn.Module):
-    """Noise embedding + augmentation, two hidden layers, + class; SiLU throughout.
+    """Noise embedding + augmentation, two hidden layers, + class, + text; SiLU throughout.
 
-    Attributes: as `SongMapping`'s.
+    Attributes: as `SongMapping`'s, and
+      tokens: whether features of a text's places are given, of which the last is added.
     """
 
     features: int
@@ -76,12 +77,14 @@ class ADMMapping(nn.Module):
     augments: int = 0
     label_dropout: float = 0.0
     vector: int = 0
+    tokens: bool = False
 
     @nn.compact
     def __call__(
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"]:
-        taken = ("vector",) if self.vector else ()
+        words = ("tokens", "mask") if self.tokens else ()
+        taken = (*(("vector",) if self.vector else ()), *words)
         rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments, taken)
         h = self.embedding(label.astype(jnp.float32))
         if self.augments:
@@ -94,6 +97,9 @@ class ADMMapping(nn.Module):
         if self.vector:
             told = VectorEmbedding(self.features, jax.nn.silu, name="vector")
             h = h + told(as_parts(condition)["vector"])
+        if self.tokens:
+            last = as_parts(condition)["tokens"][:, -1]
+            h = h + linear(last, self.features, jnp.float32, "text")
         return jax.nn.silu(h)
 
     def _rows(self, rows: Array, features: int, init: Any, name: str) -> Float[Array, "b d"]:

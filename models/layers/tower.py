@@ -24,6 +24,8 @@ from models.layers.adaptive import (
 
 Image = Float[Array, "b h w c"]
 Embedding = Float[Array, "b d"]
+Tokens = Float[Array, "b m w"] | None
+"""Features that attention sees beside pixels; None: there are none."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Tower:
         """Height and width must be multiples of these."""
         return (2 ** (len(self.widths) - 1),) * 2
 
-    def down(self, image: Image, embedding: Embedding, train: bool) -> list[Image]:
+    def down(
+        self, image: Image, embedding: Embedding, train: bool, tokens: Tokens = None
+    ) -> list[Image]:
         """The first convolution's and every later layer's result."""
         form = self.form
         # In bfloat16 the input would be rounded by more than the least noise in it.
@@ -57,17 +61,24 @@ class Tower:
             heads = form.heads(width) if attention else 0
             for i in range(self.blocks):
                 down = AdaptiveBlock(form, width, heads, name=f"down_{level}_block_{i}")
-                skips.append(form.remat(down)(skips[-1], embedding, train=train))
+                skips.append(form.remat(down)(skips[-1], embedding, tokens, train=train))
         return skips
 
-    def across(self, h: Image, embedding: Embedding, train: bool) -> Image:
+    def across(self, h: Image, embedding: Embedding, train: bool, tokens: Tokens = None) -> Image:
         """The two blocks at the lowest resolution, attention between them."""
         for i, heads in enumerate((self.form.heads(h.shape[-1]), 0)):
             middle = AdaptiveBlock(self.form, h.shape[-1], heads, name=f"middle_block_{i}")
-            h = self.form.remat(middle)(h, embedding, train=train)
+            h = self.form.remat(middle)(h, embedding, tokens, train=train)
         return h
 
-    def up(self, h: Image, skips: list[Image], embedding: Embedding, train: bool) -> Image:
+    def up(
+        self,
+        h: Image,
+        skips: list[Image],
+        embedding: Embedding,
+        train: bool,
+        tokens: Tokens = None,
+    ) -> Image:
         """Blocks that see the results of the way down, the last one first."""
         form, left = self.form, list(skips)
         for level, (width, attention) in reversed(list(enumerate(self._levels()))):
@@ -75,7 +86,7 @@ class Tower:
             for i in range(self.blocks + 1):
                 joined = jnp.concatenate([h, left.pop()], axis=-1)
                 up = AdaptiveBlock(form, width, heads, name=f"up_{level}_block_{i}")
-                h = form.remat(up)(joined, embedding, train=train)
+                h = form.remat(up)(joined, embedding, tokens, train=train)
             if level:
                 double = self._resize(h, RESAMPLE.up, DoublingLayer, f"up_{level}_double")
                 h = form.remat(double)(h, embedding, train=train)

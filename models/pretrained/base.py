@@ -156,8 +156,9 @@ def paths_and_shapes(
     return {path: tuple(leaf.shape) for path, leaf in flatten_dict(params).items()}
 
 
-# Raw and averaged weights are of the same network, and tracing a large one takes seconds.
-@lru_cache(maxsize=4)
+# Raw and averaged weights are of the same network, and tracing a large one takes seconds; the
+# shapes of many take little memory.
+@lru_cache(maxsize=64)
 def _traced(network: nn.Module, config: FrozenConfigDict) -> dict[Place, jax.ShapeDtypeStruct]:
     found: dict[Place, jax.ShapeDtypeStruct] = {}
 

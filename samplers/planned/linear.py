@@ -24,11 +24,12 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from samplers.base import Method, Plan, Program, State
+from samplers.base import Last, Method, Plan, Program, State, evaluated
 from samplers.planned.levels import Levels, Numbers, Schedule
 from sde_lib import Score
 from sde_lib.pytree import pytree, static
@@ -98,6 +99,8 @@ class Linear(Method):
     rises: bool = static()
     spreads: bool = static(default=False)
 
+    keeps_memory = True
+
     def init(self, state: State) -> State:
         kept = lambda n: jnp.zeros((n, *state.x.shape), state.x.dtype)
         return replace(state, history=(state.x, kept(self.seen), kept(self.noises)))
@@ -109,7 +112,8 @@ class Linear(Method):
             state, z = state.normal()
             x = row["rise_x"] * x + row["rise_z"] * z
         base = jnp.where(row["first"], x, base)
-        found: Any = score.predict(x, row["t"])
+        found: Any
+        state, found = evaluated(score, state, x, row["t"])
         f = _remember(row["x0"] * found.x0 + row["eps"] * found.noise, f)
         x = row["x"] * x + row["base"] * base + _sum(row["f"], f)
         if self.noises:
@@ -139,8 +143,8 @@ def _window(weights: Sequence[Weights], least: int) -> Float[np.ndarray, "r k"]:
     return table
 
 
-def tabulate(rows: Sequence[Row], end: Numbers, dtype: np.dtype) -> Plan:
-    """The plan of `rows`, which lead to the time `end`.
+def tabulate(rows: Sequence[Row], end: Numbers, dtype: np.dtype, last: Last | None = None) -> Plan:
+    """The plan of `rows`, which lead to the time `end`, and of the step from there to x_0.
 
     Raises:
         ValueError: a row has a weight on a later row, or a weight is not finite.
@@ -158,7 +162,8 @@ def tabulate(rows: Sequence[Row], end: Numbers, dtype: np.dtype) -> Plan:
     starts = [up.start for up, begins in zip(rises, first, strict=True) if begins]
     method = Linear(table["f"].shape[1], table["z"].shape[1], "rise_x" in table, "spread" in table)
     numbers = {name: column.astype(dtype) for name, column in table.items()}
-    program = Program(method, {**numbers, "first": first})
+    last = last and jax.tree.map(dtype.type, last)
+    program = Program(method, {**numbers, "first": first}, last)
     return Plan(program, np.cumsum(first) - 1, np.asarray([*starts, end], dtype), len(rows))
 
 
@@ -192,12 +197,17 @@ class LinearSampler(abc.ABC):
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         """The rows of a run through `levels`."""
 
+    def last(self, schedule: Schedule, levels: Levels) -> Last:
+        """The step from the last of the levels to x_0; its variance is the kernel's, sigma^2."""
+        return Last(levels.sigma[-1] ** 2)
+
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         """The plan of the rows, in the precision of `times`."""
         schedule = Schedule(score)
         levels = schedule.at(times)
         with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused below
             rows = self.rows(schedule, levels)
+            last = self.last(schedule, levels)
         if not self.stochastic and any(row.z or row.rise for row in rows):
             raise TypeError(f"{type(self).__name__} draws noise: it must say `stochastic = True`")
-        return tabulate(rows, levels.t[-1], times.dtype)
+        return tabulate(rows, levels.t[-1], times.dtype, last)

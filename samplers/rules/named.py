@@ -16,11 +16,13 @@ from samplers.base import Sampler
 from samplers.rules.base import StepRule, with_rule
 from samplers.rules.daps import DAPS
 from samplers.rules.ddrm import DDRM
+from samplers.rules.filtering import FPS
 from samplers.rules.gradient import MisfitDescent
 from samplers.rules.particles import TwistedSMC
 from samplers.rules.projection import Projection
 from samplers.rules.pseudo_inverse import PseudoInverseStep
 from samplers.rules.repaint import RePaint
+from samplers.rules.variational import RedDiff
 from sde_lib import Score, choose
 from sde_lib.measurements.base import Measurement
 from sde_lib.posteriors.base import MeasuredScore
@@ -103,6 +105,16 @@ def _tds(particles: int, resample: float, data_variance: float) -> Reconstructor
     return tell
 
 
+def _fps(particles: int, resample: float, data_variance: float) -> Reconstructor:
+    numbers = particles, data_variance if data_variance >= 0 else 1.0
+    return lambda score, sampler, known: (score, FPS(known, *numbers, share=_number(resample)))
+
+
+def _red_diff(weight: float, lr: float) -> Reconstructor:
+    numbers = _number(weight, 0.25), _number(lr)
+    return lambda score, sampler, known: (score, RedDiff(known, *numbers))
+
+
 METHODS: dict[str, Callable[..., Reconstructor]] = {
     "mmps": _mmps,
     "pigdm": _pigdm,
@@ -117,6 +129,8 @@ METHODS: dict[str, Callable[..., Reconstructor]] = {
     "ddrm": _ddrm,
     "daps": _daps,
     "tds": _tds,
+    "fps": _fps,
+    "red_diff": _red_diff,
     "trained": lambda: lambda score, sampler, known: (score, sampler),
 }
 """Methods by name; parameters are settings of the section `inverse`."""
@@ -124,7 +138,7 @@ NEEDS_NOISE = ("likelihood", "tmpd")
 """Methods that divide by the variance of the noise."""
 NEEDS_DECOMPOSITION = ("ddrm",)
 """Methods for operators with a singular value decomposition."""
-NOT_LINEAR = ("dps", "likelihood", "daps", "trained")
+NOT_LINEAR = ("dps", "likelihood", "daps", "red_diff", "trained")
 """Methods for operators that need not be linear."""
 
 

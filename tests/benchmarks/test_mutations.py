@@ -68,7 +68,7 @@ NOT_NUMERICS = {
     "sde_lib": {"pytree", "tables"},
     "samplers": set(),
     "samplers/planned": set(),
-    "samplers/rules": {"named"},
+    "samplers/rules": set(),
     "samplers/adaptive": set(),
     "eval_lib/likelihood": {"coder", "evaluator"},
     "eval_lib/metrics": set(),

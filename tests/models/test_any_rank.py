@@ -47,6 +47,20 @@ CASES = {
         Case("transformer", (11, 2), patch=(4,), condition="tokens", data__condition=(3, 4)),
         {"tokens": draw(2, 3, 4), "mask": jnp.array([[True, False, True], [True] * 3])},
     ),
+    "text": lambda: (
+        Case(
+            "transformer",
+            (11, 2),
+            patch=(4,),
+            condition="text",
+            data__condition=(3,),
+            vocabulary=9,
+            text_width=8,
+            text_layers=1,
+            text_heads=2,
+        ),
+        {"tokens": jnp.array([[1, 2, 8], [0, 3, 4]])},
+    ),
     "rectangle": lambda: (
         Case("ncsnpp", (13, 6, 5), condition="image", data__condition=(4, 4, 2)),
         {"image": draw(2, 3, 7, 2)},

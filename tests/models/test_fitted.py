@@ -14,6 +14,7 @@ import models
 from models.fitted import Fitted
 from models.inputs import Inputs
 from models.layers.attend import plain_attention, shown_attention
+from models.layers.text import Text, TextReader
 from models.unet import UNet
 from tests.models.cases import Case, config_of
 
@@ -127,6 +128,61 @@ def test_tokens_that_are_not_numbers_are_not_shown():
     assert not rest["mask"].any()
 
 
+TEXT = Text(5, 4, 1, 2)
+
+
+def read(told: Any, **own: Any) -> Any:
+    """Features of texts of three words."""
+    own = {"kind": "text", "condition": (3,), "text": TEXT, **own}
+    x = draw(2, 4)
+    fitted = Fitted(Twice(), Inputs(x.shape[1:], **own))
+    words, shown = jnp.zeros((1, 3), int), jnp.ones((1, 3), bool)
+    params = TextReader(TEXT).init(jax.random.key(0), words, shown)["params"]
+    label = jnp.zeros(2)
+    _, seen = fitted.apply({"params": {"text": params}}, x, label, told, mutable=["seen"])
+    rest = seen["seen"]["condition"][0]
+    assert rest["mask"].all()
+    return rest["tokens"]
+
+
+def test_a_text_is_read_and_places_without_a_word_are_alike_whatever_they_hold():
+    words = jnp.array([[1, 2, 3], [1, 2, 3]])
+    whole = read({"tokens": words})
+    np.testing.assert_array_equal(whole[0], whole[1])
+    mask = jnp.array([[True, True, False]] * 2)
+    short = read({"tokens": words, "mask": mask})
+    np.testing.assert_array_equal(short, read({"tokens": words.at[:, 2].set(4), "mask": mask}))
+    assert np.abs(short - whole).max() > 1e-2
+    other = read({"tokens": words.at[1, 0].set(4), "mask": mask})
+    # Every place hears of the first one.
+    assert (np.abs(other[1] - short[1]).max(-1) > 1e-4).all()
+    np.testing.assert_array_equal(other[0], short[0])
+    nothing = read({"tokens": words, "mask": jnp.zeros_like(mask)})
+    np.testing.assert_array_equal(nothing, read(None))
+
+
+def test_a_text_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"tokens must have the shape 2,3.*got 2,4"):
+        read({"tokens": jnp.zeros((2, 4), int)})
+
+
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"vocabulary": 0}, r"model\.vocabulary must be set"),
+        (
+            {"text_heads": 3},
+            r"model\.text_heads must be set, and divide .* = 8, got 3",
+        ),
+        ({"data__condition": (3, 4)}, r"largest number of tokens, such as 128"),
+    ],
+)
+def test_a_reader_that_cannot_be_built_is_refused(settings, told):
+    own = {"condition": "text", "data__condition": (3,), "vocabulary": 5, "text_width": 8}
+    with pytest.raises(ValueError, match=told):
+        models.build(config_of("transformer", (5,), **own | settings))
+
+
 KINDS = {
     "vector": ({"vector": jnp.ones((4000, 1))}, (1,), lambda x, rest: rest["vector"][:, 1]),
     "image": ({"image": jnp.ones((4000, 2, 1))}, (2, 1), lambda x, rest: x[:, :, 2].all(1)),
@@ -183,7 +239,7 @@ def test_the_longer_side_counts_for_attention():
 REFUSED = [
     ({"sound": draw(2, 3)}, {}, r"a condition may have the parts label, .*, got 'sound'"),
     ({"vector": draw(2, 3)}, {}, r"model\.condition must be 'vector' for a condition with"),
-    ({"mask": jnp.ones((2, 3))}, {}, r"model\.condition must be 'tokens' .* part 'mask'"),
+    ({"mask": jnp.ones((2, 3))}, {}, r"must be 'tokens' or 'text' .* part 'mask'"),
     ({"observed": draw(2, 5)}, {}, r"data\.missing is 'refuse', so"),
     ({"image": draw(2, 3)}, {"condition": "vector", "data__condition": (3,)}, r"must be 'image'"),
     ({"vector": draw(2, 4)}, {"condition": "vector", "data__condition": (3,)},

@@ -1,8 +1,11 @@
 """The way of arrays through the modes: train, sample, evaluate, likelihood, codes, from Python."""
 
+import contextlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -161,12 +164,27 @@ def test_a_setting_that_arrays_do_not_read_is_refused(
     assert told in capsys.readouterr().err
 
 
-def test_a_condition_for_a_model_that_is_given_none_is_refused(tmp_path, capsys) -> None:
-    path = save(tmp_path, data=RNG.normal(size=(40, 2)))
-    few = {"training__n_iters": 1, "training__snapshot_sampling": False}
-    assert run("train", tmp_path, path, **few) == 0
-    given = {"sampling__condition": path, "training__n_iters": 1}
-    assert run("sample", tmp_path, path, **given) == 2
+class Plain(NamedTuple):
+    """A model of 2 numbers that is given none of the conditions beside them."""
+
+    folder: Path
+    data: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Plain:
+    folder = tmp_path_factory.mktemp("plain")
+    path = save(folder, data=RNG.normal(size=(40, 2)), condition=RNG.normal(size=(40, 3)))
+    few = {"training__n_iters": 2, "training__eval_freq": 1, "training__snapshot_sampling": False}
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert run("train", folder, path, **few) == 0
+    return Plain(folder, path, said.getvalue())
+
+
+def test_a_condition_for_a_model_that_is_given_none_is_refused(plain, capsys) -> None:
+    given = {"sampling__condition": plain.data}
+    assert run("sample", plain.folder, plain.data, **given) == 2
     assert "sampling.condition must be empty: the model is given no" in capsys.readouterr().err
 
 
@@ -216,11 +234,8 @@ def test_several_observations_of_one_example_are_given_together(tmp_path, capsys
     assert "sampling.guidance must be 1" in capsys.readouterr().err
 
 
-def test_conditions_that_the_model_is_not_given_are_said_to_be_unused(tmp_path, capsys) -> None:
-    path = save(tmp_path, data=RNG.normal(size=(40, 2)), condition=RNG.normal(size=(40, 3)))
-    few = {"training__n_iters": 2, "training__eval_freq": 1, "training__snapshot_sampling": False}
-    assert run("train", tmp_path, path, **few) == 0
-    assert "the conditions of the data are not used, as model.condition" in capsys.readouterr().out
+def test_conditions_that_the_model_is_not_given_are_said_to_be_unused(plain) -> None:
+    assert "the conditions of the data are not used, as model.condition" in plain.said
 
 
 def test_names_of_columns_go_from_the_table_to_the_samples(tmp_path: Path) -> None:
@@ -293,19 +308,21 @@ def test_any_shape_trains_and_is_sampled(tmp_path: Path, shape: tuple[int, ...])
         ({"data": np.ones((20, 2), complex)}, {}, "must be real numbers, got complex128"),
         ({"data": RNG.normal(size=(20, 2))}, {"data__codec": "levels"}, "must have shape [N, H"),
         ({"data": RNG.normal(size=(20, 2))}, {"data__shape": "3"}, "data.shape must be 2 as in"),
-        ({"data": RNG.normal(size=(20, 2))}, {"eval__units": "bits_per_dim"}, "eval.units"),
         ({"data": RNG.normal(size=(20, 2))}, {"data__random_flip": "True"}, "data.random_flip"),
         ({"data": RNG.normal(size=(20, 2)), "condition": np.ones((19, 2))}, {}, "must have a cond"),
     ],
 )
 def test_bad_arrays_are_one_line(tmp_path, capsys, rows, settings, told: str) -> None:
-    mode = "likelihood" if "eval__units" in settings else "train"
-    if mode == "likelihood":
-        assert run("train", tmp_path, save(tmp_path, **rows), training__n_iters=1) == 0
-        capsys.readouterr()
-    assert run(mode, tmp_path, save(tmp_path, **rows), **settings) == 2
+    assert run("train", tmp_path, save(tmp_path, **rows), **settings) == 2
     error = capsys.readouterr().err
     assert told in error
+    assert error.count("\n") == 1
+
+
+def test_bits_per_dimension_of_real_numbers_are_one_line(plain, capsys) -> None:
+    assert run("likelihood", plain.folder, plain.data, eval__units="bits_per_dim") == 2
+    error = capsys.readouterr().err
+    assert "eval.units" in error
     assert error.count("\n") == 1
 
 

@@ -88,6 +88,7 @@ OTHERS: dict[str, tuple[object, ...]] = {
     "guidance_quantile": (0.9,),
     "guidance_parallel": (0.5,),
     "guidance_radius": (3.0,),
+    "guidance_momentum": (-0.5,),
 }
 """Values of every setting of `sampling` that an entry may have."""
 

@@ -127,9 +127,20 @@ class Stopped(BaseException):
     """A kill, as far as Python can tell."""
 
 
+FEW_METRICS = {"eval__metrics": "fid, kid, memorisation"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workdir, tmp_path_factory):
+    """The report of an evaluation that nothing cut short."""
+    folder = shutil.copytree(workdir, tmp_path_factory.mktemp("undisturbed") / "run")
+    assert run(folder, **FEW_METRICS) == 0
+    return (folder / "evaluation" / "report" / "report.json").read_bytes()
+
+
 @pytest.mark.parametrize("where, count", [("draw", 2), ("draw", 5), ("features", 3), ("write", 1)])
 def test_a_killed_evaluation_ends_as_an_undisturbed_one(
-    workdir, tmp_path, monkeypatch, where, count
+    workdir, undisturbed, tmp_path, monkeypatch, where, count
 ):
     """Three draws of 4 in each of two sets; features of 1,500 images and of each set in batches."""
     folder = copy(workdir, tmp_path)
@@ -138,11 +149,6 @@ def test_a_killed_evaluation_ends_as_an_undisturbed_one(
         "features": (featuring.Featurer, "__call__"),
         "write": (main.importlib.import_module("modes.evaluate"), "write"),
     }[where]
-    settings = {"eval__metrics": "fid, kid, memorisation"}
-    assert run(folder, **settings) == 0
-    whole = (folder / "evaluation" / "report" / "report.json").read_bytes()
-    shutil.rmtree(folder / "evaluation")
-    shutil.rmtree(folder / "reference")
     original, calls = getattr(owner, name), []
 
     def dies(*arguments, **named):
@@ -154,12 +160,12 @@ def test_a_killed_evaluation_ends_as_an_undisturbed_one(
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, dies)
         with pytest.raises(Stopped):
-            run(folder, **settings)
+            run(folder, **FEW_METRICS)
     before = len(calls)
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, lambda *a, **k: calls.append(1) or original(*a, **k))
-        assert run(folder, **settings) == 0
-    assert (folder / "evaluation" / "report" / "report.json").read_bytes() == whole
+        assert run(folder, **FEW_METRICS) == 0
+    assert (folder / "evaluation" / "report" / "report.json").read_bytes() == undisturbed
     total = {"draw": 6, "features": 3 + 2 + 1, "write": 1}[where]
     assert len(calls) - before == total - (count - 1)  # nothing is done twice
 

@@ -147,6 +147,46 @@ def test_earlier_weights_and_another_workdir_guide(trained: Path, tmp_path: Path
     np.testing.assert_allclose(model.sample(4), earlier, atol=1e-5)
 
 
+def test_training_needs_no_guide_and_says_that_its_snapshots_have_none(
+    tmp_path: Path, capsys
+) -> None:
+    """A config guided by its own earlier weights trains from nothing, samples, and goes on."""
+    auto = {"sampling__guidance_kind": "autoguidance", "sampling__guidance": 2.0,
+            "sampling__guide_step": 2}  # fmt: skip
+    kept = PLAIN | auto | {"training__snapshot_freq": 2, "sampling__num_samples": 4,
+                           "training__snapshot_sampling": True}  # fmt: skip
+    folder, unguided = tmp_path / "run", "snapshots are drawn unguided: "
+    run = lambda mode, **more: main.main(tiny.arguments(mode, folder, **kept | more))
+    assert run("train", training__n_iters=4) == 0
+    told = capsys.readouterr()
+    assert told.out.count(unguided) == 1
+    assert f"{unguided}sampling.guide: {folder} holds no trained model" in told.out
+    assert run("sample", training__n_iters=4) == 0
+    assert run("train", training__n_iters=6) == 0
+    told = capsys.readouterr()
+    assert unguided not in told.out
+    assert f"guided by step 2 of {folder}" in told.out
+    # A guide that does not fit, or no word on which it is, is refused before training.
+    assert run("train", training__n_iters=6, sampling__guide_ema_rate=0.5) == 2
+    assert run("train", training__n_iters=6, sampling__guide_step=0) == 2
+
+
+def test_a_classifier_that_is_not_there_keeps_from_sampling_alone(
+    trained: Path, tmp_path: Path, capsys
+) -> None:
+    guided = PLAIN | {"sampling__guidance_kind": "classifier", "training__n_iters": 4}
+    guide = {"sampling__guide": tmp_path / "judge"}
+    run = lambda mode, *more, **own: main.main(
+        [*tiny.arguments(mode, trained, **guided, **own), *more]
+    )
+    assert run("train", **guide) == 0
+    capsys.readouterr()
+    assert run("sample", **guide) == 2
+    assert "sampling.guide" in capsys.readouterr().err
+    out = ["--export_to", str(tmp_path / "out.safetensors"), "--export_as", "safetensors"]
+    assert run("export", *out) == 0
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

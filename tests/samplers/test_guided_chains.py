@@ -21,14 +21,12 @@ from sde_lib.clipping import Clipped
 from sde_lib.likelihood_guidance import LikelihoodGuidance, MeanShift
 from sde_lib.pytree import pytree
 from tests.models.cases import QUICK
-from tests.samplers.test_published_chains import GOLDEN, Case, Given, apart
-
-NAME = "adm_64_style"
+from tests.samplers.test_published_chains import GOLDEN, Case, apart, chain
 
 
 @cache
 def case() -> Case:
-    return Case(NAME, ".ema_0.9999_012345")
+    return Case("adm_64_style.ema_0.9999_012345")
 
 
 @cache
@@ -91,19 +89,23 @@ def test_the_gradient_is_theirs() -> None:
 
 def run(score: Any, sampler: Any, steps: str, noise: str) -> jax.Array:
     c = case()
-    times = c.times(c.arrays[steps][::-1])
-    program = sampler.plan(score, times).program
-    state = program.method.init(Given(c["chain_z"], c[noise]))
-    for k in range(len(times) - 1):
-        row = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), program.rows)
-        state = program.method.step(score, state, row)
-    return score.denoise(state.x, times[-1])
+    return chain(score, sampler, c.times(c.arrays[steps]), c["chain_z"], c[noise])
+
+
+def test_single_guided_steps_are_theirs() -> None:
+    c = case()
+    found = c.step(Ancestral(learned=True), "respaced_steps", "step_index", MeanShift(guided()))
+    assert apart(found, c["guided_step_ancestral"]) < 1e-5
+    found = c.step(DDIM(), "ddim_steps", "ddim_step_index", guided())
+    assert apart(found, c["guided_step_ddim"]) < 1e-5
+    t = c.times(c.arrays["ddim_steps"][c.arrays["ddim_step_index"]])
+    found = guided().predict(c["step_x"], t)
+    assert apart(found.x0, c["guided_step_ddim_pred_xstart"]) < 1e-5
 
 
 def test_an_ancestral_chain_whose_mean_is_moved_ends_where_theirs_does() -> None:
     found = run(MeanShift(guided()), Ancestral(learned=True), "respaced_steps", "chain_noise")
-    # The last step has another variance, of 4e-5 at most.
-    assert apart(found, case()["guided_ancestral_x"]) < 2e-4
+    assert apart(found, case()["guided_ancestral_x"]) < 1e-5
 
 
 def test_a_chain_of_ddim_ends_where_theirs_does() -> None:

@@ -20,6 +20,7 @@ from models.pretrained.files import torch_files
 from models.pretrained.openai import layout, state_dict
 from models.score import template
 from samplers import DDIM, Ancestral, respaced
+from samplers.base import denoised
 from sde_lib.bins import Bins
 from sde_lib.chain import LevelDecoder
 from sde_lib.clipping import Clipped
@@ -30,8 +31,15 @@ from train_lib.chain import ChainObjective
 from train_lib.times import UniformLevel
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "control"
-CASES = ["iddpm_cifar_style", "adm_plain_fixed_variance"]
-"""Learned variance, cosine levels and rescaled labels; and a fixed variance on linear levels."""
+CASES = [
+    "iddpm_cifar_style",  # learned variance, cosine levels, rescaled labels
+    "adm_plain_fixed_variance",  # on linear levels
+    "adm_128_style",  # classes, a chain of sections
+    "adm_upsampler_64_256_style",  # classes and a small picture
+    "adm_64_style.ema_0.9999_012345",
+]
+ALIKE = CASES[3:]
+"""Cases whose chains, losses and bounds repeat what those of the others show."""
 ORDERS = {False: "heads_first", True: "parts_first"}
 BITS = 8 * 8 * 3 * np.log(2)
 TANH = Bins.of("nearest", 256, True, "tanh")
@@ -53,7 +61,8 @@ class Given:
 class Case:
     """A golden case and the score of its weights; the network is compiled once, all else is not."""
 
-    def __init__(self, name: str, kind: str = "") -> None:
+    def __init__(self, file: str) -> None:
+        name = file.partition(".")[0]
         about = json.loads((GOLDEN / f"{name}.json").read_text())
         with np.load(GOLDEN / f"{name}.npz") as arrays:
             self.arrays = dict(arrays)
@@ -61,7 +70,7 @@ class Case:
         new = net.get("use_new_attention_order", False)
         self.levels, self.learned = told["steps"], told["learn_sigma"]
         self.respacing = told["respacing"], told["ddim_respacing"]
-        weights = torch_files.read(GOLDEN / f"{name}{kind}.pt")
+        weights = torch_files.read(GOLDEN / f"{file}.pt")
         found = layout.infer({key: tuple(value.shape) for key, value in weights.items()})
         config = schema.get_default()
         config.update_from_flattened_dict({
@@ -72,10 +81,14 @@ class Case:
             "model.rescale_timesteps": told.get("rescale", False), "sde.name": "iddpm",
             "sde.schedule": told["schedule"], "sde.num_scales": self.levels,
             "training.continuous": False,
+            **({"data.condition": self.arrays["low_res"].shape[1:]} if "low_res" in self.arrays
+               else {}),
         })  # fmt: skip
         score, network = template(config), models.build(config)
         params = state_dict.params(weights, network, config)
-        self.condition = self["y"] if about["classes"] else None
+        told = {"label": "y", "image": "low_res"}
+        known = {part: self[name] for part, name in told.items() if name in self.arrays}
+        self.condition = known or None
         run = lambda x, label: network.apply({"params": params}, x, label, self.condition)
         with jax.default_matmul_precision("highest"):
             lowered = jax.jit(run).lower(jnp.zeros((3, 8, 8, 3)), jnp.zeros(3))
@@ -90,30 +103,55 @@ class Case:
 
     def chain(self, sampler: Any, steps: str, noise: str) -> jax.Array:
         """The end of a clamped run down the levels `steps`, from `chain_z`."""
-        score, times = Clipped(self.score), self.times(self.arrays[steps][::-1])
-        program = sampler.plan(score, times).program
-        state = program.method.init(Given(self["chain_z"], self[noise]))
-        for k in range(len(times) - 1):
-            row = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), program.rows)
+        score = Clipped(self.score)
+        return chain(score, sampler, self.times(self.arrays[steps]), self["chain_z"], self[noise])
+
+    def step(self, sampler: Any, steps: str, index: str, score: Any = None) -> jax.Array:
+        """Each image of `step_x` after its own step of the clamped run down the levels `steps`."""
+        score, times = score or Clipped(self.score), self.times(self.arrays[steps])
+        own = [
+            chain(score, sampler, times, self["step_x"], self["step_noise"][None], only=i)[k]
+            for k, i in enumerate(self.arrays[index])
+        ]
+        return jnp.stack(own)
+
+
+def chain(
+    score: Any, sampler: Any, times: jax.Array, x: Any, noises: Any, only: int | None = None
+) -> jax.Array:
+    """x led down rising times to x_0 with given noises, or by the step from times[only] alone."""
+    program = sampler.plan(score, times[::-1]).program
+    state = program.method.init(Given(x, noises))
+    for i in range(len(times) - 1, 0, -1):
+        if only in (None, i):
+            row = jax.tree.map(
+                lambda leaf, i=i: jnp.asarray(leaf[len(times) - 1 - i]), program.rows
+            )
             state = program.method.step(score, state, row)
-        return score.denoise(state.x, times[-1])
+    return state.x if only else denoised(score, program, state, times[0])
 
 
 case = cache(Case)
-pytestmark = pytest.mark.parametrize("name", CASES)
+pytestmark = pytest.mark.parametrize("name", but_slow(CASES, *ALIKE))
 
 
 def apart(found: Any, expected: Any) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
+def ancestral(c: Case) -> Ancestral:
+    """The authors' default variances."""
+    return Ancestral(learned=True) if c.learned else Ancestral(large=1.0)
+
+
 def test_the_network_is_told_its_level_and_its_prediction_understood(name) -> None:
     c = case(name)
     found = c.score.predict(c["x"], c.times(c["t"]))
-    assert apart(found.noise, c["model_output"][..., :3]) < 1e-5
+    output = c["model_output" if "model_output" in c.arrays else "model_output_ema"]
+    assert apart(found.noise, output[..., :3]) < 1e-5
     assert apart(found.x0, c["p_pred_xstart"]) < 1e-5
     if c.learned:
-        np.testing.assert_allclose(2 * found.fraction - 1, c["model_output"][..., 3:], atol=1e-5)
+        np.testing.assert_allclose(2 * found.fraction - 1, output[..., 3:], atol=1e-5)
 
 
 def test_respaced_levels_are_theirs(name) -> None:
@@ -124,8 +162,37 @@ def test_respaced_levels_are_theirs(name) -> None:
 
 def test_ancestral_chains_end_where_theirs_do(name) -> None:
     c = case(name)
-    sampler = Ancestral(learned=True) if c.learned else Ancestral(large=1.0)
-    assert apart(c.chain(sampler, "respaced_steps", "chain_noise"), c["ancestral_x"]) < 1e-5
+    assert apart(c.chain(ancestral(c), "respaced_steps", "chain_noise"), c["ancestral_x"]) < 1e-5
+
+
+@pytest.mark.parametrize("clamped", [True, False])
+def test_the_law_of_a_step_is_theirs(name, clamped) -> None:
+    """Mean and variance in the full chain; of level 0 in the step to x_0."""
+    c, end = case(name), "_clipped" if clamped else ""
+    score, quiet = Clipped(c.score) if clamped else c.score, jnp.zeros((1, *c["x"].shape))
+    fraction = c.score.predict(c["x"], c.times(c["t"])).fraction
+    for k, t in enumerate(c.arrays["t"]):
+        low = max(t - 1, 0)
+        times = c.times([low, low + 1])
+        mean = chain(score, ancestral(c), times, c["x"], quiet, only=t - low)[k]
+        assert apart(mean, c[f"p_mean{end}"][k]) < 1e-5
+        program = ancestral(c).plan(score, times[::-1]).program
+        variance, spread = program.last.variance, program.last.spread
+        if t:
+            variance = program.rows["z"][0, 0] ** 2
+            spread = program.rows["spread"][0] if c.learned else 0.0
+        found = np.log(variance) + 2 * spread * (fraction[k] if c.learned else 0 * mean)
+        np.testing.assert_allclose(found, c["p_log_variance"][k], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "expected, sampler",
+    [("step_ddim", DDIM()), ("step_ddim_eta05", DDIM(0.5)), ("step_ancestral", None)],
+)
+def test_single_steps_are_theirs(name, expected, sampler) -> None:
+    c = case(name)
+    told = ("ddim_steps", "ddim_step_index") if sampler else ("respaced_steps", "step_index")
+    assert apart(c.step(sampler or ancestral(c), *told), c[expected]) < 1e-5
 
 
 @pytest.mark.parametrize("eta, expected", [(0.0, "ddim_x"), (1.0, "ddim_eta1_x")])

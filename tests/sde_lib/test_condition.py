@@ -26,6 +26,16 @@ def test_tokens_with_a_nan_are_not_there() -> None:
     np.testing.assert_array_equal(found["tokens"], [[[1, 2], [0, 0]]])
 
 
+def test_words_of_a_text_are_numbers_and_others_are_not_there() -> None:
+    found = assembled("text", jnp.arange(2), jnp.asarray([[3.0, 0.0, -1.0], [7.0, jnp.nan, 2.0]]))
+    np.testing.assert_array_equal(found["mask"], [[True, True, False], [True, False, True]])
+    np.testing.assert_array_equal(found["tokens"], [[3, 0, 0], [7, 0, 2]])
+    assert found["tokens"].dtype == jnp.int32
+    null = null_of(found)
+    assert not null["mask"].any()
+    assert null["tokens"].dtype == jnp.int32
+
+
 def test_the_null_says_nothing() -> None:
     condition = {"label": jnp.arange(2), "vector": jnp.ones((2, 3)), "mask": jnp.ones((2, 4), bool),
                  "augment": jnp.ones((2, 5)), "observed": jnp.zeros((2, 3)),

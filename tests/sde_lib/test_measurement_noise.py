@@ -21,7 +21,7 @@ from sde_lib.measurements.noise import Weighted, poisson, simulate, simulate_poi
 from sde_lib.measurements.own import own_operator
 from tests.sde_lib.operators import built, weights
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = pytest.mark.usefixtures("float64", "quick")
 SHAPE = (4, 5, 2)
 KEY = jax.random.key(3)
 

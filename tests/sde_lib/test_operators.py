@@ -9,7 +9,6 @@ import scipy.ndimage
 from PIL import Image
 
 from sde_lib import VP, Gaussian, pytree
-from sde_lib.measurements import dense as dense_operators
 from sde_lib.measurements.base import Measurement, Operator
 from sde_lib.measurements.dense import MatrixOperator, dense
 from sde_lib.measurements.named import OPERATORS
@@ -20,7 +19,7 @@ from sde_lib.posteriors.proximal import Proximal
 from sde_lib.tables import made
 from tests.sde_lib.operators import affine, built, pattern, section
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = pytest.mark.usefixtures("float64", "quick")
 RNG = np.random.default_rng(0)
 
 
@@ -220,9 +219,9 @@ def test_a_matrix_is_made_of_any_linear_operator_and_kept_where_there_is_a_decom
 def test_what_is_large_or_not_linear_has_no_matrix(monkeypatch) -> None:
     operator = built("radon", (3, 4, 1), angles=3)
     largest = 3 * 6  # measurements, of which there are more than numbers
-    monkeypatch.setattr(dense_operators, "LARGEST", largest)
+    monkeypatch.setattr("sde_lib.measurements.dense.LARGEST", largest)
     assert isinstance(dense(operator, (3, 4, 1)), MatrixOperator)
-    monkeypatch.setattr(dense_operators, "LARGEST", largest - 1)
+    monkeypatch.setattr("sde_lib.measurements.dense.LARGEST", largest - 1)
     with pytest.raises(ValueError, match=r"a matrix of 18 numbers a side, which may .* most 17"):
         dense(operator, (3, 4, 1))
     with pytest.raises(ValueError, match="not linear has no singular value decomposition"):

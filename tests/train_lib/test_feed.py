@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from configs import schema
 from data_lib import Images, Splits
 from runtime_lib import sharding
 from train_lib import feed
@@ -37,3 +38,22 @@ def test_a_model_of_classes_needs_their_labels(labels, message):
     with pytest.raises(ValueError, match=message):
         feed.check_labels(Splits(images, images, "data"), 3)
     feed.check_labels(Splits(images, images, "data"), 0)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ([[0, 4], [1, -1]], r"below model\.vocabulary = 4, or -1 where there is none, got 4"),
+        ([[0, 0.5], [1, np.nan]], r"whole numbers .* got 0\.5"),
+    ],
+)
+def test_texts_are_of_the_models_vocabulary(words, message):
+    config = schema.get_default()
+    config.model.condition, config.model.vocabulary = "text", 4
+    images = Images(np.zeros((2, 3)), None, None, condition=np.asarray(words))
+    with pytest.raises(ValueError, match="tokens of data .*" + message):
+        feed.check_texts(Splits(images, images, "data"), config)
+    known = Images(np.zeros((2, 3)), None, None, condition=np.asarray([[0, 3], [-1, np.nan]]))
+    feed.check_texts(Splits(known, known, "data"), config)
+    config.model.condition = "vector"
+    feed.check_texts(Splits(images, images, "data"), config)

@@ -20,6 +20,8 @@ from untrusted import limits
 
 MARK = "time_embed.0.weight"
 """A tensor that every network of OpenAI's has."""
+WORDS = "token_embedding.weight"
+"""A tensor of a network that is given texts."""
 OTHER = (
     "its weights are named as those of OpenAI's networks, and have other shapes: damaged, or of "
     "another network"
@@ -147,9 +149,14 @@ def _multiple(width: int, nf: int) -> int | float:
 
 def _network(shapes: Mapping[str, Shape], inputs: int) -> dict[str, Any]:
     """Settings of a network's two ends."""
-    outputs = shapes["out.2.weight"][0]
+    outputs, reads = shapes["out.2.weight"][0], WORDS in shapes
     given = inputs == 2 * outputs or inputs == outputs == 6  # 6 and 6: a variance of 3, 3 given
     channels = inputs // 2 if given else inputs
+    if reads and (given or outputs not in (channels, 2 * channels)):
+        raise PretrainedError(
+            "it is given pictures beside a text (GLIDE's upsampler and inpainting), and here a "
+            "network is given one of them"
+        )
     if outputs not in (channels, 2 * channels):
         raise PretrainedError(OTHER)
     classes = shapes.get("label_emb.weight", (0,))[0]
@@ -158,9 +165,24 @@ def _network(shapes: Mapping[str, Shape], inputs: int) -> dict[str, Any]:
         "data.num_channels": channels,
         "model.learn_variance": outputs == 2 * channels,
         "model.num_classes": classes,
-        "model.condition": "image" if given else "none",
+        "model.condition": "image" if given else "text" if reads else "none",
     }
-    return settings | ({"model.condition_known": False} if given else {})
+    settings |= {"model.condition_known": False} if given else {}
+    return settings | (_text(shapes) if reads else {})
+
+
+def _text(shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    """Settings of GLIDE's reader of texts, whose networks have one order of attention's rows."""
+    blocks = {name.split(".")[2] for name in shapes if name.startswith("transformer.resblocks.")}
+    (vocabulary, width), places = shapes[WORDS], shapes["positional_embedding"][0]
+    return {
+        "model.vocabulary": vocabulary,
+        "model.text_width": width,
+        "model.text_layers": len(blocks),
+        "model.attention_order": "heads_first",
+        "data.condition": (places,),
+        "data.condition_codec": "identity",
+    }
 
 
 def _classifier(shapes: Mapping[str, Shape], inputs: int, levels: int) -> dict[str, Any]:

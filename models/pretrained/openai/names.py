@@ -23,8 +23,17 @@ BLOCK = {
 """Names within a residual block."""
 ATTENTION = {
     "norm": "norm", "query": "qkv", "key": "qkv", "value": "qkv", "project": "proj_out",
+    "token_key": "encoder_kv", "token_value": "encoder_kv",
 }  # fmt: skip
 """Names within attention."""
+READER = {
+    "norm_0": "ln_1", "query": "attn.c_qkv", "key": "attn.c_qkv", "value": "attn.c_qkv",
+    "project": "attn.c_proj", "norm_1": "ln_2", "wide": "mlp.c_fc", "narrow": "mlp.c_proj",
+}  # fmt: skip
+"""Names within a block of GLIDE's reader of texts."""
+TABLES = {"words": "token_embedding.weight", "places": "positional_embedding",
+          "nothing": "padding_embedding"}  # fmt: skip
+"""Tables of that reader."""
 POOL = {
     "query": "out.2.qkv_proj", "key": "out.2.qkv_proj", "value": "out.2.qkv_proj",
     "project": "out.2.c_proj", "positions": "out.2.positional_embedding",
@@ -35,6 +44,8 @@ OUTER = {
     "conditioning/time_1": "time_embed.2",
     "conditioning/classes": "label_emb",
     "stem": "input_blocks.0.0",
+    "conditioning/text": "transformer_proj",
+    "text/norm": "final_ln",
     "output_norm": "out.0",
     "output_conv": "out.2",
 }
@@ -47,6 +58,7 @@ HEADS: dict[str, dict[str, str]] = {
 """Names outside of all blocks at a classifier's end, by model.pool."""
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 PARTS = ("query", "key", "value")
+TOKEN_PARTS = ("token_key", "token_value")
 
 
 class Entry(NamedTuple):
@@ -99,6 +111,8 @@ def name(path: Place, blocks: Mapping[str, Entry], outer: Mapping[str, str]) -> 
     part = "/".join(parents)
     if part in outer:
         return f"{outer[part]}.{LEAVES[leaf]}"
+    if path[0] == "text":
+        return _of_the_reader(path)
     if path[0] not in blocks:
         pooled = POOL[path[1]]
         return pooled if leaf == "positions" else f"{pooled}.{LEAVES[leaf]}"
@@ -110,26 +124,37 @@ def name(path: Place, blocks: Mapping[str, Entry], outer: Mapping[str, str]) -> 
     return f"{at.block}.{BLOCK[inner[0]]}.{LEAVES[leaf]}"
 
 
-def rows(path: Place, shape: Shape, tower: Tower, order: str) -> Rows:
+def _of_the_reader(path: Place) -> str:
+    if len(path) == 2:
+        return TABLES[path[1]]
+    block, part, leaf = path[1:]
+    return f"transformer.resblocks.{block.removeprefix('block_')}.{READER[part]}.{LEAVES[leaf]}"
+
+
+def rows(path: Place, shape: Shape, tower: Tower, order: str, text_heads: int = 0) -> Rows:
     """Rows of the tensor in the file that are our parameter at `path`: all, but of attention.
 
     There the joint tensor has query, key and value: in the order "heads_first" the three of the
-    first head, then those of the second; in "parts_first" the queries of all heads first.
+    first head, then those of the second; in "parts_first" the queries of all heads first. That of
+    a text's features has key and value, and it and the reader of texts are always heads first.
     """
     part = path[-2] if len(path) > 1 else ""
-    if part not in PARTS:
+    parts = TOKEN_PARTS if part in TOKEN_PARTS else PARTS
+    if part not in parts:
         return slice(None)
-    channels, which = shape[-1], PARTS.index(part)
-    if order == "parts_first" or path[0] == "pool":
-        return Chosen(np.arange(channels) + which * channels, 3 * channels)
+    channels, which, total = shape[-1], parts.index(part), len(parts) * shape[-1]
+    reads = path[0] == "text"
+    if parts is PARTS and not reads and (order == "parts_first" or path[0] == "pool"):
+        return Chosen(np.arange(channels) + which * channels, total)
     heads = (tower.form.heads_up if path[0].startswith("up_") else tower.form.heads)(channels)
-    joint = np.arange(3 * channels).reshape(heads, 3, channels // heads)
-    return Chosen(joint[:, which].ravel(), 3 * channels)
+    heads = text_heads if reads else heads
+    joint = np.arange(total).reshape(heads, len(parts), channels // heads)
+    return Chosen(joint[:, which].ravel(), total)
 
 
 def axes(name: str, ndim: int) -> tuple[int, ...]:
-    """The order of the file's axes in our layout: channels last, a table of classes as it is."""
-    if name.startswith("label_emb"):
+    """The order of the file's axes in our layout: channels last, tables as they are."""
+    if name.startswith("label_emb") or name in TABLES.values():
         return tuple(range(ndim))
     return {4: (2, 3, 1, 0), 3: (2, 1, 0), 2: (1, 0)}.get(ndim, tuple(range(ndim)))
 

@@ -24,6 +24,9 @@ UNSAID = (("model.num_heads", "model.attention_head_dim"), ("model.attention_ord
           ("data.image_size",))  # fmt: skip
 """The same for the user to say: in each group one is enough."""
 
+TEXT_DROPOUT = 0.2
+"""Fraction of texts that were hidden while GLIDE was trained for guidance (section 4)."""
+
 
 class Found(NamedTuple):
     """The settings of the published model, as facts or to be assumed, and the reason for the user.
@@ -55,7 +58,9 @@ def complete(layout: Inference, path: Path) -> Found:
 
 
 def _missing(layout: Inference) -> tuple[tuple[str, ...], ...]:
-    asked = (*UNSAID, *(("data.condition",) for _ in range(_kind(layout) == "64_256_upsampler")))
+    kinds = {"image": "data.condition", "text": "model.text_heads"}
+    more = kinds.get(layout.settings.get("model.condition", ""))
+    asked = (*UNSAID, *(((more,),) if more else ()))
     return tuple(names for names in asked if not set(names) & layout.settings.keys())
 
 
@@ -101,6 +106,8 @@ def _alike(layout: Inference) -> Settings:
         for key, value in _own(_kind(layout)).items()
         if (key.startswith(sections) or key == "sde.name") and key not in left
     }
+    if layout.settings.get("model.condition") == "text":
+        found["model.condition_dropout"] = TEXT_DROPOUT
     if layout.settings.get("model.learn_variance", True):
         return found
     # The authors' default of a network that says no variance.

@@ -1,4 +1,4 @@
-"""OpenAI's checkpoints: bare state dicts of Improved DDPM, guided diffusion and its classifiers.
+"""OpenAI's bare state dicts: Improved DDPM, guided diffusion and its classifiers, GLIDE.
 
 A published model is one file, NAME.pt. Training writes modelNNNNNN.pt and, beside it, an average
 ema_RATE_NNNNNN.pt for each rate; of these two, given one, the other is found.
@@ -92,6 +92,7 @@ def params(weights: Weights, network: nn.Module, config: ConfigDict) -> Any:
             "not say it, and the other one would fit"
         )
     wanted, tower = paths_and_shapes(network, config), names.tower_of(network)
+    heads = config.model.text_heads if config.model.condition == "text" else 0
     blocks, outer = names.entries(tower), dict(names.OUTER)
     if isinstance(network, NoisyClassifier):
         outer |= names.HEADS[network.pool]
@@ -100,7 +101,7 @@ def params(weights: Weights, network: nn.Module, config: ConfigDict) -> Any:
         wanted,
         {path: names.name(path, blocks, outer) for path in wanted},
         axes=names.axes,
-        rows=lambda path: names.rows(path, wanted[path], tower, order),
+        rows=lambda path: names.rows(path, wanted[path], tower, order, heads),
     )
 
 

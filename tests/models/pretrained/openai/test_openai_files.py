@@ -160,11 +160,12 @@ CHAIN = {"sde.schedule": "linear", "sde.num_scales": 1000, "model.rescale_timest
 NETWORKS = {
     "adm_64_style.model012345": "model_output_raw",
     "adm_64_style.ema_0.9999_012345": "model_output_ema",
+    "adm_128_style": "model_output",
     "adm_plain_fixed_variance": "model_output",
     "adm_upsampler_64_256_style": "model_output",
     "iddpm_cifar_style": "model_output",
 }
-LONG = ("adm_64_style.ema_0.9999_012345", "iddpm_cifar_style")
+LONG = ("adm_64_style.ema_0.9999_012345", "adm_128_style", "iddpm_cifar_style")
 
 
 def golden(file):
