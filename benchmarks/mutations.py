@@ -59,6 +59,7 @@ _RECIPE = "train_lib/recipe"
 _SDE = f"sde_lib/sde {_RECIPE} sde_lib/transition"
 _NAMED, _LOOP = "samplers/rows samplers/named", "samplers/samplers"
 _PLANNED = f"samplers/planned samplers/shared_noise samplers/orders {_NAMED}"
+_RULES = "samplers/rules/rules"
 _FLOW = "eval_lib/likelihood/flow"
 ROOMS: dict[str, Tests] = {
     "sde_lib": {
@@ -102,14 +103,14 @@ ROOMS: dict[str, Tests] = {
                  f"{_PLANNED} {_LOOP}::test_published_rules_on_ddpm_and_ncsn_levels"),
         **_files("samplers/planned", "forms levels linear multistep one_step restart runge_kutta "
                  "singlestep", _PLANNED),
-        **_files("samplers/rules", "base gradient projection pseudo_inverse", "samplers/rules"),
+        **_files("samplers/rules", "base gradient projection pseudo_inverse", _RULES),
         **_files("samplers/rules", "named", "samplers/methods"),
-        **_files("samplers/rules", "repaint", "samplers/repaint samplers/rules"),
-        **_files("samplers/rules", "ddrm", "samplers/ddrm samplers/rules"),
-        **_files("samplers/rules", "daps", "samplers/daps samplers/rules"),
-        **_files("samplers/rules", "variational", "samplers/variational"),
-        **_files("samplers/rules", "filtering", "samplers/filtering samplers/rules"),
-        **_files("samplers/rules", "particles", "samplers/particles samplers/rules"),
+        **_files("samplers/rules", "repaint", f"samplers/rules/repaint {_RULES}"),
+        **_files("samplers/rules", "ddrm", f"samplers/rules/ddrm {_RULES}"),
+        **_files("samplers/rules", "daps", f"samplers/rules/daps {_RULES}"),
+        **_files("samplers/rules", "variational", "samplers/rules/variational"),
+        **_files("samplers/rules", "filtering", f"samplers/rules/filtering {_RULES}"),
+        **_files("samplers/rules", "particles", f"samplers/rules/particles {_RULES}"),
         **_files("samplers", "inversion", "samplers/inversion"),
         **_files("samplers", "brownian", "samplers/brownian samplers/adaptive"),
         **_files("samplers/adaptive", "adams integrate ode sde", "samplers/adaptive"),

@@ -7,14 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samplers import State, respaced
+from samplers import respaced
 from samplers.rules.ddrm import DDRM
-from sde_lib import VP, Gaussian
 from sde_lib.iddpm import iddpm
 from sde_lib.measurements.base import Decomposed, Measurement
-from sde_lib.measurements.masks import Mask
 from sde_lib.pytree import pytree
-from tests.samplers import golden, laws
+from tests.samplers.rules import golden, laws
 
 LINEAR = iddpm("linear", 1000)
 TIMES = jnp.linspace(1.0, 0.01, 5)
@@ -115,16 +113,6 @@ def test_a_run_ends_where_theirs_does() -> None:
         states.append(state.x)
     assert golden.apart(states[0], c["after_step_1"]) < 1e-5
     assert golden.apart(method.finish(score, state, times[-1]), c["x"]) < 1e-5
-
-
-def test_without_noise_the_result_is_y() -> None:
-    kept = jnp.asarray([[1.0, 0.0, 1.0]])
-    y = jnp.asarray([[0.3, 0.0, -7.1]])
-    method = DDRM(Measurement(Mask(kept), y, jnp.zeros(()))).plan(None, TIMES).program.method
-    found = method.finish(
-        Gaussian.isotropic(VP(), jnp.zeros(3), 1.0), State.of(y + 1, None), TIMES[-1]
-    )
-    np.testing.assert_array_equal(found[0, ::2], y[0, ::2])
 
 
 def test_an_operator_without_a_decomposition_is_refused_in_one_line() -> None:

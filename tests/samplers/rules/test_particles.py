@@ -13,7 +13,7 @@ from samplers.rules.particles import Cloud, TwistedSMC
 from sde_lib import VP, Gaussian
 from sde_lib.measurements.base import Measurement
 from sde_lib.measurements.masks import Mask
-from tests.samplers import laws
+from tests.samplers.rules import laws
 from tests.samplers.test_learned_variance import Spread
 
 NODES = 80
@@ -24,6 +24,12 @@ SHARES = SHARES / SHARES.sum()
 def numbers(b: int, deviation: float = 0.5) -> Measurement:
     """y = x_0 + n = 1."""
     return Measurement(Mask(jnp.ones((b, 1))), jnp.ones((b, 1)), jnp.asarray(deviation))
+
+
+@jax.jit
+def one_step(method, score, state, row, s):
+    cloud = method.step(score, state, row).history
+    return cloud, method.weighed(score, cloud, s)[0]
 
 
 def one_weight(x: float, twist: float, solver, fraction: float) -> np.ndarray:
@@ -38,9 +44,8 @@ def one_weight(x: float, twist: float, solver, fraction: float) -> np.ndarray:
     cloud = Cloud(jnp.full((NODES, 1, 1), x), none - np.log(NODES), none, none[0])
     state = laws.Deviations(cloud.x[0], jnp.zeros((), int), cloud)
     row = {name: jnp.asarray(leaf[0]) for name, leaf in plan.program.rows.items()}
-    cloud = method.step(score, state, row).history
+    cloud, after = one_step(method, score, state, row, times[1])
     weights = cloud.log_weights + cloud.pending
-    after = method.weighed(score, cloud, times[1])[0]
     w = np.exp(np.asarray(weights - after.pending))[:, 0] * NODES
     # The twists' normalizers, which no comparison of particles needs.
     w *= ((0.64 * twist + 0.25) / (0.36 * twist + 0.25)) ** 0.5
@@ -100,6 +105,12 @@ def test_many_particles_draw_from_the_posterior_and_one_does_not() -> None:
     np.testing.assert_array_equal(many.evaluations, 13 * 64 * 2)
 
 
+@jax.jit
+def estimate(score, plan, state):
+    done = run(score, plan, state)
+    return plan.program.method.weighed(score, done.history, STEPS[-1])[0].log_evidence
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
 def test_the_mean_weight_is_the_evidence(share: float) -> None:
     """However often particles are drawn anew, within five standard errors."""
@@ -107,15 +118,8 @@ def test_the_mean_weight_is_the_evidence(share: float) -> None:
     plan = TwistedSMC(numbers(b), 16, Ancestral(large=1.0), 1.0, share).plan(score, STEPS)
     keys = sample_keys(jax.random.key(1), jnp.arange(b))
     start = jax.random.normal(jax.random.key(2), (b, 1))
-    method = plan.program.method
-
-    @jax.jit
-    def estimate(state):
-        done = run(score, plan, state)
-        return method.weighed(score, done.history, STEPS[-1])[0].log_evidence
-
     r2 = float(score.sde.sigma(STEPS[-1])) ** 2
-    found = np.exp(estimate(State.of(start, keys))) / (2 * np.pi * (r2 + 0.25)) ** 0.5
+    found = np.exp(estimate(score, plan, State.of(start, keys))) / (2 * np.pi * (r2 + 0.25)) ** 0.5
     error = found.std() / b**0.5
     assert error < 0.1 * found.mean()
     assert abs(found.mean() - np.exp(-1.430510308862)) < 5 * error

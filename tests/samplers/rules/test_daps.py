@@ -13,7 +13,7 @@ from samplers.rules.daps import DAPS
 from sde_lib import VE, VP, Gaussian
 from sde_lib.measurements.base import Measurement
 from sde_lib.measurements.masks import Mask
-from tests.samplers import laws
+from tests.samplers.rules import laws
 
 DEVIATION = 0.5
 

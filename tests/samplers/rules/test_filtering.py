@@ -14,7 +14,7 @@ from sde_lib import VP, Gaussian
 from sde_lib.iddpm import iddpm
 from sde_lib.measurements.base import Measurement
 from sde_lib.measurements.masks import Mask
-from tests.samplers import laws
+from tests.samplers.rules import laws
 
 TABLE = {
     50: (0.824661418612, 0.175800234384),

@@ -19,7 +19,7 @@ from sde_lib.clipping import Clipped
 from sde_lib.iddpm import iddpm
 from sde_lib.measurements.base import Measurement
 from sde_lib.measurements.masks import Mask
-from tests.samplers import golden, laws
+from tests.samplers.rules import golden, laws
 from tests.slow import but_slow
 
 SCHEDULES = golden.told("repaint_schedules")["schedules"]

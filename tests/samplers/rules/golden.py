@@ -22,7 +22,7 @@ from sde_lib.score import ModelScore
 from tests.models.cases import QUICK
 from tests.stored import arrays
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "control"
+GOLDEN = Path(__file__).parents[2] / "golden" / "control"
 PAIR = 2
 """Examples at once, for which the network is compiled."""
 
@@ -120,13 +120,16 @@ def given_aside(state: Given, turn: Any, shape: Any = None) -> jax.Array:
     return found
 
 
-def steps(sampler: Any, score: Any, times: Any, state: Any) -> tuple[Any, list[Any]]:
-    """(the plan's method, the states after every row)."""
+def steps(
+    sampler: Any, score: Any, times: Any, state: Any, compiled: bool = False
+) -> tuple[Any, list[Any]]:
+    """(the plan's method, the states after every row); a golden network is compiled already."""
     program = sampler.plan(score, times).program
-    states = [program.method.init(state)]
+    step = lambda *given: program.method.step(score, *given)
+    step, states = jax.jit(step) if compiled else step, [program.method.init(state)]
     for k in range(len(jax.tree.leaves(program.rows)[0])):
         row = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), program.rows)
-        states.append(program.method.step(score, states[-1], row))
+        states.append(step(states[-1], row))
     return program.method, states[1:]
 
 

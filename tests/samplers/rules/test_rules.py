@@ -29,7 +29,7 @@ from sde_lib.measurements.base import Measurement, Operator
 from sde_lib.measurements.masks import Mask
 from sde_lib.pytree import pytree
 from sde_lib.score import Wrapped
-from tests.samplers import golden, laws
+from tests.samplers.rules import golden, laws
 
 # Published steps and runs -------------------------------------------------------------------------
 
@@ -105,8 +105,8 @@ def test_without_awd_the_prediction_is_moved_and_the_noise_with_it() -> None:
     measured = Measurement(Mask(jnp.ones((1, 1))), jnp.asarray([[1.3]]), jnp.zeros(()))
     state = golden.Given(x, jnp.asarray([[[0.2]]]))
     rule = PseudoInverseStep(measured, 0.9, awd=False)
-    plain = golden.steps(DDIM(eta), score, times, state)[1][0].x
-    found = golden.steps(with_rule(DDIM(eta), rule), score, times, state)[1][0].x
+    plain = golden.steps(DDIM(eta), score, times, state, True)[1][0].x
+    found = golden.steps(with_rule(DDIM(eta), rule), score, times, state, True)[1][0].x
     (a_t, a_s), (s_t, s_s) = score.marginal(times)
     c2 = jnp.sqrt(s_s**2 - eta**2 * s_s**2 * (1 - (s_s * a_t / a_s / s_t) ** 2))
     jacobian = a_t * 0.5 / (a_t**2 * 0.5 + s_t**2)
