@@ -27,6 +27,10 @@ from configs.schema import get_default
 from eval_lib.metrics import METRICS
 from models import pretrained
 from models.pretrained.base import paths_and_shapes
+from samplers.rules.named import build_method
+from sde_lib.measurements.base import Measurement
+from sde_lib.measurements.named import OPERATORS
+from sde_lib.tables import made
 from tests import oracles, tiny
 from tests.data_lib import test_data_battery
 from tests.eval_lib import test_metrics
@@ -210,6 +214,22 @@ def test_the_law_and_the_weighting_are_what_they_say() -> None:
     np.testing.assert_allclose(share, u, rtol=1e-3)
     weights, snr = objective.WEIGHTINGS["min_snr"](config)(sde, t), jnp.exp(sde.log_snr(t))
     np.testing.assert_allclose(weights, jnp.minimum(snr, 5.0) / snr, rtol=1e-5)
+
+
+def test_the_measurement_and_the_method_are_made_by_name_and_agree() -> None:
+    config = get_default().inverse
+    config.update({"measure": "differences", "method": "null_space"})
+    operator = made(OPERATORS[config.measure], config, shape=(3,))
+    sde, x = built("vp"), jnp.asarray([[0.4, 0.1, -0.2]])
+    y = jnp.asarray([[1.0, -1.0]])
+    prior = sde_lib.Gaussian.isotropic(sde, jnp.zeros(3), 1.0)
+    known = Measurement(operator, y, jnp.float32(0.0))
+    told, _ = build_method(config)(prior, samplers.DDIM(), known)
+    found = told.denoise(x, jnp.asarray(0.5))
+    np.testing.assert_allclose(operator(found), y, atol=1e-5)
+    # The mean of the three is no difference, and is left to the network.
+    mean = prior.denoise(x, jnp.asarray(0.5)).mean()
+    np.testing.assert_allclose(found.mean(), mean, atol=1e-5)
 
 
 # All together -------------------------------------------------------------------------------------
