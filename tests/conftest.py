@@ -8,10 +8,9 @@ from importlib.metadata import version
 # Most of the suite's time is compilation. LLVM's first level of optimization takes half as long as
 # its usual one and makes programs that are hardly slower. A third is spared by the emitters of code
 # from before MLIR, with other round-off only; jaxlib 0.11 has them no more, nor knows the flag.
-FLAGS = ["--xla_backend_optimization_level=1"]
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=1"
 if version("jaxlib").startswith("0.10."):
-    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import jax
 import pytest
@@ -56,8 +55,9 @@ def quick() -> None:
 
 
 FIRST = (
-    "test_main.py", "test_import.py", "test_samplers.py", "test_diffusers.py", "test_likelihood.py",
-    "test_flow.py", "test_orders.py", "test_adaptive.py", "test_compare.py", "test_evaluate.py",
+    "test_main.py", "test_samplers.py", "test_arrays.py", "test_lowering.py", "test_layouts.py",
+    "test_import.py", "test_diffusers.py", "test_likelihood.py", "test_flow.py", "test_orders.py",
+    "test_adaptive.py", "test_compare.py", "test_evaluate.py", "test_openai_files.py",
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from modes.experiment import Experiment
 from sde_lib import VP, Score, build_guidance
 from tests.models import every
 from tests.oracles import isotropic
+from tests.slow import but_slow, slow
 from train_lib import held_out
 from train_lib.step import make_step
 
@@ -45,7 +46,13 @@ CONFIGS = {
     "ve_cifar.py:smoke": {},
     "edm.py:cifar10-32x32-cond-vp,smoke": {},
 }
-each_config = pytest.mark.parametrize("config", CONFIGS)
+REPEATING = "vp_cifar.py:smoke"
+"""Of one network with subvp_cifar.py, of one SDE with vp_digits.py, whose programs are lowered."""
+
+
+def quickly(cases: list[tuple[str, str]]) -> list[Any]:
+    """Pairs of a config and a name, the repeating ones slow."""
+    return [pytest.param(*c, marks=slow) if c[0] == REPEATING else c for c in cases]
 
 
 @cache
@@ -89,7 +96,7 @@ def check_evaluation(config: str, of: Experiment, run: Callable[..., Any]) -> No
 # Training -----------------------------------------------------------------------------------------
 
 
-@each_config
+@pytest.mark.parametrize("config", but_slow(CONFIGS, REPEATING))
 def test_training_steps(config):
     of, fresh = experiment(config), state(config)
     step = make_step(of.recipe, of.layout.shardings(fresh))
@@ -127,7 +134,7 @@ SAMPLED = [(DIGITS, name) for name in SAMPLERS] + [
 ]
 
 
-@pytest.mark.parametrize("config, name", SAMPLED)
+@pytest.mark.parametrize("config, name", quickly(SAMPLED))
 def test_samplers(config, name):
     of = experiment(config, **{f"sampling.{key}": text for key, text in SAMPLERS[name].items()})
     sampler = Planned(of.sampler.plan(of.score, of.times))
@@ -183,7 +190,7 @@ EVALUATED = [(DIGITS, name) for name in LIKELIHOODS] + [
 ]
 
 
-@pytest.mark.parametrize("config, name", EVALUATED)
+@pytest.mark.parametrize("config, name", quickly(EVALUATED))
 def test_likelihoods(config, name):
     of = experiment(config, **{f"eval.{key}": text for key, text in LIKELIHOODS[name].items()})
     moments = np.zeros(of.shape), np.ones(of.shape)

@@ -1,5 +1,7 @@
 """Objects that a config names: rows of SDEs, and the battery of every row of guidance."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,7 @@ from sde_lib import (
 )
 from sde_lib.labels import DescendingLevelLabel
 from sde_lib.rounding import Continuous, LevelBelow, NearestLevel
+from tests.slow import slow
 
 # Rows of SDEs -------------------------------------------------------------------------------------
 
@@ -224,8 +227,14 @@ def test_another_weight_or_interval_compiles_nothing(kind: str) -> None:
     assert len(ROWS) == traced
 
 
-@pytest.mark.parametrize("predictor", ["heun", "adaptive_adams"])
-@pytest.mark.parametrize("kind", GUIDANCE)
+# What a guidance takes is proven with one solver, what an adaptive one takes with two guidances.
+COUNTED = list(itertools.product(GUIDANCE, ["heun", "adaptive_adams"]))
+LIKE_OTHERS = [c for c in COUNTED if c[1] != "heun" and c[0] not in ("none", "classifier_free")]
+
+
+@pytest.mark.parametrize("kind, predictor", [
+    pytest.param(*c, marks=slow) if c in LIKE_OTHERS else c for c in COUNTED
+])  # fmt: skip
 def test_the_nfe_of_samples_counts_network_evaluations(kind: str, predictor: str) -> None:
     """The network is run, for one sample each, as often as the report says.
 
