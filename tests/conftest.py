@@ -5,13 +5,6 @@ import os
 from collections.abc import Iterator
 from importlib.metadata import version
 
-# Most of the suite's time is compilation. LLVM's first level of optimization takes half as long as
-# its usual one and makes programs that are hardly slower. A third is spared by the emitters of code
-# from before MLIR, with other round-off only; jaxlib 0.11 has them no more, nor knows the flag.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=1"
-if version("jaxlib").startswith("0.10."):
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
-
 import jax
 import pytest
 
@@ -19,6 +12,14 @@ from tests import shapes
 
 # Before anything of the library is imported.
 shapes.install()
+
+# Most of the suite's time is compilation. On the oldest jaxlib, LLVM's first level of optimization
+# takes half as long as its usual one, and the emitters of code from before MLIR spare a third, with
+# other round-off only. On newer ones all is compiled as users compile it. Read when a device is
+# first asked for.
+if version("jaxlib").startswith("0.10."):
+    FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
 # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
 gc.set_threshold(50_000, 20, 100)
