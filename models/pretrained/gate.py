@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from configs import schema
+from configs import rules, schema
 from models.pretrained.base import Checkpoint
 from models.pretrained.files.tensors import PretrainedError, Tensor
 from untrusted import shown
@@ -62,9 +62,9 @@ def updates(step: Any) -> int:
     if isinstance(step, Tensor | np.ndarray | np.generic) and step.size == 1:
         told = np.asarray(step).reshape(()).item()
     count = int(told) if isinstance(told, float) and told.is_integer() else told
-    if type(count) is not int or not 0 <= count <= schema.INT32:
+    if type(count) is not int or not 0 <= count <= rules.INT32:
         raise PretrainedError(
-            f"the file's step must be a whole number of updates from 0 to {schema.INT32:,}, "
+            f"the file's step must be a whole number of updates from 0 to {rules.INT32:,}, "
             f"got {shown(told)}"
         )
     return count

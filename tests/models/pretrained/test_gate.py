@@ -47,13 +47,13 @@ def test_what_names_a_file_a_program_a_project_or_the_machine_stays_at_home():
 
 
 def test_a_setting_stays_at_home_unless_it_is_said_to_travel():
-    assert not schema.Setting(0, schema.ANY, "new").travels
+    assert not schema.Setting(0, rules.ANY, "new").travels
 
 
 def test_a_name_that_travels_has_a_table_to_be_in():
     texts = {n for n, s in schema.SETTINGS.items() if s.travels and type(s.default) is str}
     assert texts == set(names.TABLES) | set(names.RULED)
-    assert not [name for name in names.RULED if schema.SETTINGS[name].rule is schema.ANY]
+    assert not [name for name in names.RULED if schema.SETTINGS[name].rule is rules.ANY]
     names.check(schema.flatten(schema.get_default()))
 
 
