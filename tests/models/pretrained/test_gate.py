@@ -12,7 +12,7 @@ import pytest
 
 import main
 import models
-from configs import command_line, schema
+from configs import command_line, rules, schema
 from models.pretrained import PretrainedError, gate, open_checkpoint, own_format
 from models.pretrained.base import Checkpoint
 from models.pretrained.files.tensors import Storage, Tensor
