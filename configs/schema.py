@@ -675,6 +675,9 @@ SETTINGS: dict[str, Setting] = {
                              "are made of inverse.truth, eval.images or eval.split"),
     "inverse.truth": Setting("", ANY, "--mode reconstruct: the examples that were measured, to "
                              "compare with, a folder of pictures, a picture, a .npy or .npz file"),
+    "inverse.lpips": Setting("", ANY, "--mode reconstruct: weights of LPIPS (the reference "
+                             "implementation's state_dict, alex or vgg) to compare pictures with "
+                             "the truth; empty: not computed"),
     "inverse.samples": Setting(4, BATCH, "--mode reconstruct: samples of the posterior of each "
                                "measurement"),
     "inverse.method": Setting("mmps", ANY, "--mode reconstruct: how samples are told of the "

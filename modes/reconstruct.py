@@ -12,9 +12,13 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from configs.shapes import shape_of
 from data_lib import codec
 from eval_lib import restoration
 from eval_lib.array_pictures.restored import DRAWS, OF_SPREAD, bands_png, columns_png
+from models.features import lpips
+from models.features.lpips import PerceptualDistance
+from models.pretrained.files.tensors import PretrainedError
 from modes import sizes
 from modes.conditions import encoded_condition
 from modes.experiment import Experiment
@@ -28,7 +32,7 @@ from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_re
 
 Log = Callable[[str], None]
 FOLDER, REPORT = "reconstructions", "reconstructions.json"
-NOT_THE_RESULT = ("input", "truth", "mask", "coils", "kernel")
+NOT_THE_RESULT = ("input", "truth", "mask", "coils", "kernel", "lpips")
 """Settings that name files, on whose content the results depend."""
 SIGNAL, PICTURE = 2, 3
 """Axes of one example that is a signal, or a picture."""
@@ -61,14 +65,15 @@ def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
     given = _given(experiment, problem)
     score, step = load_score(experiment, folder, log)
     generator = replace(make_generator(experiment, score, given), denoise=True, frames=0)
-    identity = _identity(experiment, problem, step)
+    perceptual, own = _perceptual(config)
+    identity = _identity(experiment, problem, step) | own
     told = generator.planned_evaluations
     log(f"reconstructing from step {step}: {each} samples for each of {len(problem)} measurements "
         f"by {config.inverse.method}, {told or 'as many as needed'} evaluations per sample, "
         f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
     target = folder / FOLDER
     try:
-        found = _drawn(generator, problem, config, target, identity, log)
+        found = _drawn(generator, problem, config, target, identity, perceptual, log)
     except OSError as error:
         raise workdir.WorkdirError(
             f"cannot write to {target}, {plain_reason(error)} (finished batches are kept)"
@@ -93,13 +98,9 @@ def _identity(experiment: Experiment, problem: Problem, step: int) -> dict[str, 
 
 
 def _drawn(
-    generator: Generator,
-    problem: Problem,
-    config: Any,
-    target: Path,
-    identity: dict[str, Any],
-    log: Log,
-) -> dict[str, Any]:
+    generator: Generator, problem: Problem, config: Any, target: Path, identity: dict[str, Any],
+    perceptual: PerceptualDistance | None, log: Log,
+) -> dict[str, Any]:  # fmt: skip
     """Draw, measure and write the reconstructions; the report."""
     n, each, batch = len(problem), config.inverse.samples, config.sampling.batch_size
     old = read_own_json(target / REPORT)
@@ -114,7 +115,7 @@ def _drawn(
         **identity,
         **evaluations(arrays["evaluations"]),
         **pace(seconds, batch),
-        "figures": figures(samples, problem, span, batch),
+        "figures": figures(samples, problem, span, batch, perceptual),
     }
     mean, std = samples.mean(axis=1), samples.std(axis=1)
     truth = {} if problem.truth is None else {"truth": problem.truth}
@@ -138,8 +139,9 @@ def span_of(config: Any, problem: Problem) -> tuple[float, float]:
 
 
 def figures(
-    samples: Float[np.ndarray, "n s *d"], problem: Problem, span: tuple[float, float], batch: int
-) -> dict[str, Any]:
+    samples: Float[np.ndarray, "n s *d"], problem: Problem, span: tuple[float, float], batch: int,
+    perceptual: PerceptualDistance | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Figures of merit: means over the measurements, and their standard errors."""
     mean, size = samples.mean(axis=1), span[1] - span[0]
     rows = {"misfit": restoration.misfit(problem.residual(samples[:, 0], batch))}
@@ -147,6 +149,9 @@ def figures(
         truth = problem.truth
         rows["psnr_of_mean"] = restoration.psnr(mean, truth, size)
         rows["psnr_of_samples"] = restoration.psnr(samples[:, 0], truth, size)
+        for name, x in (("mean", mean), ("samples", samples[:, 0])):
+            if perceptual is not None:
+                rows[f"lpips_of_{name}"] = _perceived(perceptual, x, truth, batch)
         if truth.ndim == PICTURE + 1:
             rows["ssim_of_mean"] = restoration.ssim(mean, truth, size)
             rows["ssim_of_samples"] = restoration.ssim(samples[:, 0], truth, size)
@@ -158,6 +163,28 @@ def figures(
         unknown = None if problem.exact is None else np.isnan(problem.exact)
         found["coverage"] = restoration.coverage(samples, problem.truth, unknown)._asdict()
     return found
+
+
+def _perceptual(config: Any) -> tuple[PerceptualDistance | None, dict[str, str]]:
+    """(LPIPS with the weights of `inverse.lpips`, their hash for JSON); (None, {}) without any."""
+    if not config.inverse.lpips:
+        return None, {}
+    try:
+        distance, digest = lpips.load(config.inverse.lpips)
+    except PretrainedError as error:
+        raise ValueError(f"inverse.lpips: {error}") from error
+    distance.check(shape_of(config))
+    return distance, {"lpips_sha256": digest}
+
+
+def _perceived(
+    distance: PerceptualDistance, x: Float[np.ndarray, "n h w c"],
+    truth: Float[np.ndarray, "n h w c"], batch: int,
+) -> Float[np.ndarray, " n"]:  # fmt: skip
+    """LPIPS of pairs of pictures, `batch` at a time."""
+    parts = [slice(k, k + batch) for k in range(0, len(x), batch)]
+    compare = jax.jit(lambda distance, x, y: distance(x, y))
+    return np.concatenate([np.asarray(compare(distance, x[k], truth[k])) for k in parts])
 
 
 def _summary(values: Float[np.ndarray, " n"]) -> dict[str, float | None]:
@@ -177,6 +204,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
                 f"{_plain(found['psnr_of_samples'])} dB of samples"]  # fmt: skip
         if "ssim_of_mean" in found:
             told.append(f"SSIM {_plain(found['ssim_of_mean'], 3)} of the mean")
+        if "lpips_of_samples" in found:
+            told.append(f"LPIPS {_plain(found['lpips_of_samples'], 3)} of samples")
         lines.append(", ".join(told))
     if "coverage" in found:
         share, expected = found["coverage"]["share"], found["coverage"]["expected"]

@@ -203,6 +203,9 @@ BAD = {
     "a measurement of another shape": (
         {"--measure": "average", "--input": "wide"}, {}, ("must hold measurements of 4x4x1",),
     ),
+    "weights of LPIPS that are none": (
+        {}, {"inverse__lpips": "OWN"}, ("inverse.lpips: ",),
+    ),
     "an input that is not there": ({"--input": "nowhere"}, {}, ("inverse.input", "nowhere")),
     "a method of another sampler": (
         {}, {"inverse__method": "dps", "sampling__predictor": "heun"}, ("ddim or ancestral",),
@@ -231,6 +234,7 @@ def test_bad_input_is_refused_in_one_line(
         np.save(tmp_path / "y.npy", files[file])
         arguments["--input"] = str(tmp_path / "y.npy")
     flat = [text.replace("OWN", str(own)) for pair in arguments.items() for text in pair]
+    settings = {k: str(v).replace("OWN", str(own)) for k, v in settings.items()}
     assert run("reconstruct", trained, *flat, **ONE_EVALUATION | settings) == 2
     refused(capsys, *words)
 
