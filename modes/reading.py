@@ -57,7 +57,8 @@ READS: dict[str, tuple[str, ...]] = {
     "interpolate": (*WEIGHTS, *IMAGES, "eval.eps", "eval.temperature", "eval.interpolations"),
     "reconstruct": (
         "sampling.batch_size", "sampling.labels", "sampling.condition", "inverse.input",
-        "inverse.truth", "inverse.samples", "inverse.lpips", "inverse.noise", "inverse.rate", *WEIGHTS, *IMAGES,
+        "inverse.truth", "inverse.samples", "inverse.lpips", "inverse.noise", "inverse.rate",
+        *WEIGHTS, *IMAGES,
     ),
     "measure": ("inverse.noise", "inverse.rate", "sampling.batch_size"),
     "edit": (
