@@ -27,10 +27,17 @@ def _bands(panel: Any, x: Float[np.ndarray, "n l"], colour: str) -> None:
     panel.plot(at, np.median(x, axis=0), color=colour, linewidth=1.5, label="median")
 
 
+def _outside(x: Float[np.ndarray, "n l"], span: Float[np.ndarray, "2"]) -> str:
+    """Words on the values that a panel's scale leaves out, if there are any."""
+    share = np.mean((x < span[0]) | (x > span[1]))
+    return f"; {share:.2g} of the values outside" if share else ""
+
+
 def lines_png(what: Shown) -> bytes:
     """A row for each channel: samples on the left, data beside them on the same scale.
 
-    Bands hold central shares of all signals at each position; the first signals are shown whole.
+    Bands hold central shares of all signals at each position; the first signals are shown as they
+    are. It is said how much lies outside of the scale.
     """
     channels = min(what.layout.channels, MOST)
     figure, axes = panels(pyplot(), channels, len(what.sets), 4.8, 2.4)
@@ -44,7 +51,7 @@ def lines_png(what: Shown) -> bytes:
             if what.truth is not None:
                 panel.plot(what.truth[:, k], color=TRUTH, linewidth=1.5, label="truth")
             panel.set(ylim=span, xlabel="position", ylabel=what.label(k))
-            panel.set_title(f"{name} (n = {len(x)})", fontsize=9)
+            panel.set_title(f"{name} (n = {len(x)}){_outside(x[..., k], span)}", fontsize=9)
             panel.legend(fontsize=6, loc="upper right", ncols=2)
             panel.grid(alpha=0.3)
     what.head(figure, channels)

@@ -14,6 +14,13 @@ from eval_lib.plotting import png, pyplot
 MOST = 6
 """Largest number of channels that are shown."""
 COLUMNS = 3
+MANY = 100
+"""Ratio of the frequencies' ends up to which three a decade are labelled."""
+
+
+def _labelled(low: float, high: float) -> tuple[int, ...]:
+    """Multiples of the powers of ten that can be labelled without overlap along a panel."""
+    return (1, 2, 5) if high < MANY * low else (1,)
 
 
 def spectra_png(c: Pair, title: str = "") -> bytes:
@@ -42,12 +49,13 @@ def spectra_png(c: Pair, title: str = "") -> bytes:
             panel.plot(spectrum.frequency, power, label=label, color=colour, linewidth=1.2)
         panel.axvline(0.5, color="gray", linestyle=":", linewidth=1)
         panel.set(xscale="log", yscale="log", xlabel="frequency, cycles per grid step")
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_locator(LogLocator(subs=_labelled(*panel.get_xlim())))
         panel.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_ylabel("power, variance of white noise", fontsize=8)
         panel.set_title(c.layout.channel(k), fontsize=9)
-        panel.legend(fontsize=7)
+        # Where falling spectra are not; to look for the best place is slow, and warns, with many.
+        panel.legend(fontsize=7, loc="lower left")
         panel.grid(alpha=0.3, which="both")
     left = f"the first {count} of {c.layout.channels} channels" if count < c.layout.channels else ""
     figure.suptitle("; ".join(filter(None, (title, left))), fontsize=10)

@@ -1,6 +1,7 @@
 """Pictures of arrays: everything labelled, scales that hold the data, contours that hold mass."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -155,6 +156,15 @@ def test_bands_hold_their_share_of_the_samples(figures):
     assert np.allclose(ends, [(0.05, 0.95), (0.25, 0.75)])
 
 
+def test_lines_say_which_share_of_the_values_their_scale_leaves_out(figures):
+    x, y = np.linspace(0, 1, 500).reshape(50, 10, 1), np.linspace(0, 1, 500).reshape(50, 10, 1)
+    x.flat[:2] = 99, -99
+    array_pictures.picture_of(x, y)
+    samples, data = (panel.get_title() for panel in figures[0].axes)
+    assert samples == "samples (n = 50); 0.004 of the values outside"
+    assert data == "data (n = 50)"
+
+
 def test_images_share_the_scale_of_their_channel(figures):
     x = draws(0, 3, 4, 5, 2) * [1.0, 100.0]
     array_pictures.picture_of(x, x)
@@ -208,6 +218,20 @@ def test_spectra_of_samples_and_data_are_lines_of_their_channel(figures):
     np.testing.assert_allclose(ours_, 4 * theirs)
     with pytest.raises(ValueError, match="vectors have no spatial axes"):
         array_pictures.spectra_png(array_metrics.paired(x[:, 0, 0], x[:, 0, 0]))
+
+
+@pytest.mark.parametrize("length", [128, 1000])
+def test_labels_of_frequencies_do_not_overlap(length, figures):
+    x = draws(0, 3, length, 2)
+    array_pictures.spectra_png(array_metrics.paired(x, x))
+    (figure,) = figures
+    figure.canvas.draw()
+    panel = figure.axes[0]
+    low, high = panel.bbox.x0 - 1, panel.bbox.x1 + 1
+    boxes = [tick.label1.get_window_extent() for tick in panel.xaxis.get_major_ticks()]
+    boxes = [box for box in boxes if low <= (box.x0 + box.x1) / 2 <= high]
+    assert boxes
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
 
 
 X = draws(0, 5, 4)
