@@ -81,9 +81,10 @@ class Method(abc.ABC):
 
 @pytree
 class Last:
-    """The step from the last time to x_0, of which the mean is taken: variance e^(2 spread v),
+    """The step from the last time to x_0, of which the mean is taken.
 
-    v the fraction that the network says, is the factor of guidance that moves it.
+    Guidance that moves it does so by variance e^(2 spread v) times its shift, v the fraction that
+    the network says.
     """
 
     variance: Number
@@ -192,8 +193,9 @@ def _stream(keys: PRNGKeyArray, stream: int) -> PRNGKeyArray:
 
 def _begun(score: Score, method: Method, state: State) -> State:
     """The state before the first row: the method's history is empty, and the score's memory."""
-    memory = jnp.zeros_like(state.x) if score.remembers else None
-    return method.init(replace(state, memory=memory))
+    if score.remembers:
+        state = replace(state, memory=jnp.zeros_like(state.x))
+    return method.init(state)
 
 
 def evaluated(
