@@ -47,7 +47,7 @@ CONFIGS = {
     "edm.py:cifar10-32x32-cond-vp,smoke": {},
 }
 REPEATING = "vp_cifar.py:smoke"
-"""Of one network with subvp_cifar.py, of one SDE with vp_digits.py, whose programs are lowered."""
+"""A config of subvp_cifar.py's network and vp_digits.py's SDE, whose programs are lowered."""
 
 
 def quickly(cases: list[tuple[str, str]]) -> list[Any]:
