@@ -55,6 +55,8 @@ def chosen(config: Any, splits: data_lib.Splits, log: Log = _QUIET) -> tuple[Ima
                 f"eval.split must be one of {', '.join(SPLITS)}, got {evaluation.split!r}"
             )
         found, name = getattr(splits, evaluation.split), f"{splits.name} ({evaluation.split})"
+    if config.data.missing == "mask":  # before they are counted: as many as asked for remain
+        found = complete(found, name, log)
     if evaluation.num_images:
         found = found.take(np.arange(min(evaluation.num_images, len(found))))
     check_examples(found, config, name, splits.train.levels)

@@ -1,13 +1,20 @@
 """Configs of arrays: each passes the schema and has the data that it names."""
 
+from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import data_lib
 from configs import command_line, sbi, schema
+from configs.recorded import Recorded
 from data_lib import codec
+from modes.experiment import Experiment
+from modes.from_data import resolved
+from train_lib import feed
+from train_lib.step import update
 
 FOLDER = Path(schema.__file__).parent
 CONFIGS = {
@@ -48,6 +55,46 @@ def test_the_data_of_a_config_are_there_without_a_file_and_fit_it(name):
     assert (splits.train.condition is not None) == (config.model.condition != "none")
     if config.data.codec == "bounded":
         codec.check_rows(config.data, shape[-1])
+
+
+TINY = {
+    "data.simulations": "40",
+    "model.nf": "4",
+    "model.num_res_blocks": "1",
+    "training.batch_size": "4",
+    "optim.warmup": "0",
+}
+# Name -> further settings. Those of arrays.py itself are trained in tests/modes/test_arrays.py.
+UPDATED: dict[str, dict[str, str]] = {
+    "sbi:slcp": {},
+    "fields": {"data.shape": "8,8,2"},
+    "series": {"data.shape": "32,2", "model.ch_mult": "1,1"},
+    "series:transformer": {"data.shape": "32,2", "model.nf": "8"},
+}
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_a_config_is_built_plans_its_sampler_and_takes_an_update(name, tmp_path):
+    """With what `--mode train` makes of it and of its data."""
+    asked = Recorded.of(load(name, **TINY | UPDATED[name]))
+    splits = data_lib.load(asked.data, log=lambda message: None)
+    config, _ = resolved(asked, tmp_path, lambda line: None, splits)
+    experiment = Experiment.of(config)
+    assert experiment.shape == splits.train.pixels.shape[1:]
+    plan = experiment.sampler.plan(experiment.followed(experiment.score), experiment.times)
+    assert plan.nfe == 2 * 32  # the denoising to 0 is one more
+    batch = next(iter(feed.training_batches(splits.train, config, 0)))
+    assert np.abs(batch["image"]).max() < 30  # standard deviations
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        before = experiment.init_state()
+        after, metrics = jax.jit(partial(update, experiment.recipe))(before, batch)
+    assert np.isfinite(metrics.loss)
+    # Of standardized data, by EDM's weighting and a network that starts at zero: about 1.
+    assert 0.1 < float(metrics.loss) < 10
+    assert float(metrics.grad_norm) > 0
+    moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), before.params, after.params)
+    assert max(jax.tree.leaves(moved)) > 1e-5
+    assert int(after.step) == 1
 
 
 @pytest.mark.parametrize("task", sbi.TASKS)

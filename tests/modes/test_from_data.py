@@ -9,6 +9,7 @@ from configs import arrays
 from configs.recorded import Recorded
 from data_lib import Images, Splits
 from modes.from_data import resolved
+from modes.images import chosen
 from runtime_lib import workdir
 
 RNG = np.random.default_rng(0)
@@ -48,6 +49,16 @@ def test_a_workdir_keeps_what_was_measured_whatever_the_data_are_now(tmp_path: P
     workdir.claim(tmp_path, first)
     assert known(config(), tmp_path, None).data.to_dict() == first.data.to_dict()
     assert known(config(), tmp_path, splits(VALUES * 10)).data.mean == first.data.mean
+
+
+def test_as_many_complete_examples_are_measured_as_asked_for(tmp_path: Path) -> None:
+    values = VALUES.copy()
+    values[150:158, 0] = np.nan  # the first held-out ones
+    data, lines = splits(values), []
+    asked = config(**{"data.missing": "mask", "eval.num_images": 4})
+    found, _ = chosen(known(asked, tmp_path, data), data, lines.append)
+    np.testing.assert_array_equal(found.pixels, values[158:162])
+    assert lines == ["8 of 50 examples of x (test) have missing values and are left out"]
 
 
 def test_a_stated_value_is_not_measured(tmp_path: Path) -> None:
