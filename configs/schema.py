@@ -683,7 +683,7 @@ SETTINGS: dict[str, Setting] = {
     "inverse.method": Setting("mmps", ANY, "--mode reconstruct: how samples are told of the "
                               "measurement (docs/inverse.md); all: METHODS in "
                               "samplers/rules/named.py"),
-    "inverse.iterations": Setting(3, ROUNDS, "mmps: solver iterations per step, each a backward "
+    "inverse.iterations": Setting(1, ROUNDS, "mmps: solver iterations per step, each a backward "
                                   "pass of the network"),
     "inverse.weight": Setting(-1.0, Rule(lambda v: v >= 0 or v == -1, "zero or positive, or -1"),
                               "dps, pigdm_step: length of the step along the gradient; diffpir: "

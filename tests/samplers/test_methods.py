@@ -28,7 +28,7 @@ from sde_lib.measurements.masks import Mask
 DIMS, STEPS = 3, 4
 # Passes through the network of a run of four steps and the end.
 COST = {
-    "mmps": 5 * 5, "pigdm": 2 * 5, "tmpd": 3 * 5, "likelihood": 2 * 5, "diffpir": 5, "dps": 2 * 5,
+    "mmps": 3 * 5, "pigdm": 2 * 5, "tmpd": 3 * 5, "likelihood": 2 * 5, "diffpir": 5, "dps": 2 * 5,
     "pigdm_step": 2 * 5, "projection": 5, "ilvr": 5, "repaint": 9, "ddrm": 5, "daps": 5 * 5,
     "tds": 2 * 16 * 5, "fps": 16 * 5, "red_diff": 4,
     "trained": 5,
@@ -90,7 +90,7 @@ def test_numbers_compile_nothing_new() -> None:
 NUMBERS = {
     "pigdm": ("data_variance", 1.0, 0.25, lambda told, sampler: told.data_variance),
     "diffpir": ("weight", 10.0, 3.0, lambda told, sampler: told.weight),
-    "mmps": ("iterations", 3, 2, lambda told, sampler: told.iterations),
+    "mmps": ("iterations", 1, 2, lambda told, sampler: told.iterations),
     "dps": ("weight", 1.0, 0.3, lambda told, sampler: sampler.rule.weight),
     "pigdm_step": ("weight", 1.0, 0.3, lambda told, sampler: sampler.rule.weight),
     "ilvr": ("stop", 0.0, 0.5, lambda told, sampler: sampler.rule.least),
