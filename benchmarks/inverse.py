@@ -86,7 +86,7 @@ def _figures(x: np.ndarray, problem: Problem) -> dict[str, float]:
     few = replace(problem, y=problem.y[: len(x)], truth=problem.truth[: len(x)])
     found = {
         "psnr": float(restoration.psnr(x[:, 0], few.truth, 1.0).mean()),
-        "misfit": float(restoration.misfit(few.residual(x[:, 0], 100)).mean() / problem.noise),
+        "misfit": float(few.misfit(x[:, 0], 100).mean() / problem.noise),
     }
     if x.shape[1] > 1:
         found["psnr of mean"] = float(restoration.psnr(x.mean(axis=1), few.truth, 1.0).mean())

@@ -87,11 +87,9 @@ def coverage(
 
 
 def misfit(
-    residual: Float[np.ndarray, "n *m"], counted: Bool[np.ndarray, "*m"] | None = None
+    residual: Float[np.ndarray, "n *m"], counted: Bool[np.ndarray, "n *m"]
 ) -> Float[np.ndarray, " n"]:
-    """Root mean square of y - A x of each example."""
-    rows = residual.reshape(len(residual), -1).astype(np.float64)
-    if counted is not None:
-        rows = rows[:, counted.reshape(-1)]
-    found: np.ndarray = np.sqrt(np.mean(rows**2, axis=1))
+    """Root mean square of y - A x of each example, over the numbers that were measured of it."""
+    square = np.where(counted, residual.astype(np.float64) ** 2, 0).reshape(len(residual), -1)
+    found: np.ndarray = np.sqrt(square.sum(axis=1) / counted.reshape(len(counted), -1).sum(axis=1))
     return found

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from configs.shapes import in_words
 from data_lib import Splits, codec
 from data_lib.base import Log
+from eval_lib import restoration
 from modes.array_files import read_array
 from modes.conditions import labels_of
 from modes.experiment import MEASURE_STREAM, Experiment
@@ -70,6 +71,11 @@ class Problem:
     def residual(self, x: Float[np.ndarray, "n *d"], batch: int) -> Float[np.ndarray, "n *m"]:
         """y - A x, `batch` examples at a time; 0 where nothing was measured."""
         return self.y - measured(self.operator, x, batch)
+
+    def misfit(self, x: Float[np.ndarray, "n *d"], batch: int) -> Float[np.ndarray, " n"]:
+        """Root mean square of y - A x over the numbers that were measured of each example."""
+        there = np.asarray(self.operator.observed(jnp.ones(self.y.shape, self.y.dtype))) > 0
+        return restoration.misfit(self.residual(x, batch), there)
 
     def of_rows(self, rows: np.ndarray, place: Place) -> Measurement:
         """The measurements of some examples, in the units of the data."""

@@ -144,7 +144,7 @@ def figures(
 ) -> dict[str, Any]:  # fmt: skip
     """Figures of merit: means over the measurements, and their standard errors."""
     mean, size = samples.mean(axis=1), span[1] - span[0]
-    rows = {"misfit": restoration.misfit(problem.residual(samples[:, 0], batch))}
+    rows = {"misfit": problem.misfit(samples[:, 0], batch)}
     if problem.truth is not None:
         truth = problem.truth
         rows["psnr_of_mean"] = restoration.psnr(mean, truth, size)

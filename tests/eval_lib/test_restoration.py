@@ -68,6 +68,8 @@ def test_coverage_counts_what_is_asked() -> None:
 
 def test_misfit_is_the_root_mean_square_of_what_is_measured() -> None:
     residual = np.asarray([[3.0, 4.0, 0.0], [0.0, 1.0, 1.0]])
-    np.testing.assert_allclose(misfit(residual), np.sqrt([25 / 3, 2 / 3]))
-    kept = np.asarray([True, True, False])
-    np.testing.assert_allclose(misfit(residual, kept), np.sqrt([12.5, 0.5]))
+    every = np.ones((2, 3), bool)
+    np.testing.assert_allclose(misfit(residual, every), np.sqrt([25 / 3, 2 / 3]))
+    # Numbers that were not measured do not thin out those that were.
+    kept = np.asarray([[True, True, False], [False, False, True]])
+    np.testing.assert_allclose(misfit(residual, kept), np.sqrt([12.5, 1.0]))
