@@ -16,6 +16,7 @@ from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
 from modes.images import check_conditions
 from modes.observed import check_guidance, imputed
+from sde_lib.condition import NO_CLASS
 from untrusted import plain
 
 
@@ -124,6 +125,29 @@ def encoded_condition(experiment: Experiment, count: int) -> np.ndarray | None:
         raise ValueError(f"sampling.condition must hold one condition, or one for each of {count} "
                          f"measurements, got {len(values)}")  # fmt: skip
     return values
+
+
+def classes_of(
+    experiment: Experiment, count: int, asked: Sequence[int],
+    own: np.ndarray | None = None, key: str = "sampling.labels",
+) -> tuple[int, ...]:  # fmt: skip
+    """The class of all of `count` examples, or of each: asked for, else their own, else of none.
+
+    Raises ValueError for another number of classes, and for a model that has to be told one where
+    none is known. key: the setting that asks.
+    """
+    found = labels_of(experiment.classes, asked)
+    if found and len(found) not in (1, count):
+        raise ValueError(f"{key} must be one class, or one for each of {count} examples, got "
+                         f"{len(found)}")  # fmt: skip
+    if found or not experiment.classes:
+        return found
+    if own is not None:
+        return tuple(int(label) for label in own)
+    if not experiment.config.model.label_dropout:
+        raise ValueError(f"the model has to be told a class: set {key}, one for all examples or "
+                         "one for each")  # fmt: skip
+    return (NO_CLASS,)
 
 
 def _of_file(config: Any) -> tuple[np.ndarray | None, bool]:

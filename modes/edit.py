@@ -18,14 +18,14 @@ from data_lib import Images, Splits, codec
 from data_lib.base import Log
 from eval_lib.array_pictures.restored import DRAWS, bands_png, columns_png
 from modes import sizes
-from modes.conditions import encoded_condition, labels_of
+from modes.conditions import classes_of, encoded_condition
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
 from modes.generator import Generator, Given, make_generator
 from modes.images import chosen
 from modes.inputs import examples, numbers
 from modes.measuring import mask_of
-from modes.observed import Observed, digest
+from modes.observed import Observed, check_guidance, digest, sampling_of, told
 from modes.trained import load_score
 from runtime_lib import data_record, sharding, workdir
 from runtime_lib.files import Content, plain_reason
@@ -33,7 +33,7 @@ from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_re
 from samplers.inversion import INVERSIONS
 from samplers.rules.named import METHODS
 from sde_lib import Conditional, Score, choose
-from sde_lib.condition import NO_CLASS, Condition
+from sde_lib.condition import Condition
 from sde_lib.measurements.base import Measurement
 from sde_lib.measurements.masks import Mask
 from sde_lib.measurements.patterns import fitted
@@ -127,30 +127,6 @@ def _inputs(experiment: Experiment, splits: Splits, log: Log) -> tuple[Images, s
     return examples(path, "edit.input", config, splits.train.levels, log), plain(path.name)
 
 
-def _classes(
-    experiment: Experiment, images: Images, asked: tuple[int, ...], key: str
-) -> tuple[int, ...]:
-    """Classes of the edits, or of the examples: those asked for, or the examples' own, or none.
-
-    Raises ValueError for a number of classes that does not fit, and for a model that has to be told
-    a class where none is known.
-    """
-    if not experiment.classes:
-        return labels_of(0, asked)
-    labels = labels_of(experiment.classes, asked)
-    if labels and len(labels) not in (1, len(images)):
-        raise ValueError(f"{key} must be one class, or one for each of {len(images)} examples, got "
-                         f"{len(labels)}")  # fmt: skip
-    if labels:
-        return labels
-    if images.labels is not None:
-        return tuple(int(label) for label in images.labels)
-    if not experiment.config.model.label_dropout:
-        raise ValueError(f"the model has to be told a class: set {key}, one for all examples or "
-                         "one for each")  # fmt: skip
-    return (NO_CLASS,)
-
-
 class Material(NamedTuple):
     """Falling times, examples and their conditions, of which starts are made."""
 
@@ -164,7 +140,8 @@ class Material(NamedTuple):
 def _inverted(inversion: Callable[[], samplers.Sampler], given: Material) -> Begin:
     """The way up of `inversion`, given the classes of the examples."""
     experiment, place, conditions = given.experiment, given.place, given.conditions
-    source = _classes(experiment, given.images, experiment.config.edit.source, "edit.source")
+    asked, own = experiment.config.edit.source, given.images.labels
+    source = classes_of(experiment, len(given.images), asked, own, "edit.source")
 
     def condition(rows: np.ndarray) -> Condition:
         labels = place(np.asarray(source, np.int32)[rows % len(source)]) if source else None
@@ -194,6 +171,10 @@ def _kept(experiment: Experiment, x: np.ndarray, encoded: np.ndarray) -> Observe
     kept = _mask(experiment)
     if kept is None:
         return None
+    check_guidance(experiment.config, "edit.mask")
+    if len(kept) not in (1, len(x)):
+        raise ValueError(f"edit.mask must hold one mask, or one for each of {len(x)} examples, got "
+                         f"{len(kept)}")  # fmt: skip
 
     def of(rows: np.ndarray, place: Callable[[np.ndarray], jax.Array]) -> Measurement:
         own = kept if len(kept) == 1 else kept[rows]
@@ -220,7 +201,7 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     sizes.check("edit.samples", len(x) * each, config)
     score, step = load_score(experiment, folder, log)
     encoded = codec.build(config.data).encode(x).astype(np.float32)
-    target = _classes(experiment, images, config.sampling.labels, "sampling.labels")
+    target = classes_of(experiment, len(x), config.sampling.labels, images.labels)
     conditions = encoded_condition(experiment, len(x))
     made = make_generator(
         experiment, score, Given(target, conditions, _kept(experiment, x, encoded))
@@ -233,7 +214,7 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     alpha, sigma = (float(c) for c in score.marginal(times[0]))
     log(f"editing {len(x):,} examples of {name} at step {step} by {config.edit.method}, {each} "
         f"edits of each, from sigma / alpha = {sigma / alpha:.3g}")  # fmt: skip
-    identity = _identity(experiment, x, name, step)
+    identity = _identity(experiment, x, name, step) | told("conditions", conditions, len(x))
     folder = folder / FOLDER
     try:
         found = _drawn(generator, x, config, folder, identity, log)
@@ -251,7 +232,7 @@ def _identity(experiment: Experiment, x: np.ndarray, name: str, step: int) -> di
     return {
         "step": step,
         "seed": config.seed,
-        "sampling": config.sampling.to_dict(),
+        "sampling": sampling_of(config),
         "edit": {k: v for k, v in config.edit.to_dict().items() if k not in NAMES_A_FILE},
         "mask_sha256": None if kept is None else digest(np.asarray(kept)),
         "of": name,

@@ -32,12 +32,15 @@ def _pictures(path: Path, key: str, config: Any, log: Log) -> Images:
         raise ValueError(f"{key}: {str(error).removeprefix('data.data_dir ')}") from error
 
 
-def examples(path: Path, key: str, config: Any, levels: int | None, log: Log) -> Images:
+def examples(
+    path: Path, key: str, config: Any, levels: int | None, log: Log, missing: bool = False
+) -> Images:
     """Examples of the model's shape: a folder of pictures, a picture, or a .npy or .npz file.
 
     Pictures are cropped and resized as those of the data. key: the setting that gave the path.
-    levels: number of gray levels of the model's data. Raises ValueError for what cannot be read,
-    and for examples of another shape or range.
+    levels: number of gray levels of the model's data. missing: whether NaN may stand for values
+    that are not known. Raises ValueError for what cannot be read, and for examples of another shape
+    or range.
     """
     if not path.exists():
         raise ValueError(f"{key} must exist, got {plain(str(path))}")
@@ -46,6 +49,8 @@ def examples(path: Path, key: str, config: Any, levels: int | None, log: Log) ->
         return _pictures(path, key, config, log)
     found = of_path(config, path, key, clip=False, log=log)
     check_examples(found, config, plain(path.name), levels, conditional=False)
+    if not missing and not np.isfinite(found.pixels).all():
+        raise ValueError(f"{key} must hold finite numbers, {plain(path.name)} has NaN or infinity")
     return found
 
 

@@ -30,14 +30,14 @@ from data_lib.base import hold_out
 from data_lib.levels import as_numbers
 from eval_lib.likelihood import evaluator
 from modes import measuring
-from modes.conditions import check_partial, encoded, labels_of
+from modes.conditions import check_partial, classes_of, encoded, labels_of
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
 from modes.generator import NOTHING, Given, make_generator
 from modes.guides import experiment_of
 from modes.images import check_examples
 from modes.observed import imputed
-from modes.problem import Problem, classes_of, observed
+from modes.problem import Problem, observed
 from modes.together import composed
 from modes.train import train
 from modes.trained import load_weights

@@ -19,6 +19,8 @@ from sde_lib.measurements.masks import Mask
 
 Place = Callable[[np.ndarray], jax.Array]
 """A function that distributes the rows of a batch over the devices."""
+NOT_THE_SAMPLE = "num_samples", "condition", "impute"
+"""Settings of the section on which no sample depends: not the name of a file, but its content."""
 PRECISION = 0.01
 """Deviation, of encoded data, to which partial examples are known while the others are drawn."""
 
@@ -67,6 +69,12 @@ def imputed(partial: Float[np.ndarray, "k *d"], codec: Codec, iterations: int) -
 def digest(rows: np.ndarray) -> str:
     """A hash of arrays, for the identity of results."""
     return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+
+
+def sampling_of(config: Any) -> dict[str, Any]:
+    """The sampling settings on which samples depend: not the name of a file, but its content."""
+    listed = config.sampling.to_dict()
+    return {name: value for name, value in listed.items() if name not in NOT_THE_SAMPLE}
 
 
 def told(name: str, rows: np.ndarray | None, groups: int) -> dict[str, Any]:

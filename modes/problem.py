@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,15 +17,13 @@ from data_lib import Splits, codec
 from data_lib.base import Log
 from eval_lib import restoration
 from modes.array_files import read_array
-from modes.conditions import labels_of
 from modes.experiment import MEASURE_STREAM, Experiment
 from modes.images import chosen
 from modes.inputs import MEASUREMENTS, examples, numbers
-from modes.measuring import check_linear, diffused, given, operator_of
+from modes.measuring import check_linear, diffused, given, measured_shape, operator_of
 from modes.observed import Observed, Place, check_guidance, digest
 from samplers.rules.named import NEEDS_DECOMPOSITION, NOT_LINEAR, build_method, check_noise
 from sde_lib import expand
-from sde_lib.condition import NO_CLASS
 from sde_lib.measurements.base import Measurement, Operator
 from sde_lib.measurements.dense import dense
 from sde_lib.measurements.noise import poisson, simulate, simulate_poisson
@@ -79,7 +76,7 @@ class Problem:
 
     def of_rows(self, rows: np.ndarray, place: Place) -> Measurement:
         """The measurements of some examples, in the units of the data."""
-        own = jax.tree.map(lambda leaf: leaf if len(leaf) == 1 else leaf[rows], self.operator)
+        own = _of(self.operator, rows)
         measurement = Measurement(own, place(self.y[rows]), jnp.float32(self.noise))
         return poisson(measurement, jnp.float32(self.rate)) if self.rate else measurement
 
@@ -89,7 +86,7 @@ def _apply(operator: Operator, x: Float[Array, "b *d"]) -> Float[Array, "b *m"]:
     return operator(x)
 
 
-def _of(operator: Operator, rows: slice) -> Operator:
+def _of(operator: Operator, rows: slice | np.ndarray) -> Operator:
     """The operator of some examples, of one that has numbers for each."""
     return jax.tree.map(lambda leaf: leaf if len(leaf) == 1 else leaf[rows], operator)
 
@@ -173,23 +170,6 @@ def trained_on(problem: Problem, experiment: Experiment) -> Float[np.ndarray, "n
     return found
 
 
-def classes_of(experiment: Experiment, count: int, labels: Sequence[int]) -> tuple[int, ...]:
-    """The class of all measurements, or of each of them; that of no class without any.
-
-    Raises ValueError for another number of them, and for a model that has to be told one.
-    """
-    found = labels_of(experiment.classes, labels)
-    if found and len(found) not in (1, count):
-        raise ValueError(f"sampling.labels must be one class, or one for each of {count} "
-                         f"measurements, got {len(found)}")  # fmt: skip
-    if found or not experiment.classes:
-        return found
-    if not experiment.config.model.label_dropout:
-        raise ValueError("the model has to be told a class: set sampling.labels, one for all "
-                         "measurements or one for each")  # fmt: skip
-    return (NO_CLASS,)
-
-
 def problem_of(experiment: Experiment, splits: Splits, log: Log) -> Problem:
     """The problem that the `inverse` section asks for.
 
@@ -203,26 +183,21 @@ def problem_of(experiment: Experiment, splits: Splits, log: Log) -> Problem:
     problem = partial(
         Problem, operator, noise=float(inverse.noise), rate=float(inverse.rate), words=words
     )
-    truth, name = None, ""
+    truth, name = None, plain(Path(inverse.truth).name)
     if inverse.truth:
-        found = examples(Path(inverse.truth), "inverse.truth", config, levels, log)
-        truth, name = numbers(found), plain(Path(inverse.truth).name)
-    elif not inverse.input:
-        found, name = chosen(config, splits, log)
-        truth = numbers(found)
+        truth = numbers(examples(Path(inverse.truth), "inverse.truth", config, levels, log))
     if inverse.input:
         y, name = _given(operator, experiment, levels, log)
         if truth is not None and len(truth) != len(y):
             raise ValueError(f"inverse.truth must hold one example for each of {len(y)} "
                              f"measurements, got {len(truth)}")  # fmt: skip
-        made = problem(y, truth=truth, name=name)
-    else:
-        assert truth is not None
-        log(f"measuring {len(truth):,} examples of {name} with {noise_in_words(inverse)}")
-        key, batch = experiment.key(MEASURE_STREAM), config.sampling.batch_size
-        made = problem(made_of(operator, truth, inverse, key, batch), truth=truth, name=name)
-    _check_masks(made)
-    return made
+        return problem(y, truth=truth, name=name)
+    if truth is None:
+        found, name = chosen(config, splits, log)
+        truth = numbers(found)
+    log(f"measuring {len(truth):,} examples of {name} with {noise_in_words(inverse)}")
+    key, batch = experiment.key(MEASURE_STREAM), config.sampling.batch_size
+    return problem(made_of(operator, truth, inverse, key, batch), truth=truth, name=name)
 
 
 def noise_in_words(inverse: Any) -> str:
@@ -232,18 +207,22 @@ def noise_in_words(inverse: Any) -> str:
     return " and ".join(parts) or "no noise"
 
 
-def _check_masks(problem: Problem) -> None:
-    """Raise ValueError unless there is one mask for all examples, or one for each."""
-    sizes = {len(leaf) for leaf in jax.tree.leaves(problem.operator)} - {1, len(problem)}
+def _check_masks(operator: Operator, count: int) -> None:
+    """Raise ValueError unless there is one mask for all of `count` examples, or one for each."""
+    sizes = {len(leaf) for leaf in jax.tree.leaves(operator)} - {1, count}
     if sizes:
-        raise ValueError(f"inverse.mask must hold one mask, or one for each of {len(problem)} "
-                         f"examples, got {sizes.pop()}")  # fmt: skip
+        raise ValueError(f"inverse.mask must hold one mask, or one for each of {count} examples, "
+                         f"got {sizes.pop()}")  # fmt: skip
 
 
 def made_of(
     operator: Operator, x: Float[np.ndarray, "n *d"], inverse: Any, key: PRNGKeyArray, batch: int
 ) -> Float[np.ndarray, "n *m"]:
-    """Measurements of examples, with the noise that the `inverse` section says, drawn by number."""
+    """Measurements of examples, with the noise that the `inverse` section says, drawn by number.
+
+    Raises ValueError for masks that are not one for all or one for each.
+    """
+    _check_masks(operator, len(x))
 
     def one(first: int) -> np.ndarray:
         rows = slice(first, first + batch)
@@ -261,12 +240,18 @@ def made_of(
 def _given(
     operator: Operator, experiment: Experiment, levels: int | None, log: Log
 ) -> tuple[Float[np.ndarray, "n *m"], str]:
-    """(measurements of `inverse.input`, its name); of examples whose known values they are, too."""
-    config = experiment.config
+    """(measurements of `inverse.input`, its name).
+
+    What is measured as it is may be read from whole examples, and NaN stand for the rest of them.
+    """
+    config, shape = experiment.config, experiment.shape
     path = Path(config.inverse.input)
-    if config.inverse.measure == "inpaint":
-        x = numbers(examples(path, "inverse.input", config, levels, log))
-        return measured(operator, x, config.sampling.batch_size), plain(path.name)
-    values = read_array(path, "inverse.input", MEASUREMENTS)
-    y = given(values, operator, experiment.shape, f"inverse.input={plain(str(path))}")
+    as_it_is = operator.values(np.zeros((1, *measured_shape(operator, shape)), np.float32))
+    if as_it_is is not None:
+        found = examples(path, "inverse.input", config, levels, log, missing=True)
+        values = numbers(found)
+    else:
+        values = read_array(path, "inverse.input", MEASUREMENTS)
+    _check_masks(operator, 1 if values.shape == measured_shape(operator, shape) else len(values))
+    y = given(values, operator, shape, f"inverse.input={plain(str(path))}")
     return y, plain(path.name)

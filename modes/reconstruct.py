@@ -20,11 +20,12 @@ from models.features import lpips
 from models.features.lpips import PerceptualDistance
 from models.pretrained.files.tensors import PretrainedError
 from modes import sizes
-from modes.conditions import encoded_condition
+from modes.conditions import classes_of, encoded_condition
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
 from modes.generator import Generator, Given, make_generator
-from modes.problem import TRAINED, Problem, classes_of, observed, problem_of, shown, trained_on
+from modes.observed import sampling_of, told
+from modes.problem import TRAINED, Problem, observed, problem_of, shown, trained_on
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content, plain_reason
@@ -46,8 +47,10 @@ def _given(experiment: Experiment, problem: Problem) -> Given:
     config = experiment.config
     labels = classes_of(experiment, len(problem), config.sampling.labels)
     if config.inverse.method == TRAINED:
-        return Given(labels, trained_on(problem, experiment))
-    return Given(labels, encoded_condition(experiment, len(problem)), observed(problem, experiment))
+        conditions: np.ndarray | None = trained_on(problem, experiment)
+    else:
+        conditions = encoded_condition(experiment, len(problem))
+    return Given(labels, conditions, observed(problem, experiment))
 
 
 def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
@@ -66,10 +69,10 @@ def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
     score, step = load_score(experiment, folder, log)
     generator = replace(make_generator(experiment, score, given), denoise=True, frames=0)
     perceptual, own = _perceptual(config)
-    identity = _identity(experiment, problem, step) | own
-    told = generator.planned_evaluations
+    identity = identity_of(experiment, problem, given, step) | own
+    planned = generator.planned_evaluations
     log(f"reconstructing from step {step}: {each} samples for each of {len(problem)} measurements "
-        f"by {config.inverse.method}, {told or 'as many as needed'} evaluations per sample, "
+        f"by {config.inverse.method}, {planned or 'as many as needed'} evaluations per sample, "
         f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
     target = folder / FOLDER
     try:
@@ -84,15 +87,19 @@ def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
     return 0
 
 
-def _identity(experiment: Experiment, problem: Problem, step: int) -> dict[str, Any]:
+def identity_of(
+    experiment: Experiment, problem: Problem, given: Given, step: int
+) -> dict[str, Any]:
+    """Everything on which the samples depend, for JSON."""
     config = experiment.config
     inverse = {k: v for k, v in config.inverse.to_dict().items() if k not in NOT_THE_RESULT}
     return {
         "step": step,
         "seed": config.seed,
-        "sampling": config.sampling.to_dict(),
+        "sampling": sampling_of(config),
         "inverse": inverse,
         **problem.identity,
+        **told("conditions", given.conditions, len(problem)),
         **experiment.guided_by,
     }
 

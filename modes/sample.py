@@ -14,7 +14,7 @@ from modes.conditions import of_sampling
 from modes.experiment import Experiment
 from modes.generate import generate
 from modes.generator import NOTHING, Generator, Given, make_generator
-from modes.observed import told
+from modes.observed import sampling_of, told
 from modes.together import composed
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
@@ -23,8 +23,6 @@ from runtime_lib.logging import speed
 from sde_lib import Conditional, ModelScore
 
 Log = Callable[[str], None]
-NOT_THE_SAMPLE = "num_samples", "condition", "impute"
-"""Settings of the section on which no sample depends: not the name of a file, but its content."""
 
 
 def _told(given: Given, groups: int) -> dict[str, Any]:
@@ -67,7 +65,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     identity = {
         "step": step,
         "seed": config.seed,
-        "sampling": {k: v for k, v in sampling.to_dict().items() if k not in NOT_THE_SAMPLE},
+        "sampling": sampling_of(config),
         **_told(given, groups),
         **experiment.guided_by,
     }

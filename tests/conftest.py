@@ -36,6 +36,13 @@ def float64() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def as_main_runs() -> Iterator[None]:
+    """Promotions of types and ranks as in a command; optax needs them."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 RUN_LONG = "samplers", "sde_lib", "test_import.py"
 """Folders and files whose tests spend more time in compiled programs than in compiling them."""
 

@@ -10,7 +10,16 @@ import pytest
 from PIL import Image
 
 import main
+from configs import arrays
+from configs.changed import with_settings
+from configs.recorded import Recorded
+from data_lib import Images, Splits
+from modes.experiment import Experiment
+from modes.generator import Given
 from modes.model import load
+from modes.problem import Problem, problem_of
+from modes.reconstruct import identity_of
+from sde_lib.measurements.masks import Mask
 from tests import stored, tiny
 
 PLAIN = {"model__num_classes": 0}
@@ -204,6 +213,9 @@ BAD = {
     "a measurement of another shape": (
         {"--measure": "average", "--input": "wide"}, {}, ("must hold measurements of 4x4x1",),
     ),
+    "more masks than examples": (
+        {"mask": (2, 8, 8)}, {}, ("one mask, or one for each of 3 examples, got 2",),
+    ),
     "weights of LPIPS that are none": (
         {}, {"inverse__lpips": "OWN"}, ("inverse.lpips: ",),
     ),
@@ -238,6 +250,37 @@ def test_bad_input_is_refused_in_one_line(
     settings = {k: str(v).replace("OWN", str(own)) for k, v in settings.items()}
     assert run("reconstruct", trained, *flat, **ONE_EVALUATION | settings) == 2
     refused(capsys, *words)
+
+
+def test_values_that_are_not_known_may_be_missing_and_truth_may_not(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
+    np.save(tmp_path / "whole.npy", x)
+    x[:, 3:] = np.nan
+    np.save(tmp_path / "half.npy", x)
+    asked = {"data.shape": (6,), "data.codec": "identity", "inverse.measure": "inpaint",
+             "inverse.mask": "left", "inverse.input": str(tmp_path / "half.npy")}  # fmt: skip
+    config = with_settings(arrays.get_config("smoke"), {}, asked)
+    rows = Images(np.zeros((2, 6), np.float32), None, None)
+    splits = Splits(rows, rows, "rows")
+    found = problem_of(Experiment.of(Recorded.of(config)), splits, print)
+    np.testing.assert_array_equal(found.y, np.nan_to_num(x))
+    config.inverse.input, config.inverse.truth = "", str(tmp_path / "half.npy")
+    with pytest.raises(ValueError, match=r"inverse\.truth must hold finite numbers"):
+        problem_of(Experiment.of(Recorded.of(config)), splits, print)
+
+
+def test_results_depend_on_the_content_of_a_condition_and_not_on_its_file() -> None:
+    y = np.zeros((2, 3), np.float32)
+    problem = Problem(Mask(np.ones((1, 3))), y, 0.0, 0.0, None, "y", {})
+
+    def identity(condition: float, path: str) -> dict[str, object]:
+        asked = {"data.shape": (3,), "data.codec": "identity", "sampling.condition": path}
+        config = with_settings(arrays.get_config("smoke"), {}, asked)
+        given = Given((), np.full((2, 4), condition, np.float32))
+        return identity_of(Experiment.of(Recorded.of(config)), problem, given, 1)
+
+    assert identity(0.0, "a.npy") == identity(0.0, "b.npy")
+    assert identity(0.0, "a.npy") != identity(1.0, "a.npy")
 
 
 def test_short_names_belong_to_their_modes(
