@@ -3,11 +3,9 @@
 import contextlib
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
 
@@ -18,16 +16,12 @@ from modes.model import Model, fit, load
 from tests import stored
 from tests.slow import but_slow
 
+pytestmark = pytest.mark.usefixtures("as_main_runs")
+
+
 RNG = np.random.default_rng(0)
 SHAPES = [(12, 2), (5, 8, 2), (4, 4, 4, 1), (9, 7, 3)]
 CONFIG = Path(__file__).parents[2] / "configs" / "arrays.py"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def as_main_runs() -> Iterator[None]:
-    """Promotions of types and ranks as in a command; optax needs them."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def save(folder: Path, **rows: np.ndarray) -> Path:
@@ -50,7 +44,7 @@ def run(mode: str, folder: Path, data: Path, **settings: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def vectors(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def vectors(tmp_path_factory: pytest.TempPathFactory, as_main_runs: None) -> tuple[Path, Path]:
     """(folder, data) of a model of 3 numbers given 2, trained for some updates."""
     folder = tmp_path_factory.mktemp("vectors")
     condition = RNG.normal(size=(120, 2))
@@ -173,7 +167,7 @@ class Plain(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Plain:
+def plain(tmp_path_factory: pytest.TempPathFactory, as_main_runs: None) -> Plain:
     folder = tmp_path_factory.mktemp("plain")
     path = save(folder, data=RNG.normal(size=(40, 2)), condition=RNG.normal(size=(40, 3)))
     few = {"training__n_iters": 2, "training__eval_freq": 1, "training__snapshot_sampling": False}

@@ -1,10 +1,8 @@
 """Guides of samples: other weights and workdirs, functions of the user's; by the command."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,8 +10,11 @@ import main
 from modes.model import load
 from tests import stored, tiny
 
+pytestmark = pytest.mark.usefixtures("as_main_runs")
+
 FUNCTIONS = """
 import jax.numpy as jnp
+
 
 def brighter(x, t, label):
     return 300.0 * x.mean(axis=(1, 2, 3))
@@ -38,15 +39,8 @@ PLAIN = {"model__num_classes": 0}
 SAMPLE = PLAIN | {"sampling__num_samples": 4, "sampling__ema": False, "sampling__batch_size": 4}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def as_main_runs() -> Iterator[None]:
-    """Promotions of types and ranks as in a command; optax needs them."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, as_main_runs: None) -> Path:
     """A workdir of a tiny model without classes, with checkpoints of two updates."""
     folder = tmp_path_factory.mktemp("guided") / "run"
     tiny.register()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,14 +21,9 @@ from sde_lib.measurements.named import OPERATORS
 from sde_lib.measurements.patterns import MASKS
 from sde_lib.tables import parameters
 
+pytestmark = pytest.mark.usefixtures("as_main_runs")
+
 SHAPE = (6, 8, 2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def as_main_runs() -> Iterator[None]:
-    """Promotions of types and ranks as in a command."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def config_of(shape: tuple[int, ...] = SHAPE, **inverse: Any) -> Any:
@@ -203,6 +196,7 @@ FUNCTIONS = """
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 
 def first(x):
     return x[:, :2]

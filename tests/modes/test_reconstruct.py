@@ -1,10 +1,8 @@
 """Reconstructions and edits by the command, on a tiny model: files, exactness, refusals."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,12 +20,15 @@ from modes.reconstruct import identity_of
 from sde_lib.measurements.masks import Mask
 from tests import stored, tiny
 
+pytestmark = pytest.mark.usefixtures("as_main_runs")
+
 PLAIN = {"model__num_classes": 0}
 DRAW = PLAIN | {"sampling__ema": False, "sampling__batch_size": 4, "sampling__num_steps": 3,
                 "eval__num_images": 3}  # fmt: skip
 ONE_EVALUATION = {"sampling__predictor": "ddim"}
 OWN = """
 import jax.numpy as jnp
+
 
 def thinned(x):
     return 2.0 * x[:, ::2, ::2] + 1.0
@@ -40,15 +41,8 @@ def of_the_batch(x):
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def as_main_runs() -> Iterator[None]:
-    """Promotions of types and ranks as in a command; optax needs them."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, as_main_runs: None) -> Path:
     """A workdir of a tiny model without classes."""
     folder = tmp_path_factory.mktemp("inverse") / "run"
     tiny.register()
