@@ -16,7 +16,8 @@ data. A condition beside the data is used if `model.condition` says how: vector,
 from ml_collections import ConfigDict
 
 from configs import variants
-from configs.schema import FROM_DATA, get_default
+from configs.defaults import FROM_DATA
+from configs.schema import get_default
 
 
 def base() -> ConfigDict:

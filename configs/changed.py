@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import schema
+from configs import defaults, schema
 
 
 def with_settings(config: ConfigDict, *changes: Mapping[str, Any]) -> ConfigDict:
@@ -16,7 +16,7 @@ def with_settings(config: ConfigDict, *changes: Mapping[str, Any]) -> ConfigDict
     for values in changes:
         for name, value in values.items():
             schema.check_name(name)
-            kind = type(schema.SETTINGS[name].default)
+            kind = type(defaults.SETTINGS[name].default)
             section, _, key = name.rpartition(".")
             (found[section] if section else found)[key] = tuple(value) if kind is tuple else value
     schema.check(found)

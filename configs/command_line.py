@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from configs import schema
+from configs import defaults, schema
 from untrusted import plain, shown
 
 PREFIX = "--config."
@@ -111,9 +111,9 @@ def reason(error: BaseException) -> str:
 def parse(name: str, text: str) -> Any:
     """The value of setting `name` from its text; ValueError for no such setting or a bad text."""
     schema.check_name(name)
-    if text.strip() == schema.AUTO and name in schema.FROM_DATA:
-        return schema.FROM_DATA[name]
-    kind = type(schema.SETTINGS[name].default)
+    if text.strip() == defaults.AUTO and name in defaults.FROM_DATA:
+        return defaults.FROM_DATA[name]
+    kind = type(defaults.SETTINGS[name].default)
     words, read = _READERS[kind]
     try:
         return read(text)

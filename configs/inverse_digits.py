@@ -23,7 +23,7 @@ benchmarks/README.md.
 from ml_collections import ConfigDict
 
 from configs import digits, variants
-from configs.schema import FROM_DATA
+from configs.defaults import FROM_DATA
 
 
 def base() -> ConfigDict:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from configs.schema import FROM_DATA
+from configs.defaults import FROM_DATA
 from configs.shapes import shape_of
 from data_lib.levels import Range, check_range, text
 from data_lib.pictures import FILTERS

@@ -28,7 +28,7 @@ from modes.measuring import mask_of
 from modes.observed import Observed, check_guidance, digest, sampling_of, told
 from modes.trained import load_score
 from runtime_lib import data_record, sharding, workdir
-from runtime_lib.files import Content, plain_reason
+from runtime_lib.files import Content
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
 from samplers.inversion import INVERSIONS
 from samplers.rules.named import METHODS
@@ -216,12 +216,8 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
         f"edits of each, from sigma / alpha = {sigma / alpha:.3g}")  # fmt: skip
     identity = _identity(experiment, x, name, step) | told("conditions", conditions, len(x))
     folder = folder / FOLDER
-    try:
+    with workdir.writing(folder, "finished batches"):
         found = _drawn(generator, x, config, folder, identity, log)
-    except OSError as error:
-        raise workdir.WorkdirError(
-            f"cannot write to {folder}, {plain_reason(error)} (finished batches are kept)"
-        ) from error
     log(f"edits differ from their examples by {found['distance']['mean']:.3g} (root mean square)")
     log(f"wrote {folder}: {FOLDER}.npz, {FOLDER}.png, {REPORT}")
     return 0

@@ -19,7 +19,6 @@ from modes.evaluation.model_metrics import OF_THE_MODEL
 from modes.evaluation.report import write
 from modes.experiment import Experiment
 from runtime_lib import data_record, workdir
-from runtime_lib.files import plain_reason
 from runtime_lib.results import read_own_json, same, set_results_aside
 from sde_lib import choose
 
@@ -84,12 +83,8 @@ def _of_arrays(experiment: Experiment, folder: Path, log: Log) -> int:
     """`evaluate` for data that are no pictures of gray levels."""
     workdir.check_model(folder, experiment.config)
     splits = data_record.load(experiment.config, folder, log)
-    try:
+    with workdir.writing(folder / FOLDER, "finished parts"):
         array_data.evaluate(experiment, splits, folder, log)
-    except OSError as error:
-        raise workdir.WorkdirError(
-            f"cannot write to {folder / FOLDER}, {plain_reason(error)} (what is finished is kept)"
-        ) from error
     log(f"wrote {folder / FOLDER / 'report'}: report.md, report.json and pictures")
     return 0
 
@@ -109,7 +104,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     make, samples = _asked(config, splits, folder, log)
     work, skipped = _work(experiment, splits, folder, log, **samples)
     target = folder / FOLDER / "report"
-    try:
+    with workdir.writing(folder / FOLDER, "finished parts"):
         cells = make(work) + ([held_out_cell(work)] if config.eval.held_out else [])
         told = _protocol(work, skipped, cells)
         old = read_own_json(target / REPORT)
@@ -118,9 +113,5 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
         target.mkdir(parents=True, exist_ok=True)
         for line in write(target, REPORT, told, cells, work.real("train"), log):
             log(line)
-    except OSError as error:
-        raise workdir.WorkdirError(
-            f"cannot write to {folder / FOLDER}, {plain_reason(error)} (what is finished is kept)"
-        ) from error
     log(f"wrote {target}: report.md, report.json and pictures")
     return 0

@@ -1,6 +1,6 @@
 """Settings that are taken from the training data: shapes, scales of codecs, levels of noise.
 
-`configs.schema.FROM_DATA` lists them with the value that stands for one which is not yet known.
+`configs.defaults.FROM_DATA` lists them with the value that stands for one which is not yet known.
 Training measures them once, says them, and saves them with the config of the workdir, from which
 every later command takes them.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import data_lib
-from configs import schema
+from configs import defaults, schema
 from configs.recorded import Recorded
 from data_lib import Images, Splits, codec
 from data_lib.base import Log
@@ -39,7 +39,7 @@ def resolved(
     Raises ValueError for data from which they cannot be taken.
     """
     flat = schema.flatten(config)
-    wanted = [name for name in _needed(flat) if flat[name] == schema.FROM_DATA[name]]
+    wanted = [name for name in _needed(flat) if flat[name] == defaults.FROM_DATA[name]]
     saved = workdir.read_config(folder) or {}
     known = {n: _like(n, saved[n]) for n in wanted if saved.get(n, None) not in _unknown(n)}
     if left := [name for name in wanted if name not in known]:
@@ -63,16 +63,16 @@ def _needed(flat: dict[str, Any]) -> list[str]:
         "data.condition_mean": conditional and flat["data.condition_codec"] == "standardize",
         "data.condition_std": conditional and flat["data.condition_codec"] == "standardize",
     }
-    return [name for name in schema.FROM_DATA if calls.get(name, True)]
+    return [name for name in defaults.FROM_DATA if calls.get(name, True)]
 
 
 def _unknown(name: str) -> tuple[Any, ...]:
-    value = schema.FROM_DATA[name]
+    value = defaults.FROM_DATA[name]
     return None, value, list(value) if isinstance(value, tuple) else value
 
 
 def _like(name: str, value: Any) -> Any:
-    return tuple(value) if isinstance(schema.FROM_DATA[name], tuple) else value
+    return tuple(value) if isinstance(defaults.FROM_DATA[name], tuple) else value
 
 
 def _with(config: Recorded, values: dict[str, Any]) -> Recorded:

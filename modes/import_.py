@@ -38,7 +38,7 @@ from configs import schema
 
 SETTINGS = {{
 {settings}}}
-"""Settings that differ from the defaults in configs/schema.py."""
+"""Settings that differ from the defaults in configs/defaults.py."""
 
 
 def get_config() -> ConfigDict:

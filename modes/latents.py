@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
-from runtime_lib.files import Content, plain_reason
+from runtime_lib.files import Content
 from runtime_lib.results import Arrays, npz, publish, read_own_json, same, set_results_aside
 from sde_lib.condition import Condition
 
@@ -46,14 +44,6 @@ def _condition(images: Images, experiment: Experiment) -> Condition:
     return experiment.condition(labels, encoded(config, images.condition))
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise workdir.WorkdirError(f"cannot write to {folder}, {plain_reason(error)}") from error
-
-
 class _Results:
     """NAME.npz, NAME.png and NAME.json of one identity in FOLDER/NAME; others' are moved aside."""
 
@@ -61,7 +51,7 @@ class _Results:
         self._folder, self._name, self._identity, self._log = folder / name, name, identity, log
         report = read_own_json(self._folder / f"{name}.json")
         other = report is not None and not same(report, identity)
-        with _writing(self._folder):
+        with workdir.writing(self._folder):
             why = "results made with other settings" if other else None
             set_results_aside(self._folder, why, log)
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +64,7 @@ class _Results:
             f"{name}.npz": npz(arrays),
             f"{name}.png": pictures.rows_png(shown) if is_picture else None,
         }
-        with _writing(self._folder):
+        with workdir.writing(self._folder):
             publish(self._folder, files, f"{name}.json", {**self._identity, **found}, self._log)
         told = ", ".join(file for file, content in files.items() if content is not None)
         self._log(f"wrote {self._folder}: {told}, {name}.json")

@@ -20,7 +20,7 @@ from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, complete, identity
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
-from runtime_lib.files import Content, plain_reason
+from runtime_lib.files import Content
 from runtime_lib.results import (
     Arrays,
     Parts,
@@ -68,7 +68,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     log(f"log-probabilities of {len(images)} images of {name} at step {step}, "
         f"{config.eval.repeats} pass(es), {devices}"
         + (", of the guided model" if settings["guidance"] else ""))  # fmt: skip
-    try:
+    with workdir.writing(target, "finished batches"):
         report = read_own_json(target / REPORT)
         other = report is not None and not same(report, settings)
         why = "likelihoods computed with other settings" if other else None
@@ -82,10 +82,6 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
             report["prior_mismatch_from"] = law.words
         publish(target, _files(report, found, images), REPORT, report, log)
         parts.remove()
-    except OSError as error:
-        raise workdir.WorkdirError(
-            f"cannot write to {target}, {plain_reason(error)} (finished batches are kept)"
-        ) from error
     if lost := report["not_finite"]:
         log(f"{lost} images have no finite log-probability and are left out of the means: "
             "raise eval.max_steps, eval.rtol or eval.atol")  # fmt: skip

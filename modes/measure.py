@@ -15,7 +15,6 @@ from modes.inputs import numbers
 from modes.measuring import operator_of
 from modes.problem import made_of, noise_in_words, shown
 from runtime_lib import data_record, workdir
-from runtime_lib.files import plain_reason
 from runtime_lib.results import npz, publish
 from sde_lib.measurements.base import Operator
 
@@ -41,10 +40,8 @@ def measure(experiment: Experiment, folder: Path, log: Log = print) -> int:
         arrays["range"] = np.asarray([0, splits.train.levels - 1], np.float32)
     told = {**words, "noise": config.inverse.noise, "rate": config.inverse.rate,
             "seed": config.seed, "data": splits.name}  # fmt: skip
-    try:
+    with workdir.writing(folder):
         publish(folder, {FILE: npz(arrays)}, REPORT, told, log)
-    except OSError as error:
-        raise workdir.WorkdirError(f"cannot write to {folder}, {plain_reason(error)}") from error
     log(f"measured {len(splits.train):,} and {len(splits.test):,} examples of {splits.name} with "
         f"{noise_in_words(config.inverse)}: wrote {folder / FILE}")  # fmt: skip
     return 0

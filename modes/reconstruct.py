@@ -28,7 +28,7 @@ from modes.observed import sampling_of, told
 from modes.problem import TRAINED, Problem, observed, problem_of, shown, trained_on
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
-from runtime_lib.files import Content, plain_reason
+from runtime_lib.files import Content
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
 
 Log = Callable[[str], None]
@@ -75,12 +75,8 @@ def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
         f"by {config.inverse.method}, {planned or 'as many as needed'} evaluations per sample, "
         f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
     target = folder / FOLDER
-    try:
+    with workdir.writing(target, "finished batches"):
         found = _drawn(generator, problem, config, target, identity, perceptual, log)
-    except OSError as error:
-        raise workdir.WorkdirError(
-            f"cannot write to {target}, {plain_reason(error)} (finished batches are kept)"
-        ) from error
     for line in _lines(found):
         log(line)
     log(f"wrote {target}: {FOLDER}.npz, {FOLDER}.png, {REPORT}")

@@ -18,7 +18,6 @@ from modes.observed import sampling_of, told
 from modes.together import composed
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
-from runtime_lib.files import plain_reason
 from runtime_lib.logging import speed
 from sde_lib import Conditional, ModelScore
 
@@ -76,7 +75,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         f"{planned or 'as many as needed'} evaluations per sample, "
         f"{jax.device_count()} {jax.default_backend()} device(s)")  # fmt: skip
     target = folder / "samples"
-    try:
+    with workdir.writing(target, "finished batches"):
         report = generate(
             generator,
             total,
@@ -87,10 +86,6 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
             names=data_record.names(folder),
             log=log,
         )
-    except OSError as error:
-        raise workdir.WorkdirError(
-            f"cannot write to {target}, {plain_reason(error)} (finished batches are kept)"
-        ) from error
     log(f"{report['nfe']} evaluations per sample{_pace(report)}")
     log(f"wrote {target / 'samples.npz'} and {target / 'samples.png'}")
     return 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from configs import schema
-from runtime_lib.files import atomic_write_json
+from configs import defaults, schema
+from runtime_lib.files import atomic_write_json, plain_reason
 from runtime_lib.processes import by_the_first
 from untrusted import plain, read_json, shown
 
@@ -58,7 +60,7 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
     path = workdir / CONFIG_FILE
     try:
         found = _plain(schema.get_default()) | read_json(path)
-        return {name: value for name, value in found.items() if name not in schema.RETIRED}
+        return {name: value for name, value in found.items() if name not in defaults.RETIRED}
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -83,6 +85,19 @@ def check_same(workdir: Path, config: Any) -> None:
     if old is not None:
         names = sorted(n for n in {*old, *new} if not _is_free(n))
         _refuse(workdir, _difference(old, new, names))
+
+
+@contextmanager
+def writing(folder: Path, kept: str = "") -> Iterator[None]:
+    """Turn an OSError of writing results into `folder` into WorkdirError.
+
+    kept: words on what is not lost, such as "finished batches".
+    """
+    try:
+        yield
+    except OSError as error:
+        told = f" ({kept} are kept)" if kept else ""
+        raise WorkdirError(f"cannot write to {folder}, {plain_reason(error)}{told}") from error
 
 
 def create(workdir: Path) -> None:

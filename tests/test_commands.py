@@ -22,7 +22,7 @@ import pytest
 
 import main
 import models
-from configs import command_line, schema
+from configs import command_line, defaults, schema
 from modes import sizes
 from modes.experiment import TRAIN_STREAM, Experiment
 from runtime_lib import hardware, workdir
@@ -123,7 +123,7 @@ ENDLESS = {int: (10**19, -(10**19), 10**5000), float: (1e31, -1e31, 10**400, flo
 
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_every_number_has_an_end(kind):
-    for name, setting in schema.SETTINGS.items():
+    for name, setting in defaults.SETTINGS.items():
         for value in ENDLESS[kind] if type(setting.default) is kind else ():
             with pytest.raises(ValueError, match=f"^{name} must be") as error:
                 schema.check_value(name, value)

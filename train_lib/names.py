@@ -35,7 +35,7 @@ from untrusted import shown
 
 PUBLISHED = ("published",)
 RULED = ("sampling.respacing",)
-"""Texts that travel and are no names: their rule in `configs.schema` says what they may be."""
+"""Texts that travel and are no names: their rule in `configs.defaults` says what they may be."""
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
     "sde.schedule": (SCHEDULES,),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from configs import schema
+from configs import defaults
 from data_lib import Images, codec
 from eval_lib.likelihood import estimators
 from eval_lib.likelihood.data_law import DataLaw
@@ -23,7 +23,7 @@ from sde_lib import Guidance, Score
 from sde_lib.condition import Condition, assembled
 
 SETTINGS = ("split", "images", "num_images", "likelihood", "units", "repeats", "eps",
-            *schema.CHOICES["eval.likelihood"])  # fmt: skip
+            *defaults.CHOICES["eval.likelihood"])  # fmt: skip
 """Settings of the `eval` section that likelihoods depend on."""
 NO_LAW = DataLaw()
 

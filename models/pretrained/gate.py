@@ -1,4 +1,4 @@
-"""Checks of the step and the settings that a file of weights states (`schema.Setting.travels`).
+"""Checks of the step and the settings that a file of weights states (`defaults.Setting.travels`).
 
 Every format's settings are checked here before they are used, whatever its reader has checked.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from configs import rules, schema
+from configs import defaults, rules, schema
 from models.pretrained.base import Checkpoint
 from models.pretrained.files.tensors import PretrainedError, Tensor
 from untrusted import shown
@@ -41,11 +41,11 @@ def _left_out(settings: Mapping[str, Any]) -> str:
     private = sorted(
         name
         for name, value in settings.items()
-        if name in schema.SETTINGS
-        and not schema.SETTINGS[name].travels
-        and value != schema.SETTINGS[name].default
+        if name in defaults.SETTINGS
+        and not defaults.SETTINGS[name].travels
+        and value != defaults.SETTINGS[name].default
     )
-    named, unknown = private[:NAMED], sum(name not in schema.SETTINGS for name in settings)
+    named, unknown = private[:NAMED], sum(name not in defaults.SETTINGS for name in settings)
     more = {"others": len(private) - len(named), "unknown names": unknown}
     told = [*named, *(f"{count} {what}" for what, count in more.items() if count)]
     return f"not taken from the file, which may not set them: {', '.join(told)}" if told else ""

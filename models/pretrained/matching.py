@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 import models
 import sde_lib
-from configs import schema
+from configs import defaults, schema
 from configs.recorded import Recorded
 from models.pretrained.base import Checkpoint
 from models.pretrained.files.tensors import PretrainedError
@@ -73,7 +73,7 @@ def _with(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
     changed = ConfigDict(config.copy_and_resolve_references())
     try:
         changed.update_from_flattened_dict(
-            {k: v for k, v in settings.items() if k in schema.SETTINGS}
+            {k: v for k, v in settings.items() if k in defaults.SETTINGS}
         )
     except (TypeError, ValueError, KeyError) as error:
         first = next(iter(str(error).splitlines()), "")

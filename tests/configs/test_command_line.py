@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import command_line, schema
+from configs import command_line, defaults, schema
 
 VP_DIGITS = str(Path(schema.__file__).with_name("vp_digits.py"))
 
@@ -33,7 +33,7 @@ VP_DIGITS = str(Path(schema.__file__).with_name("vp_digits.py"))
 def test_a_text_is_read_as_the_type_of_its_setting(name, text, value):
     read = command_line.parse(name, text)
     assert read == value
-    assert type(read) is type(schema.SETTINGS[name].default)
+    assert type(read) is type(defaults.SETTINGS[name].default)
     config = command_line.load(VP_DIGITS, {name: text})
     assert schema.flatten(config)[name] == value
 
@@ -77,7 +77,7 @@ def test_a_setting_without_a_value_is_refused():
         command_line.split(["--config.seed"])
 
 
-@pytest.mark.parametrize(("name", "value"), schema.FROM_DATA.items())
+@pytest.mark.parametrize(("name", "value"), defaults.FROM_DATA.items())
 def test_auto_stands_for_what_is_taken_from_the_data(name: str, value: object) -> None:
     assert command_line.parse(name, "auto") == value
     config = schema.get_default()

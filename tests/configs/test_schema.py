@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import command_line, schema
+from configs import command_line, defaults, schema
 from modes.experiment import Experiment
 from tests.slow import but_slow
 from train_lib.step import make_step
@@ -59,7 +59,7 @@ def test_the_defaults_pass_their_own_rules():
     schema.check(schema.get_default())
 
 
-@pytest.mark.parametrize("name", sorted(schema.SETTINGS))
+@pytest.mark.parametrize("name", sorted(defaults.SETTINGS))
 def test_every_setting_refuses_another_type_and_says_what_it_is_for(name):
     config = schema.get_default().unlock()
     section, _, key = name.rpartition(".")
@@ -67,7 +67,7 @@ def test_every_setting_refuses_another_type_and_says_what_it_is_for(name):
         (config[section] if section else config)[key] = None
     with pytest.raises(ValueError, match=f"^{name} must be "):
         schema.check(config)
-    assert schema.SETTINGS[name].meaning
+    assert defaults.SETTINGS[name].meaning
 
 
 def test_a_setting_of_ones_own_is_refused_with_the_nearest_known():

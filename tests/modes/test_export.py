@@ -11,7 +11,7 @@ from flax.traverse_util import unflatten_dict
 from safetensors.numpy import save_file
 
 import main
-from configs import command_line, schema
+from configs import command_line, defaults, schema
 from models.pretrained import load, own_format
 from models.pretrained.diffusers import directory
 from models.pretrained.files import safetensors_file
@@ -199,7 +199,7 @@ def test_an_export_says_nothing_of_its_maker(trained, tmp_path):
     secret = "/home/someone/secret"
     named = [
         n
-        for n, s in schema.SETTINGS.items()
+        for n, s in defaults.SETTINGS.items()
         if type(s.default) is str
         and not s.travels
         and s.rule.holds(secret)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import main
-from configs import schema
+from configs import defaults, schema
 from configs.recorded import Recorded
 from eval_lib.likelihood import estimators, evaluator
 from eval_lib.likelihood.estimators import ESTIMATORS
@@ -92,11 +92,11 @@ def test_metrics_are_looked_up_before_anything_is_loaded(tmp_path, capsys):
 def test_every_listed_setting_and_every_choice_exists():
     for mode, names in reading.READS.items():
         for name in (*reading.OF_THE_RUN, *names):
-            found = [key for key in schema.SETTINGS if reading._matches(key, name)]
+            found = [key for key in defaults.SETTINGS if reading._matches(key, name)]
             assert found, (mode, name)
-    for by, keys in schema.CHOICES.items():
-        assert by in schema.SETTINGS
-        assert all(f"{by.partition('.')[0]}.{key}" in schema.SETTINGS for key in keys)
+    for by, keys in defaults.CHOICES.items():
+        assert by in defaults.SETTINGS
+        assert all(f"{by.partition('.')[0]}.{key}" in defaults.SETTINGS for key in keys)
     modes = {row.removesuffix(" of arrays") for row in reading.READS}
     assert modes == set(main.MODES) - {"import"}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from configs import schema
+from configs import defaults
 from train_lib import names
 
 CLOSED = {
@@ -21,7 +21,7 @@ CLOSED = {
 
 def tables(name: str) -> list[Mapping[str, object]]:
     """The tables that a setting's meaning refers to."""
-    told = schema.SETTINGS[name].meaning.partition("; all: ")[2]
+    told = defaults.SETTINGS[name].meaning.partition("; all: ")[2]
     places = re.findall(r"([A-Z_]+) in (\S+)\.py", told)
     modules = [path.replace("/", ".").removesuffix(".__init__") for _, path in places]
     return [
@@ -29,7 +29,7 @@ def tables(name: str) -> list[Mapping[str, object]]:
     ]
 
 
-REFERRING = [name for name, setting in schema.SETTINGS.items() if "; all: " in setting.meaning]
+REFERRING = [name for name, setting in defaults.SETTINGS.items() if "; all: " in setting.meaning]
 
 
 @pytest.mark.parametrize("name", REFERRING)
@@ -38,7 +38,7 @@ def test_a_meaning_refers_to_the_table_in_which_names_are_looked_up(name):
     assert found
     if name in names.TABLES:
         assert all(any(table is known for known in names.TABLES[name]) for table in found)
-    default = schema.SETTINGS[name].default
+    default = defaults.SETTINGS[name].default
     assert default in {"", "all", "published", *(key for table in found for key in table)}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from configs import schema
+from configs import defaults
 from configs.score_sde import CONFIGS, Table
 from models.pretrained.base import Checkpoint, Weights
 from models.pretrained.gate import updates
@@ -75,7 +75,7 @@ def complete(settings: Table, path: Path) -> tuple[Table, str]:
 
 
 def _unsaid(name: str) -> dict[str, Any]:
-    return {key: CONFIGS[name].get(key, schema.SETTINGS[key].default) for key in UNSAID}
+    return {key: CONFIGS[name].get(key, defaults.SETTINGS[key].default) for key in UNSAID}
 
 
 def _nearest(settings: Table, path: Path) -> tuple[str, list[str]]:
@@ -87,8 +87,8 @@ def _nearest(settings: Table, path: Path) -> tuple[str, list[str]]:
 
     def agreement(name: str) -> tuple[bool, bool, int]:
         table = CONFIGS[name]
-        same = [table.get(k, schema.SETTINGS[k].default) == v for k, v in settings.items()]
-        network = table.get("model.name", schema.SETTINGS["model.name"].default)
+        same = [table.get(k, defaults.SETTINGS[k].default) == v for k, v in settings.items()]
+        network = table.get("model.name", defaults.SETTINGS["model.name"].default)
         wanted = settings.get("model.name", network)
         # ncsnv2_256 was published in no configuration: its smaller kin come next.
         return network == wanted, network[:6] == wanted[:6], sum(same)

@@ -12,7 +12,7 @@ import pytest
 
 import main
 import models
-from configs import command_line, rules, schema
+from configs import command_line, defaults, rules, schema
 from models.pretrained import PretrainedError, gate, open_checkpoint, own_format
 from models.pretrained.base import Checkpoint
 from models.pretrained.files.tensors import Storage, Tensor
@@ -23,7 +23,7 @@ from tests.models.pretrained import writing
 from train_lib import names
 
 OPTIONS = json.loads((Path(__file__).parents[2] / "golden/options/options.json").read_text())
-HOME = {name: setting for name, setting in schema.SETTINGS.items() if not setting.travels}
+HOME = {name: setting for name, setting in defaults.SETTINGS.items() if not setting.travels}
 PATHS_AND_PROGRAMS = (
     "data.data_dir", "data.tfds_name", "training.wandb", "eval.extractor", "eval.weights",
     "eval.reference", "eval.samples", "eval.images", "eval.samplers", "compiled", "cpu_tuned",
@@ -43,17 +43,17 @@ def other(setting):
 
 def test_what_names_a_file_a_program_a_project_or_the_machine_stays_at_home():
     assert set(PATHS_AND_PROGRAMS) <= set(HOME)
-    assert not [n for n in schema.SETTINGS if n.startswith(("eval.", "mesh.")) and n not in HOME]
+    assert not [n for n in defaults.SETTINGS if n.startswith(("eval.", "mesh.")) and n not in HOME]
 
 
 def test_a_setting_stays_at_home_unless_it_is_said_to_travel():
-    assert not schema.Setting(0, rules.ANY, "new").travels
+    assert not defaults.Setting(0, rules.ANY, "new").travels
 
 
 def test_a_name_that_travels_has_a_table_to_be_in():
-    texts = {n for n, s in schema.SETTINGS.items() if s.travels and type(s.default) is str}
+    texts = {n for n, s in defaults.SETTINGS.items() if s.travels and type(s.default) is str}
     assert texts == set(names.TABLES) | set(names.RULED)
-    assert not [name for name in names.RULED if schema.SETTINGS[name].rule is rules.ANY]
+    assert not [name for name in names.RULED if defaults.SETTINGS[name].rule is rules.ANY]
     names.check(schema.flatten(schema.get_default()))
 
 
@@ -98,7 +98,8 @@ def test_no_setting_of_the_users_own_is_taken_from_a_file_and_it_is_said(model, 
 def test_an_export_gives_nothing_away_but_the_model():
     everything = {name: other(setting) for name, setting in HOME.items()}
     assert not schema.of_model(everything)
-    assert set(schema.of_model(dict.fromkeys(schema.SETTINGS))) | set(HOME) == set(schema.SETTINGS)
+    known = set(defaults.SETTINGS)
+    assert set(schema.of_model(dict.fromkeys(known))) | set(HOME) == known
 
 
 BAD_VALUES = {

@@ -12,7 +12,7 @@ import pytest
 from flax import serialization
 
 import models
-from configs import schema, vp_cifar
+from configs import defaults, schema, vp_cifar
 from models.pretrained import (
     FORMATS,
     MismatchError,
@@ -210,7 +210,7 @@ def test_published_network_is_recognised_by_its_weights_alone(name):
 
 @pytest.mark.parametrize("name", published.CONFIGS)
 def test_nearest_published_configuration_of_one_is_itself(name):
-    flat = {k: s.default for k, s in schema.SETTINGS.items()} | dict(published.CONFIGS[name])
+    flat = {k: s.default for k, s in defaults.SETTINGS.items()} | dict(published.CONFIGS[name])
     told = ("name", "nf", "ch_mult", "num_res_blocks", "progressive_input", "embedding_type",
             "ema_rate", "conditional")  # fmt: skip
     settings = {f"model.{k}": flat[f"model.{k}"] for k in told}
@@ -320,7 +320,7 @@ def test_config_is_made_of_the_file_where_none_is_given(case):
     facts = json.loads((GOLDEN / f"{case}.json").read_text())
     config = open_checkpoint(GOLDEN / f"{case}.pth").config
     table = published.CONFIGS[facts["source_config"]]
-    expected = {**{k: s.default for k, s in schema.SETTINGS.items()}, **table}
+    expected = {**{k: s.default for k, s in defaults.SETTINGS.items()}, **table}
     for name, value in facts["overrides"].items():
         expected[name] = tuple(value) if isinstance(value, list) else value
     assert schema.flatten(config) == expected
