@@ -30,6 +30,7 @@ from models import (
     unet_nd,
     wideresnet,
 )
+from models.as_published import AsPublished
 from models.checks import choice
 from models.fitted import Fitted
 from models.inputs import Inputs
@@ -50,6 +51,7 @@ class NetworkRow:
       kinds: of model.condition that it takes, several at once.
       periodic: whether it honours model.periodic.
       lifted, observes: as in `models.fitted.Fitted`.
+      raw: whether it is given its condition as published, by `models.as_published`.
     """
 
     build: Build
@@ -58,6 +60,7 @@ class NetworkRow:
     periodic: bool = False
     lifted: bool = False
     observes: bool = False
+    raw: bool = False
 
     def __call__(self, config: ConfigDict) -> nn.Module:
         """The network that `config.model` and `config.data` describe, by itself."""
@@ -162,6 +165,13 @@ def _taking(takes: Callable[[NetworkRow], bool]) -> str:
 
 def _fitted(network: nn.Module, row: NetworkRow, given: Inputs) -> nn.Module:
     """The network itself if its inputs are what it takes as they are."""
+    if row.raw:
+        if given.missing:
+            raise ValueError(
+                "data.missing must be 'refuse' with this model.name, whose network has no place "
+                "for which values are observed"
+            )
+        return AsPublished(network, given)
     multiples = network.multiples() if hasattr(network, "multiples") else ()
     lifted = row.lifted and len(given.shape) == 1
     padded = any(n % m for n, m in zip(given.shape, multiples, strict=False))
