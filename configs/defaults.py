@@ -138,7 +138,7 @@ SETTINGS: dict[str, Setting] = {
                                "resolution differs), tokens (cross-attention), text (the same, "
                                "read by a transformer), level (of the noise in the image, "
                                "embedded), or several joined by +, such as text+image+level; all: "
-                               "RANKS in configs/kinds.py"),
+                               "CONDITIONS in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
     "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens"),

@@ -12,7 +12,7 @@ from typing import Any
 import data_lib
 import models
 import sde_lib
-from configs.kinds import JOINED_BY, NONE, RANKS
+from configs.kinds import JOINED_BY
 from data_lib import codec
 from data_lib.conditions import CONDITION_CODECS
 from data_lib.config import MISSING
@@ -28,6 +28,7 @@ from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
 from samplers.planned.forms import FORMS
 from sde_lib.bins import CDFS
+from sde_lib.condition import CONDITIONS
 from sde_lib.iddpm import SCHEDULES
 from train_lib.chain import LEVEL_LAWS
 from train_lib.objective import LAWS, OBJECTIVES, WEIGHTINGS
@@ -52,7 +53,7 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.normalization": (NORMALIZATIONS, NORMS),
     "model.refinenet": (RELEASES,),
     "model.interpolation": tuple(release.interpolations for release in RELEASES.values()),
-    "model.condition": (RANKS, (NONE,)),
+    "model.condition": (CONDITIONS,),
     "model.dtype": (DTYPES,),
     "model.pool": (noisy_classifier.POOLS,),
     "model.attention_order": (guided_unet.ATTENTION_ORDERS,),
