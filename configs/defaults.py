@@ -32,6 +32,7 @@ from configs.rules import (
     ROUNDS,
     SECTIONS,
     SEED,
+    SHARE,
     SIDE,
     STEPS,
     TRIES,
@@ -141,6 +142,9 @@ SETTINGS: dict[str, Setting] = {
                                "CONDITIONS in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
+    "model.condition_hidden": OfModel("", ANY, "kinds of model.condition that are hidden together, "
+                                      "and that guidance compares without, joined by +; empty: "
+                                      "all"),
     "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens"),
     "model.text_width": OfModel(512, CHANNELS, "text condition: features of every token"),
     "model.text_layers": OfModel(4, whole(0, 256), "text condition: blocks of the transformer that "
@@ -261,6 +265,19 @@ SETTINGS: dict[str, Setting] = {
                                       "data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
+    "data.coarse": OfModel((), AXES, "super-resolution: lengths of the coarse picture that the "
+                           "image of model.condition is made of, the area average of the example; "
+                           "one number is that of all axes; (): none"),
+    "data.coarse_filter": OfModel("bilinear", ANY, "how the coarse picture is brought to the "
+                                  "example's size: nearest, bilinear, bilinear_corners, bicubic or "
+                                  "bicubic_antialiased; all: UPSAMPLINGS in sde_lib/resizing.py"),
+    "data.coarse_noise": OfModel("fine", ANY, "where noise is added to the coarse picture: coarse "
+                                 "(before the filter) or fine (after it)"),
+    "data.coarse_schedule": OfModel("cosine", ANY, "noise of the coarse picture at a level from 0 "
+                                    "to 1: cosine or linear; all: COARSE_SCHEDULES in "
+                                    "sde_lib/coarse.py"),
+    "data.coarse_gray_levels": OfModel(0, whole(0, 2**16), "gray levels to which the coarse "
+                                       "picture is rounded, in training and in sampling; 0: none"),
     "data.exchangeable": OfModel(1, whole(1, 2**16), "number of equal pieces of a condition, along "
                                  "its first axis, whose order says nothing, such as independent "
                                  "observations: training shuffles them; 1: none"),
@@ -340,6 +357,13 @@ SETTINGS: dict[str, Setting] = {
     "training.random_crop": OfModel(1.0, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
                                     "classification: least side, as a share, of the random square "
                                     "that is cut from a training picture and enlarged; 1: none"),
+    "training.coarse_level": OfModel(0.0, SHARE, "data.coarse: largest level of the noise in the "
+                                     "coarse picture, drawn uniformly from 0 to it for each "
+                                     "example; 0: none"),
+    "training.coarse_blur": OfModel(0.0, SHARE, "data.coarse: share of the examples whose coarse "
+                                    "picture is blurred"),
+    "training.coarse_blur_std": OfModel((0.4, 0.6), POSITIVES, "data.coarse: least and largest "
+                                        "standard deviation of the blur, in coarse pixels"),
     "training.ema_warmup": OfModel(False, ANY, "use the decay min(rate, (1 + n) / (10 + n)) after "
                                    "n updates in averages of the weights"),
     "training.ema_rampup": OfModel(0.0, NOT_NEGATIVE, "limit the half-life of the averages to this "
@@ -510,6 +534,14 @@ SETTINGS: dict[str, Setting] = {
                                     "sampling.condition"),
     "sampling.condition": Setting("", ANY, "--mode sample: .npy or .npz file of one condition or "
                                   "several"),
+    "sampling.base": Setting("", ANY, "data.coarse: workdir of the stage that draws the coarse "
+                             "pictures, several from the first on separated by commas; or a file "
+                             "of coarse pictures. Empty: those of held-out examples, where a mode "
+                             "has these"),
+    "sampling.base_truncated": Setting(False, ANY, "end the stage of sampling.base at the level "
+                                       "sampling.coarse_level, whose noise stays in its pictures"),
+    "sampling.coarse_level": OfModel(0.0, SHARE, "data.coarse: level of the noise that is added to "
+                                     "the coarse pictures and told to the network"),
     "sampling.together": Setting(False, ANY, "--mode sample: the conditions of sampling.condition "
                                  "are independent observations of one example, and all are given"),
     "sampling.impute": Setting("", ANY, "--mode sample: .npy or .npz file of one example or "

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
+from configs.kinds import Kinds, hidden_of, seen
 from models.checks import flag, integer, number, numbers
 from models.layers.text import Text
 from models.shapes import Shape, example, written
-from sde_lib.condition import CONDITIONS, Kinds
+from sde_lib.condition import CONDITIONS
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Inputs:
       outputs: numbers that the network gives for each of the example: 2 if it says a variance.
       shows_known: whether a channel beside an image says where it is known.
       text: sizes of the reader of a text; None for another kind.
+      kept: kinds that are never hidden.
     """
 
     shape: Shape
@@ -37,6 +39,7 @@ class Inputs:
     shows_known: bool = True
     pieces: int = 1
     text: Text | None = None
+    kept: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -81,7 +84,9 @@ def read(config: ConfigDict) -> Inputs:
     outputs = 2 if model.get("learn_variance", False) else 1
     pieces, periodic = _pieces(config, kinds), _periodic(model, shape)
     text = _text(model) if "text" in kinds else None
-    return Inputs(shape, kinds, rate, missing, periodic, outputs, told, pieces, text)
+    hidden = hidden_of(config) if kinds.names else ()
+    kept = tuple(name for name in kinds.names if name not in hidden)
+    return Inputs(shape, kinds, rate, missing, periodic, outputs, told, pieces, text, kept)
 
 
 def _text(model: ConfigDict) -> Text:
@@ -155,10 +160,12 @@ RULES = {
 
 
 def _kinds(config: ConfigDict, shape: Shape) -> Kinds:
-    condition = config.model.condition if "condition" in config.model else "none"
+    if "condition" not in config.model:
+        return Kinds()
+    condition = config.model.condition
     if not isinstance(condition, str):
         raise ValueError(f"model.condition must be a text, got {condition!r}")
-    found = Kinds.of(condition, config.data.get("condition", ()))
+    found = seen(config)
     for name, own in zip(found.names, found.shapes, strict=True):
         if not FITS[name](own, shape):
             beside = " among its shapes" if len(found.names) > 1 else ""

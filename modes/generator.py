@@ -20,8 +20,9 @@ from runtime_lib import sharding
 from sde_lib import Conditional, Guidance, Score
 from sde_lib.condition import Condition
 
-LABEL_STREAM = 2**32 - 1
-"""Number folded into the run's key for the classes, that of a sample that is never drawn."""
+LABEL_STREAM, COARSE_DRAWS = 2**32 - 1, 2**32 - 2
+"""Numbers folded into the run's key for the classes and for the noise in coarse pictures, those of
+samples that are never drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class Generator:
     classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
     every class once, in a random order, so that any number of samples is balanced.
     given: the labels and conditions that samples get in turn.
-    assemble: (classes or None, conditions or None) -> the condition of a batch.
+    assemble: (classes or None, conditions or None, keys) -> the condition of a batch.
     guidance: (score, a batch's condition or None) -> the score that the sampler follows.
     start: (score, first, count, keys) -> the states of samples first .. first + count - 1 at the
     first time; None: draws from the prior.
@@ -69,7 +70,7 @@ class Generator:
     frames: int = 0
     classes: int = 0
     given: Given = NOTHING
-    assemble: Callable[[Any, Any], Condition] = lambda labels, conditions: labels
+    assemble: Callable[[Any, Any, Any], Condition] = lambda labels, conditions, keys: labels
     guidance: Guidance = Conditional
     start: Callable[[Score, int, int, PRNGKeyArray], Array] | None = None
 
@@ -92,7 +93,10 @@ class Generator:
         rows, values = _turns(self.given.conditions, first, count), None
         if rows is not None:
             values = sharding.distribute(rows, sharding.mesh_of(self.score))
-        return self.assemble(self._labels(indices), values)
+        keys = None
+        if rows is not None:
+            keys = samplers.sample_keys(jax.random.fold_in(self.key, COARSE_DRAWS), indices)
+        return self.assemble(self._labels(indices), values, keys)
 
     def _followed(
         self, score: Score, indices: Int[Array, " b"], first: int, count: int

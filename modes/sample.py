@@ -9,11 +9,11 @@ from typing import Any
 
 import jax
 
-from modes import sizes
+from modes import sizes, stages
 from modes.conditions import of_sampling
 from modes.experiment import Experiment
 from modes.generate import generate
-from modes.generator import NOTHING, Generator, Given, make_generator
+from modes.generator import NOTHING, Generator, Given
 from modes.observed import sampling_of, told
 from modes.together import composed
 from modes.trained import load_score
@@ -58,7 +58,8 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     total = sampling.num_samples * (groups or 1)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
     score, step = load_score(experiment, folder, log)
-    generator = make_generator(experiment, score, given)
+    pictures = stages.handed(experiment, total, stages.of_stage, folder, log)
+    generator = stages.generator_of(experiment, score, given, pictures, total)
     if together:
         generator = _together(experiment, generator, score, given, log)
     identity = {
@@ -66,6 +67,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         "seed": config.seed,
         "sampling": sampling_of(config),
         **_told(given, groups),
+        **({} if pictures is None else pictures.identity),
         **experiment.guided_by,
     }
     planned = generator.planned_evaluations
@@ -84,6 +86,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
             identity,
             groups=groups,
             names=data_record.names(folder),
+            beside={} if pictures is None else {"coarse": pictures.of(total)},
             log=log,
         )
     log(f"{report['nfe']} evaluations per sample{_pace(report)}")

@@ -16,7 +16,7 @@ A part that is absent, or None, is not known: the null that guidance compares wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -37,11 +37,11 @@ NULLS: dict[str, float] = {
 """Part -> the value that says that nothing is known."""
 
 
-def null_of(condition: Condition) -> Condition:
-    """The condition, of the same structure, that says nothing."""
+def null_of(condition: Condition, kept: Collection[str] = ()) -> Condition:
+    """The condition, of the same structure, that says nothing but the parts that are `kept`."""
     if not isinstance(condition, Mapping):
         return jax.tree.map(lambda labels: jnp.full_like(labels, NO_CLASS), condition)
-    return {name: None if part is None else jnp.full_like(part, NULLS[name])
+    return {name: part if part is None or name in kept else jnp.full_like(part, NULLS[name])
             for name, part in condition.items()}  # fmt: skip
 
 

@@ -28,8 +28,10 @@ from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
 from samplers.planned.forms import FORMS
 from sde_lib.bins import CDFS
+from sde_lib.coarse import COARSE_SCHEDULES, PLACES
 from sde_lib.condition import CONDITIONS
 from sde_lib.iddpm import SCHEDULES
+from sde_lib.resizing import UPSAMPLINGS
 from train_lib.chain import LEVEL_LAWS
 from train_lib.objective import LAWS, OBJECTIVES, WEIGHTINGS
 from train_lib.optimizer import DECAYS, OPTIMIZERS
@@ -63,6 +65,9 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "data.filter": (FILTERS,),
     "data.codec": (codec.CODECS,),
     "data.missing": (MISSING,),
+    "data.coarse_filter": (UPSAMPLINGS,),
+    "data.coarse_noise": (PLACES,),
+    "data.coarse_schedule": (COARSE_SCHEDULES,),
     "data.condition_codec": (CONDITION_CODECS,),
     "training.time_law": (LAWS, LEVEL_LAWS),
     "training.weighting": (WEIGHTINGS,),
