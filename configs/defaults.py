@@ -144,7 +144,7 @@ SETTINGS: dict[str, Setting] = {
                                        "condition is hidden from the network"),
     "model.condition_hidden": OfModel("", ANY, "kinds of model.condition that are hidden together, "
                                       "and that guidance compares without, joined by +; empty: "
-                                      "all"),
+                                      "every one; all: CONDITIONS in sde_lib/condition.py"),
     "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens"),
     "model.text_width": OfModel(512, CHANNELS, "text condition: features of every token"),
     "model.text_layers": OfModel(4, whole(0, 256), "text condition: blocks of the transformer that "

@@ -38,7 +38,7 @@ from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown
 
 PUBLISHED = ("published",)
-JOINED = ("model.condition", "data.condition_codec")
+JOINED = ("model.condition", "model.condition_hidden", "data.condition_codec")
 """Texts that may be several names, joined."""
 RULED = ("sampling.respacing",)
 """Texts that travel and are no names: their rule in `configs.defaults` says what they may be."""
@@ -56,6 +56,7 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.refinenet": (RELEASES,),
     "model.interpolation": tuple(release.interpolations for release in RELEASES.values()),
     "model.condition": (CONDITIONS,),
+    "model.condition_hidden": (CONDITIONS, ("",)),
     "model.dtype": (DTYPES,),
     "model.pool": (noisy_classifier.POOLS,),
     "model.attention_order": (guided_unet.ATTENTION_ORDERS,),
