@@ -112,6 +112,10 @@ class Described(NamedTuple):
       vocabulary: number of different tokens.
       places: most tokens of a text; 0 for any number.
       end: the end token, or `clip.LARGEST`.
+      width: features of a token.
+      layers: number of layers.
+      pooled: pooled features; 0 for none.
+      masked: whether padding is hidden from other tokens by the model's own setting.
     """
 
     network: nn.Module
@@ -119,6 +123,10 @@ class Described(NamedTuple):
     vocabulary: int
     places: int
     end: int
+    width: int
+    layers: int
+    pooled: int = 0
+    masked: bool = False
 
 
 def _gated(c: Json) -> bool:
@@ -180,7 +188,8 @@ def _clip_text(content: Json, projects: bool) -> Described:
         epsilon=float(c["layer_norm_eps"]),
         masked=c["use_attention_mask"],
     )
-    return Described(ClipText(sizes), "clip", sizes.vocabulary, sizes.places, sizes.end)
+    told = (sizes.vocabulary, sizes.places, sizes.end, sizes.width, sizes.layers, sizes.pooled)
+    return Described(ClipText(sizes), "clip", *told, sizes.masked)
 
 
 def _both_towers(content: Json) -> Described:
@@ -206,7 +215,8 @@ def _t5(content: Json) -> Described:
         distance=c["relative_attention_max_distance"],
         epsilon=float(c["layer_norm_epsilon"]),
     )
-    return Described(T5Encoder(sizes), "t5", sizes.vocabulary, 0, c["eos_token_id"])
+    told = (sizes.vocabulary, 0, c["eos_token_id"], sizes.width, sizes.layers)
+    return Described(T5Encoder(sizes), "t5", *told)
 
 
 KINDS = {"clip_text_model": _clip, "clip": _both_towers, "t5": _t5, "mt5": _t5}
