@@ -39,7 +39,7 @@ from models.layers.keys import hashed
 from models.shapes import example
 
 Build = Callable[[ConfigDict], nn.Module]
-ANY = ("vector", "image", "tokens", "text")
+ANY = ("vector", "image", "tokens", "text", "level")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class NetworkRow:
     Attributes:
       build: the constructor.
       augment: whether it takes `model.augment_dim` labels of an augmentation.
-      kinds: values of model.condition that it takes, beside none.
+      kinds: of model.condition that it takes, several at once.
       periodic: whether it honours model.periodic.
       lifted, observes: as in `models.fitted.Fitted`.
       raw: whether it is given its condition as published, by `models.as_published`.
@@ -86,7 +86,7 @@ class ByRank:
 
 Augmented = partial(NetworkRow, augment=True)
 """The row of a network that takes `model.augment_dim` labels of an augmentation."""
-Picture = partial(NetworkRow, kinds=("vector", "image"), periodic=True)
+Picture = partial(NetworkRow, kinds=("vector", "image", "level"), periodic=True)
 """The row of a U-Net of pictures."""
 MLP = NetworkRow(mlp.build, kinds=("vector", "image"))
 UNET = NetworkRow(unet_nd.build, kinds=ANY, periodic=True)
@@ -99,7 +99,7 @@ NETWORKS: dict[str, Build] = {
     "ncsn": NetworkRow(ncsn.build),
     "songunet": Picture(songunet.build, augment=True),
     "adm": Picture(adm.build, augment=True),
-    "guided_unet": Picture(guided_unet.build, kinds=("vector", "image", "text")),
+    "guided_unet": Picture(guided_unet.build, kinds=("vector", "image", "text", "level")),
     "ddpm_ho": Picture(ddpm_ho.build),
     "dit": NetworkRow(dit.build, kinds=(), raw=True),
     "mlp": MLP,
@@ -146,11 +146,11 @@ def build(config: ConfigDict) -> nn.Module:
             f"{_taking(lambda other: other.augment)} take augmentation labels"
         )
     given = inputs.read(config)
-    if given.kind not in ("none", *row.kinds):
+    if wrong := [kind for kind in given.kinds.names if kind not in row.kinds]:
         raise ValueError(
             f"model.condition must be one of none, {', '.join(row.kinds)} with "
-            f"model.name={config.model.name!r}, got {given.kind!r}, which "
-            f"{_taking(lambda other: given.kind in other.kinds)} take"
+            f"model.name={config.model.name!r}, got {wrong[0]!r}, which "
+            f"{_taking(lambda other: wrong[0] in other.kinds)} take"
         )
     if given.periodic and not row.periodic:
         raise ValueError(
@@ -177,7 +177,7 @@ def _fitted(network: nn.Module, row: NetworkRow, given: Inputs) -> nn.Module:
     multiples = network.multiples() if hasattr(network, "multiples") else ()
     lifted = row.lifted and len(given.shape) == 1
     padded = any(n % m for n, m in zip(given.shape, multiples, strict=False))
-    if not (padded or lifted or given.missing or given.kind != "none"):
+    if not (padded or lifted or given.missing or given.kinds.names):
         return network
     return Fitted(network, given, multiples, lifted, row.observes)
 
