@@ -86,8 +86,9 @@ SETTINGS: dict[str, Setting] = {
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
-                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, mlp, unet, transformer "
-                          "or auto (by the rank of data.shape), or a classifier of noisy examples: "
+                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, mlp, unet, "
+                          "transformer or auto (by the rank of data.shape), or a classifier of "
+                          "noisy examples: "
                           "noisy_classifier, wideresnet; all: NETWORKS in models/build.py, "
                           "CLASSIFIERS in models/build.py"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution; mlp, transformer: features of "
@@ -135,8 +136,10 @@ SETTINGS: dict[str, Setting] = {
                                    "hidden from the network"),
     "model.condition": OfModel("none", ANY, "kind of condition given to the network beside labels: "
                                "none, vector (embedded), image (concatenated, resized where its "
-                               "resolution differs), tokens (cross-attention) or text (the same, "
-                               "read by a transformer); all: CONDITIONS in sde_lib/condition.py"),
+                               "resolution differs), tokens (cross-attention), text (the same, "
+                               "read by a transformer), level (of the noise in the image, "
+                               "embedded), or several joined by +, such as text+image+level; all: "
+                               "CONDITIONS in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
     "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens"),
@@ -151,8 +154,9 @@ SETTINGS: dict[str, Setting] = {
                                  "given to the network; 0: none"),
     "model.periodic": OfModel((), entries(whole(0, 2)), "spatial axes, counted from 0, that are "
                               "periodic: padded circularly"),
-    "model.patch": OfModel((), entries(whole(1, 2**20)), "transformer: lengths of a patch along "
-                           "the spatial axes; (): chosen so that there are at most 256 tokens"),
+    "model.patch": OfModel((), entries(whole(1, 2**20)), "transformer, dit: lengths of a patch "
+                           "along the spatial axes; transformer: (): chosen so that there are at "
+                           "most 256 tokens"),
     "model.dtype": OfModel("float32", ANY, "type of activations: float32 or bfloat16"),
     "model.attention": Setting("auto", ANY, "implementation of attention: auto, plain, blocks or "
                                "fused (docs/scaling.md); all: ATTENTIONS in "
@@ -163,15 +167,17 @@ SETTINGS: dict[str, Setting] = {
     "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho: number of groups of each group "
                                      "normalization"),
     "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: constant added to the variance in group "
-                              "normalization"),
+                              "normalization; dit: in that before a perceptron"),
     "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer, "
                                         "guided_unet: channels of each attention head; 0: a single "
                                         "head (transformer: heads of 32 channels; guided_unet: "
                                         "model.num_heads of them)"),
-    "model.num_heads": OfModel(0, whole(0, 2**16), "guided_unet: number of attention heads, with "
-                               "model.attention_head_dim=0"),
+    "model.num_heads": OfModel(0, whole(0, 2**16), "dit: number of attention heads; guided_unet: "
+                               "the same, with model.attention_head_dim=0"),
     "model.num_heads_upsample": OfModel(0, whole(0, 2**16), "guided_unet: the same on the way up; "
                                         "0: as on the way down"),
+    "model.own_embeddings": OfModel(False, ANY, "dit: every block has embeddings of noise level "
+                                    "and class of its own, as diffusers' form has"),
     "model.attention_order": OfModel("unsaid", Rule(
         lambda v: v in ("unsaid", "heads_first", "parts_first"),
         "unsaid, heads_first or parts_first"),
@@ -197,7 +203,7 @@ SETTINGS: dict[str, Setting] = {
     "model.flip_sin_to_cos": OfModel(False, ANY, "ddpm_ho: put the cosines of the noise embedding "
                                      "before its sines"),
     "model.freq_shift": OfModel(1, Rule(lambda v: v in (0, 1), "0 or 1"),
-                                "ddpm_ho: 1: the lowest frequency of the noise embedding is "
+                                "ddpm_ho, dit: 1: the lowest frequency of the noise embedding is "
                                 "exactly 1 / 10000; 0: slightly above"),
     "model.scale_by_sigma": OfModel(False, ANY, "ve: the raw output of the network is sigma times "
                                     "the score"),
@@ -248,12 +254,15 @@ SETTINGS: dict[str, Setting] = {
     "data.missing": OfModel("refuse", Rule(lambda v: v in ("refuse", "mask"), "refuse or mask"),
                             "values that are NaN: refuse, or mask (the network is told which "
                             "values are observed, and the loss leaves the others out)"),
-    "data.condition": OfModel((), AXES, "shape of one condition; (): as the data have it"),
+    "data.condition": OfModel((), AXES, "shape of one condition, those of several kinds side by "
+                              "side; (): as the data have it"),
     "data.condition_codec": OfModel("standardize", ANY, "how conditions become what the network is "
-                                    "given: standardize or identity; all: CONDITION_CODECS in "
-                                    "data_lib/codec.py"),
-    "data.condition_mean": OfFeatures((), ANY, "mean of each entry or channel of the condition; "
-                                      "(): of the training data"),
+                                    "given: standardize (words and levels beside others stay as "
+                                    "they are), identity, or one for each kind joined by +; all: "
+                                    "CONDITION_CODECS in data_lib/conditions.py"),
+    "data.condition_mean": OfFeatures((), ANY, "mean of each entry or channel of the condition, "
+                                      "those of several kinds side by side; (): of the training "
+                                      "data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
     "data.exchangeable": OfModel(1, whole(1, 2**16), "number of equal pieces of a condition, along "
