@@ -16,9 +16,11 @@ from ml_collections import ConfigDict
 
 import data_lib
 from configs import defaults, schema
+from configs.kinds import kinds_of, of_config
 from configs.recorded import Recorded
 from data_lib import Images, Splits, codec
 from data_lib.base import Log
+from data_lib.conditions import SCALED, condition_codecs, condition_moments
 from data_lib.transforms import to_unit
 from runtime_lib import workdir
 
@@ -39,7 +41,7 @@ def resolved(
     Raises ValueError for data from which they cannot be taken.
     """
     flat = schema.flatten(config)
-    wanted = [name for name in _needed(flat) if flat[name] == defaults.FROM_DATA[name]]
+    wanted = [name for name in _needed(config, flat) if flat[name] == defaults.FROM_DATA[name]]
     saved = workdir.read_config(folder) or {}
     known = {n: _like(n, saved[n]) for n in wanted if saved.get(n, None) not in _unknown(n)}
     if left := [name for name in wanted if name not in known]:
@@ -53,15 +55,16 @@ def resolved(
     return found, splits
 
 
-def _needed(flat: dict[str, Any]) -> list[str]:
+def _needed(config: Any, flat: dict[str, Any]) -> list[str]:
     """The settings that the config's other settings call for, in the order of measuring."""
-    conditional = flat["model.condition"] != "none"
+    conditional = bool(of_config(config).names)
+    scaled = not {*condition_codecs(config).values()}.isdisjoint(SCALED)
     calls = {
         "data.mean": flat["data.codec"] == "standardize",
         "data.std": flat["data.codec"] == "standardize",
         "data.condition": conditional,
-        "data.condition_mean": conditional and flat["data.condition_codec"] == "standardize",
-        "data.condition_std": conditional and flat["data.condition_codec"] == "standardize",
+        "data.condition_mean": scaled,
+        "data.condition_std": scaled,
     }
     return [name for name in defaults.FROM_DATA if calls.get(name, True)]
 
@@ -106,11 +109,18 @@ def _moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
 
 
 def _condition(config: Any, train: Images) -> tuple[int, ...]:
-    return _conditions(config, train).shape[1:]
+    values = _conditions(config, train)
+    kinds = kinds_of(config.model.condition)
+    if len(kinds) > 1 and not train.condition_shapes:
+        raise ValueError(
+            f"data.condition must be given with model.condition={config.model.condition!r} for "
+            f"data whose conditions are one array: the shapes of {', '.join(kinds)} side by side"
+        )
+    return sum(train.condition_shapes, ()) or values.shape[1:]
 
 
 def _condition_moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
-    return lambda config, train: codec.moments(_conditions(config, train), "conditions")[k]
+    return lambda config, train: condition_moments(config, _conditions(config, train))[k]
 
 
 def _conditions(config: Any, train: Images) -> np.ndarray:
