@@ -47,6 +47,8 @@ SECTIONS = Rule(lambda v: re.fullmatch(r"|ddim\d{1,6}|\d{1,6}(\s*,\s*\d{1,6})*",
                 "empty, numbers separated by commas, or ddim and a number")  # fmt: skip
 MOST_LEVELS = 10_000
 LEVELS, STEPS = whole(2, MOST_LEVELS), whole(0, 10_000)
+HASH = Rule(lambda v: re.fullmatch(r"|[0-9a-f]{16}", v) is not None,
+            "empty, or 16 hexadecimal digits")  # fmt: skip
 ROUNDS = whole(1, 10_000)
 TRIES = whole(1, 10**7)
 SIDE, CHANNELS = whole(1, 16_384), whole(1, 2**16)
