@@ -476,6 +476,8 @@ SETTINGS: dict[str, Setting] = {
     "sampling.guidance_rescale": OfModel(0.7, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
                                          "rescaled: how far the noise is made as large as without "
                                          "guidance"),
+    "sampling.guidance_channels": OfModel(3, CHANNELS, "first_channels: number of channels that "
+                                          "are guided"),
     "sampling.guidance_quantile": OfModel(0.995, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
                                           "thresholded: share of pixels that is not clipped"),
     "sampling.guidance_parallel": OfModel(0.0, NOT_NEGATIVE, "apg: weight of the part of the "
@@ -777,7 +779,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
     "sampling.grid": ("shift", "rho", "respacing"),
     "sampling.guidance_kind": (
-        "guidance", "guidance_min", "guidance_max", "guidance_rescale", "guidance_quantile",
+        "guidance", "guidance_min", "guidance_max", "guidance_channels", "guidance_rescale",
+        "guidance_quantile",
         "guidance_parallel", "guidance_radius", "guidance_momentum", "guide", "guide_step",
         "guide_ema_rate",
     ),
