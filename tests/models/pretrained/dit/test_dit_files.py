@@ -17,8 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 import models
 import sde_lib
-from configs import dit
-from configs import schema
+from configs import dit, schema
 from models.pretrained import PretrainedError, load, open_checkpoint
 from models.pretrained.base import MismatchError
 from models.pretrained.files import torch_files
