@@ -101,9 +101,10 @@ SETTINGS: dict[str, Setting] = {
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
                           "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, mlp, unet, "
                           "transformer or auto (by the rank of data.shape), or a classifier of "
-                          "noisy examples: noisy_classifier, wideresnet, or an autoencoder of pictures: "
-                          "autoencoder, vq_autoencoder; all: NETWORKS in models/build.py, "
-                          "CLASSIFIERS in models/build.py, AUTOENCODERS in models/build.py"),
+                          "noisy examples: noisy_classifier, wideresnet, or an autoencoder of "
+                          "pictures: autoencoder, vq_autoencoder; all: NETWORKS in "
+                          "models/build.py, CLASSIFIERS in models/build.py, AUTOENCODERS in "
+                          "models/build.py"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution; mlp, transformer: features of "
                         "every layer"),
     "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
