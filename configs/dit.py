@@ -13,8 +13,8 @@
     XL_2_512        676,014,368   674,834,720     FID 3.04 at 512
 
 The latents are those of Stable Diffusion's autoencoder, 4 channels at an eighth of the picture's
-side, times 0.18215: an array of them, data.dataset=array, is what these configs are given. The
-published FIDs are with guidance on three of the four channels (sampling.guidance_channels=3).
+side, times 0.18215: these configs are given an array of them, data.dataset=array. The published
+FIDs are with guidance on three of four channels (sampling.guidance_kind=first_channels).
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from configs.schema import get_default
 from configs.variants import Variant
 
 
-class Size(NamedTuple):
+class DiTSize(NamedTuple):
     """Features of a token, number of blocks, and heads of attention."""
 
     features: int
@@ -36,11 +36,11 @@ class Size(NamedTuple):
     heads: int
 
 
-SIZES: Mapping[str, Size] = {
-    "S": Size(384, 12, 6),
-    "B": Size(768, 12, 12),
-    "L": Size(1024, 24, 16),
-    "XL": Size(1152, 28, 16),
+SIZES: Mapping[str, DiTSize] = {
+    "S": DiTSize(384, 12, 6),
+    "B": DiTSize(768, 12, 12),
+    "L": DiTSize(1024, 24, 16),
+    "XL": DiTSize(1152, 28, 16),
 }
 MODELS: Mapping[str, tuple[str, int, int]] = {
     "S_2": ("S", 2, 32), "B_2": ("B", 2, 32), "B_4": ("B", 4, 32), "L_2": ("L", 2, 32),

@@ -26,7 +26,9 @@ from models.settings import ACTIVATIONS, DTYPES, NORMALIZATIONS
 from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
+from samplers.build import STARTS
 from samplers.planned.forms import FORMS
+from samplers.spacing import SPACINGS, WARPS
 from sde_lib.bins import CDFS
 from sde_lib.condition import CONDITIONS
 from sde_lib.iddpm import SCHEDULES
@@ -78,6 +80,9 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sampling.predictor": (named.PREDICTORS, named.PUBLISHED_NAMES),
     "sampling.corrector": (named.CORRECTORS,),
     "sampling.pc_order": (named.PC_ORDERS,),
+    "sampling.spacing": (SPACINGS,),
+    "sampling.warp": (WARPS,),
+    "sampling.start": (STARTS,),
     "sampling.form": (FORMS,),
     "sampling.second_order": (named.SECOND_ORDERS,),
     "sampling.ancestral_variance": (named.VARIANCES,),

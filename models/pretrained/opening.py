@@ -33,8 +33,8 @@ from untrusted import UntrustedError, check_regular, plain
 
 FORMATS: dict[str, Format] = {
     directory.FAMILY: directory,
-    folder.FAMILY: folder,
     autoencoders.FAMILY: autoencoders,
+    folder.FAMILY: folder,
     own_format.FAMILY: own_format,
     authors.FAMILY: authors,
     state_dict.FAMILY: state_dict,

@@ -26,9 +26,9 @@ from untrusted import ours, plain
 
 MASKS = {"none": (False, False), "encoder": (True, False), "network": (False, True),
          "both": (True, True)}  # fmt: skip
-"""Whether padding is hidden within the reader of texts, and from the network beside it."""
+"""Name -> (is padding hidden within the reader of texts, from the network beside it)."""
 NOTHING = ("empty", "zeros", "masked")
-"""What stands for no text: the features of the empty one, zeros, or nothing that is seen."""
+"""Names of what stands for no text: features of the empty one, zeros, or nothing that is seen."""
 BATCH = 32
 """Captions that are read at a time."""
 

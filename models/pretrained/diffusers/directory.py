@@ -20,7 +20,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from models.pretrained.base import Checkpoint, as_params, by_place, paths_and_shapes
-from models.pretrained.diffusers.config import settings
+from models.pretrained.diffusers.config import described
 from models.pretrained.diffusers.layout import layout
 from models.pretrained.diffusers.names import REPEATED, axes, modernized, names, to_theirs
 from models.pretrained.files import torch_files
@@ -71,12 +71,12 @@ def read(path: Path | str) -> Checkpoint:
                 "it must be a diffusers directory, with the config.json of a UNet2DModel in it or "
                 "in its unet/"
             )
-        implied = settings(read_json(folder / "config.json"), _scheduler(folder))
+        implied, note = described(read_json(folder / "config.json"), _scheduler(folder))
         weights = weights_of(folder)
         averaged = folder.with_name("unet_ema")
         if folder.name == "unet" and _is_there(averaged):
-            return Checkpoint(FAMILY, implied, weights, weights_of(averaged))
-        return Checkpoint(FAMILY, implied, None, weights)
+            return Checkpoint(FAMILY, implied, weights, weights_of(averaged), note=note)
+        return Checkpoint(FAMILY, implied, None, weights, note=note)
     except UntrustedError as error:
         raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
 
@@ -165,7 +165,7 @@ def _scheduler(folder: Path) -> dict[str, Any] | None:
     for place in (folder, beside):
         here = place == folder or _is_there(place)
         if here and os.path.lexists(place / "scheduler_config.json"):
-            return read_json(place / "scheduler_config.json")
+            return read_json(place / "scheduler_config.json", endless=True)
     return None
 
 
