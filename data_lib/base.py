@@ -35,6 +35,7 @@ class Images:
     unlabelled: the reason why there are no labels, for the user; '' for nothing to say.
     condition: a vector, field or tokens for each example, as the user gave them, or None.
     names: names of the features of vectors, or of the channels; () for none.
+    captions: what is said of each example, or None.
     """
 
     pixels: Shaped[Stored, "n *d"]
@@ -44,6 +45,7 @@ class Images:
     unlabelled: str = ""
     condition: Shaped[np.ndarray, "n *c"] | None = None
     names: tuple[str, ...] = ()
+    captions: Shaped[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -54,19 +56,22 @@ class Images:
 
     def _with(self, pixels: np.ndarray, indices: Int[np.ndarray, " m"] | slice) -> "Images":
         pick = lambda rows: None if rows is None else rows[indices]
-        labels, hashes, condition = map(pick, (self.labels, self.digests, self.condition))
-        return dataclasses.replace(
-            self, pixels=pixels, labels=labels, digests=hashes, condition=condition
-        )
+        beside = ("labels", "digests", "condition", "captions")
+        picked = {name: pick(getattr(self, name)) for name in beside}
+        return dataclasses.replace(self, pixels=pixels, **picked)
 
     def content(self) -> UInt64[np.ndarray, " n"]:
-        """A hash of each image: `digests`, or hashes of the pixels and the condition."""
+        """A hash of each image: `digests`, or hashes of the pixels and what is said of them.
+
+        That is the captions if there are any, from which the condition is made, or the condition.
+        """
         if self.digests is not None:
             return self.digests
         hashes = digests.of_rows(self.pixels)
-        if self.condition is None:
+        beside = self.condition if self.captions is None else digests.of_texts(self.captions)
+        if beside is None:
             return hashes
-        return digests.of_rows(np.stack([hashes, digests.of_rows(self.condition)], axis=1))
+        return digests.of_rows(np.stack([hashes, digests.of_rows(beside)], axis=1))
 
 
 @dataclass(frozen=True, eq=False)

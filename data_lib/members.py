@@ -1,6 +1,6 @@
-"""Recognition, by name, of a .npz file's data, labels and conditions, and of held-out ones.
+"""Recognition, by name, of a .npz file's data and what is beside them, and of held-out ones.
 
-A name is a word for data (images), labels or conditions, with or without a word for a part before
+A name is a word for data (images), labels, conditions or captions, with or without a word for a part before
 or after it, in any case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's name for arrays
 that were given none.
 """
@@ -14,6 +14,7 @@ IMAGES = ("images", "x", "arr_0", "samples", "image", "data", "imgs", "img", "pi
 LABELS = ("labels", "y", "arr_1", "label", "targets", "target", "classes", "class", "class_labels",
           "category", "categories")  # fmt: skip
 CONDITIONS = ("condition", "conditions", "context")
+CAPTIONS = ("captions", "caption", "texts", "prompts")
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
 PARTS = {"train": TRAIN, "training": TRAIN, "test": TEST, "testing": TEST, "val": VALIDATION,
          "valid": VALIDATION, "validation": VALIDATION}  # fmt: skip
@@ -22,7 +23,7 @@ HELD_OUT = (TEST, VALIDATION)
 """Parts that are held out: the first that is there."""
 
 _PART = "|".join(sorted(PARTS, key=len, reverse=True))
-_KIND = "|".join(sorted((*IMAGES, *LABELS, *CONDITIONS), key=len, reverse=True))
+_KIND = "|".join(sorted((*IMAGES, *LABELS, *CONDITIONS, *CAPTIONS), key=len, reverse=True))
 _NAME = re.compile(
     rf"(?:(?P<before>{_PART})[-_. ]?)?(?P<kind>{_KIND})(?:[-_. ]?(?P<after>{_PART}))?"
 )
@@ -43,12 +44,15 @@ class Members:
     parts: tuple[str, ...]
     condition: str | None = None
     test_condition: str | None = None
+    captions: str | None = None
+    test_captions: str | None = None
 
     def without_test(self) -> "Members":
         """The same without the held-out part."""
         return dataclasses.replace(
-            self, test_images=None, test_labels=None, test_condition=None, parts=()
-        )
+            self, test_images=None, test_labels=None, test_condition=None, test_captions=None,
+            parts=(),
+        )  # fmt: skip
 
 
 def _parse(name: str) -> tuple[str, str] | None:
@@ -80,6 +84,9 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Members:
     every = tuple(range(1, 9))
     condition = first(TRAIN, CONDITIONS, every)
     test_condition = first(held_out, CONDITIONS, every) if test else None
-    taken = {images, labels, test, test_labels, condition, test_condition}
-    left = tuple(name for name in shapes if name not in taken)
-    return Members(images, labels, test, test_labels, left, parts, condition, test_condition)
+    captions = first(TRAIN, CAPTIONS, (1,))
+    test_captions = first(held_out, CAPTIONS, (1,)) if test else None
+    found = (images, labels, test, test_labels)
+    beside = (condition, test_condition, captions, test_captions)
+    left = tuple(name for name in shapes if name not in (*found, *beside))
+    return Members(*found, left, parts, *beside)

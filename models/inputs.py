@@ -26,6 +26,7 @@ class Inputs:
       pieces: number of exchangeable pieces of a vector, 1 for none.
       outputs: numbers that the network gives for each of the example: 2 if it says a variance.
       shows_known: whether a channel beside an image says where it is known.
+      pooled: whether the mean of tokens is added to the embedding, too.
       text: sizes of the reader of a text; None for another kind.
     """
 
@@ -39,6 +40,7 @@ class Inputs:
     shows_known: bool = True
     pieces: int = 1
     text: Text | None = None
+    pooled: bool = False
 
     @property
     def vector(self) -> int:
@@ -84,7 +86,9 @@ def read(config: ConfigDict) -> Inputs:
     outputs = 2 if model.get("learn_variance", False) else 1
     pieces, periodic = _pieces(config, shown), _periodic(model, shape)
     text = _text(model) if kind == "text" else None
-    return Inputs(shape, kind, shown, rate, missing, periodic, outputs, told, pieces, text)
+    read = kind in ("tokens", "text") and "pooled_tokens" in model
+    pooled = read and flag(model, "model.pooled_tokens")
+    return Inputs(shape, kind, shown, rate, missing, periodic, outputs, told, pieces, text, pooled)
 
 
 def _text(model: ConfigDict) -> Text:

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 import data_lib
 from configs import defaults, schema
 from configs.recorded import Recorded
-from data_lib import Images, Splits, codec
+from data_lib import Images, Splits, captions, codec
 from data_lib.base import Log
 from data_lib.transforms import to_unit
 from runtime_lib import workdir
@@ -50,18 +50,22 @@ def resolved(
                 log(f"{name}={_told(value)}, taken from the training data")
     found = _with(config, known)
     schema.check(found)
+    if splits is not None:
+        splits = captions.told(splits, found.data, log)
     return found, splits
 
 
 def _needed(flat: dict[str, Any]) -> list[str]:
     """The settings that the config's other settings call for, in the order of measuring."""
-    conditional = flat["model.condition"] != "none"
+    conditional, text = flat["model.condition"] != "none", flat["model.condition"] == "text"
     calls = {
         "data.mean": flat["data.codec"] == "standardize",
         "data.std": flat["data.codec"] == "standardize",
+        "data.words": text and not flat["model.vocabulary"],
         "data.condition": conditional,
         "data.condition_mean": conditional and flat["data.condition_codec"] == "standardize",
         "data.condition_std": conditional and flat["data.condition_codec"] == "standardize",
+        "model.vocabulary": text,
     }
     return [name for name in defaults.FROM_DATA if calls.get(name, True)]
 
@@ -88,6 +92,8 @@ def _with(config: Recorded, values: dict[str, Any]) -> Recorded:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, str):
+        return f"{len(value.split()):,} words"
     if not isinstance(value, tuple):
         return f"{value:.6g}"
     few = ",".join(f"{number:.6g}" for number in value[:SHOWN])
@@ -105,7 +111,22 @@ def _moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
     return lambda config, train: codec.moments(train.pixels, "training data", train.names)[k]
 
 
+def _words(config: Any, train: Images) -> str:
+    if train.captions is None:
+        raise ValueError(
+            "model.vocabulary must be set with model.condition='text' for data without captions, "
+            "whose conditions are numbers of tokens: the number of different ones"
+        )
+    return captions.vocabulary(train.captions)
+
+
+def _vocabulary(config: Any, train: Images) -> int:
+    return len(config.data.words.split())
+
+
 def _condition(config: Any, train: Images) -> tuple[int, ...]:
+    if config.data.words and train.captions is not None:
+        return (captions.longest(train.captions),)
     return _conditions(config, train).shape[1:]
 
 
@@ -149,10 +170,12 @@ MEASURES: dict[str, Callable[[Any, Images], Any]] = {
     "data.shape": _shape,
     "data.mean": _moment(0),
     "data.std": _moment(1),
+    "data.words": _words,
     "data.condition": _condition,
     "data.condition_mean": _condition_moment(0),
     "data.condition_std": _condition_moment(1),
     "sde.sigma_max": _largest_distance,
+    "model.vocabulary": _vocabulary,
     "model.sigma_data": _deviation,
 }
 """Setting -> its value for a config and training data, in the order of `FROM_DATA`."""

@@ -39,7 +39,8 @@ READS: dict[str, tuple[str, ...]] = {
     "profile": (),
     "sample": (
         "sampling.num_samples", "sampling.condition", "sampling.together",
-        "sampling.labels", "sampling.impute", "sampling.impute_iterations", *DRAWING, *WEIGHTS,
+        "sampling.labels", "sampling.impute", "sampling.impute_iterations", "sampling.captions",
+        "eval.split", *DRAWING, *WEIGHTS,
     ),
     "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
     "eval": (

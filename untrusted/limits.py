@@ -27,6 +27,9 @@ JSON_DIGITS = 40
 SHOWN = 60
 """Characters of a stranger's value that a message repeats."""
 
+CAPTIONS_BYTES = 16 * MIB
+"""A file of captions, one on each line; a hundred thousand of ten words take 6 MiB."""
+
 # Arrays: .npy and .npz --------------------------------------------------------------------------
 
 UNPACKED_BYTES = 128 * MIB

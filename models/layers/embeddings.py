@@ -7,14 +7,16 @@ sigma; `Positional` a time or an index between 0 and about 1000.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from models.layers.conditions import Condition, HideRows, as_parts, as_rows
 from models.layers.dense import Dense
+from models.layers.norm import standardized
 from models.layers.style import Activation, Style, default_init
 
 LONGEST_PERIOD = 10000.0
@@ -89,6 +91,17 @@ class VectorEmbedding(nn.Module):
         return h
 
 
+TOKENS = "tokens", "mask"
+"""Parts of a condition."""
+
+
+def pooled(tokens: Float[Array, "b n w"], shown: Bool[Array, "b n"]) -> Float[Array, "b w"]:
+    """The mean of standardized tokens that are shown; 0 if none is."""
+    weights = shown.astype(jnp.float32)[..., None]
+    total = jnp.sum(standardized(tokens.astype(jnp.float32)) * weights, axis=1)
+    return total / jnp.maximum(jnp.sum(weights, axis=1), 1.0)
+
+
 class ConditionEmbedding(nn.Module):
     """The float32 vector given to every residual block: noise label, class and vector, embedded.
 
@@ -100,6 +113,7 @@ class ConditionEmbedding(nn.Module):
         the null class adds nothing.
       label_dropout: fraction of the class labels that are hidden while training.
       vector: numbers of the condition's vector as `models.fitted` gives it; 0 for none.
+      tokens: whether the mean of the condition's tokens is added.
 
     Raises:
       ValueError: a condition was given that the network does not take.
@@ -111,12 +125,19 @@ class ConditionEmbedding(nn.Module):
     classes: int = 0
     label_dropout: float = 0.0
     vector: int = 0
+    tokens: bool = False
+
+    @nn.nowrap
+    def takes(self, parts: Mapping[str, Array]) -> dict[str, Array] | None:
+        """The parts of a condition without tokens, unless these are embedded; None for none."""
+        left = {name: part for name, part in parts.items() if self.tokens or name not in TOKENS}
+        return left or None
 
     @nn.compact
     def __call__(
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"] | None:
-        taken = ("vector",) if self.vector else ()
+        taken = (*(("vector",) if self.vector else ()), *(TOKENS if self.tokens else ()))
         rows, _ = as_rows(condition, label.shape[0], self.classes, 0, taken)
         style = self.style.exact
         parts = []
@@ -130,4 +151,7 @@ class ConditionEmbedding(nn.Module):
         if self.vector:
             told = VectorEmbedding(self.features, style.activation, name="vector")
             parts.append(told(as_parts(condition)["vector"]))
+        if self.tokens:
+            mean = pooled(*(as_parts(condition)[name] for name in TOKENS))
+            parts.append(style.dense(self.features, name="tokens")(mean))
         return style.activation(sum(parts[1:], parts[0])) if parts else None
