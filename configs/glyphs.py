@@ -49,7 +49,7 @@ def base() -> ConfigDict:
     model.ema_rate = 0.999
     training.batch_size = 64
     training.time_law = "lognormal_sigma"
-    training.sigma_mean = -0.8
+    training.sigma_mean = 0.0
     training.weighting = "edm"
     training.stratified_times = True
     training.ema_warmup = True

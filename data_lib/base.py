@@ -56,9 +56,17 @@ class Images:
 
     def _with(self, pixels: np.ndarray, indices: Int[np.ndarray, " m"] | slice) -> "Images":
         pick = lambda rows: None if rows is None else rows[indices]
-        beside = ("labels", "digests", "condition", "captions")
-        picked = {name: pick(getattr(self, name)) for name in beside}
-        return dataclasses.replace(self, pixels=pixels, **picked)
+        labels, hashes, condition, captions = map(
+            pick, (self.labels, self.digests, self.condition, self.captions)
+        )
+        return dataclasses.replace(
+            self,
+            pixels=pixels,
+            labels=labels,
+            digests=hashes,
+            condition=condition,
+            captions=captions,
+        )
 
     def content(self) -> UInt64[np.ndarray, " n"]:
         """A hash of each image: `digests`, or hashes of the pixels and what is said of them.

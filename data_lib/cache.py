@@ -1,7 +1,7 @@
 """Decoded pictures kept in one .npz file, so that they are decoded only once.
 
-The file also has the pictures' labels, captions and hashes, and a key that identifies its source. Its
-checksums are the CRC-32 that the zip format keeps for every array; they are checked when it is
+The file also has the pictures' labels, captions and hashes, and a key that identifies its source.
+Its checksums are the CRC-32 that the zip format keeps for every array; they are checked when it is
 read. A stale or damaged file is made anew.
 """
 

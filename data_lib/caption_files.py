@@ -26,7 +26,7 @@ TEXTS = ("text", "caption")
 
 
 def of_pictures(root: Path, paths: Sequence[Path], log: Log) -> Shaped[np.ndarray, " n"] | None:
-    """The caption of each picture under `root`; None, with a remark if some have one, unless all have.
+    """The caption of each picture under `root`; None unless all have one, with a remark if some do.
 
     Raises ValueError for a file of captions that cannot be read.
     """

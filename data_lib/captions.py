@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from configs.names import did_you_mean
 from data_lib.base import Images, Log, Splits
@@ -22,7 +22,7 @@ from untrusted import plain
 NO_WORD = -1
 """The number that stands where a caption has ended."""
 ARTICLES = ("a", "an", "the")
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
 
 def words(caption: str) -> list[str]:
@@ -42,7 +42,12 @@ def longest(captions: Iterable[str]) -> int:
 
 
 def numbered(
-    captions: Sequence[str], vocabulary: str, length: int, what: str, *, strict: bool = True
+    captions: Sequence[str] | Shaped[np.ndarray, " n"],
+    vocabulary: str,
+    length: int,
+    what: str,
+    *,
+    strict: bool = True,
 ) -> Int[np.ndarray, "n length"]:
     """The numbers of the words of captions, and NO_WORD after the last.
 
@@ -80,8 +85,8 @@ def told(splits: Splits, config: Any, log: Log) -> Splits:
 
     Words and places that it does not have are left out, and are said.
     """
-    parts = {part: _told(getattr(splits, part), config, log) for part in ("train", "test")}
-    return dataclasses.replace(splits, **parts)
+    train, test = (_told(images, config, log) for images in (splits.train, splits.test))
+    return dataclasses.replace(splits, train=train, test=test)
 
 
 def _told(images: Images, config: Any, log: Log) -> Images:

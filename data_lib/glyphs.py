@@ -83,7 +83,7 @@ def load(config: DataConfig, log: Log) -> Splits:
 
 
 def held_out(g: Int[np.ndarray, " n"], k: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Whether compositions are held out of training."""
+    """True for compositions that are held out of training."""
     return (g + 5 * k) % 8 == 0
 
 
@@ -278,7 +278,8 @@ def _captions(
         both = "" if shown is None else " on ".join(colours[c] for c in shown[i])
         parts = {"weight": WEIGHTS[k // 2 % 2], "slant": SLANTS[k % 2],
                  "family": FAMILIES[k // 4], "colours": both}  # fmt: skip
-        told = {name: part if told else "" for (name, part), told in zip(parts.items(), said[i])}
+        left = dict(zip(parts, said[i], strict=True))
+        told = {part: text if left[part] else "" for part, text in parts.items()}
         yield _tidy(ORDERS[orders[i]].format(name=names[g], **told))
 
 

@@ -1,8 +1,8 @@
 """Recognition, by name, of a .npz file's data and what is beside them, and of held-out ones.
 
-A name is a word for data (images), labels, conditions or captions, with or without a word for a part before
-or after it, in any case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's name for arrays
-that were given none.
+A name is a word for data (images), labels, conditions or captions, with or without a word for a
+part before or after it, in any case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's name
+for arrays that were given none.
 """
 
 import dataclasses
@@ -86,7 +86,7 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Members:
     test_condition = first(held_out, CONDITIONS, every) if test else None
     captions = first(TRAIN, CAPTIONS, (1,))
     test_captions = first(held_out, CAPTIONS, (1,)) if test else None
-    found = (images, labels, test, test_labels)
     beside = (condition, test_condition, captions, test_captions)
-    left = tuple(name for name in shapes if name not in (*found, *beside))
-    return Members(*found, left, parts, *beside)
+    taken = {images, labels, test, test_labels, *beside}
+    left = tuple(name for name in shapes if name not in taken)
+    return Members(images, labels, test, test_labels, left, parts, *beside)

@@ -11,6 +11,7 @@ num_classes and label_dropout.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -159,7 +160,7 @@ class Transformer(nn.Module):
         parts, style = as_parts(condition), self.style
         observed = parts.pop("observed", None)
         tokens, shown = (parts.get(name) for name in TOKENS)
-        told = self.conditioning(label, self.conditioning.takes(parts), train)
+        told: Any = self.conditioning(label, self.conditioning.takes(parts), train)
         among = None if observed is None else (to_tokens(observed, self.patch) > 0).any(-1)
         # In bfloat16 the input would be rounded by more than the least noise in it.
         h = style.exact.dense(self.features, name="stem")(to_tokens(x, self.patch))

@@ -81,12 +81,12 @@ class Model:
     ) -> Float[np.ndarray, "n *d"]:
         """n samples by the config's sampler, given one condition, or n of them.
 
-        captions: one, or n of them, in place of the condition of a model of captions. labels: classes that samples have in turn; () for all of them. impute: one example, or
-        several in turn, in which samples fill in the NaN (`sde_lib.posteriors`). together: the
-        conditions, any number of them, are independent observations of one example
-        (`sde_lib.composed`). seed: by default the config's. batch: samples at a time, which changes
-        no sample. ValueError for a condition of another shape, and for one
-        that is missing.
+        labels: classes that samples have in turn; () for all of them. captions: one, or n of them,
+        in place of the condition of a model of captions. impute: one example, or several in turn,
+        in which samples fill in the NaN (`sde_lib.posteriors`). together: the conditions, any
+        number of them, are independent observations of one example (`sde_lib.composed`). seed: by
+        default the config's. batch: samples at a time, which changes no sample. ValueError for a
+        condition of another shape, and for one that is missing.
         """
         if together and np.asarray(condition).ndim == len(self.experiment.config.data.condition):
             raise ValueError("together=True needs several conditions, of one example each")

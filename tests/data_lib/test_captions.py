@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from configs import glyphs as config_file
+from configs.glyphs import get_config
 from data_lib import captions
 from data_lib.base import Images, Splits
 
@@ -32,12 +32,14 @@ def test_words_are_numbered_and_places_after_the_last_are_empty():
 
 
 def test_unknown_word_is_refused_with_the_nearest_known():
-    with pytest.raises(ValueError, match=r"^x must .*6, got 'slantd' \(did you mean 'slanted'\?\)$"):
+    with pytest.raises(
+        ValueError, match=r"^x must .*6, got 'slantd' \(did you mean 'slanted'\?\)$"
+    ):
         captions.numbered(["letter q", "slantd q"], KNOWN, 4, "x")
 
 
 def test_longer_captions_than_the_model_reads_are_refused():
-    with pytest.raises(ValueError, match="at most 2 words.*got 3: bold letter q"):
+    with pytest.raises(ValueError, match=r"at most 2 words.*got 3: bold letter q"):
         captions.numbered(["bold letter q"], KNOWN, 2, "x")
 
 
@@ -47,7 +49,7 @@ def splits(said):
 
 
 def test_data_leave_out_what_the_model_does_not_know_and_say_so():
-    data = config_file.get_config().data
+    data = get_config().data
     data.words, data.condition = KNOWN, (2,)
     lines = []
     told = captions.told(splits(["bold new q", "serif letter q"]), data, lines.append)
@@ -57,7 +59,7 @@ def test_data_leave_out_what_the_model_does_not_know_and_say_so():
 
 
 def test_captions_are_no_conditions_without_a_vocabulary():
-    data = config_file.get_config().data
+    data = get_config().data
     given = splits(["a q"])
     assert captions.told(given, data, print).train.condition is None
 

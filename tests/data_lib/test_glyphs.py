@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from configs import glyphs as config_file
+from configs.glyphs import get_config
 from data_lib import captions, glyphs, load
 from data_lib.glyphs import FAMILIES, PALETTE, SLANTS, WEIGHTS
 
 
 def data(**others):
-    section = config_file.get_config().data
+    section = get_config().data
     for name, value in {"draws": 3, **others}.items():
         section[name] = value
     return load(section, log=lambda line: None)
