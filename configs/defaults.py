@@ -136,8 +136,10 @@ SETTINGS: dict[str, Setting] = {
                                    "hidden from the network"),
     "model.condition": OfModel("none", ANY, "kind of condition given to the network beside labels: "
                                "none, vector (embedded), image (concatenated, resized where its "
-                               "resolution differs), tokens (cross-attention) or text (the same, "
-                               "read by a transformer); all: CONDITIONS in sde_lib/condition.py"),
+                               "resolution differs), tokens (cross-attention), text (the same, "
+                               "read by a transformer), level (of the noise in the image, "
+                               "embedded), or several joined by +, such as text+image+level; all: "
+                               "CONDITIONS in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
     "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens; "
@@ -253,12 +255,15 @@ SETTINGS: dict[str, Setting] = {
     "data.missing": OfModel("refuse", Rule(lambda v: v in ("refuse", "mask"), "refuse or mask"),
                             "values that are NaN: refuse, or mask (the network is told which "
                             "values are observed, and the loss leaves the others out)"),
-    "data.condition": OfModel((), AXES, "shape of one condition; (): as the data have it"),
+    "data.condition": OfModel((), AXES, "shape of one condition, those of several kinds side by "
+                              "side; (): as the data have it"),
     "data.condition_codec": OfModel("standardize", ANY, "how conditions become what the network is "
-                                    "given: standardize or identity; all: CONDITION_CODECS in "
-                                    "data_lib/codec.py"),
-    "data.condition_mean": OfFeatures((), ANY, "mean of each entry or channel of the condition; "
-                                      "(): of the training data"),
+                                    "given: standardize (words and levels beside others stay as "
+                                    "they are), identity, or one for each kind joined by +; all: "
+                                    "CONDITION_CODECS in data_lib/conditions.py"),
+    "data.condition_mean": OfFeatures((), ANY, "mean of each entry or channel of the condition, "
+                                      "those of several kinds side by side; (): of the training "
+                                      "data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
     "data.words": OfWords("", ANY, "text condition: the words of captions that the model knows, in "

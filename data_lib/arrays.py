@@ -1,7 +1,7 @@
 """Datasets in one .npy or .npz file; all arrays of users become examples here."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +62,8 @@ def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> 
         found = members.find(shapes)
         if not held_out:
             found = found.without_test()
-        wanted = {found.images, found.labels, found.condition, found.captions, found.test_images,
-                  found.test_labels, found.test_condition, found.test_captions,
+        wanted = {found.images, found.labels, *found.condition, found.captions, found.test_images,
+                  found.test_labels, *found.test_condition, found.test_captions,
                   RANGE}  # fmt: skip
         arrays = read_arrays(path, [name for name in wanted if name in shapes], named=True)
     except (OSError, ValueError) as error:
@@ -137,6 +137,9 @@ def _alike(train: Images, test: Images, found: Members, what: str) -> tuple[Imag
     """Both parts with labels, or both without; ValueError for values of two kinds."""
     if train.levels != test.levels:
         raise ValueError(f"{what} must have training and test images of one type")
+    kinds = [[*map(members.kind_of, names)] for names in (found.condition, found.test_condition)]
+    if all(kinds) and (kinds[0] != kinds[1] or train.condition_shapes != test.condition_shapes):
+        raise ValueError(f"{what} must have training and test conditions of the same kinds")
     for beside in ("condition", "captions"):
         ours, theirs = getattr(train, beside), getattr(test, beside)
         if (ours is None) != (theirs is None):
@@ -154,16 +157,18 @@ def _images(
     arrays: dict[str, np.ndarray],
     key: str,
     labels: str | None,
-    condition: str | None,
+    conditions: tuple[str, ...],
     captions: str | None,
     file: str,
     stated: Stated,
 ) -> Images:
     what = file if key == ONLY else f"{file}[{plain(key)}]"
     values, known = levels.unit(_examples(arrays[key], what, stated.raw), what, stated)
-    told = None if condition is None else _conditions(arrays, condition, len(values), file)
+    rows = [_ranked(_conditions(arrays, name, len(values), file), name, values.ndim)
+             for name in conditions]  # fmt: skip
+    told, shapes = joined(rows) if rows else (None, ())
     said = None if captions is None else _captions(arrays, captions, len(values), file)
-    made = Images(values, None, known, condition=told, captions=said)
+    made = Images(values, None, known, condition=told, condition_shapes=shapes, captions=said)
     return made if labels is None else _labelled(made, arrays, labels, file)
 
 
@@ -208,6 +213,22 @@ def _captions(arrays: dict[str, np.ndarray], key: str, count: int, file: str) ->
         raise ValueError(f"{file}[{plain(key)}] must have a text for each of {count:,} examples, "
                          f"it is {values.dtype} of shape {values.shape}")  # fmt: skip
     return values
+
+
+def _ranked(rows: np.ndarray, name: str, rank: int) -> np.ndarray:
+    """Conditions [n, ...] of one kind, of the kind's rank: an axis of length 1 may be left out."""
+    kind = members.kind_of(name)
+    if kind == "level" and rows.shape[1:] == (1,):
+        return rows[:, 0]
+    return rows[..., None] if kind == "image" and rows.ndim == rank - 1 else rows
+
+
+def joined(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, tuple[tuple[int, ...], ...]]:
+    """(conditions of several kinds as one array, the shapes of its parts); one as it is."""
+    if len(rows) == 1:
+        return rows[0], ()
+    flat = [part.reshape(len(part), -1).astype(np.float32) for part in rows]
+    return np.concatenate(flat, axis=1), tuple(part.shape[1:] for part in rows)
 
 
 def _labelled(made: Images, arrays: dict[str, np.ndarray], labels: str, file: str) -> Images:

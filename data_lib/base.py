@@ -34,6 +34,7 @@ class Images:
     digests: a hash of each image's stored content; None: its pixels and condition are hashed.
     unlabelled: the reason why there are no labels, for the user; '' for nothing to say.
     condition: a vector, field or tokens for each example, as the user gave them, or None.
+    condition_shapes: shapes of the parts that `condition` joins (`configs.kinds`); () for one part.
     names: names of the features of vectors, or of the channels; () for none.
     captions: what is said of each example, or None.
     """
@@ -45,6 +46,7 @@ class Images:
     unlabelled: str = ""
     condition: Shaped[np.ndarray, "n *c"] | None = None
     names: tuple[str, ...] = ()
+    condition_shapes: tuple[tuple[int, ...], ...] = ()
     captions: Shaped[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:

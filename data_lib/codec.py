@@ -199,11 +199,6 @@ CODECS: dict[str, Callable[[Any], Codec]] = {
     "identity": lambda data: AsGiven(),
 }
 
-CONDITION_CODECS: dict[str, Callable[[Any], Codec]] = {
-    "standardize": lambda data: Standardize(tuple(data.condition_mean), tuple(data.condition_std)),
-    "identity": lambda data: AsGiven(),
-}
-
 
 def build(data: Any) -> Codec:
     """The codec of a `data` section; ValueError for an unknown name or bounds that do not fit."""
@@ -264,11 +259,6 @@ def check_words(values: np.ndarray, vocabulary: int, what: str) -> None:
                 f"tokens of {what} must be whole numbers below model.vocabulary = {vocabulary}, or "
                 f"-1 where there is none, got {wrong[0]:.9g}"
             )
-
-
-def build_condition(data: Any) -> Codec:
-    """The codec of the conditions of a `data` section; ValueError for an unknown name."""
-    return choose("data.condition_codec", data.condition_codec, CONDITION_CODECS)(data)
 
 
 def moments(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> tuple[Row, Row]:

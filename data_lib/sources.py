@@ -165,12 +165,26 @@ def _checked(images: Images, config: DataConfig, what: str) -> Images:
         _check_missing(images.pixels, config, what)
     condition = images.condition
     if condition is not None:
-        condition = _shaped(condition, tuple(config.condition) or None, "data.condition", what)
+        condition = _condition(images, tuple(config.condition), what)
     if config.shape:
         pixels = _shaped(images.pixels, config.example, "data.shape", what)
     else:
         pixels = _square(images.pixels, config, what)
     return dataclasses.replace(images, pixels=pixels, condition=condition)
+
+
+def _condition(images: Images, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """Conditions of that shape, or of several kinds whose shapes it has side by side."""
+    values, parts = images.condition, images.condition_shapes
+    assert values is not None
+    sizes = sum(parts, ())
+    if parts and shape and shape != sizes:
+        told = ",".join(map(str, sizes))
+        raise ValueError(f"data.condition must be {told}, the shapes of the conditions of the "
+                         f"{what} side by side, got {','.join(map(str, shape))}")  # fmt: skip
+    # Several kinds in one array, which are parted where model.condition is known.
+    joined = values.ndim == 2 and len(shape) > 1 and shape != (*values.shape[1:], 1)
+    return values if parts or joined else _shaped(values, shape or None, "data.condition", what)
 
 
 def _shaped(values: np.ndarray, shape: tuple[int, ...] | None, key: str, what: str) -> np.ndarray:

@@ -81,7 +81,7 @@ class Settings:
     def conditioning(self, style: Style, embedding: nn.Module) -> ConditionEmbedding:
         """The embedding of label and class, without the label in an unconditional network."""
         shown = embedding if self.conditional else None
-        features, told = 4 * self.nf, (self.classes, self.label_dropout, self.inputs.vector)
+        features, told = 4 * self.nf, (self.classes, self.label_dropout, self.inputs.beside)
         return ConditionEmbedding(style, features, shown, *told)
 
     def waves(self, multiple: int = 1) -> int:

@@ -37,6 +37,14 @@ def read_array(
         raise ValueError(f"{setting} cannot be read: {_reason(error)}") from error
 
 
+def names_in(path: Path) -> tuple[str, ...]:
+    """Names of the arrays of a file; () for what cannot be read."""
+    try:
+        return tuple(read_headers(path, named=True))
+    except (OSError, ValueError):
+        return ()
+
+
 def read_gray(path: Path, setting: str) -> Float[np.ndarray, "h w"]:
     """Gray levels of a picture, black 0 and white 1, as it lies upright; errors as `read_array`."""
     try:

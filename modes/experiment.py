@@ -13,14 +13,16 @@ import models
 import samplers
 import sde_lib
 from configs import schema
+from configs.kinds import of_config
 from configs.shapes import in_words, shape_of
 from data_lib import Splits, codec
+from data_lib.conditions import condition_codecs
 from models.score import template
 from modes import sizes
 from runtime_lib import sharding
-from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told, choose
+from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told
 from sde_lib.clipping import Clipped
-from sde_lib.condition import CONDITIONS, Condition, assembled
+from sde_lib.condition import Condition, assembled
 from sde_lib.guides import ALONE
 from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
@@ -71,7 +73,7 @@ class Experiment:
             EMA((model.ema_rate, *model.extra_ema_rates), training.ema_warmup, training.ema_rampup),
             training.accumulate,
             labelled=model.num_classes > 0,
-            condition=model.condition,
+            condition=of_config(config),
             augment=augment.build(config),
             guard=Guard(training.patience, training.explosion),
         )
@@ -97,7 +99,7 @@ class Experiment:
 
     def condition(self, labels: Any, conditions: Any) -> Condition:
         """The condition of examples, of their classes and encoded conditions [b, ...]."""
-        return assembled(self.config.model.condition, labels, conditions)
+        return assembled(of_config(self.config), labels, conditions)
 
     @property
     def guidance_settings(self) -> dict[str, Any] | None:
@@ -158,17 +160,15 @@ def _classes(config: Any, guidance: Guidance, told: Told) -> int:
 
 def _an_example(config: Any, classes: int) -> Condition:
     """The condition of one example; None for a model that is given none."""
-    model = config.model
-    labels = jnp.zeros(1, jnp.int32) if classes else None
-    values = None if model.condition == "none" else jnp.zeros((1, *config.data.condition))
-    return assembled(model.condition, labels, values)
+    labels, kinds = jnp.zeros(1, jnp.int32) if classes else None, of_config(config)
+    values = jnp.zeros((1, *kinds.stored)) if kinds.names else None
+    return assembled(kinds, labels, values)
 
 
 def _check_codec(config: Any) -> None:
     """Raise ValueError for settings of the data that do not fit their shape."""
     data, shape = config.data, shape_of(config)
     made = codec.build(data)
-    choose("model.condition", config.model.condition, CONDITIONS)
     if data.random_flip and len(shape) != 3:
         raise ValueError(f"data.random_flip must be False for data that are no pictures, "
                          f"whose shape is {in_words(shape)}")  # fmt: skip
@@ -180,13 +180,7 @@ def _check_codec(config: Any) -> None:
     if made.of_levels and data.missing != "refuse":
         raise ValueError("data.missing must be refuse with data.codec=levels, which has no NaN")
     codec.check_rows(data, shape[-1])
-    if config.model.condition != "none":
-        codec.build_condition(data)
-    if config.model.condition == "text" and data.condition_codec != "identity":
-        raise ValueError(
-            "data.condition_codec must be identity with model.condition='text', whose tokens are "
-            f"names and no amounts, got {data.condition_codec!r}"
-        )
+    condition_codecs(config)
 
 
 def _check_division(config: Any) -> None:

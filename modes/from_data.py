@@ -16,9 +16,11 @@ from ml_collections import ConfigDict
 
 import data_lib
 from configs import defaults, schema
+from configs.kinds import kinds_of, of_config
 from configs.recorded import Recorded
 from data_lib import Images, Splits, captions, codec
 from data_lib.base import Log
+from data_lib.conditions import SCALED, condition_codecs, condition_moments
 from data_lib.transforms import to_unit
 from runtime_lib import workdir
 
@@ -39,7 +41,7 @@ def resolved(
     Raises ValueError for data from which they cannot be taken.
     """
     flat = schema.flatten(config)
-    wanted = [name for name in _needed(flat) if flat[name] == defaults.FROM_DATA[name]]
+    wanted = [name for name in _needed(config, flat) if flat[name] == defaults.FROM_DATA[name]]
     saved = workdir.read_config(folder) or {}
     known = {n: _like(n, saved[n]) for n in wanted if saved.get(n, None) not in _unknown(n)}
     if left := [name for name in wanted if name not in known]:
@@ -55,16 +57,18 @@ def resolved(
     return found, splits
 
 
-def _needed(flat: dict[str, Any]) -> list[str]:
+def _needed(config: Any, flat: dict[str, Any]) -> list[str]:
     """The settings that the config's other settings call for, in the order of measuring."""
-    conditional, text = flat["model.condition"] != "none", flat["model.condition"] == "text"
+    kinds = of_config(config)
+    conditional, text = bool(kinds.names), "text" in kinds
+    scaled = not {*condition_codecs(config).values()}.isdisjoint(SCALED)
     calls = {
         "data.mean": flat["data.codec"] == "standardize",
         "data.std": flat["data.codec"] == "standardize",
         "data.words": text and not flat["model.vocabulary"],
         "data.condition": conditional,
-        "data.condition_mean": conditional and flat["data.condition_codec"] == "standardize",
-        "data.condition_std": conditional and flat["data.condition_codec"] == "standardize",
+        "data.condition_mean": scaled,
+        "data.condition_std": scaled,
         "model.vocabulary": text,
     }
     return [name for name in defaults.FROM_DATA if calls.get(name, True)]
@@ -111,27 +115,30 @@ def _moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
     return lambda config, train: codec.moments(train.pixels, "training data", train.names)[k]
 
 
-def _words(config: Any, train: Images) -> str:
-    if train.captions is None:
-        raise ValueError(
-            "model.vocabulary must be set with model.condition='text' for data without captions, "
-            "whose conditions are numbers of tokens: the number of different ones"
-        )
-    return captions.vocabulary(train.captions)
+def _words(config: Any, train: Images) -> str | None:
+    """The vocabulary of captions; None without any: conditions are numbers of tokens."""
+    return None if train.captions is None else captions.vocabulary(train.captions)
 
 
-def _vocabulary(config: Any, train: Images) -> int:
-    return len(config.data.words.split())
+def _vocabulary(config: Any, train: Images) -> int | None:
+    return len(config.data.words.split()) or None
 
 
 def _condition(config: Any, train: Images) -> tuple[int, ...]:
     if config.data.words and train.captions is not None:
         return (captions.longest(train.captions),)
-    return _conditions(config, train).shape[1:]
+    values = _conditions(config, train)
+    kinds = kinds_of(config.model.condition)
+    if len(kinds) > 1 and not train.condition_shapes:
+        raise ValueError(
+            f"data.condition must be given with model.condition={config.model.condition!r} for "
+            f"data whose conditions are one array: the shapes of {', '.join(kinds)} side by side"
+        )
+    return sum(train.condition_shapes, ()) or values.shape[1:]
 
 
 def _condition_moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
-    return lambda config, train: codec.moments(_conditions(config, train), "conditions")[k]
+    return lambda config, train: condition_moments(config, _conditions(config, train))[k]
 
 
 def _conditions(config: Any, train: Images) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import data_lib
+from configs.kinds import of_config
 from configs.shapes import in_words, shape_of
 from data_lib import Images, arrays, codec
 from data_lib.base import Log, fingerprint
@@ -115,7 +116,7 @@ def check_examples(
 
 def check_conditions(images: Images, config: Any, name: str) -> None:
     """Raise ValueError unless images have conditions of the model's shape."""
-    wanted = tuple(config.data.condition)
+    wanted = of_config(config).stored
     if images.condition is None:
         raise ValueError(
             f"the model is given conditions and {name} has none: add an array 'condition'"

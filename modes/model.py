@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 import models
 from configs import arrays, schema
 from configs.changed import with_settings
+from configs.kinds import of_config
 from configs.recorded import Recorded
 from data_lib import Codec, Images, codec
 from data_lib.base import hold_out
@@ -88,7 +89,7 @@ class Model:
         default the config's. batch: samples at a time, which changes no sample. ValueError for a
         condition of another shape, and for one that is missing.
         """
-        if together and np.asarray(condition).ndim == len(self.experiment.config.data.condition):
+        if together and np.asarray(condition).ndim == len(of_config(self.experiment.config).stored):
             raise ValueError("together=True needs several conditions, of one example each")
         rows = len(np.asarray(condition)) if together else n
         config = self.experiment.config
@@ -175,7 +176,7 @@ class Model:
         return np.concatenate(parts)
 
     def _rows(self, condition: Shaped[np.ndarray, "..."], n: int) -> Shaped[np.ndarray, "n *c"]:
-        shape = tuple(self.experiment.config.data.condition)
+        shape = of_config(self.experiment.config).stored
         condition = as_numbers(np.asarray(condition), "condition")
         if condition.shape not in (shape, (n, *shape)):
             raise ValueError(

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from configs.kinds import of_config
 from configs.shapes import in_words
 from data_lib import Splits, codec
 from data_lib.base import Log
+from data_lib.conditions import build_condition
 from eval_lib import restoration
 from modes.array_files import read_array
 from modes.experiment import MEASURE_STREAM, Experiment
@@ -161,12 +163,12 @@ def trained_on(problem: Problem, experiment: Experiment) -> Float[np.ndarray, "n
     if config.model.condition == "none":
         raise ValueError(f"{asked} needs a model whose condition is the measurement, and this one "
                          "is given none (model.condition=none)")  # fmt: skip
-    wanted = tuple(config.data.condition)
+    wanted = of_config(config).stored
     if seen is None or seen.shape[1:] != wanted:
         got = "nothing that looks like one" if seen is None else in_words(seen.shape[1:])
         raise ValueError(f"{asked} needs a model of this measurement: its condition is of "
                          f"{in_words(wanted)}, inverse.measure gives {got}")  # fmt: skip
-    found: np.ndarray = codec.build_condition(config.data).encode(seen).astype(np.float32)
+    found: np.ndarray = build_condition(config).encode(seen).astype(np.float32)
     return found
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import data_lib
 import models
 import sde_lib
+from configs.kinds import JOINED_BY
 from data_lib import codec
+from data_lib.conditions import CONDITION_CODECS
 from data_lib.config import MISSING
 from data_lib.pictures import FILTERS
 from models import guided_unet, ncsnpp, noisy_classifier, songunet
@@ -34,6 +36,8 @@ from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown
 
 PUBLISHED = ("published",)
+JOINED = ("model.condition", "data.condition_codec")
+"""Texts that may be several names, joined."""
 RULED = ("sampling.respacing",)
 """Texts that travel and are no names: their rule in `configs.defaults` says what they may be."""
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
@@ -59,7 +63,7 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "data.filter": (FILTERS,),
     "data.codec": (codec.CODECS,),
     "data.missing": (MISSING,),
-    "data.condition_codec": (codec.CONDITION_CODECS,),
+    "data.condition_codec": (CONDITION_CODECS,),
     "training.time_law": (LAWS, LEVEL_LAWS),
     "training.weighting": (WEIGHTINGS,),
     "training.objective": (OBJECTIVES,),
@@ -87,7 +91,9 @@ def check(settings: Mapping[str, Any]) -> None:
     """Raise ValueError, with the known names, for a name in no table, regardless of case."""
     for setting in settings.keys() & TABLES.keys():
         known = [name for table in TABLES[setting] for name in table]
-        if settings[setting].lower() not in map(str.lower, known):
+        asked = settings[setting].lower()
+        names = asked.split(JOINED_BY) if setting in JOINED else [asked]
+        if not {*names} <= {*map(str.lower, known)}:
             raise ValueError(
                 f"{setting} must be one of {', '.join(dict.fromkeys(known))}, the file says "
                 f"{shown(settings[setting])}"
