@@ -27,6 +27,7 @@ from models import (
     noisy_classifier,
     songunet,
     transformer,
+    unet_condition,
     unet_nd,
     wideresnet,
 )
@@ -102,6 +103,9 @@ NETWORKS: dict[str, Build] = {
     "ddpm_ho": Picture(ddpm_ho.build),
     "mlp": MLP,
     "unet": UNET,
+    "unet_condition": NetworkRow(
+        unet_condition.build, kinds=("tokens", "vector", "image", "level"), raw=True
+    ),
     "transformer": NetworkRow(transformer.build, kinds=ANY, lifted=True, observes=True),
     "auto": ByRank(UNET, {1: MLP}),
 }
