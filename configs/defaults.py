@@ -86,7 +86,7 @@ SETTINGS: dict[str, Setting] = {
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
-                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, mlp, unet, "
+                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, mlp, unet, "
                           "unet_condition (of text-to-picture models), transformer or auto (by the "
                           "rank of data.shape), or a classifier of noisy examples: "
                           "noisy_classifier, wideresnet; all: NETWORKS in models/build.py, "
@@ -155,8 +155,9 @@ SETTINGS: dict[str, Setting] = {
                                  "given to the network; 0: none"),
     "model.periodic": OfModel((), entries(whole(0, 2)), "spatial axes, counted from 0, that are "
                               "periodic: padded circularly"),
-    "model.patch": OfModel((), entries(whole(1, 2**20)), "transformer: lengths of a patch along "
-                           "the spatial axes; (): chosen so that there are at most 256 tokens"),
+    "model.patch": OfModel((), entries(whole(1, 2**20)), "transformer, dit: lengths of a patch "
+                           "along the spatial axes; transformer: (): chosen so that there are at "
+                           "most 256 tokens"),
     "model.dtype": OfModel("float32", ANY, "type of activations: float32 or bfloat16"),
     "model.attention": Setting("auto", ANY, "implementation of attention: auto, plain, blocks or "
                                "fused (docs/scaling.md); all: ATTENTIONS in "
@@ -167,16 +168,19 @@ SETTINGS: dict[str, Setting] = {
     "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho, unet_condition: number of groups of "
                                      "each group normalization"),
     "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho, unet_condition: constant added to the "
-                              "variance in group normalization (of residual blocks and output)"),
+                              "variance in group normalization (of residual blocks and output); "
+                              "dit: in that before a perceptron"),
     "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer, "
                                         "guided_unet, unet_condition: channels of each attention "
                                         "head; 0: a single head (transformer: heads of 32 "
                                         "channels; guided_unet, unet_condition: model.num_heads of "
                                         "them)"),
-    "model.num_heads": OfModel(0, whole(0, 2**16), "guided_unet, unet_condition: number of "
-                               "attention heads, with model.attention_head_dim=0"),
+    "model.num_heads": OfModel(0, whole(0, 2**16), "dit: number of attention heads; guided_unet, "
+                               "unet_condition: the same, with model.attention_head_dim=0"),
     "model.num_heads_upsample": OfModel(0, whole(0, 2**16), "guided_unet: the same on the way up; "
                                         "0: as on the way down"),
+    "model.own_embeddings": OfModel(False, ANY, "dit: every block has embeddings of noise level "
+                                    "and class of its own, as diffusers' form has"),
     "model.attention_order": OfModel("unsaid", Rule(
         lambda v: v in ("unsaid", "heads_first", "parts_first"),
         "unsaid, heads_first or parts_first"),
@@ -267,8 +271,8 @@ SETTINGS: dict[str, Setting] = {
     "model.flip_sin_to_cos": OfModel(False, ANY, "ddpm_ho, unet_condition: put the cosines of the "
                                      "noise embedding before its sines"),
     "model.freq_shift": OfModel(1, Rule(lambda v: v in (0, 1), "0 or 1"),
-                                "ddpm_ho, unet_condition: 1: the lowest frequency of the noise "
-                                "embedding is exactly 1 / 10000; 0: slightly above"),
+                                "ddpm_ho, dit, unet_condition: 1: the lowest frequency of the "
+                                "noise embedding is exactly 1 / 10000; 0: slightly above"),
     "model.scale_by_sigma": OfModel(False, ANY, "ve: the raw output of the network is sigma times "
                                     "the score"),
     "model.prediction": OfModel("published", ANY, "meaning of the network's raw output: published "
@@ -540,6 +544,8 @@ SETTINGS: dict[str, Setting] = {
     "sampling.guidance_rescale": OfModel(0.7, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
                                          "rescaled: how far the noise is made as large as without "
                                          "guidance"),
+    "sampling.guidance_channels": OfModel(3, CHANNELS, "first_channels: number of channels that "
+                                          "are guided"),
     "sampling.guidance_quantile": OfModel(0.995, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
                                           "thresholded: share of pixels that is not clipped"),
     "sampling.guidance_parallel": OfModel(0.0, NOT_NEGATIVE, "apg: weight of the part of the "
@@ -841,7 +847,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
     "sampling.grid": ("shift", "rho", "respacing"),
     "sampling.guidance_kind": (
-        "guidance", "guidance_min", "guidance_max", "guidance_rescale", "guidance_quantile",
+        "guidance", "guidance_min", "guidance_max", "guidance_channels", "guidance_rescale",
+        "guidance_quantile",
         "guidance_parallel", "guidance_radius", "guidance_momentum", "guide", "guide_step",
         "guide_ema_rate",
     ),

@@ -18,6 +18,7 @@ from models import (
     adm,
     ddpm,
     ddpm_ho,
+    dit,
     guided_unet,
     inputs,
     mlp,
@@ -101,6 +102,7 @@ NETWORKS: dict[str, Build] = {
     "adm": Picture(adm.build, augment=True),
     "guided_unet": Picture(guided_unet.build, kinds=("vector", "image", "text", "level")),
     "ddpm_ho": Picture(ddpm_ho.build),
+    "dit": NetworkRow(dit.build, kinds=(), raw=True),
     "mlp": MLP,
     "unet": UNET,
     "unet_condition": NetworkRow(

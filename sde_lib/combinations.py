@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sde_lib.base import Number, expand
-from sde_lib.pytree import pytree
+from sde_lib.pytree import pytree, static
 
 Pair = tuple[Float[Array, "b *d"], Float[Array, "b *d"]]
 """(x_0, noise)."""
@@ -58,6 +58,11 @@ def _sums(x: Float[Array, "b *d"]) -> Array:
     return expand(jnp.sum(x.reshape(len(x), -1), axis=1), x)
 
 
+def expand_last(of_channels: Array, x: Float[Array, "b *d"]) -> Array:
+    """One value for each channel, with as many axes as x."""
+    return of_channels.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
 def _over(a: Array, b: Array) -> Array:
     """a / b, and 1 where b is 0."""
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 1)
@@ -74,6 +79,30 @@ class Mixed:
     def __call__(self, weight: Array, told: Pair, untold: Pair, at: Point) -> Pair:
         """The extrapolated predictions."""
         x0, noise = (mixed(weight, a, b) for a, b in zip(told, untold, strict=True))
+        return x0, noise
+
+
+@pytree
+class FirstChannels:
+    """The extrapolated predictions in the first `count` channels, those with the condition beside.
+
+    DiT's published samples are guided so, in 3 of 4 channels of latents (Peebles & Xie 2023,
+    arXiv:2212.09748, section 5, and its code).
+    """
+
+    count: int = static(default=3)
+
+    def __call__(self, weight: Array, told: Pair, untold: Pair, at: Point) -> Pair:
+        """The predictions; ValueError for examples of fewer channels."""
+        channels = at.x.shape[-1]
+        if self.count > channels:
+            raise ValueError(
+                f"sampling.guidance_channels must be at most the examples' {channels} channels, "
+                f"got {self.count}"
+            )
+        first = expand_last(jnp.arange(channels) < self.count, at.x)
+        x0, noise = (jnp.where(first, mixed(weight, a, b), a)
+                     for a, b in zip(told, untold, strict=True))  # fmt: skip
         return x0, noise
 
 

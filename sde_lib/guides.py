@@ -16,6 +16,7 @@ from configs.names import PUBLISHED_PREDICTORS, choose
 from sde_lib.autoguidance import Autoguidance
 from sde_lib.combinations import (
     Combination,
+    FirstChannels,
     Mixed,
     Projected,
     Renoised,
@@ -113,6 +114,13 @@ def _classifier_free_omega(
     told: Told, guidance: float, guidance_min: float, guidance_max: float
 ) -> Guidance:
     return _two(Mixed(), told, guidance, guidance_min, guidance_max, neutral=0.0)
+
+
+def _first_channels(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float, guidance_channels: int
+) -> Guidance:
+    combination = FirstChannels(guidance_channels)
+    return _two(combination, told, guidance, guidance_min, guidance_max)
 
 
 def _rescaled(
@@ -217,6 +225,7 @@ GUIDANCE: dict[str, Callable[..., Guidance]] = {
     "none": lambda: Conditional,
     "classifier_free": _classifier_free,
     "classifier_free_omega": _classifier_free_omega,
+    "first_channels": _first_channels,
     "rescaled": _rescaled,
     "thresholded": _thresholded,
     "apg": _apg,

@@ -59,6 +59,30 @@ def shown_attention(
     return jnp.einsum("bhnm,bmhc->bnhc", weights.astype(value.dtype), value)
 
 
+def biased_attention(
+    query: Heads,
+    key: Heads,
+    value: Heads,
+    bias: Float[Array, "#b #h n m"],
+    scale: float | None = None,
+) -> Heads:
+    """softmax(scale Q K^T + bias) V of each head, in float32; scale: c^(-1/2) if None."""
+    logits = jnp.einsum("bnhc,bmhc->bhnm", query, key, preferred_element_type=jnp.float32)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    weights = jax.nn.softmax(logits * scale + bias, axis=-1)
+    return jnp.einsum("bhnm,bmhc->bnhc", weights.astype(value.dtype), value)
+
+
+def causal(length: int) -> Float[Array, "1 1 n n"]:
+    """The bias with which nothing sees what comes after it."""
+    return jnp.triu(jnp.full((length, length), HIDDEN, jnp.float32), 1)[None, None]
+
+
+def hidden(shown: Bool[Array, "b m"]) -> Float[Array, "b 1 1 m"]:
+    """The bias with which no key is seen that is not shown."""
+    return jnp.where(shown, 0.0, HIDDEN)[:, None, None].astype(jnp.float32)
+
+
 def plain_attention(
     query: Heads, key: Heads, value: Heads, *, train: bool = False, bias: Bias = None
 ) -> Heads:

@@ -14,6 +14,7 @@ import sde_lib
 from models.pretrained import own_format
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
 from models.pretrained.diffusers import conditional, directory
+from models.pretrained.dit import authors, folder
 from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
 from models.pretrained.matching import (
@@ -33,7 +34,9 @@ from untrusted import UntrustedError, check_regular, plain
 FORMATS: dict[str, Format] = {
     directory.FAMILY: directory,
     conditional.FAMILY: conditional,
+    folder.FAMILY: folder,
     own_format.FAMILY: own_format,
+    authors.FAMILY: authors,
     state_dict.FAMILY: state_dict,
     torch_checkpoint.FAMILY: torch_checkpoint,
     snapshot.FAMILY: snapshot,

@@ -84,6 +84,7 @@ OTHERS: dict[str, tuple[object, ...]] = {
     "guidance_kind": (),  # without one its weight has no effect, which is refused first
     "guidance_min": (1.0,),
     "guidance_max": (2.0,),
+    "guidance_channels": (1,),
     "guidance_rescale": (0.3,),
     "guidance_quantile": (0.9,),
     "guidance_parallel": (0.5,),

@@ -6,7 +6,15 @@ With a condition the prediction is (1, 2, 4, -1), without (0.5, 1, 1, 0), as x_0
 import numpy as np
 import pytest
 
-from sde_lib.combinations import Mixed, Point, Projected, Renoised, Rescaled, Thresholded
+from sde_lib.combinations import (
+    FirstChannels,
+    Mixed,
+    Point,
+    Projected,
+    Renoised,
+    Rescaled,
+    Thresholded,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -33,6 +41,13 @@ def of_data(combination, weight=WEIGHT, told=WITH, untold=WITHOUT):
 
 def test_plain_guidance() -> None:
     np.testing.assert_allclose(of_noise(Mixed()), [2, 4, 10, -3], rtol=1e-12)
+
+
+def test_channels_beyond_the_first_are_those_with_the_condition() -> None:
+    np.testing.assert_allclose(of_noise(FirstChannels(2)), [2, 4, 4, -1], rtol=1e-12)
+    np.testing.assert_allclose(of_data(FirstChannels(3)), [2, 4, 10, -1], rtol=1e-12)
+    with pytest.raises(ValueError, match="at most the examples' 4 channels"):
+        of_noise(FirstChannels(5))
 
 
 @pytest.mark.parametrize(
