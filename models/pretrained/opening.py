@@ -13,7 +13,7 @@ import models
 import sde_lib
 from models.pretrained import own_format
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
-from models.pretrained.diffusers import conditional, directory
+from models.pretrained.diffusers import autoencoders, conditional, directory
 from models.pretrained.dit import authors, folder
 from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
@@ -35,6 +35,7 @@ FORMATS: dict[str, Format] = {
     directory.FAMILY: directory,
     conditional.FAMILY: conditional,
     folder.FAMILY: folder,
+    autoencoders.FAMILY: autoencoders,
     own_format.FAMILY: own_format,
     authors.FAMILY: authors,
     state_dict.FAMILY: state_dict,
