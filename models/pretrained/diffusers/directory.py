@@ -71,7 +71,7 @@ def read(path: Path | str) -> Checkpoint:
                 "it must be a diffusers directory, with the config.json of a UNet2DModel in it or "
                 "in its unet/"
             )
-        implied, note = described(read_json(folder / "config.json"), _scheduler(folder))
+        implied, note = described(read_json(folder / "config.json"), scheduler_of(folder))
         weights = weights_of(folder)
         averaged = folder.with_name("unet_ema")
         if folder.name == "unet" and _is_there(averaged):
@@ -160,7 +160,12 @@ def _is_there(folder: Path) -> bool:
     return True
 
 
-def _scheduler(folder: Path) -> dict[str, Any] | None:
+def scheduler_of(folder: Path) -> dict[str, Any] | None:
+    """The scheduler's file in the directory of a network, or in that beside it; None without one.
+
+    Raises:
+      UntrustedError: it is damaged or hostile.
+    """
     beside = folder.parent / "scheduler" if folder.name == "unet" else folder / "scheduler"
     for place in (folder, beside):
         here = place == folder or _is_there(place)
