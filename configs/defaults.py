@@ -550,8 +550,8 @@ SETTINGS: dict[str, Setting] = {
                                        "autoguidance: rate of the guide's averaged weights, 0: the "
                                        "raw ones; -1: its model.ema_rate"),
     "sampling.guidance_rescale": OfModel(0.7, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
-                                         "rescaled: how far the noise is made as large as without "
-                                         "guidance"),
+                                         "rescaled: how far the network's output is made as large "
+                                         "as without guidance"),
     "sampling.guidance_channels": OfModel(3, CHANNELS, "first_channels: number of channels that "
                                           "are guided"),
     "sampling.guidance_quantile": OfModel(0.995, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
