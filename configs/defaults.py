@@ -22,6 +22,7 @@ from configs.rules import (
     IMAGES,
     LEVELS,
     LONGEST_TUPLE,
+    MOST_LEVELS,
     MULTIPLES,
     NAME,
     NOT_NEGATIVE,
@@ -33,6 +34,7 @@ from configs.rules import (
     ROUNDS,
     SECTIONS,
     SEED,
+    SHARE,
     SIDE,
     STEPS,
     TRIES,
@@ -62,6 +64,7 @@ class Setting(NamedTuple):
 
 OfModel = partial(Setting, travels=True)
 OfFeatures = partial(OfModel, longest=FEATURES)
+OfLevels = partial(OfModel, longest=MOST_LEVELS)
 
 AUTO = "auto"
 """The text that stands for a value in `FROM_DATA` on a command line."""
@@ -71,18 +74,27 @@ SETTINGS: dict[str, Setting] = {
     "seed": Setting(42, SEED, "seed of all random draws: order of the data, training, sampling"),
     # sde
     "sde.name": OfModel("vp", ANY, "the forward SDE: vp, subvp, ve, edm, iddpm (the levels of "
-                        "sde.schedule) or learned (VP with a trained noise schedule); all: SDES in "
+                        "sde.schedule), levels (the same, and the network is told of noise between "
+                        "them) or learned (VP with a trained noise schedule); all: SDES in "
                         "sde_lib/build.py"),
-    "sde.beta_min": OfModel(0.1, POSITIVE, "vp, subvp: noise rate beta(t) at t = 0"),
-    "sde.beta_max": OfModel(20.0, POSITIVE, "vp, subvp: noise rate beta(t) at t = 1"),
+    "sde.beta_min": OfModel(0.1, POSITIVE, "vp, subvp: noise rate beta(t) at t = 0; iddpm, levels: "
+                            "sde.num_scales times the first beta of a linear sde.schedule"),
+    "sde.beta_max": OfModel(20.0, POSITIVE, "vp, subvp: noise rate beta(t) at t = 1; iddpm, "
+                            "levels: sde.num_scales times the last beta"),
     "sde.sigma_min": OfModel(0.01, POSITIVE, "ve: noise level sigma(t) at t = 0; edm: smallest "
                              "noise level"),
     "sde.sigma_max": OfModel(50.0, NOT_NEGATIVE, "ve: noise level sigma(t) at t = 1; edm: largest "
                              "noise level; auto: largest distance of two training examples"),
     "sde.log_snr_max": OfModel(13.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 0"),
     "sde.log_snr_min": OfModel(-10.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 1"),
-    "sde.schedule": OfModel("cosine", ANY, "iddpm: noise of the sde.num_scales levels: cosine or "
-                            "linear; all: SCHEDULES in sde_lib/iddpm.py"),
+    "sde.schedule": OfModel("cosine", ANY, "iddpm, levels: noise of the sde.num_scales levels: "
+                            "cosine, linear, scaled_linear (of Stable Diffusion) or table; all: "
+                            "SCHEDULES in sde_lib/iddpm.py"),
+    "sde.betas": OfLevels((), entries(SHARE), "table: beta of each level, the least noisy first"),
+    "sde.zero_terminal_snr": OfModel(False, ANY, "iddpm, levels: rescale the levels so that the "
+                                     "last has no signal; model.prediction must be v or data"),
+    "sde.terminal_alpha": OfModel(2.0**-12, SHARE, "zero_terminal_snr: alpha of the last level, "
+                                  "for the 0 at which it cannot be computed with"),
     "sde.num_scales": OfModel(1000, LEVELS, "number of noise levels of a discrete-time model; also "
                               "the default of sampling.num_steps"),
     # model
@@ -533,6 +545,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.high_order_start": OfModel(True, ANY, "multistep: make the first steps at full "
                                          "order, which above order 3 takes additional network "
                                          "evaluations"),
+    "sampling.low_order_end": OfModel(0, STEPS, "dpm_solver_pp, dpm_solver_multistep: number of "
+                                      "steps below which the last ones are of lower order; 0: "
+                                      "never"),
     "sampling.second_order": OfModel("published", ANY, "second-order weights: published, or exact "
                                      "for a polynomial"),
     "sampling.ancestral_variance": OfModel("posterior", ANY, "ancestral, discrete_bound: variance "
@@ -620,8 +635,20 @@ SETTINGS: dict[str, Setting] = {
                                      "in which guidance acts"),
     "sampling.guidance_max": OfModel(1e30, POSITIVE, "upper end of the range of sigma / alpha in "
                                      "which guidance acts"),
-    "sampling.clip": OfModel(False, ANY, "clamp the denoiser's output to the range of gray levels "
-                             "at every evaluation, as published for DDPM and its successors"),
+    "sampling.clip": OfModel(False, ANY, "clamp the denoiser's output to the range of gray levels, "
+                             "or to sampling.clip_range, at every evaluation, as published for "
+                             "DDPM and its successors"),
+    "sampling.clip_range": OfModel(0.0, NOT_NEGATIVE, "clip: clamp to [-v, v] instead; 0: to the "
+                                   "range of gray levels"),
+    "sampling.threshold": OfModel(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "divide the "
+                                  "denoiser's output by this quantile of its absolute values, if "
+                                  "that is above 1, and clamp it to [-1, 1] (dynamic "
+                                  "thresholding); 0: do not"),
+    "sampling.threshold_max": OfModel(1e30, Rule(lambda v: v >= 1, "1 or above"), "threshold: "
+                                      "largest number to divide by"),
+    "sampling.clip_noise": OfModel(True, ANY, "clip, threshold: change the noise with the "
+                                   "denoiser's output; False: keep the network's, as diffusers "
+                                   "does"),
     "sampling.noise_removal": OfModel(True, ANY, "return the denoised last state, at the cost of "
                                       "one network evaluation"),
     "sampling.num_steps": OfModel(0, STEPS, "steps of the time grid; 0: sde.num_scales; adaptive "
@@ -630,16 +657,27 @@ SETTINGS: dict[str, Setting] = {
                             "they allow, and sampling.num_steps is not used; 0: use "
                             "sampling.num_steps"),
     "sampling.grid": OfModel("uniform", ANY, "spacing of the times: uniform, quadratic, log_snr, "
-                             "karras, vp, iddpm, flow, trailing, leading or respaced; all: "
-                             "GRIDS in samplers/named.py"),
+                             "karras, vp, iddpm, flow, trailing, leading, respaced or "
+                             "published; all: GRIDS in samplers/named.py"),
+    "sampling.spacing": OfModel("leading", ANY, "published grid: the levels that are visited, as "
+                                "many as sampling.num_steps: leading, trailing or linspace; all: "
+                                "SPACINGS in samplers/spacing.py"),
+    "sampling.steps_offset": OfModel(0, whole(0, 1000), "published grid with a leading spacing: "
+                                     "added to the number of every level"),
+    "sampling.warp": OfModel("none", ANY, "published grid: spacing of sigma / alpha between the "
+                             "first and the last level: none (those of the levels), karras or "
+                             "exponential; all: WARPS in samplers/spacing.py"),
+    "sampling.start": OfModel("prior", ANY, "first state: prior (its draws as they are) or "
+                              "marginal (their standard deviation is sigma at the first time); "
+                              "all: STARTS in samplers/build.py"),
     "sampling.respacing": OfModel("", SECTIONS, "respaced grid: how many levels of each of several "
                                   "equal sections of a discrete model's levels, such as 250 or "
                                   "90,60,60,20,20, or ddim50 for 50 of one stride; empty: "
                                   "sampling.num_steps + 1 levels, or all if that is 0"),
     "sampling.shift": OfModel(1.0, POSITIVE, "flow grid: factor on every sigma / alpha; above 1 "
                               "more of the steps are at high noise"),
-    "sampling.rho": OfModel(7.0, POSITIVE, "karras grid: exponent; a larger one puts more of the "
-                            "steps at low noise"),
+    "sampling.rho": OfModel(7.0, POSITIVE, "karras grid, warp: exponent; a larger one puts more of "
+                            "the steps at low noise"),
     "sampling.eps": OfModel(0.0, BOUNDARY, "time at which sampling ends; 0: the default of the "
                             "SDE"),
     "sampling.num_samples": Setting(64, IMAGES, "number of samples to draw, for each condition of "
@@ -904,10 +942,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "ancestral_variance", "eta", "gamma", "mu", "tau", "tau_min", "tau_max", "s_churn", "s_min",
         "s_max", "s_noise", "restart_solver", "restart_min", "restart_max", "restart_steps",
         "restart_times", "rtol", "atol", "max_steps", "ode_solver", "ode_clock", "step_control",
-        "num_steps",
+        "num_steps", "low_order_end",
     ),
     "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
-    "sampling.grid": ("shift", "rho", "respacing"),
+    "sampling.grid": (
+        "shift", "rho", "respacing", "spacing", "steps_offset", "warp",
+    ),
     "sampling.guidance_kind": (
         "guidance", "guidance_min", "guidance_max", "guidance_channels", "guidance_rescale",
         "guidance_quantile",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from models.score import template
 from modes import sizes
 from runtime_lib import sharding
 from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told
-from sde_lib.clipping import Clipped
+from sde_lib.clipping import Limit, build_limit
 from sde_lib.condition import Condition, assembled
 from sde_lib.guides import ALONE
 from train_lib import augment, objective, optimizer
@@ -54,8 +55,8 @@ class Experiment:
     """The data, if they had to be loaded already."""
     told: Told = ALONE
     """Models and functions that guide."""
-    clip: tuple[float, float] | None = None
-    """The range of x_0 in sampling; None for any."""
+    limit: Limit | None = None
+    """The map to a score whose x_0 stays in the range of the data; None if there is none."""
 
     @classmethod
     def of(cls, config: Any, splits: Splits | None = None, told: Told = ALONE) -> Experiment:
@@ -84,10 +85,10 @@ class Experiment:
         times = samplers.build_times(config.sampling, followed, config.sde.num_scales)
         # Refuses, before training, what sampling could not do after it.
         samplers.check_memory(followed, sampler.plan(followed, times))
+        samplers.start_scale(config.sampling, followed, times)
         made = cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
-        data = config.data
-        clip = codec.gray_range(data, "sampling.clip=True") if config.sampling.clip else None
-        return replace(made, splits=splits, told=told, clip=clip)
+        limit = build_limit(config.sampling, partial(codec.gray_range, config.data))
+        return replace(made, splits=splits, told=told, limit=limit)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -125,12 +126,12 @@ class Experiment:
         return _classes(self.config, self.guidance, self.told)
 
     def sampled(self, score: Score, condition: Condition) -> Score:
-        """The score that samples follow: guided, and clamped if `sampling.clip` says so."""
-        if self.clip is None:
+        """The score that samples follow: guided, and in the data's range if it is limited."""
+        if self.limit is None:
             return self.guidance(score, condition)
         if self.told.log_density is not None:  # published for ADM: what guides may leave the range
-            return self.guidance(Clipped(score, *self.clip), condition)
-        return Clipped(self.guidance(score, condition), *self.clip)
+            return self.guidance(self.limit(score), condition)
+        return self.limit(self.guidance(score, condition))
 
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example, for planning a sampler's grid."""

@@ -28,7 +28,9 @@ from models.settings import ACTIVATIONS, DTYPES, NORMALIZATIONS
 from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
+from samplers.build import STARTS
 from samplers.planned.forms import FORMS
+from samplers.spacing import SPACINGS, WARPS
 from sde_lib.bins import CDFS
 from sde_lib.condition import CONDITIONS
 from sde_lib.iddpm import SCHEDULES
@@ -42,7 +44,7 @@ from untrusted import shown
 PUBLISHED = ("published",)
 JOINED = ("model.condition", "data.condition_codec")
 """Texts that may be several names, joined."""
-RULED = ("sampling.respacing", "data.autoencoder_hash")
+RULED = "sampling.respacing", "data.autoencoder_hash"
 """Texts that travel and are no names: their rule in `configs.defaults` says what they may be."""
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
@@ -87,6 +89,9 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sampling.predictor": (named.PREDICTORS, named.PUBLISHED_NAMES),
     "sampling.corrector": (named.CORRECTORS,),
     "sampling.pc_order": (named.PC_ORDERS,),
+    "sampling.spacing": (SPACINGS,),
+    "sampling.warp": (WARPS,),
+    "sampling.start": (STARTS,),
     "sampling.form": (FORMS,),
     "sampling.second_order": (named.SECOND_ORDERS,),
     "sampling.ancestral_variance": (named.VARIANCES,),
