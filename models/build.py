@@ -29,6 +29,7 @@ from models import (
     noisy_classifier,
     songunet,
     transformer,
+    unet_condition,
     unet_nd,
     wideresnet,
 )
@@ -105,6 +106,9 @@ NETWORKS: dict[str, Build] = {
     "dit": NetworkRow(dit.build, kinds=(), raw=True),
     "mlp": MLP,
     "unet": UNET,
+    "unet_condition": NetworkRow(
+        unet_condition.build, kinds=("tokens", "vector", "image", "level"), raw=True
+    ),
     "transformer": NetworkRow(transformer.build, kinds=ANY, lifted=True, observes=True),
     "auto": ByRank(UNET, {1: MLP}),
 }

@@ -17,10 +17,12 @@ from data_lib import codec
 from data_lib.conditions import CONDITION_CODECS
 from data_lib.config import MISSING
 from data_lib.pictures import FILTERS
-from models import guided_unet, ncsnpp, noisy_classifier, songunet
+from models import guided_unet, ncsnpp, noisy_classifier, songunet, unet_condition
 from models.layers.blocks import RESBLOCKS
 from models.layers.instance_norm import NORMS
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
+from models.layers.told import LEVELS, VECTORS
+from models.layers.transformers import TOKEN_NORMS
 from models.refinenet import RELEASES
 from models.settings import ACTIVATIONS, DTYPES, NORMALIZATIONS
 from samplers import named
@@ -60,6 +62,13 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.condition": (CONDITIONS,),
     "model.dtype": (DTYPES,),
     "model.pool": (noisy_classifier.POOLS,),
+    "model.token_attention": (unet_condition.TOKEN_ATTENTIONS,),
+    "model.middle": (unet_condition.MIDDLES,),
+    "model.token_norm": (TOKEN_NORMS,),
+    "model.vector_embedding": (VECTORS,),
+    "model.level_embedding": (LEVELS,),
+    "model.time_activation": (unet_condition.AFTER,),
+    "model.embedding_activation": (unet_condition.AFTER,),
     "model.attention_order": (guided_unet.ATTENTION_ORDERS,),
     "model.prediction": (sde_lib.PREDICTIONS, PUBLISHED),
     "model.conditioning": (sde_lib.CONDITIONINGS, PUBLISHED),

@@ -13,7 +13,7 @@ import models
 import sde_lib
 from models.pretrained import own_format
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
-from models.pretrained.diffusers import autoencoders, directory
+from models.pretrained.diffusers import autoencoders, conditional, directory
 from models.pretrained.dit import authors, folder
 from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
@@ -33,8 +33,9 @@ from untrusted import UntrustedError, check_regular, plain
 
 FORMATS: dict[str, Format] = {
     directory.FAMILY: directory,
-    autoencoders.FAMILY: autoencoders,
+    conditional.FAMILY: conditional,
     folder.FAMILY: folder,
+    autoencoders.FAMILY: autoencoders,
     own_format.FAMILY: own_format,
     authors.FAMILY: authors,
     state_dict.FAMILY: state_dict,
