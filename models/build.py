@@ -27,6 +27,7 @@ from models import (
     ncsnpp,
     ncsnv2,
     noisy_classifier,
+    prior,
     songunet,
     transformer,
     unet_condition,
@@ -104,6 +105,7 @@ NETWORKS: dict[str, Build] = {
     "guided_unet": Picture(guided_unet.build, kinds=("vector", "image", "text", "level")),
     "ddpm_ho": Picture(ddpm_ho.build),
     "dit": NetworkRow(dit.build, kinds=(), raw=True),
+    "prior": NetworkRow(prior.build, kinds=("tokens", "vector"), raw=True),
     "mlp": MLP,
     "unet": UNET,
     "unet_condition": NetworkRow(

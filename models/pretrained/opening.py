@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 import models
 import sde_lib
-from models.pretrained import own_format
+from models.pretrained import own_format, prior_folder
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
 from models.pretrained.diffusers import autoencoders, conditional, directory
-from models.pretrained.dit import authors, folder
+from models.pretrained.dit import authors, dit_folder
 from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
 from models.pretrained.matching import (
@@ -34,7 +34,8 @@ from untrusted import UntrustedError, check_regular, plain
 FORMATS: dict[str, Format] = {
     directory.FAMILY: directory,
     conditional.FAMILY: conditional,
-    folder.FAMILY: folder,
+    dit_folder.FAMILY: dit_folder,
+    prior_folder.FAMILY: prior_folder,
     autoencoders.FAMILY: autoencoders,
     own_format.FAMILY: own_format,
     authors.FAMILY: authors,
