@@ -100,7 +100,7 @@ SETTINGS: dict[str, Setting] = {
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
-                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, mlp, unet, "
+                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, prior, mlp, unet, "
                           "unet_condition (of text-to-picture models), transformer or auto (by the "
                           "rank of data.shape), or a classifier of noisy examples: "
                           "noisy_classifier, wideresnet, or an autoencoder of pictures: "
@@ -195,8 +195,8 @@ SETTINGS: dict[str, Setting] = {
                                         "head; 0: a single head (transformer: heads of 32 "
                                         "channels; guided_unet, unet_condition: model.num_heads of "
                                         "them)"),
-    "model.num_heads": OfModel(0, whole(0, 2**16), "dit: number of attention heads; guided_unet, "
-                               "unet_condition: the same, with model.attention_head_dim=0"),
+    "model.num_heads": OfModel(0, whole(0, 2**16), "dit, prior: number of attention heads; "
+                               "guided_unet, unet_condition: the same, with model.attention_head_dim=0"),
     "model.num_heads_upsample": OfModel(0, whole(0, 2**16), "guided_unet: the same on the way up; "
                                         "0: as on the way down"),
     "model.own_embeddings": OfModel(False, ANY, "dit: every block has embeddings of noise level "
@@ -457,7 +457,8 @@ SETTINGS: dict[str, Setting] = {
                                          "their distribution, which lowers the variance of the "
                                          "loss"),
     "training.weighting": OfModel("noise", ANY, "weight of the loss at each noise level: noise, "
-                                  "likelihood or edm; all: WEIGHTINGS in train_lib/objective.py"),
+                                  "likelihood, data or edm; all: WEIGHTINGS in "
+                                  "train_lib/objective.py"),
     "training.objective": OfModel("denoising", ANY, "denoising (score matching), variational (the "
                                   "likelihood bound, which also trains the schedule of "
                                   "sde.name=learned), or of a discrete model vlb (its likelihood "
@@ -636,8 +637,8 @@ SETTINGS: dict[str, Setting] = {
                                        "autoguidance: rate of the guide's averaged weights, 0: the "
                                        "raw ones; -1: its model.ema_rate"),
     "sampling.guidance_rescale": OfModel(0.7, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
-                                         "rescaled: how far the noise is made as large as without "
-                                         "guidance"),
+                                         "rescaled: how far the network's output is made as large "
+                                         "as without guidance"),
     "sampling.guidance_channels": OfModel(3, CHANNELS, "first_channels: number of channels that "
                                           "are guided"),
     "sampling.guidance_quantile": OfModel(0.995, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),

@@ -68,6 +68,15 @@ class LikelihoodWeight:
 
 
 @pytree
+class DataWeight:
+    """w = sigma^2 / alpha^2: the squared error of x_0 itself, as a prior over embeddings has it
+    (Ramesh et al. 2022, arXiv:2204.06125, equation 2)."""
+
+    def __call__(self, sde: SDE, t: Time) -> Time:
+        return jnp.exp(-sde.log_snr(t))
+
+
+@pytree
 class EDMWeight:
     """w = 1 + sigma^2 / (alpha sigma_data)^2: EDM's raw output has unit loss at every level."""
 
@@ -202,6 +211,7 @@ LAWS: dict[str, Callable[[Any], TimeLaw]] = {
 WEIGHTINGS: dict[str, Callable[[Any], Weighting]] = {
     "noise": lambda c: NoiseWeight(),
     "likelihood": lambda c: LikelihoodWeight(),
+    "data": lambda c: DataWeight(),
     "edm": lambda c: EDMWeight(c.model.sigma_data),
 }
 

@@ -34,9 +34,9 @@ from untrusted import UntrustedError, check_regular, plain
 FORMATS: dict[str, Format] = {
     directory.FAMILY: directory,
     conditional.FAMILY: conditional,
-    autoencoders.FAMILY: autoencoders,
     dit_folder.FAMILY: dit_folder,
     prior_folder.FAMILY: prior_folder,
+    autoencoders.FAMILY: autoencoders,
     own_format.FAMILY: own_format,
     authors.FAMILY: authors,
     state_dict.FAMILY: state_dict,

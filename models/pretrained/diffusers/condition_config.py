@@ -304,11 +304,11 @@ def _sides(c: Json) -> Ints:
 def _pictures(c: Json) -> tuple[int, int]:
     """(channels of the example, of the image beside it).
 
-    A network that gives as many channels as it takes is given an image of half of them if it is
-    told of a level of noise in it.
+    A network of pictures that is told of a level of noise in an image also says a variance.
     """
     taken, given = c["in_channels"], c["out_channels"]
-    doubled = given == 2 * taken or (given % 2 == 0 and c["class_embed_type"] == "timestep")
+    told = c["class_embed_type"] == "timestep" and given in (2 * n for n in PIXELS)
+    doubled = given == 2 * taken or told
     own = given // 2 if doubled else given
     if own > taken:
         raise _refuse("out_channels", c, "in_channels, less, or twice as many")
@@ -324,7 +324,7 @@ def _examples(c: Json) -> Settings:
         "data.image_size": height,
         "data.num_channels": own,
         "data.shape": () if square else (height, width, own),
-        "data.centered": not c["center_input_sample"],
-        "data.codec": "levels" if own in PIXELS else "identity",
+        **({"data.codec": "levels", "data.centered": not c["center_input_sample"]}
+           if own in PIXELS else {"data.codec": "identity"}),
         "model.learn_variance": c["out_channels"] == 2 * own,
-    }
+    }  # fmt: skip

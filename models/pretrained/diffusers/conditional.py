@@ -53,8 +53,8 @@ def read(path: Path | str) -> Checkpoint:
                 f"its config.json speaks of {least_tensors(implied):,} tensors or more, and its "
                 f"weights are {len(weights):,}: forged or mixed"
             )
-        scheduled, note = sde_settings(scheduler_of(folder), False)
-        return Checkpoint(FAMILY, implied | scheduled, None, weights, note=note, guessed=OPEN)
+        found, remark = sde_settings(scheduler_of(folder), False)
+        return Checkpoint(FAMILY, implied | found, None, weights, guessed=OPEN, note=remark)
     except UntrustedError as error:
         raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
 
