@@ -44,6 +44,8 @@ NAME = Rule(lambda v: re.fullmatch(r"\w[\w.-]*", v) is not None,
             "a name of letters, digits, '_', '.' and '-'")  # fmt: skip
 SECTIONS = Rule(lambda v: re.fullmatch(r"|ddim\d{1,6}|\d{1,6}(\s*,\s*\d{1,6})*", v) is not None,
                 "empty, numbers separated by commas, or ddim and a number")  # fmt: skip
+WORDS = Rule(lambda v: re.fullmatch(r"|[\w'\u2019-]+( [\w'\u2019-]+)*", v) is not None,
+             "empty, or words separated by single spaces")  # fmt: skip
 LEVELS, STEPS = whole(2, 10_000), whole(0, 10_000)
 ROUNDS = whole(1, 10_000)
 TRIES = whole(1, 10**7)
