@@ -267,8 +267,8 @@ SETTINGS: dict[str, Setting] = {
                                       "data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
-    "data.words": OfWords("", WORDS, "text condition: words of captions that the model knows, in order "
-                          "and separated by spaces; empty: those of the training data"),
+    "data.words": OfWords("", WORDS, "text condition: words of captions that the model knows, in "
+                          "order and separated by spaces; empty: those of the training data"),
     "data.glyphs": OfModel("latin", ANY, "glyphs: which letters and digits: latin, capitals, "
                            "letters (of three scripts, without accents) or all; all: TIERS in "
                            "data_lib/glyphs.py"),
