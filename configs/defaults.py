@@ -18,6 +18,7 @@ from configs.rules import (
     CLASSES,
     FEATURES,
     FRACTION,
+    HASH,
     IMAGES,
     LEVELS,
     LONGEST_TUPLE,
@@ -90,8 +91,9 @@ SETTINGS: dict[str, Setting] = {
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
                           "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, mlp, unet, transformer "
                           "or auto (by the rank of data.shape), or a classifier of noisy examples: "
-                          "noisy_classifier, wideresnet; all: NETWORKS in models/build.py, "
-                          "CLASSIFIERS in models/build.py"),
+                          "noisy_classifier, wideresnet, or an autoencoder of pictures: "
+                          "autoencoder, vq_autoencoder; all: NETWORKS in models/build.py, "
+                          "CLASSIFIERS in models/build.py, AUTOENCODERS in models/build.py"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution; mlp, transformer: features of "
                         "every layer"),
     "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
@@ -168,8 +170,8 @@ SETTINGS: dict[str, Setting] = {
     "model.remat": Setting("none", ANY, "what the backward pass recomputes to save memory: none, "
                            "products (all but convolutions and matrix products) or blocks "
                            "(everything inside a block); all: REMATS in models/layers/remat.py"),
-    "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho: number of groups of each group "
-                                     "normalization"),
+    "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho, autoencoder, vq_autoencoder: number "
+                                     "of groups of each group normalization"),
     "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: constant added to the variance in group "
                               "normalization"),
     "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer, "
@@ -195,8 +197,23 @@ SETTINGS: dict[str, Setting] = {
     "model.pool": OfModel("attention", ANY, "noisy_classifier: how pixels become logits: "
                           "attention, adaptive, spatial or spatial_v2; all: POOLS in "
                           "models/noisy_classifier.py"),
-    "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet: attention between the two blocks at "
-                                   "the lowest resolution"),
+    "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet, autoencoder, vq_autoencoder: "
+                                   "attention between the two blocks at the lowest resolution"),
+    "model.latent_channels": OfModel(4, CHANNELS, "autoencoder, vq_autoencoder: channels of the "
+                                     "latents"),
+    "model.quant_conv": OfModel(True, ANY, "autoencoder, vq_autoencoder: a linear map of every "
+                                "pixel after the coder"),
+    "model.post_quant_conv": OfModel(True, ANY, "autoencoder, vq_autoencoder: a linear map of "
+                                     "every pixel before the decoder"),
+    "model.codes": OfModel(8192, whole(2, 2**20), "vq_autoencoder: number of codes to which "
+                           "latents are rounded"),
+    "model.discriminator": OfModel(0, whole(0, 2**14), "autoencoder, vq_autoencoder: channels of "
+                                   "the first layer of a discriminator of patches, trained beside "
+                                   "it; 0: none"),
+    "model.discriminator_layers": OfModel(3, whole(1, 8), "autoencoder, vq_autoencoder: halvings "
+                                          "of the discriminator"),
+    "model.code_channels": OfModel(0, whole(0, 2**16), "vq_autoencoder: numbers of a code; 0: "
+                                   "model.latent_channels"),
     "model.mid_block_rescale": OfModel(False, ANY, "ddpm_ho: divide the sums in the lowest blocks "
                                        "by sqrt(2)"),
     "model.downsample_padding": OfModel(0, Rule(lambda v: v in (0, 1), "0 or 1"),
@@ -252,6 +269,22 @@ SETTINGS: dict[str, Setting] = {
     "data.low": OfFeatures((), ANY, "bounded: lower end of each feature or channel, or one number"),
     "data.high": OfFeatures((), ANY, "bounded: upper end of each feature or channel, or one "
                             "number"),
+    "data.autoencoder": Setting("", ANY, "codec autoencoder: workdir of a trained or imported "
+                                "autoencoder, or a diffusers directory that holds one"),
+    "data.autoencoder_hash": OfModel("", HASH, "codec autoencoder: hash of the autoencoder's "
+                                     "weights; empty: of the one that is there"),
+    "data.latent_shape": OfModel((), AXES, "codec autoencoder: shape of the latents; (): as the "
+                                 "autoencoder has them"),
+    "data.latent_shift": OfFeatures((), ANY, "codec autoencoder: latents z are diffused as (z - "
+                                    "shift) scale, of one number or one for each channel; (): as "
+                                    "published with the autoencoder, else the mean over the "
+                                    "training data"),
+    "data.latent_scale": OfFeatures((), POSITIVES, "codec autoencoder: see data.latent_shift; (): "
+                                    "as published with the autoencoder, else 1 / standard "
+                                    "deviation over the training data"),
+    "data.tile": Setting(0, whole(0, 2**14), "codec autoencoder: side in pixels of the tiles in "
+                         "which larger pictures are coded and decoded, blended over a quarter; 0: "
+                         "whole"),
     "data.gray_levels": OfModel(256, LEVELS, "hybrid, vlb: number of gray levels of the pictures"),
     "data.missing": OfModel("refuse", Rule(lambda v: v in ("refuse", "mask"), "refuse or mask"),
                             "values that are NaN: refuse, or mask (the network is told which "
@@ -345,8 +378,36 @@ SETTINGS: dict[str, Setting] = {
                                   "likelihood bound, which also trains the schedule of "
                                   "sde.name=learned), or of a discrete model vlb (its likelihood "
                                   "bound) or hybrid (denoising, and the bound for "
-                                  "model.learn_variance), or classification (of a classifier of "
-                                  "noisy examples); all: OBJECTIVES in train_lib/objective.py"),
+                                  "model.learn_variance), classification (of a classifier of "
+                                  "noisy examples) or autoencoder (of pictures); all: OBJECTIVES "
+                                  "in train_lib/objective.py"),
+    "training.reconstruction": OfModel("l1", ANY, "autoencoder: error of a reconstructed value: l1 "
+                                       "or l2 (its square); all: RECONSTRUCTIONS in "
+                                       "train_lib/autoencoding.py"),
+    "training.reconstruction_logvar": OfModel(0.0, ANY, "autoencoder: logarithm of the factor by "
+                                              "which errors are divided; it is added, too"),
+    "training.kl_weight": OfModel(1e-4, NOT_NEGATIVE, "autoencoder: weight of KL(q(z | x) || N(0, "
+                                  "I)) beside the reconstruction; both are means over their "
+                                  "values, or with training.reduce_mean=False sums"),
+    "training.codebook_weight": OfModel(1.0, NOT_NEGATIVE, "vq_autoencoder: weight of the codes' "
+                                        "loss"),
+    "training.commitment": OfModel(0.25, NOT_NEGATIVE, "vq_autoencoder: weight, in the codes' "
+                                   "loss, of the coder's distance from its codes"),
+    "training.legacy_commitment": OfModel(False, ANY, "vq_autoencoder: put training.commitment on "
+                                          "the codes' distance instead, as published "
+                                          "implementations do"),
+    "training.lpips": Setting("", ANY, "autoencoder: weights of LPIPS (the reference "
+                              "implementation's state_dict, alex or vgg), added to the "
+                              "reconstruction error; empty: not added"),
+    "training.lpips_weight": OfModel(1.0, NOT_NEGATIVE, "autoencoder: weight of LPIPS"),
+    "training.adversary": OfModel("hinge", ANY, "autoencoder with model.discriminator: the "
+                                  "discriminator's loss: hinge or vanilla; all: ADVERSARIES in "
+                                  "train_lib/adversary.py"),
+    "training.adversary_weight": OfModel(0.5, NOT_NEGATIVE, "autoencoder with model.discriminator: "
+                                         "weight of the adversarial term, relative to the "
+                                         "gradients of the reconstruction"),
+    "training.adversary_start": OfModel(50_001, PERIOD, "autoencoder with model.discriminator: "
+                                        "updates before the adversarial term acts"),
     "training.vlb_weight": OfModel(0.001, NOT_NEGATIVE, "hybrid: weight of the likelihood bound, "
                                    "in bits per dimension, beside the mean squared error"),
     "training.cdf": OfModel("exact", ANY, "hybrid, vlb: normal distribution function of a gray "
@@ -826,6 +887,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "langevin_end", "tau", "particles", "resample", "lr",
     ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
-    "training.objective": ("vlb_weight", "cdf", "random_crop"),
+    "training.objective": (
+        "vlb_weight", "cdf", "random_crop", "reconstruction", "reconstruction_logvar", "kl_weight",
+        "codebook_weight", "commitment", "legacy_commitment", "lpips", "lpips_weight", "adversary",
+        "adversary_weight", "adversary_start",
+    ),
 }  # fmt: skip
 """Setting -> settings of the same section that have an effect only for some of its values."""

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
+from optax import GradientTransformation
 
 import models
 import samplers
@@ -69,13 +70,14 @@ class Experiment:
         recipe = Recipe(
             score,
             objective.build(config),
-            optimizer.build(config.optim, training.n_iters),
+            _optimizer(config),
             EMA((model.ema_rate, *model.extra_ema_rates), training.ema_warmup, training.ema_rampup),
             training.accumulate,
             labelled=model.num_classes > 0,
             condition=of_config(config),
             augment=augment.build(config),
             guard=Guard(training.patience, training.explosion),
+            apart=_is_judged(config),
         )
         guidance, sampler = sde_lib.build_guidance(config, told), samplers.build(config.sampling)
         followed = guidance(score, _an_example(config, _classes(config, guidance, told)))
@@ -96,6 +98,11 @@ class Experiment:
     def classifies(self) -> bool:
         """True if the network is a classifier of noisy examples."""
         return models.is_classifier(self.config)
+
+    @property
+    def autoencodes(self) -> bool:
+        """True if the network is an autoencoder, which has no score."""
+        return models.is_autoencoder(self.config)
 
     def condition(self, labels: Any, conditions: Any) -> Condition:
         """The condition of examples, of their classes and encoded conditions [b, ...]."""
@@ -151,6 +158,18 @@ class Experiment:
     def abstract_state(self) -> Any:
         """Shapes and types of the state, without computing it."""
         return jax.eval_shape(self._fresh_state)
+
+
+def _is_judged(config: Any) -> bool:
+    """True if a discriminator is trained beside an autoencoder, by an optimizer of its own."""
+    return models.is_autoencoder(config) and config.model.discriminator > 0
+
+
+def _optimizer(config: Any) -> GradientTransformation:
+    optim, updates = config.optim, config.training.n_iters
+    if _is_judged(config):
+        return optimizer.apart(optim, updates, "discriminator")
+    return optimizer.build(optim, updates)
 
 
 def _classes(config: Any, guidance: Guidance, told: Told) -> int:

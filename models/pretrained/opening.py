@@ -13,7 +13,7 @@ import models
 import sde_lib
 from models.pretrained import own_format
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
-from models.pretrained.diffusers import directory
+from models.pretrained.diffusers import autoencoders, directory
 from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
 from models.pretrained.matching import (
@@ -32,6 +32,7 @@ from untrusted import UntrustedError, check_regular, plain
 
 FORMATS: dict[str, Format] = {
     directory.FAMILY: directory,
+    autoencoders.FAMILY: autoencoders,
     own_format.FAMILY: own_format,
     state_dict.FAMILY: state_dict,
     torch_checkpoint.FAMILY: torch_checkpoint,
