@@ -39,6 +39,7 @@ from configs.rules import (
     STEPS,
     TRIES,
     UPDATES,
+    WORDS,
     Rule,
     entries,
     whole,
@@ -384,7 +385,7 @@ SETTINGS: dict[str, Setting] = {
                                       "data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
-    "data.words": OfWords("", ANY, "text condition: the words of captions that the model knows, in "
+    "data.words": OfWords("", WORDS, "text condition: words of captions that the model knows, in "
                           "order and separated by spaces; empty: those of the training data"),
     "data.glyphs": OfModel("latin", ANY, "glyphs: which letters and digits: latin, capitals, "
                            "letters (of three scripts, without accents) or all; all: TIERS in "

@@ -85,6 +85,25 @@ def colours(config: ConfigDict) -> None:
     config.data.num_channels = 3
 
 
+def autoencoder(config: ConfigDict) -> None:
+    """An autoencoder of 32 pixels: latents of 8 x 8 positions with 4 channels."""
+    data, model, training = config.data, config.model, config.training
+    data.image_size = 32
+    model.name = "autoencoder"
+    model.ch_mult = (1, 2, 2)
+    model.norm_num_groups = 8
+    model.latent_channels = 4
+    model.attn_resolutions = ()
+    model.add_attention = False
+    model.condition = "none"
+    model.condition_dropout = 0.0
+    training.objective = "autoencoder"
+    training.kl_weight = 1e-3
+    training.batch_size = 32
+    config.optim.lr = 1e-3
+    periods(config, 2000)
+
+
 def smoke(config: ConfigDict) -> None:
     """Tiny sizes: the whole path, training and sampling, in seconds."""
     variants.smoke(config)
@@ -98,7 +117,13 @@ def smoke(config: ConfigDict) -> None:
     config.optim.warmup = 2
 
 
-VARIANTS = {"text": text, "pixels": text, "colours": colours, "smoke": smoke}
+VARIANTS = {
+    "text": text,
+    "pixels": text,
+    "colours": colours,
+    "autoencoder": autoencoder,
+    "smoke": smoke,
+}
 
 
 def get_config(argument: str = "") -> ConfigDict:

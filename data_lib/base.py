@@ -77,7 +77,11 @@ class Images:
         """
         if self.digests is not None:
             return self.digests
-        hashes = digests.of_rows(self.pixels)
+        pixels = self.pixels
+        if isinstance(pixels, Rows):  # of which one may be there several times
+            hashes = digests.of_rows(pixels.array)[pixels.indices]
+        else:
+            hashes = digests.of_rows(pixels)
         beside = self.condition if self.captions is None else digests.of_texts(self.captions)
         if beside is None:
             return hashes
