@@ -18,9 +18,11 @@ from configs.rules import (
     CLASSES,
     FEATURES,
     FRACTION,
+    HASH,
     IMAGES,
     LEVELS,
     LONGEST_TUPLE,
+    MOST_LEVELS,
     MULTIPLES,
     NAME,
     NOT_NEGATIVE,
@@ -32,6 +34,7 @@ from configs.rules import (
     ROUNDS,
     SECTIONS,
     SEED,
+    SHARE,
     SIDE,
     STEPS,
     TRIES,
@@ -61,6 +64,7 @@ class Setting(NamedTuple):
 
 OfModel = partial(Setting, travels=True)
 OfFeatures = partial(OfModel, longest=FEATURES)
+OfLevels = partial(OfModel, longest=MOST_LEVELS)
 
 AUTO = "auto"
 """The text that stands for a value in `FROM_DATA` on a command line."""
@@ -70,27 +74,37 @@ SETTINGS: dict[str, Setting] = {
     "seed": Setting(42, SEED, "seed of all random draws: order of the data, training, sampling"),
     # sde
     "sde.name": OfModel("vp", ANY, "the forward SDE: vp, subvp, ve, edm, iddpm (the levels of "
-                        "sde.schedule) or learned (VP with a trained noise schedule); all: SDES in "
+                        "sde.schedule), levels (the same, and the network is told of noise between "
+                        "them) or learned (VP with a trained noise schedule); all: SDES in "
                         "sde_lib/build.py"),
-    "sde.beta_min": OfModel(0.1, POSITIVE, "vp, subvp: noise rate beta(t) at t = 0"),
-    "sde.beta_max": OfModel(20.0, POSITIVE, "vp, subvp: noise rate beta(t) at t = 1"),
+    "sde.beta_min": OfModel(0.1, POSITIVE, "vp, subvp: noise rate beta(t) at t = 0; iddpm, levels: "
+                            "sde.num_scales times the first beta of a linear sde.schedule"),
+    "sde.beta_max": OfModel(20.0, POSITIVE, "vp, subvp: noise rate beta(t) at t = 1; iddpm, "
+                            "levels: sde.num_scales times the last beta"),
     "sde.sigma_min": OfModel(0.01, POSITIVE, "ve: noise level sigma(t) at t = 0; edm: smallest "
                              "noise level"),
     "sde.sigma_max": OfModel(50.0, NOT_NEGATIVE, "ve: noise level sigma(t) at t = 1; edm: largest "
                              "noise level; auto: largest distance of two training examples"),
     "sde.log_snr_max": OfModel(13.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 0"),
     "sde.log_snr_min": OfModel(-10.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 1"),
-    "sde.schedule": OfModel("cosine", ANY, "iddpm: noise of the sde.num_scales levels: cosine or "
-                            "linear; all: SCHEDULES in sde_lib/iddpm.py"),
+    "sde.schedule": OfModel("cosine", ANY, "iddpm, levels: noise of the sde.num_scales levels: "
+                            "cosine, linear, scaled_linear (of Stable Diffusion) or table; all: "
+                            "SCHEDULES in sde_lib/iddpm.py"),
+    "sde.betas": OfLevels((), entries(SHARE), "table: beta of each level, the least noisy first"),
+    "sde.zero_terminal_snr": OfModel(False, ANY, "iddpm, levels: rescale the levels so that the "
+                                     "last has no signal; model.prediction must be v or data"),
+    "sde.terminal_alpha": OfModel(2.0**-12, SHARE, "zero_terminal_snr: alpha of the last level, "
+                                  "for the 0 at which it cannot be computed with"),
     "sde.num_scales": OfModel(1000, LEVELS, "number of noise levels of a discrete-time model; also "
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
                           "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, prior, mlp, unet, "
                           "transformer or auto (by the rank of data.shape), or a classifier of "
-                          "noisy examples: "
-                          "noisy_classifier, wideresnet; all: NETWORKS in models/build.py, "
-                          "CLASSIFIERS in models/build.py"),
+                          "noisy examples: noisy_classifier, wideresnet, or an autoencoder of "
+                          "pictures: autoencoder, vq_autoencoder; all: NETWORKS in "
+                          "models/build.py, CLASSIFIERS in models/build.py, AUTOENCODERS in "
+                          "models/build.py"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution; mlp, transformer: features of "
                         "every layer"),
     "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
@@ -164,8 +178,8 @@ SETTINGS: dict[str, Setting] = {
     "model.remat": Setting("none", ANY, "what the backward pass recomputes to save memory: none, "
                            "products (all but convolutions and matrix products) or blocks "
                            "(everything inside a block); all: REMATS in models/layers/remat.py"),
-    "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho: number of groups of each group "
-                                     "normalization"),
+    "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho, autoencoder, vq_autoencoder: number "
+                                     "of groups of each group normalization"),
     "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: constant added to the variance in group "
                               "normalization; dit: in that before a perceptron"),
     "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer, "
@@ -193,8 +207,23 @@ SETTINGS: dict[str, Setting] = {
     "model.pool": OfModel("attention", ANY, "noisy_classifier: how pixels become logits: "
                           "attention, adaptive, spatial or spatial_v2; all: POOLS in "
                           "models/noisy_classifier.py"),
-    "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet: attention between the two blocks at "
-                                   "the lowest resolution"),
+    "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet, autoencoder, vq_autoencoder: "
+                                   "attention between the two blocks at the lowest resolution"),
+    "model.latent_channels": OfModel(4, CHANNELS, "autoencoder, vq_autoencoder: channels of the "
+                                     "latents"),
+    "model.quant_conv": OfModel(True, ANY, "autoencoder, vq_autoencoder: a linear map of every "
+                                "pixel after the coder"),
+    "model.post_quant_conv": OfModel(True, ANY, "autoencoder, vq_autoencoder: a linear map of "
+                                     "every pixel before the decoder"),
+    "model.codes": OfModel(8192, whole(2, 2**20), "vq_autoencoder: number of codes to which "
+                           "latents are rounded"),
+    "model.discriminator": OfModel(0, whole(0, 2**14), "autoencoder, vq_autoencoder: channels of "
+                                   "the first layer of a discriminator of patches, trained beside "
+                                   "it; 0: none"),
+    "model.discriminator_layers": OfModel(3, whole(1, 8), "autoencoder, vq_autoencoder: halvings "
+                                          "of the discriminator"),
+    "model.code_channels": OfModel(0, whole(0, 2**16), "vq_autoencoder: numbers of a code; 0: "
+                                   "model.latent_channels"),
     "model.mid_block_rescale": OfModel(False, ANY, "ddpm_ho: divide the sums in the lowest blocks "
                                        "by sqrt(2)"),
     "model.downsample_padding": OfModel(0, Rule(lambda v: v in (0, 1), "0 or 1"),
@@ -250,6 +279,22 @@ SETTINGS: dict[str, Setting] = {
     "data.low": OfFeatures((), ANY, "bounded: lower end of each feature or channel, or one number"),
     "data.high": OfFeatures((), ANY, "bounded: upper end of each feature or channel, or one "
                             "number"),
+    "data.autoencoder": Setting("", ANY, "codec autoencoder: workdir of a trained or imported "
+                                "autoencoder, or a diffusers directory that holds one"),
+    "data.autoencoder_hash": OfModel("", HASH, "codec autoencoder: hash of the autoencoder's "
+                                     "weights; empty: of the one that is there"),
+    "data.latent_shape": OfModel((), AXES, "codec autoencoder: shape of the latents; (): as the "
+                                 "autoencoder has them"),
+    "data.latent_shift": OfFeatures((), ANY, "codec autoencoder: latents z are diffused as (z - "
+                                    "shift) scale, of one number or one for each channel; (): as "
+                                    "published with the autoencoder, else the mean over the "
+                                    "training data"),
+    "data.latent_scale": OfFeatures((), POSITIVES, "codec autoencoder: see data.latent_shift; (): "
+                                    "as published with the autoencoder, else 1 / standard "
+                                    "deviation over the training data"),
+    "data.tile": Setting(0, whole(0, 2**14), "codec autoencoder: side in pixels of the tiles in "
+                         "which larger pictures are coded and decoded, blended over a quarter; 0: "
+                         "whole"),
     "data.gray_levels": OfModel(256, LEVELS, "hybrid, vlb: number of gray levels of the pictures"),
     "data.missing": OfModel("refuse", Rule(lambda v: v in ("refuse", "mask"), "refuse or mask"),
                             "values that are NaN: refuse, or mask (the network is told which "
@@ -332,8 +377,36 @@ SETTINGS: dict[str, Setting] = {
                                   "likelihood bound, which also trains the schedule of "
                                   "sde.name=learned), or of a discrete model vlb (its likelihood "
                                   "bound) or hybrid (denoising, and the bound for "
-                                  "model.learn_variance), or classification (of a classifier of "
-                                  "noisy examples); all: OBJECTIVES in train_lib/objective.py"),
+                                  "model.learn_variance), classification (of a classifier of "
+                                  "noisy examples) or autoencoder (of pictures); all: OBJECTIVES "
+                                  "in train_lib/objective.py"),
+    "training.reconstruction": OfModel("l1", ANY, "autoencoder: error of a reconstructed value: l1 "
+                                       "or l2 (its square); all: RECONSTRUCTIONS in "
+                                       "train_lib/autoencoding.py"),
+    "training.reconstruction_logvar": OfModel(0.0, ANY, "autoencoder: logarithm of the factor by "
+                                              "which errors are divided; it is added, too"),
+    "training.kl_weight": OfModel(1e-4, NOT_NEGATIVE, "autoencoder: weight of KL(q(z | x) || N(0, "
+                                  "I)) beside the reconstruction; both are means over their "
+                                  "values, or with training.reduce_mean=False sums"),
+    "training.codebook_weight": OfModel(1.0, NOT_NEGATIVE, "vq_autoencoder: weight of the codes' "
+                                        "loss"),
+    "training.commitment": OfModel(0.25, NOT_NEGATIVE, "vq_autoencoder: weight, in the codes' "
+                                   "loss, of the coder's distance from its codes"),
+    "training.legacy_commitment": OfModel(False, ANY, "vq_autoencoder: put training.commitment on "
+                                          "the codes' distance instead, as published "
+                                          "implementations do"),
+    "training.lpips": Setting("", ANY, "autoencoder: weights of LPIPS (the reference "
+                              "implementation's state_dict, alex or vgg), added to the "
+                              "reconstruction error; empty: not added"),
+    "training.lpips_weight": OfModel(1.0, NOT_NEGATIVE, "autoencoder: weight of LPIPS"),
+    "training.adversary": OfModel("hinge", ANY, "autoencoder with model.discriminator: the "
+                                  "discriminator's loss: hinge or vanilla; all: ADVERSARIES in "
+                                  "train_lib/adversary.py"),
+    "training.adversary_weight": OfModel(0.5, NOT_NEGATIVE, "autoencoder with model.discriminator: "
+                                         "weight of the adversarial term, relative to the "
+                                         "gradients of the reconstruction"),
+    "training.adversary_start": OfModel(50_001, PERIOD, "autoencoder with model.discriminator: "
+                                        "updates before the adversarial term acts"),
     "training.vlb_weight": OfModel(0.001, NOT_NEGATIVE, "hybrid: weight of the likelihood bound, "
                                    "in bits per dimension, beside the mean squared error"),
     "training.cdf": OfModel("exact", ANY, "hybrid, vlb: normal distribution function of a gray "
@@ -404,6 +477,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.high_order_start": OfModel(True, ANY, "multistep: make the first steps at full "
                                          "order, which above order 3 takes additional network "
                                          "evaluations"),
+    "sampling.low_order_end": OfModel(0, STEPS, "dpm_solver_pp, dpm_solver_multistep: number of "
+                                      "steps below which the last ones are of lower order; 0: "
+                                      "never"),
     "sampling.second_order": OfModel("published", ANY, "second-order weights: published, or exact "
                                      "for a polynomial"),
     "sampling.ancestral_variance": OfModel("posterior", ANY, "ancestral, discrete_bound: variance "
@@ -475,8 +551,8 @@ SETTINGS: dict[str, Setting] = {
                                        "autoguidance: rate of the guide's averaged weights, 0: the "
                                        "raw ones; -1: its model.ema_rate"),
     "sampling.guidance_rescale": OfModel(0.7, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
-                                         "rescaled: how far the noise is made as large as without "
-                                         "guidance"),
+                                         "rescaled: how far the network's output is made as large "
+                                         "as without guidance"),
     "sampling.guidance_channels": OfModel(3, CHANNELS, "first_channels: number of channels that "
                                           "are guided"),
     "sampling.guidance_quantile": OfModel(0.995, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
@@ -491,8 +567,20 @@ SETTINGS: dict[str, Setting] = {
                                      "in which guidance acts"),
     "sampling.guidance_max": OfModel(1e30, POSITIVE, "upper end of the range of sigma / alpha in "
                                      "which guidance acts"),
-    "sampling.clip": OfModel(False, ANY, "clamp the denoiser's output to the range of gray levels "
-                             "at every evaluation, as published for DDPM and its successors"),
+    "sampling.clip": OfModel(False, ANY, "clamp the denoiser's output to the range of gray levels, "
+                             "or to sampling.clip_range, at every evaluation, as published for "
+                             "DDPM and its successors"),
+    "sampling.clip_range": OfModel(0.0, NOT_NEGATIVE, "clip: clamp to [-v, v] instead; 0: to the "
+                                   "range of gray levels"),
+    "sampling.threshold": OfModel(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "divide the "
+                                  "denoiser's output by this quantile of its absolute values, if "
+                                  "that is above 1, and clamp it to [-1, 1] (dynamic "
+                                  "thresholding); 0: do not"),
+    "sampling.threshold_max": OfModel(1e30, Rule(lambda v: v >= 1, "1 or above"), "threshold: "
+                                      "largest number to divide by"),
+    "sampling.clip_noise": OfModel(True, ANY, "clip, threshold: change the noise with the "
+                                   "denoiser's output; False: keep the network's, as diffusers "
+                                   "does"),
     "sampling.noise_removal": OfModel(True, ANY, "return the denoised last state, at the cost of "
                                       "one network evaluation"),
     "sampling.num_steps": OfModel(0, STEPS, "steps of the time grid; 0: sde.num_scales; adaptive "
@@ -501,16 +589,27 @@ SETTINGS: dict[str, Setting] = {
                             "they allow, and sampling.num_steps is not used; 0: use "
                             "sampling.num_steps"),
     "sampling.grid": OfModel("uniform", ANY, "spacing of the times: uniform, quadratic, log_snr, "
-                             "karras, vp, iddpm, flow, trailing, leading or respaced; all: "
-                             "GRIDS in samplers/named.py"),
+                             "karras, vp, iddpm, flow, trailing, leading, respaced or "
+                             "published; all: GRIDS in samplers/named.py"),
+    "sampling.spacing": OfModel("leading", ANY, "published grid: the levels that are visited, as "
+                                "many as sampling.num_steps: leading, trailing or linspace; all: "
+                                "SPACINGS in samplers/spacing.py"),
+    "sampling.steps_offset": OfModel(0, whole(0, 1000), "published grid with a leading spacing: "
+                                     "added to the number of every level"),
+    "sampling.warp": OfModel("none", ANY, "published grid: spacing of sigma / alpha between the "
+                             "first and the last level: none (those of the levels), karras or "
+                             "exponential; all: WARPS in samplers/spacing.py"),
+    "sampling.start": OfModel("prior", ANY, "first state: prior (its draws as they are) or "
+                              "marginal (their standard deviation is sigma at the first time); "
+                              "all: STARTS in samplers/build.py"),
     "sampling.respacing": OfModel("", SECTIONS, "respaced grid: how many levels of each of several "
                                   "equal sections of a discrete model's levels, such as 250 or "
                                   "90,60,60,20,20, or ddim50 for 50 of one stride; empty: "
                                   "sampling.num_steps + 1 levels, or all if that is 0"),
     "sampling.shift": OfModel(1.0, POSITIVE, "flow grid: factor on every sigma / alpha; above 1 "
                               "more of the steps are at high noise"),
-    "sampling.rho": OfModel(7.0, POSITIVE, "karras grid: exponent; a larger one puts more of the "
-                            "steps at low noise"),
+    "sampling.rho": OfModel(7.0, POSITIVE, "karras grid, warp: exponent; a larger one puts more of "
+                            "the steps at low noise"),
     "sampling.eps": OfModel(0.0, BOUNDARY, "time at which sampling ends; 0: the default of the "
                             "SDE"),
     "sampling.num_samples": Setting(64, IMAGES, "number of samples to draw, for each condition of "
@@ -775,10 +874,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "ancestral_variance", "eta", "gamma", "mu", "tau", "tau_min", "tau_max", "s_churn", "s_min",
         "s_max", "s_noise", "restart_solver", "restart_min", "restart_max", "restart_steps",
         "restart_times", "rtol", "atol", "max_steps", "ode_solver", "ode_clock", "step_control",
-        "num_steps",
+        "num_steps", "low_order_end",
     ),
     "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
-    "sampling.grid": ("shift", "rho", "respacing"),
+    "sampling.grid": (
+        "shift", "rho", "respacing", "spacing", "steps_offset", "warp",
+    ),
     "sampling.guidance_kind": (
         "guidance", "guidance_min", "guidance_max", "guidance_channels", "guidance_rescale",
         "guidance_quantile",
@@ -808,6 +909,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "langevin_end", "tau", "particles", "resample", "lr",
     ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
-    "training.objective": ("vlb_weight", "cdf", "random_crop"),
+    "training.objective": (
+        "vlb_weight", "cdf", "random_crop", "reconstruction", "reconstruction_logvar", "kl_weight",
+        "codebook_weight", "commitment", "legacy_commitment", "lpips", "lpips_weight", "adversary",
+        "adversary_weight", "adversary_start",
+    ),
 }  # fmt: skip
 """Setting -> settings of the same section that have an effect only for some of its values."""

@@ -60,6 +60,7 @@ IDLE: tuple[tuple[Callable[[Section], bool], tuple[str, ...]], ...] = (
 """(condition, settings that are read and change nothing if it holds)."""
 TWO_VALUED = {
     "high_order_start": (True, False),
+    "low_order_end": (0, 10_000),
     "probability_flow": (True, False),
     "second_order": tuple(SECOND_ORDERS),
 }

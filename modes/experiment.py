@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
+from optax import GradientTransformation
 
 import models
 import samplers
@@ -21,7 +23,7 @@ from models.score import template
 from modes import sizes
 from runtime_lib import sharding
 from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told
-from sde_lib.clipping import Clipped
+from sde_lib.clipping import Limit, build_limit
 from sde_lib.condition import Condition, assembled
 from sde_lib.guides import ALONE
 from train_lib import augment, objective, optimizer
@@ -53,8 +55,8 @@ class Experiment:
     """The data, if they had to be loaded already."""
     told: Told = ALONE
     """Models and functions that guide."""
-    clip: tuple[float, float] | None = None
-    """The range of x_0 in sampling; None for any."""
+    limit: Limit | None = None
+    """The map to a score whose x_0 stays in the range of the data; None if there is none."""
 
     @classmethod
     def of(cls, config: Any, splits: Splits | None = None, told: Told = ALONE) -> Experiment:
@@ -69,23 +71,24 @@ class Experiment:
         recipe = Recipe(
             score,
             objective.build(config),
-            optimizer.build(config.optim, training.n_iters),
+            _optimizer(config),
             EMA((model.ema_rate, *model.extra_ema_rates), training.ema_warmup, training.ema_rampup),
             training.accumulate,
             labelled=model.num_classes > 0,
             condition=of_config(config),
             augment=augment.build(config),
             guard=Guard(training.patience, training.explosion),
+            apart=_is_judged(config),
         )
         guidance, sampler = sde_lib.build_guidance(config, told), samplers.build(config.sampling)
         followed = guidance(score, _an_example(config, _classes(config, guidance, told)))
         times = samplers.build_times(config.sampling, followed, config.sde.num_scales)
         # Refuses, before training, what sampling could not do after it.
         samplers.check_memory(followed, sampler.plan(followed, times))
+        samplers.start_scale(config.sampling, followed, times)
         made = cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
-        data = config.data
-        clip = codec.gray_range(data, "sampling.clip=True") if config.sampling.clip else None
-        return replace(made, splits=splits, told=told, clip=clip)
+        limit = build_limit(config.sampling, partial(codec.gray_range, config.data))
+        return replace(made, splits=splits, told=told, limit=limit)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -96,6 +99,11 @@ class Experiment:
     def classifies(self) -> bool:
         """True if the network is a classifier of noisy examples."""
         return models.is_classifier(self.config)
+
+    @property
+    def autoencodes(self) -> bool:
+        """True if the network is an autoencoder, which has no score."""
+        return models.is_autoencoder(self.config)
 
     def condition(self, labels: Any, conditions: Any) -> Condition:
         """The condition of examples, of their classes and encoded conditions [b, ...]."""
@@ -118,12 +126,12 @@ class Experiment:
         return _classes(self.config, self.guidance, self.told)
 
     def sampled(self, score: Score, condition: Condition) -> Score:
-        """The score that samples follow: guided, and clamped if `sampling.clip` says so."""
-        if self.clip is None:
+        """The score that samples follow: guided, and in the data's range if it is limited."""
+        if self.limit is None:
             return self.guidance(score, condition)
         if self.told.log_density is not None:  # published for ADM: what guides may leave the range
-            return self.guidance(Clipped(score, *self.clip), condition)
-        return Clipped(self.guidance(score, condition), *self.clip)
+            return self.guidance(self.limit(score), condition)
+        return self.limit(self.guidance(score, condition))
 
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example, for planning a sampler's grid."""
@@ -151,6 +159,18 @@ class Experiment:
     def abstract_state(self) -> Any:
         """Shapes and types of the state, without computing it."""
         return jax.eval_shape(self._fresh_state)
+
+
+def _is_judged(config: Any) -> bool:
+    """True if a discriminator is trained beside an autoencoder, by an optimizer of its own."""
+    return models.is_autoencoder(config) and config.model.discriminator > 0
+
+
+def _optimizer(config: Any) -> GradientTransformation:
+    optim, updates = config.optim, config.training.n_iters
+    if _is_judged(config):
+        return optimizer.apart(optim, updates, "discriminator")
+    return optimizer.build(optim, updates)
 
 
 def _classes(config: Any, guidance: Guidance, told: Told) -> int:

@@ -57,6 +57,7 @@ class Generator:
     guidance: (score, a batch's condition or None) -> the score that the sampler follows.
     start: (score, first, count, keys) -> the states of samples first .. first + count - 1 at the
     first time; None: draws from the prior.
+    scale: factor on the draws from the prior.
     """
 
     score: Score
@@ -72,6 +73,7 @@ class Generator:
     assemble: Callable[[Any, Any], Condition] = lambda labels, conditions: labels
     guidance: Guidance = Conditional
     start: Callable[[Score, int, int, PRNGKeyArray], Array] | None = None
+    scale: float = 1.0
 
     @property
     def planned_evaluations(self) -> int | None:
@@ -129,6 +131,7 @@ class Generator:
             keys,
             shape=self.shape,
             start=None if self.start is None else self.start(score, first, padded, keys),
+            scale=self.scale,
             denoise=self.denoise,
             frames=self.frames,
         )
@@ -188,4 +191,5 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
         given=given,
         assemble=experiment.condition,
         guidance=experiment.sampled,
+        scale=samplers.start_scale(config.sampling, followed, times),
     )

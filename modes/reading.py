@@ -75,6 +75,10 @@ OF_CLASSIFIERS = ("train", "profile", "stats", "export", "measure")
 """Modes that a classifier of noisy examples has."""
 
 
+OF_AUTOENCODERS = ("train", "profile", "eval", "stats", "export", "measure")
+"""Modes that an autoencoder has."""
+
+
 def kind(mode: str, config: Any) -> str:
     """The key of a mode in `READS`, which may depend on the data."""
     arrays = f"{mode} of arrays"
@@ -148,11 +152,16 @@ def check(mode: str, experiment: Experiment, given: Iterable[str]) -> None:
     Raises:
       ValueError: one of them has no effect, or a setting of the mode is not allowed.
     """
-    if experiment.classifies and mode not in OF_CLASSIFIERS:
-        raise ValueError(
-            f"--mode {mode} needs a model of the data, and model.name="
-            f"{experiment.config.model.name!r} is a classifier, which can guide one"
-        )
+    for is_one, modes, what in (
+        (experiment.classifies, OF_CLASSIFIERS, "a classifier, which can guide one"),
+        (experiment.autoencodes, OF_AUTOENCODERS, "an autoencoder, in whose latents one can be "
+         "trained (data.codec=autoencoder)"),
+    ):  # fmt: skip
+        if is_one and mode not in modes:
+            raise ValueError(
+                f"--mode {mode} needs a model of the data, and model.name="
+                f"{experiment.config.model.name!r} is {what}"
+            )
     _of_data(experiment.config)
     REHEARSALS.get(mode, lambda experiment: None)(experiment)
     refuse_unread(mode, experiment.config, given)

@@ -28,6 +28,7 @@ from runtime_lib.processes import Agreement, by_the_first, is_first
 from runtime_lib.signals import StopRequest, stop_on_signals
 from train_lib import buckets, chain, feed, held_out, periods
 from train_lib.guard import Watch, all_finite
+from train_lib.measures import summarised
 from train_lib.meter import Clock, Meter
 from train_lib.state import TrainState
 from train_lib.step import Step, make_step
@@ -189,19 +190,22 @@ class _Run:
                 f"for data  {duration((self._total - self._step) / pace.rate)} left"
             )
         refused = f"  bad updates left out: {means.refused}" if means.refused else ""
+        by_time = means.others if self._ranges else {}
+        others = {name: mean for name, (mean, _) in means.others.items()}
+        others = summarised(self._experiment.recipe.objective, others)
         self._log.write(
             self._step,
             train_loss=means.loss,
             grad_norm=means.grad_norm,
             update_norm=means.update_norm,
             refused=means.refused,
-            loss_by_time=self._by_time(means.loss_by_time),
+            **({"loss_by_time": self._by_time(means.loss_by_time)} if self._ranges else {}),
             peak_memory_bytes=hardware.peak_memory(),
             **speeds,
-            **{name: mean for name, (mean, _) in means.others.items()},
-            **{f"{name}_by_time": self._by_time(m) for name, (_, m) in means.others.items()},
+            **others,
+            **{f"{name}_by_time": self._by_time(m) for name, (_, m) in by_time.items()},
         )
-        told = _told({name: mean for name, (mean, _) in means.others.items()}) + told
+        told = _told(others) + told
         self._log.say(f"step {self._step}/{self._total}  loss {means.loss:.4g}{told}{refused}")
 
     def _by_time(self, means: Any) -> dict[str, float]:
@@ -211,7 +215,9 @@ class _Run:
         """Log the held-out loss of the averaged weights."""
         self._check_guard()
         config, params = self._experiment.config, self._state.ema[0]
-        found = held_out.means(self._evaluate, params, self._splits.test, config, self._mesh)
+        objective = self._experiment.recipe.objective
+        images, mesh = self._splits.test, self._mesh
+        found = held_out.means(self._evaluate, params, images, config, mesh, objective)
         self._log.write(self._step, **{f"eval_{name}": mean for name, mean in found.items()})
         loss = found.pop("loss")
         told = f"held-out loss {loss:.4g}{_told(found)}"

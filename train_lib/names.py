@@ -26,10 +26,14 @@ from models.settings import ACTIVATIONS, DTYPES, NORMALIZATIONS
 from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
+from samplers.build import STARTS
 from samplers.planned.forms import FORMS
+from samplers.spacing import SPACINGS, WARPS
 from sde_lib.bins import CDFS
 from sde_lib.condition import CONDITIONS
 from sde_lib.iddpm import SCHEDULES
+from train_lib.adversary import ADVERSARIES
+from train_lib.autoencoding import RECONSTRUCTIONS
 from train_lib.chain import LEVEL_LAWS
 from train_lib.objective import LAWS, OBJECTIVES, WEIGHTINGS
 from train_lib.optimizer import DECAYS, OPTIMIZERS
@@ -38,12 +42,12 @@ from untrusted import shown
 PUBLISHED = ("published",)
 JOINED = ("model.condition", "data.condition_codec")
 """Texts that may be several names, joined."""
-RULED = ("sampling.respacing",)
+RULED = "sampling.respacing", "data.autoencoder_hash"
 """Texts that travel and are no names: their rule in `configs.defaults` says what they may be."""
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
     "sde.schedule": (SCHEDULES,),
-    "model.name": (models.NETWORKS, models.CLASSIFIERS),
+    "model.name": (models.NETWORKS, models.CLASSIFIERS, models.AUTOENCODERS),
     "model.resblock_type": (RESBLOCKS,),
     "model.progressive": (OUTPUTS,),
     "model.progressive_input": (INPUTS,),
@@ -68,12 +72,17 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "training.weighting": (WEIGHTINGS,),
     "training.objective": (OBJECTIVES,),
     "training.cdf": (CDFS,),
+    "training.reconstruction": (RECONSTRUCTIONS,),
+    "training.adversary": (ADVERSARIES,),
     "optim.optimizer": (OPTIMIZERS,),
     "optim.schedule": (DECAYS,),
     "sampling.guidance_kind": (sde_lib.GUIDANCE,),
     "sampling.predictor": (named.PREDICTORS, named.PUBLISHED_NAMES),
     "sampling.corrector": (named.CORRECTORS,),
     "sampling.pc_order": (named.PC_ORDERS,),
+    "sampling.spacing": (SPACINGS,),
+    "sampling.warp": (WARPS,),
+    "sampling.start": (STARTS,),
     "sampling.form": (FORMS,),
     "sampling.second_order": (named.SECOND_ORDERS,),
     "sampling.ancestral_variance": (named.VARIANCES,),

@@ -32,7 +32,7 @@ from sde_lib.condition import Condition
 from sde_lib.learned import Pinned
 from sde_lib.pytree import pytree, static
 from sde_lib.tables import made
-from train_lib import chain
+from train_lib import autoencoding, chain
 from train_lib.classification import Classification
 from train_lib.loss import TrainingLoss, draw, half_sum, known, mean
 from train_lib.times import (
@@ -263,6 +263,7 @@ OBJECTIVES: dict[str, Callable[[Any], TrainingLoss]] = {
     "hybrid": chain.hybrid,
     "vlb": chain.vlb,
     "classification": _classification,
+    "autoencoder": autoencoding.build,
 }
 
 
@@ -273,6 +274,12 @@ def build(config: Any) -> TrainingLoss:
         raise ValueError(
             f"a classifier, model.name={' or '.join(models.CLASSIFIERS)}, and training.objective="
             f"'classification' need each other, got {config.model.name!r} with {name!r}"
+        )
+    if models.is_autoencoder(config) != (name.lower() == "autoencoder"):
+        raise ValueError(
+            f"an autoencoder, model.name={' or '.join(models.AUTOENCODERS)}, and "
+            f"training.objective='autoencoder' need each other, got {config.model.name!r} with "
+            f"{name!r}"
         )
     found = choose("training.objective", name, OBJECTIVES)(config)
     if sde_lib.build(config).learned != found.trains_schedule:

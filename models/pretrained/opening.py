@@ -13,7 +13,7 @@ import models
 import sde_lib
 from models.pretrained import own_format, prior_folder
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
-from models.pretrained.diffusers import directory
+from models.pretrained.diffusers import autoencoders, directory
 from models.pretrained.dit import authors, dit_folder
 from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
@@ -33,6 +33,7 @@ from untrusted import UntrustedError, check_regular, plain
 
 FORMATS: dict[str, Format] = {
     directory.FAMILY: directory,
+    autoencoders.FAMILY: autoencoders,
     dit_folder.FAMILY: dit_folder,
     prior_folder.FAMILY: prior_folder,
     own_format.FAMILY: own_format,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.pretrained.diffusers.rules import FAMILY_RULES, ROOT_TWO, RULES, Json, check, close
-from models.pretrained.diffusers.scheduler import sde_settings
+from models.pretrained.diffusers.scheduler import Scheduled, sde_settings
 from models.pretrained.files.tensors import PretrainedError
 from untrusted import shown
 
@@ -63,6 +63,11 @@ def _family(c: Json) -> tuple[str, tuple[bool, ...]]:
 
 
 def settings(unet: Json, scheduler: Json | None) -> Settings:
+    """The settings of `described`."""
+    return described(unet, scheduler).settings
+
+
+def described(unet: Json, scheduler: Json | None) -> Scheduled:
     """Settings given by a UNet2DModel's config.json and its scheduler's, if there is one.
 
     Raises:
@@ -98,7 +103,8 @@ def settings(unet: Json, scheduler: Json | None) -> Settings:
     if c["dropout"]:  # 0 is written by every model that is not being trained
         found["model.dropout"] = float(c["dropout"])
     own = {"ncsnpp": _ncsnpp, "ddpm_ho": _ddpm_ho}[name](c)
-    return found | own | sde_settings(scheduler, c["time_embedding_type"] == "fourier")
+    process = sde_settings(scheduler, c["time_embedding_type"] == "fourier")
+    return Scheduled(found | own | process.settings, process.remark)
 
 
 def _ncsnpp(c: Json) -> Settings:

@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from models.pretrained.base import Checkpoint, as_params, by_place, paths_and_shapes
-from models.pretrained.diffusers.config import settings
+from models.pretrained.diffusers.config import described
 from models.pretrained.diffusers.layout import layout
 from models.pretrained.diffusers.names import REPEATED, axes, modernized, names, to_theirs
 from models.pretrained.files import torch_files
@@ -29,6 +29,7 @@ from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
 from untrusted import UntrustedError, check_folder, limits, ours, plain, read_json
 
 FAMILY = "diffusers"
+UNETS = ("UNet2DModel",)
 READERS: dict[str, Callable[[Path], Any]] = {
     ".safetensors": lambda path: read_tensors(path, named=False)[0].tensors,
     ".bin": lambda path: torch_files.read(path, named=False),
@@ -47,7 +48,7 @@ def recognises(path: Path | str) -> bool:
     Also True if that file cannot be read; `read` then says why.
     """
     try:
-        return _unet_folder(Path(path)) is not None
+        return folder_of(Path(path), UNETS, ("unet",)) is not None
     except UntrustedError:
         return True
 
@@ -64,18 +65,18 @@ def read(path: Path | str) -> Checkpoint:
       OSError: a file cannot be read.
     """
     try:
-        folder = _unet_folder(Path(path))
+        folder = folder_of(Path(path), UNETS, ("unet",))
         if folder is None:
             raise PretrainedError(
                 "it must be a diffusers directory, with the config.json of a UNet2DModel in it or "
                 "in its unet/"
             )
-        implied = settings(read_json(folder / "config.json"), _scheduler(folder))
-        weights = _weights(folder)
+        implied, note = described(read_json(folder / "config.json"), _scheduler(folder))
+        weights = weights_of(folder)
         averaged = folder.with_name("unet_ema")
         if folder.name == "unet" and _is_there(averaged):
-            return Checkpoint(FAMILY, implied, weights, _weights(averaged))
-        return Checkpoint(FAMILY, implied, None, weights)
+            return Checkpoint(FAMILY, implied, weights, weights_of(averaged), note=note)
+        return Checkpoint(FAMILY, implied, None, weights, note=note)
     except UntrustedError as error:
         raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
 
@@ -134,14 +135,19 @@ def write_pipeline(config: ConfigDict, params: Mapping[str, Any], folder: Path |
     return files.notes
 
 
-def _unet_folder(path: Path) -> Path | None:
+def folder_of(path: Path, classes: Collection[str], inside: Sequence[str]) -> Path | None:
+    """The directory, or one of those `inside` it, whose config.json is of one of these classes.
+
+    Raises:
+      UntrustedError: a config.json is damaged or hostile.
+    """
     if not path.is_dir():
         return None
-    for folder in (path, path / "unet"):
+    for folder in (path, *(path / name for name in inside)):
         # The user named `path`, which may be a link; what is in it may not.
         file = folder / "config.json"
         there = (folder == path or _is_there(folder)) and os.path.lexists(file)
-        if there and read_json(file).get("_class_name") == "UNet2DModel":
+        if there and read_json(file).get("_class_name") in classes:
             return folder
     return None
 
@@ -159,11 +165,12 @@ def _scheduler(folder: Path) -> dict[str, Any] | None:
     for place in (folder, beside):
         here = place == folder or _is_there(place)
         if here and os.path.lexists(place / "scheduler_config.json"):
-            return read_json(place / "scheduler_config.json")
+            return read_json(place / "scheduler_config.json", endless=True)
     return None
 
 
-def _weights(folder: Path) -> Arrays:
+def weights_of(folder: Path) -> Arrays:
+    """The weights in a directory, by diffusers' present names."""
     for name, reader in WEIGHTS.items():
         if os.path.lexists(folder / name):
             weights = reader(folder / name)

@@ -49,14 +49,14 @@ def or_none(rule: JsonRule) -> JsonRule:
     return JsonRule(lambda v, c: v is None or rule.holds(v, c), f"null or {rule.words}")
 
 
-def list_of(rule: JsonRule) -> JsonRule:
+def list_of(rule: JsonRule, most: int = 16) -> JsonRule:
     """A list of values that keep another rule."""
 
     def holds(value: Any, c: Json) -> bool:
-        return isinstance(value, list | tuple) and 0 < len(value) <= 16 and all(
+        return isinstance(value, list | tuple) and 0 < len(value) <= most and all(
             rule.holds(v, c) for v in value)  # fmt: skip
 
-    return JsonRule(holds, f"a list of up to 16, each {rule.words}")
+    return JsonRule(holds, f"a list of up to {most}, each {rule.words}")
 
 
 def close(value: Any, to: float) -> bool:

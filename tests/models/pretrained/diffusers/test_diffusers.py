@@ -266,7 +266,7 @@ def test_an_option_without_counterpart_is_named(name):
 
 
 SCHEDULES: dict[str, tuple[str, dict[str, Any], str]] = {
-    "cosine": (DDPM, {"beta_schedule": "squaredcos_cap_v2"}, "beta_schedule"),
+    "another schedule": (DDPM, {"beta_schedule": "sigmoid"}, "beta_schedule"),
     "own betas": (DDPM, {"trained_betas": [0.1, 0.2]}, "trained_betas"),
     "learned prediction": (DDPM, {"prediction_type": "flow"}, "prediction_type"),
     "another sampler": (DDPM, {"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler"),
