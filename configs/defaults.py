@@ -197,7 +197,8 @@ SETTINGS: dict[str, Setting] = {
                                         "channels; guided_unet, unet_condition: model.num_heads of "
                                         "them)"),
     "model.num_heads": OfModel(0, whole(0, 2**16), "dit, prior: number of attention heads; "
-                               "guided_unet, unet_condition: the same, with model.attention_head_dim=0"),
+                               "guided_unet, unet_condition: the same, with "
+                               "model.attention_head_dim=0"),
     "model.num_heads_upsample": OfModel(0, whole(0, 2**16), "guided_unet: the same on the way up; "
                                         "0: as on the way down"),
     "model.own_embeddings": OfModel(False, ANY, "dit: every block has embeddings of noise level "
