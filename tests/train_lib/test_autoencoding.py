@@ -18,7 +18,7 @@ from configs import schema
 from models.apply import Apply
 from models.autoencoder import LatentGaussian
 from models.layers.conv import Conv
-from models.patches import Patches
+from models.patches import PatchJudge
 from sde_lib import ModelScore
 from train_lib.autoencoding import Adversary, Autoencoding, codebook_loss, deviations
 
@@ -41,7 +41,7 @@ class Given(nn.Module):
 
     def setup(self):
         self.last = Conv(3, use_bias=False)
-        self.discriminator = Patches(8)
+        self.discriminator = PatchJudge(8)
 
     def posterior(self, x):
         return LatentGaussian(*map(jnp.asarray, self.mean))
