@@ -112,6 +112,7 @@ class Style:
       attend: the implementation of attention.
       remat: the part of a block that is recomputed in the backward pass.
       periodic: spatial axes along which convolutions see the other end of the feature map.
+      attention_bias: whether the maps to attention's queries, keys and values have biases.
     """
 
     activation: Activation
@@ -127,6 +128,7 @@ class Style:
     attend: Attend = auto
     remat: Remat = kept
     periodic: tuple[int, ...] = ()
+    attention_bias: bool = True
 
     @property
     def exact(self) -> Style:
