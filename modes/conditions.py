@@ -10,25 +10,37 @@ import numpy as np
 
 from configs.kinds import Kinds, of_config
 from configs.shapes import in_words, shape_of
-from data_lib import Images, codec
+from data_lib import Images, captions, codec
+from data_lib.base import Log
 from data_lib.conditions import build_condition, check_texts
 from data_lib.members import CONDITIONS, IMAGES
-from modes.array_files import names_in, read_array
+from modes.array_files import captions_of, names_in, read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
-from modes.images import check_conditions
+from modes.images import check_conditions, split_of
 from modes.observed import check_guidance, imputed
+from runtime_lib import data_record
 from sde_lib.condition import NO_CLASS
 from untrusted import plain
 
 
-def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
-    """(what `sampling.labels` and `sampling.condition` give, whether the file has several).
+def of_sampling(experiment: Experiment, folder: Path, log: Log) -> tuple[Given, bool]:
+    """(what samples are given, whether each of several conditions is to have a group of samples).
+
+    That is what `sampling.labels`, `sampling.captions` and `sampling.condition` say; `folder` is
+    the workdir, of whose data the captions are where none are given.
 
     Raises ValueError for classes or a file that the model cannot take, or a condition that it
     needs and that is not there.
     """
     config, sampling = experiment.config, experiment.config.sampling
+    if config.data.words and not sampling.condition:
+        return _of_captions(experiment, folder, log), False
+    if sampling.captions:
+        raise ValueError(
+            "sampling.captions must be empty for a model that was not trained on captions, or with "
+            "sampling.condition"
+        )
     conditional = config.model.condition != "none"
     if sampling.condition and not conditional:
         raise ValueError("sampling.condition must be empty: the model is given no condition "
@@ -45,6 +57,30 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
         )
     labels = labels_of(experiment.classes, sampling.labels)
     return Given(labels, values, observed), several or many
+
+
+def _of_captions(experiment: Experiment, folder: Path, log: Log) -> Given:
+    """The captions of `sampling.captions`, or of a split of the data, as conditions."""
+    config, sampling = experiment.config, experiment.config.sampling
+    if sampling.impute or sampling.together:
+        name = "impute" if sampling.impute else "together"
+        raise ValueError(f"sampling.{name} must be left out for a model of captions, or "
+                         "sampling.condition must have their words as numbers")  # fmt: skip
+    texts = np.asarray(_captions(experiment, folder, log))
+    rows = captions.numbered(texts, config.data.words, config.data.condition[0],
+                             "sampling.captions")  # fmt: skip
+    labels = labels_of(experiment.classes, sampling.labels)
+    return Given(labels, encoded(config, rows), captions=texts)
+
+
+def _captions(experiment: Experiment, folder: Path, log: Log) -> Sequence[str]:
+    config = experiment.config
+    if asked := config.sampling.captions:
+        return captions_of(asked)
+    found = getattr(data_record.load(config, folder, log), split_of(config)).captions
+    if found is None:
+        raise ValueError("sampling.captions must be given: the data have no captions any more")
+    return found
 
 
 def check_partial(rows: np.ndarray, config: Any, what: str) -> np.ndarray:

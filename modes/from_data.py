@@ -18,7 +18,7 @@ import data_lib
 from configs import defaults, schema
 from configs.kinds import kinds_of, of_config
 from configs.recorded import Recorded
-from data_lib import Images, Splits, codec
+from data_lib import Images, Splits, captions, codec
 from data_lib.base import Log
 from data_lib.conditions import SCALED, condition_codecs, condition_moments
 from data_lib.transforms import to_unit
@@ -52,19 +52,24 @@ def resolved(
                 log(f"{name}={_told(value)}, taken from the training data")
     found = _with(config, known)
     schema.check(found)
+    if splits is not None:
+        splits = captions.told(splits, found.data, log)
     return found, splits
 
 
 def _needed(config: Any, flat: dict[str, Any]) -> list[str]:
     """The settings that the config's other settings call for, in the order of measuring."""
-    conditional = bool(of_config(config).names)
+    kinds = of_config(config)
+    conditional, text = bool(kinds.names), "text" in kinds
     scaled = not {*condition_codecs(config).values()}.isdisjoint(SCALED)
     calls = {
         "data.mean": flat["data.codec"] == "standardize",
         "data.std": flat["data.codec"] == "standardize",
+        "data.words": text and not flat["model.vocabulary"],
         "data.condition": conditional,
         "data.condition_mean": scaled,
         "data.condition_std": scaled,
+        "model.vocabulary": text,
     }
     return [name for name in defaults.FROM_DATA if calls.get(name, True)]
 
@@ -91,6 +96,8 @@ def _with(config: Recorded, values: dict[str, Any]) -> Recorded:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, str):
+        return f"{len(value.split()):,} words"
     if not isinstance(value, tuple):
         return f"{value:.6g}"
     few = ",".join(f"{number:.6g}" for number in value[:SHOWN])
@@ -108,7 +115,18 @@ def _moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
     return lambda config, train: codec.moments(train.pixels, "training data", train.names)[k]
 
 
+def _words(config: Any, train: Images) -> str | None:
+    """The vocabulary of captions; None without any: conditions are numbers of tokens."""
+    return None if train.captions is None else captions.vocabulary(train.captions)
+
+
+def _vocabulary(config: Any, train: Images) -> int | None:
+    return len(config.data.words.split()) or None
+
+
 def _condition(config: Any, train: Images) -> tuple[int, ...]:
+    if config.data.words and train.captions is not None:
+        return (captions.longest(train.captions),)
     values = _conditions(config, train)
     kinds = kinds_of(config.model.condition)
     if len(kinds) > 1 and not train.condition_shapes:
@@ -159,10 +177,12 @@ MEASURES: dict[str, Callable[[Any, Images], Any]] = {
     "data.shape": _shape,
     "data.mean": _moment(0),
     "data.std": _moment(1),
+    "data.words": _words,
     "data.condition": _condition,
     "data.condition_mean": _condition_moment(0),
     "data.condition_std": _condition_moment(1),
     "sde.sigma_max": _largest_distance,
+    "model.vocabulary": _vocabulary,
     "model.sigma_data": _deviation,
 }
 """Setting -> its value for a config and training data, in the order of `FROM_DATA`."""

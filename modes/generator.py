@@ -30,11 +30,13 @@ class Given:
 
     labels: classes; () for all of them. conditions: encoded, [k, ...]; None for none.
     observed: measurements of the examples; None for none.
+    captions: texts that the conditions say; None for none.
     """
 
     labels: tuple[int, ...] = ()
     conditions: np.ndarray | None = None
     observed: Observed | None = None
+    captions: np.ndarray | None = None
 
     @property
     def groups(self) -> int:
