@@ -101,9 +101,9 @@ SETTINGS: dict[str, Setting] = {
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
-                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, prior, mlp, unet, "
-                          "unet_condition (of text-to-picture models), transformer or auto (by the "
-                          "rank of data.shape), or a classifier of noisy examples: "
+                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, prior, sr3, mlp, "
+                          "unet, unet_condition (of text-to-picture models), transformer or auto "
+                          "(by the rank of data.shape), or a classifier of noisy examples: "
                           "noisy_classifier, wideresnet, or an autoencoder of pictures: "
                           "autoencoder, vq_autoencoder; all: NETWORKS in models/build.py, "
                           "CLASSIFIERS in models/build.py, AUTOENCODERS in models/build.py"),
@@ -318,8 +318,8 @@ SETTINGS: dict[str, Setting] = {
                                 "sde_lib/build.py"),
     "model.conditioning": OfModel("published", ANY, "form in which the network is given the noise "
                                   "level: published (as the SDE's authors have it), time, "
-                                  "log_sigma, log_half_sigma, quarter_log_sigma, level, vp_time, "
-                                  "cosine_level, descending_level, index or "
+                                  "alpha, log_sigma, log_half_sigma, quarter_log_sigma, level, "
+                                  "vp_time, cosine_level, descending_level, index or "
                                   "rescaled_index; all: CONDITIONINGS in "
                                   "sde_lib/build.py"),
     "model.learn_variance": OfModel(False, ANY, "the network also says the variance of a step of "
@@ -458,6 +458,8 @@ SETTINGS: dict[str, Setting] = {
     "training.stratified_times": OfModel(False, ANY, "spread the times of a batch evenly over "
                                          "their distribution, which lowers the variance of the "
                                          "loss"),
+    "training.error": OfModel("squared", ANY, "error of the noise in the loss: squared, or "
+                              "absolute (SR3); all: ERRORS in train_lib/objective.py"),
     "training.weighting": OfModel("noise", ANY, "weight of the loss at each noise level: noise, "
                                   "likelihood, data or edm; all: WEIGHTINGS in "
                                   "train_lib/objective.py"),
