@@ -53,7 +53,8 @@ def build(config: ConfigDict) -> ConditionUNet:
     middle = _middle(model, floors)
     resize_blocks = flag(model, "model.resblock_updown")
     _check_norms(style, floors, middle)
-    _check_sides(given, len(floors), resize_blocks)
+    whole = resize_blocks or not model.downsample_padding
+    _check_sides(given, len(floors), whole)
     _check_tokens(given, floors, middle)
     return ConditionUNet(
         style=style,
@@ -293,10 +294,11 @@ def _check_norms(style: Style, floors: tuple[Floor, ...], middle: Bottom) -> Non
         )
 
 
-def _check_sides(given: Inputs, levels: int, resize_blocks: bool) -> None:
+def _check_sides(given: Inputs, levels: int, whole: bool) -> None:
+    """Raise ValueError for pictures too small, or with `whole` for odd ones on the way down."""
     factor, sides = 2 ** (levels - 1), given.shape[:2]
-    if min(sides) < factor or (resize_blocks and any(side % factor for side in sides)):
-        rule = f"a multiple of {factor}" if resize_blocks else f"at least {factor}"
+    if min(sides) < factor or (whole and any(side % factor for side in sides)):
+        rule = f"a multiple of {factor}" if whole else f"at least {factor}"
         raise ValueError(
             f"data.shape (or data.image_size) must have sides of {rule}, since the network of "
             f"model.ch_mult halves images {levels - 1} times, got {written(given.shape)}"
