@@ -26,7 +26,7 @@ from models.inputs import Inputs
 from models.layers.norm import FixedGroups
 from models.layers.resampling import Plain
 from models.layers.style import Activation, Style
-from models.layers.told import LEVELS, VECTORS, ToldTerms, same
+from models.layers.told import LEVELS, VECTORS, ToldTerms, numbers_in, same
 from models.layers.transformers import TOKEN_NORMS, JointAttention, MapTransformer
 from models.settings import ACTIVATIONS
 from models.shapes import check_rank, written
@@ -243,13 +243,8 @@ def _vector(model: ConfigDict, given: Inputs) -> dict[str, Any]:
         return {"vector": kind, "entries": entries}
     features = integer(model, "model.vector_features", least=1)
     waves = integer(model, "model.number_waves", least=2)
-    count, left = divmod(features - entries, waves - 1)
-    if left or not 0 <= count <= entries:
-        raise ValueError(
-            f"model.vector_features must be the entries of the condition's vector, {entries}, of "
-            f"which some at its end are {waves} waves each (model.number_waves), got {features}"
-        )
-    return {"vector": kind, "entries": entries, "numbers": count, "number_waves": waves}
+    numbers_in(features, entries, waves)
+    return {"vector": kind, "entries": entries, "vector_features": features, "number_waves": waves}
 
 
 def _pool_heads(model: ConfigDict, given: Inputs) -> int:

@@ -12,6 +12,7 @@ import pytest
 
 import models
 from configs import stable_diffusion
+from models.layers.told import numbers_in
 from tests.models.cases import Case, config_of
 from tests.models.every import TOLD
 
@@ -78,10 +79,20 @@ def test_tokens_that_are_not_there_change_nothing(case):
 def test_parts_of_wrong_shapes_are_refused(case):
     x, given = case.examples(), parts(case)
     for name, part in (("tokens", given["tokens"][..., :5]), ("mask", given["mask"][:, :2]),
-                       ("vector", given["vector"][:, :3]), ("image", given["image"][..., :1]),
+                       ("vector", given["vector"][:1]), ("image", given["image"][..., :1]),
                        ("level", given["level"][:1])):  # fmt: skip
         with pytest.raises(ValueError, match=f"condition's {name} must have the shape"):
             jax.eval_shape(case.raw, x, x[:, 0, 0, 0], {**given, name: part})
+
+
+def test_the_length_of_a_vector_of_sizes_says_how_many_are_waves(case):
+    x, given = case.examples(), parts(case)
+    with pytest.raises(ValueError, match=r"model\.vector_features must be the entries .* 3, of"):
+        jax.eval_shape(case.raw, x, x[:, 0, 0, 0], {**given, "vector": given["vector"][:, :3]})
+    with pytest.raises(ValueError, match=r"model\.vector_features"):
+        numbers_in(7, 1, 4)  # two numbers of one entry
+    assert [numbers_in(2816, 1286, 256), numbers_in(2560, 1285, 256), numbers_in(7, 4, 4)] == [
+        6, 5, 1]  # fmt: skip
 
 
 def shape_of(**settings: Any) -> dict[str, Any]:
