@@ -35,6 +35,8 @@ class Images:
     unlabelled: the reason why there are no labels, for the user; '' for nothing to say.
     condition: a vector, field or tokens for each example, as the user gave them, or None.
     names: names of the features of vectors, or of the channels; () for none.
+    drawn: whether `pixels` are means and log-variances side by side, the first and second half of
+      the channels, of normal laws from which an example is drawn each time it is used.
     """
 
     pixels: Shaped[Stored, "n *d"]
@@ -44,6 +46,13 @@ class Images:
     unlabelled: str = ""
     condition: Shaped[np.ndarray, "n *c"] | None = None
     names: tuple[str, ...] = ()
+    drawn: bool = False
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        shape = self.pixels.shape[1:]
+        return (*shape[:-1], shape[-1] // 2) if self.drawn else shape
 
     def __len__(self) -> int:
         return len(self.pixels)

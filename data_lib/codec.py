@@ -8,7 +8,7 @@ program. A new codec is one class and one line in `CODECS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -19,12 +19,11 @@ import scipy.special
 from jaxtyping import Array, Float
 
 from configs.names import choose
+from data_lib.moments import in_rows
 
 Numbers = TypeVar("Numbers", np.ndarray, jax.Array)
 Row = tuple[float, ...]
 
-BLOCK_VALUES = 2**22
-"""Numbers that are converted to float64 at a time."""
 PRECISE = 2.0**13
 """Largest ratio of offset and scale at which float32 keeps a thousandth of the scale."""
 
@@ -192,12 +191,20 @@ def _needs_float64(mean: Row, std: Row) -> bool:
     return bool((np.abs(mean) > PRECISE * np.asarray(std)).any())
 
 
+def of_latents(shift: Sequence[float], scale: Sequence[float]) -> Standardize:
+    """(z - shift) scale of an autoencoder's latents z; pictures are `models.latents`' concern."""
+    return Standardize(tuple(shift), tuple(1 / s for s in scale))
+
+
 CODECS: dict[str, Callable[[Any], Codec]] = {
     "levels": lambda data: GrayLevels(data.centered),
     "standardize": lambda data: Standardize(tuple(data.mean), tuple(data.std)),
     "bounded": lambda data: Bounded(tuple(data.low), tuple(data.high)),
     "identity": lambda data: AsGiven(),
+    "autoencoder": lambda data: of_latents(data.latent_shift, data.latent_scale),
 }
+PICTURES = "levels", "autoencoder"
+"""Codecs of data that are pictures of gray levels."""
 
 CONDITION_CODECS: dict[str, Callable[[Any], Codec]] = {
     "standardize": lambda data: Standardize(tuple(data.condition_mean), tuple(data.condition_std)),
@@ -208,6 +215,15 @@ CONDITION_CODECS: dict[str, Callable[[Any], Codec]] = {
 def build(data: Any) -> Codec:
     """The codec of a `data` section; ValueError for an unknown name or bounds that do not fit."""
     return choose("data.codec", data.codec, CODECS)(data)
+
+
+def of_pictures(data: Any) -> bool:
+    """True if a `data` section is of pictures of gray levels, in [0, 1] when they are decoded.
+
+    ValueError for an unknown codec.
+    """
+    choose("data.codec", data.codec, CODECS)
+    return data.codec in PICTURES
 
 
 def gray_range(data: Any, key: str) -> tuple[float, float]:
@@ -221,9 +237,17 @@ def gray_range(data: Any, key: str) -> tuple[float, float]:
     return (-1.0, 1.0) if made.centered else (0.0, 1.0)
 
 
+ROWS = {
+    "standardize": ("mean", "std"),
+    "bounded": ("low", "high"),
+    "autoencoder": ("latent_shift", "latent_scale"),
+}
+"""Codec -> its settings of one number for each feature or channel."""
+
+
 def check_rows(data: Any, features: int) -> None:
     """Raise ValueError for numbers of the codec that are not one for each feature or channel."""
-    rows = {"standardize": ("mean", "std"), "bounded": ("low", "high")}.get(data.codec, ())
+    rows = ROWS.get(data.codec, ())
     for name in rows:
         if len(data[name]) not in (1, features):
             raise ValueError(
@@ -241,7 +265,7 @@ def check_bounds(data: Any, values: np.ndarray, what: str) -> None:
     low, high = np.asarray(data.low), np.asarray(data.high)
     if not low.size or not high.size:  # `check_rows` says so
         return
-    for rows in _rows(values):
+    for rows in in_rows(values):
         outside = (rows < low) | (rows > high)
         if outside.any():
             row, k = (int(at[0]) for at in np.nonzero(outside))
@@ -256,7 +280,7 @@ def check_words(values: np.ndarray, vocabulary: int, what: str) -> None:
 
     Negative numbers and NaN stand for no token.
     """
-    for rows in _rows(values):
+    for rows in in_rows(values):
         there = rows[rows >= 0]
         wrong = there[(there >= vocabulary) | (there % 1 != 0)]
         if len(wrong):
@@ -269,35 +293,3 @@ def check_words(values: np.ndarray, vocabulary: int, what: str) -> None:
 def build_condition(data: Any) -> Codec:
     """The codec of the conditions of a `data` section; ValueError for an unknown name."""
     return choose("data.condition_codec", data.condition_codec, CONDITION_CODECS)(data)
-
-
-def moments(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> tuple[Row, Row]:
-    """(mean, standard deviation) of each feature of vectors [n, d], or channel of [n, ..., c].
-
-    Values that are NaN are left out. Raises ValueError, naming the feature, for one that is
-    constant or has no value.
-    """
-    last = values.shape[-1]
-    count, total = np.zeros(last), np.zeros(last)
-    for rows in _rows(values):
-        count += np.isfinite(rows).sum(axis=0)
-        total += np.nansum(rows, axis=0)
-    mean = total / np.maximum(count, 1)
-    square = sum(np.nansum((rows - mean) ** 2, axis=0) for rows in _rows(values))
-    std = np.sqrt(square / np.maximum(count, 1))
-    rounding = 4 * np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps
-    for k in np.flatnonzero(std <= rounding * np.abs(mean)):
-        told = f"{k} ({names[k]})" if names else f"{k}"
-        kind = "column" if values.ndim == 2 else "channel"
-        why = f"is always {mean[k]:.6g}" if count[k] else "has no values"
-        raise ValueError(
-            f"{kind} {told} of the {what} {why}, so that it has no scale: leave it out of the "
-            "data, or use the codec identity"
-        )
-    return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _rows(values: np.ndarray) -> Iterator[Float[np.ndarray, "m c"]]:
-    block = max(1, BLOCK_VALUES * len(values) // max(values.size, 1))
-    for first in range(0, len(values), block):
-        yield values[first : first + block].reshape(-1, values.shape[-1]).astype(np.float64)

@@ -21,8 +21,8 @@ from data_lib import (
     tfds,
 )
 from data_lib.base import Images, Log, Splits
-from data_lib.codec import BLOCK_VALUES
 from data_lib.config import DataConfig, check_pictures
+from data_lib.moments import BLOCK_VALUES
 
 
 class Source(NamedTuple):

@@ -19,7 +19,10 @@ from configs import defaults, schema
 from configs.recorded import Recorded
 from data_lib import Images, Splits, codec
 from data_lib.base import Log
+from data_lib.moments import moments
 from data_lib.transforms import to_unit
+from modes.autoencoders import LATENT, latent_shape, load_autoencoder, published_affine
+from modes.latent_data import affine_of, drawn
 from runtime_lib import workdir
 
 MOST = 10_000
@@ -42,6 +45,10 @@ def resolved(
     wanted = [name for name in _needed(flat) if flat[name] == defaults.FROM_DATA[name]]
     saved = workdir.read_config(folder) or {}
     known = {n: _like(n, saved[n]) for n in wanted if saved.get(n, None) not in _unknown(n)}
+    for name in [name for name in wanted if name not in known and name in OF_AUTOENCODER]:
+        if (value := OF_AUTOENCODER[name](_with(config, known))) is not None:
+            known[name] = value
+            log(f"{name}={_told(value)}, of the autoencoder")
     if left := [name for name in wanted if name not in known]:
         splits = splits or data_lib.load(_with(config, known).data, log=log)
         for name in left:
@@ -56,7 +63,9 @@ def resolved(
 def _needed(flat: dict[str, Any]) -> list[str]:
     """The settings that the config's other settings call for, in the order of measuring."""
     conditional = flat["model.condition"] != "none"
+    latent = flat["data.codec"] == LATENT
     calls = {
+        **dict.fromkeys((*OF_AUTOENCODER, *OF_LATENTS), latent),
         "data.mean": flat["data.codec"] == "standardize",
         "data.std": flat["data.codec"] == "standardize",
         "data.condition": conditional,
@@ -88,6 +97,8 @@ def _with(config: Recorded, values: dict[str, Any]) -> Recorded:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     if not isinstance(value, tuple):
         return f"{value:.6g}"
     few = ",".join(f"{number:.6g}" for number in value[:SHOWN])
@@ -102,7 +113,7 @@ def _shape(config: Any, train: Images) -> tuple[int, ...]:
 
 
 def _moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
-    return lambda config, train: codec.moments(train.pixels, "training data", train.names)[k]
+    return lambda config, train: moments(train.pixels, "training data", train.names)[k]
 
 
 def _condition(config: Any, train: Images) -> tuple[int, ...]:
@@ -110,7 +121,7 @@ def _condition(config: Any, train: Images) -> tuple[int, ...]:
 
 
 def _condition_moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
-    return lambda config, train: codec.moments(_conditions(config, train), "conditions")[k]
+    return lambda config, train: moments(_conditions(config, train), "conditions")[k]
 
 
 def _conditions(config: Any, train: Images) -> np.ndarray:
@@ -125,6 +136,8 @@ def _conditions(config: Any, train: Images) -> np.ndarray:
 def _encoded(config: Any, train: Images) -> np.ndarray:
     """Some training examples as they are diffused, in float64; 0 where values are missing."""
     few = train.take(np.linspace(0, len(train) - 1, min(len(train), MOST)).astype(int))
+    if config.data.codec == LATENT:
+        return drawn(config, few).astype(np.float64)
     values = few.pixels if few.levels is None else to_unit(few.pixels, few.levels)
     return np.nan_to_num(codec.build(config.data).encode(values).astype(np.float64))
 
@@ -145,7 +158,30 @@ def _largest_distance(config: Any, train: Images) -> float | None:
     return float(np.sqrt(max(most, 0.0)))
 
 
+def _identity(config: Any) -> str:
+    return load_autoencoder(config.data.autoencoder).identity
+
+
+def _published(k: int) -> Callable[[Any], tuple[float, ...] | None]:
+    return lambda config: (published_affine(config) or (None, None))[k]
+
+
+def _affine(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
+    return lambda config, train: affine_of(config, train)[k]
+
+
+OF_AUTOENCODER: dict[str, Callable[[Any], Any]] = {
+    "data.autoencoder": lambda config: load_autoencoder(config.data.autoencoder) and None,
+    "data.autoencoder_hash": _identity,
+    "data.latent_shape": latent_shape,
+    "data.latent_shift": _published(0),
+    "data.latent_scale": _published(1),
+}
+"""Setting -> its value by the autoencoder of a config; None for one that the data must tell."""
+OF_LATENTS = "data.latent_shift", "data.latent_scale"
 MEASURES: dict[str, Callable[[Any, Images], Any]] = {
+    "data.latent_shift": _affine(0),
+    "data.latent_scale": _affine(1),
     "data.shape": _shape,
     "data.mean": _moment(0),
     "data.std": _moment(1),

@@ -134,7 +134,7 @@ def observed(problem: Problem, experiment: Experiment) -> Observed:
 
     Raises ValueError for a method that the operator, the noise or the codec does not allow.
     """
-    config, made = experiment.config, codec.build(experiment.config.data)
+    config, made = experiment.config, experiment.codec
     name = config.inverse.method
     check_guidance(config, "--mode reconstruct")
     if name not in NOT_LINEAR:
@@ -156,7 +156,7 @@ def trained_on(problem: Problem, experiment: Experiment) -> Float[np.ndarray, "n
     Raises ValueError for a model that is given no condition, or one of another shape.
     """
     config = experiment.config
-    seen = shown(problem.operator, problem.y, experiment.shape, config.sampling.batch_size)
+    seen = shown(problem.operator, problem.y, experiment.example, config.sampling.batch_size)
     asked = f"inverse.method={TRAINED!r}"
     if config.model.condition == "none":
         raise ValueError(f"{asked} needs a model whose condition is the measurement, and this one "
@@ -244,7 +244,7 @@ def _given(
 
     What is measured as it is may be read from whole examples, and NaN stand for the rest of them.
     """
-    config, shape = experiment.config, experiment.shape
+    config, shape = experiment.config, experiment.example
     path = Path(config.inverse.input)
     as_it_is = operator.values(np.zeros((1, *measured_shape(operator, shape)), np.float32))
     if as_it_is is not None:
