@@ -97,7 +97,7 @@ def classifier(config: ConfigDict) -> None:
 
 
 def autoencoder(config: ConfigDict) -> None:
-    """An autoencoder of digits: latents of 4 x 4 positions with 2 channels, half as many numbers."""
+    """Train an autoencoder of digits: latents of 4 x 4 positions with 2 channels."""
     model, training = config.model, config.training
     model.name = "autoencoder"
     model.norm_num_groups = 8
