@@ -1,7 +1,7 @@
 """Datasets in one .npy or .npz file; all arrays of users become examples here."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +62,9 @@ def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> 
         found = members.find(shapes)
         if not held_out:
             found = found.without_test()
-        wanted = {found.images, found.labels, found.condition, found.test_images,
-                  found.test_labels, found.test_condition, RANGE}  # fmt: skip
+        wanted = {found.images, found.labels, *found.condition, found.captions, found.test_images,
+                  found.test_labels, *found.test_condition, found.test_captions,
+                  RANGE}  # fmt: skip
         arrays = read_arrays(path, [name for name in wanted if name in shapes], named=True)
     except (OSError, ValueError) as error:
         raise ValueError(
@@ -77,7 +78,8 @@ def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> 
         )
     what = f"{setting}={shown_path(path)}"
     says = _stated(what, arrays, stated)
-    train = _images(arrays, found.images, found.labels, found.condition, what, says)
+    roles = found.images, found.labels, found.condition, found.captions
+    train = _images(arrays, *roles, what, says)
     return _contents(what, arrays, shapes, found, train, says)
 
 
@@ -115,7 +117,7 @@ def _contents(
     if found.test_images:
         # The training images have shown which range is meant.
         sure = dataclasses.replace(stated, doubt=False)
-        roles = found.test_images, found.test_labels, found.test_condition
+        roles = found.test_images, found.test_labels, found.test_condition, found.test_captions
         test = _images(arrays, *roles, what, sure)
     if not found.labels:
         why = f"{what} has no labels: none of {', '.join(members.LABELS)} is among its arrays, "
@@ -135,9 +137,15 @@ def _alike(train: Images, test: Images, found: Members, what: str) -> tuple[Imag
     """Both parts with labels, or both without; ValueError for values of two kinds."""
     if train.levels != test.levels:
         raise ValueError(f"{what} must have training and test images of one type")
-    if (train.condition is None) != (test.condition is None):
-        has, lacks = ("test", "train") if train.condition is None else ("train", "test")
-        raise ValueError(f"{what} has conditions for the {has} part and none for the {lacks} part")
+    kinds = [[*map(members.kind_of, names)] for names in (found.condition, found.test_condition)]
+    if all(kinds) and (kinds[0] != kinds[1] or train.condition_shapes != test.condition_shapes):
+        raise ValueError(f"{what} must have training and test conditions of the same kinds")
+    for beside in ("condition", "captions"):
+        ours, theirs = getattr(train, beside), getattr(test, beside)
+        if (ours is None) != (theirs is None):
+            has, lacks = ("test", "train") if ours is None else ("train", "test")
+            raise ValueError(f"{what} has {beside.rstrip('s')}s for the {has} part and none for "
+                             f"the {lacks} part")  # fmt: skip
     if train.labels is not None and test.labels is not None:
         return train, test
     why = train.unlabelled or test.unlabelled or f"{what}[{found.test_images}] has no labels"
@@ -149,14 +157,18 @@ def _images(
     arrays: dict[str, np.ndarray],
     key: str,
     labels: str | None,
-    condition: str | None,
+    conditions: tuple[str, ...],
+    captions: str | None,
     file: str,
     stated: Stated,
 ) -> Images:
     what = file if key == ONLY else f"{file}[{plain(key)}]"
     values, known = levels.unit(_examples(arrays[key], what, stated.raw), what, stated)
-    told = None if condition is None else _conditions(arrays, condition, len(values), file)
-    made = Images(values, None, known, condition=told)
+    rows = [_ranked(_conditions(arrays, name, len(values), file), name, values.ndim)
+             for name in conditions]  # fmt: skip
+    told, shapes = joined(rows) if rows else (None, ())
+    said = None if captions is None else _captions(arrays, captions, len(values), file)
+    made = Images(values, None, known, condition=told, condition_shapes=shapes, captions=said)
     return made if labels is None else _labelled(made, arrays, labels, file)
 
 
@@ -192,6 +204,31 @@ def _conditions(arrays: dict[str, np.ndarray], key: str, count: int, file: str) 
     if np.isinf(values).any():
         raise ValueError(f"{what} must be finite, or NaN where a value is not known")
     return values[:, None] if values.ndim == 1 else values
+
+
+def _captions(arrays: dict[str, np.ndarray], key: str, count: int, file: str) -> np.ndarray:
+    """Captions, one for each of `count` examples; ValueError for others."""
+    values = arrays[key]
+    if values.dtype.kind != "U" or values.shape != (count,):
+        raise ValueError(f"{file}[{plain(key)}] must have a text for each of {count:,} examples, "
+                         f"it is {values.dtype} of shape {values.shape}")  # fmt: skip
+    return values
+
+
+def _ranked(rows: np.ndarray, name: str, rank: int) -> np.ndarray:
+    """Conditions [n, ...] of one kind, of the kind's rank: an axis of length 1 may be left out."""
+    kind = members.kind_of(name)
+    if kind == "level" and rows.shape[1:] == (1,):
+        return rows[:, 0]
+    return rows[..., None] if kind == "image" and rows.ndim == rank - 1 else rows
+
+
+def joined(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, tuple[tuple[int, ...], ...]]:
+    """(conditions of several kinds as one array, the shapes of its parts); one as it is."""
+    if len(rows) == 1:
+        return rows[0], ()
+    flat = [part.reshape(len(part), -1).astype(np.float32) for part in rows]
+    return np.concatenate(flat, axis=1), tuple(part.shape[1:] for part in rows)
 
 
 def _labelled(made: Images, arrays: dict[str, np.ndarray], labels: str, file: str) -> Images:

@@ -8,7 +8,7 @@ program. A new codec is one class and one line in `CODECS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -19,11 +19,12 @@ import scipy.special
 from jaxtyping import Array, Float
 
 from configs.names import choose
-from data_lib.moments import in_rows
 
 Numbers = TypeVar("Numbers", np.ndarray, jax.Array)
 Row = tuple[float, ...]
 
+BLOCK_VALUES = 2**22
+"""Numbers that are converted to float64 at a time."""
 PRECISE = 2.0**13
 """Largest ratio of offset and scale at which float32 keeps a thousandth of the scale."""
 
@@ -206,11 +207,6 @@ CODECS: dict[str, Callable[[Any], Codec]] = {
 PICTURES = "levels", "autoencoder"
 """Codecs of data that are pictures of gray levels."""
 
-CONDITION_CODECS: dict[str, Callable[[Any], Codec]] = {
-    "standardize": lambda data: Standardize(tuple(data.condition_mean), tuple(data.condition_std)),
-    "identity": lambda data: AsGiven(),
-}
-
 
 def build(data: Any) -> Codec:
     """The codec of a `data` section; ValueError for an unknown name or bounds that do not fit."""
@@ -265,7 +261,7 @@ def check_bounds(data: Any, values: np.ndarray, what: str) -> None:
     low, high = np.asarray(data.low), np.asarray(data.high)
     if not low.size or not high.size:  # `check_rows` says so
         return
-    for rows in in_rows(values):
+    for rows in _rows(values):
         outside = (rows < low) | (rows > high)
         if outside.any():
             row, k = (int(at[0]) for at in np.nonzero(outside))
@@ -280,7 +276,7 @@ def check_words(values: np.ndarray, vocabulary: int, what: str) -> None:
 
     Negative numbers and NaN stand for no token.
     """
-    for rows in in_rows(values):
+    for rows in _rows(values):
         there = rows[rows >= 0]
         wrong = there[(there >= vocabulary) | (there % 1 != 0)]
         if len(wrong):
@@ -290,6 +286,33 @@ def check_words(values: np.ndarray, vocabulary: int, what: str) -> None:
             )
 
 
-def build_condition(data: Any) -> Codec:
-    """The codec of the conditions of a `data` section; ValueError for an unknown name."""
-    return choose("data.condition_codec", data.condition_codec, CONDITION_CODECS)(data)
+def moments(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> tuple[Row, Row]:
+    """(mean, standard deviation) of each feature of vectors [n, d], or channel of [n, ..., c].
+
+    Values that are NaN are left out. Raises ValueError, naming the feature, for one that is
+    constant or has no value.
+    """
+    last = values.shape[-1]
+    count, total = np.zeros(last), np.zeros(last)
+    for rows in _rows(values):
+        count += np.isfinite(rows).sum(axis=0)
+        total += np.nansum(rows, axis=0)
+    mean = total / np.maximum(count, 1)
+    square = sum(np.nansum((rows - mean) ** 2, axis=0) for rows in _rows(values))
+    std = np.sqrt(square / np.maximum(count, 1))
+    rounding = 4 * np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps
+    for k in np.flatnonzero(std <= rounding * np.abs(mean)):
+        told = f"{k} ({names[k]})" if names else f"{k}"
+        kind = "column" if values.ndim == 2 else "channel"
+        why = f"is always {mean[k]:.6g}" if count[k] else "has no values"
+        raise ValueError(
+            f"{kind} {told} of the {what} {why}, so that it has no scale: leave it out of the "
+            "data, or use the codec identity"
+        )
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _rows(values: np.ndarray) -> Iterator[Float[np.ndarray, "m c"]]:
+    block = max(1, BLOCK_VALUES * len(values) // max(values.size, 1))
+    for first in range(0, len(values), block):
+        yield values[first : first + block].reshape(-1, values.shape[-1]).astype(np.float64)

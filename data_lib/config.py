@@ -42,6 +42,8 @@ class DataConfig:
     label_column: name of the one that tells the class.
     task: name of a simulator, or of a file TASK.npz.
     simulations: number of simulated examples; 0: the default.
+    words: the vocabulary of captions; '': they are not turned into conditions.
+    glyphs, colours, draws, left_out: see `glyphs.load`.
     """
 
     dataset: str
@@ -64,6 +66,11 @@ class DataConfig:
     label_column: str = ""
     task: str = "two_moons"
     simulations: int = 0
+    words: str = ""
+    glyphs: str = "latin"
+    colours: str = "none"
+    draws: int = 32
+    left_out: float = 0.1
 
     @classmethod
     def from_section(cls, section: Any) -> "DataConfig":
@@ -170,6 +177,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "label_column": (str,),
     "task": (str,),
     "simulations": (int,),
+    "words": (str,),
+    "glyphs": (str,),
+    "colours": (str,),
+    "draws": (int,),
+    "left_out": (float, int),
 }
 
 

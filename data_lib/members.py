@@ -1,8 +1,9 @@
-"""Recognition, by name, of a .npz file's data, labels and conditions, and of held-out ones.
+"""Recognition, by name, of a .npz file's data and what is beside them, and of held-out ones.
 
-A name is a word for data (images), labels or conditions, with or without a word for a part before
-or after it, in any case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's name for arrays
-that were given none.
+A name is a word for data (images), labels, captions or conditions ('condition', or
+'condition_text', 'condition_image', ... for one of several kinds), with or without a word for a
+part before or after it, in any case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's name
+for arrays that were given none.
 """
 
 import dataclasses
@@ -10,10 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from configs.kinds import RANKS
+
 IMAGES = ("images", "x", "arr_0", "samples", "image", "data", "imgs", "img", "pictures")
 LABELS = ("labels", "y", "arr_1", "label", "targets", "target", "classes", "class", "class_labels",
           "category", "categories")  # fmt: skip
 CONDITIONS = ("condition", "conditions", "context")
+CAPTIONS = ("captions", "caption", "texts", "prompts")
+PARTS_OF_CONDITION = {f"condition_{kind}": kind for kind in RANKS}
+"""Names of arrays that are one kind of several of the condition."""
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
 PARTS = {"train": TRAIN, "training": TRAIN, "test": TEST, "testing": TEST, "val": VALIDATION,
          "valid": VALIDATION, "validation": VALIDATION}  # fmt: skip
@@ -22,7 +28,8 @@ HELD_OUT = (TEST, VALIDATION)
 """Parts that are held out: the first that is there."""
 
 _PART = "|".join(sorted(PARTS, key=len, reverse=True))
-_KIND = "|".join(sorted((*IMAGES, *LABELS, *CONDITIONS), key=len, reverse=True))
+_WORDS = (*IMAGES, *LABELS, *CONDITIONS, *PARTS_OF_CONDITION, *CAPTIONS)
+_KIND = "|".join(sorted(_WORDS, key=len, reverse=True))
 _NAME = re.compile(
     rf"(?:(?P<before>{_PART})[-_. ]?)?(?P<kind>{_KIND})(?:[-_. ]?(?P<after>{_PART}))?"
 )
@@ -32,7 +39,8 @@ _NAME = re.compile(
 class Members:
     """The names of arrays, None for those that are not there.
 
-    left: arrays that are not read. parts: the held-out parts in the file.
+    left: arrays that are not read. parts: the held-out parts in the file. condition: the arrays
+    that make the condition: one, or one for each kind, in the order of `configs.kinds.RANKS`.
     """
 
     images: str | None
@@ -41,14 +49,17 @@ class Members:
     test_labels: str | None
     left: tuple[str, ...]
     parts: tuple[str, ...]
-    condition: str | None = None
-    test_condition: str | None = None
+    condition: tuple[str, ...] = ()
+    test_condition: tuple[str, ...] = ()
+    captions: str | None = None
+    test_captions: str | None = None
 
     def without_test(self) -> "Members":
         """The same without the held-out part."""
         return dataclasses.replace(
-            self, test_images=None, test_labels=None, test_condition=None, parts=()
-        )
+            self, test_images=None, test_labels=None, test_condition=(), test_captions=None,
+            parts=(),
+        )  # fmt: skip
 
 
 def _parse(name: str) -> tuple[str, str] | None:
@@ -57,6 +68,12 @@ def _parse(name: str) -> tuple[str, str] | None:
     if not found or (found["before"] and found["after"]):
         return None
     return PARTS.get(found["before"] or found["after"], TRAIN), found["kind"]
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of condition that an array is; None for other arrays, and for a whole condition."""
+    found = _parse(name)
+    return PARTS_OF_CONDITION.get(found[1]) if found else None
 
 
 def find(shapes: Mapping[str, tuple[int, ...]]) -> Members:
@@ -78,8 +95,17 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Members:
     test = first(held_out, IMAGES, (3, 4))
     test_labels = first(held_out, LABELS, (1, 2)) if test else None
     every = tuple(range(1, 9))
-    condition = first(TRAIN, CONDITIONS, every)
-    test_condition = first(held_out, CONDITIONS, every) if test else None
-    taken = {images, labels, test, test_labels, condition, test_condition}
+
+    def told(part: str) -> tuple[str, ...]:
+        kinds = [first(part, (word,), every) for word in PARTS_OF_CONDITION]
+        whole = first(part, CONDITIONS, every)
+        return tuple(filter(None, kinds)) or ((whole,) if whole else ())
+
+    condition, test_condition = told(TRAIN), told(held_out) if test else ()
+    captions = first(TRAIN, CAPTIONS, (1,))
+    test_captions = first(held_out, CAPTIONS, (1,)) if test else None
+    beside = (condition, test_condition, captions, test_captions)
+    taken = {images, labels, test, test_labels, captions, test_captions,
+             *condition, *test_condition}  # fmt: skip
     left = tuple(name for name in shapes if name not in taken)
-    return Members(images, labels, test, test_labels, left, parts, condition, test_condition)
+    return Members(images, labels, test, test_labels, left, parts, *beside)

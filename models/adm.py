@@ -77,7 +77,7 @@ def mapping(common: Settings, features: int, augments: int = 0) -> ADMMapping:
         classes=common.classes,
         augments=augments,
         label_dropout=common.label_dropout,
-        vector=common.inputs.vector,
+        beside=common.inputs.beside,
         tokens=common.inputs.tokens,
     )
 

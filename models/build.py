@@ -19,6 +19,7 @@ from models import (
     autoencoder,
     ddpm,
     ddpm_ho,
+    dit,
     guided_unet,
     inputs,
     mlp,
@@ -26,11 +27,15 @@ from models import (
     ncsnpp,
     ncsnv2,
     noisy_classifier,
+    prior,
     songunet,
+    sr3,
     transformer,
+    unet_condition,
     unet_nd,
     wideresnet,
 )
+from models.as_published import AsPublished
 from models.checks import choice
 from models.fitted import Fitted
 from models.inputs import Inputs
@@ -38,7 +43,7 @@ from models.layers.keys import hashed
 from models.shapes import example
 
 Build = Callable[[ConfigDict], nn.Module]
-ANY = ("vector", "image", "tokens", "text")
+ANY = ("vector", "image", "tokens", "text", "level")
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,10 @@ class NetworkRow:
     Attributes:
       build: the constructor.
       augment: whether it takes `model.augment_dim` labels of an augmentation.
-      kinds: values of model.condition that it takes, beside none.
+      kinds: of model.condition that it takes, several at once.
       periodic: whether it honours model.periodic.
       lifted, observes: as in `models.fitted.Fitted`.
+      raw: whether it is given its condition as published, by `models.as_published`.
     """
 
     build: Build
@@ -59,6 +65,7 @@ class NetworkRow:
     periodic: bool = False
     lifted: bool = False
     observes: bool = False
+    raw: bool = False
 
     def __call__(self, config: ConfigDict) -> nn.Module:
         """The network that `config.model` and `config.data` describe, by itself."""
@@ -83,7 +90,7 @@ class ByRank:
 
 Augmented = partial(NetworkRow, augment=True)
 """The row of a network that takes `model.augment_dim` labels of an augmentation."""
-Picture = partial(NetworkRow, kinds=("vector", "image"), periodic=True)
+Picture = partial(NetworkRow, kinds=("vector", "image", "level"), periodic=True)
 """The row of a U-Net of pictures."""
 MLP = NetworkRow(mlp.build, kinds=("vector", "image"))
 UNET = NetworkRow(unet_nd.build, kinds=ANY, periodic=True)
@@ -96,10 +103,16 @@ NETWORKS: dict[str, Build] = {
     "ncsn": NetworkRow(ncsn.build),
     "songunet": Picture(songunet.build, augment=True),
     "adm": Picture(adm.build, augment=True),
-    "guided_unet": Picture(guided_unet.build, kinds=("vector", "image", "text")),
+    "guided_unet": Picture(guided_unet.build, kinds=("vector", "image", "text", "level")),
     "ddpm_ho": Picture(ddpm_ho.build),
+    "dit": NetworkRow(dit.build, kinds=(), raw=True),
+    "prior": NetworkRow(prior.build, kinds=("tokens", "vector"), raw=True),
+    "sr3": NetworkRow(sr3.build, kinds=("image",), raw=True),
     "mlp": MLP,
     "unet": UNET,
+    "unet_condition": NetworkRow(
+        unet_condition.build, kinds=("tokens", "vector", "image", "level"), raw=True
+    ),
     "transformer": NetworkRow(transformer.build, kinds=ANY, lifted=True, observes=True),
     "auto": ByRank(UNET, {1: MLP}),
 }
@@ -161,11 +174,11 @@ def build(config: ConfigDict) -> nn.Module:
             f"{_taking(lambda other: other.augment)} take augmentation labels"
         )
     given = inputs.read(config)
-    if given.kind not in ("none", *row.kinds):
+    if wrong := [kind for kind in given.kinds.names if kind not in row.kinds]:
         raise ValueError(
             f"model.condition must be one of none, {', '.join(row.kinds)} with "
-            f"model.name={config.model.name!r}, got {given.kind!r}, which "
-            f"{_taking(lambda other: given.kind in other.kinds)} take"
+            f"model.name={config.model.name!r}, got {wrong[0]!r}, which "
+            f"{_taking(lambda other: wrong[0] in other.kinds)} take"
         )
     if given.periodic and not row.periodic:
         raise ValueError(
@@ -182,10 +195,17 @@ def _taking(takes: Callable[[NetworkRow], bool]) -> str:
 
 def _fitted(network: nn.Module, row: NetworkRow, given: Inputs) -> nn.Module:
     """The network itself if its inputs are what it takes as they are."""
+    if row.raw:
+        if given.missing:
+            raise ValueError(
+                "data.missing must be 'refuse' with this model.name, whose network has no place "
+                "for which values are observed"
+            )
+        return AsPublished(network, given)
     multiples = network.multiples() if hasattr(network, "multiples") else ()
     lifted = row.lifted and len(given.shape) == 1
     padded = any(n % m for n, m in zip(given.shape, multiples, strict=False))
-    if not (padded or lifted or given.missing or given.kind != "none"):
+    if not (padded or lifted or given.missing or given.kinds.names):
         return network
     return Fitted(network, given, multiples, lifted, row.observes)
 

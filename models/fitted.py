@@ -30,8 +30,8 @@ class Fitted(nn.Module):
 
     - The condition is checked and completed: parts that are absent become their nulls, and while
       training those of a fraction of the examples. The network is given vector as values, which of
-      them are known, and the summary of exchangeable pieces; tokens with their mask; and label and
-      augmentation as they are. Of a text it is given the features of all places.
+      them are known, and the summary of exchangeable pieces; tokens with their mask; and level,
+      label and augmentation as they are. Of a text it is given the features of all places.
     - An image, resized to the example's resolution, and (if the inputs show it) where it is known
       follow the example's channels (or features). Where values may be missing, the example has
       zeros for them, and what is observed follows, and is given as a part to networks that take
@@ -101,14 +101,14 @@ class Fitted(nn.Module):
         if self.inputs.missing:
             observed = _observed(given.get("observed"), x)
             layers = [lift(jnp.where(observed > 0, x, jnp.zeros((), x.dtype))), lift(observed)]
-        if self.inputs.kind == "image":
+        if "image" in self.inputs.kinds:
             layers.append(self._image(given.get("image"), layers[0], hidden))
         return layers
 
     def _image(
         self, image: Array | None, beside: Array, hidden: Bool[Array, "b"]
     ) -> Float[Array, "b *s i"]:
-        shape = self.inputs.condition
+        shape = self.inputs.kinds.shape("image")
         check_shape("image", image, (len(hidden), *shape), free=range(1, len(shape)))
         values, shown = known(image, shape, hidden)
         known_at = shown.all(-1, keepdims=True).astype(jnp.float32)
@@ -119,16 +119,20 @@ class Fitted(nn.Module):
 
     def _parts(self, given: Parts, hidden: Bool[Array, "b"]) -> dict[str, Array]:
         """The parts of the condition for the network."""
-        shape, kind = self.inputs.condition, self.inputs.kind
+        kinds = self.inputs.kinds
         parts = {name: given[name] for name in ("label", "augment") if name in given}
-        if kind == "vector":
-            parts["vector"] = _vector(given.get("vector"), shape, hidden, self.inputs.pieces)
-        if kind == "tokens":
-            tokens, mask = given.get("tokens"), given.get("mask")
+        if "vector" in kinds:
+            shape, pieces = kinds.shape("vector"), self.inputs.pieces
+            parts["vector"] = _vector(given.get("vector"), shape, hidden, pieces)
+        tokens, mask = given.get("tokens"), given.get("mask")
+        if "tokens" in kinds:
+            shape = kinds.shape("tokens")
             parts["tokens"], parts["mask"] = _tokens(tokens, mask, shape, hidden)
-        if kind == "text":
-            tokens, there = _words(given.get("tokens"), given.get("mask"), shape, hidden)
+        if "text" in kinds:
+            tokens, there = _words(tokens, mask, kinds.shape("text"), hidden)
             parts["tokens"], parts["mask"] = self.text(tokens, there), jnp.ones_like(there)
+        if "level" in kinds:
+            parts["level"] = _level(given.get("level"), hidden)
         return parts
 
 
@@ -179,6 +183,13 @@ def _tokens(
     check_shape("mask", mask, values.shape[:2])
     there = shown.all(-1)
     return values, there if mask is None else there & mask.astype(bool)
+
+
+def _level(level: Array | None, hidden: Bool[Array, "b"]) -> Float[Array, "b"]:
+    """Levels; NaN for those that are hidden, or of an image that is not there."""
+    check_shape("level", level, (len(hidden),))
+    told = jnp.full(len(hidden), jnp.nan) if level is None else level.astype(jnp.float32)
+    return jnp.where(hidden, jnp.nan, told)
 
 
 def _words(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
-from models.checks import choice, flag, integer, number, numbers
+from models.checks import flag, integer, number, numbers
 from models.layers.text import Text
 from models.shapes import Shape, example, written
-from sde_lib.condition import CONDITIONS
+from sde_lib.condition import CONDITIONS, Kinds
 
 
 @dataclass(frozen=True)
@@ -18,20 +18,19 @@ class Inputs:
 
     Attributes:
       shape: of one example, channels last.
-      kind: model.condition, "none" for no condition beside labels.
-      condition: shape of one condition of that kind; () for none.
+      kinds: of model.condition, with their shapes; none for no condition beside labels.
       dropout: model.condition_dropout, the fraction of conditions hidden while training.
       missing: whether examples may have missing values.
       periodic: the spatial axes that are periodic.
       pieces: number of exchangeable pieces of a vector, 1 for none.
       outputs: numbers that the network gives for each of the example: 2 if it says a variance.
       shows_known: whether a channel beside an image says where it is known.
+      pooled: whether the mean of tokens is added to the embedding, too.
       text: sizes of the reader of a text; None for another kind.
     """
 
     shape: Shape
-    kind: str = "none"
-    condition: Shape = ()
+    kinds: Kinds = Kinds()
     dropout: float = 0.0
     missing: bool = False
     periodic: tuple[int, ...] = ()
@@ -39,15 +38,7 @@ class Inputs:
     shows_known: bool = True
     pieces: int = 1
     text: Text | None = None
-
-    @property
-    def vector(self) -> int:
-        """Numbers of the vector that a network embeds: entries, which of them are known, and the
-        summary of its pieces."""
-        if self.kind != "vector":
-            return 0
-        entries = self.condition[0]
-        return 2 * entries + (entries + 2 * entries // self.pieces if self.pieces > 1 else 0)
+    pooled: bool = False
 
     @property
     def channels(self) -> int:
@@ -57,12 +48,18 @@ class Inputs:
     @property
     def tokens(self) -> bool:
         """True if there are tokens, or features of those of a text."""
-        return self.kind in ("tokens", "text")
+        return "tokens" in self.kinds or "text" in self.kinds
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The parts that are embedded beside noise level and class."""
+        return tuple(name for name in self.kinds.names if name in ("vector", "level"))
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts that a condition may have beside label and augmentation."""
-        return (*CONDITIONS[self.kind].parts, *(("observed",) if self.missing else ()))
+        parts = [part for name in self.kinds.names for part in CONDITIONS[name].parts]
+        return (*parts, *(("observed",) if self.missing else ()))
 
 
 def read(config: ConfigDict) -> Inputs:
@@ -72,19 +69,23 @@ def read(config: ConfigDict) -> Inputs:
       ValueError: they do not fit one another, or the shape of the examples.
     """
     model, shape = config.model, example(config)
-    kinds = {kind: kind for kind in CONDITIONS}
-    kind = choice(model, "model.condition", kinds) if "condition" in model else "none"
-    shown = () if kind == "none" else _condition(config, kind, shape)
+    kinds = _kinds(config, shape)
     rule = "at least 0 and below 1"
     rate = 0.0
-    if kind != "none" and "condition_dropout" in model:
+    if kinds.names and "condition_dropout" in model:
         rate = number(model, "model.condition_dropout", rule, lambda p: 0 <= p < 1)
     missing = config.data.get("missing", "refuse") == "mask"
-    told = kind != "image" or "condition_known" not in model or flag(model, "model.condition_known")
+    told = (
+        "image" not in kinds
+        or "condition_known" not in model
+        or flag(model, "model.condition_known")
+    )
     outputs = 2 if model.get("learn_variance", False) else 1
-    pieces, periodic = _pieces(config, shown), _periodic(model, shape)
-    text = _text(model) if kind == "text" else None
-    return Inputs(shape, kind, shown, rate, missing, periodic, outputs, told, pieces, text)
+    pieces, periodic = _pieces(config, kinds), _periodic(model, shape)
+    text = _text(model) if "text" in kinds else None
+    some = not {"text", "tokens"}.isdisjoint(kinds.names)
+    pooled = some and "pooled_tokens" in model and flag(model, "model.pooled_tokens")
+    return Inputs(shape, kinds, rate, missing, periodic, outputs, told, pieces, text, pooled)
 
 
 def _text(model: ConfigDict) -> Text:
@@ -94,8 +95,8 @@ def _text(model: ConfigDict) -> Text:
                             ("text_heads", 0))
     )  # fmt: skip
     if not vocabulary:
-        raise ValueError("model.vocabulary must be set with model.condition='text': the number of "
-                         "different tokens")  # fmt: skip
+        raise ValueError("model.vocabulary must be set with model.condition='text' for data "
+                         "without captions: the number of different tokens")  # fmt: skip
     if layers and (not heads or width % heads):
         raise ValueError(
             f"model.text_heads must be set, and divide model.text_width = {width}, got {heads}"
@@ -103,8 +104,12 @@ def _text(model: ConfigDict) -> Text:
     return Text(vocabulary, width, layers, heads)
 
 
-def _pieces(config: ConfigDict, shown: Shape) -> int:
-    pieces = int(config.data.get("exchangeable", 1)) if shown else 1
+def _pieces(config: ConfigDict, kinds: Kinds) -> int:
+    pieces = int(config.data.get("exchangeable", 1)) if kinds.names else 1
+    if pieces > 1 and len(kinds.names) > 1:
+        raise ValueError("data.exchangeable must be 1 with several kinds in model.condition, got "
+                         f"{pieces}")  # fmt: skip
+    shown = kinds.stored
     if pieces > 1 and shown[0] % pieces:
         raise ValueError(
             f"data.exchangeable must divide the first axis of the condition {written(shown)}, got "
@@ -139,20 +144,30 @@ def _tokens(shape: Shape, example: Shape) -> bool:
     return len(shape) == 2
 
 
-FITS = {"vector": _vector, "image": _image, "tokens": _tokens, "text": _vector}
+def _nothing(shape: Shape, example: Shape) -> bool:
+    return not shape
+
+
+FITS = {"vector": _vector, "image": _image, "tokens": _tokens, "text": _vector, "level": _nothing}
 RULES = {
     "vector": "the length of a vector, such as 10",
     "image": "a shape of the rank of data.shape, channels last, such as 8,8,1",
     "tokens": "the number of tokens and their length, such as 77,512",
     "text": "the largest number of tokens, such as 128",
+    "level": "no number",
 }
 
 
-def _condition(config: ConfigDict, kind: str, shape: Shape) -> Shape:
-    found = tuple(config.data.get("condition", ()))
-    if not FITS[kind](found, shape):
-        raise ValueError(
-            f"data.condition must be {RULES[kind]}, with model.condition={kind!r}, got "
-            f"{written(found)}"
-        )
+def _kinds(config: ConfigDict, shape: Shape) -> Kinds:
+    condition = config.model.condition if "condition" in config.model else "none"
+    if not isinstance(condition, str):
+        raise ValueError(f"model.condition must be a text, got {condition!r}")
+    found = Kinds.of(condition, config.data.get("condition", ()))
+    for name, own in zip(found.names, found.shapes, strict=True):
+        if not FITS[name](own, shape):
+            beside = " among its shapes" if len(found.names) > 1 else ""
+            raise ValueError(
+                f"data.condition must be {RULES[name]}{beside}, with model.condition="
+                f"{condition!r}, got {written(tuple(config.data.get('condition', ())))}"
+            )
     return found

@@ -145,7 +145,7 @@ def build(config: ConfigDict) -> NoisyClassifier:
     model, common = config.model, settings.read(config)
     choice(model, "model.pool", POOLS)
     pool = model.pool.lower()
-    if inputs.read(config).kind != "none":
+    if inputs.read(config).kinds.names:
         raise ValueError("model.condition must be none with model.name='noisy_classifier'")
     halvings = len(common.widths) - 1
     picture(config, halvings, f"the network halves images {halvings} times", padded=False)

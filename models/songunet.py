@@ -88,6 +88,6 @@ def build(config: ConfigDict) -> UNet:
             classes=common.classes,
             augments=integer(model, "model.augment_dim", least=0),
             label_dropout=common.label_dropout,
-            vector=common.inputs.vector,
+            beside=common.inputs.beside,
         ),
     )

@@ -8,25 +8,39 @@ from typing import Any
 
 import numpy as np
 
+from configs.kinds import Kinds, of_config
 from configs.shapes import in_words, shape_of
-from data_lib import Images, codec
+from data_lib import Images, captions, codec
+from data_lib.base import Log
+from data_lib.conditions import build_condition, check_texts
 from data_lib.members import CONDITIONS, IMAGES
-from modes.array_files import read_array
+from modes.array_files import captions_of, names_in, read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
-from modes.images import check_conditions
+from modes.images import check_conditions, split_of
 from modes.observed import check_guidance, imputed, refuse_latents
+from runtime_lib import data_record
 from sde_lib.condition import NO_CLASS
 from untrusted import plain
 
 
-def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
-    """(what `sampling.labels` and `sampling.condition` give, whether the file has several).
+def of_sampling(experiment: Experiment, folder: Path, log: Log) -> tuple[Given, bool]:
+    """(what samples are given, whether each of several conditions is to have a group of samples).
+
+    That is what `sampling.labels`, `sampling.captions` and `sampling.condition` say; `folder` is
+    the workdir, of whose data the captions are where none are given.
 
     Raises ValueError for classes or a file that the model cannot take, or a condition that it
     needs and that is not there.
     """
     config, sampling = experiment.config, experiment.config.sampling
+    if config.data.words and not sampling.condition:
+        return _of_captions(experiment, folder, log), False
+    if sampling.captions:
+        raise ValueError(
+            "sampling.captions must be empty for a model that was not trained on captions, or with "
+            "sampling.condition"
+        )
     conditional = config.model.condition != "none"
     if sampling.condition and not conditional:
         raise ValueError("sampling.condition must be empty: the model is given no condition "
@@ -43,6 +57,30 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
         )
     labels = labels_of(experiment.classes, sampling.labels)
     return Given(labels, values, observed), several or many
+
+
+def _of_captions(experiment: Experiment, folder: Path, log: Log) -> Given:
+    """The captions of `sampling.captions`, or of a split of the data, as conditions."""
+    config, sampling = experiment.config, experiment.config.sampling
+    if sampling.impute or sampling.together:
+        name = "impute" if sampling.impute else "together"
+        raise ValueError(f"sampling.{name} must be left out for a model of captions, or "
+                         "sampling.condition must have their words as numbers")  # fmt: skip
+    texts = np.asarray(_captions(experiment, folder, log))
+    rows = captions.numbered(texts, config.data.words, config.data.condition[0],
+                             "sampling.captions")  # fmt: skip
+    labels = labels_of(experiment.classes, sampling.labels)
+    return Given(labels, encoded(config, rows), captions=texts)
+
+
+def _captions(experiment: Experiment, folder: Path, log: Log) -> Sequence[str]:
+    config = experiment.config
+    if asked := config.sampling.captions:
+        return captions_of(asked)
+    found = getattr(data_record.load(config, folder, log), split_of(config)).captions
+    if found is None:
+        raise ValueError("sampling.captions must be given: the data have no captions any more")
+    return found
 
 
 def check_partial(rows: np.ndarray, config: Any, what: str) -> np.ndarray:
@@ -96,9 +134,8 @@ def encoded(
     """
     if config.model.condition == "none" or conditions is None:
         return None
-    if config.model.condition == "text":
-        codec.check_words(conditions, config.model.vocabulary, what)
-    return codec.build_condition(config.data).encode(conditions).astype(np.float32)
+    check_texts(conditions, config, what)
+    return build_condition(config).encode(conditions).astype(np.float32)
 
 
 def labels_of(classes: int, labels: Sequence[int]) -> tuple[int, ...]:
@@ -151,14 +188,39 @@ def classes_of(
     return (NO_CLASS,)
 
 
+def _read(path: Path, kinds: Kinds) -> np.ndarray:
+    """The conditions in a file: one array, or one for each of several kinds, which are joined.
+
+    Of a kind the file may have one condition for all, or as many as of the others.
+    """
+    named = {f"condition_{kind}": kinds.shape(kind) for kind in kinds.names}
+    if len(named) < 2 or not {*named} & {*names_in(path)}:
+        return read_array(path, "sampling.condition", CONDITIONS)
+    parts = {name: read_array(path, "sampling.condition", (name,)) for name in named}
+    for name, part in parts.items():
+        if named[name] not in (part.shape, part.shape[1:]):
+            raise ValueError(
+                f"sampling.condition must hold {name} of {in_words(named[name])}, or several, "
+                f"{plain(path)} has {part.shape}"
+            )
+    counts = {len(part) for name, part in parts.items() if part.shape != named[name]}
+    if len(counts) > 1:
+        raise ValueError(f"sampling.condition must hold as many conditions of each kind, "
+                         f"{plain(path)} has {' and '.join(map(str, sorted(counts)))}")  # fmt: skip
+    n = max(counts, default=1)
+    flat = [np.broadcast_to(part, (n, *named[name])).reshape(n, -1) for name, part in parts.items()]
+    joined = np.concatenate(flat, axis=1)
+    return joined if counts else joined[0]
+
+
 def _of_file(config: Any) -> tuple[np.ndarray | None, bool]:
-    path, shape = config.sampling.condition, tuple(config.data.condition)
+    path, shape = config.sampling.condition, of_config(config).stored
     if not path:
         raise ValueError(
             f"sampling.condition must be a .npy or .npz file: the model is given a condition of "
             f"{in_words(shape)}"
         )
-    values = read_array(Path(path), "sampling.condition", CONDITIONS)
+    values = _read(Path(path), of_config(config))
     if values.shape != shape and values.shape[1:] != shape:
         raise ValueError(
             f"sampling.condition must hold a condition of {in_words(shape)}, or several [n, "

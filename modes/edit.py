@@ -191,7 +191,7 @@ def _kept(experiment: Experiment, x: np.ndarray, encoded: np.ndarray) -> Observe
         )
 
     exact = np.where(np.broadcast_to(np.asarray(kept) > 0, x.shape), x, np.nan)
-    return Observed(len(x), of, METHODS["projection"](), exact)
+    return Observed(len(x), of, METHODS["projection"].make(), exact)
 
 
 def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,15 +15,17 @@ import models
 import samplers
 import sde_lib
 from configs import schema
+from configs.kinds import of_config
 from configs.shapes import diffused_shape, in_words, shape_of
 from data_lib import Codec, Splits, codec
+from data_lib.conditions import condition_codecs
 from models.score import template
 from modes import sizes
 from modes.autoencoders import codec_of
 from runtime_lib import sharding
-from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told, choose
-from sde_lib.clipping import Clipped
-from sde_lib.condition import CONDITIONS, Condition, assembled
+from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told
+from sde_lib.clipping import Limit, build_limit
+from sde_lib.condition import Condition, assembled
 from sde_lib.guides import ALONE
 from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
@@ -53,8 +56,8 @@ class Experiment:
     """The data, if they had to be loaded already."""
     told: Told = ALONE
     """Models and functions that guide."""
-    clip: tuple[float, float] | None = None
-    """The range of x_0 in sampling; None for any."""
+    limit: Limit | None = None
+    """The map to a score whose x_0 stays in the range of the data; None if there is none."""
 
     @classmethod
     def of(cls, config: Any, splits: Splits | None = None, told: Told = ALONE) -> Experiment:
@@ -73,7 +76,7 @@ class Experiment:
             EMA((model.ema_rate, *model.extra_ema_rates), training.ema_warmup, training.ema_rampup),
             training.accumulate,
             labelled=model.num_classes > 0,
-            condition=model.condition,
+            condition=of_config(config),
             augment=augment.build(config),
             guard=Guard(training.patience, training.explosion),
             apart=_is_judged(config),
@@ -83,10 +86,10 @@ class Experiment:
         times = samplers.build_times(config.sampling, followed, config.sde.num_scales)
         # Refuses, before training, what sampling could not do after it.
         samplers.check_memory(followed, sampler.plan(followed, times))
+        samplers.start_scale(config.sampling, followed, times)
         made = cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
-        data = config.data
-        clip = codec.gray_range(data, "sampling.clip=True") if config.sampling.clip else None
-        return replace(made, splits=splits, told=told, clip=clip)
+        limit = build_limit(config.sampling, partial(codec.gray_range, config.data))
+        return replace(made, splits=splits, told=told, limit=limit)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,7 +121,7 @@ class Experiment:
 
     def condition(self, labels: Any, conditions: Any) -> Condition:
         """The condition of examples, of their classes and encoded conditions [b, ...]."""
-        return assembled(self.config.model.condition, labels, conditions)
+        return assembled(of_config(self.config), labels, conditions)
 
     @property
     def guidance_settings(self) -> dict[str, Any] | None:
@@ -137,12 +140,12 @@ class Experiment:
         return _classes(self.config, self.guidance, self.told)
 
     def sampled(self, score: Score, condition: Condition) -> Score:
-        """The score that samples follow: guided, and clamped if `sampling.clip` says so."""
-        if self.clip is None:
+        """The score that samples follow: guided, and in the data's range if it is limited."""
+        if self.limit is None:
             return self.guidance(score, condition)
         if self.told.log_density is not None:  # published for ADM: what guides may leave the range
-            return self.guidance(Clipped(score, *self.clip), condition)
-        return Clipped(self.guidance(score, condition), *self.clip)
+            return self.guidance(self.limit(score), condition)
+        return self.limit(self.guidance(score, condition))
 
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example, for planning a sampler's grid."""
@@ -191,17 +194,15 @@ def _classes(config: Any, guidance: Guidance, told: Told) -> int:
 
 def _an_example(config: Any, classes: int) -> Condition:
     """The condition of one example; None for a model that is given none."""
-    model = config.model
-    labels = jnp.zeros(1, jnp.int32) if classes else None
-    values = None if model.condition == "none" else jnp.zeros((1, *config.data.condition))
-    return assembled(model.condition, labels, values)
+    labels, kinds = jnp.zeros(1, jnp.int32) if classes else None, of_config(config)
+    values = jnp.zeros((1, *kinds.stored)) if kinds.names else None
+    return assembled(kinds, labels, values)
 
 
 def _check_codec(config: Any) -> None:
     """Raise ValueError for settings of the data that do not fit their shape."""
     data, shape = config.data, shape_of(config)
     codec.build(data)
-    choose("model.condition", config.model.condition, CONDITIONS)
     if data.random_flip and len(shape) != 3:
         raise ValueError(f"data.random_flip must be False for data that are no pictures, "
                          f"whose shape is {in_words(shape)}")  # fmt: skip
@@ -218,13 +219,7 @@ def _check_codec(config: Any) -> None:
             f"data.missing must be refuse with data.codec={data.codec}, which has no NaN"
         )
     codec.check_rows(data, diffused_shape(config)[-1])
-    if config.model.condition != "none":
-        codec.build_condition(data)
-    if config.model.condition == "text" and data.condition_codec != "identity":
-        raise ValueError(
-            "data.condition_codec must be identity with model.condition='text', whose tokens are "
-            f"names and no amounts, got {data.condition_codec!r}"
-        )
+    condition_codecs(config)
 
 
 def _check_latents(config: Any) -> None:

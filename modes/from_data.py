@@ -16,10 +16,11 @@ from ml_collections import ConfigDict
 
 import data_lib
 from configs import defaults, schema
+from configs.kinds import kinds_of, of_config
 from configs.recorded import Recorded
-from data_lib import Images, Splits, codec
+from data_lib import Images, Splits, captions, codec
 from data_lib.base import Log
-from data_lib.moments import moments
+from data_lib.conditions import SCALED, condition_codecs, condition_moments
 from data_lib.transforms import to_unit
 from modes.autoencoders import LATENT, latent_shape, load_autoencoder, published_affine
 from modes.latent_data import affine_of, drawn
@@ -42,7 +43,7 @@ def resolved(
     Raises ValueError for data from which they cannot be taken.
     """
     flat = schema.flatten(config)
-    wanted = [name for name in _needed(flat) if flat[name] == defaults.FROM_DATA[name]]
+    wanted = [name for name in _needed(config, flat) if flat[name] == defaults.FROM_DATA[name]]
     saved = workdir.read_config(folder) or {}
     known = {n: _like(n, saved[n]) for n in wanted if saved.get(n, None) not in _unknown(n)}
     for name in [name for name in wanted if name not in known and name in OF_AUTOENCODER]:
@@ -57,20 +58,26 @@ def resolved(
                 log(f"{name}={_told(value)}, taken from the training data")
     found = _with(config, known)
     schema.check(found)
+    if splits is not None:
+        splits = captions.told(splits, found.data, log)
     return found, splits
 
 
-def _needed(flat: dict[str, Any]) -> list[str]:
+def _needed(config: Any, flat: dict[str, Any]) -> list[str]:
     """The settings that the config's other settings call for, in the order of measuring."""
-    conditional = flat["model.condition"] != "none"
+    kinds = of_config(config)
+    conditional, text = bool(kinds.names), "text" in kinds
+    scaled = not {*condition_codecs(config).values()}.isdisjoint(SCALED)
     latent = flat["data.codec"] == LATENT
     calls = {
         **dict.fromkeys((*OF_AUTOENCODER, *OF_LATENTS), latent),
         "data.mean": flat["data.codec"] == "standardize",
         "data.std": flat["data.codec"] == "standardize",
+        "data.words": text and not flat["model.vocabulary"],
         "data.condition": conditional,
-        "data.condition_mean": conditional and flat["data.condition_codec"] == "standardize",
-        "data.condition_std": conditional and flat["data.condition_codec"] == "standardize",
+        "data.condition_mean": scaled,
+        "data.condition_std": scaled,
+        "model.vocabulary": text,
     }
     return [name for name in defaults.FROM_DATA if calls.get(name, True)]
 
@@ -98,7 +105,8 @@ def _with(config: Recorded, values: dict[str, Any]) -> Recorded:
 
 def _told(value: Any) -> str:
     if isinstance(value, str):
-        return value
+        words = value.split()
+        return f"{len(words):,} words" if len(words) > 1 else value
     if not isinstance(value, tuple):
         return f"{value:.6g}"
     few = ",".join(f"{number:.6g}" for number in value[:SHOWN])
@@ -113,15 +121,33 @@ def _shape(config: Any, train: Images) -> tuple[int, ...]:
 
 
 def _moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
-    return lambda config, train: moments(train.pixels, "training data", train.names)[k]
+    return lambda config, train: codec.moments(train.pixels, "training data", train.names)[k]
+
+
+def _words(config: Any, train: Images) -> str | None:
+    """The vocabulary of captions; None without any: conditions are numbers of tokens."""
+    return None if train.captions is None else captions.vocabulary(train.captions)
+
+
+def _vocabulary(config: Any, train: Images) -> int | None:
+    return len(config.data.words.split()) or None
 
 
 def _condition(config: Any, train: Images) -> tuple[int, ...]:
-    return _conditions(config, train).shape[1:]
+    if config.data.words and train.captions is not None:
+        return (captions.longest(train.captions),)
+    values = _conditions(config, train)
+    kinds = kinds_of(config.model.condition)
+    if len(kinds) > 1 and not train.condition_shapes:
+        raise ValueError(
+            f"data.condition must be given with model.condition={config.model.condition!r} for "
+            f"data whose conditions are one array: the shapes of {', '.join(kinds)} side by side"
+        )
+    return sum(train.condition_shapes, ()) or values.shape[1:]
 
 
 def _condition_moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
-    return lambda config, train: moments(_conditions(config, train), "conditions")[k]
+    return lambda config, train: condition_moments(config, _conditions(config, train))[k]
 
 
 def _conditions(config: Any, train: Images) -> np.ndarray:
@@ -185,10 +211,12 @@ MEASURES: dict[str, Callable[[Any, Images], Any]] = {
     "data.shape": _shape,
     "data.mean": _moment(0),
     "data.std": _moment(1),
+    "data.words": _words,
     "data.condition": _condition,
     "data.condition_mean": _condition_moment(0),
     "data.condition_std": _condition_moment(1),
     "sde.sigma_max": _largest_distance,
+    "model.vocabulary": _vocabulary,
     "model.sigma_data": _deviation,
 }
 """Setting -> its value for a config and training data, in the order of `FROM_DATA`."""

@@ -30,11 +30,13 @@ class Given:
 
     labels: classes; () for all of them. conditions: encoded, [k, ...]; None for none.
     observed: measurements of the examples; None for none.
+    captions: texts that the conditions say; None for none.
     """
 
     labels: tuple[int, ...] = ()
     conditions: np.ndarray | None = None
     observed: Observed | None = None
+    captions: np.ndarray | None = None
 
     @property
     def groups(self) -> int:
@@ -58,6 +60,7 @@ class Generator:
     start: (score, first, count, keys) -> the states of samples first .. first + count - 1 at the
     first time; None: draws from the prior.
     shape: of what is diffused. decoded: of a sample when it is decoded; (): the same.
+    scale: factor on the draws from the prior.
     """
 
     score: Score
@@ -74,6 +77,7 @@ class Generator:
     guidance: Guidance = Conditional
     start: Callable[[Score, int, int, PRNGKeyArray], Array] | None = None
     decoded: tuple[int, ...] = ()
+    scale: float = 1.0
 
     @property
     def example(self) -> tuple[int, ...]:
@@ -136,6 +140,7 @@ class Generator:
             keys,
             shape=self.shape,
             start=None if self.start is None else self.start(score, first, padded, keys),
+            scale=self.scale,
             denoise=self.denoise,
             frames=self.frames,
         )
@@ -196,4 +201,5 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
         assemble=experiment.condition,
         guidance=experiment.sampled,
         decoded=experiment.example,
+        scale=samplers.start_scale(config.sampling, followed, times),
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import data_lib
+from configs.kinds import of_config
 from configs.shapes import in_words, shape_of
 from data_lib import Images, arrays, codec
 from data_lib.base import Log, fingerprint
@@ -50,17 +51,22 @@ def chosen(config: Any, splits: data_lib.Splits, log: Log = _QUIET) -> tuple[Ima
     if evaluation.images:
         found, name = of_file(config, "images", clip=False, log=log), Path(evaluation.images).name
     else:
-        if evaluation.split not in SPLITS:
-            raise ValueError(
-                f"eval.split must be one of {', '.join(SPLITS)}, got {evaluation.split!r}"
-            )
-        found, name = getattr(splits, evaluation.split), f"{splits.name} ({evaluation.split})"
+        split = split_of(config)
+        found, name = getattr(splits, split), f"{splits.name} ({split})"
     if config.data.missing == "mask":  # before they are counted: as many as asked for remain
         found = complete(found, name, log)
     if evaluation.num_images:
         found = found.take(np.arange(min(evaluation.num_images, len(found))))
     check_examples(found, config, name, splits.train.levels)
     return complete(found, name, log), name
+
+
+def split_of(config: Any) -> str:
+    """`eval.split`; ValueError for a split that is not there."""
+    split: str = config.eval.split
+    if split not in SPLITS:
+        raise ValueError(f"eval.split must be one of {', '.join(SPLITS)}, got {split!r}")
+    return split
 
 
 def complete(images: Images, name: str, log: Log) -> Images:
@@ -110,7 +116,7 @@ def check_examples(
 
 def check_conditions(images: Images, config: Any, name: str) -> None:
     """Raise ValueError unless images have conditions of the model's shape."""
-    wanted = tuple(config.data.condition)
+    wanted = of_config(config).stored
     if images.condition is None:
         raise ValueError(
             f"the model is given conditions and {name} has none: add an array 'condition'"

@@ -24,9 +24,11 @@ from ml_collections import ConfigDict
 import models
 from configs import arrays, schema
 from configs.changed import with_settings
+from configs.kinds import of_config
 from configs.recorded import Recorded
 from data_lib import Codec, Images
 from data_lib.base import hold_out
+from data_lib.captions import numbered
 from data_lib.levels import as_numbers
 from eval_lib.likelihood import evaluator
 from modes import measuring
@@ -72,6 +74,7 @@ class Model:
         condition: Shaped[np.ndarray, "..."] | None = None,
         labels: Sequence[int] = (),
         *,
+        captions: str | Sequence[str] | None = None,
         impute: Shaped[np.ndarray, "..."] | None = None,
         together: bool = False,
         seed: int | None = None,
@@ -79,17 +82,19 @@ class Model:
     ) -> Float[np.ndarray, "n *d"]:
         """n samples by the config's sampler, given one condition, or n of them.
 
-        labels: classes that samples have in turn; () for all of them. impute: one example, or
-        several in turn, in which samples fill in the NaN (`sde_lib.posteriors`). together: the
-        conditions, any number of them, are independent observations of one example
-        (`sde_lib.composed`). seed: by default the config's. batch: samples at a time, which changes
-        no sample. ValueError for a condition of another shape, and for one
-        that is missing.
+        labels: classes that samples have in turn; () for all of them. captions: one, or n of them,
+        in place of the condition of a model of captions. impute: one example, or several in turn,
+        in which samples fill in the NaN (`sde_lib.posteriors`). together: the conditions, any
+        number of them, are independent observations of one example (`sde_lib.composed`). seed: by
+        default the config's. batch: samples at a time, which changes no sample. ValueError for a
+        condition of another shape, and for one that is missing.
         """
-        if together and np.asarray(condition).ndim == len(self.experiment.config.data.condition):
+        if together and np.asarray(condition).ndim == len(of_config(self.experiment.config).stored):
             raise ValueError("together=True needs several conditions, of one example each")
         rows = len(np.asarray(condition)) if together else n
         config = self.experiment.config
+        if captions is not None:
+            condition = self._said(captions, condition)
         if together and impute is not None:
             raise ValueError("impute must be None with together=True")
         observed = None
@@ -172,7 +177,7 @@ class Model:
         return np.concatenate(parts)
 
     def _rows(self, condition: Shaped[np.ndarray, "..."], n: int) -> Shaped[np.ndarray, "n *c"]:
-        shape = tuple(self.experiment.config.data.condition)
+        shape = of_config(self.experiment.config).stored
         condition = as_numbers(np.asarray(condition), "condition")
         if condition.shape not in (shape, (n, *shape)):
             raise ValueError(
@@ -180,6 +185,17 @@ class Model:
                 f"{condition.shape}"
             )
         return np.broadcast_to(condition, (n, *shape))
+
+    def _said(self, captions: str | Sequence[str], condition: Any) -> Shaped[np.ndarray, "..."]:
+        """The condition that captions are."""
+        data = self.experiment.config.data
+        if not data.words or condition is not None:
+            raise ValueError("captions must be None for a model that was not trained on captions, "
+                             "or with a condition")  # fmt: skip
+        one = isinstance(captions, str)
+        texts = [captions] if isinstance(captions, str) else captions
+        rows = numbered(texts, data.words, data.condition[0], "captions")
+        return rows[0] if one else rows
 
     def _check_given(self, condition: Any) -> None:
         kind = self.experiment.config.model.condition

@@ -19,7 +19,7 @@ from sde_lib.measurements.masks import Mask
 
 Place = Callable[[np.ndarray], jax.Array]
 """A function that distributes the rows of a batch over the devices."""
-NOT_THE_SAMPLE = "num_samples", "condition", "impute"
+NOT_THE_SAMPLE = "num_samples", "condition", "impute", "captions"
 """Settings of the section on which no sample depends: not the name of a file, but its content."""
 PRECISION = 0.01
 """Deviation, of encoded data, to which partial examples are known while the others are drawn."""
@@ -72,7 +72,7 @@ def imputed(partial: Float[np.ndarray, "k *d"], codec: Codec, iterations: int) -
     def of(rows: np.ndarray, place: Place) -> Measurement:
         return Measurement(Mask(place(known[rows])), place(encoded[rows]), jnp.float32(PRECISION))
 
-    return Observed(len(partial), of, METHODS["mmps"](iterations), partial)
+    return Observed(len(partial), of, METHODS["mmps"].make(iterations), partial)
 
 
 def digest(rows: np.ndarray) -> str:

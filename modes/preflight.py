@@ -67,8 +67,8 @@ def abstract_batches(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
     found = {"image": image}
     if experiment.recipe.labelled:
         found["label"] = label
-    if experiment.recipe.condition != "none":
-        given = (*shape, *experiment.config.data.condition)
+    if experiment.recipe.condition.names:
+        given = (*shape, *experiment.recipe.condition.stored)
         found["condition"] = jax.ShapeDtypeStruct(given, jnp.float32, sharding=placed)
     if experiment.config.data.missing == "mask":
         found["observed"] = image

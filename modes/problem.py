@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from configs.kinds import of_config
 from configs.shapes import in_words
-from data_lib import Splits, codec
+from data_lib import Splits
 from data_lib.base import Log
+from data_lib.conditions import build_condition
 from eval_lib import restoration
 from modes.array_files import read_array
 from modes.experiment import MEASURE_STREAM, Experiment
@@ -22,16 +24,13 @@ from modes.images import chosen
 from modes.inputs import MEASUREMENTS, examples, numbers
 from modes.measuring import check_linear, diffused, given, measured_shape, operator_of
 from modes.observed import Observed, Place, check_guidance, digest
-from samplers.rules.named import NEEDS_DECOMPOSITION, NOT_LINEAR, build_method, check_noise
+from samplers.rules.named import build_method, check_noise, chosen_method
 from sde_lib import expand
 from sde_lib.measurements.base import Measurement, Operator
 from sde_lib.measurements.dense import dense
 from sde_lib.measurements.noise import poisson, simulate, simulate_poisson
 from sde_lib.measurements.solve import inner
 from untrusted import plain
-
-TRAINED = "trained"
-"""The method of a model whose condition is the measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,15 +134,15 @@ def observed(problem: Problem, experiment: Experiment) -> Observed:
     Raises ValueError for a method that the operator, the noise or the codec does not allow.
     """
     config, made = experiment.config, experiment.codec
-    name = config.inverse.method
+    method = chosen_method(config.inverse)
     check_guidance(config, "--mode reconstruct")
-    if name not in NOT_LINEAR:
-        check_linear(config, problem.operator, f"inverse.method={name!r}")
-    check_noise(name, bool(problem.noise or problem.rate))
+    if method.linear:
+        check_linear(config, problem.operator, f"inverse.method={config.inverse.method!r}")
+    check_noise(config.inverse, bool(problem.noise or problem.rate))
 
     def of(rows: np.ndarray, place: Place) -> Measurement:
         found = diffused(problem.of_rows(rows, place), made, experiment.shape)
-        if name not in NEEDS_DECOMPOSITION:
+        if not method.decomposed:
             return found
         return replace(found, operator=dense(found.operator, experiment.shape))
 
@@ -157,16 +156,16 @@ def trained_on(problem: Problem, experiment: Experiment) -> Float[np.ndarray, "n
     """
     config = experiment.config
     seen = shown(problem.operator, problem.y, experiment.example, config.sampling.batch_size)
-    asked = f"inverse.method={TRAINED!r}"
+    asked = f"inverse.method={config.inverse.method!r}"
     if config.model.condition == "none":
         raise ValueError(f"{asked} needs a model whose condition is the measurement, and this one "
                          "is given none (model.condition=none)")  # fmt: skip
-    wanted = tuple(config.data.condition)
+    wanted = of_config(config).stored
     if seen is None or seen.shape[1:] != wanted:
         got = "nothing that looks like one" if seen is None else in_words(seen.shape[1:])
         raise ValueError(f"{asked} needs a model of this measurement: its condition is of "
                          f"{in_words(wanted)}, inverse.measure gives {got}")  # fmt: skip
-    found: np.ndarray = codec.build_condition(config.data).encode(seen).astype(np.float32)
+    found: np.ndarray = build_condition(config).encode(seen).astype(np.float32)
     return found
 
 

@@ -39,7 +39,8 @@ READS: dict[str, tuple[str, ...]] = {
     "profile": (),
     "sample": (
         "sampling.num_samples", "sampling.condition", "sampling.together",
-        "sampling.labels", "sampling.impute", "sampling.impute_iterations", *DRAWING, *WEIGHTS,
+        "sampling.labels", "sampling.impute", "sampling.impute_iterations", "sampling.captions",
+        *DRAWING, *WEIGHTS,
     ),
     "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
     "eval": (
@@ -83,6 +84,12 @@ def kind(mode: str, config: Any) -> str:
     """The key of a mode in `READS`, which may depend on the data."""
     arrays = f"{mode} of arrays"
     return arrays if arrays in READS and not codec.of_pictures(config.data) else mode
+
+
+def _of_samples(experiment: Experiment) -> None:
+    config = experiment.config
+    if config.data.words and not (config.sampling.captions or config.sampling.condition):
+        config.eval["split"]  # whose captions are taken
 
 
 def _of_samplers(experiment: Experiment) -> None:
@@ -132,6 +139,7 @@ def _of_reconstruction(experiment: Experiment) -> None:
 
 
 REHEARSALS: dict[str, Callable[[Experiment], None]] = {
+    "sample": _of_samples,
     "samplers": _of_samplers,
     "eval": _of_metrics,
     "likelihood": _of_likelihood,

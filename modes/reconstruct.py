@@ -25,11 +25,12 @@ from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
 from modes.generator import Generator, Given, make_generator
 from modes.observed import sampling_of, told
-from modes.problem import TRAINED, Problem, observed, problem_of, shown, trained_on
+from modes.problem import Problem, observed, problem_of, shown, trained_on
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
+from samplers.rules.named import chosen_method
 
 Log = Callable[[str], None]
 FOLDER, REPORT = "reconstructions", "reconstructions.json"
@@ -46,7 +47,7 @@ def _given(experiment: Experiment, problem: Problem) -> Given:
     """
     config = experiment.config
     labels = classes_of(experiment, len(problem), config.sampling.labels)
-    if config.inverse.method == TRAINED:
+    if chosen_method(config.inverse).conditional:
         conditions: np.ndarray | None = trained_on(problem, experiment)
     else:
         conditions = encoded_condition(experiment, len(problem))

@@ -58,7 +58,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     workdir.check_same(folder, config)
     splits = experiment.splits or data_lib.load(config.data, log=log)
     feed.check_labels(splits, config.model.num_classes)
-    feed.check_texts(splits, config)
+    feed.check_conditions(splits, config)
     chain.check_levels(experiment.recipe.objective, splits.train.levels)
     if remark := feed.unused(splits.train, config):
         log(remark)

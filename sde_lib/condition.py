@@ -9,6 +9,7 @@ A condition is None, an array of class labels, or a mapping of parts, each with 
     tokens     Float[b, n, w], or those of a text, Int[b, n] below the size of its vocabulary; with
                mask, Bool[b, n], True for those that are there
     observed   Float[b, *d]: 1 where the example's values are known, 0 where they are missing
+    level      Float[b], the level of the noise in the image; NaN: not known
 
 A part that is absent, or None, is not known: the null that guidance compares with.
 """
@@ -22,6 +23,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from configs.kinds import NONE, Kinds
+from sde_lib.pytree import pytree
+
 Condition = Any
 """None, class labels, or a mapping of named parts; see above."""
 
@@ -29,13 +33,31 @@ NO_CLASS = -1
 """The label of no class."""
 NULLS: dict[str, float] = {
     "label": NO_CLASS, "augment": 0.0, "vector": jnp.nan, "image": jnp.nan, "tokens": 0.0,
-    "mask": False, "observed": 1.0,
+    "mask": False, "observed": 1.0, "level": jnp.nan,
 }  # fmt: skip
 """Part -> the value that says that nothing is known."""
 
 
+@pytree
+class Contrasted:
+    """A condition, and the one of the same structure that guidance compares with in place of none.
+
+    untold: of no text, as the model's readers of texts have it, or of what is not wanted.
+    """
+
+    told: Condition
+    untold: Condition
+
+
+def told_of(condition: Condition) -> Condition:
+    """The condition itself, without what guidance compares with."""
+    return condition.told if isinstance(condition, Contrasted) else condition
+
+
 def null_of(condition: Condition) -> Condition:
-    """The condition, of the same structure, that says nothing."""
+    """The condition, of the same structure, that says nothing, or that guidance compares with."""
+    if isinstance(condition, Contrasted):
+        return condition.untold
     if not isinstance(condition, Mapping):
         return jax.tree.map(lambda labels: jnp.full_like(labels, NO_CLASS), condition)
     return {name: None if part is None else jnp.full_like(part, NULLS[name])
@@ -62,13 +84,14 @@ class Kind(NamedTuple):
 
 
 CONDITIONS: dict[str, Kind] = {
-    "none": Kind((), lambda values: {}),
+    NONE: Kind((), lambda values: {}),
+    "text": Kind(("tokens", "mask"), _text),
+    "tokens": Kind(("tokens", "mask"), _tokens),
     "vector": Kind(("vector",), lambda values: {"vector": values}),
     "image": Kind(("image",), lambda values: {"image": values}),
-    "tokens": Kind(("tokens", "mask"), _tokens),
-    "text": Kind(("tokens", "mask"), _text),
+    "level": Kind(("level",), lambda values: {"level": values}),
 }
-"""model.condition -> the kind of condition that the network is given beside labels."""
+"""Kind of condition that the network is given beside labels -> its parts; see `configs.kinds`."""
 
 
 def with_part(condition: Condition, name: str, value: Array) -> dict[str, Any]:
@@ -78,13 +101,15 @@ def with_part(condition: Condition, name: str, value: Array) -> dict[str, Any]:
 
 
 def assembled(
-    kind: str, labels: Array | None, values: Array | None, observed: Array | None = None
+    kinds: Kinds, labels: Array | None, values: Array | None, observed: Array | None = None
 ) -> Condition:
     """The condition of a batch; labels alone, or None, where there is nothing else.
 
-    kind: a name in `CONDITIONS`. values: conditions [b, ...] as `data_lib` encodes them.
+    values: conditions [b, ...] as `data_lib` encodes them, of these kinds.
     """
-    parts = {} if values is None else CONDITIONS[kind].of(values)
+    parts: dict[str, Array] = {}
+    for name, part in ({} if values is None else kinds.parted(values)).items():
+        parts |= CONDITIONS[name].of(part)
     if observed is not None:
         parts["observed"] = observed
     if not parts:

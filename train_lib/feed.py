@@ -10,7 +10,9 @@ import jax
 import numpy as np
 
 import data_lib
+from configs.kinds import of_config
 from data_lib import codec
+from data_lib.conditions import build_condition, check_texts
 from runtime_lib import sharding
 from train_lib.step import Batch
 
@@ -29,10 +31,17 @@ def check_labels(splits: data_lib.Splits, classes: int) -> None:
                          f"run from {labels.min()} to {labels.max()}")  # fmt: skip
 
 
-def check_texts(splits: data_lib.Splits, config: Any) -> None:
-    """Raise ValueError unless training texts, if the model is given any, have its vocabulary."""
-    if config.model.condition == "text" and splits.train.condition is not None:
-        codec.check_words(splits.train.condition, config.model.vocabulary, splits.name)
+def check_conditions(splits: data_lib.Splits, config: Any) -> None:
+    """Raise ValueError unless training data have the conditions that the model is given, if any."""
+    kinds = of_config(config)
+    if kinds.names and splits.train.condition is not None:
+        if splits.train.condition.shape[1:] != kinds.stored:
+            told = [",".join(map(str, s)) for s in (splits.train.condition.shape[1:], kinds.stored)]
+            raise ValueError(
+                f"data.condition must be the shape of the conditions of {splits.name}, {told[0]}, "
+                f"or shapes of {kinds.words} that make as many numbers, got {told[1]}"
+            )
+        check_texts(splits.train.condition, config, splits.name)
 
 
 def used(images: data_lib.Images, config: Any) -> data_lib.Images:
@@ -41,7 +50,7 @@ def used(images: data_lib.Images, config: Any) -> data_lib.Images:
     return replace(
         images,
         labels=images.labels if model.num_classes else None,
-        condition=None if model.condition == "none" else images.condition,
+        condition=images.condition if of_config(config).names else None,
     )
 
 
@@ -62,7 +71,7 @@ def training_batches(images: data_lib.Images, config: Any, start: int) -> data_l
         flip=config.data.random_flip,
         dequantize=config.data.uniform_dequantization,
         codec=codec.build(config.data),
-        condition_codec=codec.build_condition(config.data),
+        condition_codec=build_condition(config),
         missing=config.data.missing == "mask",
         exchangeable=config.data.exchangeable,
         start_step=start,

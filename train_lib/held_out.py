@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 import data_lib
 from data_lib import codec
+from data_lib.conditions import build_condition
 from runtime_lib import sharding
 from train_lib import feed
 from train_lib.loss import TrainingLoss
@@ -56,7 +57,7 @@ def means(
         feed.used(images, config),
         batch_size=-(-config.eval.batch_size // mesh.size) * mesh.size,
         codec=codec.build(data),
-        condition_codec=codec.build_condition(data),
+        condition_codec=build_condition(config),
         missing=data.missing == "mask",
         dequantize_seed=SEED if data.uniform_dequantization else None,
         process_index=jax.process_index(),

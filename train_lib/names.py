@@ -12,19 +12,25 @@ from typing import Any
 import data_lib
 import models
 import sde_lib
-from data_lib import codec
+from configs.kinds import JOINED_BY
+from data_lib import codec, glyphs
+from data_lib.conditions import CONDITION_CODECS
 from data_lib.config import MISSING
 from data_lib.pictures import FILTERS
-from models import guided_unet, ncsnpp, noisy_classifier, songunet
+from models import guided_unet, ncsnpp, noisy_classifier, songunet, unet_condition
 from models.layers.blocks import RESBLOCKS
 from models.layers.instance_norm import NORMS
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
+from models.layers.told import LEVELS, VECTORS
+from models.layers.transformers import TOKEN_NORMS
 from models.refinenet import RELEASES
 from models.settings import ACTIVATIONS, DTYPES, NORMALIZATIONS
 from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
+from samplers.build import STARTS
 from samplers.planned.forms import FORMS
+from samplers.spacing import SPACINGS, WARPS
 from sde_lib.bins import CDFS
 from sde_lib.condition import CONDITIONS
 from sde_lib.iddpm import SCHEDULES
@@ -36,7 +42,9 @@ from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown
 
 PUBLISHED = ("published",)
-RULED = "sampling.respacing", "data.autoencoder_hash"
+JOINED = ("model.condition", "data.condition_codec")
+"""Texts that may be several names, joined."""
+RULED = "sampling.respacing", "data.words", "data.autoencoder_hash"
 """Texts that travel and are no names: their rule in `configs.defaults` says what they may be."""
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
@@ -54,14 +62,23 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.condition": (CONDITIONS,),
     "model.dtype": (DTYPES,),
     "model.pool": (noisy_classifier.POOLS,),
+    "model.token_attention": (unet_condition.TOKEN_ATTENTIONS,),
+    "model.middle": (unet_condition.MIDDLES,),
+    "model.token_norm": (TOKEN_NORMS,),
+    "model.vector_embedding": (VECTORS,),
+    "model.level_embedding": (LEVELS,),
+    "model.time_activation": (unet_condition.AFTER,),
+    "model.embedding_activation": (unet_condition.AFTER,),
     "model.attention_order": (guided_unet.ATTENTION_ORDERS,),
     "model.prediction": (sde_lib.PREDICTIONS, PUBLISHED),
     "model.conditioning": (sde_lib.CONDITIONINGS, PUBLISHED),
     "data.dataset": (data_lib.SOURCES, data_lib.ALIASES),
     "data.filter": (FILTERS,),
+    "data.glyphs": (glyphs.TIERS,),
+    "data.colours": (glyphs.COLOURS,),
     "data.codec": (codec.CODECS,),
     "data.missing": (MISSING,),
-    "data.condition_codec": (codec.CONDITION_CODECS,),
+    "data.condition_codec": (CONDITION_CODECS,),
     "training.time_law": (LAWS, LEVEL_LAWS),
     "training.weighting": (WEIGHTINGS,),
     "training.objective": (OBJECTIVES,),
@@ -74,6 +91,9 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sampling.predictor": (named.PREDICTORS, named.PUBLISHED_NAMES),
     "sampling.corrector": (named.CORRECTORS,),
     "sampling.pc_order": (named.PC_ORDERS,),
+    "sampling.spacing": (SPACINGS,),
+    "sampling.warp": (WARPS,),
+    "sampling.start": (STARTS,),
     "sampling.form": (FORMS,),
     "sampling.second_order": (named.SECOND_ORDERS,),
     "sampling.ancestral_variance": (named.VARIANCES,),
@@ -91,7 +111,9 @@ def check(settings: Mapping[str, Any]) -> None:
     """Raise ValueError, with the known names, for a name in no table, regardless of case."""
     for setting in settings.keys() & TABLES.keys():
         known = [name for table in TABLES[setting] for name in table]
-        if settings[setting].lower() not in map(str.lower, known):
+        asked = settings[setting].lower()
+        names = asked.split(JOINED_BY) if setting in JOINED else [asked]
+        if not {*names} <= {*map(str.lower, known)}:
             raise ValueError(
                 f"{setting} must be one of {', '.join(dict.fromkeys(known))}, the file says "
                 f"{shown(settings[setting])}"

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from configs.kinds import Kinds
 from models.layers.cpu.loop import scan
 from models.layers.cpu.outline import outlined
 from models.layers.cpu.together import together
@@ -57,8 +58,8 @@ class Recipe:
     """Micro-batches whose gradients are averaged before one update."""
     labelled: bool = False
     """True if the network is given the labels."""
-    condition: str = "none"
-    """Kind of condition that the network is given beside the labels."""
+    condition: Kinds = Kinds()
+    """Kinds of condition that the network is given beside the labels."""
     augment: Augmentation | None = None
     """Augmentation of the training images; the network is given its parameters."""
     guard: Guard = field(default=Guard())

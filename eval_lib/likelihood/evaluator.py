@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from configs import defaults
-from data_lib import Images, codec
+from configs.kinds import of_config
+from data_lib import Images
+from data_lib.conditions import build_condition
 from eval_lib.likelihood import estimators
 from eval_lib.likelihood.data_law import DataLaw
 from eval_lib.likelihood.estimators import Estimate, Estimator
@@ -123,13 +125,10 @@ def build(
     Raises ValueError for what the data or the model does not have.
     """
     estimator = estimators.build(config, score.sde, images.levels, law.moments)
-    model = config.model
-    conditional = model.condition != "none"
-    encode = codec.build_condition(config.data).encode if conditional else None
-    assemble = partial(assembled, model.condition)
-    return Evaluator(
-        score, estimator, images, key, guidance, model.num_classes > 0, assemble, encode
-    )
+    kinds, labelled = of_config(config), config.model.num_classes > 0
+    encode = build_condition(config).encode if kinds.names else None
+    assemble = partial(assembled, kinds)
+    return Evaluator(score, estimator, images, key, guidance, labelled, assemble, encode)
 
 
 def settings(config: Any, guidance: Any) -> Identity:

@@ -14,11 +14,13 @@ whose parts are
     image       Float[b, *spatial, c], of the rank of the examples and of any resolution
     tokens      Float[b, n, w], or those of a text, Int[b, n]; with mask Bool[b, n], True where
                 there is a token; None: everywhere
+    level       Float[b], of the noise in the image, in [0, 1]
     observed    Float[b, *shape], 1 where the example's value is known and 0 where it is missing
 
 An absent part is unknown as a whole, except that absent `observed` means that all values are
 known. The null class is a row of zeros; None and indices outside of 0..classes-1 stand for it. No
-augmentation is a row of zeros, too. An entry of a vector or an image that is NaN is unknown: the
+augmentation is a row of zeros, too. A level that is NaN is unknown, and nothing is added for it. An
+entry of a vector or an image that is NaN is unknown: the
 network is given zero in its place, and beside it which entries are known (`known`). A mask that is
 False everywhere says that there are no tokens.
 """

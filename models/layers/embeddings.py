@@ -7,17 +7,21 @@ sigma; `Positional` a time or an index between 0 and about 1000.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from models.layers.conditions import Condition, HideRows, as_parts, as_rows
 from models.layers.dense import Dense
+from models.layers.norm import standardized
 from models.layers.style import Activation, Style, default_init
 
 LONGEST_PERIOD = 10000.0
+LEVEL_WAVES = 64
+"""Length of the waves of which the embedding of a level is made."""
 
 
 class Fourier(nn.Module):
@@ -89,8 +93,44 @@ class VectorEmbedding(nn.Module):
         return h
 
 
+class LevelEmbedding(nn.Module):
+    """Two layers of the sines and cosines of 1000 s, a level in [0, 1]; 0 where it is NaN.
+
+    Attributes: as `VectorEmbedding`'s.
+    """
+
+    features: int
+    activation: Activation
+
+    @nn.compact
+    def __call__(self, level: Float[Array, "b"]) -> Float[Array, "b d"]:
+        shown = jnp.isfinite(level)
+        waves = Positional(LEVEL_WAVES)(1000 * jnp.where(shown, level, 0).astype(jnp.float32))
+        dense = lambda name: Dense(self.features, kernel_init=default_init(), name=name)
+        return jnp.where(shown[:, None], dense("1")(self.activation(dense("0")(waves))), 0.0)
+
+
+def embedded(condition: Condition, features: int, activation: Activation) -> Iterator[Array]:
+    """The embeddings of a condition's vector and level, those that are there; to be summed."""
+    parts = as_parts(condition)
+    for name, kind in (("vector", VectorEmbedding), ("level", LevelEmbedding)):
+        if name in parts:
+            yield kind(features, activation, name=name)(parts[name])
+
+
+TOKENS = "tokens", "mask"
+"""Parts of a condition."""
+
+
+def pooled(tokens: Float[Array, "b n w"], shown: Bool[Array, "b n"]) -> Float[Array, "b w"]:
+    """The mean of standardized tokens that are shown; 0 if none is."""
+    weights = shown.astype(jnp.float32)[..., None]
+    total = jnp.sum(standardized(tokens.astype(jnp.float32)) * weights, axis=1)
+    return total / jnp.maximum(jnp.sum(weights, axis=1), 1.0)
+
+
 class ConditionEmbedding(nn.Module):
-    """The float32 vector given to every residual block: noise label, class and vector, embedded.
+    """The float32 vector given to every residual block: noise label, class, vector and level.
 
     Attributes:
       style: shared choices; the result has passed its activation.
@@ -99,7 +139,8 @@ class ConditionEmbedding(nn.Module):
       classes: number of classes; 0 for none. They enter by a linear map without bias, so that
         the null class adds nothing.
       label_dropout: fraction of the class labels that are hidden while training.
-      vector: numbers of the condition's vector as `models.fitted` gives it; 0 for none.
+      beside: other parts of the condition that are embedded, of vector and level.
+      tokens: whether the mean of the condition's tokens is added.
 
     Raises:
       ValueError: a condition was given that the network does not take.
@@ -110,13 +151,20 @@ class ConditionEmbedding(nn.Module):
     embedding: nn.Module | None
     classes: int = 0
     label_dropout: float = 0.0
-    vector: int = 0
+    beside: tuple[str, ...] = ()
+    tokens: bool = False
+
+    @nn.nowrap
+    def takes(self, parts: Mapping[str, Array]) -> dict[str, Array] | None:
+        """The parts of a condition without tokens, unless these are embedded; None for none."""
+        left = {name: part for name, part in parts.items() if self.tokens or name not in TOKENS}
+        return left or None
 
     @nn.compact
     def __call__(
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"] | None:
-        taken = ("vector",) if self.vector else ()
+        taken = (*self.beside, *(TOKENS if self.tokens else ()))
         rows, _ = as_rows(condition, label.shape[0], self.classes, 0, taken)
         style = self.style.exact
         parts = []
@@ -127,7 +175,8 @@ class ConditionEmbedding(nn.Module):
         if self.classes:
             rows = HideRows(self.label_dropout)(rows, train)
             parts.append(style.dense(self.features, use_bias=False, name="classes")(rows))
-        if self.vector:
-            told = VectorEmbedding(self.features, style.activation, name="vector")
-            parts.append(told(as_parts(condition)["vector"]))
+        parts += embedded(condition, self.features, style.activation)
+        if self.tokens:
+            mean = pooled(*(as_parts(condition)[name] for name in TOKENS))
+            parts.append(style.dense(self.features, name="tokens")(mean))
         return style.activation(sum(parts[1:], parts[0])) if parts else None

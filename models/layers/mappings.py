@@ -1,6 +1,6 @@
 """EDM's embeddings of noise level, class and augmentation, an input of all of its blocks.
 
-A vector, which EDM has not, is added beside the class.
+A vector and the level of an image's noise, which EDM has not, are added beside the class.
 
 Karras et al., 2022, arXiv:2206.00364, appendix F.2: class and augmentation labels are added before
 the hidden layers in the networks after Song et al.; in ADM the class is added after them. All are
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from models.layers.conditions import Condition, HideRows, as_parts, as_rows
 from models.layers.dense import Dense
-from models.layers.embeddings import VectorEmbedding
+from models.layers.embeddings import embedded
 from models.layers.style import Style, linear
 
 
@@ -33,7 +33,7 @@ class SongMapping(nn.Module):
       classes: number of classes; 0 for none. Their rows are scaled by sqrt(classes).
       augments: number of augmentation labels; 0 for none.
       label_dropout: fraction of the class labels that are hidden while training.
-      vector: numbers of the condition's vector as `models.fitted` gives it; 0 for none.
+      beside: other parts of the condition that are embedded, of vector and level.
     """
 
     style: Style
@@ -42,14 +42,13 @@ class SongMapping(nn.Module):
     classes: int = 0
     augments: int = 0
     label_dropout: float = 0.0
-    vector: int = 0
+    beside: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"]:
-        taken = ("vector",) if self.vector else ()
-        rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments, taken)
+        rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments, self.beside)
         h = self.embedding(label.astype(jnp.float32))
         dense, activation = self.style.exact.dense, self.style.activation
         if self.classes:
@@ -57,9 +56,7 @@ class SongMapping(nn.Module):
             h = h + dense(h.shape[-1], name="classes")(shown)
         if self.augments:
             h = h + dense(h.shape[-1], use_bias=False, name="augment")(augment)
-        if self.vector:
-            told = VectorEmbedding(h.shape[-1], activation, name="vector")
-            h = h + told(as_parts(condition)["vector"])
+        h = sum(embedded(condition, h.shape[-1], activation), h)
         h = activation(dense(self.features, name="time_0")(h))
         return activation(dense(self.features, name="time_1")(h))
 
@@ -76,7 +73,7 @@ class ADMMapping(nn.Module):
     classes: int = 0
     augments: int = 0
     label_dropout: float = 0.0
-    vector: int = 0
+    beside: tuple[str, ...] = ()
     tokens: bool = False
 
     @nn.compact
@@ -84,7 +81,7 @@ class ADMMapping(nn.Module):
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"]:
         words = ("tokens", "mask") if self.tokens else ()
-        taken = (*(("vector",) if self.vector else ()), *words)
+        taken = (*self.beside, *words)
         rows, augment = as_rows(condition, label.shape[0], self.classes, self.augments, taken)
         h = self.embedding(label.astype(jnp.float32))
         if self.augments:
@@ -94,9 +91,7 @@ class ADMMapping(nn.Module):
         if self.classes:
             shown = HideRows(self.label_dropout)(rows, train)
             h = h + self._rows(shown, self.features, nn.initializers.normal(1.0), "classes")
-        if self.vector:
-            told = VectorEmbedding(self.features, jax.nn.silu, name="vector")
-            h = h + told(as_parts(condition)["vector"])
+        h = sum(embedded(condition, self.features, jax.nn.silu), h)
         if self.tokens:
             last = as_parts(condition)["tokens"][:, -1]
             h = h + linear(last, self.features, jnp.float32, "text")

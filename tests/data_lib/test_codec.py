@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 from configs.schema import get_default
 from data_lib import codec
 from data_lib.codec import AsGiven, Bounded, GrayLevels, Standardize
-from data_lib.moments import moments
 
 VECTORS = {
     "centered": GrayLevels(True),
@@ -57,7 +56,7 @@ def test_a_uniform_law_between_bounds_becomes_standard_normal() -> None:
 
 def test_an_offset_that_float32_cannot_hold_is_taken_off_and_put_back_in_float64() -> None:
     values = 1.7e9 + np.random.default_rng(0).normal(size=(1000, 1))
-    mean, std = moments(values, "data")
+    mean, std = codec.moments(values, "data")
     made = Standardize(mean, std)
     z = made.encode(values).astype(np.float32)
     assert np.abs(made.decode(z) - values).max() < 1e-5
@@ -67,16 +66,16 @@ def test_an_offset_that_float32_cannot_hold_is_taken_off_and_put_back_in_float64
 def test_moments_are_those_of_each_channel_without_missing_values() -> None:
     x = np.random.default_rng(1).normal((1.0, -5.0), (2.0, 0.3), size=(50, 7, 2))
     x[3:9, 2, 0] = np.nan
-    mean, std = moments(x, "data")
+    mean, std = codec.moments(x, "data")
     np.testing.assert_allclose(mean, np.nanmean(x, axis=(0, 1)), rtol=1e-12)
     np.testing.assert_allclose(std, np.nanstd(x, axis=(0, 1)), rtol=1e-12)
 
 
 def test_blocks_of_rows_give_the_moments_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(1).normal(size=(103, 4))
-    whole = moments(x, "data")
-    monkeypatch.setattr("data_lib.moments.BLOCK_VALUES", 40)
-    np.testing.assert_allclose(moments(x, "data"), whole, rtol=1e-12)
+    whole = codec.moments(x, "data")
+    monkeypatch.setattr(codec, "BLOCK_VALUES", 40)
+    np.testing.assert_allclose(codec.moments(x, "data"), whole, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,7 @@ def test_blocks_of_rows_give_the_moments_of_all(monkeypatch: pytest.MonkeyPatch)
 )
 def test_a_feature_without_a_scale_is_named(values, names, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        moments(np.asarray(values), "data", names)
+        codec.moments(np.asarray(values), "data", names)
 
 
 def section(**values: object) -> ConfigDict:

@@ -8,7 +8,6 @@ import pytest
 
 import data_lib
 from data_lib import codec
-from data_lib.moments import moments
 from data_lib.rows import Rows
 from untrusted import limits
 
@@ -27,9 +26,7 @@ def batch(images):
 
 
 def test_a_large_file_is_not_read_into_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "data_lib.moments.BLOCK_VALUES", 2**18
-    )  # so that blocks are small beside the file
+    monkeypatch.setattr(codec, "BLOCK_VALUES", 2**18)  # so that blocks are small beside the file
     x = np.random.default_rng(0).standard_normal((3000, 4096, 2), dtype=np.float32)
     assert x.nbytes > 1.4 * limits.MAPPED_BYTES
     np.save(tmp_path / "x.npy", x)
@@ -37,7 +34,7 @@ def test_a_large_file_is_not_read_into_memory(tmp_path, monkeypatch):
     try:
         train = load(tmp_path / "x.npy").train
         batch(train)
-        moments(train.pixels, "data")
+        codec.moments(train.pixels, "data")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -61,7 +58,7 @@ def test_mapped_data_give_what_data_in_memory_give(tmp_path, monkeypatch, order,
         np.testing.assert_array_equal(one.pixels, other.pixels)
         np.testing.assert_array_equal(one.content(), other.content())
     np.testing.assert_array_equal(batch(read.train), batch(mapped.train))
-    assert moments(read.train.pixels, "x") == moments(mapped.train.pixels, "x")
+    assert codec.moments(read.train.pixels, "x") == codec.moments(mapped.train.pixels, "x")
 
 
 def test_pictures_of_gray_levels_are_read_as_ever(tmp_path, monkeypatch):

@@ -156,3 +156,26 @@ def test_nothing_but_what_is_used_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(data_lib.arrays, "read_arrays", reading)
     load(save(tmp_path, images=X, labels=Y, weights=X))
     assert sorted(asked) == ["images", "labels"]
+
+
+def test_arrays_of_several_kinds_of_condition_are_joined_in_their_order(tmp_path):
+    image, text = np.arange(N * 16.0).reshape(N, 4, 4), np.arange(N * 2).reshape(N, 2)
+    level = np.linspace(0, 1, N)
+    parts = {"condition_level": level, "condition_image": image, "condition_text": text}
+    found = load(save(tmp_path, x=X, **parts))
+    assert found.train.condition_shapes == ((2,), (4, 4, 1), ())
+    rows = np.concatenate([found.train.condition, found.test.condition])
+    rows = rows[np.argsort(rows[:, 0])]
+    np.testing.assert_array_equal(rows[:, :2], text)
+    np.testing.assert_array_equal(rows[:, 2:18], image.reshape(N, 16))
+    np.testing.assert_allclose(rows[:, 18], level, rtol=1e-6)
+    keys = {"dataset": "array", "image_size": 4, "num_channels": 1, "condition": (2, 4, 4, 2),
+            "data_dir": str(tmp_path / "x.npz")}  # fmt: skip
+    with pytest.raises(ValueError, match=r"data\.condition must be 2,4,4,1, .* got 2,4,4,2"):
+        data_lib.load(SimpleNamespace(**keys), log=lambda message: None)
+
+
+def test_both_parts_have_the_same_kinds(tmp_path):
+    path = save(tmp_path, x=X, x_test=X, condition_text=Y, test_condition_vector=Y)
+    with pytest.raises(ValueError, match="must have training and test conditions of the same kin"):
+        load(path)

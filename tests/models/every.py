@@ -35,6 +35,7 @@ NETWORKS = {
     },
     "unet": {**UNET, "num_classes": 3},
     "transformer": {"nf": 8, "num_res_blocks": 2, "num_classes": 3, "attention_head_dim": 4},
+    "dit": {"nf": 8, "num_res_blocks": 2, "num_classes": 3, "num_heads": 2, "patch": (2, 2)},
     "ncsn": REFINENET,
     "ncsnv2_64": REFINENET,
     "ncsnv2_128": {**REFINENET, "refinenet": "original"},

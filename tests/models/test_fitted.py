@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 import models
+from configs.kinds import Kinds
 from models.fitted import Fitted
 from models.inputs import Inputs
 from models.layers.attend import plain_attention, shown_attention
+from models.layers.embeddings import ConditionEmbedding, Positional
+from models.layers.mappings import ADMMapping, SongMapping
 from models.layers.text import Text, TextReader
 from models.unet import UNet
 from tests.models.cases import Case, config_of
@@ -58,31 +61,31 @@ def test_axes_are_padded_by_mirror_images_on_both_sides_and_cropped():
 def test_exchangeable_pieces_are_summed_up():
     """Three pieces (1, 10), (3, 10), (NaN, 10): mean 2 and deviation 1, and mean 10 and none."""
     vector = jnp.array([[1.0, 10.0, 3.0, 10.0, NAN, 10.0]])
-    _, rest = given(draw(1, 4), {"vector": vector}, kind="vector", condition=(6,), pieces=3)
+    _, rest = given(draw(1, 4), {"vector": vector}, kinds=Kinds.of("vector", (6,)), pieces=3)
     told = rest["vector"][0, 12:]
     least = 1e-4  # which is added in square to the deviations
     wanted = [2, 10, 0, np.log(least), -1, 0, 1, 0, 0, 0]
     np.testing.assert_allclose(told, wanted, atol=1e-6)
-    assert len(rest["vector"][0]) == Inputs((4,), "vector", (6,), pieces=3).vector
+    assert len(rest["vector"][0]) == 2 * 6 + 6 + 2 * 6 // 3
     # In another order they are the same pieces.
     other = jnp.array([[3.0, 10.0, NAN, 10.0, 1.0, 10.0]])
-    _, again = given(draw(1, 4), {"vector": other}, kind="vector", condition=(6,), pieces=3)
+    _, again = given(draw(1, 4), {"vector": other}, kinds=Kinds.of("vector", (6,)), pieces=3)
     np.testing.assert_allclose(again["vector"][0, 12:16], wanted[:4], atol=1e-6)
 
 
 def test_unknown_entries_are_zero_and_told():
     vector = jnp.array([[1.0, NAN, 3.0], [4.0, 5.0, 6.0]])
-    _, rest = given(draw(2, 4), {"vector": vector}, kind="vector", condition=(3,))
+    _, rest = given(draw(2, 4), {"vector": vector}, kinds=Kinds.of("vector", (3,)))
     wanted = [[1, 0, 3, 1, 0, 1], [4, 5, 6, 1, 1, 1]]
     np.testing.assert_array_equal(rest["vector"], wanted)
     for absent in ({"vector": None}, {}, None, {"vector": jnp.full((2, 3), NAN)}):
-        _, rest = given(draw(2, 4), absent, kind="vector", condition=(3,))
+        _, rest = given(draw(2, 4), absent, kinds=Kinds.of("vector", (3,)))
         np.testing.assert_array_equal(rest["vector"], np.zeros((2, 6)))
 
 
 def test_an_image_follows_the_example_with_where_it_is_known():
     x, image = draw(2, 4, 3, 2), draw(2, 4, 3, 2, seed=1).at[0, 1, 2, 0].set(NAN)
-    kind = {"kind": "image", "condition": (4, 3, 2)}
+    kind = {"kinds": Kinds.of("image", (4, 3, 2))}
     found, rest = given(x, {"image": image, "label": jnp.array([1, 2])}, **kind)
     assert rest.keys() == {"label"}
     np.testing.assert_array_equal(found[..., :2], x)
@@ -97,7 +100,7 @@ def test_an_image_follows_the_example_with_where_it_is_known():
 
 def test_an_image_of_another_resolution_is_resized():
     x, image = draw(2, 4, 6, 1), draw(2, 2, 12, 1, seed=1)
-    found, _ = given(x, {"image": image}, kind="image", condition=(8, 3, 1))
+    found, _ = given(x, {"image": image}, kinds=Kinds.of("image", (8, 3, 1)))
     wanted = jax.image.resize(image, (2, 4, 6, 1), "linear")
     np.testing.assert_allclose(found[..., 1:2], wanted, atol=1e-6)
 
@@ -117,7 +120,7 @@ def test_missing_values_are_zero_and_told(lifted):
 
 def test_tokens_that_are_not_numbers_are_not_shown():
     tokens = draw(2, 3, 4).at[0, 1, 2].set(NAN)
-    kind = {"kind": "tokens", "condition": (5, 4)}
+    kind = {"kinds": Kinds.of("tokens", (5, 4))}
     _, rest = given(draw(2, 4), {"tokens": tokens}, **kind)
     np.testing.assert_array_equal(rest["mask"], [[True, False, True], [True] * 3])
     assert np.isfinite(rest["tokens"]).all()
@@ -129,11 +132,12 @@ def test_tokens_that_are_not_numbers_are_not_shown():
 
 
 TEXT = Text(5, 4, 1, 2)
+STYLE = models.build(config_of("mlp", (5,))).style
 
 
 def read(told: Any, **own: Any) -> Any:
     """Features of texts of three words."""
-    own = {"kind": "text", "condition": (3,), "text": TEXT, **own}
+    own = {"kinds": Kinds.of("text", (3,)), "text": TEXT, **own}
     x = draw(2, 4)
     fitted = Fitted(Twice(), Inputs(x.shape[1:], **own))
     words, shown = jnp.zeros((1, 3), int), jnp.ones((1, 3), bool)
@@ -193,7 +197,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_conditions_are_hidden_whole_at_their_rate_and_in_training_only(kind):
     condition, shape, shown = KINDS[kind]
-    x, own = jnp.zeros((4000, 2, 1)), {"kind": kind, "condition": shape, "dropout": 0.3}
+    x, own = jnp.zeros((4000, 2, 1)), {"kinds": Kinds.of(kind, shape), "dropout": 0.3}
     seen = np.asarray(shown(*given(x, condition, train=True, **own)), bool)
     # The standard error of a rate of 0.3 from 4000 draws is 0.0072: four of them.
     assert seen.mean() == pytest.approx(0.7, abs=0.029)
@@ -239,7 +243,7 @@ def test_the_longer_side_counts_for_attention():
 REFUSED = [
     ({"sound": draw(2, 3)}, {}, r"a condition may have the parts label, .*, got 'sound'"),
     ({"vector": draw(2, 3)}, {}, r"model\.condition must be 'vector' for a condition with"),
-    ({"mask": jnp.ones((2, 3))}, {}, r"must be 'tokens' or 'text' .* part 'mask'"),
+    ({"mask": jnp.ones((2, 3))}, {}, r"must be 'text' or 'tokens' .* part 'mask'"),
     ({"observed": draw(2, 5)}, {}, r"data\.missing is 'refuse', so"),
     ({"image": draw(2, 3)}, {"condition": "vector", "data__condition": (3,)}, r"must be 'image'"),
     ({"vector": draw(2, 4)}, {"condition": "vector", "data__condition": (3,)},
@@ -269,3 +273,54 @@ def test_tokens_that_do_not_fit_are_refused(tokens, mask, got):
     condition = {"tokens": draw(*tokens), "mask": jnp.ones(mask, bool)}
     with pytest.raises(ValueError, match=got):
         jax.eval_shape(models.build(config).init, jax.random.key(0), draw(2, 5), LABEL, condition)
+
+
+def test_several_kinds_are_given_at_once_and_hidden_together():
+    kinds = Kinds.of("tokens+vector+image+level", (2, 1, 1, 2, 1))
+    condition = {
+        "tokens": jnp.ones((4000, 2, 1)), "mask": jnp.ones((4000, 2), bool),
+        "vector": jnp.ones((4000, 1)), "image": jnp.ones((4000, 2, 1)),
+        "level": jnp.full(4000, 0.3),
+    }  # fmt: skip
+    x = jnp.zeros((4000, 2, 1))
+    seen, rest = given(x, condition, train=True, kinds=kinds, dropout=0.3)
+    shown = np.isfinite(rest["level"])
+    # The standard error of a rate of 0.3 from 4000 draws is 0.0072: four of them.
+    assert shown.mean() == pytest.approx(0.7, abs=0.029)
+    np.testing.assert_array_equal(rest["level"][shown], np.float32(0.3))
+    for part in (rest["mask"].all(1), rest["vector"][:, 1], seen[:, :, 2].all(1)):
+        np.testing.assert_array_equal(part, shown)
+    _, rest = given(x, {"image": jnp.ones((4000, 2, 1))}, kinds=kinds)
+    assert not np.isfinite(rest["level"]).any()
+    assert not rest["mask"].any()
+
+
+EMBEDDINGS = {
+    "condition": lambda beside: ConditionEmbedding(STYLE, 8, None, beside=beside),
+    "song": lambda beside: SongMapping(STYLE, 8, Positional(4), beside=beside),
+    "adm": lambda beside: ADMMapping(8, Positional(4), beside=beside),
+}
+
+
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_a_level_changes_the_embedding_and_one_that_is_not_known_adds_nothing(name):
+    made, level = EMBEDDINGS[name](("level",)), jnp.asarray([0.0, 0.02, 0.9, NAN])
+    label = jnp.zeros(4)
+    params = made.init(jax.random.key(0), label, {"level": level})
+    found = made.apply(params, label, {"level": level})
+    assert np.isfinite(found).all()
+    apart = np.linalg.norm(found[:, None] - found[None], axis=-1)[np.triu_indices(4, 1)]
+    assert apart.min() > 0.05
+    if name != "condition":  # which has nothing else here
+        own = {k: v for k, v in params["params"].items() if k != "level"}
+        np.testing.assert_array_equal(
+            found[3], EMBEDDINGS[name](()).apply({"params": own}, label)[3]
+        )
+    with pytest.raises(ValueError, match="must be 'level' for a condition with the part 'level'"):
+        EMBEDDINGS[name](()).apply(params, label, {"level": level})
+
+
+def test_networks_that_cannot_be_told_a_level_refuse_it():
+    own = {"condition": "image+level", "data__condition": (4,)}
+    with pytest.raises(ValueError, match=r"model\.name='mlp', got 'level', which ncsnpp, ddpm, "):
+        models.build(config_of("mlp", (5,), **own))

@@ -340,3 +340,19 @@ def test_from_python_data_go_in_and_a_model_comes_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.sample(5, seed=1), samples)
     with pytest.raises(ValueError, match="the model takes no condition"):
         model.sample(2, condition=np.zeros(2))
+
+
+def test_a_model_is_given_several_kinds_of_condition_at_once(tmp_path: Path) -> None:
+    data = RNG.normal(size=(120, 8))
+    parts = {"condition_vector": RNG.normal(size=(120, 2)), "condition_image": data[:, ::2]}
+    path = save(tmp_path, data=data, **parts)
+    several = {"model__condition": "vector+image", "training__n_iters": 2}
+    assert run("train", tmp_path, path, **several) == 0
+    np.savez(tmp_path / "told.npz", condition_vector=np.zeros(2), condition_image=data[:3, ::2])
+    few = {"sampling__num_samples": 2, "sampling__num_steps": 2, "sampling__batch_size": 6}
+    given = {"sampling__condition": tmp_path / "told.npz", **few}
+    assert run("sample", tmp_path, path, **several, **given) == 0
+    found = stored.arrays(tmp_path / "run" / "samples" / "samples.npz")["samples"]
+    assert found.shape == (3, 2, 8)
+    with pytest.raises(ValueError, match=r"condition must have shape \(6,\)"):
+        load(tmp_path / "run").sample(2, np.zeros(5))

@@ -20,7 +20,7 @@ from configs.recorded import Recorded
 from models.apply import Apply
 from models.autoencoder import LatentGaussian
 from models.layers.conv import Conv
-from models.patches import Patches
+from models.patches import PatchJudge
 from modes.experiment import Experiment
 from sde_lib import ModelScore
 from train_lib.autoencoding import Adversary, Autoencoding, codebook_loss, deviations
@@ -45,7 +45,7 @@ class Given(nn.Module):
 
     def setup(self):
         self.last = Conv(3, use_bias=False)
-        self.discriminator = Patches(8)
+        self.discriminator = PatchJudge(8)
 
     def posterior(self, x):
         return LatentGaussian(*map(jnp.asarray, self.mean))

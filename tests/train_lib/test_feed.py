@@ -50,10 +50,11 @@ def test_a_model_of_classes_needs_their_labels(labels, message):
 def test_texts_are_of_the_models_vocabulary(words, message):
     config = schema.get_default()
     config.model.condition, config.model.vocabulary = "text", 4
+    config.data.condition = (2,)
     images = Images(np.zeros((2, 3)), None, None, condition=np.asarray(words))
     with pytest.raises(ValueError, match="tokens of data .*" + message):
-        feed.check_texts(Splits(images, images, "data"), config)
+        feed.check_conditions(Splits(images, images, "data"), config)
     known = Images(np.zeros((2, 3)), None, None, condition=np.asarray([[0, 3], [-1, np.nan]]))
-    feed.check_texts(Splits(known, known, "data"), config)
+    feed.check_conditions(Splits(known, known, "data"), config)
     config.model.condition = "vector"
-    feed.check_texts(Splits(images, images, "data"), config)
+    feed.check_conditions(Splits(images, images, "data"), config)
