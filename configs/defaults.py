@@ -347,7 +347,8 @@ SETTINGS: dict[str, Setting] = {
                           "the data are"),
     "data.codec": OfModel("levels", ANY, "how data become the arrays that are diffused: levels "
                           "(gray levels), standardize (per feature or channel), bounded (between "
-                          "data.low and data.high) or identity; all: CODECS in data_lib/codec.py"),
+                          "data.low and data.high), identity, or autoencoder (latents of "
+                          "pictures); all: CODECS in data_lib/codec.py"),
     "data.mean": OfFeatures((), ANY, "standardize: mean of each feature or channel; (): of the "
                             "training data"),
     "data.std": OfFeatures((), POSITIVES, "standardize: standard deviation of each feature or "
@@ -949,6 +950,11 @@ RETIRED = {
 
 
 FROM_DATA: dict[str, Any] = {
+    "data.autoencoder": "",
+    "data.autoencoder_hash": "",
+    "data.latent_shape": (),
+    "data.latent_shift": (),
+    "data.latent_scale": (),
     "data.shape": (0,),
     "data.words": "",
     "data.mean": (),
@@ -986,7 +992,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
         "bound_steps", "respacing", "decoder_variance", "cdf", "clip",
     ),
-    "data.codec": ("mean", "std", "low", "high", "centered"),
+    "data.codec": (
+        "mean", "std", "low", "high", "centered", "autoencoder", "autoencoder_hash", "latent_shape",
+        "latent_shift", "latent_scale", "tile",
+    ),
     "model.condition": (
         "vocabulary", "text_width", "text_layers", "text_heads", "pooled_tokens",
     ),

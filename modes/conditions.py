@@ -18,7 +18,7 @@ from modes.array_files import captions_of, names_in, read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
 from modes.images import check_conditions, split_of
-from modes.observed import check_guidance, imputed
+from modes.observed import check_guidance, imputed, refuse_latents
 from runtime_lib import data_record
 from sde_lib.condition import NO_CLASS
 from untrusted import plain
@@ -49,7 +49,7 @@ def of_sampling(experiment: Experiment, folder: Path, log: Log) -> tuple[Given, 
     partial, many = _partial(experiment)
     observed = None
     if partial is not None:
-        observed = imputed(partial, codec.build(config.data), sampling.impute_iterations)
+        observed = imputed(partial, experiment.codec, sampling.impute_iterations)
     if values is not None and partial is not None and several and len(partial) != len(values):
         raise ValueError(
             "sampling.impute must hold one example for each condition of sampling.condition, "
@@ -110,6 +110,7 @@ def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
     if config.sampling.together:
         raise ValueError("sampling.impute must be empty with sampling.together=True")
     check_guidance(config, "sampling.impute")
+    refuse_latents(config, "sampling.impute")
     rows = read_array(Path(path), "sampling.impute", IMAGES)
     found = check_partial(rows, config, "sampling.impute")
     return found, rows.ndim == found.ndim

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from configs.kinds import of_config
 from configs.shapes import in_words
-from data_lib import Splits, codec
+from data_lib import Splits
 from data_lib.base import Log
 from data_lib.conditions import build_condition
 from eval_lib import restoration
@@ -133,7 +133,7 @@ def observed(problem: Problem, experiment: Experiment) -> Observed:
 
     Raises ValueError for a method that the operator, the noise or the codec does not allow.
     """
-    config, made = experiment.config, codec.build(experiment.config.data)
+    config, made = experiment.config, experiment.codec
     method = chosen_method(config.inverse)
     check_guidance(config, "--mode reconstruct")
     if method.linear:
@@ -155,7 +155,7 @@ def trained_on(problem: Problem, experiment: Experiment) -> Float[np.ndarray, "n
     Raises ValueError for a model that is given no condition, or one of another shape.
     """
     config = experiment.config
-    seen = shown(problem.operator, problem.y, experiment.shape, config.sampling.batch_size)
+    seen = shown(problem.operator, problem.y, experiment.example, config.sampling.batch_size)
     asked = f"inverse.method={config.inverse.method!r}"
     if config.model.condition == "none":
         raise ValueError(f"{asked} needs a model whose condition is the measurement, and this one "
@@ -243,7 +243,7 @@ def _given(
 
     What is measured as it is may be read from whole examples, and NaN stand for the rest of them.
     """
-    config, shape = experiment.config, experiment.shape
+    config, shape = experiment.config, experiment.example
     path = Path(config.inverse.input)
     as_it_is = operator.values(np.zeros((1, *measured_shape(operator, shape)), np.float32))
     if as_it_is is not None:

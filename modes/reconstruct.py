@@ -136,7 +136,7 @@ def _drawn(
 
 def span_of(config: Any, problem: Problem) -> tuple[float, float]:
     """Smallest and largest value: of gray levels, or those of the truth, or of measurements."""
-    if codec.build(config.data).of_levels:
+    if codec.of_pictures(config.data):
         return 0.0, 1.0
     values = problem.y if problem.truth is None else problem.truth
     return float(values.min()), float(values.max())
