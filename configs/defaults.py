@@ -100,8 +100,8 @@ SETTINGS: dict[str, Setting] = {
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
                           "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, prior, mlp, "
-                          "unet, unet_condition (of text-to-picture models), transformer or auto (by the "
-                          "rank of data.shape), or a classifier of noisy examples: "
+                          "unet, unet_condition (of text-to-picture models), transformer or auto "
+                          "(by the rank of data.shape), or a classifier of noisy examples: "
                           "noisy_classifier, wideresnet, or an autoencoder of pictures: "
                           "autoencoder, vq_autoencoder; all: NETWORKS in models/build.py, "
                           "CLASSIFIERS in models/build.py, AUTOENCODERS in models/build.py"),
@@ -191,7 +191,8 @@ SETTINGS: dict[str, Setting] = {
                                         "channels; guided_unet, unet_condition: model.num_heads of "
                                         "them)"),
     "model.num_heads": OfModel(0, whole(0, 2**16), "dit, prior: number of attention heads; "
-                               "guided_unet, unet_condition: the same, with model.attention_head_dim=0"),
+                               "guided_unet, unet_condition: the same, with "
+                               "model.attention_head_dim=0"),
     "model.num_heads_upsample": OfModel(0, whole(0, 2**16), "guided_unet: the same on the way up; "
                                         "0: as on the way down"),
     "model.own_embeddings": OfModel(False, ANY, "dit: every block has embeddings of noise level "
@@ -379,6 +380,22 @@ SETTINGS: dict[str, Setting] = {
                                       "data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
+    "data.text_encoder": Setting("", ANY, "tokens condition: directory of the frozen reader of "
+                                 "captions, or of a diffusers pipeline, whose readers stand side "
+                                 "by side; empty: conditions are given as numbers"),
+    "data.text_encoder_hash": OfModel("", HASH, "hash of the files of the reader of captions, "
+                                      "which no other may replace; empty: any"),
+    "data.text_truncate": OfModel(False, ANY, "cut captions that are too long for the reader of "
+                                  "captions, which are refused otherwise"),
+    "data.text_layer": OfModel(-1, whole(-256, -1), "layer of the reader of captions whose "
+                               "features are the condition, counted from the last, -1"),
+    "data.text_normed": OfModel(True, ANY, "take the features after the reader's last norm"),
+    "data.text_mask": OfModel("none", ANY, "what padding of captions is hidden from: none, "
+                              "encoder, network or both; all: MASKS in "
+                              "models/text_encoders/conditions.py"),
+    "data.text_nothing": OfModel("empty", ANY, "features of no caption: empty (of the empty one), "
+                                 "zeros or masked; all: NOTHING in "
+                                 "models/text_encoders/conditions.py"),
     "data.exchangeable": OfModel(1, whole(1, 2**16), "number of equal pieces of a condition, along "
                                  "its first axis, whose order says nothing, such as independent "
                                  "observations: training shuffles them; 1: none"),
@@ -685,6 +702,20 @@ SETTINGS: dict[str, Setting] = {
                                     "sampling.condition"),
     "sampling.condition": Setting("", ANY, "--mode sample: .npy or .npz file of one condition or "
                                   "several"),
+    "sampling.captions": Setting("", ANY, "--mode sample of a model of captions: a caption, or a "
+                                 ".txt file of one on each line, or a .npz file of an array "
+                                 "captions; empty: those of eval.split"),
+    "sampling.negative": Setting("", ANY, "--mode sample of a model with data.text_encoder: "
+                                 "caption of what samples are to be unlike, or a file of captions, "
+                                 "which guidance compares with; empty: what data.text_nothing "
+                                 "says"),
+    "sampling.sizes": Setting((), Rule(lambda v: len(v) in (0, 6), "() or six numbers"),
+                              "Stable Diffusion XL: height and width before resizing, top and left "
+                              "of the crop, and height and width that the network is told of; (): "
+                              "those of the samples, and no crop"),
+    "sampling.noise": Setting("", ANY, "--mode sample: .npy or .npz file of standard normal noise "
+                              "from which samples start, in the shape of what is diffused, in "
+                              "place of the seed's"),
     "sampling.together": Setting(False, ANY, "--mode sample: the conditions of sampling.condition "
                                  "are independent observations of one example, and all are given"),
     "sampling.impute": Setting("", ANY, "--mode sample: .npy or .npz file of one example or "

@@ -13,11 +13,13 @@ from configs.shapes import in_words, shape_of
 from data_lib import Images, codec
 from data_lib.conditions import build_condition, check_texts
 from data_lib.members import CONDITIONS, IMAGES
-from modes.array_files import names_in, read_array
+from modes import texts
+from modes.array_files import captions_of, names_in, read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
 from modes.images import check_conditions
 from modes.observed import check_guidance, imputed
+from sde_lib import Conditional
 from sde_lib.condition import NO_CLASS
 from untrusted import plain
 
@@ -29,6 +31,14 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
     needs and that is not there.
     """
     config, sampling = experiment.config, experiment.config.sampling
+    if texts.reads_texts(config) and not sampling.condition:
+        return _of_texts(experiment)
+    for name in ("captions", "negative", "sizes"):
+        if sampling[name]:
+            raise ValueError(
+                f"sampling.{name} must be empty for a model without data.text_encoder, or with "
+                "sampling.condition"
+            )
     conditional = config.model.condition != "none"
     if sampling.condition and not conditional:
         raise ValueError("sampling.condition must be empty: the model is given no condition "
@@ -45,6 +55,26 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
         )
     labels = labels_of(experiment.classes, sampling.labels)
     return Given(labels, values, observed), several or many
+
+
+def _of_texts(experiment: Experiment) -> tuple[Given, bool]:
+    """The captions of `sampling.captions` and `sampling.negative` as conditions."""
+    config, sampling = experiment.config, experiment.config.sampling
+    for name in ("impute", "together"):
+        if sampling[name]:
+            raise ValueError(f"sampling.{name} must be left out for a model of captions")
+    if not sampling.captions:
+        raise ValueError("sampling.captions must have a caption, or name a file of captions: the "
+                         "model draws what it is told")  # fmt: skip
+    asked = captions_of(sampling.captions)
+    rows, against = encoded(config, texts.text_rows(config, asked)), None
+    if experiment.guidance is not Conditional:
+        others = captions_of(sampling.negative, "sampling.negative") if sampling.negative else []
+        against = encoded(config, texts.negative_rows(config, others, len(asked)))
+    elif sampling.negative:
+        raise ValueError("sampling.negative must be empty without guidance: set sampling.guidance")
+    labels = labels_of(experiment.classes, sampling.labels)
+    return Given(labels, rows, negative=against), len(asked) > 1
 
 
 def check_partial(rows: np.ndarray, config: Any, what: str) -> np.ndarray:

@@ -39,7 +39,9 @@ READS: dict[str, tuple[str, ...]] = {
     "profile": (),
     "sample": (
         "sampling.num_samples", "sampling.condition", "sampling.together",
-        "sampling.labels", "sampling.impute", "sampling.impute_iterations", *DRAWING, *WEIGHTS,
+        "sampling.labels", "sampling.impute", "sampling.impute_iterations", "sampling.captions",
+        "sampling.negative", "sampling.sizes", "sampling.noise", "data.text_encoder", *DRAWING,
+        *WEIGHTS,
     ),
     "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
     "eval": (
