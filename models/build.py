@@ -29,6 +29,7 @@ from models import (
     noisy_classifier,
     prior,
     songunet,
+    sr3,
     transformer,
     unet_condition,
     unet_nd,
@@ -106,6 +107,7 @@ NETWORKS: dict[str, Build] = {
     "ddpm_ho": Picture(ddpm_ho.build),
     "dit": NetworkRow(dit.build, kinds=(), raw=True),
     "prior": NetworkRow(prior.build, kinds=("tokens", "vector"), raw=True),
+    "sr3": NetworkRow(sr3.build, kinds=("image",), raw=True),
     "mlp": MLP,
     "unet": UNET,
     "unet_condition": NetworkRow(

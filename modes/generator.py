@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import samplers
-from data_lib import Codec, codec
+from data_lib import Codec
 from modes.experiment import SAMPLE_STREAM, Experiment
 from modes.observed import Observed
 from runtime_lib import sharding
@@ -29,13 +29,15 @@ class Given:
     """Labels and conditions that samples get in turn: sample k labels[k % n] and conditions[k % m].
 
     labels: classes; () for all of them. conditions: encoded, [k, ...]; None for none.
-    observed: measurements of the examples; None for none. negative: the conditions that guidance
+    observed: measurements of the examples; None for none.
+    captions: texts that the conditions say; None for none. negative: the conditions that guidance
     compares with in place of none, [k, ...] or [1, ...].
     """
 
     labels: tuple[int, ...] = ()
     conditions: np.ndarray | None = None
     observed: Observed | None = None
+    captions: np.ndarray | None = None
     negative: np.ndarray | None = None
 
     @property
@@ -59,6 +61,7 @@ class Generator:
     guidance: (score, a batch's condition or None) -> the score that the sampler follows.
     start: (score, first, count, keys) -> the states of samples first .. first + count - 1 at the
     first time; None: draws from the prior.
+    shape: of what is diffused. decoded: of a sample when it is decoded; (): the same.
     scale: factor on the draws from the prior.
     """
 
@@ -75,7 +78,13 @@ class Generator:
     assemble: Callable[[Any, Any], Condition] = lambda labels, conditions: labels
     guidance: Guidance = Conditional
     start: Callable[[Score, int, int, PRNGKeyArray], Array] | None = None
+    decoded: tuple[int, ...] = ()
     scale: float = 1.0
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one decoded sample."""
+        return self.decoded or self.shape
 
     @property
     def planned_evaluations(self) -> int | None:
@@ -192,12 +201,13 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
         times,
         experiment.key(SAMPLE_STREAM),
         experiment.shape,
-        codec.build(config.data),
+        experiment.codec,
         denoise=config.sampling.noise_removal,
         frames=config.sampling.frames,
         classes=experiment.classes,
         given=given,
         assemble=experiment.condition,
         guidance=experiment.sampled,
+        decoded=experiment.example,
         scale=samplers.start_scale(config.sampling, followed, times),
     )

@@ -13,7 +13,7 @@ import data_lib
 import models
 import sde_lib
 from configs.kinds import JOINED_BY
-from data_lib import codec
+from data_lib import codec, glyphs
 from data_lib.conditions import CONDITION_CODECS
 from data_lib.config import MISSING
 from data_lib.pictures import FILTERS
@@ -45,7 +45,9 @@ from untrusted import shown
 PUBLISHED = ("published",)
 JOINED = ("model.condition", "data.condition_codec")
 """Texts that may be several names, joined."""
-RULED = "sampling.respacing", "data.autoencoder_hash", "data.text_encoder_hash"
+RULED = (
+    "sampling.respacing", "data.words", "data.autoencoder_hash", "data.text_encoder_hash",
+)  # fmt: skip
 """Texts that travel and are no names: their rule in `configs.defaults` says what they may be."""
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
@@ -75,6 +77,8 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.conditioning": (sde_lib.CONDITIONINGS, PUBLISHED),
     "data.dataset": (data_lib.SOURCES, data_lib.ALIASES),
     "data.filter": (FILTERS,),
+    "data.glyphs": (glyphs.TIERS,),
+    "data.colours": (glyphs.COLOURS,),
     "data.codec": (codec.CODECS,),
     "data.missing": (MISSING,),
     "data.condition_codec": (CONDITION_CODECS,),

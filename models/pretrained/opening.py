@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 import models
 import sde_lib
-from models.pretrained import own_format, prior_folder
+from models.pretrained import own_format, prior_folder, sr3_file
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
 from models.pretrained.diffusers import autoencoders, conditional, directory, pipelines
 from models.pretrained.dit import authors, dit_folder
@@ -40,6 +40,7 @@ FORMATS: dict[str, Format] = {
     autoencoders.FAMILY: autoencoders,
     own_format.FAMILY: own_format,
     authors.FAMILY: authors,
+    sr3_file.FAMILY: sr3_file,
     state_dict.FAMILY: state_dict,
     torch_checkpoint.FAMILY: torch_checkpoint,
     snapshot.FAMILY: snapshot,

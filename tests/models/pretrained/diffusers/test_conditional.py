@@ -223,7 +223,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
            "up_block_types": [*3 * ["CrossAttnUpBlock2D"], "UpBlock2D"],
            "only_cross_attention": [True, True, True, False]},
 }  # fmt: skip
-"""What the published config.json say beside the defaults of diffusers."""
+"""Values of the published config.json beside the defaults of diffusers."""
 THE_SAME = ("model.num_heads", "model.attention_head_dim", "model.level_heads")
 
 
