@@ -102,17 +102,17 @@ SETTINGS: dict[str, Setting] = {
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
                           "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, prior, sr3, mlp, "
-                          "unet, transformer or auto (by the rank of data.shape), or a "
-                          "classifier of noisy examples: noisy_classifier, wideresnet, or an "
-                          "autoencoder of pictures: autoencoder, vq_autoencoder; all: NETWORKS in "
-                          "models/build.py, CLASSIFIERS in models/build.py, AUTOENCODERS in "
-                          "models/build.py"),
+                          "unet, unet_condition (of text-to-picture models), transformer or auto "
+                          "(by the rank of data.shape), or a classifier of noisy examples: "
+                          "noisy_classifier, wideresnet, or an autoencoder of pictures: "
+                          "autoencoder, vq_autoencoder; all: NETWORKS in models/build.py, "
+                          "CLASSIFIERS in models/build.py, AUTOENCODERS in models/build.py"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution; mlp, transformer: features of "
                         "every layer"),
     "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
                              "one down, as multiples of model.nf"),
-    "model.ch_mult_emb": OfModel(4, whole(1, 1024), "songunet, adm: length of the noise embedding, "
-                                 "as a multiple of model.nf"),
+    "model.ch_mult_emb": OfModel(4, whole(1, 1024), "songunet, adm, unet_condition: length of the "
+                                 "noise embedding, as a multiple of model.nf"),
     "model.ch_mult_noise": OfModel(1, whole(1, 1024), "songunet: number of sines and cosines of "
                                    "the noise level, as a multiple of model.nf"),
     "model.num_res_blocks": OfModel(4, BLOCKS, "residual blocks at each resolution; mlp, "
@@ -138,7 +138,8 @@ SETTINGS: dict[str, Setting] = {
                                    "of the fourier embedding"),
     "model.init_scale": OfModel(0.0, NOT_NEGATIVE, "variance scale, at initialization, of the "
                                 "output layer and of the last layer of each residual branch"),
-    "model.nonlinearity": OfModel("swish", ANY, "activation function: swish, elu, relu or lrelu; "
+    "model.nonlinearity": OfModel("swish", ANY, "activation function: swish, elu, relu, lrelu, "
+                                  "gelu or mish; "
                                   "all: ACTIVATIONS in models/settings.py"),
     "model.normalization": OfModel("GroupNorm", ANY, "GroupNorm; ncsn and ncsnv2: InstanceNorm++; "
                                    "ncsnv2 also InstanceNorm, VarianceNorm"),
@@ -184,16 +185,20 @@ SETTINGS: dict[str, Setting] = {
     "model.remat": Setting("none", ANY, "what the backward pass recomputes to save memory: none, "
                            "products (all but convolutions and matrix products) or blocks "
                            "(everything inside a block); all: REMATS in models/layers/remat.py"),
-    "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho, autoencoder, vq_autoencoder: number "
-                                     "of groups of each group normalization"),
-    "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: constant added to the variance in group "
-                              "normalization; dit: in that before a perceptron"),
+    "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho, unet_condition, autoencoder, "
+                                     "vq_autoencoder: number of groups of each group "
+                                     "normalization"),
+    "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho, unet_condition: constant added to the "
+                              "variance in group normalization (of residual blocks and output); "
+                              "dit: in that before a perceptron"),
     "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer, "
-                                        "guided_unet: channels of each attention head; 0: a single "
-                                        "head (transformer: heads of 32 channels; guided_unet: "
-                                        "model.num_heads of them)"),
+                                        "guided_unet, unet_condition: channels of each attention "
+                                        "head; 0: a single head (transformer: heads of 32 "
+                                        "channels; guided_unet, unet_condition: model.num_heads of "
+                                        "them)"),
     "model.num_heads": OfModel(0, whole(0, 2**16), "dit, prior: number of attention heads; "
-                               "guided_unet: the same, with model.attention_head_dim=0"),
+                               "guided_unet, unet_condition: the same, with "
+                               "model.attention_head_dim=0"),
     "model.num_heads_upsample": OfModel(0, whole(0, 2**16), "guided_unet: the same on the way up; "
                                         "0: as on the way down"),
     "model.own_embeddings": OfModel(False, ANY, "dit: every block has embeddings of noise level "
@@ -204,12 +209,76 @@ SETTINGS: dict[str, Setting] = {
         "guided_unet: order of the rows of imported attention weights: heads_first (each head's "
         "query, key and value: OpenAI's legacy order), parts_first (all queries, keys, values: its "
         "new order) or unsaid; without effect on the network"),
-    "model.scale_shift": OfModel(True, ANY, "guided_unet: the embedding scales and shifts "
-                                 "normalized features; False: it is added before the "
+    "model.scale_shift": OfModel(True, ANY, "guided_unet, unet_condition: the embedding scales and "
+                                 "shifts normalized features; False: it is added before the "
                                  "normalization"),
-    "model.resblock_updown": OfModel(True, ANY, "guided_unet: halve and double images in residual "
-                                     "blocks; False: by layers of their own, with "
-                                     "model.resamp_with_conv by convolutions"),
+    "model.resblock_updown": OfModel(True, ANY, "guided_unet, unet_condition: halve and double "
+                                     "images in residual blocks; False: by layers of their own, "
+                                     "with model.resamp_with_conv (unet_condition: always) by "
+                                     "convolutions"),
+    "model.token_attention": OfModel("transformer", ANY, "unet_condition: how pixels attend to "
+                                     "tokens: transformer (to pixels, to tokens, a perceptron) or "
+                                     "joint (to both by one softmax); all: TOKEN_ATTENTIONS in "
+                                     "models/unet_condition.py"),
+    "model.transformer_depth": OfModel((), entries(whole(0, 64)), "unet_condition: blocks of the "
+                                       "transformers at each resolution, or after each residual "
+                                       "block on the way down, 0: no attention there; (): 1"),
+    "model.transformer_depth_up": OfModel((), entries(whole(0, 64)), "unet_condition: the same in "
+                                          "the order of the way up, from the lowest resolution; "
+                                          "(): as on the way down"),
+    "model.level_blocks": OfModel((), entries(BLOCKS), "unet_condition: residual blocks at each "
+                                  "resolution; (): model.num_res_blocks at all"),
+    "model.level_heads": OfModel((), entries(whole(1, 2**16)), "unet_condition: number of "
+                                 "attention heads at each resolution; (): model.num_heads, or as "
+                                 "model.attention_head_dim says"),
+    "model.cross_levels": OfModel((), entries(whole(0, 64)), "unet_condition: resolutions, counted "
+                                  "from 0, the full one, at which attention to pixels is to tokens "
+                                  "instead"),
+    "model.middle": OfModel("attention", ANY, "unet_condition: what lies at the lowest resolution: "
+                            "attention (between two residual blocks), block (one of them) or "
+                            "none; all: MIDDLES in models/unet_condition.py"),
+    "model.middle_depth": OfModel(1, whole(1, 64), "unet_condition: blocks of the transformer in "
+                                  "the middle"),
+    "model.middle_cross": OfModel(False, ANY, "unet_condition: joint attention in the middle is to "
+                                  "tokens alone"),
+    "model.middle_divisor": OfModel(1.0, POSITIVE, "unet_condition: divisor of the sums of the "
+                                    "residual blocks in the middle"),
+    "model.residual_divisor": OfModel(1.0, POSITIVE, "unet_condition: divisor of the sums of the "
+                                      "other residual blocks"),
+    "model.token_features": OfModel(0, whole(0, 2**16), "unet_condition: length to which tokens "
+                                    "are mapped; 0: they are not"),
+    "model.token_norm": OfModel("none", ANY, "unet_condition: normalization of tokens before joint "
+                                "attention: none, group or layer; all: TOKEN_NORMS in "
+                                "models/layers/transformers.py"),
+    "model.pool_heads": OfModel(0, whole(0, 2**16), "unet_condition: heads of the pooling of "
+                                "tokens that joins the embedding; 0: none"),
+    "model.vector_embedding": OfModel("none", ANY, "unet_condition: how the condition's vector "
+                                      "joins the embedding: none, sizes (a perceptron; its last "
+                                      "entries are waves), projection (a perceptron), linear or "
+                                      "identity; all: VECTORS in models/layers/told.py"),
+    "model.vector_features": OfModel(0, whole(0, 2**20), "unet_condition: numbers that the "
+                                     "perceptron of model.vector_embedding=sizes is given"),
+    "model.number_waves": OfModel(256, whole(2, 2**16), "unet_condition: sines and cosines of an "
+                                  "entry of the vector, of model.vector_embedding=sizes"),
+    "model.level_embedding": OfModel("none", ANY, "unet_condition: how the level of noise in the "
+                                     "condition's image joins the embedding: none, waves (as the "
+                                     "noise level) or table (a row for each of model.level_rows "
+                                     "levels); all: LEVELS in models/layers/told.py"),
+    "model.level_rows": OfModel(0, CLASSES, "unet_condition: number of levels of the table of "
+                                "model.level_embedding=table"),
+    "model.time_activation": OfModel("none", ANY, "unet_condition: activation of the embedding of "
+                                     "the noise level, or none; all: AFTER in "
+                                     "models/unet_condition.py"),
+    "model.embedding_activation": OfModel("none", ANY, "unet_condition: activation of the whole "
+                                          "embedding, beside model.activate_embedding, or none; "
+                                          "all: AFTER in models/unet_condition.py"),
+    "model.activate_embedding": OfModel(True, ANY, "unet_condition: residual blocks are given "
+                                        "model.nonlinearity of the embedding; False: the embedding "
+                                        "itself"),
+    "model.input_kernel": OfModel(3, whole(1, 63), "unet_condition: size of the first "
+                                  "convolution's kernel, odd"),
+    "model.output_kernel": OfModel(3, whole(1, 63), "unet_condition: size of the last "
+                                   "convolution's kernel, odd"),
     "model.pool": OfModel("attention", ANY, "noisy_classifier: how pixels become logits: "
                           "attention, adaptive, spatial or spatial_v2; all: POOLS in "
                           "models/noisy_classifier.py"),
@@ -233,13 +302,14 @@ SETTINGS: dict[str, Setting] = {
     "model.mid_block_rescale": OfModel(False, ANY, "ddpm_ho: divide the sums in the lowest blocks "
                                        "by sqrt(2)"),
     "model.downsample_padding": OfModel(0, Rule(lambda v: v in (0, 1), "0 or 1"),
-                                        "ddpm_ho: padding before a strided convolution; 0: at the "
-                                        "right and bottom edges only, 1: at all edges"),
-    "model.flip_sin_to_cos": OfModel(False, ANY, "ddpm_ho: put the cosines of the noise embedding "
-                                     "before its sines"),
+                                        "ddpm_ho, unet_condition: padding before a strided "
+                                        "convolution; 0: at the right and bottom edges only, 1: at "
+                                        "all edges"),
+    "model.flip_sin_to_cos": OfModel(False, ANY, "ddpm_ho, unet_condition: put the cosines of the "
+                                     "noise embedding before its sines"),
     "model.freq_shift": OfModel(1, Rule(lambda v: v in (0, 1), "0 or 1"),
-                                "ddpm_ho, dit: 1: the lowest frequency of the noise embedding is "
-                                "exactly 1 / 10000; 0: slightly above"),
+                                "ddpm_ho, dit, unet_condition: 1: the lowest frequency of the "
+                                "noise embedding is exactly 1 / 10000; 0: slightly above"),
     "model.scale_by_sigma": OfModel(False, ANY, "ve: the raw output of the network is sigma times "
                                     "the score"),
     "model.prediction": OfModel("published", ANY, "meaning of the network's raw output: published "
@@ -277,7 +347,8 @@ SETTINGS: dict[str, Setting] = {
                           "the data are"),
     "data.codec": OfModel("levels", ANY, "how data become the arrays that are diffused: levels "
                           "(gray levels), standardize (per feature or channel), bounded (between "
-                          "data.low and data.high) or identity; all: CODECS in data_lib/codec.py"),
+                          "data.low and data.high), identity, or autoencoder (latents of "
+                          "pictures); all: CODECS in data_lib/codec.py"),
     "data.mean": OfFeatures((), ANY, "standardize: mean of each feature or channel; (): of the "
                             "training data"),
     "data.std": OfFeatures((), POSITIVES, "standardize: standard deviation of each feature or "
@@ -316,6 +387,22 @@ SETTINGS: dict[str, Setting] = {
                                       "data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
+    "data.text_encoder": Setting("", ANY, "tokens condition: directory of the frozen reader of "
+                                 "captions, or of a diffusers pipeline, whose readers stand side "
+                                 "by side; empty: conditions are given as numbers"),
+    "data.text_encoder_hash": OfModel("", HASH, "hash of the files of the reader of captions, "
+                                      "which no other may replace; empty: any"),
+    "data.text_truncate": OfModel(False, ANY, "cut captions that are too long for the reader of "
+                                  "captions, which are refused otherwise"),
+    "data.text_layer": OfModel(-1, whole(-256, -1), "layer of the reader of captions whose "
+                               "features are the condition, counted from the last, -1"),
+    "data.text_normed": OfModel(True, ANY, "take the features after the reader's last norm"),
+    "data.text_mask": OfModel("none", ANY, "what padding of captions is hidden from: none, "
+                              "encoder, network or both; all: MASKS in "
+                              "models/text_encoders/conditions.py"),
+    "data.text_nothing": OfModel("empty", ANY, "features of no caption: empty (of the empty one), "
+                                 "zeros or masked; all: NOTHING in "
+                                 "models/text_encoders/conditions.py"),
     "data.words": OfWords("", WORDS, "text condition: words of captions that the model knows, in "
                           "order and separated by spaces; empty: those of the training data"),
     "data.glyphs": OfModel("latin", ANY, "glyphs: which letters and digits: latin, capitals, "
@@ -639,6 +726,17 @@ SETTINGS: dict[str, Setting] = {
     "sampling.captions": Setting("", ANY, "--mode sample of a model of captions: a caption, or a "
                                  ".txt file of one on each line, or a .npz file of an array "
                                  "captions; empty: those of eval.split"),
+    "sampling.negative": Setting("", ANY, "--mode sample of a model with data.text_encoder: "
+                                 "caption of what samples are to be unlike, or a file of captions, "
+                                 "which guidance compares with; empty: what data.text_nothing "
+                                 "says"),
+    "sampling.sizes": Setting((), Rule(lambda v: len(v) in (0, 6), "() or six numbers"),
+                              "Stable Diffusion XL: height and width before resizing, top and left "
+                              "of the crop, and height and width that the network is told of; (): "
+                              "those of the samples, and no crop"),
+    "sampling.noise": Setting("", ANY, "--mode sample: .npy or .npz file of standard normal noise "
+                              "from which samples start, in the shape of what is diffused, in "
+                              "place of the seed's"),
     "sampling.together": Setting(False, ANY, "--mode sample: the conditions of sampling.condition "
                                  "are independent observations of one example, and all are given"),
     "sampling.impute": Setting("", ANY, "--mode sample: .npy or .npz file of one example or "
@@ -879,6 +977,11 @@ RETIRED = {
 
 
 FROM_DATA: dict[str, Any] = {
+    "data.autoencoder": "",
+    "data.autoencoder_hash": "",
+    "data.latent_shape": (),
+    "data.latent_shift": (),
+    "data.latent_scale": (),
     "data.shape": (0,),
     "data.words": "",
     "data.mean": (),
@@ -916,7 +1019,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
         "bound_steps", "respacing", "decoder_variance", "cdf", "clip",
     ),
-    "data.codec": ("mean", "std", "low", "high", "centered"),
+    "data.codec": (
+        "mean", "std", "low", "high", "centered", "autoencoder", "autoencoder_hash", "latent_shape",
+        "latent_shift", "latent_scale", "tile",
+    ),
     "model.condition": (
         "vocabulary", "text_width", "text_layers", "text_heads", "pooled_tokens",
     ),

@@ -36,6 +36,8 @@ class Images:
     condition: a vector, field or tokens for each example, as the user gave them, or None.
     condition_shapes: shapes of the parts that `condition` joins (`configs.kinds`); () for one part.
     names: names of the features of vectors, or of the channels; () for none.
+    drawn: whether `pixels` are means and log-variances side by side, the first and second half of
+      the channels, of normal laws from which an example is drawn each time it is used.
     captions: what is said of each example, or None.
     """
 
@@ -46,8 +48,15 @@ class Images:
     unlabelled: str = ""
     condition: Shaped[np.ndarray, "n *c"] | None = None
     names: tuple[str, ...] = ()
+    drawn: bool = False
     condition_shapes: tuple[tuple[int, ...], ...] = ()
     captions: Shaped[np.ndarray, " n"] | None = None
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        shape = self.pixels.shape[1:]
+        return (*shape[:-1], shape[-1] // 2) if self.drawn else shape
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -8,6 +8,7 @@ from typing import Any
 
 from configs.defaults import FROM_DATA
 from configs.shapes import shape_of
+from data_lib.codec import PICTURES
 from data_lib.levels import Range, check_range, text
 from data_lib.pictures import FILTERS
 
@@ -88,7 +89,7 @@ class DataConfig:
     @property
     def of_levels(self) -> bool:
         """True for gray levels, False for numbers that are taken as they are."""
-        return self.codec == "levels"
+        return self.codec in PICTURES
 
     @property
     def example(self) -> tuple[int, ...] | None:

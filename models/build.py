@@ -31,6 +31,7 @@ from models import (
     songunet,
     sr3,
     transformer,
+    unet_condition,
     unet_nd,
     wideresnet,
 )
@@ -109,6 +110,9 @@ NETWORKS: dict[str, Build] = {
     "sr3": NetworkRow(sr3.build, kinds=("image",), raw=True),
     "mlp": MLP,
     "unet": UNET,
+    "unet_condition": NetworkRow(
+        unet_condition.build, kinds=("tokens", "vector", "image", "level"), raw=True
+    ),
     "transformer": NetworkRow(transformer.build, kinds=ANY, lifted=True, observes=True),
     "auto": ByRank(UNET, {1: MLP}),
 }

@@ -28,11 +28,18 @@ def leaky_relu(x: Array) -> Array:
     return jax.nn.leaky_relu(x, 0.2)
 
 
+def gelu(x: Array) -> Array:
+    """x times the probability that a standard normal number is below x (arXiv:1606.08415)."""
+    return jax.nn.gelu(x, approximate=False)
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "swish": jax.nn.silu,
     "elu": jax.nn.elu,
     "relu": jax.nn.relu,
     "lrelu": leaky_relu,
+    "gelu": gelu,
+    "mish": jax.nn.mish,
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 NORMALIZATIONS = {"GroupNorm": None}
@@ -159,11 +166,12 @@ def widths_of(model: ConfigDict) -> tuple[int, ...]:
     multiples = numbers(model, "model.ch_mult", rule, int | float, lambda n: n > 0)
     if not multiples:
         raise ValueError(f"model.ch_mult must be {rule}, got {model.ch_mult!r}")
-    if broken := [multiple for multiple in multiples if nf * multiple % 1]:
+    widths = tuple(round(nf * multiple, 6) for multiple in multiples)
+    if broken := [m for m, width in zip(multiples, widths, strict=True) if width % 1]:
         raise ValueError(
             f"model.nf x model.ch_mult must be whole numbers of channels, got {nf} x {broken[0]}"
         )
-    return tuple(int(nf * multiple) for multiple in multiples)
+    return tuple(map(int, widths))
 
 
 def rate(model: ConfigDict, key: str) -> float:

@@ -41,8 +41,8 @@ STATED = {RANGE: np.asarray([0.0, 1.0], np.float32)}
 
 def _shapes(generator: Generator, batch: int) -> Shapes:
     labels = {"labels": (batch,)} if generator.classes else {}
-    frames = {"frames": (None, batch, *generator.shape)} if generator.frames else {}
-    return {"samples": (batch, *generator.shape), "evaluations": (batch,), **labels, **frames}
+    frames = {"frames": (None, batch, *generator.example)} if generator.frames else {}
+    return {"samples": (batch, *generator.example), "evaluations": (batch,), **labels, **frames}
 
 
 def _merge(parts: list[Arrays], total: int) -> dict[str, np.ndarray]:

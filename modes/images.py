@@ -33,7 +33,7 @@ def of_path(config: Any, path: Path, key: str, *, clip: bool, log: Log) -> Image
 
     Floats outside of a stated range are left for the caller to clip if `clip`, else refused.
     """
-    raw = config.data.codec != "levels"
+    raw = not codec.of_pictures(config.data)
     stated = Stated(check_range(config.eval.range, "eval.range"), "eval.range", clip, raw=raw)
     found = arrays.read(path, key, stated, held_out=False)
     for line in found.said:

@@ -26,7 +26,7 @@ from configs import arrays, schema
 from configs.changed import with_settings
 from configs.kinds import of_config
 from configs.recorded import Recorded
-from data_lib import Codec, Images, codec
+from data_lib import Codec, Images
 from data_lib.base import hold_out
 from data_lib.captions import numbered
 from data_lib.levels import as_numbers
@@ -38,7 +38,7 @@ from modes.from_data import resolved
 from modes.generator import NOTHING, Given, make_generator
 from modes.guides import experiment_of
 from modes.images import check_examples
-from modes.observed import imputed
+from modes.observed import imputed, refuse_latents
 from modes.problem import Problem, observed
 from modes.together import composed
 from modes.train import train
@@ -66,7 +66,7 @@ class Model:
     @property
     def codec(self) -> Codec:
         """The map between data and what is diffused."""
-        return codec.build(self.experiment.config.data)
+        return self.experiment.codec
 
     def sample(
         self,
@@ -99,6 +99,7 @@ class Model:
             raise ValueError("impute must be None with together=True")
         observed = None
         if impute is not None:
+            refuse_latents(config, "impute")
             partial = check_partial(as_numbers(np.asarray(impute), "impute"), config, "impute")
             observed = imputed(partial, self.codec, config.sampling.impute_iterations)
         given = Given(
@@ -132,7 +133,7 @@ class Model:
         {"inverse.method": "pigdm"})`. labels, condition: of all the examples or of each.
         ValueError for a method that the operator or the noise does not allow.
         """
-        made, shape = self.experiment, self.experiment.shape
+        made, shape = self.experiment, self.experiment.example
         known = operator if isinstance(operator, Operator) else own_operator(operator, shape)
         rows = measuring.given(np.asarray(y), known, shape, "y")
         problem = Problem(known, rows, noise, 0.0, None, "y", {})
@@ -222,6 +223,11 @@ def load(workdir: Path | str, settings: Mapping[str, Any] | None = None, log: Lo
     if models.is_classifier(config):
         raise WorkdirError(
             f"{folder} holds a classifier, which draws no samples: modes.classifier.load_classifier"
+        )
+    if models.is_autoencoder(config):
+        raise WorkdirError(
+            f"{folder} holds an autoencoder, which draws no samples: "
+            "modes.autoencoders.load_autoencoder"
         )
     experiment = experiment_of(Recorded.of(config), None, folder, log)
     return _trained(experiment, folder, log)

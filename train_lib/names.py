@@ -17,12 +17,15 @@ from data_lib import codec, glyphs
 from data_lib.conditions import CONDITION_CODECS
 from data_lib.config import MISSING
 from data_lib.pictures import FILTERS
-from models import guided_unet, ncsnpp, noisy_classifier, songunet
+from models import guided_unet, ncsnpp, noisy_classifier, songunet, unet_condition
 from models.layers.blocks import RESBLOCKS
 from models.layers.instance_norm import NORMS
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
+from models.layers.told import LEVELS, VECTORS
+from models.layers.transformers import TOKEN_NORMS
 from models.refinenet import RELEASES
 from models.settings import ACTIVATIONS, DTYPES, NORMALIZATIONS
+from models.text_encoders.conditions import MASKS, NOTHING
 from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
@@ -42,7 +45,9 @@ from untrusted import shown
 PUBLISHED = ("published",)
 JOINED = ("model.condition", "data.condition_codec")
 """Texts that may be several names, joined."""
-RULED = ("sampling.respacing", "data.words", "data.autoencoder_hash")
+RULED = (
+    "sampling.respacing", "data.words", "data.autoencoder_hash", "data.text_encoder_hash",
+)  # fmt: skip
 """Texts that travel and are no names: their rule in `configs.defaults` says what they may be."""
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
@@ -60,6 +65,13 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.condition": (CONDITIONS,),
     "model.dtype": (DTYPES,),
     "model.pool": (noisy_classifier.POOLS,),
+    "model.token_attention": (unet_condition.TOKEN_ATTENTIONS,),
+    "model.middle": (unet_condition.MIDDLES,),
+    "model.token_norm": (TOKEN_NORMS,),
+    "model.vector_embedding": (VECTORS,),
+    "model.level_embedding": (LEVELS,),
+    "model.time_activation": (unet_condition.AFTER,),
+    "model.embedding_activation": (unet_condition.AFTER,),
     "model.attention_order": (guided_unet.ATTENTION_ORDERS,),
     "model.prediction": (sde_lib.PREDICTIONS, PUBLISHED),
     "model.conditioning": (sde_lib.CONDITIONINGS, PUBLISHED),
@@ -70,6 +82,8 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "data.codec": (codec.CODECS,),
     "data.missing": (MISSING,),
     "data.condition_codec": (CONDITION_CODECS,),
+    "data.text_mask": (MASKS,),
+    "data.text_nothing": (NOTHING,),
     "training.time_law": (LAWS, LEVEL_LAWS),
     "training.weighting": (WEIGHTINGS,),
     "training.objective": (OBJECTIVES,),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -94,6 +95,11 @@ def _rescaled_sum(x: Array, h: Array) -> Array:
     return (x + h) / math.sqrt(2.0)
 
 
+@partial(outlined, static_argnames=("divisor",))
+def _divided_sum(x: Array, h: Array, divisor: float) -> Array:
+    return (x + h) / divisor
+
+
 @dataclass(frozen=True)
 class Style:
     """Choices shared by all blocks of a network.
@@ -112,6 +118,9 @@ class Style:
       attend: the implementation of attention.
       remat: the part of a block that is recomputed in the backward pass.
       periodic: spatial axes along which convolutions see the other end of the feature map.
+      scale_shift: whether the embedding scales and shifts normalized features in residual blocks;
+        if not, it is added before the normalization.
+      divisor: of every residual sum, beside `rescale`.
       attention_bias: whether the maps to attention's queries, keys and values have biases.
     """
 
@@ -128,6 +137,8 @@ class Style:
     attend: Attend = auto
     remat: Remat = kept
     periodic: tuple[int, ...] = ()
+    scale_shift: bool = False
+    divisor: float = 1.0
     attention_bias: bool = True
 
     @property
@@ -142,7 +153,9 @@ class Style:
     def residual(
         self, x: Float[Array, "b h w c"], h: Float[Array, "b h w c"]
     ) -> Float[Array, "b h w c"]:
-        """x + h, divided by sqrt(2) if sums are rescaled."""
+        """x + h, divided by sqrt(2) if sums are rescaled, or by `divisor`."""
+        if self.divisor != 1:
+            return _divided_sum(x, h, divisor=self.divisor)
         return _rescaled_sum(x, h) if self.rescale else _sum(x, h)
 
     def dense(

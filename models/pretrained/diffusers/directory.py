@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,15 @@ from models.pretrained.base import Checkpoint, as_params, by_place, paths_and_sh
 from models.pretrained.diffusers.config import described
 from models.pretrained.diffusers.layout import layout
 from models.pretrained.diffusers.names import REPEATED, axes, modernized, names, to_theirs
-from models.pretrained.files import torch_files
-from models.pretrained.files.safetensors_file import read_tensors, write_tensors
-from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
-from untrusted import UntrustedError, check_folder, limits, ours, plain, read_json
+from models.pretrained.files.folders import read_folder
+from models.pretrained.files.safetensors_file import write_tensors
+from models.pretrained.files.tensors import Arrays, PretrainedError
+from untrusted import UntrustedError, check_folder, ours, plain, read_json
 
 FAMILY = "diffusers"
 UNETS = ("UNet2DModel",)
-READERS: dict[str, Callable[[Path], Any]] = {
-    ".safetensors": lambda path: read_tensors(path, named=False)[0].tensors,
-    ".bin": lambda path: torch_files.read(path, named=False),
-}
-WEIGHTS = {
-    f"diffusion_pytorch_model{half}{suffix}": reader
-    for suffix, reader in READERS.items()
-    for half in ("", ".fp16")
-}
-"""File names of weights -> reader; the first that is there is used."""
+STEM = "diffusion_pytorch_model"
+"""Name of the files of weights, without what follows the first dot."""
 
 
 def recognises(path: Path | str) -> bool:
@@ -71,7 +63,7 @@ def read(path: Path | str) -> Checkpoint:
                 "it must be a diffusers directory, with the config.json of a UNet2DModel in it or "
                 "in its unet/"
             )
-        implied, note = described(read_json(folder / "config.json"), _scheduler(folder))
+        implied, note = described(read_json(folder / "config.json"), scheduler_of(folder))
         weights = weights_of(folder)
         averaged = folder.with_name("unet_ema")
         if folder.name == "unet" and _is_there(averaged):
@@ -160,7 +152,12 @@ def _is_there(folder: Path) -> bool:
     return True
 
 
-def _scheduler(folder: Path) -> dict[str, Any] | None:
+def scheduler_of(folder: Path) -> dict[str, Any] | None:
+    """The scheduler's file in the directory of a network, or in that beside it; None without one.
+
+    Raises:
+      UntrustedError: it is damaged or hostile.
+    """
     beside = folder.parent / "scheduler" if folder.name == "unet" else folder / "scheduler"
     for place in (folder, beside):
         here = place == folder or _is_there(place)
@@ -171,17 +168,8 @@ def _scheduler(folder: Path) -> dict[str, Any] | None:
 
 def weights_of(folder: Path) -> Arrays:
     """The weights in a directory, by diffusers' present names."""
-    for name, reader in WEIGHTS.items():
-        if os.path.lexists(folder / name):
-            weights = reader(folder / name)
-            if not isinstance(weights, Mapping) or not all(
-                isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
-            ):
-                raise PretrainedError(f"{name} must hold weights by name")
-            if len(weights) > limits.TENSORS:
-                raise PretrainedError(f"{name} has more than {limits.TENSORS:,} tensors: refused")
-            renamed = {modernized(key): weight for key, weight in weights.items()}
-            if "time_proj.weight" in renamed:
-                renamed.pop(REPEATED, None)
-            return Arrays(renamed)
-    raise PretrainedError(f"there is none of {', '.join(WEIGHTS)} in its {plain(folder.name)}")
+    weights = read_folder(folder, (STEM,))
+    renamed = {modernized(key): weights.tensors[key] for key in weights}
+    if "time_proj.weight" in renamed:
+        renamed.pop(REPEATED, None)
+    return Arrays(renamed)

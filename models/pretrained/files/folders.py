@@ -1,7 +1,7 @@
 """Weights in a directory: in one file, in half precision, or in several files that an index lists.
 
-    STEM.safetensors, STEM.fp16.safetensors, STEM.safetensors.index.json and the files it names,
-    and the same of PyTorch's .bin
+    STEM.safetensors, STEM.fp16.safetensors, STEM.bf16.safetensors, or
+    STEM.safetensors.index.json and the files it names, and the same of PyTorch's .bin
 
 Whole numbers come first, safetensors before pickles.
 """
@@ -22,7 +22,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".safetensors": lambda path: read_tensors(path, named=False)[0].tensors,
     ".bin": lambda path: torch_files.read(path, named=False),
 }
-VARIANTS = ("", ".fp16")
+VARIANTS = ("", ".fp16", ".bf16")
 """Marks of the whole numbers and of those in half precision, in names of files."""
 
 
@@ -81,6 +81,8 @@ def _indexed(path: Path) -> dict[str, Tensor]:
         files = sorted({_file(place, path) for place in places.values()})
     found: dict[str, Tensor] = {}
     for file in files:
+        if not os.path.lexists(path.parent / file):
+            raise PretrainedError(f"{plain(path.name)} names {plain(file)}, which is not there")
         part = _weights(path.parent / file)
         expected = {name for name, place in places.items() if place == file}
         if wrong := sorted(expected ^ set(part)):
