@@ -98,13 +98,14 @@ ROOMS: dict[str, Tests] = {
                  f"{_LOOP}::test_grids_fall_from_start_to_end "
                  f"{_LOOP}::test_grids_are_even_in_their_variable"),
         **_files("samplers", "respacing", "samplers/respacing"),
+        **_files("samplers", "spacing", "samplers/spacing"),
         **_files("samplers", "build named", _NAMED),
         **_files("samplers", "correctors", f"{_RECIPE} {_LOOP}"),
         **_files("samplers", "pc", _LOOP),
         **_files("samplers", "predictors",
                  f"{_PLANNED} {_LOOP}::test_published_rules_on_ddpm_and_ncsn_levels"),
-        **_files("samplers/planned", "forms levels linear multistep one_step restart runge_kutta "
-                 "singlestep", _PLANNED),
+        **_files("samplers/planned", "forms levels linear multistep one_step plms restart "
+                 "runge_kutta singlestep", _PLANNED),
         **_files("samplers/rules", "base gradient projection pseudo_inverse", _RULES),
         **_files("samplers/rules", "named", "samplers/methods"),
         **_files("samplers/rules", "repaint", f"samplers/rules/repaint {_RULES}"),

@@ -18,9 +18,11 @@ from configs.rules import (
     CLASSES,
     FEATURES,
     FRACTION,
+    HASH,
     IMAGES,
     LEVELS,
     LONGEST_TUPLE,
+    MOST_LEVELS,
     MULTIPLES,
     NAME,
     NOT_NEGATIVE,
@@ -37,6 +39,7 @@ from configs.rules import (
     STEPS,
     TRIES,
     UPDATES,
+    WORDS,
     Rule,
     entries,
     whole,
@@ -46,7 +49,7 @@ from configs.rules import (
 class Setting(NamedTuple):
     """A default value (its type is the setting's type), a rule, and the setting's meaning.
 
-    longest: most entries of a tuple.
+    longest: most entries of a tuple, or characters of a text if that is more than usual.
     travels: whether `--mode export` writes the setting into its files, and `--mode import` takes it
       from them. It is True for settings that say what the model is, how it is trained or how best
       sampled, and False for those that name a file, a program, a project or the machine. `OfModel`
@@ -62,6 +65,8 @@ class Setting(NamedTuple):
 
 OfModel = partial(Setting, travels=True)
 OfFeatures = partial(OfModel, longest=FEATURES)
+OfLevels = partial(OfModel, longest=MOST_LEVELS)
+OfWords = partial(OfModel, longest=2**18)
 
 AUTO = "auto"
 """The text that stands for a value in `FROM_DATA` on a command line."""
@@ -71,32 +76,43 @@ SETTINGS: dict[str, Setting] = {
     "seed": Setting(42, SEED, "seed of all random draws: order of the data, training, sampling"),
     # sde
     "sde.name": OfModel("vp", ANY, "the forward SDE: vp, subvp, ve, edm, iddpm (the levels of "
-                        "sde.schedule) or learned (VP with a trained noise schedule); all: SDES in "
+                        "sde.schedule), levels (the same, and the network is told of noise between "
+                        "them) or learned (VP with a trained noise schedule); all: SDES in "
                         "sde_lib/build.py"),
-    "sde.beta_min": OfModel(0.1, POSITIVE, "vp, subvp: noise rate beta(t) at t = 0"),
-    "sde.beta_max": OfModel(20.0, POSITIVE, "vp, subvp: noise rate beta(t) at t = 1"),
+    "sde.beta_min": OfModel(0.1, POSITIVE, "vp, subvp: noise rate beta(t) at t = 0; iddpm, levels: "
+                            "sde.num_scales times the first beta of a linear sde.schedule"),
+    "sde.beta_max": OfModel(20.0, POSITIVE, "vp, subvp: noise rate beta(t) at t = 1; iddpm, "
+                            "levels: sde.num_scales times the last beta"),
     "sde.sigma_min": OfModel(0.01, POSITIVE, "ve: noise level sigma(t) at t = 0; edm: smallest "
                              "noise level"),
     "sde.sigma_max": OfModel(50.0, NOT_NEGATIVE, "ve: noise level sigma(t) at t = 1; edm: largest "
                              "noise level; auto: largest distance of two training examples"),
     "sde.log_snr_max": OfModel(13.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 0"),
     "sde.log_snr_min": OfModel(-10.0, ANY, "learned: log(alpha^2 / sigma^2) at t = 1"),
-    "sde.schedule": OfModel("cosine", ANY, "iddpm: noise of the sde.num_scales levels: cosine or "
-                            "linear; all: SCHEDULES in sde_lib/iddpm.py"),
+    "sde.schedule": OfModel("cosine", ANY, "iddpm, levels: noise of the sde.num_scales levels: "
+                            "cosine, linear, scaled_linear (of Stable Diffusion) or table; all: "
+                            "SCHEDULES in sde_lib/iddpm.py"),
+    "sde.betas": OfLevels((), entries(SHARE), "table: beta of each level, the least noisy first"),
+    "sde.zero_terminal_snr": OfModel(False, ANY, "iddpm, levels: rescale the levels so that the "
+                                     "last has no signal; model.prediction must be v or data"),
+    "sde.terminal_alpha": OfModel(2.0**-12, SHARE, "zero_terminal_snr: alpha of the last level, "
+                                  "for the 0 at which it cannot be computed with"),
     "sde.num_scales": OfModel(1000, LEVELS, "number of noise levels of a discrete-time model; also "
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
-                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, mlp, unet, transformer "
-                          "or auto (by the rank of data.shape), or a classifier of noisy examples: "
-                          "noisy_classifier, wideresnet; all: NETWORKS in models/build.py, "
-                          "CLASSIFIERS in models/build.py"),
+                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, prior, sr3, mlp, "
+                          "unet, unet_condition (of text-to-picture models), transformer or auto "
+                          "(by the rank of data.shape), or a classifier of noisy examples: "
+                          "noisy_classifier, wideresnet, or an autoencoder of pictures: "
+                          "autoencoder, vq_autoencoder; all: NETWORKS in models/build.py, "
+                          "CLASSIFIERS in models/build.py, AUTOENCODERS in models/build.py"),
     "model.nf": OfModel(128, CHANNELS, "channels at full resolution; mlp, transformer: features of "
                         "every layer"),
     "model.ch_mult": OfModel((1, 2, 2, 2), MULTIPLES, "channels at each resolution, from the full "
                              "one down, as multiples of model.nf"),
-    "model.ch_mult_emb": OfModel(4, whole(1, 1024), "songunet, adm: length of the noise embedding, "
-                                 "as a multiple of model.nf"),
+    "model.ch_mult_emb": OfModel(4, whole(1, 1024), "songunet, adm, unet_condition: length of the "
+                                 "noise embedding, as a multiple of model.nf"),
     "model.ch_mult_noise": OfModel(1, whole(1, 1024), "songunet: number of sines and cosines of "
                                    "the noise level, as a multiple of model.nf"),
     "model.num_res_blocks": OfModel(4, BLOCKS, "residual blocks at each resolution; mlp, "
@@ -122,7 +138,8 @@ SETTINGS: dict[str, Setting] = {
                                    "of the fourier embedding"),
     "model.init_scale": OfModel(0.0, NOT_NEGATIVE, "variance scale, at initialization, of the "
                                 "output layer and of the last layer of each residual branch"),
-    "model.nonlinearity": OfModel("swish", ANY, "activation function: swish, elu, relu or lrelu; "
+    "model.nonlinearity": OfModel("swish", ANY, "activation function: swish, elu, relu, lrelu, "
+                                  "gelu or mish; "
                                   "all: ACTIVATIONS in models/settings.py"),
     "model.normalization": OfModel("GroupNorm", ANY, "GroupNorm; ncsn and ncsnv2: InstanceNorm++; "
                                    "ncsnv2 also InstanceNorm, VarianceNorm"),
@@ -145,11 +162,15 @@ SETTINGS: dict[str, Setting] = {
     "model.condition_hidden": OfModel("", ANY, "kinds of model.condition that are hidden together, "
                                       "and that guidance compares without, joined by +; empty: "
                                       "every one; all: CONDITIONS in sde_lib/condition.py"),
-    "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens"),
+    "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens; "
+                                "0: of the words in the captions of the data"),
     "model.text_width": OfModel(512, CHANNELS, "text condition: features of every token"),
     "model.text_layers": OfModel(4, whole(0, 256), "text condition: blocks of the transformer that "
                                  "reads it; 0: a table of features alone"),
     "model.text_heads": OfModel(8, whole(0, 2**16), "text condition: heads of its attention"),
+    "model.pooled_tokens": OfModel(False, ANY, "unet, transformer, with tokens or a text: the mean "
+                                   "of what is known of them is also added to the embedding of "
+                                   "the noise level"),
     "model.condition_known": OfModel(True, ANY, "image condition: a channel of its own tells the "
                                      "network where the condition is known; False: it is zero "
                                      "where it is not"),
@@ -157,8 +178,9 @@ SETTINGS: dict[str, Setting] = {
                                  "given to the network; 0: none"),
     "model.periodic": OfModel((), entries(whole(0, 2)), "spatial axes, counted from 0, that are "
                               "periodic: padded circularly"),
-    "model.patch": OfModel((), entries(whole(1, 2**20)), "transformer: lengths of a patch along "
-                           "the spatial axes; (): chosen so that there are at most 256 tokens"),
+    "model.patch": OfModel((), entries(whole(1, 2**20)), "transformer, dit: lengths of a patch "
+                           "along the spatial axes; transformer: (): chosen so that there are at "
+                           "most 256 tokens"),
     "model.dtype": OfModel("float32", ANY, "type of activations: float32 or bfloat16"),
     "model.attention": Setting("auto", ANY, "implementation of attention: auto, plain, blocks or "
                                "fused (docs/scaling.md); all: ATTENTIONS in "
@@ -166,45 +188,131 @@ SETTINGS: dict[str, Setting] = {
     "model.remat": Setting("none", ANY, "what the backward pass recomputes to save memory: none, "
                            "products (all but convolutions and matrix products) or blocks "
                            "(everything inside a block); all: REMATS in models/layers/remat.py"),
-    "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho: number of groups of each group "
+    "model.norm_num_groups": OfModel(32, CHANNELS, "ddpm_ho, unet_condition, autoencoder, "
+                                     "vq_autoencoder: number of groups of each group "
                                      "normalization"),
-    "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho: constant added to the variance in group "
-                              "normalization"),
+    "model.norm_eps": OfModel(1e-6, POSITIVE, "ddpm_ho, unet_condition: constant added to the "
+                              "variance in group normalization (of residual blocks and output); "
+                              "dit: in that before a perceptron"),
     "model.attention_head_dim": OfModel(0, whole(0, 2**16), "ddpm_ho, unet, transformer, "
-                                        "guided_unet: channels of each attention head; 0: a single "
-                                        "head (transformer: heads of 32 channels; guided_unet: "
-                                        "model.num_heads of them)"),
-    "model.num_heads": OfModel(0, whole(0, 2**16), "guided_unet: number of attention heads, with "
+                                        "guided_unet, unet_condition: channels of each attention "
+                                        "head; 0: a single head (transformer: heads of 32 "
+                                        "channels; guided_unet, unet_condition: model.num_heads of "
+                                        "them)"),
+    "model.num_heads": OfModel(0, whole(0, 2**16), "dit, prior: number of attention heads; "
+                               "guided_unet, unet_condition: the same, with "
                                "model.attention_head_dim=0"),
     "model.num_heads_upsample": OfModel(0, whole(0, 2**16), "guided_unet: the same on the way up; "
                                         "0: as on the way down"),
+    "model.own_embeddings": OfModel(False, ANY, "dit: every block has embeddings of noise level "
+                                    "and class of its own, as diffusers' form has"),
     "model.attention_order": OfModel("unsaid", Rule(
         lambda v: v in ("unsaid", "heads_first", "parts_first"),
         "unsaid, heads_first or parts_first"),
         "guided_unet: order of the rows of imported attention weights: heads_first (each head's "
         "query, key and value: OpenAI's legacy order), parts_first (all queries, keys, values: its "
         "new order) or unsaid; without effect on the network"),
-    "model.scale_shift": OfModel(True, ANY, "guided_unet: the embedding scales and shifts "
-                                 "normalized features; False: it is added before the "
+    "model.scale_shift": OfModel(True, ANY, "guided_unet, unet_condition: the embedding scales and "
+                                 "shifts normalized features; False: it is added before the "
                                  "normalization"),
-    "model.resblock_updown": OfModel(True, ANY, "guided_unet: halve and double images in residual "
-                                     "blocks; False: by layers of their own, with "
-                                     "model.resamp_with_conv by convolutions"),
+    "model.resblock_updown": OfModel(True, ANY, "guided_unet, unet_condition: halve and double "
+                                     "images in residual blocks; False: by layers of their own, "
+                                     "with model.resamp_with_conv (unet_condition: always) by "
+                                     "convolutions"),
+    "model.token_attention": OfModel("transformer", ANY, "unet_condition: how pixels attend to "
+                                     "tokens: transformer (to pixels, to tokens, a perceptron) or "
+                                     "joint (to both by one softmax); all: TOKEN_ATTENTIONS in "
+                                     "models/unet_condition.py"),
+    "model.transformer_depth": OfModel((), entries(whole(0, 64)), "unet_condition: blocks of the "
+                                       "transformers at each resolution, or after each residual "
+                                       "block on the way down, 0: no attention there; (): 1"),
+    "model.transformer_depth_up": OfModel((), entries(whole(0, 64)), "unet_condition: the same in "
+                                          "the order of the way up, from the lowest resolution; "
+                                          "(): as on the way down"),
+    "model.level_blocks": OfModel((), entries(BLOCKS), "unet_condition: residual blocks at each "
+                                  "resolution; (): model.num_res_blocks at all"),
+    "model.level_heads": OfModel((), entries(whole(1, 2**16)), "unet_condition: number of "
+                                 "attention heads at each resolution; (): model.num_heads, or as "
+                                 "model.attention_head_dim says"),
+    "model.cross_levels": OfModel((), entries(whole(0, 64)), "unet_condition: resolutions, counted "
+                                  "from 0, the full one, at which attention to pixels is to tokens "
+                                  "instead"),
+    "model.middle": OfModel("attention", ANY, "unet_condition: what lies at the lowest resolution: "
+                            "attention (between two residual blocks), block (one of them) or "
+                            "none; all: MIDDLES in models/unet_condition.py"),
+    "model.middle_depth": OfModel(1, whole(1, 64), "unet_condition: blocks of the transformer in "
+                                  "the middle"),
+    "model.middle_cross": OfModel(False, ANY, "unet_condition: joint attention in the middle is to "
+                                  "tokens alone"),
+    "model.middle_divisor": OfModel(1.0, POSITIVE, "unet_condition: divisor of the sums of the "
+                                    "residual blocks in the middle"),
+    "model.residual_divisor": OfModel(1.0, POSITIVE, "unet_condition: divisor of the sums of the "
+                                      "other residual blocks"),
+    "model.token_features": OfModel(0, whole(0, 2**16), "unet_condition: length to which tokens "
+                                    "are mapped; 0: they are not"),
+    "model.token_norm": OfModel("none", ANY, "unet_condition: normalization of tokens before joint "
+                                "attention: none, group or layer; all: TOKEN_NORMS in "
+                                "models/layers/transformers.py"),
+    "model.pool_heads": OfModel(0, whole(0, 2**16), "unet_condition: heads of the pooling of "
+                                "tokens that joins the embedding; 0: none"),
+    "model.vector_embedding": OfModel("none", ANY, "unet_condition: how the condition's vector "
+                                      "joins the embedding: none, sizes (a perceptron; its last "
+                                      "entries are waves), projection (a perceptron), linear or "
+                                      "identity; all: VECTORS in models/layers/told.py"),
+    "model.vector_features": OfModel(0, whole(0, 2**20), "unet_condition: numbers that the "
+                                     "perceptron of model.vector_embedding=sizes is given"),
+    "model.number_waves": OfModel(256, whole(2, 2**16), "unet_condition: sines and cosines of an "
+                                  "entry of the vector, of model.vector_embedding=sizes"),
+    "model.level_embedding": OfModel("none", ANY, "unet_condition: how the level of noise in the "
+                                     "condition's image joins the embedding: none, waves (as the "
+                                     "noise level) or table (a row for each of model.level_rows "
+                                     "levels); all: LEVELS in models/layers/told.py"),
+    "model.level_rows": OfModel(0, CLASSES, "unet_condition: number of levels of the table of "
+                                "model.level_embedding=table"),
+    "model.time_activation": OfModel("none", ANY, "unet_condition: activation of the embedding of "
+                                     "the noise level, or none; all: AFTER in "
+                                     "models/unet_condition.py"),
+    "model.embedding_activation": OfModel("none", ANY, "unet_condition: activation of the whole "
+                                          "embedding, beside model.activate_embedding, or none; "
+                                          "all: AFTER in models/unet_condition.py"),
+    "model.activate_embedding": OfModel(True, ANY, "unet_condition: residual blocks are given "
+                                        "model.nonlinearity of the embedding; False: the embedding "
+                                        "itself"),
+    "model.input_kernel": OfModel(3, whole(1, 63), "unet_condition: size of the first "
+                                  "convolution's kernel, odd"),
+    "model.output_kernel": OfModel(3, whole(1, 63), "unet_condition: size of the last "
+                                   "convolution's kernel, odd"),
     "model.pool": OfModel("attention", ANY, "noisy_classifier: how pixels become logits: "
                           "attention, adaptive, spatial or spatial_v2; all: POOLS in "
                           "models/noisy_classifier.py"),
-    "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet: attention between the two blocks at "
-                                   "the lowest resolution"),
+    "model.add_attention": OfModel(True, ANY, "ddpm_ho, unet, autoencoder, vq_autoencoder: "
+                                   "attention between the two blocks at the lowest resolution"),
+    "model.latent_channels": OfModel(4, CHANNELS, "autoencoder, vq_autoencoder: channels of the "
+                                     "latents"),
+    "model.quant_conv": OfModel(True, ANY, "autoencoder, vq_autoencoder: a linear map of every "
+                                "pixel after the coder"),
+    "model.post_quant_conv": OfModel(True, ANY, "autoencoder, vq_autoencoder: a linear map of "
+                                     "every pixel before the decoder"),
+    "model.codes": OfModel(8192, whole(2, 2**20), "vq_autoencoder: number of codes to which "
+                           "latents are rounded"),
+    "model.discriminator": OfModel(0, whole(0, 2**14), "autoencoder, vq_autoencoder: channels of "
+                                   "the first layer of a discriminator of patches, trained beside "
+                                   "it; 0: none"),
+    "model.discriminator_layers": OfModel(3, whole(1, 8), "autoencoder, vq_autoencoder: halvings "
+                                          "of the discriminator"),
+    "model.code_channels": OfModel(0, whole(0, 2**16), "vq_autoencoder: numbers of a code; 0: "
+                                   "model.latent_channels"),
     "model.mid_block_rescale": OfModel(False, ANY, "ddpm_ho: divide the sums in the lowest blocks "
                                        "by sqrt(2)"),
     "model.downsample_padding": OfModel(0, Rule(lambda v: v in (0, 1), "0 or 1"),
-                                        "ddpm_ho: padding before a strided convolution; 0: at the "
-                                        "right and bottom edges only, 1: at all edges"),
-    "model.flip_sin_to_cos": OfModel(False, ANY, "ddpm_ho: put the cosines of the noise embedding "
-                                     "before its sines"),
+                                        "ddpm_ho, unet_condition: padding before a strided "
+                                        "convolution; 0: at the right and bottom edges only, 1: at "
+                                        "all edges"),
+    "model.flip_sin_to_cos": OfModel(False, ANY, "ddpm_ho, unet_condition: put the cosines of the "
+                                     "noise embedding before its sines"),
     "model.freq_shift": OfModel(1, Rule(lambda v: v in (0, 1), "0 or 1"),
-                                "ddpm_ho: 1: the lowest frequency of the noise embedding is "
-                                "exactly 1 / 10000; 0: slightly above"),
+                                "ddpm_ho, dit, unet_condition: 1: the lowest frequency of the "
+                                "noise embedding is exactly 1 / 10000; 0: slightly above"),
     "model.scale_by_sigma": OfModel(False, ANY, "ve: the raw output of the network is sigma times "
                                     "the score"),
     "model.prediction": OfModel("published", ANY, "meaning of the network's raw output: published "
@@ -213,8 +321,8 @@ SETTINGS: dict[str, Setting] = {
                                 "sde_lib/build.py"),
     "model.conditioning": OfModel("published", ANY, "form in which the network is given the noise "
                                   "level: published (as the SDE's authors have it), time, "
-                                  "log_sigma, log_half_sigma, quarter_log_sigma, level, vp_time, "
-                                  "cosine_level, descending_level, index or "
+                                  "alpha, log_sigma, log_half_sigma, quarter_log_sigma, level, "
+                                  "vp_time, cosine_level, descending_level, index or "
                                   "rescaled_index; all: CONDITIONINGS in "
                                   "sde_lib/build.py"),
     "model.learn_variance": OfModel(False, ANY, "the network also says the variance of a step of "
@@ -242,7 +350,8 @@ SETTINGS: dict[str, Setting] = {
                           "the data are"),
     "data.codec": OfModel("levels", ANY, "how data become the arrays that are diffused: levels "
                           "(gray levels), standardize (per feature or channel), bounded (between "
-                          "data.low and data.high) or identity; all: CODECS in data_lib/codec.py"),
+                          "data.low and data.high), identity, or autoencoder (latents of "
+                          "pictures); all: CODECS in data_lib/codec.py"),
     "data.mean": OfFeatures((), ANY, "standardize: mean of each feature or channel; (): of the "
                             "training data"),
     "data.std": OfFeatures((), POSITIVES, "standardize: standard deviation of each feature or "
@@ -250,6 +359,22 @@ SETTINGS: dict[str, Setting] = {
     "data.low": OfFeatures((), ANY, "bounded: lower end of each feature or channel, or one number"),
     "data.high": OfFeatures((), ANY, "bounded: upper end of each feature or channel, or one "
                             "number"),
+    "data.autoencoder": Setting("", ANY, "codec autoencoder: workdir of a trained or imported "
+                                "autoencoder, or a diffusers directory that holds one"),
+    "data.autoencoder_hash": OfModel("", HASH, "codec autoencoder: hash of the autoencoder's "
+                                     "weights; empty: of the one that is there"),
+    "data.latent_shape": OfModel((), AXES, "codec autoencoder: shape of the latents; (): as the "
+                                 "autoencoder has them"),
+    "data.latent_shift": OfFeatures((), ANY, "codec autoencoder: latents z are diffused as (z - "
+                                    "shift) scale, of one number or one for each channel; (): as "
+                                    "published with the autoencoder, else the mean over the "
+                                    "training data"),
+    "data.latent_scale": OfFeatures((), POSITIVES, "codec autoencoder: see data.latent_shift; (): "
+                                    "as published with the autoencoder, else 1 / standard "
+                                    "deviation over the training data"),
+    "data.tile": Setting(0, whole(0, 2**14), "codec autoencoder: side in pixels of the tiles in "
+                         "which larger pictures are coded and decoded, blended over a quarter; 0: "
+                         "whole"),
     "data.gray_levels": OfModel(256, LEVELS, "hybrid, vlb: number of gray levels of the pictures"),
     "data.missing": OfModel("refuse", Rule(lambda v: v in ("refuse", "mask"), "refuse or mask"),
                             "values that are NaN: refuse, or mask (the network is told which "
@@ -278,6 +403,34 @@ SETTINGS: dict[str, Setting] = {
                                     "sde_lib/coarse.py"),
     "data.coarse_gray_levels": OfModel(0, whole(0, 2**16), "gray levels to which the coarse "
                                        "picture is rounded, in training and in sampling; 0: none"),
+    "data.text_encoder": Setting("", ANY, "tokens condition: directory of the frozen reader of "
+                                 "captions, or of a diffusers pipeline, whose readers stand side "
+                                 "by side; empty: conditions are given as numbers"),
+    "data.text_encoder_hash": OfModel("", HASH, "hash of the files of the reader of captions, "
+                                      "which no other may replace; empty: any"),
+    "data.text_truncate": OfModel(False, ANY, "cut captions that are too long for the reader of "
+                                  "captions, which are refused otherwise"),
+    "data.text_layer": OfModel(-1, whole(-256, -1), "layer of the reader of captions whose "
+                               "features are the condition, counted from the last, -1"),
+    "data.text_normed": OfModel(True, ANY, "take the features after the reader's last norm"),
+    "data.text_mask": OfModel("none", ANY, "what padding of captions is hidden from: none, "
+                              "encoder, network or both; all: MASKS in "
+                              "models/text_encoders/conditions.py"),
+    "data.text_nothing": OfModel("empty", ANY, "features of no caption: empty (of the empty one), "
+                                 "zeros or masked; all: NOTHING in "
+                                 "models/text_encoders/conditions.py"),
+    "data.words": OfWords("", WORDS, "text condition: words of captions that the model knows, in "
+                          "order and separated by spaces; empty: those of the training data"),
+    "data.glyphs": OfModel("latin", ANY, "glyphs: which letters and digits: latin, capitals, "
+                           "letters (of three scripts, without accents) or all; all: TIERS in "
+                           "data_lib/glyphs.py"),
+    "data.colours": OfModel("none", ANY, "glyphs: none (black on white, not said in captions) or "
+                            "palette (any two of ten, named); all: COLOURS in "
+                            "data_lib/glyphs.py"),
+    "data.draws": OfModel(32, whole(1, 10_000), "glyphs: captions, and colours, of every pair of "
+                          "a glyph and a style in training"),
+    "data.left_out": OfModel(0.1, FRACTION, "glyphs: probability that a caption in training says "
+                             "nothing of the weight, and of the slant, the family, the colours"),
     "data.exchangeable": OfModel(1, whole(1, 2**16), "number of equal pieces of a condition, along "
                                  "its first axis, whose order says nothing, such as independent "
                                  "observations: training shuffles them; 1: none"),
@@ -338,14 +491,45 @@ SETTINGS: dict[str, Setting] = {
     "training.stratified_times": OfModel(False, ANY, "spread the times of a batch evenly over "
                                          "their distribution, which lowers the variance of the "
                                          "loss"),
+    "training.error": OfModel("squared", ANY, "error of the noise in the loss: squared, or "
+                              "absolute (SR3); all: ERRORS in train_lib/objective.py"),
     "training.weighting": OfModel("noise", ANY, "weight of the loss at each noise level: noise, "
-                                  "likelihood or edm; all: WEIGHTINGS in train_lib/objective.py"),
+                                  "likelihood, data or edm; all: WEIGHTINGS in "
+                                  "train_lib/objective.py"),
     "training.objective": OfModel("denoising", ANY, "denoising (score matching), variational (the "
                                   "likelihood bound, which also trains the schedule of "
                                   "sde.name=learned), or of a discrete model vlb (its likelihood "
                                   "bound) or hybrid (denoising, and the bound for "
-                                  "model.learn_variance), or classification (of a classifier of "
-                                  "noisy examples); all: OBJECTIVES in train_lib/objective.py"),
+                                  "model.learn_variance), classification (of a classifier of "
+                                  "noisy examples) or autoencoder (of pictures); all: OBJECTIVES "
+                                  "in train_lib/objective.py"),
+    "training.reconstruction": OfModel("l1", ANY, "autoencoder: error of a reconstructed value: l1 "
+                                       "or l2 (its square); all: RECONSTRUCTIONS in "
+                                       "train_lib/autoencoding.py"),
+    "training.reconstruction_logvar": OfModel(0.0, ANY, "autoencoder: logarithm of the factor by "
+                                              "which errors are divided; it is added, too"),
+    "training.kl_weight": OfModel(1e-4, NOT_NEGATIVE, "autoencoder: weight of KL(q(z | x) || N(0, "
+                                  "I)) beside the reconstruction; both are means over their "
+                                  "values, or with training.reduce_mean=False sums"),
+    "training.codebook_weight": OfModel(1.0, NOT_NEGATIVE, "vq_autoencoder: weight of the codes' "
+                                        "loss"),
+    "training.commitment": OfModel(0.25, NOT_NEGATIVE, "vq_autoencoder: weight, in the codes' "
+                                   "loss, of the coder's distance from its codes"),
+    "training.legacy_commitment": OfModel(False, ANY, "vq_autoencoder: put training.commitment on "
+                                          "the codes' distance instead, as published "
+                                          "implementations do"),
+    "training.lpips": Setting("", ANY, "autoencoder: weights of LPIPS (the reference "
+                              "implementation's state_dict, alex or vgg), added to the "
+                              "reconstruction error; empty: not added"),
+    "training.lpips_weight": OfModel(1.0, NOT_NEGATIVE, "autoencoder: weight of LPIPS"),
+    "training.adversary": OfModel("hinge", ANY, "autoencoder with model.discriminator: the "
+                                  "discriminator's loss: hinge or vanilla; all: ADVERSARIES in "
+                                  "train_lib/adversary.py"),
+    "training.adversary_weight": OfModel(0.5, NOT_NEGATIVE, "autoencoder with model.discriminator: "
+                                         "weight of the adversarial term, relative to the "
+                                         "gradients of the reconstruction"),
+    "training.adversary_start": OfModel(50_001, PERIOD, "autoencoder with model.discriminator: "
+                                        "updates before the adversarial term acts"),
     "training.vlb_weight": OfModel(0.001, NOT_NEGATIVE, "hybrid: weight of the likelihood bound, "
                                    "in bits per dimension, beside the mean squared error"),
     "training.cdf": OfModel("exact", ANY, "hybrid, vlb: normal distribution function of a gray "
@@ -423,6 +607,9 @@ SETTINGS: dict[str, Setting] = {
     "sampling.high_order_start": OfModel(True, ANY, "multistep: make the first steps at full "
                                          "order, which above order 3 takes additional network "
                                          "evaluations"),
+    "sampling.low_order_end": OfModel(0, STEPS, "dpm_solver_pp, dpm_solver_multistep: number of "
+                                      "steps below which the last ones are of lower order; 0: "
+                                      "never"),
     "sampling.second_order": OfModel("published", ANY, "second-order weights: published, or exact "
                                      "for a polynomial"),
     "sampling.ancestral_variance": OfModel("posterior", ANY, "ancestral, discrete_bound: variance "
@@ -494,8 +681,10 @@ SETTINGS: dict[str, Setting] = {
                                        "autoguidance: rate of the guide's averaged weights, 0: the "
                                        "raw ones; -1: its model.ema_rate"),
     "sampling.guidance_rescale": OfModel(0.7, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
-                                         "rescaled: how far the noise is made as large as without "
-                                         "guidance"),
+                                         "rescaled: how far the network's output is made as large "
+                                         "as without guidance"),
+    "sampling.guidance_channels": OfModel(3, CHANNELS, "first_channels: number of channels that "
+                                          "are guided"),
     "sampling.guidance_quantile": OfModel(0.995, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
                                           "thresholded: share of pixels that is not clipped"),
     "sampling.guidance_parallel": OfModel(0.0, NOT_NEGATIVE, "apg: weight of the part of the "
@@ -508,8 +697,20 @@ SETTINGS: dict[str, Setting] = {
                                      "in which guidance acts"),
     "sampling.guidance_max": OfModel(1e30, POSITIVE, "upper end of the range of sigma / alpha in "
                                      "which guidance acts"),
-    "sampling.clip": OfModel(False, ANY, "clamp the denoiser's output to the range of gray levels "
-                             "at every evaluation, as published for DDPM and its successors"),
+    "sampling.clip": OfModel(False, ANY, "clamp the denoiser's output to the range of gray levels, "
+                             "or to sampling.clip_range, at every evaluation, as published for "
+                             "DDPM and its successors"),
+    "sampling.clip_range": OfModel(0.0, NOT_NEGATIVE, "clip: clamp to [-v, v] instead; 0: to the "
+                                   "range of gray levels"),
+    "sampling.threshold": OfModel(0.0, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"), "divide the "
+                                  "denoiser's output by this quantile of its absolute values, if "
+                                  "that is above 1, and clamp it to [-1, 1] (dynamic "
+                                  "thresholding); 0: do not"),
+    "sampling.threshold_max": OfModel(1e30, Rule(lambda v: v >= 1, "1 or above"), "threshold: "
+                                      "largest number to divide by"),
+    "sampling.clip_noise": OfModel(True, ANY, "clip, threshold: change the noise with the "
+                                   "denoiser's output; False: keep the network's, as diffusers "
+                                   "does"),
     "sampling.noise_removal": OfModel(True, ANY, "return the denoised last state, at the cost of "
                                       "one network evaluation"),
     "sampling.num_steps": OfModel(0, STEPS, "steps of the time grid; 0: sde.num_scales; adaptive "
@@ -518,16 +719,27 @@ SETTINGS: dict[str, Setting] = {
                             "they allow, and sampling.num_steps is not used; 0: use "
                             "sampling.num_steps"),
     "sampling.grid": OfModel("uniform", ANY, "spacing of the times: uniform, quadratic, log_snr, "
-                             "karras, vp, iddpm, flow, trailing, leading or respaced; all: "
-                             "GRIDS in samplers/named.py"),
+                             "karras, vp, iddpm, flow, trailing, leading, respaced or "
+                             "published; all: GRIDS in samplers/named.py"),
+    "sampling.spacing": OfModel("leading", ANY, "published grid: the levels that are visited, as "
+                                "many as sampling.num_steps: leading, trailing or linspace; all: "
+                                "SPACINGS in samplers/spacing.py"),
+    "sampling.steps_offset": OfModel(0, whole(0, 1000), "published grid with a leading spacing: "
+                                     "added to the number of every level"),
+    "sampling.warp": OfModel("none", ANY, "published grid: spacing of sigma / alpha between the "
+                             "first and the last level: none (those of the levels), karras or "
+                             "exponential; all: WARPS in samplers/spacing.py"),
+    "sampling.start": OfModel("prior", ANY, "first state: prior (its draws as they are) or "
+                              "marginal (their standard deviation is sigma at the first time); "
+                              "all: STARTS in samplers/build.py"),
     "sampling.respacing": OfModel("", SECTIONS, "respaced grid: how many levels of each of several "
                                   "equal sections of a discrete model's levels, such as 250 or "
                                   "90,60,60,20,20, or ddim50 for 50 of one stride; empty: "
                                   "sampling.num_steps + 1 levels, or all if that is 0"),
     "sampling.shift": OfModel(1.0, POSITIVE, "flow grid: factor on every sigma / alpha; above 1 "
                               "more of the steps are at high noise"),
-    "sampling.rho": OfModel(7.0, POSITIVE, "karras grid: exponent; a larger one puts more of the "
-                            "steps at low noise"),
+    "sampling.rho": OfModel(7.0, POSITIVE, "karras grid, warp: exponent; a larger one puts more of "
+                            "the steps at low noise"),
     "sampling.eps": OfModel(0.0, BOUNDARY, "time at which sampling ends; 0: the default of the "
                             "SDE"),
     "sampling.num_samples": Setting(64, IMAGES, "number of samples to draw, for each condition of "
@@ -542,6 +754,20 @@ SETTINGS: dict[str, Setting] = {
                                        "sampling.coarse_level, whose noise stays in its pictures"),
     "sampling.coarse_level": OfModel(0.0, SHARE, "data.coarse: level of the noise that is added to "
                                      "the coarse pictures and told to the network"),
+    "sampling.captions": Setting("", ANY, "--mode sample of a model of captions: a caption, or a "
+                                 ".txt file of one on each line, or a .npz file of an array "
+                                 "captions; empty: those of eval.split"),
+    "sampling.negative": Setting("", ANY, "--mode sample of a model with data.text_encoder: "
+                                 "caption of what samples are to be unlike, or a file of captions, "
+                                 "which guidance compares with; empty: what data.text_nothing "
+                                 "says"),
+    "sampling.sizes": Setting((), Rule(lambda v: len(v) in (0, 6), "() or six numbers"),
+                              "Stable Diffusion XL: height and width before resizing, top and left "
+                              "of the crop, and height and width that the network is told of; (): "
+                              "those of the samples, and no crop"),
+    "sampling.noise": Setting("", ANY, "--mode sample: .npy or .npz file of standard normal noise "
+                              "from which samples start, in the shape of what is diffused, in "
+                              "place of the seed's"),
     "sampling.together": Setting(False, ANY, "--mode sample: the conditions of sampling.condition "
                                  "are independent observations of one example, and all are given"),
     "sampling.impute": Setting("", ANY, "--mode sample: .npy or .npz file of one example or "
@@ -782,13 +1008,20 @@ RETIRED = {
 
 
 FROM_DATA: dict[str, Any] = {
+    "data.autoencoder": "",
+    "data.autoencoder_hash": "",
+    "data.latent_shape": (),
+    "data.latent_shift": (),
+    "data.latent_scale": (),
     "data.shape": (0,),
+    "data.words": "",
     "data.mean": (),
     "data.std": (),
     "data.condition": (),
     "data.condition_mean": (),
     "data.condition_std": (),
     "sde.sigma_max": 0.0,
+    "model.vocabulary": 0,
     "model.sigma_data": 0.0,
 }
 """Setting -> the value that stands for one which is taken from the training data."""
@@ -800,12 +1033,15 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "ancestral_variance", "eta", "gamma", "mu", "tau", "tau_min", "tau_max", "s_churn", "s_min",
         "s_max", "s_noise", "restart_solver", "restart_min", "restart_max", "restart_steps",
         "restart_times", "rtol", "atol", "max_steps", "ode_solver", "ode_clock", "step_control",
-        "num_steps",
+        "num_steps", "low_order_end",
     ),
     "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
-    "sampling.grid": ("shift", "rho", "respacing"),
+    "sampling.grid": (
+        "shift", "rho", "respacing", "spacing", "steps_offset", "warp",
+    ),
     "sampling.guidance_kind": (
-        "guidance", "guidance_min", "guidance_max", "guidance_rescale", "guidance_quantile",
+        "guidance", "guidance_min", "guidance_max", "guidance_channels", "guidance_rescale",
+        "guidance_quantile",
         "guidance_parallel", "guidance_radius", "guidance_momentum", "guide", "guide_step",
         "guide_ema_rate",
     ),
@@ -814,11 +1050,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
         "bound_steps", "respacing", "decoder_variance", "cdf", "clip",
     ),
-    "data.codec": ("mean", "std", "low", "high", "centered"),
-    "model.condition": ("vocabulary", "text_width", "text_layers", "text_heads"),
+    "data.codec": (
+        "mean", "std", "low", "high", "centered", "autoencoder", "autoencoder_hash", "latent_shape",
+        "latent_shift", "latent_scale", "tile",
+    ),
+    "model.condition": (
+        "vocabulary", "text_width", "text_layers", "text_heads", "pooled_tokens",
+    ),
     "data.dataset": (
         "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache", "columns",
-        "condition_columns", "label_column", "task", "simulations",
+        "condition_columns", "label_column", "task", "simulations", "words", "glyphs", "colours",
+        "draws", "left_out",
     ),
     "inverse.measure": (
         "mask", "factor", "complex", "coils", "blur_std", "blur_length", "blur_angle", "kernel",
@@ -832,6 +1074,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "langevin_end", "tau", "particles", "resample", "lr",
     ),
     "training.time_law": ("eps", "sigma_mean", "sigma_std"),
-    "training.objective": ("vlb_weight", "cdf", "random_crop"),
+    "training.objective": (
+        "vlb_weight", "cdf", "random_crop", "reconstruction", "reconstruction_logvar", "kl_weight",
+        "codebook_weight", "commitment", "legacy_commitment", "lpips", "lpips_weight", "adversary",
+        "adversary_weight", "adversary_start",
+    ),
 }  # fmt: skip
 """Setting -> settings of the same section that have an effect only for some of its values."""

@@ -32,6 +32,7 @@ def entries(rule: Rule) -> Rule:
 ANY = Rule(lambda v: True, "")
 POSITIVE = Rule(lambda v: v > 0, "positive")
 NOT_NEGATIVE = Rule(lambda v: v >= 0, "zero or positive")
+SHARE = Rule(lambda v: 0 < v < 1, "in (0, 1)")
 FRACTION = Rule(lambda v: 0 <= v < 1, "in [0, 1)")
 SHARE = Rule(lambda v: 0 <= v <= 1, "in [0, 1]")
 RATES = Rule(lambda v: all(0 <= r < 1 for r in v), "a tuple of rates in [0, 1)")
@@ -45,7 +46,12 @@ NAME = Rule(lambda v: re.fullmatch(r"\w[\w.-]*", v) is not None,
             "a name of letters, digits, '_', '.' and '-'")  # fmt: skip
 SECTIONS = Rule(lambda v: re.fullmatch(r"|ddim\d{1,6}|\d{1,6}(\s*,\s*\d{1,6})*", v) is not None,
                 "empty, numbers separated by commas, or ddim and a number")  # fmt: skip
-LEVELS, STEPS = whole(2, 10_000), whole(0, 10_000)
+MOST_LEVELS = 10_000
+LEVELS, STEPS = whole(2, MOST_LEVELS), whole(0, 10_000)
+WORDS = Rule(lambda v: re.fullmatch(r"|[\w'\u2019-]+( [\w'\u2019-]+)*", v) is not None,
+             "empty, or words separated by single spaces")  # fmt: skip
+HASH = Rule(lambda v: re.fullmatch(r"|[0-9a-f]{16}", v) is not None,
+            "empty, or 16 hexadecimal digits")  # fmt: skip
 ROUNDS = whole(1, 10_000)
 TRIES = whole(1, 10**7)
 SIDE, CHANNELS = whole(1, 16_384), whole(1, 2**16)

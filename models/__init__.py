@@ -11,17 +11,21 @@ values are seen to by `models.fitted`.
 """
 
 from models.build import (
+    AUTOENCODERS,
     CLASSIFIERS,
     NETWORKS,
     Augmented,
     build,
     build_any,
+    build_autoencoder,
     build_classifier,
     check,
     count,
     init,
+    is_autoencoder,
     is_classifier,
 )
 
-__all__ = ["CLASSIFIERS", "NETWORKS", "Augmented", "build", "build_any", "build_classifier",
-           "check", "count", "init", "is_classifier"]  # fmt: skip
+__all__ = ["AUTOENCODERS", "CLASSIFIERS", "NETWORKS", "Augmented", "build", "build_any",
+           "build_autoencoder", "build_classifier", "check", "count", "init", "is_autoencoder",
+           "is_classifier"]  # fmt: skip

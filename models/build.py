@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,10 @@ from ml_collections import ConfigDict
 
 from models import (
     adm,
+    autoencoder,
     ddpm,
     ddpm_ho,
+    dit,
     guided_unet,
     inputs,
     mlp,
@@ -25,8 +27,11 @@ from models import (
     ncsnpp,
     ncsnv2,
     noisy_classifier,
+    prior,
     songunet,
+    sr3,
     transformer,
+    unet_condition,
     unet_nd,
     wideresnet,
 )
@@ -100,8 +105,14 @@ NETWORKS: dict[str, Build] = {
     "adm": Picture(adm.build, augment=True),
     "guided_unet": Picture(guided_unet.build, kinds=("vector", "image", "text", "level")),
     "ddpm_ho": Picture(ddpm_ho.build),
+    "dit": NetworkRow(dit.build, kinds=(), raw=True),
+    "prior": NetworkRow(prior.build, kinds=("tokens", "vector"), raw=True),
+    "sr3": NetworkRow(sr3.build, kinds=("image",), raw=True),
     "mlp": MLP,
     "unet": UNET,
+    "unet_condition": NetworkRow(
+        unet_condition.build, kinds=("tokens", "vector", "image", "level"), raw=True
+    ),
     "transformer": NetworkRow(transformer.build, kinds=ANY, lifted=True, observes=True),
     "auto": ByRank(UNET, {1: MLP}),
 }
@@ -111,12 +122,26 @@ CLASSIFIERS: dict[str, Build] = {
     "noisy_classifier": noisy_classifier.build,
 }
 """Networks that return logits [b, classes], for guidance; a classifier has a config of its own."""
+AUTOENCODERS: dict[str, Build] = {
+    "autoencoder": autoencoder.build,
+    "vq_autoencoder": autoencoder.build_vq,
+}
+"""Networks that turn pictures into latents and back; they have configs of their own, too."""
 
 
 def is_classifier(config: ConfigDict) -> bool:
     """True if model.name is one of `CLASSIFIERS`."""
+    return _is_named(config, CLASSIFIERS)
+
+
+def is_autoencoder(config: ConfigDict) -> bool:
+    """True if model.name is one of `AUTOENCODERS`."""
+    return _is_named(config, AUTOENCODERS)
+
+
+def _is_named(config: ConfigDict, table: Mapping[str, Build]) -> bool:
     name = config.model.get("name")
-    return isinstance(name, str) and name.lower() in CLASSIFIERS
+    return isinstance(name, str) and name.lower() in table
 
 
 def _row(config: ConfigDict) -> NetworkRow:
@@ -124,6 +149,11 @@ def _row(config: ConfigDict) -> NetworkRow:
         raise ValueError(
             f"model.name={config.model.name!r} is a classifier, which has a config of its own with "
             f"training.objective='classification'; a network is one of {', '.join(NETWORKS)}"
+        )
+    if is_autoencoder(config):
+        raise ValueError(
+            f"model.name={config.model.name!r} is an autoencoder, which has a config of its own "
+            f"with training.objective='autoencoder'; a network is one of {', '.join(NETWORKS)}"
         )
     found = choice(config.model, "model.name", NETWORKS)
     found = found.of(config) if isinstance(found, ByRank) else found
@@ -195,8 +225,20 @@ def build_classifier(config: ConfigDict) -> nn.Module:
     return choice(config.model, "model.name", CLASSIFIERS)(config)
 
 
+def build_autoencoder(config: ConfigDict) -> autoencoder.Autoencoder:
+    """The autoencoder that `config.model` and `config.data` describe.
+
+    Raises:
+      ValueError: a key of `model` or `data` is missing, unknown or does not fit the others.
+    """
+    found: Any = choice(config.model, "model.name", AUTOENCODERS)(config)
+    return cast(autoencoder.Autoencoder, found)
+
+
 def build_any(config: ConfigDict) -> nn.Module:
-    """`build`, or `build_classifier` if model.name is that of one."""
+    """`build`, or the classifier or autoencoder if model.name is that of one."""
+    if is_autoencoder(config):
+        return build_autoencoder(config)
     return (build_classifier if is_classifier(config) else build)(config)
 
 

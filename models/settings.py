@@ -18,7 +18,7 @@ from models.inputs import Inputs
 from models.layers.attend import ATTENTIONS, Attend, auto, check_fused, fused
 from models.layers.embeddings import ConditionEmbedding
 from models.layers.remat import REMATS, Remat, kept
-from models.layers.style import Activation, Style
+from models.layers.style import Activation, Style, gelu
 from models.shapes import picture, resolutions
 from models.unet import normalized_widths
 
@@ -33,6 +33,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "elu": jax.nn.elu,
     "relu": jax.nn.relu,
     "lrelu": leaky_relu,
+    "gelu": gelu,
+    "mish": jax.nn.mish,
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 NORMALIZATIONS = {"GroupNorm": None}
@@ -159,11 +161,12 @@ def widths_of(model: ConfigDict) -> tuple[int, ...]:
     multiples = numbers(model, "model.ch_mult", rule, int | float, lambda n: n > 0)
     if not multiples:
         raise ValueError(f"model.ch_mult must be {rule}, got {model.ch_mult!r}")
-    if broken := [multiple for multiple in multiples if nf * multiple % 1]:
+    widths = tuple(round(nf * multiple, 6) for multiple in multiples)
+    if broken := [m for m, width in zip(multiples, widths, strict=True) if width % 1]:
         raise ValueError(
             f"model.nf x model.ch_mult must be whole numbers of channels, got {nf} x {broken[0]}"
         )
-    return tuple(int(nf * multiple) for multiple in multiples)
+    return tuple(map(int, widths))
 
 
 def rate(model: ConfigDict, key: str) -> float:

@@ -32,6 +32,7 @@ SHARED = {
     "condition": "all entries are given the conditions of held-out examples",
     "base": "all entries are given the same coarse pictures",
     "base_truncated": "all entries are given the same coarse pictures",
+    "captions": "all entries are given the captions of held-out examples",
     "impute": "all entries draw whole examples",
     "impute_iterations": "all entries draw whole examples",
     "together": "all entries are given one condition at a time",
@@ -62,6 +63,7 @@ IDLE: tuple[tuple[Callable[[Section], bool], tuple[str, ...]], ...] = (
 """(condition, settings that are read and change nothing if it holds)."""
 TWO_VALUED = {
     "high_order_start": (True, False),
+    "low_order_end": (0, 10_000),
     "probability_flow": (True, False),
     "second_order": tuple(SECOND_ORDERS),
 }

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
+from optax import GradientTransformation
 
 import models
 import samplers
 import sde_lib
 from configs import schema
 from configs.kinds import of_config, with_coarse
-from configs.shapes import in_words, shape_of
-from data_lib import Splits, codec
+from configs.shapes import diffused_shape, in_words, shape_of
+from data_lib import Codec, Splits, codec
 from data_lib.conditions import condition_codecs
 from models.score import template
 from modes import sizes
+from modes.autoencoders import codec_of
 from runtime_lib import sharding
 from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told, coarse
-from sde_lib.clipping import Clipped
+from sde_lib.clipping import Limit, build_limit
 from sde_lib.condition import Condition
 from sde_lib.guides import ALONE
 from train_lib import augment, objective, optimizer
@@ -54,8 +57,8 @@ class Experiment:
     """The data, if they had to be loaded already."""
     told: Told = ALONE
     """Models and functions that guide."""
-    clip: tuple[float, float] | None = None
-    """The range of x_0 in sampling; None for any."""
+    limit: Limit | None = None
+    """The map to a score whose x_0 stays in the range of the data; None if there is none."""
 
     @classmethod
     def of(cls, config: Any, splits: Splits | None = None, told: Told = ALONE) -> Experiment:
@@ -70,7 +73,7 @@ class Experiment:
         recipe = Recipe(
             score,
             objective.build(config),
-            optimizer.build(config.optim, training.n_iters),
+            _optimizer(config),
             EMA((model.ema_rate, *model.extra_ema_rates), training.ema_warmup, training.ema_rampup),
             training.accumulate,
             labelled=model.num_classes > 0,
@@ -78,26 +81,45 @@ class Experiment:
             coarse=coarse.build(config),
             augment=augment.build(config),
             guard=Guard(training.patience, training.explosion),
+            apart=_is_judged(config),
         )
         guidance, sampler = sde_lib.build_guidance(config, told), samplers.build(config.sampling)
         followed = guidance(score, _an_example(config, _classes(config, guidance, told)))
         times = samplers.build_times(config.sampling, followed, config.sde.num_scales)
         # Refuses, before training, what sampling could not do after it.
         samplers.check_memory(followed, sampler.plan(followed, times))
+        samplers.start_scale(config.sampling, followed, times)
         made = cls(config, score.sde, score, recipe, guidance, sampler, times, layout)
-        data = config.data
-        clip = codec.gray_range(data, "sampling.clip=True") if config.sampling.clip else None
-        return replace(made, splits=splits, told=told, clip=clip)
+        limit = build_limit(config.sampling, partial(codec.gray_range, config.data))
+        return replace(made, splits=splits, told=told, limit=limit)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one example."""
+        """Shape of what is diffused of one example."""
+        return diffused_shape(self.config)
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one example of the data."""
         return shape_of(self.config)
+
+    @property
+    def codec(self) -> Codec:
+        """The map between data and what is diffused.
+
+        Raises ValueError for an autoencoder that is not there, or not the model's.
+        """
+        return codec_of(self.config)
 
     @property
     def classifies(self) -> bool:
         """True if the network is a classifier of noisy examples."""
         return models.is_classifier(self.config)
+
+    @property
+    def autoencodes(self) -> bool:
+        """True if the network is an autoencoder, which has no score."""
+        return models.is_autoencoder(self.config)
 
     def condition(self, labels: Any, rows: Any, keys: Any = None) -> Condition:
         """The condition of examples, of their classes and encoded conditions [b, ...].
@@ -130,12 +152,12 @@ class Experiment:
         return _classes(self.config, self.guidance, self.told)
 
     def sampled(self, score: Score, condition: Condition) -> Score:
-        """The score that samples follow: guided, and clamped if `sampling.clip` says so."""
-        if self.clip is None:
+        """The score that samples follow: guided, and in the data's range if it is limited."""
+        if self.limit is None:
             return self.guidance(score, condition)
         if self.told.log_density is not None:  # published for ADM: what guides may leave the range
-            return self.guidance(Clipped(score, *self.clip), condition)
-        return Clipped(self.guidance(score, condition), *self.clip)
+            return self.guidance(self.limit(score), condition)
+        return self.limit(self.guidance(score, condition))
 
     def followed(self, score: Score) -> Score:
         """`score` under the guidance, given one example, for planning a sampler's grid."""
@@ -165,6 +187,18 @@ class Experiment:
         return jax.eval_shape(self._fresh_state)
 
 
+def _is_judged(config: Any) -> bool:
+    """True if a discriminator is trained beside an autoencoder, by an optimizer of its own."""
+    return models.is_autoencoder(config) and config.model.discriminator > 0
+
+
+def _optimizer(config: Any) -> GradientTransformation:
+    optim, updates = config.optim, config.training.n_iters
+    if _is_judged(config):
+        return optimizer.apart(optim, updates, "discriminator")
+    return optimizer.build(optim, updates)
+
+
 def _classes(config: Any, guidance: Guidance, told: Told) -> int:
     """Number of classes of the model, or else of what guides it."""
     return int(config.model.num_classes) or (0 if guidance is Conditional else told.classes)
@@ -180,19 +214,39 @@ def _an_example(config: Any, classes: int) -> Condition:
 def _check_codec(config: Any) -> None:
     """Raise ValueError for settings of the data that do not fit their shape."""
     data, shape = config.data, shape_of(config)
-    made = codec.build(data)
+    codec.build(data)
     if data.random_flip and len(shape) != 3:
         raise ValueError(f"data.random_flip must be False for data that are no pictures, "
                          f"whose shape is {in_words(shape)}")  # fmt: skip
-    if made.of_levels and len(shape) != 3:
+    pictures = codec.of_pictures(data)
+    if data.codec == "autoencoder":
+        _check_latents(config)
+    if pictures and len(shape) != 3:
         raise ValueError(
             f"data.codec must be standardize, bounded or identity for data of {in_words(shape)}: "
             "gray levels are those of pictures"
         )
-    if made.of_levels and data.missing != "refuse":
-        raise ValueError("data.missing must be refuse with data.codec=levels, which has no NaN")
-    codec.check_rows(data, shape[-1])
+    if pictures and data.missing != "refuse":
+        raise ValueError(
+            f"data.missing must be refuse with data.codec={data.codec}, which has no NaN"
+        )
+    codec.check_rows(data, diffused_shape(config)[-1])
     condition_codecs(config)
+
+
+def _check_latents(config: Any) -> None:
+    """Raise ValueError for settings that a model in an autoencoder's latents cannot have."""
+    data = config.data
+    for key in ("autoencoder", "tile"):  # which the codec reads when it is first asked for
+        data[key]
+    if models.is_autoencoder(config):
+        raise ValueError(
+            f"data.codec must be levels with model.name={config.model.name!r}, got 'autoencoder'"
+        )
+    for key, why in (("random_flip", "latents are computed once, of pictures as they are"),
+                     ("uniform_dequantization", "latents are continuous already")):  # fmt: skip
+        if data[key]:
+            raise ValueError(f"data.{key} must be False with data.codec='autoencoder': {why}")
 
 
 def _check_division(config: Any) -> None:

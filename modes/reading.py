@@ -40,8 +40,9 @@ READS: dict[str, tuple[str, ...]] = {
     "profile": (),
     "sample": (
         "sampling.num_samples", "sampling.condition", "sampling.together",
-        "sampling.labels", "sampling.impute", "sampling.impute_iterations", *STAGES, *DRAWING,
-        *WEIGHTS,
+        "sampling.labels", "sampling.impute", "sampling.impute_iterations", "sampling.captions",
+        "sampling.negative", "sampling.sizes", "sampling.noise", "data.text_encoder", *STAGES,
+        *DRAWING, *WEIGHTS,
     ),
     "samplers": (
         *STAGES, *DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples",
@@ -79,10 +80,20 @@ OF_CLASSIFIERS = ("train", "profile", "stats", "export", "measure")
 """Modes that a classifier of noisy examples has."""
 
 
+OF_AUTOENCODERS = ("train", "profile", "eval", "stats", "export", "measure")
+"""Modes that an autoencoder has."""
+
+
 def kind(mode: str, config: Any) -> str:
     """The key of a mode in `READS`, which may depend on the data."""
     arrays = f"{mode} of arrays"
-    return arrays if arrays in READS and not codec.build(config.data).of_levels else mode
+    return arrays if arrays in READS and not codec.of_pictures(config.data) else mode
+
+
+def _of_samples(experiment: Experiment) -> None:
+    config = experiment.config
+    if config.data.words and not (config.sampling.captions or config.sampling.condition):
+        config.eval["split"]  # whose captions are taken
 
 
 def _of_samplers(experiment: Experiment) -> None:
@@ -97,7 +108,7 @@ def _of_metrics(experiment: Experiment) -> None:
     from modes.evaluation.model_metrics import OF_ARRAYS, OF_THE_MODEL
 
     config = experiment.config
-    of_levels = codec.build(config.data).of_levels
+    of_levels = codec.of_pictures(config.data)
     rows = OF_THE_MODEL if of_levels else OF_ARRAYS
     for name in protocol.asked(config) if of_levels else AskedMetrics.of(experiment).model:
         for key in rows[name].settings if name in rows else ():
@@ -132,6 +143,7 @@ def _of_reconstruction(experiment: Experiment) -> None:
 
 
 REHEARSALS: dict[str, Callable[[Experiment], None]] = {
+    "sample": _of_samples,
     "samplers": _of_samplers,
     "eval": _of_metrics,
     "likelihood": _of_likelihood,
@@ -152,11 +164,16 @@ def check(mode: str, experiment: Experiment, given: Iterable[str]) -> None:
     Raises:
       ValueError: one of them has no effect, or a setting of the mode is not allowed.
     """
-    if experiment.classifies and mode not in OF_CLASSIFIERS:
-        raise ValueError(
-            f"--mode {mode} needs a model of the data, and model.name="
-            f"{experiment.config.model.name!r} is a classifier, which can guide one"
-        )
+    for is_one, modes, what in (
+        (experiment.classifies, OF_CLASSIFIERS, "a classifier, which can guide one"),
+        (experiment.autoencodes, OF_AUTOENCODERS, "an autoencoder, in whose latents one can be "
+         "trained (data.codec=autoencoder)"),
+    ):  # fmt: skip
+        if is_one and mode not in modes:
+            raise ValueError(
+                f"--mode {mode} needs a model of the data, and model.name="
+                f"{experiment.config.model.name!r} is {what}"
+            )
     _of_data(experiment.config)
     REHEARSALS.get(mode, lambda experiment: None)(experiment)
     refuse_unread(mode, experiment.config, given)

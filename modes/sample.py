@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from modes import sizes, stages
+from modes.array_files import captions_of
 from modes.conditions import of_sampling
 from modes.experiment import Experiment
 from modes.generate import generate
@@ -52,13 +53,14 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """Draw `sampling.num_samples` into FOLDER/samples; returns 0."""
     config = experiment.config
     sampling = config.sampling
-    given, several = of_sampling(experiment)
+    given, several = of_sampling(experiment, folder, log)
     together = sampling.together
     groups = given.groups if several and not together else 0
-    total = sampling.num_samples * (groups or 1)
+    asked = len(captions_of(sampling.captions)) if sampling.captions else 1
+    total = sampling.num_samples * (groups or asked)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
     score, step = load_score(experiment, folder, log)
-    pictures = stages.handed(experiment, total, stages.of_stage, folder, log)
+    pictures = stages.handed(experiment, total, stages.of_stage(log), folder, log)
     generator = stages.generator_of(experiment, score, given, pictures, total)
     if together:
         generator = _together(experiment, generator, score, given, log)
@@ -86,6 +88,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
             identity,
             groups=groups,
             names=data_record.names(folder),
+            captions=pictures.captions if given.captions is None and pictures else given.captions,
             beside={} if pictures is None else {"coarse": pictures.of(total)},
             log=log,
         )

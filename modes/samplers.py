@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from data_lib import Codec, codec
+from data_lib import Codec
 from eval_lib import figures
 from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
@@ -128,7 +128,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         raise ValueError("--mode samplers needs two training images or more to compare with")
     pictures = handed(experiment, count, of_examples(splits.test), folder, log)
     given = of_data(experiment, splits.test, coarse=pictures is None)
-    made = codec.build(config.data)
+    made = experiment.codec
     distance = _distance(some(splits.train, REFERENCE), made)
     held_out = some(splits.test, REFERENCE)
     floor = distance(held_out) if len(held_out) > 1 else None

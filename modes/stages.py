@@ -26,11 +26,11 @@ from configs.changed import with_settings
 from configs.kinds import coarse_shape, of_config, with_coarse
 from configs.recorded import Recorded
 from configs.shapes import in_words
-from data_lib import Images, codec
+from data_lib import Images
 from data_lib.conditions import beside
 from data_lib.levels import as_numbers
 from data_lib.transforms import to_unit
-from modes import trained
+from modes import texts, trained
 from modes.conditions import of_data, of_sampling
 from modes.experiment import STAGE_STREAM, Experiment
 from modes.generate import collected
@@ -47,10 +47,12 @@ from sde_lib.coarse import COARSE_SCHEDULES
 from untrusted import plain
 
 Log = Callable[[str], None]
-GivenOf = Callable[[Experiment], Given]
-"""The conditions of the data, and classes, that a stage is given."""
+GivenOf = Callable[[Experiment, Path], Given]
+"""(a stage, its workdir) -> the conditions of the data, and classes, that it is given."""
 FOLDER = "stages"
 FILES = (".npz", ".npy")
+SAID = ("captions", "negative")
+"""Settings of `sampling` that are given to each stage that reads captions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +61,14 @@ class Handed:
 
     pictures: [k, *coarse shape]. labels: the class of each; () without classes. noisy: whether they
     have the noise of the level already. identity: what they depend on, for JSON.
+    captions: those that samples have in turn; None without any.
     """
 
     pictures: Float[np.ndarray, "k *d"]
     labels: tuple[int, ...]
     noisy: bool
     identity: Identity
+    captions: np.ndarray | None = None
 
     def of(self, total: int) -> Float[np.ndarray, "n *d"]:
         """The pictures of samples 0 .. total - 1."""
@@ -144,7 +148,7 @@ def _of_workdirs(
     folders = [Path(part.strip()) for part in config.sampling.base.split(",")]
     stage = _stage(experiment, folders, log)
     score, step = load_score(stage, folders[-1], log)
-    given = given_of(stage)
+    given = given_of(stage, folders[-1])
     before = handed(stage, total, given_of, folder, log)
     generator = generator_of(stage, score, given, before, total)
     key = jax.random.fold_in(experiment.key(STAGE_STREAM), len(folders) - 1)
@@ -173,11 +177,11 @@ def _of_workdirs(
         arrays, _ = collected(generator, total, batch, Parts(target, own, log), log)
     labels = arrays.get("labels") if experiment.classes else None
     found = () if labels is None else tuple(labels.tolist())
-    centre = np.asarray((codec.build(stage.config.data).affine() or (0, 0))[1], np.float32)
+    centre = np.asarray((stage.codec.affine() or (0, 0))[1], np.float32)
     pictures = arrays["samples"]
     if factor != 1:
         pictures = centre + np.float32(factor) * (pictures - centre)
-    return Handed(pictures, found, truncated, identity)
+    return Handed(pictures, found, truncated, identity, given.captions)
 
 
 def _stage(experiment: Experiment, folders: list[Path], log: Log) -> Experiment:
@@ -193,20 +197,26 @@ def _stage(experiment: Experiment, folders: list[Path], log: Log) -> Experiment:
         "sampling.base_truncated": False,
         "sampling.condition": config.sampling.condition if of_config(given).names else "",
         "sampling.labels": config.sampling.labels if given.model.num_classes else (),
+        **{f"sampling.{name}": config.sampling[name] for name in SAID if _reads(given)},
     }
     other = with_settings(schema.get_default(), saved, told)
     if models.is_classifier(other):
         raise WorkdirError(f"sampling.base: {plain(str(path))} holds a classifier")
     stage, wanted = experiment_of(Recorded.of(other), None, path, log), coarse_shape(config)
-    if stage.shape != wanted:
+    if stage.example != wanted:
         raise ValueError(
-            f"sampling.base: {plain(str(path))} draws pictures of {in_words(stage.shape)}, and the "
-            f"coarse pictures of the stage after it are of {in_words(wanted)}"
+            f"sampling.base: {plain(str(path))} draws pictures of {in_words(stage.example)}, and "
+            f"the coarse pictures of the stage after it are of {in_words(wanted)}"
         )
-    if codec.build(other.data).of_levels != codec.build(config.data).of_levels:
+    if stage.codec.of_levels != experiment.codec.of_levels:
         raise ValueError(f"sampling.base: {plain(str(path))} draws data of another kind: "
                          f"data.codec={other.data.codec!r}")  # fmt: skip
     return stage
+
+
+def _reads(config: Any) -> bool:
+    """True if a stage takes captions."""
+    return bool(config.data.words) or texts.reads_texts(config)
 
 
 def _ending(generator: Generator, after: Experiment, stage: Experiment) -> tuple[Generator, float]:
@@ -214,7 +224,7 @@ def _ending(generator: Generator, after: Experiment, stage: Experiment) -> tuple
     that makes them what they are diffused as)."""
     coarse = after.recipe.coarse
     assert coarse is not None
-    if codec.build(stage.config.data) != codec.build(after.config.data):
+    if stage.codec != after.codec:
         raise ValueError("sampling.base_truncated needs stages whose data are encoded alike, as "
                          "the noise that is handed on is of encoded pictures")  # fmt: skip
     alpha, sigma = COARSE_SCHEDULES[coarse.schedule](coarse.level)
@@ -238,15 +248,19 @@ def with_pictures(
     experiment: Experiment, given: Given, found: Handed, total: int
 ) -> tuple[Given, Any]:
     """(what samples are given beside coarse pictures and with them, the assembly of both)."""
-    config, rows = experiment.config, given.conditions
-    low = codec.build(config.data).encode(found.pictures).astype(np.float32)
-    if rows is not None:
-        n = min(total, int(np.lcm(len(rows), len(low))))
-        at = np.arange(n)
-        low = beside(with_coarse(config), [rows[at % len(rows)], low[at % len(low)]])
-    labels = given.labels or found.labels
+    low = experiment.codec.encode(found.pictures).astype(np.float32)
+    kinds, labels = with_coarse(experiment.config), given.labels or found.labels
+
+    def joined(rows: np.ndarray | None) -> np.ndarray:
+        if rows is None:
+            return low
+        at = np.arange(min(total, int(np.lcm(len(rows), len(low)))))
+        return beside(kinds, [rows[at % len(rows)], low[at % len(low)]])
+
+    against = None if given.negative is None else joined(given.negative)
     made = replace(experiment.assembly, handed_on=found.noisy)
-    return replace(given, conditions=low, labels=labels), made
+    rows = joined(given.conditions)
+    return replace(given, conditions=rows, negative=against, labels=labels), made
 
 
 def generator_of(
@@ -268,11 +282,11 @@ def generator_of(
     return make_generator(experiment, score, given)
 
 
-def of_stage(experiment: Experiment) -> Given:
-    """The conditions of `sampling.condition` and the classes of `sampling.labels`."""
-    return of_sampling(experiment)[0]
+def of_stage(log: Log) -> GivenOf:
+    """The conditions, captions and classes that the `sampling` section gives each stage."""
+    return lambda stage, folder: of_sampling(stage, folder, log)[0]
 
 
 def of_examples(images: Images) -> GivenOf:
     """The conditions of held-out examples for a stage, but for coarse pictures."""
-    return lambda stage: of_data(stage, images, coarse=False)
+    return lambda stage, folder: of_data(stage, images, coarse=False)

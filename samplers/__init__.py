@@ -20,7 +20,7 @@ from samplers.base import (
     sample,
     sample_keys,
 )
-from samplers.build import BudgetError, build, build_times, only_ends
+from samplers.build import BudgetError, build, build_times, only_ends, start_scale
 from samplers.correctors import BatchMean, Langevin, NoiseLevel, PerSample, Posterior
 from samplers.grids import IDDPM, Borrowed, Flow, Grid, Indices, Karras, LogSNR, Power, Uniform
 from samplers.named import CORRECTORS, GRIDS, PREDICTORS, PUBLISHED_NAMES
@@ -35,6 +35,7 @@ from samplers.planned.multistep import (
     UniPC,
 )
 from samplers.planned.one_step import MultiStage, OneStep, Step
+from samplers.planned.plms import PLMS
 from samplers.planned.restart import Restart
 from samplers.planned.runge_kutta import Churn, RungeKutta
 from samplers.planned.singlestep import SEEDS, DPMSolver, StochasticHeun
@@ -47,15 +48,17 @@ from samplers.predictors import (
     ReverseDiffusion,
 )
 from samplers.respacing import Respaced, respaced
+from samplers.spacing import SpacedLevels
 
 __all__ = [
-    "CORRECTORS", "DDIM", "ERSDE", "GRIDS", "IDDPM", "MEASURES", "PREDICTORS",
+    "CORRECTORS", "DDIM", "ERSDE", "GRIDS", "IDDPM", "MEASURES", "PLMS", "PREDICTORS",
     "PUBLISHED_NAMES", "SEEDS", "Accelerated", "AdamsBashforth", "AdaptiveAdams",
     "AdaptiveODE", "AdaptiveSDE", "Ancestral", "BatchMean", "Borrowed", "BudgetError", "Churn",
     "Corrector", "DPMSolver", "EulerMaruyama", "Flow", "Grid", "Idle", "Indices", "Karras",
     "Langevin", "LinearSampler", "LogSNR", "MultiStage", "NoiseLevel", "OneStep", "PerSample",
     "Plan", "Posterior", "Power", "PredictorCorrector", "Program", "Respaced", "Restart",
     "ReverseDiffusion", "Rise", "Row", "RungeKutta", "SASolver", "SDEDPMSolverPP", "Sampler",
-    "Samples", "State", "Step", "StochasticHeun", "UniPC", "Uniform", "build", "build_times",
-    "check_memory", "only_ends", "planned_evaluations", "respaced", "run", "sample", "sample_keys",
+    "Samples", "SpacedLevels", "State", "Step", "StochasticHeun", "UniPC", "Uniform", "build",
+    "build_times", "check_memory", "only_ends", "planned_evaluations", "respaced", "run", "sample",
+    "sample_keys", "start_scale",
 ]  # fmt: skip

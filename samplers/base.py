@@ -246,6 +246,7 @@ def sample(
     *,
     shape: tuple[int, ...],
     start: Float[Array, "b *d"] | None = None,
+    scale: Number = 1.0,
     denoise: bool = True,
     frames: int = 0,
 ) -> Samples:
@@ -258,6 +259,7 @@ def sample(
         keys: one per sample, from `sample_keys`.
         shape: shape of one sample, without the batch axis.
         start: x at times[0] [b, *shape]; drawn from the prior if None.
+        scale: factor on what is drawn from the prior.
         denoise: return E[x_0 | x] at the last time (one more evaluation) instead of x.
         frames: number of states along the way to return as well; at most one per step.
 
@@ -268,10 +270,10 @@ def sample(
     check_memory(score, plan)
     frames = min(frames, plan.steps)
     # Counted in steps, not in rows: the stages within a step are no states of the process.
-    film_index = plan.interval * frames // plan.steps
+    film_index = plan.interval * frames // max(plan.steps, 1)
     known = planned_evaluations(score, plan, denoise)
     drawn = _sample(
-        score, plan.program, film_index, times[-1], keys, start,
+        score, plan.program, film_index, times[-1], keys, start, jnp.asarray(scale, times.dtype),
         shape=shape, denoise=denoise, frames=frames,
     )  # fmt: skip
     return replace(drawn, evaluations=drawn.evaluations + known)
@@ -285,6 +287,7 @@ def _sample(
     end: Float[Array, ""],
     keys: PRNGKeyArray,
     start: Float[Array, "b *d"] | None,
+    scale: Float[Array, ""],
     *,
     shape: tuple[int, ...],
     denoise: bool,
@@ -292,7 +295,7 @@ def _sample(
 ) -> Samples:
     if start is None:
         draw = jax.vmap(lambda key: score.sde.prior_sample(key, shape))
-        start = draw(_stream(keys, PRIOR_STREAM)).astype(end.dtype)
+        start = scale * draw(_stream(keys, PRIOR_STREAM)).astype(end.dtype)
     state = _begun(score, program.method, State.of(start, _stream(keys, STEP_STREAM)))
     film = jnp.zeros((frames, *start.shape), start.dtype)
 

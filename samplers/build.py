@@ -20,6 +20,7 @@ from samplers.named import (
 )
 from samplers.pc import PredictorCorrector
 from samplers.respacing import Respaced
+from samplers.spacing import SpacedLevels
 from sde_lib import Score, choose
 from sde_lib.tables import made, parameters
 
@@ -99,6 +100,18 @@ def build_times(
     return times(config.num_steps or most)
 
 
+STARTS: dict[str, Callable[[Score, Array], float]] = {
+    "prior": lambda score, times: 1.0,
+    "marginal": lambda score, times: float(score.sde.sigma(times[0]) / score.sde.prior_std),
+}
+"""Factors on draws from the prior, with which a run down the times begins."""
+
+
+def start_scale(config: Section, score: Score, times: Float[Array, " n"]) -> float:
+    """The factor of a `sampling` section on draws from the prior."""
+    return choose("sampling.start", config.start, STARTS)(score, times)
+
+
 def only_ends(config: Section) -> bool:
     """True if a `sampling` section needs no times between the first and the last."""
     return _predictor(config).adaptive and config.corrector == "none" and config.frames <= 1
@@ -119,7 +132,7 @@ def _check_fixed(config: Section) -> None:
 
 
 def _check_ends(config: Section, grid: Grid) -> None:
-    if isinstance(grid, (Indices, Respaced)):
+    if isinstance(grid, (Indices, SpacedLevels, Respaced)):
         raise ValueError(
             f"sampling.grid={config.grid!r} has the times of a discrete model and not the ends of "
             f"time: sampling.predictor={config.predictor!r}, which chooses its own steps, needs "

@@ -29,6 +29,7 @@ from samplers.planned.multistep import (
     SDEDPMSolverPP,
     UniPC,
 )
+from samplers.planned.plms import PLMS
 from samplers.planned.restart import Restart
 from samplers.planned.runge_kutta import Churn, RungeKutta
 from samplers.planned.singlestep import SEEDS, DPMSolver, StochasticHeun
@@ -41,8 +42,9 @@ from samplers.predictors import (
     ReverseDiffusion,
 )
 from samplers.respacing import Respaced
+from samplers.spacing import SPACINGS, SpacedLevels
 from sde_lib import choose
-from sde_lib.tables import made
+from sde_lib.tables import made, parameters
 
 VARIANCES: dict[str, dict[str, Any]] = {
     "posterior": {"large": 0.0},
@@ -149,10 +151,12 @@ def _adams(usual: int, form: str, variable: str) -> Callable[..., Sampler]:
 
 
 def _dpm_solver_multistep(form: str) -> Callable[..., Sampler]:
-    def row(predictor: str, order: int, second_order: str, high_order_start: bool) -> Sampler:
+    def row(
+        predictor: str, order: int, second_order: str, high_order_start: bool, low_order_end: int
+    ) -> Sampler:
         second = choose("sampling.second_order", second_order, SECOND_ORDERS)
         degree = _degree(predictor, order, 2, HIGHEST)
-        return AdamsBashforth(degree, form, "log_snr", second, high_order_start)
+        return AdamsBashforth(degree, form, "log_snr", second, high_order_start, low_order_end)
 
     return row
 
@@ -210,6 +214,7 @@ DETERMINISTIC: dict[str, Callable[..., Sampler]] = {
     "lms": _adams(4, "noise", "noise"),
     "adams_bashforth": _adams_bashforth,
     "unipc": _unipc,
+    "plms": PLMS,
     "ode": _ode,
     "adaptive_adams": _adaptive_adams,
     "none": Idle,
@@ -223,6 +228,13 @@ PUBLISHED_NAMES = PUBLISHED_PREDICTORS
 
 def _langevin(snr: float, n_steps_each: int, norm: str) -> Corrector:
     return Langevin(snr, n_steps_each, choose("sampling.norm", norm, NORMS)())
+
+
+def _published(section: Any, num_scales: int, spacing: str, warp: str, noise_removal: bool) -> Grid:
+    row = choose("sampling.spacing", spacing, SPACINGS)
+    offset = section.steps_offset if "steps_offset" in parameters(row) else 0
+    rho = section.rho if warp == "karras" else 7.0
+    return SpacedLevels(num_scales, spacing, offset, warp, rho, noise_removal)
 
 
 CORRECTORS: dict[str, Callable[..., Corrector]] = {
@@ -245,4 +257,5 @@ GRIDS: dict[str, Callable[..., Grid]] = {
     "trailing": lambda num_scales: Indices(num_scales),
     "leading": lambda num_scales: Indices(num_scales, trailing=False),
     "respaced": Respaced,
+    "published": _published,
 }

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from configs.names import choose
 from sde_lib.base import SDE
-from sde_lib.iddpm import iddpm
+from sde_lib.iddpm import of_settings
 from sde_lib.karras import KarrasVE
 from sde_lib.labels import (
+    AlphaLabel,
     Conditioning,
     CosineLevelLabel,
     DescendingLevelLabel,
@@ -59,6 +62,7 @@ PREDICTIONS: dict[str, Callable[..., Prediction]] = {
 """Predictions by name; their parameters are settings of the `model` section."""
 CONDITIONINGS: dict[str, Callable[..., Conditioning]] = {
     "time": lambda: TimeLabel(999.0),
+    "alpha": AlphaLabel,
     "log_sigma": lambda: LogSigmaLabel(1.0),
     "log_half_sigma": LogHalfSigmaLabel,
     "quarter_log_sigma": lambda: LogSigmaLabel(0.25),
@@ -104,6 +108,7 @@ class Family:
         `SDE.discrete`; None if the SDE has no discrete form.
       range: settings of the SDE that bound its times and change nothing in between, so that a
         network may be used with others than it was trained with.
+      noise_only: the setting with which the last level has no signal; empty: there is none.
     """
 
     build: Callable[..., SDE]
@@ -111,6 +116,7 @@ class Family:
     conditioning: str = "time"
     discrete: Discrete | None = None
     range: tuple[str, ...] = ()
+    noise_only: str = ""
 
 
 def _learned(log_snr_max: float, log_snr_min: float) -> LearnedVP:
@@ -130,11 +136,18 @@ SDES: dict[str, Family] = {
     ),
     "edm": Family(KarrasVE, "edm", "quarter_log_sigma", range=("sigma_min", "sigma_max")),
     "iddpm": Family(
-        iddpm,
+        of_settings,
         discrete=Discrete(
             lambda rescale_timesteps: "rescaled_index" if rescale_timesteps else "index",
             "nearest_index",
         ),
+        noise_only="zero_terminal_snr",
+    ),
+    "levels": Family(
+        of_settings,
+        conditioning="level",
+        discrete=Discrete("level", "none"),
+        noise_only="zero_terminal_snr",
     ),
     "learned": Family(_learned, conditioning="quarter_log_sigma"),
 }
@@ -180,6 +193,16 @@ def _named(asked: str, own: str | Callable[..., str], model: Section) -> str:
     return own if isinstance(own, str) else made(own, model)
 
 
+def _check_without_signal(setting: str, name: str, prediction: Prediction) -> None:
+    """Raise ValueError for a prediction from which x_0 is not known where there is no signal."""
+    at_the_end = prediction.coefficients(jnp.zeros(()), jnp.ones(()))
+    if not jnp.isfinite(jnp.stack(at_the_end)).all():
+        raise ValueError(
+            f"{setting} needs model.prediction='v' or 'data': {name!r} says nothing of x_0 at the "
+            "last level, which has no signal"
+        )
+
+
 def build_parametrization(config: Section) -> Parametrization:
     """The parametrization of a config; 'published' means that of the SDE's authors."""
     family, model = _family(config), config.model
@@ -188,8 +211,11 @@ def build_parametrization(config: Section) -> Parametrization:
         discrete = _discrete(config)
     prediction = _named(model.prediction, family.prediction, model)
     label = _named(model.conditioning, discrete.conditioning, model)
+    meaning = made(choose("model.prediction", prediction, PREDICTIONS), model)
+    if family.noise_only and config.sde[family.noise_only]:
+        _check_without_signal(f"sde.{family.noise_only}=True", prediction, meaning)
     return Parametrization(
-        made(choose("model.prediction", prediction, PREDICTIONS), model),
+        meaning,
         made(choose("model.conditioning", label, CONDITIONINGS), config.sde),
         made(choose("the rounding of times", discrete.rounding, ROUNDINGS), config.sde),
         learn_variance=model.learn_variance,

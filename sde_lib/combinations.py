@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sde_lib.base import Number, expand
-from sde_lib.pytree import pytree
+from sde_lib.parametrization import Noise, Prediction
+from sde_lib.pytree import pytree, static
 
 Pair = tuple[Float[Array, "b *d"], Float[Array, "b *d"]]
 """(x_0, noise)."""
@@ -58,6 +59,11 @@ def _sums(x: Float[Array, "b *d"]) -> Array:
     return expand(jnp.sum(x.reshape(len(x), -1), axis=1), x)
 
 
+def expand_last(of_channels: Array, x: Float[Array, "b *d"]) -> Array:
+    """One value for each channel, with as many axes as x."""
+    return of_channels.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
 def _over(a: Array, b: Array) -> Array:
     """a / b, and 1 where b is 0."""
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 1)
@@ -78,23 +84,56 @@ class Mixed:
 
 
 @pytree
+class FirstChannels:
+    """The extrapolated predictions in the first `count` channels, those with the condition beside.
+
+    DiT's published samples are guided so, in 3 of 4 channels of latents (Peebles & Xie 2023,
+    arXiv:2212.09748, section 5, and its code).
+    """
+
+    count: int = static(default=3)
+
+    def __call__(self, weight: Array, told: Pair, untold: Pair, at: Point) -> Pair:
+        """The predictions; ValueError for examples of fewer channels."""
+        channels = at.x.shape[-1]
+        if self.count > channels:
+            raise ValueError(
+                f"sampling.guidance_channels must be at most the examples' {channels} channels, "
+                f"got {self.count}"
+            )
+        first = expand_last(jnp.arange(channels) < self.count, at.x)
+        x0, noise = (jnp.where(first, mixed(weight, a, b), a)
+                     for a, b in zip(told, untold, strict=True))  # fmt: skip
+        return x0, noise
+
+
+@pytree
 class Rescaled:
-    """The extrapolated noise, made part of the way as large as that with the condition.
+    """The extrapolated output, made part of the way as large as that with the condition.
 
-        noise <- share noise std(noise with) / std(noise) + (1 - share) noise,
+        F <- share F std(F with) / std(F) + (1 - share) F,
 
-    std over all values of an example (Lin et al. 2024, arXiv:2305.08891, eq. 15 and 16, on the
-    noise). share = 0 rescales nothing.
+    F the network's output, noise or v or what else it says, std over all values of an example (Lin
+    et al. 2024, arXiv:2305.08891, eq. 15 and 16). share = 0 rescales nothing.
     """
 
     share: Number = 0.7
+    prediction: Prediction = Noise()
 
     def __call__(self, weight: Array, told: Pair, untold: Pair, at: Point) -> Pair:
         """The rescaled predictions."""
-        noise = mixed(weight, told[1], untold[1])
-        size = _deviations(noise)
-        noise = noise * (self.share * _over(_deviations(told[1]), size) + (1 - self.share))
-        return _neutral(weight, told, (at.data(noise), noise))
+        c = self.prediction.coefficients(at.alpha, at.sigma)
+        size = c.data_out**2 + c.noise_out**2
+
+        def output(pair: Pair) -> Array:
+            x0, noise = pair[0] - c.data_skip * at.x, pair[1] - c.noise_skip * at.x
+            return (c.data_out * x0 + c.noise_out * noise) / size
+
+        own = output(told)
+        raw = mixed(weight, own, output(untold))
+        raw = raw * (self.share * _over(_deviations(own), _deviations(raw)) + (1 - self.share))
+        x0 = c.data_skip * at.x + c.data_out * raw
+        return _neutral(weight, told, (x0, c.noise_skip * at.x + c.noise_out * raw))
 
 
 @pytree

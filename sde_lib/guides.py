@@ -15,17 +15,20 @@ import jax.numpy as jnp
 from configs.kinds import hidden_of, kinds_of
 from configs.names import PUBLISHED_PREDICTORS, choose
 from sde_lib.autoguidance import Autoguidance
+from sde_lib.build import build_parametrization
 from sde_lib.combinations import (
     Combination,
+    FirstChannels,
     Mixed,
     Projected,
     Renoised,
     Rescaled,
     Thresholded,
 )
-from sde_lib.condition import CONDITIONS, Condition, null_of
+from sde_lib.condition import CONDITIONS, Condition, null_of, told_of
 from sde_lib.guidance import ClassifierFree, Guidance
 from sde_lib.likelihood_guidance import LikelihoodGuidance, LogDensity, MeanShift
+from sde_lib.parametrization import Prediction
 from sde_lib.score import Conditional, Score
 from sde_lib.tables import made, parameters
 
@@ -101,9 +104,8 @@ def _two(
     kept = _numbers(momentum)[0] if momentum else None
 
     def guide(score: Score, condition: Condition) -> Score:
-        return ClassifierFree(
-            score, condition, null_of(condition, told.kept), *strength, combination, kept
-        )
+        both = told_of(condition), null_of(condition, told.kept)
+        return ClassifierFree(score, *both, *strength, combination, kept)
 
     return guide
 
@@ -120,10 +122,18 @@ def _classifier_free_omega(
     return _two(Mixed(), told, guidance, guidance_min, guidance_max, neutral=0.0)
 
 
-def _rescaled(
-    told: Told, guidance: float, guidance_min: float, guidance_max: float, guidance_rescale: float
+def _first_channels(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float, guidance_channels: int
 ) -> Guidance:
-    combination = Rescaled(*_numbers(guidance_rescale))
+    combination = FirstChannels(guidance_channels)
+    return _two(combination, told, guidance, guidance_min, guidance_max)
+
+
+def _rescaled(
+    told: Told, guidance: float, guidance_min: float, guidance_max: float, guidance_rescale: float,
+    prediction: Callable[[], Prediction],
+) -> Guidance:  # fmt: skip
+    combination = Rescaled(_numbers(guidance_rescale)[0], prediction())
     return _two(combination, told, guidance, guidance_min, guidance_max)
 
 
@@ -161,9 +171,8 @@ def _cfg_pp(
     _check_both(told, "sampling.guidance_kind='cfg_pp'")
 
     def guide(score: Score, condition: Condition) -> Score:
-        return ClassifierFree(
-            score, condition, null_of(condition, told.kept), *strength, Renoised()
-        )
+        both = told_of(condition), null_of(condition, told.kept)
+        return ClassifierFree(score, *both, *strength, Renoised())
 
     return guide
 
@@ -198,6 +207,7 @@ def _likelihood(denoised: bool, form: Callable[[LikelihoodGuidance], Score]) -> 
                              "classifier, or FILE.py:FUNCTION")  # fmt: skip
 
         def guide(score: Score, condition: Condition) -> Score:
+            condition = told_of(condition)
             own = condition if told.conditional else None
             return form(LikelihoodGuidance(score, own, density, condition, *strength, denoised))
 
@@ -224,6 +234,7 @@ GUIDANCE: dict[str, Callable[..., Guidance]] = {
     "none": lambda: Conditional,
     "classifier_free": _classifier_free,
     "classifier_free_omega": _classifier_free_omega,
+    "first_channels": _first_channels,
     "rescaled": _rescaled,
     "thresholded": _thresholded,
     "apg": _apg,
@@ -233,8 +244,8 @@ GUIDANCE: dict[str, Callable[..., Guidance]] = {
     "denoised_classifier": _likelihood(True, lambda guided: guided),
     "classifier_mean": _classifier_mean,
 }
-"""Guidances by name; parameters are `sampling` settings, `told`, a `Told`, and `data`, the section
-of that name."""
+"""Guidances by name; parameters are `sampling` settings, `told`, a `Told`, `data`, the section of
+that name, and `prediction`, which gives the meaning of the network's output."""
 NEUTRAL = {"classifier_free_omega": 0.0, "cfg_pp": -1.0, "classifier": 0.0,
            "denoised_classifier": 0.0, "classifier_mean": 0.0}  # fmt: skip
 """The value of sampling.guidance at which a guidance does nothing, where it is not 1; -1: none."""
@@ -256,7 +267,8 @@ def build_guidance(config: Section, told: Told = ALONE) -> Guidance:
     left = [kind for kind in kinds_of(model.condition) if kind not in hidden_of(config)]
     kept = tuple(part for kind in left for part in CONDITIONS[kind].parts)
     told = replace(told, conditional=conditional, hidden=hidden, kept=kept)
-    return made(row, config.sampling, told=told, data=config.data)
+    meaning = lambda: build_parametrization(config).prediction
+    return made(row, config.sampling, told=told, data=config.data, prediction=meaning)
 
 
 def guidance_settings(config: Section, told: Told = ALONE) -> dict[str, Any] | None:

@@ -142,6 +142,7 @@ PROCESSES: dict[str, Process] = {
         0.0, 1.0, 0.0, 1.0,
     ),
     "iddpm": _tabulated(_COSINE),
+    "levels": _tabulated(_COSINE),
     "vp discrete": _tabulated(_LINEAR),
 }  # fmt: skip
 """By the names of `sde_lib.SDES`; VE's levels lie on VE, so that its discrete form is no other."""

@@ -67,7 +67,9 @@ class Buckets:
 
 
 def edges(objective: TrainingLoss, sde: SDE) -> Float[Array, " m"]:
-    """The m = COUNT - 1 times that separate the ranges."""
+    """The m = COUNT - 1 times that separate the ranges; without times all is in the first."""
+    if objective.law is None:
+        return jnp.full(COUNT - 1, jnp.inf)
     return objective.law.quantile(sde, jnp.arange(1, COUNT) / COUNT)
 
 
@@ -77,7 +79,9 @@ def _edges(law: TimeLaw, sde: SDE) -> Float[Array, " m"]:
 
 
 def names(objective: TrainingLoss, sde: SDE) -> list[str]:
-    """Names of the ranges in a log, by their times: '0.25-0.375'."""
+    """Names of the ranges in a log, by their times: '0.25-0.375'; () without times."""
+    if objective.law is None:
+        return []
     # In one program: one by one, a law's operations are thirty, compiled before the first update.
     ends = [sde.t_min, *np.asarray(_edges(objective.law, sde)), sde.T]
     return [f"{float(a):.3g}-{float(b):.3g}" for a, b in itertools.pairwise(ends)]

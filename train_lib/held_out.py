@@ -14,7 +14,8 @@ from data_lib import codec
 from data_lib.conditions import build_condition
 from runtime_lib import sharding
 from train_lib import feed
-from train_lib.measures import measured
+from train_lib.loss import TrainingLoss
+from train_lib.measures import measured, summarised
 from train_lib.step import COARSE_STREAM, Batch, Recipe
 
 SEED = 1
@@ -40,7 +41,12 @@ def make_eval(recipe: Recipe) -> Callable[[Any, Array, Batch], tuple[dict[str, A
 
 
 def means(
-    evaluate: Callable[..., Any], params: Any, images: data_lib.Images, config: Any, mesh: Any
+    evaluate: Callable[..., Any],
+    params: Any,
+    images: data_lib.Images,
+    config: Any,
+    mesh: Any,
+    objective: TrainingLoss,
 ) -> dict[str, float]:
     """The mean "loss", and means of what else is measured, over a whole split.
 
@@ -63,4 +69,5 @@ def means(
         for k, batch in enumerate(batches)
     ]
     count = sum(float(number) for _, number in sums)
-    return {name: sum(float(part[name]) for part, _ in sums) / count for name in sums[0][0]}
+    found = {name: sum(float(part[name]) for part, _ in sums) / count for name in sums[0][0]}
+    return summarised(objective, found)

@@ -38,8 +38,8 @@ class TrainingLoss(Protocol):
     """True if it trains the schedule of an SDE that learns one; it is of no use for other SDEs."""
 
     @property
-    def law(self) -> TimeLaw:
-        """Distribution of the training times."""
+    def law(self) -> TimeLaw | None:
+        """Distribution of the training times; None for a loss without times."""
 
     @property
     def stratified(self) -> bool:
@@ -58,7 +58,12 @@ class TrainingLoss(Protocol):
 
 
 def drawn(objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, n: int) -> Time:
-    """The times of n examples that an objective draws if it is called with this key."""
+    """The times of n examples that an objective draws if it is called with this key.
+
+    All are 0 for an objective without times.
+    """
+    if objective.law is None:
+        return jnp.zeros(n)
     return draw_times(objective.law, sde, _keys(key)[0], n, stratified=objective.stratified)
 
 

@@ -17,6 +17,12 @@ def measures(objective: TrainingLoss) -> tuple[str, ...]:
     return found
 
 
+def summarised(objective: TrainingLoss, means: dict[str, float]) -> dict[str, float]:
+    """Means of the measurements as they are told: some are moments of which others follow."""
+    tell = getattr(objective, "summarised", None)
+    return means if tell is None else tell(means)
+
+
 def measured(
     objective: TrainingLoss,
     score: ModelScore,

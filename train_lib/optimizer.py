@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -40,6 +42,13 @@ def learning_rate(config: Section, n_iters: int) -> optax.Schedule:
         return lr * ramp * decay(step)
 
     return rate
+
+
+def apart(config: Section, n_iters: int, part: str) -> optax.GradientTransformation:
+    """`build` for one part of the parameters, by its name at their top, and again for the rest."""
+    in_part = lambda path, _: path[0].key == part
+    labels = partial(jax.tree_util.tree_map_with_path, in_part)
+    return optax.multi_transform({k: build(config, n_iters) for k in (True, False)}, labels)
 
 
 def build(config: Section, n_iters: int) -> optax.GradientTransformation:

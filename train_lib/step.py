@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from configs.kinds import Kinds
 from models.layers.cpu.loop import scan
@@ -69,6 +69,15 @@ class Recipe:
     """Augmentation of the training images; the network is given its parameters."""
     guard: Guard = field(default=Guard())
     """Which updates are refused."""
+    apart: bool = False
+    """True if the optimizer has parts of the parameters that it updates by themselves."""
+
+    def at(self, step: Int[Array, ""]) -> Recipe:
+        """The recipe after so many updates, of which some objectives depend."""
+        if not hasattr(self.objective, "step"):
+            return self
+        objective: Any = self.objective
+        return replace(self, objective=replace(objective, step=step))
 
     def told(self, batch: Batch, image: Array, key: PRNGKeyArray) -> Condition:
         """Inputs of the network beside the noisy examples, `image`, and their noise levels."""
@@ -146,9 +155,11 @@ _moved = outlined(optax.apply_updates)
 def update(recipe: Recipe, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One update of parameters, optimizer state and averages, unless it is bad."""
     key = jax.random.fold_in(state.key, state.step)
-    found, seen = _loss_and_gradient(recipe, state.params, key, batch, state.law)
+    now = recipe.at(state.step)
+    found, seen = _loss_and_gradient(now, state.params, key, batch, state.law)
     (loss, buckets), gradient = found
-    apply = together(partial(_apply, recipe))
+    one = partial(_apply, recipe)
+    apply = one if recipe.apart else together(one)
     before = state.law
     state, good, grad_norm, update_norm = apply(gradient, loss, state)
     if before is not None:

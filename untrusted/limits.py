@@ -26,6 +26,13 @@ JSON_DIGITS = 40
 """Digits of an integer; an identity of 128 bits has 39."""
 SHOWN = 60
 """Characters of a stranger's value that a message repeats."""
+TOKENIZER_BYTES = 32 * MIB
+"""A file of a tokenizer; that of T5 in 101 languages has 16 MiB."""
+TOKENIZER_ITEMS = 2_000_000
+"""Values and keys in it; CLIP's tokenizer.json has 250,000."""
+
+CAPTIONS_BYTES = 16 * MIB
+"""A file of captions, one on each line; a hundred thousand of ten words take 6 MiB."""
 
 # Arrays: .npy and .npz --------------------------------------------------------------------------
 

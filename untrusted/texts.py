@@ -14,9 +14,11 @@ from untrusted.opening import read_bytes
 
 
 def read_json(
-    path: Path | str, most: int = limits.JSON_BYTES, *, named: bool = False
+    path: Path | str, most: int = limits.JSON_BYTES, *, named: bool = False, endless: bool = False
 ) -> dict[str, Any]:
     """The object in a JSON file of at most `most` bytes.
+
+    endless: whether numbers may be infinite.
 
     Raises:
       UntrustedError: not a regular file, or refused by `parse_json`; the message names the file.
@@ -24,15 +26,17 @@ def read_json(
     """
     content = read_bytes(path, most, named=named)
     try:
-        return parse_json(content)
+        return parse_json(content, endless=endless)
     except UntrustedError as error:
         raise UntrustedError(f"{plain(os.path.basename(path))}: {error}") from error
 
 
-def parse_json(content: bytes | str, items: int = limits.JSON_ITEMS) -> dict[str, Any]:
+def parse_json(
+    content: bytes | str, items: int = limits.JSON_ITEMS, *, endless: bool = False
+) -> dict[str, Any]:
     """The object in a JSON text, of finite and shallow values without repeated keys.
 
-    items: largest number of values and keys.
+    items: largest number of values and keys. endless: whether Infinity and -Infinity are numbers.
 
     Raises:
       UntrustedError: not JSON in UTF-8, or beyond a limit; the message says which.
@@ -42,7 +46,7 @@ def parse_json(content: bytes | str, items: int = limits.JSON_ITEMS) -> dict[str
         if sum(map(text.count, ",[{")) > items:
             raise UntrustedError(f"it must have at most {items:,} items: refused")
         value = json.loads(text, object_pairs_hook=_pairs, parse_int=_integer, parse_float=_float,
-                           parse_constant=_constant)  # fmt: skip
+                           parse_constant=_endless if endless else _constant)  # fmt: skip
         _check_depth(value)
     except UntrustedError:
         raise
@@ -84,6 +88,10 @@ def _float(text: str) -> float:
 
 def _constant(text: str) -> Any:
     raise UntrustedError(f"it has {text} for a number: refused")
+
+
+def _endless(text: str) -> Any:
+    return _constant(text) if text == "NaN" else float(text)
 
 
 def _check_depth(value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from models.layers.attend import Attend, shown_attention
+from models.layers.attend import Attend, Bias, shown_attention
 from models.layers.norm import standardized
 from models.layers.style import Style
 
@@ -13,11 +13,18 @@ Pixels = Float[Array, "b n c"]
 
 
 def attend_with_heads(
-    attend: Attend, query: Pixels, key: Pixels, value: Pixels, heads: int, train: bool
+    attend: Attend,
+    query: Pixels,
+    key: Pixels,
+    value: Pixels,
+    heads: int,
+    train: bool,
+    bias: Bias = None,
 ) -> Pixels:
     """`attend` on `heads` runs of c / heads channels (arXiv:1706.03762, section 3.2.2)."""
     split = [x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value)]
-    return attend(*split, train=train).reshape(query.shape)
+    told = {} if bias is None else {"bias": bias}
+    return attend(*split, train=train, **told).reshape(query.shape)
 
 
 class Attention(nn.Module):
@@ -30,7 +37,7 @@ class Attention(nn.Module):
         style, channels = self.style, x.shape[-1]
         pixels = style.norm(channels, "norm")(x).reshape(x.shape[0], -1, channels)
         query, key, value = (
-            style.dense(channels, scale=0.1, name=name)(pixels)
+            style.dense(channels, scale=0.1, use_bias=style.attention_bias, name=name)(pixels)
             for name in ("query", "key", "value")
         )
         project = style.dense(channels, scale=style.init_scale, name="project")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from models.layers.borders import bordered
 from models.layers.conv import Conv
 from models.layers.dense import shifted
 from models.layers.dropout import Dropout
@@ -23,7 +24,7 @@ UNPADDED = ((0, 0), (0, 0))
 
 
 class ResBlock(nn.Module):
-    """GroupNorm, activation, (resizing), convolution, embedding added, the same again; plus x.
+    """GroupNorm, activation, (resizing), convolution, embedding told, the same again; plus x.
 
     Attributes:
       style: shared choices.
@@ -31,6 +32,8 @@ class ResBlock(nn.Module):
       shortcut_scale: variance scale of the linear map of x, where its shape changes.
       resize: doubles or halves both branches; None keeps the size.
       dilation: of the convolutions.
+      resized_shortcut: whether x passes the linear map wherever it is resized; if not, where its
+        number of channels changes.
     """
 
     style: Style
@@ -38,22 +41,35 @@ class ResBlock(nn.Module):
     shortcut_scale: float
     resize: Callable[[Array], Array] | None = None
     dilation: int | tuple[int, ...] = 1
+    resized_shortcut: bool = True
 
     @nn.compact
     def __call__(self, x: Image, embedding: Embedding = None, train: bool = False) -> Image:
         style, resize = self.style, self.resize or (lambda y: y)
         h = resize(style.activation(self._norm(x, "norm_0")))
         h = self._conv(h, 1.0, "conv_0")
-        if embedding is not None:
-            shift = style.exact.dense(self.features, name="embed")(embedding)
-            h = shifted(h, jnp.expand_dims(shift, tuple(range(1, h.ndim - 1))))
-        h = style.activation(self._norm(h, "norm_1"))
+        h = style.activation(self._told(h, embedding))
         h = Dropout(style.dropout)(h, train=train)
         h = self._conv(h, style.init_scale, "conv_1")
-        if self.resize or x.shape[-1] != self.features:
-            shortcut = style.dense(self.features, scale=self.shortcut_scale, name="shortcut")
-            x = shortcut(resize(x))
+        x, mapped = resize(x), x.shape[-1] != self.features
+        if mapped or (self.resize and self.resized_shortcut):
+            x = style.dense(self.features, scale=self.shortcut_scale, name="shortcut")(x)
         return style.residual(x, h)
+
+    def _told(self, h: Image, embedding: Embedding) -> Image:
+        """h normalized, and told of the embedding before or after that."""
+        style = self.style
+        if embedding is None:
+            return self._norm(h, "norm_1")
+        # In float32, since the gradients of scale and shift are sums over all pixels.
+        parts = 2 if style.scale_shift else 1
+        told = style.exact.dense(parts * self.features, name="embed")(embedding)
+        told = jnp.expand_dims(told, tuple(range(1, h.ndim - 1)))
+        if not style.scale_shift:
+            return self._norm(shifted(h, told), "norm_1")
+        scale, shift = jnp.split(told, 2, axis=-1)
+        h = style.exact.norm(h.shape[-1], "norm_1")(h) * (scale + 1) + shift
+        return h.astype(style.dtype)
 
     def _norm(self, h: Image, name: str) -> Image:
         return self.style.norm(h.shape[-1], name)(h)
@@ -71,16 +87,22 @@ class ResBlock(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double the image, with a 3x3 convolution to `features` channels if `conv`."""
+    """Double the image, with a 3x3 convolution to `features` channels if `conv`.
+
+    size: height and width of the result of a convolution, one less than double where the image was
+    halved from an odd number; None: double.
+    """
 
     style: Style
     features: int
     conv: bool
+    size: tuple[int, int] | None = None
 
     @nn.compact
     def __call__(self, x: Image, embedding: Embedding = None, train: bool = False) -> Image:
+        resample = self.style.resample
         if not self.conv:
-            return self.style.resample.up(x)
+            return resample.up(x)
         conv = Conv(
             self.features,
             padding=UNPADDED,
@@ -88,7 +110,10 @@ class Upsample(nn.Module):
             dtype=self.style.dtype,
             name="conv",
         )
-        return conv(self.style.resample.up_for_conv(x))
+        if self.size is None:
+            return conv(resample.up_for_conv(x))
+        height, width = self.size
+        return conv(bordered(resample.up(x)[:, :height, :width], [(1, 1)] * 2))
 
 
 class Downsample(nn.Module):

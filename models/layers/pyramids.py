@@ -23,12 +23,16 @@ Image = Float[Array, "b h w c"]
 
 
 class Head(nn.Module):
-    """GroupNorm, activation, 3x3 convolution to `features` channels, computed in `dtype`."""
+    """GroupNorm, activation, 3x3 convolution to `features` channels, computed in `dtype`.
+
+    The kernel may be of another size.
+    """
 
     style: Style
     features: int
     scale: float
     dtype: Any = jnp.float32
+    kernel_size: int = 3
 
     @nn.compact
     def __call__(self, h: Image) -> Image:
@@ -37,6 +41,7 @@ class Head(nn.Module):
         init = default_init(self.scale)
         conv = Conv(
             self.features,
+            self.kernel_size,
             periodic=style.periodic,
             kernel_init=init,
             dtype=self.dtype,

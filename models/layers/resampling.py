@@ -64,8 +64,9 @@ class Plain:
         return bordered(self.up(x), [(1, 1)] * 2, self.periodic)
 
     def down_for_conv(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h+1 w+1 c"]:
-        """x with a border along two of its sides."""
-        return bordered(x, [(1, 0) if self.border_first else (0, 1)] * 2, self.periodic)
+        """x with a border along two of its sides, or with `border_first` all of odd lengths."""
+        pads = [(1, n % 2) if self.border_first else (0, 1) for n in x.shape[1:3]]
+        return bordered(x, pads, self.periodic)
 
 
 @dataclass(frozen=True)

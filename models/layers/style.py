@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -84,6 +85,14 @@ class Heads:
         return self.count
 
 
+def gelu(x: Array) -> Array:
+    """x times the probability that a standard normal number is below x (arXiv:1606.08415).
+
+    It is computed in float32, since its derivative has an exponential, and is of x's type.
+    """
+    return jax.nn.gelu(x.astype(jnp.float32), approximate=False).astype(x.dtype)
+
+
 @outlined
 def _sum(x: Array, h: Array) -> Array:
     return x + h
@@ -92,6 +101,11 @@ def _sum(x: Array, h: Array) -> Array:
 @outlined
 def _rescaled_sum(x: Array, h: Array) -> Array:
     return (x + h) / math.sqrt(2.0)
+
+
+@partial(outlined, static_argnames=("divisor",))
+def _divided_sum(x: Array, h: Array, divisor: float) -> Array:
+    return (x + h) / divisor
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,10 @@ class Style:
       attend: the implementation of attention.
       remat: the part of a block that is recomputed in the backward pass.
       periodic: spatial axes along which convolutions see the other end of the feature map.
+      scale_shift: whether the embedding scales and shifts normalized features in residual blocks;
+        if not, it is added before the normalization.
+      divisor: of every residual sum, beside `rescale`.
+      attention_bias: whether the maps to attention's queries, keys and values have biases.
     """
 
     activation: Activation
@@ -127,6 +145,9 @@ class Style:
     attend: Attend = auto
     remat: Remat = kept
     periodic: tuple[int, ...] = ()
+    scale_shift: bool = False
+    divisor: float = 1.0
+    attention_bias: bool = True
 
     @property
     def exact(self) -> Style:
@@ -140,7 +161,9 @@ class Style:
     def residual(
         self, x: Float[Array, "b h w c"], h: Float[Array, "b h w c"]
     ) -> Float[Array, "b h w c"]:
-        """x + h, divided by sqrt(2) if sums are rescaled."""
+        """x + h, divided by sqrt(2) if sums are rescaled, or by `divisor`."""
+        if self.divisor != 1:
+            return _divided_sum(x, h, divisor=self.divisor)
         return _rescaled_sum(x, h) if self.rescale else _sum(x, h)
 
     def dense(

@@ -5,15 +5,16 @@ The form of GLIDE (Nichol et al., 2022, arXiv:2112.10741, section 3) and of CLIP
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from models.layers.attend import plain_attention
-from models.layers.attention import attend_with_heads
+from models.layers.attend import biased_attention, plain_attention
 from models.layers.norm import standardized
 from models.layers.style import linear
 
@@ -22,6 +23,7 @@ EPSILON = 1e-5
 """Constant added to the variance in layer normalization."""
 WIDE = 4
 """Length of a perceptron's hidden layer, as a multiple of the features."""
+exact_gelu: Callable[[Array], Array] = partial(jax.nn.gelu, approximate=False)
 
 
 @dataclass(frozen=True)
@@ -44,28 +46,47 @@ class Text:
 class LayerNorm(nn.Module):
     """Features of mean 0 and variance 1, times `scale`, plus `bias`."""
 
+    epsilon: float = EPSILON
+
     @nn.compact
     def __call__(self, h: Features) -> Features:
         scale = self.param("scale", nn.initializers.ones, (h.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (h.shape[-1],))
-        return standardized(h, EPSILON) * scale[None, None] + bias[None, None]
+        return standardized(h, self.epsilon) * scale[None, None] + bias[None, None]
 
 
 class TextBlock(nn.Module):
-    """h + attention(norm(h)), and then + perceptron(norm(h)) with a GELU."""
+    """h + attention(norm(h)), and then + perceptron(norm(h)).
+
+    Attributes:
+      heads: of attention.
+      wide: features of the perceptron's hidden layer; 0: four times those of h.
+      activation: of the perceptron.
+      epsilon: of both norms.
+    """
 
     heads: int
+    wide: int = 0
+    activation: Callable[[Array], Array] = exact_gelu
+    epsilon: float = EPSILON
 
     @nn.compact
-    def __call__(self, h: Features) -> Features:
-        width, known = h.shape[-1], LayerNorm(name="norm_0")(h)
+    def __call__(self, h: Features, bias: Float[Array, "#b #h n n"] | None = None) -> Features:
+        """bias: added to the logits of attention, as -1e30 where a key is not to be seen."""
+        width, known = h.shape[-1], LayerNorm(self.epsilon, name="norm_0")(h)
         query, key, value = (
-            linear(known, width, jnp.float32, name) for name in ("query", "key", "value")
+            linear(known, width, jnp.float32, name).reshape(*h.shape[:2], self.heads, -1)
+            for name in ("query", "key", "value")
         )
-        seen = attend_with_heads(plain_attention, query, key, value, self.heads, False)
-        h = h + linear(seen, width, jnp.float32, "project")
-        wide = linear(LayerNorm(name="norm_1")(h), WIDE * width, jnp.float32, "wide")
-        return h + linear(jax.nn.gelu(wide, approximate=False), width, jnp.float32, "narrow")
+        seen = (
+            plain_attention(query, key, value)
+            if bias is None
+            else biased_attention(query, key, value, bias)
+        )
+        h = h + linear(seen.reshape(h.shape), width, jnp.float32, "project")
+        known = LayerNorm(self.epsilon, name="norm_1")(h)
+        wide = linear(known, self.wide or WIDE * width, jnp.float32, "wide")
+        return h + linear(self.activation(wide), width, jnp.float32, "narrow")
 
 
 class TextReader(nn.Module):

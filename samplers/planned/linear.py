@@ -168,7 +168,8 @@ def tabulate(rows: Sequence[Row], end: Numbers, dtype: np.dtype, last: Last | No
 
 
 def _check_finite(table: Mapping[str, Float[np.ndarray, "r ..."]]) -> None:
-    finite = [np.isfinite(column.reshape(len(column), -1)).all(axis=1) for column in table.values()]
+    by_row = lambda column: np.isfinite(column).all(axis=tuple(range(1, column.ndim)))
+    finite = [by_row(column) for column in table.values()]
     lost = np.flatnonzero(~np.all(finite, axis=0))
     if len(lost):
         raise ValueError(
@@ -206,7 +207,7 @@ class LinearSampler(abc.ABC):
         schedule = Schedule(score)
         levels = schedule.at(times)
         with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused below
-            rows = self.rows(schedule, levels)
+            rows = self.rows(schedule, levels) if len(levels) > 1 else []
             last = self.last(schedule, levels)
         if not self.stochastic and any(row.z or row.rise for row in rows):
             raise TypeError(f"{type(self).__name__} draws noise: it must say `stochastic = True`")

@@ -112,11 +112,12 @@ class MultistepMethod:
 
 def multistep(
     schedule: Schedule, levels: Levels, method: MultistepMethod, order: int, *, correct: int = 0,
-    starter: Form | None = None,
+    starter: Form | None = None, ends: bool = False,
 ) -> list[Row]:  # fmt: skip
     """The rows of a predictor of `order` and, unless `correct` is 0, a corrector of that order.
 
     starter: the form of the Runge-Kutta methods for the first steps; None: lower orders instead.
+    ends: whether the last steps are of falling order, down to the first.
     """
     check_distinct(levels)
     reached = max(order, correct)
@@ -130,7 +131,8 @@ def multistep(
             alone = levels[k : k + 1], levels[k + 1 : k + 2]
             rows += unrolled(runge_kutta(schedule, starter, tableau, *alone), 1, len(rows))
             continue
-        weights = method.predictor(schedule, levels, k, order, number)
+        left = len(levels) - 1 - k
+        weights = method.predictor(schedule, levels, k, min(order, left) if ends else order, number)
         corrected = correct or (order if starter and k == 1 and order == 3 else 0)
         if corrected and k > by_runge_kutta:
             # What the step before should have been, now that its end is known.
@@ -167,7 +169,8 @@ class AdamsBashforth(LinearSampler):
         velocity, velocity  plain Adams-Bashforth on the velocity of rectified flow
 
     `second='midpoint'` uses the published shortcut for the weights of order 2. One evaluation per
-    step; without `high_order_start` a low-order start limits the global order to 2.
+    step; without `high_order_start` a low-order start limits the global order to 2. Runs of fewer
+    steps than `low_order_end` end with steps of falling order, the last of which is of the first.
     """
 
     degree: int = static(default=2)
@@ -175,6 +178,7 @@ class AdamsBashforth(LinearSampler):
     variable: str = static(default="log_snr")
     second: str = static(default="exact")
     high_order_start: bool = static(default=True)
+    low_order_end: int = static(default=0)
 
     @property
     def order(self) -> int:
@@ -183,7 +187,8 @@ class AdamsBashforth(LinearSampler):
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         method = _method(self.form, self.variable, self.second)
         starter = FORMS[self.form] if self.high_order_start else None
-        return multistep(schedule, levels, method, self.degree, starter=starter)
+        ends = len(levels) - 1 < self.low_order_end
+        return multistep(schedule, levels, method, self.degree, starter=starter, ends=ends)
 
 
 @pytree

@@ -15,6 +15,7 @@ from modes.experiment import Experiment
 from modes.generator import make_generator
 from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
+from sde_lib.clipping import build_limit
 from tests.slow import but_slow
 
 
@@ -81,10 +82,20 @@ OTHERS: dict[str, tuple[object, ...]] = {
     "rho": (4.0,),
     "eps": (0.01,),
     "clip": (True,),
+    "clip_range": (2.0,),
+    "clip_noise": (False,),
+    "threshold": (0.9,),
+    "threshold_max": (2.0,),
+    "spacing": ("trailing",),
+    "steps_offset": (1,),
+    "warp": ("karras",),
+    "start": ("marginal",),
+    "low_order_end": (100,),
     "guidance": (3.0,),
     "guidance_kind": (),  # without one its weight has no effect, which is refused first
     "guidance_min": (1.0,),
     "guidance_max": (2.0,),
+    "guidance_channels": (1,),
     "guidance_rescale": (0.3,),
     "guidance_quantile": (0.9,),
     "guidance_parallel": (0.5,),
@@ -105,9 +116,10 @@ def entry_of(text: str, experiment):
     config = Recorded.of(entry.at(0))
     guidance, sampler = sde_lib.build_guidance(config), samplers.build(config.sampling)
     times = samplers.build_times(config.sampling, experiment.score, config.sde.num_scales)
-    clip = (-1.0, 1.0) if config.sampling.clip else None
+    limit = build_limit(config.sampling, lambda key: (-1.0, 1.0))
+    samplers.start_scale(config.sampling, experiment.score, times)
     return entry, replace(
-        experiment, config=config, sampler=sampler, guidance=guidance, times=times, clip=clip
+        experiment, config=config, sampler=sampler, guidance=guidance, times=times, limit=limit
     )
 
 
@@ -116,7 +128,9 @@ def drawn_by(experiment) -> tuple[object, list[np.ndarray]]:
     generator = make_generator(experiment, experiment.score)
     plan = generator.sampler.plan(generator.score, generator.times)
     guided = experiment.guidance_settings or {}
-    told = plan.program, generator.times, generator.denoise, tuple(guided.values()), experiment.clip
+    limited = experiment.limit and experiment.limit(generator.score)
+    start = generator.scale, generator.times, generator.denoise
+    told = plan.program, start, tuple(guided.values()), limited
     return jax.tree.structure(told), jax.tree.leaves(told)
 
 

@@ -142,7 +142,9 @@ def test_the_page_says_what_settings_every_corrector_has_and_no_other_is_read(c)
         assert watched.read == always | told[c.corrector]
 
 
-OF_GRIDS = {"rho", "shift", "num_steps", "frames", "noise_removal"}
+OF_GRIDS = {"rho", "shift", "num_steps", "frames", "noise_removal", "spacing", "steps_offset",
+            "warp"}  # fmt: skip
+OF_LEVELS = {"num_steps", "noise_removal", "spacing", "warp"}
 
 
 @pytest.mark.parametrize("settings, read", [
@@ -150,6 +152,10 @@ OF_GRIDS = {"rho", "shift", "num_steps", "frames", "noise_removal"}
     ({"grid": "karras"}, {"num_steps", "rho"}),
     ({"grid": "edm"}, {"num_steps"}),
     ({"grid": "flow"}, {"num_steps", "shift"}),
+    ({"grid": "published", "num_steps": 5}, {*OF_LEVELS, "steps_offset"}),
+    ({"grid": "published", "num_steps": 5, "spacing": "trailing"}, OF_LEVELS),
+    ({"grid": "published", "num_steps": 5, "spacing": "linspace", "warp": "karras"},
+     {*OF_LEVELS, "rho"}),
     ({"nfe": 10}, {"noise_removal"}),
     ({"predictor": "adaptive_adams"}, {"frames"}),
     ({"predictor": "adaptive_adams", "corrector": "ald"}, {"num_steps"}),
@@ -232,10 +238,10 @@ def test_solvers_that_choose_their_steps_stop_only_for_frames(c) -> None:
 def test_every_named_grid_falls(c, grid) -> None:
     c.grid, c.num_steps = grid, 20
     times = np.asarray(samplers.build_times(c, isotropic(VP()), 1000))
-    assert times.shape == (21,)
+    assert times.shape == (20 if grid == "published" else 21,)
     assert np.all(np.diff(times) < 0)
     assert (times[-1] == np.float32(VP().t_min_sampling)) == (grid != "trailing")
-    assert (times[0] == 1.0) == (grid != "leading")
+    assert (times[0] == 1.0) == (grid not in ("leading", "published"))
 
 
 BUDGETS = [
@@ -354,7 +360,7 @@ def test_every_named_grid_has_as_many_steps_as_are_asked_for(c, grid, steps) -> 
                 samplers.build_times(c, isotropic(sde), 1000)
             continue
         times = np.asarray(samplers.build_times(c, isotropic(sde), 1000))
-        assert times.shape == (steps + 1,)
+        assert times.shape == (steps if grid == "published" else steps + 1,)
         assert np.all(np.diff(times) < 0)
 
 

@@ -17,6 +17,7 @@ from samplers import (
     ERSDE,
     IDDPM,
     MEASURES,
+    PLMS,
     SEEDS,
     Accelerated,
     AdamsBashforth,
@@ -46,6 +47,7 @@ from samplers import (
     RungeKutta,
     SASolver,
     SDEDPMSolverPP,
+    SpacedLevels,
     StochasticHeun,
     Uniform,
     UniPC,
@@ -93,7 +95,8 @@ PREDICTORS = {
         ({**MULTISTEP, **EXACT}, AdamsBashforth(4, "noise", "log_snr", "exact", False))],
     "dpm_solver_pp": [
         ({}, AdamsBashforth(2, "data", "log_snr", "midpoint", True)),
-        ({"order": 6, **EXACT}, AdamsBashforth(6, "data", "log_snr", "exact", True))],
+        ({"order": 6, **EXACT}, AdamsBashforth(6, "data", "log_snr", "exact", True)),
+        ({"low_order_end": 15}, AdamsBashforth(2, "data", "log_snr", "midpoint", True, 15))],
     "deis": [({}, AdamsBashforth(3, "noise", "time", "exact", True)),
              (MULTISTEP, AdamsBashforth(4, "noise", "time", "exact", False))],
     "lms": [({}, AdamsBashforth(4, "noise", "noise", "exact", True)),
@@ -109,6 +112,7 @@ PREDICTORS = {
         ({**TOLERANCES, "ode_solver": "bosh3", "ode_clock": "sigma", "step_control": "batch"},
          AdaptiveODE(0.25, 0.5, "bosh3", InSigma(), True, 77)),
         ({"ode_clock": "time"}, AdaptiveODE(clock=InTime(), max_steps=2000))],
+    "plms": [({}, PLMS())],
     "adaptive_adams": [({}, AdaptiveAdams(3e-4, 3e-4, 2000)),
                        (TOLERANCES, AdaptiveAdams(0.25, 0.5, 77))],
     "none": [({"corrector": "ald"}, PredictorCorrector(Idle(), Langevin(0.16, 1, NoiseLevel())))],
@@ -129,8 +133,9 @@ GRIDS = {
     "ve": LogSNR(), "karras": Karras(5.0), "edm": Karras(7.0), "vp": Borrowed(VP()),
     "iddpm": IDDPM(), "flow": Flow(3.0), "trailing": Indices(50, True),
     "leading": Indices(50, False), "respaced": Respaced(50, "10"),
+    "published": SpacedLevels(50, "leading", 1, "karras", 5.0),
 }  # fmt: skip
-"""With rho = 5, shift = 3 and 50 levels."""
+"""With rho = 5, shift = 3, an offset of 1, a warp and 50 levels."""
 
 
 def built(**settings: object) -> samplers.Sampler:
@@ -168,6 +173,7 @@ def test_a_class_has_the_defaults_of_its_row() -> None:
     ode = AdaptiveODE(1e-5, 1e-5, "dopri5", InLogSNR(), False)
     assert replace(AdaptiveODE(), max_steps=1) == replace(ode, max_steps=1)
     assert (Karras(), Power(), Flow()) == (Karras(7.0), Power(2.0), Flow(1.0))
+    assert SpacedLevels(9) == SpacedLevels(9, "leading", 0, "none", 7.0, True)
 
 
 @pytest.mark.parametrize("name", CORRECTORS)
@@ -181,7 +187,8 @@ def test_a_corrector_is_the_object_that_is_meant(name: str) -> None:
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_grid_is_the_object_that_is_meant(name: str) -> None:
     config = get_default().sampling
-    config.update({"rho": 5.0, "shift": 3.0, "respacing": "10"})
+    config.update({"rho": 5.0, "shift": 3.0, "respacing": "10", "warp": "karras"})
+    config.steps_offset = 1
     assert made(samplers.GRIDS[name], config, num_scales=50) == GRIDS[name]
 
 

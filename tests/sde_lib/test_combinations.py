@@ -6,7 +6,16 @@ With a condition the prediction is (1, 2, 4, -1), without (0.5, 1, 1, 0), as x_0
 import numpy as np
 import pytest
 
-from sde_lib.combinations import Mixed, Point, Projected, Renoised, Rescaled, Thresholded
+from sde_lib.combinations import (
+    FirstChannels,
+    Mixed,
+    Point,
+    Projected,
+    Renoised,
+    Rescaled,
+    Thresholded,
+)
+from sde_lib.parametrization import V
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -35,6 +44,13 @@ def test_plain_guidance() -> None:
     np.testing.assert_allclose(of_noise(Mixed()), [2, 4, 10, -3], rtol=1e-12)
 
 
+def test_channels_beyond_the_first_are_those_with_the_condition() -> None:
+    np.testing.assert_allclose(of_noise(FirstChannels(2)), [2, 4, 4, -1], rtol=1e-12)
+    np.testing.assert_allclose(of_data(FirstChannels(3)), [2, 4, 10, -1], rtol=1e-12)
+    with pytest.raises(ValueError, match="at most the examples' 4 channels"):
+        of_noise(FirstChannels(5))
+
+
 @pytest.mark.parametrize(
     ("share", "expected"),
     [
@@ -48,8 +64,19 @@ def test_rescaled_noise(share: float, expected: list[float]) -> None:
 
 
 def test_noise_without_deviation_is_not_rescaled() -> None:
-    flat = (np.zeros((1, 4)), np.zeros((1, 4)))
-    np.testing.assert_array_equal(Rescaled(0.7)(WEIGHT, flat, flat, AT)[1], flat[1])
+    flat = (AT.data(np.zeros((1, 4))), np.zeros((1, 4)))
+    found = Rescaled(0.7)(WEIGHT, flat, flat, AT)[1]
+    np.testing.assert_allclose(found, flat[1], atol=1e-15)
+
+
+def test_what_the_network_says_is_rescaled() -> None:
+    v = lambda pair: AT.alpha * pair[1] - AT.sigma * pair[0]
+    told, untold = ((AT.data(e), e) for e in (WITH, WITHOUT))
+    guided = lambda combination: v(combination(WEIGHT, told, untold, AT))
+    plain = guided(Mixed())
+    wanted = plain * v(told).std() / plain.std()
+    np.testing.assert_allclose(guided(Rescaled(1.0, V())), wanted, rtol=1e-12)
+    np.testing.assert_allclose(guided(Rescaled(0.0, V())), plain, rtol=1e-12)
 
 
 def test_guidance_without_its_part_along_the_example_is_shortened() -> None:

@@ -22,7 +22,9 @@ def test_the_held_out_loss_is_the_mean_over_all_images_once(batch_size):
     config.eval.batch_size, config.data.centered = batch_size, True
     params = fresh(recipe).params
     images, mesh = Images(pixels, None, 17), sharding.device_mesh()
-    found = held_out.means(held_out.make_eval(recipe), params, images, config, mesh)
+    found = held_out.means(
+        held_out.make_eval(recipe), params, images, config, mesh, recipe.objective
+    )
     score = replace(recipe.score, params=params)
     x = jnp.asarray(2 * (pixels / 16) - 1, jnp.float32)
     expected = jnp.mean(recipe.objective(score, jax.random.key(0), x, train=False))

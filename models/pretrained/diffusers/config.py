@@ -3,6 +3,9 @@
 Two of its networks are ours: NCSN++ with image pyramids (blocks named Skip...) and the U-Net of
 Ho et al. with its options. `FIXED` lists the settings of ours that are built into diffusers; the
 others are read from the file, or written to it.
+
+A network of Ho et al. that takes more channels than it gives is given an image beside the example,
+of its resolution; one that gives twice as many as it takes says a variance, too.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.pretrained.diffusers.rules import FAMILY_RULES, ROOT_TWO, RULES, Json, check, close
-from models.pretrained.diffusers.scheduler import sde_settings
+from models.pretrained.diffusers.scheduler import Scheduled, sde_settings
 from models.pretrained.files.tensors import PretrainedError
 from untrusted import shown
 
@@ -63,6 +66,11 @@ def _family(c: Json) -> tuple[str, tuple[bool, ...]]:
 
 
 def settings(unet: Json, scheduler: Json | None) -> Settings:
+    """The settings of `described`."""
+    return described(unet, scheduler).settings
+
+
+def described(unet: Json, scheduler: Json | None) -> Scheduled:
     """Settings given by a UNet2DModel's config.json and its scheduler's, if there is one.
 
     Raises:
@@ -76,29 +84,47 @@ def settings(unet: Json, scheduler: Json | None) -> Settings:
     name, attention = _family(c)
     check("config.json", c, FAMILY_RULES[name])
     widths, size = tuple(c["block_out_channels"]), c["sample_size"]
-    if any(width % widths[0] for width in widths):
-        raise PretrainedError(
-            f"its config.json has block_out_channels = {shown(widths)}, must be multiples of the "
-            "first"
-        )
     found = {
         **FIXED[name],
         "model.name": name,
         "model.nf": widths[0],
-        "model.ch_mult": tuple(width // widths[0] for width in widths),
+        "model.ch_mult": multiples(widths),
         "model.num_res_blocks": c["layers_per_block"],
         "model.attn_resolutions": tuple(
             size // 2**level for level, there in enumerate(attention) if there
         ),
         "model.num_classes": c["num_class_embeds"] or 0,
         "data.image_size": size,
-        "data.num_channels": c["in_channels"],
         "data.centered": not c["center_input_sample"],
+        **_channels(c["in_channels"], c["out_channels"], size),
     }
     if c["dropout"]:  # 0 is written by every model that is not being trained
         found["model.dropout"] = float(c["dropout"])
     own = {"ncsnpp": _ncsnpp, "ddpm_ho": _ddpm_ho}[name](c)
-    return found | own | sde_settings(scheduler, c["time_embedding_type"] == "fourier")
+    process = sde_settings(scheduler, c["time_embedding_type"] == "fourier")
+    return Scheduled(found | own | process.settings, process.remark)
+
+
+def multiples(widths: tuple[int, ...]) -> tuple[int | float, ...]:
+    """Channels as multiples of the first, whole ones as integers."""
+    found = (width / widths[0] for width in widths)
+    return tuple(int(n) if n.is_integer() else n for n in found)
+
+
+def _channels(taken: int, given: int, size: int) -> Settings:
+    """Settings of the channels: of the example, of the image beside it, and of the output."""
+    own, variance = (taken, True) if given == 2 * taken else (given, False)
+    found: Settings = {
+        "data.num_channels": own, "model.learn_variance": variance, "model.condition": "none",
+    }  # fmt: skip
+    if taken == own:
+        return found
+    return found | {
+        "model.condition": "image",
+        "model.condition_known": False,
+        "data.condition": (size, size, taken - own),
+        "data.condition_codec": "identity",
+    }
 
 
 def _ncsnpp(c: Json) -> Settings:

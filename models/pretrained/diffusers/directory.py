@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,18 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from models.pretrained.base import Checkpoint, as_params, by_place, paths_and_shapes
-from models.pretrained.diffusers.config import settings
+from models.pretrained.diffusers.config import described
 from models.pretrained.diffusers.layout import layout
 from models.pretrained.diffusers.names import REPEATED, axes, modernized, names, to_theirs
-from models.pretrained.files import torch_files
-from models.pretrained.files.safetensors_file import read_tensors, write_tensors
-from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
-from untrusted import UntrustedError, check_folder, limits, ours, plain, read_json
+from models.pretrained.files.folders import read_folder
+from models.pretrained.files.safetensors_file import write_tensors
+from models.pretrained.files.tensors import Arrays, PretrainedError
+from untrusted import UntrustedError, check_folder, ours, plain, read_json
 
 FAMILY = "diffusers"
-READERS: dict[str, Callable[[Path], Any]] = {
-    ".safetensors": lambda path: read_tensors(path, named=False)[0].tensors,
-    ".bin": lambda path: torch_files.read(path, named=False),
-}
-WEIGHTS = {
-    f"diffusion_pytorch_model{half}{suffix}": reader
-    for suffix, reader in READERS.items()
-    for half in ("", ".fp16")
-}
-"""File names of weights -> reader; the first that is there is used."""
+UNETS = ("UNet2DModel",)
+STEM = "diffusion_pytorch_model"
+"""Name of the files of weights, without what follows the first dot."""
 
 
 def recognises(path: Path | str) -> bool:
@@ -47,7 +40,7 @@ def recognises(path: Path | str) -> bool:
     Also True if that file cannot be read; `read` then says why.
     """
     try:
-        return _unet_folder(Path(path)) is not None
+        return folder_of(Path(path), UNETS, ("unet",)) is not None
     except UntrustedError:
         return True
 
@@ -64,18 +57,18 @@ def read(path: Path | str) -> Checkpoint:
       OSError: a file cannot be read.
     """
     try:
-        folder = _unet_folder(Path(path))
+        folder = folder_of(Path(path), UNETS, ("unet",))
         if folder is None:
             raise PretrainedError(
                 "it must be a diffusers directory, with the config.json of a UNet2DModel in it or "
                 "in its unet/"
             )
-        implied = settings(read_json(folder / "config.json"), _scheduler(folder))
-        weights = _weights(folder)
+        implied, note = described(read_json(folder / "config.json"), scheduler_of(folder))
+        weights = weights_of(folder)
         averaged = folder.with_name("unet_ema")
         if folder.name == "unet" and _is_there(averaged):
-            return Checkpoint(FAMILY, implied, weights, _weights(averaged))
-        return Checkpoint(FAMILY, implied, None, weights)
+            return Checkpoint(FAMILY, implied, weights, weights_of(averaged), note=note)
+        return Checkpoint(FAMILY, implied, None, weights, note=note)
     except UntrustedError as error:
         raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
 
@@ -134,14 +127,19 @@ def write_pipeline(config: ConfigDict, params: Mapping[str, Any], folder: Path |
     return files.notes
 
 
-def _unet_folder(path: Path) -> Path | None:
+def folder_of(path: Path, classes: Collection[str], inside: Sequence[str]) -> Path | None:
+    """The directory, or one of those `inside` it, whose config.json is of one of these classes.
+
+    Raises:
+      UntrustedError: a config.json is damaged or hostile.
+    """
     if not path.is_dir():
         return None
-    for folder in (path, path / "unet"):
+    for folder in (path, *(path / name for name in inside)):
         # The user named `path`, which may be a link; what is in it may not.
         file = folder / "config.json"
         there = (folder == path or _is_there(folder)) and os.path.lexists(file)
-        if there and read_json(file).get("_class_name") == "UNet2DModel":
+        if there and read_json(file).get("_class_name") in classes:
             return folder
     return None
 
@@ -154,27 +152,24 @@ def _is_there(folder: Path) -> bool:
     return True
 
 
-def _scheduler(folder: Path) -> dict[str, Any] | None:
+def scheduler_of(folder: Path) -> dict[str, Any] | None:
+    """The scheduler's file in the directory of a network, or in that beside it; None without one.
+
+    Raises:
+      UntrustedError: it is damaged or hostile.
+    """
     beside = folder.parent / "scheduler" if folder.name == "unet" else folder / "scheduler"
     for place in (folder, beside):
         here = place == folder or _is_there(place)
         if here and os.path.lexists(place / "scheduler_config.json"):
-            return read_json(place / "scheduler_config.json")
+            return read_json(place / "scheduler_config.json", endless=True)
     return None
 
 
-def _weights(folder: Path) -> Arrays:
-    for name, reader in WEIGHTS.items():
-        if os.path.lexists(folder / name):
-            weights = reader(folder / name)
-            if not isinstance(weights, Mapping) or not all(
-                isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
-            ):
-                raise PretrainedError(f"{name} must hold weights by name")
-            if len(weights) > limits.TENSORS:
-                raise PretrainedError(f"{name} has more than {limits.TENSORS:,} tensors: refused")
-            renamed = {modernized(key): weight for key, weight in weights.items()}
-            if "time_proj.weight" in renamed:
-                renamed.pop(REPEATED, None)
-            return Arrays(renamed)
-    raise PretrainedError(f"there is none of {', '.join(WEIGHTS)} in its {plain(folder.name)}")
+def weights_of(folder: Path) -> Arrays:
+    """The weights in a directory, by diffusers' present names."""
+    weights = read_folder(folder, (STEM,))
+    renamed = {modernized(key): weights.tensors[key] for key in weights}
+    if "time_proj.weight" in renamed:
+        renamed.pop(REPEATED, None)
+    return Arrays(renamed)

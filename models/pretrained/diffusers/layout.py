@@ -42,8 +42,8 @@ def layout(config: ConfigDict) -> PipelineFiles:
         )
     if config.model.name.lower() not in BLOCKS:
         raise PretrainedError(
-            f"diffusers has no network like model.name={config.model.name!r}, only "
-            f"{' and '.join(BLOCKS)}: export as safetensors instead"
+            f"only networks of model.name {' and '.join(BLOCKS)} are written as diffusers has "
+            f"them, got model.name={config.model.name!r}: export as safetensors instead"
         )
     unet = _unet(config)
     exploding = unet["time_embedding_type"] == "fourier"
@@ -68,8 +68,8 @@ def _unet(config: ConfigDict) -> Json:
         "_class_name": "UNet2DModel",
         "_diffusers_version": VERSION,
         "sample_size": data.image_size,
-        "in_channels": data.num_channels,
-        "out_channels": data.num_channels,
+        "in_channels": data.num_channels + _beside(config),
+        "out_channels": data.num_channels * (2 if model.learn_variance else 1),
         "center_input_sample": not data.centered,
         "block_out_channels": [model.nf * multiple for multiple in model.ch_mult],
         "layers_per_block": model.num_res_blocks,
@@ -80,6 +80,11 @@ def _unet(config: ConfigDict) -> Json:
         "num_class_embeds": model.num_classes or None,
         **{"ncsnpp": _ncsnpp, "ddpm_ho": _ddpm_ho}[name](model),
     }
+
+
+def _beside(config: ConfigDict) -> int:
+    """Channels of the image beside the example."""
+    return config.data.condition[-1] if config.model.condition == "image" else 0
 
 
 def _ncsnpp(model: ConfigDict) -> Json:

@@ -49,14 +49,14 @@ def or_none(rule: JsonRule) -> JsonRule:
     return JsonRule(lambda v, c: v is None or rule.holds(v, c), f"null or {rule.words}")
 
 
-def list_of(rule: JsonRule) -> JsonRule:
+def list_of(rule: JsonRule, most: int = 16) -> JsonRule:
     """A list of values that keep another rule."""
 
     def holds(value: Any, c: Json) -> bool:
-        return isinstance(value, list | tuple) and 0 < len(value) <= 16 and all(
+        return isinstance(value, list | tuple) and 0 < len(value) <= most and all(
             rule.holds(v, c) for v in value)  # fmt: skip
 
-    return JsonRule(holds, f"a list of up to 16, each {rule.words}")
+    return JsonRule(holds, f"a list of up to {most}, each {rule.words}")
 
 
 def close(value: Any, to: float) -> bool:
@@ -80,7 +80,10 @@ RULES: dict[str, JsonRule] = {
     "up_block_types": NAMES,
     "layers_per_block": integer_in(1, 64),
     "in_channels": integer_in(1, 1 << 10),
-    "out_channels": JsonRule(lambda v, c: v == c["in_channels"], "in_channels"),
+    "out_channels": JsonRule(
+        lambda v, c: type(v) is int and (0 < v <= c["in_channels"] or v == 2 * c["in_channels"]),
+        "in_channels, less, or twice as many",
+    ),
     "center_input_sample": FLAG,
     "time_embedding_type": one_of("fourier", "positional"),
     "time_embedding_dim": or_none(
@@ -102,6 +105,7 @@ RULES: dict[str, JsonRule] = {
 FAMILY_RULES: dict[str, dict[str, JsonRule]] = {
     "ncsnpp": {
         "in_channels": one_of(3),
+        "out_channels": one_of(3),
         "mid_block_scale_factor": JsonRule(lambda v, c: close(v, ROOT_TWO), "sqrt(2)"),
         "norm_eps": JsonRule(lambda v, c: close(v, 1e-6), "1e-6"),
         "norm_num_groups": or_none(

@@ -123,6 +123,7 @@ _PLAIN: Allowed = {
     ("numpy._core.multiarray", "scalar"): _number,
     ("builtins", "set"): _set,
     ("__builtin__", "set"): _set,
+    ("argparse", "Namespace"): lambda: Object(class_name="argparse.Namespace", state={}),
     ("torch", "Size"): _size,
     ("torch", "device"): _device,
     ("torch._utils", "_rebuild_tensor"): _tensor,

@@ -144,3 +144,48 @@ def test_fused_attention_has_the_value_and_the_derivatives_of_the_plain(gpu, hea
         np.testing.assert_allclose(ours.astype(float), theirs.astype(float), atol=0.05)
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(trained, given, along)
+
+
+@pytest.fixture
+def mask():
+    """Twelve keys for each of two examples: some of them seen, and none."""
+    shown = np.ones((2, 12), bool)
+    shown[0, 3:9] = False
+    shown[1] = False
+    return jnp.asarray(shown)
+
+
+@pytest.mark.parametrize("way", ["plain", "blocks"])
+def test_a_key_that_is_not_to_be_seen_is_as_if_it_were_not_there(heads, mask, way, monkeypatch):
+    monkeypatch.setattr(attend, "QUERIES", 5)
+    query, key, value = heads[0]
+    found = ATTENTIONS[way](query, key, value, bias=attend.unseen(mask))
+    kept = np.flatnonzero(mask[0])
+    alone = plain_attention(query[:1], key[:1, kept], value[:1, kept])
+    np.testing.assert_allclose(found[:1], alone, atol=1e-6)
+    # Where none is to be seen, all are: logits near -10^4 have 1e-3 of round-off.
+    np.testing.assert_allclose(found[1:], plain_attention(*(x[1:] for x in heads[0])), atol=1e-2)
+    assert attend.unseen(None) is None
+
+
+def test_fused_attention_is_given_even_lengths_and_a_bias_of_them(heads, mask, monkeypatch):
+    seen = []
+
+    def kernel(query, key, value, *, bias, implementation):
+        assert implementation == "cudnn"
+        seen.append((query.shape, key.shape, bias.shape))
+        with jax.numpy_dtype_promotion("standard"):
+            return dot_product_attention(query, key, value, bias=bias, implementation="xla")
+
+    dot_product_attention = jax.nn.dot_product_attention
+    monkeypatch.setattr(attend, "cuda_capability", lambda: H100)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
+    query, key, value = (x.astype(jnp.bfloat16) for x in heads[0])
+    given = query[:, :11], key[:, :7], value[:, :7]
+    bias = attend.unseen(mask[:, :7])
+    for train in (False, True):
+        found = ATTENTIONS["auto"](*given, train=train, bias=bias)
+        expected = plain_attention(*given, bias=bias)
+        # bfloat16 rounds the bias of the row without keys so that it changes nothing.
+        np.testing.assert_allclose(found.astype(float), expected.astype(float), atol=0.03)
+    assert seen == 2 * [((2, 12, 3, 8), (2, 8, 3, 8), (2, 1, 12, 8))]

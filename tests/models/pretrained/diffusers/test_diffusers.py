@@ -230,13 +230,29 @@ def test_other_paths_are_not_recognised(tmp_path):
             directory.read(path)
 
 
+def test_channels_that_are_taken_but_not_given_are_an_image_beside_the_example():
+    found = settings({**unet_of(DDPM), "in_channels": 7, "out_channels": 4}, None)
+    size = unet_of(DDPM)["sample_size"]
+    assert found["data.num_channels"] == 4
+    assert found["model.condition"] == "image"
+    assert found["data.condition"] == (size, size, 3)
+    twice = settings({**unet_of(DDPM), "in_channels": 4, "out_channels": 8}, None)
+    assert twice["data.num_channels"] == 4
+    assert twice["model.learn_variance"]
+    assert twice["model.condition"] == "none"
+
+
+def test_widths_need_not_be_multiples_of_the_first():
+    assert settings({**unet_of(DDPM), "block_out_channels": [8, 12]}, None)["model.ch_mult"] == (
+        1, 1.5)  # fmt: skip
+
+
 # Options and files that are refused --------------------------------------------------------------
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "block types": (DDPM, {"down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"]}, "Cross"),
     "not mirrored": (DDPM, {"up_block_types": ["UpBlock2D", "AttnUpBlock2D"]}, "mirror"),
     "block types of the wrong kind": (DDPM, {"up_block_types": [1, {}]}, "up_block_types"),
-    "widths": (DDPM, {"block_out_channels": [8, 12]}, "multiples of the first"),
     "widths of the wrong kind": (DDPM, {"block_out_channels": "ab"}, "block_out_channels"),
     "endless blocks": (DDPM, {"layers_per_block": 10**12}, "layers_per_block"),
     "learned times": (DDPM, {"time_embedding_type": "learned"}, "time_embedding_type"),
@@ -246,7 +262,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "resizing": (DDPM, {"downsample_type": "resnet"}, "downsample_type"),
     "middle": (DDPM, {"mid_block_type": None}, "mid_block_type"),
     "scale of the middle": (DDPM, {"mid_block_scale_factor": 3}, "mid_block_scale_factor"),
-    "channels": (DDPM, {"out_channels": 6}, "out_channels"),
+    "channels": (DDPM, {"out_channels": 4}, "out_channels"),
+    "channels of pyramids": (NCSNPP, {"out_channels": 2}, "out_channels"),
     "size": (DDPM, {"sample_size": None}, "sample_size"),
     "eps": (NCSNPP, {"norm_eps": 1e-5}, "norm_eps"),
     "heads": (NCSNPP, {"attention_head_dim": 8}, "attention_head_dim"),
@@ -266,7 +283,7 @@ def test_an_option_without_counterpart_is_named(name):
 
 
 SCHEDULES: dict[str, tuple[str, dict[str, Any], str]] = {
-    "cosine": (DDPM, {"beta_schedule": "squaredcos_cap_v2"}, "beta_schedule"),
+    "another schedule": (DDPM, {"beta_schedule": "sigmoid"}, "beta_schedule"),
     "own betas": (DDPM, {"trained_betas": [0.1, 0.2]}, "trained_betas"),
     "learned prediction": (DDPM, {"prediction_type": "flow"}, "prediction_type"),
     "another sampler": (DDPM, {"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler"),

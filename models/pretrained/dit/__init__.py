@@ -1,0 +1,1 @@
+"""Importers of DiT: its authors' files, and diffusers' directories."""
