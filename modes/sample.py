@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from modes import sizes
+from modes import sizes, stages
 from modes.conditions import of_sampling
 from modes.experiment import Experiment
 from modes.generate import generate
-from modes.generator import NOTHING, Generator, Given, make_generator
+from modes.generator import NOTHING, Generator, Given
 from modes.observed import sampling_of, told
 from modes.together import composed
 from modes.trained import load_score
@@ -28,6 +29,12 @@ def _told(given: Given, groups: int) -> dict[str, Any]:
     """The conditions and partial examples of samples, for JSON; nothing without any."""
     partial = None if given.observed is None else given.observed.exact
     return told("conditions", given.conditions, groups) | told("partial", partial, groups)
+
+
+def _beside(given: Given, pictures: stages.Handed | None, total: int) -> dict[str, np.ndarray]:
+    """What stands beside the samples in their file: captions, and coarse pictures."""
+    said = {} if given.captions is None else {"captions": np.asarray(given.captions)}
+    return said if pictures is None else {**said, "coarse": pictures.of(total)}
 
 
 def _together(
@@ -59,7 +66,8 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     total = sampling.num_samples * (groups or asked)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
     score, step = load_score(experiment, folder, log)
-    generator = make_generator(experiment, score, given)
+    pictures = stages.handed(experiment, total, stages.of_stage, folder, log)
+    generator = stages.generator_of(experiment, score, given, pictures, total)
     if together:
         generator = _together(experiment, generator, score, given, log)
     identity = {
@@ -67,6 +75,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         "seed": config.seed,
         "sampling": sampling_of(config),
         **_told(given, groups),
+        **({} if pictures is None else pictures.identity),
         **experiment.guided_by,
     }
     planned = generator.planned_evaluations
@@ -85,7 +94,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
             identity,
             groups=groups,
             names=data_record.names(folder),
-            captions=given.captions,
+            beside=_beside(given, pictures, total),
             log=log,
         )
     log(f"{report['nfe']} evaluations per sample{_pace(report)}")
