@@ -39,6 +39,7 @@ from configs.rules import (
     STEPS,
     TRIES,
     UPDATES,
+    WORDS,
     Rule,
     entries,
     whole,
@@ -48,7 +49,7 @@ from configs.rules import (
 class Setting(NamedTuple):
     """A default value (its type is the setting's type), a rule, and the setting's meaning.
 
-    longest: most entries of a tuple.
+    longest: most entries of a tuple, or characters of a text if that is more than usual.
     travels: whether `--mode export` writes the setting into its files, and `--mode import` takes it
       from them. It is True for settings that say what the model is, how it is trained or how best
       sampled, and False for those that name a file, a program, a project or the machine. `OfModel`
@@ -65,6 +66,7 @@ class Setting(NamedTuple):
 OfModel = partial(Setting, travels=True)
 OfFeatures = partial(OfModel, longest=FEATURES)
 OfLevels = partial(OfModel, longest=MOST_LEVELS)
+OfWords = partial(OfModel, longest=2**18)
 
 AUTO = "auto"
 """The text that stands for a value in `FROM_DATA` on a command line."""
@@ -99,9 +101,9 @@ SETTINGS: dict[str, Setting] = {
                               "the default of sampling.num_steps"),
     # model
     "model.name": OfModel("ncsnpp", ANY, "the network: ncsnpp, ddpm, ncsn, ncsnv2_64, ncsnv2_128, "
-                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, mlp, unet, "
-                          "unet_condition (of text-to-picture models), transformer or auto (by the "
-                          "rank of data.shape), or a classifier of noisy examples: "
+                          "ncsnv2_256, songunet, adm, guided_unet, ddpm_ho, dit, prior, sr3, mlp, "
+                          "unet, unet_condition (of text-to-picture models), transformer or auto "
+                          "(by the rank of data.shape), or a classifier of noisy examples: "
                           "noisy_classifier, wideresnet, or an autoencoder of pictures: "
                           "autoencoder, vq_autoencoder; all: NETWORKS in models/build.py, "
                           "CLASSIFIERS in models/build.py, AUTOENCODERS in models/build.py"),
@@ -157,11 +159,15 @@ SETTINGS: dict[str, Setting] = {
                                "CONDITIONS in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
-    "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens"),
+    "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens; "
+                                "0: of the words in the captions of the data"),
     "model.text_width": OfModel(512, CHANNELS, "text condition: features of every token"),
     "model.text_layers": OfModel(4, whole(0, 256), "text condition: blocks of the transformer that "
                                  "reads it; 0: a table of features alone"),
     "model.text_heads": OfModel(8, whole(0, 2**16), "text condition: heads of its attention"),
+    "model.pooled_tokens": OfModel(False, ANY, "unet, transformer, with tokens or a text: the mean "
+                                   "of what is known of them is also added to the embedding of "
+                                   "the noise level"),
     "model.condition_known": OfModel(True, ANY, "image condition: a channel of its own tells the "
                                      "network where the condition is known; False: it is zero "
                                      "where it is not"),
@@ -190,8 +196,9 @@ SETTINGS: dict[str, Setting] = {
                                         "head; 0: a single head (transformer: heads of 32 "
                                         "channels; guided_unet, unet_condition: model.num_heads of "
                                         "them)"),
-    "model.num_heads": OfModel(0, whole(0, 2**16), "dit: number of attention heads; guided_unet, "
-                               "unet_condition: the same, with model.attention_head_dim=0"),
+    "model.num_heads": OfModel(0, whole(0, 2**16), "dit, prior: number of attention heads; "
+                               "guided_unet, unet_condition: the same, with "
+                               "model.attention_head_dim=0"),
     "model.num_heads_upsample": OfModel(0, whole(0, 2**16), "guided_unet: the same on the way up; "
                                         "0: as on the way down"),
     "model.own_embeddings": OfModel(False, ANY, "dit: every block has embeddings of noise level "
@@ -311,8 +318,8 @@ SETTINGS: dict[str, Setting] = {
                                 "sde_lib/build.py"),
     "model.conditioning": OfModel("published", ANY, "form in which the network is given the noise "
                                   "level: published (as the SDE's authors have it), time, "
-                                  "log_sigma, log_half_sigma, quarter_log_sigma, level, vp_time, "
-                                  "cosine_level, descending_level, index or "
+                                  "alpha, log_sigma, log_half_sigma, quarter_log_sigma, level, "
+                                  "vp_time, cosine_level, descending_level, index or "
                                   "rescaled_index; all: CONDITIONINGS in "
                                   "sde_lib/build.py"),
     "model.learn_variance": OfModel(False, ANY, "the network also says the variance of a step of "
@@ -340,7 +347,8 @@ SETTINGS: dict[str, Setting] = {
                           "the data are"),
     "data.codec": OfModel("levels", ANY, "how data become the arrays that are diffused: levels "
                           "(gray levels), standardize (per feature or channel), bounded (between "
-                          "data.low and data.high) or identity; all: CODECS in data_lib/codec.py"),
+                          "data.low and data.high), identity, or autoencoder (latents of "
+                          "pictures); all: CODECS in data_lib/codec.py"),
     "data.mean": OfFeatures((), ANY, "standardize: mean of each feature or channel; (): of the "
                             "training data"),
     "data.std": OfFeatures((), POSITIVES, "standardize: standard deviation of each feature or "
@@ -379,6 +387,34 @@ SETTINGS: dict[str, Setting] = {
                                       "data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
+    "data.text_encoder": Setting("", ANY, "tokens condition: directory of the frozen reader of "
+                                 "captions, or of a diffusers pipeline, whose readers stand side "
+                                 "by side; empty: conditions are given as numbers"),
+    "data.text_encoder_hash": OfModel("", HASH, "hash of the files of the reader of captions, "
+                                      "which no other may replace; empty: any"),
+    "data.text_truncate": OfModel(False, ANY, "cut captions that are too long for the reader of "
+                                  "captions, which are refused otherwise"),
+    "data.text_layer": OfModel(-1, whole(-256, -1), "layer of the reader of captions whose "
+                               "features are the condition, counted from the last, -1"),
+    "data.text_normed": OfModel(True, ANY, "take the features after the reader's last norm"),
+    "data.text_mask": OfModel("none", ANY, "what padding of captions is hidden from: none, "
+                              "encoder, network or both; all: MASKS in "
+                              "models/text_encoders/conditions.py"),
+    "data.text_nothing": OfModel("empty", ANY, "features of no caption: empty (of the empty one), "
+                                 "zeros or masked; all: NOTHING in "
+                                 "models/text_encoders/conditions.py"),
+    "data.words": OfWords("", WORDS, "text condition: words of captions that the model knows, in "
+                          "order and separated by spaces; empty: those of the training data"),
+    "data.glyphs": OfModel("latin", ANY, "glyphs: which letters and digits: latin, capitals, "
+                           "letters (of three scripts, without accents) or all; all: TIERS in "
+                           "data_lib/glyphs.py"),
+    "data.colours": OfModel("none", ANY, "glyphs: none (black on white, not said in captions) or "
+                            "palette (any two of ten, named); all: COLOURS in "
+                            "data_lib/glyphs.py"),
+    "data.draws": OfModel(32, whole(1, 10_000), "glyphs: captions, and colours, of every pair of "
+                          "a glyph and a style in training"),
+    "data.left_out": OfModel(0.1, FRACTION, "glyphs: probability that a caption in training says "
+                             "nothing of the weight, and of the slant, the family, the colours"),
     "data.exchangeable": OfModel(1, whole(1, 2**16), "number of equal pieces of a condition, along "
                                  "its first axis, whose order says nothing, such as independent "
                                  "observations: training shuffles them; 1: none"),
@@ -439,8 +475,11 @@ SETTINGS: dict[str, Setting] = {
     "training.stratified_times": OfModel(False, ANY, "spread the times of a batch evenly over "
                                          "their distribution, which lowers the variance of the "
                                          "loss"),
+    "training.error": OfModel("squared", ANY, "error of the noise in the loss: squared, or "
+                              "absolute (SR3); all: ERRORS in train_lib/objective.py"),
     "training.weighting": OfModel("noise", ANY, "weight of the loss at each noise level: noise, "
-                                  "likelihood or edm; all: WEIGHTINGS in train_lib/objective.py"),
+                                  "likelihood, data or edm; all: WEIGHTINGS in "
+                                  "train_lib/objective.py"),
     "training.objective": OfModel("denoising", ANY, "denoising (score matching), variational (the "
                                   "likelihood bound, which also trains the schedule of "
                                   "sde.name=learned), or of a discrete model vlb (its likelihood "
@@ -619,8 +658,8 @@ SETTINGS: dict[str, Setting] = {
                                        "autoguidance: rate of the guide's averaged weights, 0: the "
                                        "raw ones; -1: its model.ema_rate"),
     "sampling.guidance_rescale": OfModel(0.7, Rule(lambda v: 0 <= v <= 1, "in [0, 1]"),
-                                         "rescaled: how far the noise is made as large as without "
-                                         "guidance"),
+                                         "rescaled: how far the network's output is made as large "
+                                         "as without guidance"),
     "sampling.guidance_channels": OfModel(3, CHANNELS, "first_channels: number of channels that "
                                           "are guided"),
     "sampling.guidance_quantile": OfModel(0.995, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
@@ -684,6 +723,20 @@ SETTINGS: dict[str, Setting] = {
                                     "sampling.condition"),
     "sampling.condition": Setting("", ANY, "--mode sample: .npy or .npz file of one condition or "
                                   "several"),
+    "sampling.captions": Setting("", ANY, "--mode sample of a model of captions: a caption, or a "
+                                 ".txt file of one on each line, or a .npz file of an array "
+                                 "captions; empty: those of eval.split"),
+    "sampling.negative": Setting("", ANY, "--mode sample of a model with data.text_encoder: "
+                                 "caption of what samples are to be unlike, or a file of captions, "
+                                 "which guidance compares with; empty: what data.text_nothing "
+                                 "says"),
+    "sampling.sizes": Setting((), Rule(lambda v: len(v) in (0, 6), "() or six numbers"),
+                              "Stable Diffusion XL: height and width before resizing, top and left "
+                              "of the crop, and height and width that the network is told of; (): "
+                              "those of the samples, and no crop"),
+    "sampling.noise": Setting("", ANY, "--mode sample: .npy or .npz file of standard normal noise "
+                              "from which samples start, in the shape of what is diffused, in "
+                              "place of the seed's"),
     "sampling.together": Setting(False, ANY, "--mode sample: the conditions of sampling.condition "
                                  "are independent observations of one example, and all are given"),
     "sampling.impute": Setting("", ANY, "--mode sample: .npy or .npz file of one example or "
@@ -924,13 +977,20 @@ RETIRED = {
 
 
 FROM_DATA: dict[str, Any] = {
+    "data.autoencoder": "",
+    "data.autoencoder_hash": "",
+    "data.latent_shape": (),
+    "data.latent_shift": (),
+    "data.latent_scale": (),
     "data.shape": (0,),
+    "data.words": "",
     "data.mean": (),
     "data.std": (),
     "data.condition": (),
     "data.condition_mean": (),
     "data.condition_std": (),
     "sde.sigma_max": 0.0,
+    "model.vocabulary": 0,
     "model.sigma_data": 0.0,
 }
 """Setting -> the value that stands for one which is taken from the training data."""
@@ -959,11 +1019,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "ode_solver", "ode_clock", "step_control", "rtol", "atol", "max_steps", "bound_draws",
         "bound_steps", "respacing", "decoder_variance", "cdf", "clip",
     ),
-    "data.codec": ("mean", "std", "low", "high", "centered"),
-    "model.condition": ("vocabulary", "text_width", "text_layers", "text_heads"),
+    "data.codec": (
+        "mean", "std", "low", "high", "centered", "autoencoder", "autoencoder_hash", "latent_shape",
+        "latent_shift", "latent_scale", "tile",
+    ),
+    "model.condition": (
+        "vocabulary", "text_width", "text_layers", "text_heads", "pooled_tokens",
+    ),
     "data.dataset": (
         "tfds_name", "data_dir", "range", "crop", "filter", "test_fraction", "cache", "columns",
-        "condition_columns", "label_column", "task", "simulations",
+        "condition_columns", "label_column", "task", "simulations", "words", "glyphs", "colours",
+        "draws", "left_out",
     ),
     "inverse.measure": (
         "mask", "factor", "complex", "coils", "blur_std", "blur_length", "blur_angle", "kernel",

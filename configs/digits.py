@@ -96,6 +96,29 @@ def classifier(config: ConfigDict) -> None:
     optim.schedule = "linear"
 
 
+def autoencoder(config: ConfigDict) -> None:
+    """Train an autoencoder of digits: latents of 4 x 4 positions with 2 channels."""
+    model, training = config.model, config.training
+    model.name = "autoencoder"
+    model.norm_num_groups = 8
+    model.latent_channels = 2
+    model.attn_resolutions = ()
+    model.num_classes = 0
+    model.label_dropout = 0.0
+    training.objective = "autoencoder"
+    training.kl_weight = 1e-3
+    training.n_iters = 2000
+    training.eval_freq = training.snapshot_freq_for_preemption = 500
+    training.snapshot_freq = 2000
+
+
+def latent(config: ConfigDict) -> None:
+    """Diffusion of the latents of an autoencoder, whose workdir data.autoencoder names."""
+    config.data.codec = "autoencoder"
+    config.model.attn_resolutions = (4,)
+    config.model.sigma_data = 1.0
+
+
 def smoke(config: ConfigDict) -> None:
     """Tiny sizes, which a classifier's 32 groups of channels divide."""
     variants.smoke(config)
@@ -108,4 +131,6 @@ VARIANTS = {
     "likelihood": likelihood,
     "learned": learned,
     "classifier": classifier,
+    "autoencoder": autoencoder,
+    "latent": latent,
 }

@@ -47,6 +47,8 @@ SECTIONS = Rule(lambda v: re.fullmatch(r"|ddim\d{1,6}|\d{1,6}(\s*,\s*\d{1,6})*",
                 "empty, numbers separated by commas, or ddim and a number")  # fmt: skip
 MOST_LEVELS = 10_000
 LEVELS, STEPS = whole(2, MOST_LEVELS), whole(0, 10_000)
+WORDS = Rule(lambda v: re.fullmatch(r"|[\w'\u2019-]+( [\w'\u2019-]+)*", v) is not None,
+             "empty, or words separated by single spaces")  # fmt: skip
 HASH = Rule(lambda v: re.fullmatch(r"|[0-9a-f]{16}", v) is not None,
             "empty, or 16 hexadecimal digits")  # fmt: skip
 ROUNDS = whole(1, 10_000)

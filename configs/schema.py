@@ -63,7 +63,8 @@ def check_value(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be {wanted.__name__}, got {shown(value)} ({given.__name__})")
     if given in (str, tuple):
         text = given is str
-        most, of = (LONGEST_TEXT, "characters") if text else (setting.longest, "numbers")
+        longest = max(LONGEST_TEXT, setting.longest) if text else setting.longest
+        most, of = longest, "characters" if text else "numbers"
         if len(value) > most:
             raise ValueError(f"{name} must have at most {most:,} {of}, got {len(value):,}")
     numbers = {str: (), bool: (), tuple: value}.get(given, (value,))

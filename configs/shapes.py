@@ -18,6 +18,14 @@ def shape_of(config: Any) -> tuple[int, ...]:
     )
 
 
+def diffused_shape(config: Any) -> tuple[int, ...]:
+    """The shape of what is diffused of one example: `shape_of`, or that of its latents."""
+    data = config.data
+    if getattr(data, "codec", "levels") == "autoencoder":
+        return tuple(data.latent_shape)
+    return shape_of(config)
+
+
 def in_words(shape: tuple[int, ...]) -> str:
     """A shape as words of a message: '32x32x3', or '40 features'."""
     return "x".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]} features"

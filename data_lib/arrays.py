@@ -62,8 +62,9 @@ def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> 
         found = members.find(shapes)
         if not held_out:
             found = found.without_test()
-        wanted = {found.images, found.labels, *found.condition, found.test_images,
-                  found.test_labels, *found.test_condition, RANGE}  # fmt: skip
+        wanted = {found.images, found.labels, *found.condition, found.captions, found.test_images,
+                  found.test_labels, *found.test_condition, found.test_captions,
+                  RANGE}  # fmt: skip
         arrays = read_arrays(path, [name for name in wanted if name in shapes], named=True)
     except (OSError, ValueError) as error:
         raise ValueError(
@@ -77,7 +78,8 @@ def read(path: Path, setting: str, stated: Stated, *, held_out: bool = True) -> 
         )
     what = f"{setting}={shown_path(path)}"
     says = _stated(what, arrays, stated)
-    train = _images(arrays, found.images, found.labels, found.condition, what, says)
+    roles = found.images, found.labels, found.condition, found.captions
+    train = _images(arrays, *roles, what, says)
     return _contents(what, arrays, shapes, found, train, says)
 
 
@@ -115,7 +117,7 @@ def _contents(
     if found.test_images:
         # The training images have shown which range is meant.
         sure = dataclasses.replace(stated, doubt=False)
-        roles = found.test_images, found.test_labels, found.test_condition
+        roles = found.test_images, found.test_labels, found.test_condition, found.test_captions
         test = _images(arrays, *roles, what, sure)
     if not found.labels:
         why = f"{what} has no labels: none of {', '.join(members.LABELS)} is among its arrays, "
@@ -138,9 +140,12 @@ def _alike(train: Images, test: Images, found: Members, what: str) -> tuple[Imag
     kinds = [[*map(members.kind_of, names)] for names in (found.condition, found.test_condition)]
     if all(kinds) and (kinds[0] != kinds[1] or train.condition_shapes != test.condition_shapes):
         raise ValueError(f"{what} must have training and test conditions of the same kinds")
-    if (train.condition is None) != (test.condition is None):
-        has, lacks = ("test", "train") if train.condition is None else ("train", "test")
-        raise ValueError(f"{what} has conditions for the {has} part and none for the {lacks} part")
+    for beside in ("condition", "captions"):
+        ours, theirs = getattr(train, beside), getattr(test, beside)
+        if (ours is None) != (theirs is None):
+            has, lacks = ("test", "train") if ours is None else ("train", "test")
+            raise ValueError(f"{what} has {beside.rstrip('s')}s for the {has} part and none for "
+                             f"the {lacks} part")  # fmt: skip
     if train.labels is not None and test.labels is not None:
         return train, test
     why = train.unlabelled or test.unlabelled or f"{what}[{found.test_images}] has no labels"
@@ -153,15 +158,17 @@ def _images(
     key: str,
     labels: str | None,
     conditions: tuple[str, ...],
+    captions: str | None,
     file: str,
     stated: Stated,
 ) -> Images:
     what = file if key == ONLY else f"{file}[{plain(key)}]"
     values, known = levels.unit(_examples(arrays[key], what, stated.raw), what, stated)
     rows = [_ranked(_conditions(arrays, name, len(values), file), name, values.ndim)
-            for name in conditions]  # fmt: skip
+             for name in conditions]  # fmt: skip
     told, shapes = joined(rows) if rows else (None, ())
-    made = Images(values, None, known, condition=told, condition_shapes=shapes)
+    said = None if captions is None else _captions(arrays, captions, len(values), file)
+    made = Images(values, None, known, condition=told, condition_shapes=shapes, captions=said)
     return made if labels is None else _labelled(made, arrays, labels, file)
 
 
@@ -197,6 +204,15 @@ def _conditions(arrays: dict[str, np.ndarray], key: str, count: int, file: str) 
     if np.isinf(values).any():
         raise ValueError(f"{what} must be finite, or NaN where a value is not known")
     return values[:, None] if values.ndim == 1 else values
+
+
+def _captions(arrays: dict[str, np.ndarray], key: str, count: int, file: str) -> np.ndarray:
+    """Captions, one for each of `count` examples; ValueError for others."""
+    values = arrays[key]
+    if values.dtype.kind != "U" or values.shape != (count,):
+        raise ValueError(f"{file}[{plain(key)}] must have a text for each of {count:,} examples, "
+                         f"it is {values.dtype} of shape {values.shape}")  # fmt: skip
+    return values
 
 
 def _ranked(rows: np.ndarray, name: str, rank: int) -> np.ndarray:

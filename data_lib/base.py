@@ -36,6 +36,9 @@ class Images:
     condition: a vector, field or tokens for each example, as the user gave them, or None.
     condition_shapes: shapes of the parts that `condition` joins (`configs.kinds`); () for one part.
     names: names of the features of vectors, or of the channels; () for none.
+    drawn: whether `pixels` are means and log-variances side by side, the first and second half of
+      the channels, of normal laws from which an example is drawn each time it is used.
+    captions: what is said of each example, or None.
     """
 
     pixels: Shaped[Stored, "n *d"]
@@ -45,7 +48,15 @@ class Images:
     unlabelled: str = ""
     condition: Shaped[np.ndarray, "n *c"] | None = None
     names: tuple[str, ...] = ()
+    drawn: bool = False
     condition_shapes: tuple[tuple[int, ...], ...] = ()
+    captions: Shaped[np.ndarray, " n"] | None = None
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        shape = self.pixels.shape[1:]
+        return (*shape[:-1], shape[-1] // 2) if self.drawn else shape
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -56,19 +67,34 @@ class Images:
 
     def _with(self, pixels: np.ndarray, indices: Int[np.ndarray, " m"] | slice) -> "Images":
         pick = lambda rows: None if rows is None else rows[indices]
-        labels, hashes, condition = map(pick, (self.labels, self.digests, self.condition))
+        labels, hashes, condition, captions = map(
+            pick, (self.labels, self.digests, self.condition, self.captions)
+        )
         return dataclasses.replace(
-            self, pixels=pixels, labels=labels, digests=hashes, condition=condition
+            self,
+            pixels=pixels,
+            labels=labels,
+            digests=hashes,
+            condition=condition,
+            captions=captions,
         )
 
     def content(self) -> UInt64[np.ndarray, " n"]:
-        """A hash of each image: `digests`, or hashes of the pixels and the condition."""
+        """A hash of each image: `digests`, or hashes of the pixels and what is said of them.
+
+        That is the captions if there are any, from which the condition is made, or the condition.
+        """
         if self.digests is not None:
             return self.digests
-        hashes = digests.of_rows(self.pixels)
-        if self.condition is None:
+        pixels = self.pixels
+        if isinstance(pixels, Rows):  # of which one may be there several times
+            hashes = digests.of_rows(pixels.array)[pixels.indices]
+        else:
+            hashes = digests.of_rows(pixels)
+        beside = self.condition if self.captions is None else digests.of_texts(self.captions)
+        if beside is None:
             return hashes
-        return digests.of_rows(np.stack([hashes, digests.of_rows(self.condition)], axis=1))
+        return digests.of_rows(np.stack([hashes, digests.of_rows(beside)], axis=1))
 
 
 @dataclass(frozen=True, eq=False)

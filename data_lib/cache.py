@@ -1,7 +1,7 @@
 """Decoded pictures kept in one .npz file, so that they are decoded only once.
 
-The file also has the pictures' labels and hashes, and a key that identifies its source. Its
-checksums are the CRC-32 that the zip format keeps for every array; they are checked when it is
+The file also has the pictures' labels, captions and hashes, and a key that identifies its source.
+Its checksums are the CRC-32 that the zip format keeps for every array; they are checked when it is
 read. A stale or damaged file is made anew.
 """
 
@@ -49,14 +49,17 @@ def _read(path: Path, key: str, log: Log) -> Splits | None:
 def _images(content: Mapping[str, np.ndarray], prefix: str) -> Images:
     """A split from the file; ValueError or KeyError for content that `_arrays` did not make."""
     pixels, labels = content[f"{prefix}images"], content.get(f"{prefix}labels")
-    digests = content.get(f"{prefix}digests")
+    digests, captions = content.get(f"{prefix}digests"), content.get(f"{prefix}captions")
     expected = [(labels, np.int32), (digests, np.uint64)]
     found = [(array, kind) for array, kind in expected if array is not None]
     if pixels.dtype != np.uint8 or pixels.ndim != 4:
         raise ValueError("its pictures are none")
     if any(array.dtype != kind or array.shape != pixels.shape[:1] for array, kind in found):
         raise ValueError("its labels or hashes are none")
-    return Images(pixels, labels, _LEVELS, digests, plain(content["unlabelled"].item(), 400))
+    if captions is not None and (captions.dtype.kind != "U" or captions.shape != pixels.shape[:1]):
+        raise ValueError("its captions are none")
+    unlabelled = plain(content["unlabelled"].item(), 400)
+    return Images(pixels, labels, _LEVELS, digests, unlabelled, captions=captions)
 
 
 def _write(path: Path, key: str, splits: Splits, log: Log) -> None:
@@ -83,5 +86,6 @@ def _write_atomically(path: Path, content: dict[str, np.ndarray], log: Log) -> N
 
 
 def _arrays(prefix: str, images: Images) -> dict[str, np.ndarray]:
-    found = {"images": images.pixels, "labels": images.labels, "digests": images.digests}
+    found = {name: getattr(images, name) for name in ("labels", "digests", "captions")}
+    found["images"] = images.pixels
     return {f"{prefix}{name}": array for name, array in found.items() if array is not None}

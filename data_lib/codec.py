@@ -8,7 +8,7 @@ program. A new codec is one class and one line in `CODECS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -192,17 +192,34 @@ def _needs_float64(mean: Row, std: Row) -> bool:
     return bool((np.abs(mean) > PRECISE * np.asarray(std)).any())
 
 
+def of_latents(shift: Sequence[float], scale: Sequence[float]) -> Standardize:
+    """(z - shift) scale of an autoencoder's latents z; pictures are `models.latents`' concern."""
+    return Standardize(tuple(shift), tuple(1 / s for s in scale))
+
+
 CODECS: dict[str, Callable[[Any], Codec]] = {
     "levels": lambda data: GrayLevels(data.centered),
     "standardize": lambda data: Standardize(tuple(data.mean), tuple(data.std)),
     "bounded": lambda data: Bounded(tuple(data.low), tuple(data.high)),
     "identity": lambda data: AsGiven(),
+    "autoencoder": lambda data: of_latents(data.latent_shift, data.latent_scale),
 }
+PICTURES = "levels", "autoencoder"
+"""Codecs of data that are pictures of gray levels."""
 
 
 def build(data: Any) -> Codec:
     """The codec of a `data` section; ValueError for an unknown name or bounds that do not fit."""
     return choose("data.codec", data.codec, CODECS)(data)
+
+
+def of_pictures(data: Any) -> bool:
+    """True if a `data` section is of pictures of gray levels, in [0, 1] when they are decoded.
+
+    ValueError for an unknown codec.
+    """
+    choose("data.codec", data.codec, CODECS)
+    return data.codec in PICTURES
 
 
 def gray_range(data: Any, key: str) -> tuple[float, float]:
@@ -216,9 +233,17 @@ def gray_range(data: Any, key: str) -> tuple[float, float]:
     return (-1.0, 1.0) if made.centered else (0.0, 1.0)
 
 
+ROWS = {
+    "standardize": ("mean", "std"),
+    "bounded": ("low", "high"),
+    "autoencoder": ("latent_shift", "latent_scale"),
+}
+"""Codec -> its settings of one number for each feature or channel."""
+
+
 def check_rows(data: Any, features: int) -> None:
     """Raise ValueError for numbers of the codec that are not one for each feature or channel."""
-    rows = {"standardize": ("mean", "std"), "bounded": ("low", "high")}.get(data.codec, ())
+    rows = ROWS.get(data.codec, ())
     for name in rows:
         if len(data[name]) not in (1, features):
             raise ValueError(

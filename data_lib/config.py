@@ -8,6 +8,7 @@ from typing import Any
 
 from configs.defaults import FROM_DATA
 from configs.shapes import shape_of
+from data_lib.codec import PICTURES
 from data_lib.levels import Range, check_range, text
 from data_lib.pictures import FILTERS
 
@@ -41,6 +42,8 @@ class DataConfig:
     label_column: name of the one that tells the class.
     task: name of a simulator, or of a file TASK.npz.
     simulations: number of simulated examples; 0: the default.
+    words: the vocabulary of captions; '': they are not turned into conditions.
+    glyphs, colours, draws, left_out: see `glyphs.load`.
     """
 
     dataset: str
@@ -63,6 +66,11 @@ class DataConfig:
     label_column: str = ""
     task: str = "two_moons"
     simulations: int = 0
+    words: str = ""
+    glyphs: str = "latin"
+    colours: str = "none"
+    draws: int = 32
+    left_out: float = 0.1
 
     @classmethod
     def from_section(cls, section: Any) -> "DataConfig":
@@ -81,7 +89,7 @@ class DataConfig:
     @property
     def of_levels(self) -> bool:
         """True for gray levels, False for numbers that are taken as they are."""
-        return self.codec == "levels"
+        return self.codec in PICTURES
 
     @property
     def example(self) -> tuple[int, ...] | None:
@@ -169,6 +177,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "label_column": (str,),
     "task": (str,),
     "simulations": (int,),
+    "words": (str,),
+    "glyphs": (str,),
+    "colours": (str,),
+    "draws": (int,),
+    "left_out": (float, int),
 }
 
 

@@ -27,6 +27,12 @@ def of_rows(array: Shaped[np.ndarray, "n *shape"]) -> UInt64[np.ndarray, " n"]:
     return np.frombuffer(b"".join(hashes), "<u8").astype(np.uint64)
 
 
+def of_texts(texts: Shaped[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    """The hash of every text."""
+    hashes = (hashlib.blake2b(str(t).encode(), digest_size=_BYTES).digest() for t in texts)
+    return np.frombuffer(b"".join(hashes), "<u8").astype(np.uint64)
+
+
 def _bytes(rows: Shaped[np.ndarray, "n *shape"]) -> UInt8[np.ndarray, "n bytes"]:
     return np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
 

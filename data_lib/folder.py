@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, UInt8, UInt64
+from jaxtyping import Int32, Shaped, UInt8, UInt64
 
-from data_lib import digests
+from data_lib import caption_files, digests
 from data_lib.base import Images, Log, Splits, hold_out, patient
 from data_lib.cache import cached
 from data_lib.config import DataConfig
@@ -21,6 +21,8 @@ from data_lib.tree import SUFFIXES, Picture, shown_path
 from untrusted import UntrustedError
 from untrusted.pictures import open_picture
 
+Captions = Shaped[np.ndarray, " n"] | None
+
 __all__ = ["SUFFIXES", "load", "pictures"]
 
 _CACHE = ".decoded"  # hidden, so that it is not searched for pictures
@@ -28,6 +30,8 @@ _CACHE = ".decoded"  # hidden, so that it is not searched for pictures
 
 def load(config: DataConfig, log: Log) -> Splits:
     """All pictures under the folder data.data_dir, laid out as in `layout`, ordered by name.
+
+    What `caption_files` finds beside them are their captions.
 
     If there is no folder of held-out pictures, data.test_fraction of them are held out by a hash
     of their files (see `base.hold_out`). Pictures are cropped and resized by `pictures.fit`.
@@ -44,12 +48,15 @@ def load(config: DataConfig, log: Log) -> Splits:
     for line in layout.said:
         log(line)
 
+    every = [picture.path for picture in (*layout.train, *(layout.test or ()))]
+    captions = caption_files.of_pictures(root, every, log)
+
     def decode() -> Splits:
-        return _decode(layout, shown_path(root.name), config, log)
+        return _decode(layout, captions, shown_path(root.name), config, log)
 
     if not config.cache:
         return decode()
-    key = _fingerprint(layout, config.test_fraction)
+    key = _fingerprint(layout, captions, config.test_fraction)
     return cached(root / _CACHE / f"{config.form}.npz", key, decode, log)
 
 
@@ -65,11 +72,15 @@ def pictures(path: Path, config: DataConfig, log: Log) -> Images:
     return Images(_pixels(every, config, log).pixels, None, 256)
 
 
-def _decode(layout: FolderLayout, name: str, config: DataConfig, log: Log) -> Splits:
+def _decode(
+    layout: FolderLayout, captions: Captions, name: str, config: DataConfig, log: Log
+) -> Splits:
     pictures = [*layout.train, *(layout.test or ())]
     decoded = _pixels([picture.path for picture in pictures], config, log)
     labels = _labels(pictures, layout.classes)
-    images = Images(decoded.pixels, labels, 256, decoded.digests, layout.unlabelled)
+    images = Images(
+        decoded.pixels, labels, 256, decoded.digests, layout.unlabelled, captions=captions
+    )
     if layout.test is None:
         return hold_out(images, config.test_fraction, name)
     cut = len(layout.train)
@@ -83,8 +94,10 @@ def _labels(pictures: Sequence[Picture], classes: Sequence[str]) -> Int32[np.nda
     return np.asarray([number[picture.folders[0]] for picture in pictures], np.int32)
 
 
-def _fingerprint(layout: FolderLayout, test_fraction: float) -> str:
+def _fingerprint(layout: FolderLayout, captions: Captions, test_fraction: float) -> str:
     digest = hashlib.sha256(repr(("held out by hash", test_fraction)).encode())
+    if captions is not None:
+        digest.update(digests.of_texts(captions).tobytes())
     for split, pictures in (("train", layout.train), ("test", layout.test or ())):
         for picture in pictures:
             digest.update(f"{split} {picture.size} {picture.modified} ".encode())

@@ -86,7 +86,7 @@ class Batches(Iterator[Batch]):
     def _batch(self, step: int) -> Batch:
         start = step * self._global_size + self._offset
         indices = stream.example_indices(self._seed, len(self._images), start, self._size)
-        image = np.empty((self._size, *self._images.pixels.shape[1:]), np.float32)
+        image = np.empty((self._size, *self._images.example), np.float32)
         block = max(1, _BLOCK_VALUES * self._size // image.size)
         for at in range(0, self._size, block):
             image[at : at + block] = self._pictures(start + at, indices[at : at + block])
@@ -102,6 +102,8 @@ class Batches(Iterator[Batch]):
 
     def _pictures(self, start: int, indices: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n *d"]:
         pixels = self._images.pixels[indices]
+        if self._images.drawn:
+            pixels = _draw(stream.DRAWS, self._seed, start, pixels)
         if self._flip:
             coins = stream.uniforms(stream.FLIPS, self._seed, start, len(pixels), 1)[:, 0]
             pixels = flip(pixels, coins < 0.5)
@@ -143,11 +145,22 @@ def _eval_batch(
     inside = positions < len(images)
     indices = np.where(inside, positions, 0)
     pixels = images.pixels[indices]
+    if images.drawn:
+        pixels = _draw(stream.EVAL_DRAWS, 0, start, pixels)
     noise = _noise(stream.EVAL_NOISE, dequantize_seed, start, pixels)
     image = codec.encode(_to_float(pixels, images.levels, noise)).astype(np.float32, copy=False)
     rows = None if images.condition is None else images.condition[indices]
     known = _known(images, indices, rows, condition_codec)
     return {"mask": inside.astype(np.float32)} | _filled(image, missing) | known
+
+
+def _draw(
+    purpose: int, seed: int, start: int, moments: Float[np.ndarray, "n *s k"]
+) -> Float32[np.ndarray, "n *s c"]:
+    """Examples drawn from normal laws by their means and log-variances, side by side."""
+    mean, logvar = np.split(moments.astype(np.float32, copy=False), 2, axis=-1)
+    noise = stream.normals(purpose, seed, start, len(mean), mean[0].size)
+    return mean + np.exp(0.5 * logvar) * noise.reshape(mean.shape)
 
 
 def _noise(

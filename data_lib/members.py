@@ -1,9 +1,9 @@
-"""Recognition, by name, of a .npz file's data, labels and conditions, and of held-out ones.
+"""Recognition, by name, of a .npz file's data and what is beside them, and of held-out ones.
 
-A name is a word for data (images), labels or conditions ('condition', or 'condition_text',
-'condition_image', ... for one of several kinds), with or without a word for a part before
-or after it, in any case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's name for arrays
-that were given none.
+A name is a word for data (images), labels, captions or conditions ('condition', or
+'condition_text', 'condition_image', ... for one of several kinds), with or without a word for a
+part before or after it, in any case: 'images', 'X_train', 'testLabels', 'val-y'; or NumPy's name
+for arrays that were given none.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ IMAGES = ("images", "x", "arr_0", "samples", "image", "data", "imgs", "img", "pi
 LABELS = ("labels", "y", "arr_1", "label", "targets", "target", "classes", "class", "class_labels",
           "category", "categories")  # fmt: skip
 CONDITIONS = ("condition", "conditions", "context")
+CAPTIONS = ("captions", "caption", "texts", "prompts")
 PARTS_OF_CONDITION = {f"condition_{kind}": kind for kind in RANKS}
 """Names of arrays that are one kind of several of the condition."""
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
@@ -27,7 +28,7 @@ HELD_OUT = (TEST, VALIDATION)
 """Parts that are held out: the first that is there."""
 
 _PART = "|".join(sorted(PARTS, key=len, reverse=True))
-_WORDS = (*IMAGES, *LABELS, *CONDITIONS, *PARTS_OF_CONDITION)
+_WORDS = (*IMAGES, *LABELS, *CONDITIONS, *PARTS_OF_CONDITION, *CAPTIONS)
 _KIND = "|".join(sorted(_WORDS, key=len, reverse=True))
 _NAME = re.compile(
     rf"(?:(?P<before>{_PART})[-_. ]?)?(?P<kind>{_KIND})(?:[-_. ]?(?P<after>{_PART}))?"
@@ -50,12 +51,15 @@ class Members:
     parts: tuple[str, ...]
     condition: tuple[str, ...] = ()
     test_condition: tuple[str, ...] = ()
+    captions: str | None = None
+    test_captions: str | None = None
 
     def without_test(self) -> "Members":
         """The same without the held-out part."""
         return dataclasses.replace(
-            self, test_images=None, test_labels=None, test_condition=(), parts=()
-        )
+            self, test_images=None, test_labels=None, test_condition=(), test_captions=None,
+            parts=(),
+        )  # fmt: skip
 
 
 def _parse(name: str) -> tuple[str, str] | None:
@@ -98,6 +102,10 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Members:
         return tuple(filter(None, kinds)) or ((whole,) if whole else ())
 
     condition, test_condition = told(TRAIN), told(held_out) if test else ()
-    taken = {images, labels, test, test_labels, *condition, *test_condition}
+    captions = first(TRAIN, CAPTIONS, (1,))
+    test_captions = first(held_out, CAPTIONS, (1,)) if test else None
+    beside = (condition, test_condition, captions, test_captions)
+    taken = {images, labels, test, test_labels, captions, test_captions,
+             *condition, *test_condition}  # fmt: skip
     left = tuple(name for name in shapes if name not in taken)
-    return Members(images, labels, test, test_labels, left, parts, condition, test_condition)
+    return Members(images, labels, test, test_labels, left, parts, *beside)

@@ -9,11 +9,13 @@ import numpy as np
 from configs.names import did_you_mean
 from data_lib import (
     arrays,
+    captions,
     codec,
     digits,
     embedded,
     folder,
     gaussian_fields,
+    glyphs,
     photographs,
     signals,
     simulations,
@@ -40,12 +42,13 @@ class Source(NamedTuple):
 
 PICTURES = "crop", "filter", "cache"
 CONDITIONED = "condition", "condition_codec", "condition_mean", "condition_std"
+CAPTIONED = "words", "condition", "condition_codec"
 SIMULATED = "simulations", "test_fraction", *CONDITIONED
 SOURCES: dict[str, Source] = {
     "digits": Source(digits.load),
     "tfds": Source(tfds.load, ("tfds_name", "data_dir", "test_fraction", *PICTURES)),
-    "folder": Source(folder.load, ("data_dir", "range", "test_fraction", *PICTURES)),
-    "array": Source(arrays.load, ("data_dir", "range", "test_fraction", *CONDITIONED)),
+    "folder": Source(folder.load, ("data_dir", "range", "test_fraction", *PICTURES, *CAPTIONED)),
+    "array": Source(arrays.load, ("data_dir", "range", "test_fraction", *CONDITIONED, "words")),
     "table": Source(tables.load, ("data_dir", "test_fraction", "columns", "condition_columns",
                                   "label_column", *CONDITIONED), numbers=True),
     "simulations": Source(simulations.load, ("data_dir", *SIMULATED, "task"), numbers=True),
@@ -53,6 +56,7 @@ SOURCES: dict[str, Source] = {
     "breast_cancer": Source(embedded.breast_cancer, ("test_fraction",), numbers=True),
     "diabetes": Source(embedded.diabetes, ("test_fraction", *CONDITIONED), numbers=True),
     "photographs": Source(photographs.load, ("test_fraction",)),
+    "glyphs": Source(glyphs.load, ("glyphs", "colours", "draws", "left_out", *CAPTIONED)),
     "signals": Source(signals.load, SIMULATED, numbers=True),
     "gaussian_fields": Source(gaussian_fields.load, SIMULATED, numbers=True),
 }  # fmt: skip
@@ -86,7 +90,7 @@ def load(data_config: Any, *, log: Log = print) -> Splits:
     )
     for part, images in (("training", train), ("held-out", test)):
         codec.check_bounds(data_config, images.pixels, f"{part} data of {splits.name}")
-    splits = dataclasses.replace(splits, train=train, test=test)
+    splits = captions.told(dataclasses.replace(splits, train=train, test=test), config, log)
     _tell_copies(splits, log)
     _tell_missing(splits, log)
     return splits

@@ -8,10 +8,11 @@ stream, the same for any number of processes, and training is resumed by startin
 from functools import lru_cache
 
 import numpy as np
+import scipy.special
 from jaxtyping import Float32, Int64
 
 # One stream of random numbers for each purpose.
-_ORDER, FLIPS, TRAIN_NOISE, EVAL_NOISE, EXCHANGES = range(5)
+_ORDER, FLIPS, TRAIN_NOISE, EVAL_NOISE, EXCHANGES, DRAWS, EVAL_DRAWS = range(7)
 
 
 @lru_cache(maxsize=4)
@@ -42,3 +43,11 @@ def uniforms(
     bits = np.random.PCG64(np.random.SeedSequence([purpose, 0, seed]))
     bits.advance(start * even // 2)
     return np.random.Generator(bits).random((count, even), dtype=np.float32)[:, :width]
+
+
+def normals(
+    purpose: int, seed: int, start: int, count: int, width: int
+) -> Float32[np.ndarray, "count width"]:
+    """`width` standard normal draws for each position, of `uniforms` moved off 0."""
+    half = np.float32(2.0**-25)
+    return scipy.special.ndtri(uniforms(purpose, seed, start, count, width) + half)

@@ -65,7 +65,7 @@ class AnyRank:
 
     def conditioning(self, style: Style, features: int) -> ConditionEmbedding:
         """The embedding, of that length, of noise level, class and the condition's vector."""
-        told = (self.classes, self.label_dropout, self.inputs.beside)
+        told = (self.classes, self.label_dropout, self.inputs.beside, self.inputs.pooled)
         return ConditionEmbedding(style, features, self.embedding, *told)
 
 

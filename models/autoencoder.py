@@ -25,7 +25,7 @@ from models.layers.conv import Conv
 from models.layers.norm import FixedGroups
 from models.layers.resampling import Plain
 from models.layers.style import Style, default_init
-from models.patches import Patches, least_side
+from models.patches import PatchJudge, least_side
 from models.shapes import Shape, picture, resolutions, written
 
 Image = Float[Array, "b h w c"]
@@ -155,7 +155,7 @@ class Autoencoder(nn.Module):
     maps: tuple[bool, bool] = (True, True)
     centered: bool = True
     codes: int = 0
-    judge: Patches | None = None
+    judge: PatchJudge | None = None
 
     def setup(self) -> None:
         """The modules, by their names among the parameters."""
@@ -262,7 +262,7 @@ def build(config: ConfigDict, codes: int = 0) -> Autoencoder:
     return found.clone(judge=_judge(model, shape))
 
 
-def _judge(model: ConfigDict, shape: Shape) -> Patches | None:
+def _judge(model: ConfigDict, shape: Shape) -> PatchJudge | None:
     width = integer(model, "model.discriminator", least=0)
     if not width:
         return None
@@ -272,7 +272,7 @@ def _judge(model: ConfigDict, shape: Shape) -> Patches | None:
             f"model.discriminator_layers must be fewer than {layers} for pictures of "
             f"{written(shape)}: a patch of so many is {least_side(layers)} pixels at least"
         )
-    return Patches(width, layers, parent=None)
+    return PatchJudge(width, layers, parent=None)
 
 
 def _check_groups(groups: int, widths: tuple[int, ...]) -> None:

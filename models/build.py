@@ -27,7 +27,9 @@ from models import (
     ncsnpp,
     ncsnv2,
     noisy_classifier,
+    prior,
     songunet,
+    sr3,
     transformer,
     unet_condition,
     unet_nd,
@@ -104,6 +106,8 @@ NETWORKS: dict[str, Build] = {
     "guided_unet": Picture(guided_unet.build, kinds=("vector", "image", "text", "level")),
     "ddpm_ho": Picture(ddpm_ho.build),
     "dit": NetworkRow(dit.build, kinds=(), raw=True),
+    "prior": NetworkRow(prior.build, kinds=("tokens", "vector"), raw=True),
+    "sr3": NetworkRow(sr3.build, kinds=("image",), raw=True),
     "mlp": MLP,
     "unet": UNET,
     "unet_condition": NetworkRow(

@@ -25,6 +25,7 @@ class Inputs:
       pieces: number of exchangeable pieces of a vector, 1 for none.
       outputs: numbers that the network gives for each of the example: 2 if it says a variance.
       shows_known: whether a channel beside an image says where it is known.
+      pooled: whether the mean of tokens is added to the embedding, too.
       text: sizes of the reader of a text; None for another kind.
     """
 
@@ -37,6 +38,7 @@ class Inputs:
     shows_known: bool = True
     pieces: int = 1
     text: Text | None = None
+    pooled: bool = False
 
     @property
     def channels(self) -> int:
@@ -81,7 +83,9 @@ def read(config: ConfigDict) -> Inputs:
     outputs = 2 if model.get("learn_variance", False) else 1
     pieces, periodic = _pieces(config, kinds), _periodic(model, shape)
     text = _text(model) if "text" in kinds else None
-    return Inputs(shape, kinds, rate, missing, periodic, outputs, told, pieces, text)
+    some = not {"text", "tokens"}.isdisjoint(kinds.names)
+    pooled = some and "pooled_tokens" in model and flag(model, "model.pooled_tokens")
+    return Inputs(shape, kinds, rate, missing, periodic, outputs, told, pieces, text, pooled)
 
 
 def _text(model: ConfigDict) -> Text:
@@ -91,8 +95,8 @@ def _text(model: ConfigDict) -> Text:
                             ("text_heads", 0))
     )  # fmt: skip
     if not vocabulary:
-        raise ValueError("model.vocabulary must be set with model.condition='text': the number of "
-                         "different tokens")  # fmt: skip
+        raise ValueError("model.vocabulary must be set with model.condition='text' for data "
+                         "without captions: the number of different tokens")  # fmt: skip
     if layers and (not heads or width % heads):
         raise ValueError(
             f"model.text_heads must be set, and divide model.text_width = {width}, got {heads}"

@@ -45,7 +45,7 @@ class BatchNorm(nn.Module):
         return n * scale[None, None, None] + bias[None, None, None]
 
 
-class Patches(nn.Module):
+class PatchJudge(nn.Module):
     """Logits [b, p, q, 1] of overlapping patches of pictures in [-1, 1].
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.shapes import shape_of
+from configs.shapes import diffused_shape
 from models.checks import integer, numbers
 
 Shape = tuple[int, ...]
@@ -20,18 +20,23 @@ def written(shape: Shape) -> str:
 
 def named(config: ConfigDict) -> str:
     """The setting that states the shape."""
+    if config.data.get("codec", "levels") == "autoencoder":
+        return "data.latent_shape"
     return "data.shape" if config.data.get("shape", ()) else "data.image_size"
 
 
 def example(config: ConfigDict) -> Shape:
-    """`shape_of` a config whose settings may be missing or of another type."""
-    if named(config) == "data.image_size":
+    """`diffused_shape` of a config whose settings may be missing or of another type."""
+    if named(config) == "data.latent_shape":
+        if not config.data.latent_shape:
+            raise ValueError("data.latent_shape must be known: it is that of data.autoencoder")
+    elif named(config) == "data.image_size":
         integer(config.data, "data.image_size", least=1)
         integer(config.data, "data.num_channels", least=1)
     else:
         rule = "a tuple of positive integers"
         numbers(config.data, "data.shape", rule, int, lambda n: n > 0)
-    return shape_of(config)
+    return diffused_shape(config)
 
 
 def check_rank(config: ConfigDict, ranks: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ num_classes and label_dropout.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -23,6 +24,7 @@ from models.layers.attend import shown_attention
 from models.layers.attention import attend_with_heads
 from models.layers.conditions import Condition, as_parts
 from models.layers.dropout import Dropout
+from models.layers.embeddings import TOKENS, ConditionEmbedding
 from models.layers.norm import modulated, standardized
 from models.layers.style import Style
 from models.shapes import Shape, written
@@ -138,7 +140,7 @@ class Transformer(nn.Module):
     blocks: int
     patch: Shape
     channels: int
-    conditioning: nn.Module
+    conditioning: ConditionEmbedding
 
     @nn.nowrap
     def multiples(self) -> Shape:
@@ -156,8 +158,9 @@ class Transformer(nn.Module):
     ) -> Float[Array, "b *s o"]:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         parts, style = as_parts(condition), self.style
-        tokens, shown, observed = (parts.pop(name, None) for name in ("tokens", "mask", "observed"))
-        told = self.conditioning(label, parts or None, train)
+        observed = parts.pop("observed", None)
+        tokens, shown = (parts.get(name) for name in TOKENS)
+        told: Any = self.conditioning(label, self.conditioning.takes(parts), train)
         among = None if observed is None else (to_tokens(observed, self.patch) > 0).any(-1)
         # In bfloat16 the input would be rounded by more than the least noise in it.
         h = style.exact.dense(self.features, name="stem")(to_tokens(x, self.patch))

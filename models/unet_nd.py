@@ -30,6 +30,7 @@ from models.layers.attention import Attention, CrossAttention
 from models.layers.blocks import ResBlock
 from models.layers.conditions import Condition, as_parts
 from models.layers.conv import Conv
+from models.layers.embeddings import ConditionEmbedding
 from models.layers.norm import quarter_groups
 from models.layers.pyramids import Head
 from models.layers.resampling import Double, Halve
@@ -69,7 +70,7 @@ class UNetND(nn.Module):
     dilations: tuple[tuple[int, ...], ...]
     middle_attention: bool
     tokens: bool
-    conditioning: nn.Module
+    conditioning: ConditionEmbedding
 
     @nn.nowrap
     def multiples(self) -> tuple[int, ...]:
@@ -88,8 +89,8 @@ class UNetND(nn.Module):
     ) -> Float[Array, "b *s o"]:
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         parts = as_parts(condition)
-        tokens = (parts.pop("tokens"), parts.pop("mask")) if self.tokens else ()
-        told = self.conditioning(label, parts or None, train)
+        tokens = (parts["tokens"], parts["mask"]) if self.tokens else ()
+        told = self.conditioning(label, self.conditioning.takes(parts), train)
         skips = self._down(x, told, tokens, train)
         h = self._block(skips[-1], told, train, -1, "middle_block_0", self.widths[-1])
         h = self._attend(h, tokens, train, self.middle_attention, "middle")

@@ -11,7 +11,7 @@ from PIL import ImageOps
 
 from data_lib import pictures
 from data_lib.levels import as_numbers
-from untrusted import ONLY, plain, read_arrays, read_headers
+from untrusted import ONLY, limits, plain, read_arrays, read_bytes, read_headers
 from untrusted.pictures import open_picture
 
 Taken = Callable[[np.ndarray, str], np.ndarray]
@@ -53,6 +53,32 @@ def read_gray(path: Path, setting: str) -> Float[np.ndarray, "h w"]:
             return pictures.fit(image, (height, width), 1)[..., 0] / 255
     except (OSError, ValueError) as error:
         raise ValueError(f"{setting} cannot be read: {_reason(error)}") from error
+
+
+def captions_of(asked: str, setting: str = "sampling.captions") -> list[str]:
+    """Captions: those of a .txt file, one on each line, or of a .npz file; or the text itself.
+
+    Raises ValueError, in one line that names the setting, for a file that cannot be read.
+    """
+    path = Path(asked)
+    if path.suffix.lower() not in (".txt", *ARRAYS):
+        return [asked]
+    try:
+        if is_array(path):
+            found = read_array(path, setting, ("captions",), lambda array, name: array)
+            if found.dtype.kind != "U" or found.ndim > 1:
+                raise ValueError("its captions must be texts, one for each sample")
+            lines = [str(text) for text in np.atleast_1d(found)]
+        else:
+            lines = read_bytes(path, limits.CAPTIONS_BYTES, named=True).decode().splitlines()
+    except UnicodeError as error:
+        raise ValueError(f"{setting} cannot be read: it must be text in UTF-8") from error
+    except (OSError, ValueError) as error:
+        told = _reason(error).removeprefix(f"{setting} cannot be read: ")
+        raise ValueError(f"{setting} cannot be read: {told}") from error
+    if kept := [line for line in lines if line.strip()]:
+        return kept
+    raise ValueError(f"{setting} must have a caption, {plain(asked)} has none")
 
 
 def is_array(path: Path) -> bool:

@@ -10,25 +10,47 @@ import numpy as np
 
 from configs.kinds import Kinds, of_config
 from configs.shapes import in_words, shape_of
-from data_lib import Images, codec
+from data_lib import Images, captions, codec
+from data_lib.base import Log
 from data_lib.conditions import build_condition, check_texts
 from data_lib.members import CONDITIONS, IMAGES
-from modes.array_files import names_in, read_array
+from modes import texts
+from modes.array_files import captions_of, names_in, read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
-from modes.images import check_conditions
-from modes.observed import check_guidance, imputed
+from modes.images import check_conditions, split_of
+from modes.observed import check_guidance, imputed, refuse_latents
+from runtime_lib import data_record
+from sde_lib import Conditional
 from sde_lib.condition import NO_CLASS
 from untrusted import plain
 
 
-def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
-    """(what `sampling.labels` and `sampling.condition` give, whether the file has several).
+def of_sampling(experiment: Experiment, folder: Path, log: Log) -> tuple[Given, bool]:
+    """(what samples are given, whether each of several conditions is to have a group of samples).
+
+    That is what `sampling.labels`, `sampling.captions` and `sampling.condition` say; `folder` is
+    the workdir, of whose data the captions are where none are given.
 
     Raises ValueError for classes or a file that the model cannot take, or a condition that it
     needs and that is not there.
     """
     config, sampling = experiment.config, experiment.config.sampling
+    if texts.reads_texts(config) and not sampling.condition:
+        return _of_texts(experiment), False
+    for name in ("negative", "sizes"):
+        if sampling[name]:
+            raise ValueError(
+                f"sampling.{name} must be empty for a model without data.text_encoder, or with "
+                "sampling.condition"
+            )
+    if config.data.words and not sampling.condition:
+        return _of_captions(experiment, folder, log), False
+    if sampling.captions:
+        raise ValueError(
+            "sampling.captions must be empty for a model that was not trained on captions, or with "
+            "sampling.condition"
+        )
     conditional = config.model.condition != "none"
     if sampling.condition and not conditional:
         raise ValueError("sampling.condition must be empty: the model is given no condition "
@@ -37,7 +59,7 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
     partial, many = _partial(experiment)
     observed = None
     if partial is not None:
-        observed = imputed(partial, codec.build(config.data), sampling.impute_iterations)
+        observed = imputed(partial, experiment.codec, sampling.impute_iterations)
     if values is not None and partial is not None and several and len(partial) != len(values):
         raise ValueError(
             "sampling.impute must hold one example for each condition of sampling.condition, "
@@ -45,6 +67,50 @@ def of_sampling(experiment: Experiment) -> tuple[Given, bool]:
         )
     labels = labels_of(experiment.classes, sampling.labels)
     return Given(labels, values, observed), several or many
+
+
+def _of_texts(experiment: Experiment) -> Given:
+    """The captions of `sampling.captions` and `sampling.negative` as conditions."""
+    config, sampling = experiment.config, experiment.config.sampling
+    for name in ("impute", "together"):
+        if sampling[name]:
+            raise ValueError(f"sampling.{name} must be left out for a model of captions")
+    if not sampling.captions:
+        raise ValueError("sampling.captions must have a caption, or name a file of captions: the "
+                         "model draws what it is told")  # fmt: skip
+    asked = captions_of(sampling.captions)
+    rows, against = encoded(config, texts.text_rows(config, asked)), None
+    if experiment.guidance is not Conditional:
+        others = captions_of(sampling.negative, "sampling.negative") if sampling.negative else []
+        against = encoded(config, texts.negative_rows(config, others, len(asked)))
+    elif sampling.negative:
+        raise ValueError("sampling.negative must be empty without guidance: set sampling.guidance")
+    labels = labels_of(experiment.classes, sampling.labels)
+    return Given(labels, rows, captions=np.asarray(asked), negative=against)
+
+
+def _of_captions(experiment: Experiment, folder: Path, log: Log) -> Given:
+    """The captions of `sampling.captions`, or of a split of the data, as conditions."""
+    config, sampling = experiment.config, experiment.config.sampling
+    if sampling.impute or sampling.together:
+        name = "impute" if sampling.impute else "together"
+        raise ValueError(f"sampling.{name} must be left out for a model of captions, or "
+                         "sampling.condition must have their words as numbers")  # fmt: skip
+    said = np.asarray(_captions(experiment, folder, log))
+    rows = captions.numbered(said, config.data.words, config.data.condition[0],
+                             "sampling.captions")  # fmt: skip
+    labels = labels_of(experiment.classes, sampling.labels)
+    return Given(labels, encoded(config, rows), captions=said)
+
+
+def _captions(experiment: Experiment, folder: Path, log: Log) -> Sequence[str]:
+    config = experiment.config
+    if asked := config.sampling.captions:
+        return captions_of(asked)
+    found = getattr(data_record.load(config, folder, log), split_of(config)).captions
+    if found is None:
+        raise ValueError("sampling.captions must be given: the data have no captions any more")
+    return found
 
 
 def check_partial(rows: np.ndarray, config: Any, what: str) -> np.ndarray:
@@ -74,6 +140,7 @@ def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
     if config.sampling.together:
         raise ValueError("sampling.impute must be empty with sampling.together=True")
     check_guidance(config, "sampling.impute")
+    refuse_latents(config, "sampling.impute")
     rows = read_array(Path(path), "sampling.impute", IMAGES)
     found = check_partial(rows, config, "sampling.impute")
     return found, rows.ndim == found.ndim

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import samplers
-from data_lib import Images, Splits, codec
+from data_lib import Images, Splits
 from data_lib.base import Log
 from eval_lib.array_pictures.restored import DRAWS, bands_png, columns_png
 from modes import sizes
@@ -25,7 +25,14 @@ from modes.generator import Generator, Given, make_generator
 from modes.images import chosen
 from modes.inputs import examples, numbers
 from modes.measuring import mask_of
-from modes.observed import Observed, check_guidance, digest, sampling_of, told
+from modes.observed import (
+    Observed,
+    check_guidance,
+    digest,
+    refuse_latents,
+    sampling_of,
+    told,
+)
 from modes.trained import load_score
 from runtime_lib import data_record, sharding, workdir
 from runtime_lib.files import Content
@@ -163,6 +170,7 @@ def _mask(experiment: Experiment) -> Float[np.ndarray, "n *d"] | None:
     config = experiment.config
     if not config.edit.mask:
         return None
+    refuse_latents(config, "edit.mask")
     return fitted(mask_of(config, config.edit.mask, "edit.mask"), experiment.shape, "edit.mask")
 
 
@@ -183,7 +191,7 @@ def _kept(experiment: Experiment, x: np.ndarray, encoded: np.ndarray) -> Observe
         )
 
     exact = np.where(np.broadcast_to(np.asarray(kept) > 0, x.shape), x, np.nan)
-    return Observed(len(x), of, METHODS["projection"](), exact)
+    return Observed(len(x), of, METHODS["projection"].make(), exact)
 
 
 def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
@@ -200,7 +208,7 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     x, each = numbers(images), config.edit.samples
     sizes.check("edit.samples", len(x) * each, config)
     score, step = load_score(experiment, folder, log)
-    encoded = codec.build(config.data).encode(x).astype(np.float32)
+    encoded = experiment.codec.encode(x).astype(np.float32)
     target = classes_of(experiment, len(x), config.sampling.labels, images.labels)
     conditions = encoded_condition(experiment, len(x))
     made = make_generator(

@@ -30,6 +30,7 @@ SHARED = {
     "num_samples": "every cell has eval.num_samples images",
     "batch_size": "all cells are drawn sampling.batch_size at a time, which changes no sample",
     "condition": "all entries are given the conditions of held-out examples",
+    "captions": "all entries are given the captions of held-out examples",
     "impute": "all entries draw whole examples",
     "impute_iterations": "all entries draw whole examples",
     "together": "all entries are given one condition at a time",

@@ -12,10 +12,12 @@ from data_lib import codec
 from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
+from models import is_autoencoder
 from modes import sizes
 from modes.evaluation import array_data, protocol
 from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
 from modes.evaluation.model_metrics import OF_THE_MODEL
+from modes.evaluation.reconstructions import reconstructed_cell
 from modes.evaluation.report import write
 from modes.experiment import Experiment
 from runtime_lib import data_record, workdir
@@ -75,8 +77,9 @@ def _asked(
     workdir.check_model(folder, config)
     averages, steps = protocol.averages(config), protocol.steps(config, folder, log)
     models = [(step, *average) for step in steps for average in averages]
-    of_model = {"labelled": config.model.num_classes > 0, "model": True}
-    return lambda work: [model_cell(work, *model) for model in models], of_model
+    row = reconstructed_cell if is_autoencoder(config) else model_cell
+    of_model = {"labelled": config.model.num_classes > 0, "model": row is model_cell}
+    return lambda work: [row(work, *model) for model in models], of_model
 
 
 def _of_arrays(experiment: Experiment, folder: Path, log: Log) -> int:
@@ -97,7 +100,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """
     config = experiment.config
     choose("eval.quantize", config.eval.quantize, QUANTIZE)
-    if not codec.build(config.data).of_levels:
+    if not codec.of_pictures(config.data):
         return _of_arrays(experiment, folder, log)
     protocol.asked(config)
     splits = data_record.load(config, folder, log)

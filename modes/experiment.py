@@ -16,11 +16,12 @@ import samplers
 import sde_lib
 from configs import schema
 from configs.kinds import of_config
-from configs.shapes import in_words, shape_of
-from data_lib import Splits, codec
+from configs.shapes import diffused_shape, in_words, shape_of
+from data_lib import Codec, Splits, codec
 from data_lib.conditions import condition_codecs
 from models.score import template
 from modes import sizes
+from modes.autoencoders import codec_of
 from runtime_lib import sharding
 from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told
 from sde_lib.clipping import Limit, build_limit
@@ -92,8 +93,21 @@ class Experiment:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one example."""
+        """Shape of what is diffused of one example."""
+        return diffused_shape(self.config)
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one example of the data."""
         return shape_of(self.config)
+
+    @property
+    def codec(self) -> Codec:
+        """The map between data and what is diffused.
+
+        Raises ValueError for an autoencoder that is not there, or not the model's.
+        """
+        return codec_of(self.config)
 
     @property
     def classifies(self) -> bool:
@@ -188,19 +202,39 @@ def _an_example(config: Any, classes: int) -> Condition:
 def _check_codec(config: Any) -> None:
     """Raise ValueError for settings of the data that do not fit their shape."""
     data, shape = config.data, shape_of(config)
-    made = codec.build(data)
+    codec.build(data)
     if data.random_flip and len(shape) != 3:
         raise ValueError(f"data.random_flip must be False for data that are no pictures, "
                          f"whose shape is {in_words(shape)}")  # fmt: skip
-    if made.of_levels and len(shape) != 3:
+    pictures = codec.of_pictures(data)
+    if data.codec == "autoencoder":
+        _check_latents(config)
+    if pictures and len(shape) != 3:
         raise ValueError(
             f"data.codec must be standardize, bounded or identity for data of {in_words(shape)}: "
             "gray levels are those of pictures"
         )
-    if made.of_levels and data.missing != "refuse":
-        raise ValueError("data.missing must be refuse with data.codec=levels, which has no NaN")
-    codec.check_rows(data, shape[-1])
+    if pictures and data.missing != "refuse":
+        raise ValueError(
+            f"data.missing must be refuse with data.codec={data.codec}, which has no NaN"
+        )
+    codec.check_rows(data, diffused_shape(config)[-1])
     condition_codecs(config)
+
+
+def _check_latents(config: Any) -> None:
+    """Raise ValueError for settings that a model in an autoencoder's latents cannot have."""
+    data = config.data
+    for key in ("autoencoder", "tile"):  # which the codec reads when it is first asked for
+        data[key]
+    if models.is_autoencoder(config):
+        raise ValueError(
+            f"data.codec must be levels with model.name={config.model.name!r}, got 'autoencoder'"
+        )
+    for key, why in (("random_flip", "latents are computed once, of pictures as they are"),
+                     ("uniform_dequantization", "latents are continuous already")):  # fmt: skip
+        if data[key]:
+            raise ValueError(f"data.{key} must be False with data.codec='autoencoder': {why}")
 
 
 def _check_division(config: Any) -> None:

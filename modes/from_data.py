@@ -18,10 +18,12 @@ import data_lib
 from configs import defaults, schema
 from configs.kinds import kinds_of, of_config
 from configs.recorded import Recorded
-from data_lib import Images, Splits, codec
+from data_lib import Images, Splits, captions, codec
 from data_lib.base import Log
 from data_lib.conditions import SCALED, condition_codecs, condition_moments
 from data_lib.transforms import to_unit
+from modes.autoencoders import LATENT, latent_shape, load_autoencoder, published_affine
+from modes.latent_data import affine_of, drawn
 from runtime_lib import workdir
 
 MOST = 10_000
@@ -44,6 +46,10 @@ def resolved(
     wanted = [name for name in _needed(config, flat) if flat[name] == defaults.FROM_DATA[name]]
     saved = workdir.read_config(folder) or {}
     known = {n: _like(n, saved[n]) for n in wanted if saved.get(n, None) not in _unknown(n)}
+    for name in [name for name in wanted if name not in known and name in OF_AUTOENCODER]:
+        if (value := OF_AUTOENCODER[name](_with(config, known))) is not None:
+            known[name] = value
+            log(f"{name}={_told(value)}, of the autoencoder")
     if left := [name for name in wanted if name not in known]:
         splits = splits or data_lib.load(_with(config, known).data, log=log)
         for name in left:
@@ -52,19 +58,26 @@ def resolved(
                 log(f"{name}={_told(value)}, taken from the training data")
     found = _with(config, known)
     schema.check(found)
+    if splits is not None:
+        splits = captions.told(splits, found.data, log)
     return found, splits
 
 
 def _needed(config: Any, flat: dict[str, Any]) -> list[str]:
     """The settings that the config's other settings call for, in the order of measuring."""
-    conditional = bool(of_config(config).names)
+    kinds = of_config(config)
+    conditional, text = bool(kinds.names), "text" in kinds
     scaled = not {*condition_codecs(config).values()}.isdisjoint(SCALED)
+    latent = flat["data.codec"] == LATENT
     calls = {
+        **dict.fromkeys((*OF_AUTOENCODER, *OF_LATENTS), latent),
         "data.mean": flat["data.codec"] == "standardize",
         "data.std": flat["data.codec"] == "standardize",
+        "data.words": text and not flat["model.vocabulary"],
         "data.condition": conditional,
         "data.condition_mean": scaled,
         "data.condition_std": scaled,
+        "model.vocabulary": text,
     }
     return [name for name in defaults.FROM_DATA if calls.get(name, True)]
 
@@ -91,6 +104,9 @@ def _with(config: Recorded, values: dict[str, Any]) -> Recorded:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, str):
+        words = value.split()
+        return f"{len(words):,} words" if len(words) > 1 else value
     if not isinstance(value, tuple):
         return f"{value:.6g}"
     few = ",".join(f"{number:.6g}" for number in value[:SHOWN])
@@ -108,7 +124,18 @@ def _moment(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
     return lambda config, train: codec.moments(train.pixels, "training data", train.names)[k]
 
 
+def _words(config: Any, train: Images) -> str | None:
+    """The vocabulary of captions; None without any: conditions are numbers of tokens."""
+    return None if train.captions is None else captions.vocabulary(train.captions)
+
+
+def _vocabulary(config: Any, train: Images) -> int | None:
+    return len(config.data.words.split()) or None
+
+
 def _condition(config: Any, train: Images) -> tuple[int, ...]:
+    if config.data.words and train.captions is not None:
+        return (captions.longest(train.captions),)
     values = _conditions(config, train)
     kinds = kinds_of(config.model.condition)
     if len(kinds) > 1 and not train.condition_shapes:
@@ -135,6 +162,8 @@ def _conditions(config: Any, train: Images) -> np.ndarray:
 def _encoded(config: Any, train: Images) -> np.ndarray:
     """Some training examples as they are diffused, in float64; 0 where values are missing."""
     few = train.take(np.linspace(0, len(train) - 1, min(len(train), MOST)).astype(int))
+    if config.data.codec == LATENT:
+        return drawn(config, few).astype(np.float64)
     values = few.pixels if few.levels is None else to_unit(few.pixels, few.levels)
     return np.nan_to_num(codec.build(config.data).encode(values).astype(np.float64))
 
@@ -155,14 +184,39 @@ def _largest_distance(config: Any, train: Images) -> float | None:
     return float(np.sqrt(max(most, 0.0)))
 
 
+def _identity(config: Any) -> str:
+    return load_autoencoder(config.data.autoencoder).identity
+
+
+def _published(k: int) -> Callable[[Any], tuple[float, ...] | None]:
+    return lambda config: (published_affine(config) or (None, None))[k]
+
+
+def _affine(k: int) -> Callable[[Any, Images], tuple[float, ...]]:
+    return lambda config, train: affine_of(config, train)[k]
+
+
+OF_AUTOENCODER: dict[str, Callable[[Any], Any]] = {
+    "data.autoencoder": lambda config: load_autoencoder(config.data.autoencoder) and None,
+    "data.autoencoder_hash": _identity,
+    "data.latent_shape": latent_shape,
+    "data.latent_shift": _published(0),
+    "data.latent_scale": _published(1),
+}
+"""Setting -> its value by the autoencoder of a config; None for one that the data must tell."""
+OF_LATENTS = "data.latent_shift", "data.latent_scale"
 MEASURES: dict[str, Callable[[Any, Images], Any]] = {
+    "data.latent_shift": _affine(0),
+    "data.latent_scale": _affine(1),
     "data.shape": _shape,
     "data.mean": _moment(0),
     "data.std": _moment(1),
+    "data.words": _words,
     "data.condition": _condition,
     "data.condition_mean": _condition_moment(0),
     "data.condition_std": _condition_moment(1),
     "sde.sigma_max": _largest_distance,
+    "model.vocabulary": _vocabulary,
     "model.sigma_data": _deviation,
 }
 """Setting -> its value for a config and training data, in the order of `FROM_DATA`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from data_lib.arrays import RANGE
 from eval_lib import pictures
@@ -40,8 +41,8 @@ STATED = {RANGE: np.asarray([0.0, 1.0], np.float32)}
 
 def _shapes(generator: Generator, batch: int) -> Shapes:
     labels = {"labels": (batch,)} if generator.classes else {}
-    frames = {"frames": (None, batch, *generator.shape)} if generator.frames else {}
-    return {"samples": (batch, *generator.shape), "evaluations": (batch,), **labels, **frames}
+    frames = {"frames": (None, batch, *generator.example)} if generator.frames else {}
+    return {"samples": (batch, *generator.example), "evaluations": (batch,), **labels, **frames}
 
 
 def _merge(parts: list[Arrays], total: int) -> dict[str, np.ndarray]:
@@ -84,6 +85,7 @@ def generate(
     *,
     groups: int = 0,
     names: Sequence[str] = (),
+    captions: Shaped[np.ndarray, " m"] | None = None,
     log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Draw `total` samples into `folder`; returns the report that is also written there.
@@ -92,7 +94,8 @@ def generate(
     [0, 1], as its `range` says), `samples.png`, `trajectory.gif` if frames of pictures were
     requested, and `samples.json` (`identity`, NFE, images/s). With `groups`, the number of
     conditions that take turns, the samples of each are together: [groups, total / groups, ...].
-    `names` of the features, or channels, are in the file and in the picture.
+    `names` of the features, or channels, are in the file and in the picture; `captions`, which
+    samples have in turn, are in the file, one for each.
     Finished batches are kept in `parts/` until all are there, so that the same command continues
     after a kill; runs of equal `identity` are the same. Finished samples of another identity, or
     more of them, are moved aside to FOLDER_1, FOLDER_2, ...
@@ -100,6 +103,8 @@ def generate(
     set_results_aside(folder, _why_kept(folder, identity, total), log)
     kept = Parts(folder, {**identity, "batch_size": batch_size}, log)
     arrays, seconds = collected(generator, total, batch_size, kept, log)
+    if captions is not None:
+        arrays["captions"] = captions[np.arange(total) % len(captions)]
     finite = np.isfinite(arrays["samples"].reshape(total, -1)).all(axis=1)
     if lost := total - int(finite.sum()):
         log(f"{lost} of {total} samples are not finite: an adaptive solver gives up after "

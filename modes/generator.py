@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import samplers
-from data_lib import Codec, codec
+from data_lib import Codec
 from modes.experiment import SAMPLE_STREAM, Experiment
 from modes.observed import Observed
 from runtime_lib import sharding
 from sde_lib import Conditional, Guidance, Score
-from sde_lib.condition import Condition
+from sde_lib.condition import Condition, Contrasted
 
 LABEL_STREAM = 2**32 - 1
 """Number folded into the run's key for the classes, that of a sample that is never drawn."""
@@ -30,11 +30,15 @@ class Given:
 
     labels: classes; () for all of them. conditions: encoded, [k, ...]; None for none.
     observed: measurements of the examples; None for none.
+    captions: texts that the conditions say; None for none. negative: the conditions that guidance
+    compares with in place of none, [k, ...] or [1, ...].
     """
 
     labels: tuple[int, ...] = ()
     conditions: np.ndarray | None = None
     observed: Observed | None = None
+    captions: np.ndarray | None = None
+    negative: np.ndarray | None = None
 
     @property
     def groups(self) -> int:
@@ -57,6 +61,7 @@ class Generator:
     guidance: (score, a batch's condition or None) -> the score that the sampler follows.
     start: (score, first, count, keys) -> the states of samples first .. first + count - 1 at the
     first time; None: draws from the prior.
+    shape: of what is diffused. decoded: of a sample when it is decoded; (): the same.
     scale: factor on the draws from the prior.
     """
 
@@ -73,7 +78,13 @@ class Generator:
     assemble: Callable[[Any, Any], Condition] = lambda labels, conditions: labels
     guidance: Guidance = Conditional
     start: Callable[[Score, int, int, PRNGKeyArray], Array] | None = None
+    decoded: tuple[int, ...] = ()
     scale: float = 1.0
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one decoded sample."""
+        return self.decoded or self.shape
 
     @property
     def planned_evaluations(self) -> int | None:
@@ -91,10 +102,16 @@ class Generator:
 
     def _condition(self, indices: Int[Array, " b"], first: int, count: int) -> Condition:
         """The condition of samples `indices`, which are first .. first + count - 1."""
-        rows, values = _turns(self.given.conditions, first, count), None
-        if rows is not None:
-            values = sharding.distribute(rows, sharding.mesh_of(self.score))
-        return self.assemble(self._labels(indices), values)
+        labels, mesh = self._labels(indices), sharding.mesh_of(self.score)
+
+        def assembled(conditions: np.ndarray | None) -> Condition:
+            rows = _turns(conditions, first, count)
+            return self.assemble(labels, None if rows is None else sharding.distribute(rows, mesh))
+
+        told = assembled(self.given.conditions)
+        if self.given.negative is None:
+            return told
+        return Contrasted(told, assembled(self.given.negative))
 
     def _followed(
         self, score: Score, indices: Int[Array, " b"], first: int, count: int
@@ -184,12 +201,13 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
         times,
         experiment.key(SAMPLE_STREAM),
         experiment.shape,
-        codec.build(config.data),
+        experiment.codec,
         denoise=config.sampling.noise_removal,
         frames=config.sampling.frames,
         classes=experiment.classes,
         given=given,
         assemble=experiment.condition,
         guidance=experiment.sampled,
+        decoded=experiment.example,
         scale=samplers.start_scale(config.sampling, followed, times),
     )

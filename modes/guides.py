@@ -16,9 +16,10 @@ from configs import schema
 from configs.changed import with_settings
 from configs.command_line import reason
 from configs.recorded import Recorded
-from configs.shapes import in_words, shape_of
+from configs.shapes import diffused_shape, in_words
 from data_lib import Codec, Splits, codec
 from models import is_classifier
+from modes.autoencoders import codec_of
 from modes.classifier import load_classifier
 from modes.experiment import Experiment
 from modes.trained import digest, load_weights
@@ -105,7 +106,7 @@ def _average(model: Any, rate: float) -> int | None:
 
 def _check_alike(guide: Experiment, config: Any) -> None:
     """Raise ValueError for a guide of other data or another process than the config's."""
-    shape, own = shape_of(config), sde_lib.build(config)
+    shape, own = diffused_shape(config), sde_lib.build(config)
     if guide.shape != shape:
         raise ValueError(
             f"sampling.guide is a model of {in_words(guide.shape)}, and this one is of "
@@ -116,7 +117,8 @@ def _check_alike(guide: Experiment, config: Any) -> None:
             f"sampling.guide is a model of another process, {guide.config.sde.name} with other "
             f"noise levels at the same times than this one's {config.sde.name}"
         )
-    if codec.build(guide.config.data) != codec.build(config.data):
+    same = guide.config.data.autoencoder_hash == config.data.autoencoder_hash
+    if not same or codec.build(guide.config.data) != codec.build(config.data):
         raise ValueError("sampling.guide is a model of data that were encoded in another way "
                          "(data.codec, data.centered, or its numbers)")  # fmt: skip
     one, other = (c.model for c in (config, guide.config))
@@ -168,9 +170,9 @@ def _log_density(config: Any, folder: Path, log: Log) -> Told:
     if ":" not in text:
         return _classifier(config, text, denoised, log)
     function, words = own_function("sampling.guide", text, WANTED)
-    density = OwnLogDensity(function, codec.build(config.data) if denoised else None)
+    density = OwnLogDensity(function, codec_of(config) if denoised else None)
     classes = _classes(function, config)
-    _try(density, shape_of(config), classes, text)
+    _try(density, diffused_shape(config), classes, text)
     return Told(log_density=density, classes=classes, identity=(("guide", words),))
 
 
@@ -182,9 +184,12 @@ def _classifier(config: Any, text: str, denoised: bool, log: Log) -> Told:
                          "'classifier'")  # fmt: skip
     try:
         found = load_classifier(
-            text, sde_lib.build(config), shape=shape_of(config), classes=config.model.num_classes,
+            text,
+            sde_lib.build(config),
+            shape=diffused_shape(config),
+            classes=config.model.num_classes,
             log=log,
-        )  # fmt: skip
+        )
     except (ValueError, WorkdirError) as error:
         raise type(error)(f"sampling.guide: {error}") from error
     classes = config.model.num_classes or found.classes

@@ -33,7 +33,7 @@ def of_path(config: Any, path: Path, key: str, *, clip: bool, log: Log) -> Image
 
     Floats outside of a stated range are left for the caller to clip if `clip`, else refused.
     """
-    raw = config.data.codec != "levels"
+    raw = not codec.of_pictures(config.data)
     stated = Stated(check_range(config.eval.range, "eval.range"), "eval.range", clip, raw=raw)
     found = arrays.read(path, key, stated, held_out=False)
     for line in found.said:
@@ -51,17 +51,22 @@ def chosen(config: Any, splits: data_lib.Splits, log: Log = _QUIET) -> tuple[Ima
     if evaluation.images:
         found, name = of_file(config, "images", clip=False, log=log), Path(evaluation.images).name
     else:
-        if evaluation.split not in SPLITS:
-            raise ValueError(
-                f"eval.split must be one of {', '.join(SPLITS)}, got {evaluation.split!r}"
-            )
-        found, name = getattr(splits, evaluation.split), f"{splits.name} ({evaluation.split})"
+        split = split_of(config)
+        found, name = getattr(splits, split), f"{splits.name} ({split})"
     if config.data.missing == "mask":  # before they are counted: as many as asked for remain
         found = complete(found, name, log)
     if evaluation.num_images:
         found = found.take(np.arange(min(evaluation.num_images, len(found))))
     check_examples(found, config, name, splits.train.levels)
     return complete(found, name, log), name
+
+
+def split_of(config: Any) -> str:
+    """`eval.split`; ValueError for a split that is not there."""
+    split: str = config.eval.split
+    if split not in SPLITS:
+        raise ValueError(f"eval.split must be one of {', '.join(SPLITS)}, got {split!r}")
+    return split
 
 
 def complete(images: Images, name: str, log: Log) -> Images:

@@ -104,7 +104,8 @@ def import_checkpoint(
     told = f"{plain(source.name)} ({checkpoint.family})"
     log(f"imported {told}: {size:,} parameters, step {checkpoint.step}")
     named = shlex.quote(str(folder / CONFIG_SCRIPT)) if made else "(as for this import)"
-    log(f"next: python main.py --config {named} --mode sample --workdir {shlex.quote(str(folder))}")
+    mode = "eval" if experiment.autoencodes else "export" if experiment.classifies else "sample"
+    log(f"next: python main.py --config {named} --mode {mode} --workdir {shlex.quote(str(folder))}")
     return 0
 
 

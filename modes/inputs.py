@@ -44,7 +44,7 @@ def examples(
     """
     if not path.exists():
         raise ValueError(f"{key} must exist, got {plain(str(path))}")
-    of_levels = codec.build(config.data).of_levels
+    of_levels = codec.of_pictures(config.data)
     if path.is_dir() or (path.suffix.lower() in SUFFIXES and of_levels):
         return _pictures(path, key, config, log)
     found = of_path(config, path, key, clip=False, log=log)

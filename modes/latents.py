@@ -90,7 +90,8 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     workdir.check_model(folder, config)
     images, name = chosen(config, data_record.load(config, folder, log), log)
     score, step = load_score(experiment, folder, log)
-    coder, told = build(config, score, experiment.guidance), _condition(images, experiment)
+    coder = build(config, score, experiment.guidance, experiment.codec)
+    told = _condition(images, experiment)
     x = to_unit(images.pixels, images.levels)
     log(f"encoding {len(images)} images of {name} at step {step}")
     own = _identity(experiment, step, identity(images, name))
@@ -109,8 +110,8 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     }
     arrays = {"z": z, "images": x, "decoded": decoded}
     arrays |= {} if images.labels is None else {"labels": images.labels}
-    grey = np.clip(0.5 + scaled / 6, 0, 1)
-    results.write(arrays, np.stack([x, grey, decoded])[:, :SHOWN], found)
+    rows = [x, *([np.clip(0.5 + scaled / 6, 0, 1)] if z.shape == x.shape else []), decoded]
+    results.write(arrays, np.stack(rows)[:, :SHOWN], found)
     log(f"decoded again within {error.mean():.2e} of the images (root mean square)"
         f", {evaluations.mean():.0f} evaluations to encode")  # fmt: skip
     return 0
@@ -136,7 +137,7 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
         sizes.check("eval.num_images", 2 * pairs, config)
     ends = _prior_ends if of_prior else partial(_image_ends, folder)
     score, step = load_score(experiment, folder, log)
-    coder = build(config, score, experiment.guidance)
+    coder = build(config, score, experiment.guidance, experiment.codec)
     codes, told, data = ends(experiment, coder, pairs, log)
     pairs, n = len(codes) // 2, config.eval.interpolations
     sizes.check("eval.interpolations", pairs * n, config)
@@ -147,7 +148,7 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     z = config.eval.temperature * np.asarray(between).swapaxes(0, 1)  # [pairs, n, ...]
     own = jax.tree.map(partial(_nearer, part=part), told)
     x, evaluations = coder.decode(z.reshape(-1, *z.shape[2:]), own)
-    x = x.reshape(z.shape)
+    x = x.reshape(*z.shape[:2], *x.shape[1:])
     found = {"pairs": pairs, "evaluations_to_decode": float(evaluations.mean())}
     results.write({"images": x, "z": z}, x[:SHOWN], found)
     return 0

@@ -55,7 +55,7 @@ def _pairs(
     key = jax.random.fold_in(experiment.key(MEASURE_STREAM), number)
     batch = config.sampling.batch_size
     y = made_of(operator, numbers(images), config.inverse, key, batch)
-    seen = shown(operator, y, experiment.shape, batch)
+    seen = shown(operator, y, experiment.example, batch)
     if seen is None:
         raise ValueError("--mode measure needs a linear measurement, or one of the axes and "
                          "channels of an example")  # fmt: skip

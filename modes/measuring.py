@@ -208,7 +208,7 @@ def check_linear(config: Any, operator: Operator, asked: str) -> None:
     if not operator.linear:
         raise ValueError(f"{asked} needs a linear measurement, and inverse.measure="
                          f"{config.inverse.measure} is not linear: {NOT_LINEAR}")  # fmt: skip
-    if codec.build(config.data).affine() is None:
+    if config.data.codec == "autoencoder" or codec.build(config.data).affine() is None:
         raise ValueError(
             f"{asked} needs data that are linear in what is diffused, which data.codec="
             f"{config.data.codec!r} bends: {NOT_LINEAR}"

@@ -26,8 +26,9 @@ from configs import arrays, schema
 from configs.changed import with_settings
 from configs.kinds import of_config
 from configs.recorded import Recorded
-from data_lib import Codec, Images, codec
+from data_lib import Codec, Images
 from data_lib.base import hold_out
+from data_lib.captions import numbered
 from data_lib.levels import as_numbers
 from eval_lib.likelihood import evaluator
 from modes import measuring
@@ -37,7 +38,7 @@ from modes.from_data import resolved
 from modes.generator import NOTHING, Given, make_generator
 from modes.guides import experiment_of
 from modes.images import check_examples
-from modes.observed import imputed
+from modes.observed import imputed, refuse_latents
 from modes.problem import Problem, observed
 from modes.together import composed
 from modes.train import train
@@ -65,7 +66,7 @@ class Model:
     @property
     def codec(self) -> Codec:
         """The map between data and what is diffused."""
-        return codec.build(self.experiment.config.data)
+        return self.experiment.codec
 
     def sample(
         self,
@@ -73,6 +74,7 @@ class Model:
         condition: Shaped[np.ndarray, "..."] | None = None,
         labels: Sequence[int] = (),
         *,
+        captions: str | Sequence[str] | None = None,
         impute: Shaped[np.ndarray, "..."] | None = None,
         together: bool = False,
         seed: int | None = None,
@@ -80,21 +82,24 @@ class Model:
     ) -> Float[np.ndarray, "n *d"]:
         """n samples by the config's sampler, given one condition, or n of them.
 
-        labels: classes that samples have in turn; () for all of them. impute: one example, or
-        several in turn, in which samples fill in the NaN (`sde_lib.posteriors`). together: the
-        conditions, any number of them, are independent observations of one example
-        (`sde_lib.composed`). seed: by default the config's. batch: samples at a time, which changes
-        no sample. ValueError for a condition of another shape, and for one
-        that is missing.
+        labels: classes that samples have in turn; () for all of them. captions: one, or n of them,
+        in place of the condition of a model of captions. impute: one example, or several in turn,
+        in which samples fill in the NaN (`sde_lib.posteriors`). together: the conditions, any
+        number of them, are independent observations of one example (`sde_lib.composed`). seed: by
+        default the config's. batch: samples at a time, which changes no sample. ValueError for a
+        condition of another shape, and for one that is missing.
         """
         if together and np.asarray(condition).ndim == len(of_config(self.experiment.config).stored):
             raise ValueError("together=True needs several conditions, of one example each")
         rows = len(np.asarray(condition)) if together else n
         config = self.experiment.config
+        if captions is not None:
+            condition = self._said(captions, condition)
         if together and impute is not None:
             raise ValueError("impute must be None with together=True")
         observed = None
         if impute is not None:
+            refuse_latents(config, "impute")
             partial = check_partial(as_numbers(np.asarray(impute), "impute"), config, "impute")
             observed = imputed(partial, self.codec, config.sampling.impute_iterations)
         given = Given(
@@ -128,7 +133,7 @@ class Model:
         {"inverse.method": "pigdm"})`. labels, condition: of all the examples or of each.
         ValueError for a method that the operator or the noise does not allow.
         """
-        made, shape = self.experiment, self.experiment.shape
+        made, shape = self.experiment, self.experiment.example
         known = operator if isinstance(operator, Operator) else own_operator(operator, shape)
         rows = measuring.given(np.asarray(y), known, shape, "y")
         problem = Problem(known, rows, noise, 0.0, None, "y", {})
@@ -181,6 +186,17 @@ class Model:
             )
         return np.broadcast_to(condition, (n, *shape))
 
+    def _said(self, captions: str | Sequence[str], condition: Any) -> Shaped[np.ndarray, "..."]:
+        """The condition that captions are."""
+        data = self.experiment.config.data
+        if not data.words or condition is not None:
+            raise ValueError("captions must be None for a model that was not trained on captions, "
+                             "or with a condition")  # fmt: skip
+        one = isinstance(captions, str)
+        texts = [captions] if isinstance(captions, str) else captions
+        rows = numbered(texts, data.words, data.condition[0], "captions")
+        return rows[0] if one else rows
+
     def _check_given(self, condition: Any) -> None:
         kind = self.experiment.config.model.condition
         if (condition is None) != (kind == "none"):
@@ -207,6 +223,11 @@ def load(workdir: Path | str, settings: Mapping[str, Any] | None = None, log: Lo
     if models.is_classifier(config):
         raise WorkdirError(
             f"{folder} holds a classifier, which draws no samples: modes.classifier.load_classifier"
+        )
+    if models.is_autoencoder(config):
+        raise WorkdirError(
+            f"{folder} holds an autoencoder, which draws no samples: "
+            "modes.autoencoders.load_autoencoder"
         )
     experiment = experiment_of(Recorded.of(config), None, folder, log)
     return _trained(experiment, folder, log)

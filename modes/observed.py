@@ -19,7 +19,7 @@ from sde_lib.measurements.masks import Mask
 
 Place = Callable[[np.ndarray], jax.Array]
 """A function that distributes the rows of a batch over the devices."""
-NOT_THE_SAMPLE = "num_samples", "condition", "impute"
+NOT_THE_SAMPLE = "num_samples", "condition", "impute", "captions"
 """Settings of the section on which no sample depends: not the name of a file, but its content."""
 PRECISION = 0.01
 """Deviation, of encoded data, to which partial examples are known while the others are drawn."""
@@ -55,6 +55,15 @@ def check_guidance(config: Any, asked: str) -> None:
         raise ValueError(f"sampling.guidance_momentum must be 0 with {asked}")
 
 
+def refuse_latents(config: Any, asked: str) -> None:
+    """Raise ValueError for values that are known of pictures and not of what is diffused."""
+    if config.data.codec == "autoencoder":
+        raise ValueError(
+            f"{asked} must be empty with data.codec='autoencoder', as a value of a picture is none "
+            "of its latents: --mode reconstruct with inverse.method=dps takes it as measured"
+        )
+
+
 def imputed(partial: Float[np.ndarray, "k *d"], codec: Codec, iterations: int) -> Observed:
     """Partial examples, in the units of the data, of which samples fill in the NaN."""
     known = np.isfinite(partial).astype(np.float32)
@@ -63,7 +72,7 @@ def imputed(partial: Float[np.ndarray, "k *d"], codec: Codec, iterations: int) -
     def of(rows: np.ndarray, place: Place) -> Measurement:
         return Measurement(Mask(place(known[rows])), place(encoded[rows]), jnp.float32(PRECISION))
 
-    return Observed(len(partial), of, METHODS["mmps"](iterations), partial)
+    return Observed(len(partial), of, METHODS["mmps"].make(iterations), partial)
 
 
 def digest(rows: np.ndarray) -> str:

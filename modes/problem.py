@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from configs.kinds import of_config
 from configs.shapes import in_words
-from data_lib import Splits, codec
+from data_lib import Splits
 from data_lib.base import Log
 from data_lib.conditions import build_condition
 from eval_lib import restoration
@@ -24,16 +24,13 @@ from modes.images import chosen
 from modes.inputs import MEASUREMENTS, examples, numbers
 from modes.measuring import check_linear, diffused, given, measured_shape, operator_of
 from modes.observed import Observed, Place, check_guidance, digest
-from samplers.rules.named import NEEDS_DECOMPOSITION, NOT_LINEAR, build_method, check_noise
+from samplers.rules.named import build_method, check_noise, chosen_method
 from sde_lib import expand
 from sde_lib.measurements.base import Measurement, Operator
 from sde_lib.measurements.dense import dense
 from sde_lib.measurements.noise import poisson, simulate, simulate_poisson
 from sde_lib.measurements.solve import inner
 from untrusted import plain
-
-TRAINED = "trained"
-"""The method of a model whose condition is the measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,16 +133,16 @@ def observed(problem: Problem, experiment: Experiment) -> Observed:
 
     Raises ValueError for a method that the operator, the noise or the codec does not allow.
     """
-    config, made = experiment.config, codec.build(experiment.config.data)
-    name = config.inverse.method
+    config, made = experiment.config, experiment.codec
+    method = chosen_method(config.inverse)
     check_guidance(config, "--mode reconstruct")
-    if name not in NOT_LINEAR:
-        check_linear(config, problem.operator, f"inverse.method={name!r}")
-    check_noise(name, bool(problem.noise or problem.rate))
+    if method.linear:
+        check_linear(config, problem.operator, f"inverse.method={config.inverse.method!r}")
+    check_noise(config.inverse, bool(problem.noise or problem.rate))
 
     def of(rows: np.ndarray, place: Place) -> Measurement:
         found = diffused(problem.of_rows(rows, place), made, experiment.shape)
-        if name not in NEEDS_DECOMPOSITION:
+        if not method.decomposed:
             return found
         return replace(found, operator=dense(found.operator, experiment.shape))
 
@@ -158,8 +155,8 @@ def trained_on(problem: Problem, experiment: Experiment) -> Float[np.ndarray, "n
     Raises ValueError for a model that is given no condition, or one of another shape.
     """
     config = experiment.config
-    seen = shown(problem.operator, problem.y, experiment.shape, config.sampling.batch_size)
-    asked = f"inverse.method={TRAINED!r}"
+    seen = shown(problem.operator, problem.y, experiment.example, config.sampling.batch_size)
+    asked = f"inverse.method={config.inverse.method!r}"
     if config.model.condition == "none":
         raise ValueError(f"{asked} needs a model whose condition is the measurement, and this one "
                          "is given none (model.condition=none)")  # fmt: skip
@@ -246,7 +243,7 @@ def _given(
 
     What is measured as it is may be read from whole examples, and NaN stand for the rest of them.
     """
-    config, shape = experiment.config, experiment.shape
+    config, shape = experiment.config, experiment.example
     path = Path(config.inverse.input)
     as_it_is = operator.values(np.zeros((1, *measured_shape(operator, shape)), np.float32))
     if as_it_is is not None:

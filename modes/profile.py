@@ -16,6 +16,7 @@ import jax
 import data_lib
 from modes import preflight
 from modes.experiment import Experiment
+from modes.latent_data import in_latents
 from runtime_lib import hardware, workdir
 from runtime_lib.files import atomic_write_json
 from runtime_lib.processes import is_first
@@ -40,12 +41,14 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     Raises ValueError or WorkdirError as in training.
     """
     count = experiment.config.training.profile_steps
-    splits = data_lib.load(experiment.config.data, log=log)
+    config = experiment.config
+    splits = data_lib.load(config.data, log=log)
     step = make_step(experiment.recipe, experiment.layout.shardings(experiment.abstract_state()))
     needs = preflight.estimate(experiment, step)
     log(needs.text())
     preflight.check(needs, experiment)
     workdir.create(folder)
+    splits = in_latents(config, splits, folder, log)
     call = _calls(experiment, splits, step)
     first = call()
     for _ in range(WARM - 1):

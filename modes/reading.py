@@ -39,7 +39,9 @@ READS: dict[str, tuple[str, ...]] = {
     "profile": (),
     "sample": (
         "sampling.num_samples", "sampling.condition", "sampling.together",
-        "sampling.labels", "sampling.impute", "sampling.impute_iterations", *DRAWING, *WEIGHTS,
+        "sampling.labels", "sampling.impute", "sampling.impute_iterations", "sampling.captions",
+        "sampling.negative", "sampling.sizes", "sampling.noise", "data.text_encoder", *DRAWING,
+        *WEIGHTS,
     ),
     "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
     "eval": (
@@ -82,7 +84,13 @@ OF_AUTOENCODERS = ("train", "profile", "eval", "stats", "export", "measure")
 def kind(mode: str, config: Any) -> str:
     """The key of a mode in `READS`, which may depend on the data."""
     arrays = f"{mode} of arrays"
-    return arrays if arrays in READS and not codec.build(config.data).of_levels else mode
+    return arrays if arrays in READS and not codec.of_pictures(config.data) else mode
+
+
+def _of_samples(experiment: Experiment) -> None:
+    config = experiment.config
+    if config.data.words and not (config.sampling.captions or config.sampling.condition):
+        config.eval["split"]  # whose captions are taken
 
 
 def _of_samplers(experiment: Experiment) -> None:
@@ -97,7 +105,7 @@ def _of_metrics(experiment: Experiment) -> None:
     from modes.evaluation.model_metrics import OF_ARRAYS, OF_THE_MODEL
 
     config = experiment.config
-    of_levels = codec.build(config.data).of_levels
+    of_levels = codec.of_pictures(config.data)
     rows = OF_THE_MODEL if of_levels else OF_ARRAYS
     for name in protocol.asked(config) if of_levels else AskedMetrics.of(experiment).model:
         for key in rows[name].settings if name in rows else ():
@@ -132,6 +140,7 @@ def _of_reconstruction(experiment: Experiment) -> None:
 
 
 REHEARSALS: dict[str, Callable[[Experiment], None]] = {
+    "sample": _of_samples,
     "samplers": _of_samplers,
     "eval": _of_metrics,
     "likelihood": _of_likelihood,

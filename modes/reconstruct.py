@@ -25,11 +25,12 @@ from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
 from modes.generator import Generator, Given, make_generator
 from modes.observed import sampling_of, told
-from modes.problem import TRAINED, Problem, observed, problem_of, shown, trained_on
+from modes.problem import Problem, observed, problem_of, shown, trained_on
 from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.files import Content
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
+from samplers.rules.named import chosen_method
 
 Log = Callable[[str], None]
 FOLDER, REPORT = "reconstructions", "reconstructions.json"
@@ -46,7 +47,7 @@ def _given(experiment: Experiment, problem: Problem) -> Given:
     """
     config = experiment.config
     labels = classes_of(experiment, len(problem), config.sampling.labels)
-    if config.inverse.method == TRAINED:
+    if chosen_method(config.inverse).conditional:
         conditions: np.ndarray | None = trained_on(problem, experiment)
     else:
         conditions = encoded_condition(experiment, len(problem))
@@ -135,7 +136,7 @@ def _drawn(
 
 def span_of(config: Any, problem: Problem) -> tuple[float, float]:
     """Smallest and largest value: of gray levels, or those of the truth, or of measurements."""
-    if codec.build(config.data).of_levels:
+    if codec.of_pictures(config.data):
         return 0.0, 1.0
     values = problem.y if problem.truth is None else problem.truth
     return float(values.min()), float(values.max())

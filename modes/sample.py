@@ -52,10 +52,11 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """Draw `sampling.num_samples` into FOLDER/samples; returns 0."""
     config = experiment.config
     sampling = config.sampling
-    given, several = of_sampling(experiment)
+    given, several = of_sampling(experiment, folder, log)
     together = sampling.together
     groups = given.groups if several and not together else 0
-    total = sampling.num_samples * (groups or 1)
+    asked = len(given.captions) if given.captions is not None and sampling.captions else 1
+    total = sampling.num_samples * (groups or asked)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
     score, step = load_score(experiment, folder, log)
     generator = make_generator(experiment, score, given)
@@ -84,6 +85,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
             identity,
             groups=groups,
             names=data_record.names(folder),
+            captions=given.captions,
             log=log,
         )
     log(f"{report['nfe']} evaluations per sample{_pace(report)}")

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from data_lib import Codec, codec
+from data_lib import Codec
 from eval_lib import figures
 from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
@@ -120,7 +120,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     splits = data_record.load(config, folder, log)
     if len(splits.train) < 2:
         raise ValueError("--mode samplers needs two training images or more to compare with")
-    given, made = of_data(experiment, splits.test), codec.build(config.data)
+    given, made = of_data(experiment, splits.test), experiment.codec
     distance = _distance(some(splits.train, REFERENCE), made)
     held_out = some(splits.test, REFERENCE)
     floor = distance(held_out) if len(held_out) > 1 else None

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from data_lib import codec
 from modes.experiment import Experiment
 from modes.generator import Given, make_generator
 from sde_lib import ModelScore
@@ -43,7 +42,7 @@ def composed(
         "their covariances; the composition is exact for Gaussian laws only")  # fmt: skip
     generator = make_generator(experiment, score, Given((), rows))
     flat = generator.draw(0, SAMPLES * len(rows))["samples"]
-    made = codec.build(config.data)
+    made = experiment.codec
     encoded = np.asarray(made.encode(flat), np.float64).reshape(SAMPLES, len(rows), -1)
     covariances = [np.atleast_2d(np.cov(encoded[:, k], rowvar=False)) for k in range(len(rows))]
     precisions = jnp.asarray(np.linalg.inv(covariances), jnp.float32)

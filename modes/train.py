@@ -11,18 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 import data_lib
 from configs.schema import flatten
+from data_lib.transforms import to_unit
 from eval_lib import pictures
 from modes import preflight
+from modes.autoencoders import codec_of_weights
 from modes.conditions import of_data
 from modes.experiment import Experiment
 from modes.generate import picture
 from modes.generator import make_generator
+from modes.latent_data import in_latents
 from runtime_lib import data_record, hardware, sharding, workdir
 from runtime_lib.checkpoints.store import Checkpoints
-from runtime_lib.files import WorkdirLock, atomic_write, remove_temporary
+from runtime_lib.files import Content, WorkdirLock, atomic_write, remove_temporary
 from runtime_lib.logging import RunLog, WeightsAndBiases, duration, speed
 from runtime_lib.processes import Agreement, by_the_first, is_first
 from runtime_lib.signals import StopRequest, stop_on_signals
@@ -35,6 +39,8 @@ from train_lib.step import Step, make_step
 
 LOGS, SNAPSHOTS = "logs", "snapshots"
 """Folders of a workdir."""
+SHOWN = 16
+"""Reconstructions in a picture."""
 
 
 class Diverged(RuntimeError):
@@ -59,6 +65,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     identity = data_record.check(folder, config, splits, log)
     workdir.create(folder)
     with WorkdirLock(folder), stop_on_signals() as stop:
+        splits = in_latents(config, splits, folder, log)
         placed = experiment.layout.shardings(experiment.abstract_state())
         step = make_step(experiment.recipe, placed)
         needs = preflight.estimate(experiment, step)
@@ -238,23 +245,35 @@ class _Run:
 
     def _snapshot(self) -> None:
         """Write a grid of samples and the loss curve as pictures."""
-        images, sampling = None, self._experiment.config.sampling
-        if self._settings.snapshot_sampling:
-            score = self._experiment.score.with_params(self._state.ema[0])
-            given = of_data(self._experiment, self._splits.test)
-            generator = replace(make_generator(self._experiment, score, given), frames=0)
-            count = min(sampling.num_samples, sampling.batch_size)
-            images = generator.draw(0, count)["samples"]
+        show = self._reconstructions if self._experiment.autoencodes else self._samples
+        name, png = show() if self._settings.snapshot_sampling else ("", None)
         if is_first():
             pictures_folder = self._folder / SNAPSHOTS
             pictures_folder.mkdir(exist_ok=True)
-            if images is not None:
-                png = picture(generator, images)
-                if png is not None:
-                    atomic_write(pictures_folder / f"samples_{self._step:08d}.png", png)
+            if png is not None:
+                atomic_write(pictures_folder / f"{name}_{self._step:08d}.png", png)
             curves = pictures.loss_curve_png(self._log.curves())
             atomic_write(self._folder / "loss.png", curves)
         self._clock.start(self._step)
+
+    def _samples(self) -> tuple[str, Content | None]:
+        """(name, picture) of samples by the averaged weights."""
+        sampling = self._experiment.config.sampling
+        score = self._experiment.score.with_params(self._state.ema[0])
+        given = of_data(self._experiment, self._splits.test)
+        generator = replace(make_generator(self._experiment, score, given), frames=0)
+        count = min(sampling.num_samples, sampling.batch_size)
+        images = generator.draw(0, count)["samples"]
+        return "samples", picture(generator, images) if is_first() else None
+
+    def _reconstructions(self) -> tuple[str, Content | None]:
+        """(name, picture) of held-out pictures above what an autoencoder makes of them."""
+        score = self._experiment.score.with_params(self._state.ema[0])
+        few = self._splits.test.take(slice(SHOWN))
+        x = to_unit(few.pixels, few.levels)
+        made = codec_of_weights(self._experiment.config, score)
+        rows = np.stack([x, made.decode(made.encode(x))])
+        return "reconstructions", pictures.rows_png(rows) if is_first() else None
 
     def _leave(self, signum: int) -> int:
         """Print where training ended; returns the exit code."""

@@ -17,6 +17,7 @@ from sde_lib.base import SDE
 from sde_lib.iddpm import of_settings
 from sde_lib.karras import KarrasVE
 from sde_lib.labels import (
+    AlphaLabel,
     Conditioning,
     CosineLevelLabel,
     DescendingLevelLabel,
@@ -61,6 +62,7 @@ PREDICTIONS: dict[str, Callable[..., Prediction]] = {
 """Predictions by name; their parameters are settings of the `model` section."""
 CONDITIONINGS: dict[str, Callable[..., Conditioning]] = {
     "time": lambda: TimeLabel(999.0),
+    "alpha": AlphaLabel,
     "log_sigma": lambda: LogSigmaLabel(1.0),
     "log_half_sigma": LogHalfSigmaLabel,
     "quarter_log_sigma": lambda: LogSigmaLabel(0.25),

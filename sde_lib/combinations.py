@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sde_lib.base import Number, expand
+from sde_lib.parametrization import Noise, Prediction
 from sde_lib.pytree import pytree, static
 
 Pair = tuple[Float[Array, "b *d"], Float[Array, "b *d"]]
@@ -108,22 +109,31 @@ class FirstChannels:
 
 @pytree
 class Rescaled:
-    """The extrapolated noise, made part of the way as large as that with the condition.
+    """The extrapolated output, made part of the way as large as that with the condition.
 
-        noise <- share noise std(noise with) / std(noise) + (1 - share) noise,
+        F <- share F std(F with) / std(F) + (1 - share) F,
 
-    std over all values of an example (Lin et al. 2024, arXiv:2305.08891, eq. 15 and 16, on the
-    noise). share = 0 rescales nothing.
+    F the network's output, noise or v or what else it says, std over all values of an example (Lin
+    et al. 2024, arXiv:2305.08891, eq. 15 and 16). share = 0 rescales nothing.
     """
 
     share: Number = 0.7
+    prediction: Prediction = Noise()
 
     def __call__(self, weight: Array, told: Pair, untold: Pair, at: Point) -> Pair:
         """The rescaled predictions."""
-        noise = mixed(weight, told[1], untold[1])
-        size = _deviations(noise)
-        noise = noise * (self.share * _over(_deviations(told[1]), size) + (1 - self.share))
-        return _neutral(weight, told, (at.data(noise), noise))
+        c = self.prediction.coefficients(at.alpha, at.sigma)
+        size = c.data_out**2 + c.noise_out**2
+
+        def output(pair: Pair) -> Array:
+            x0, noise = pair[0] - c.data_skip * at.x, pair[1] - c.noise_skip * at.x
+            return (c.data_out * x0 + c.noise_out * noise) / size
+
+        own = output(told)
+        raw = mixed(weight, own, output(untold))
+        raw = raw * (self.share * _over(_deviations(own), _deviations(raw)) + (1 - self.share))
+        x0 = c.data_skip * at.x + c.data_out * raw
+        return _neutral(weight, told, (x0, c.noise_skip * at.x + c.noise_out * raw))
 
 
 @pytree

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from configs.kinds import NONE, Kinds
+from sde_lib.pytree import pytree
 
 Condition = Any
 """None, class labels, or a mapping of named parts; see above."""
@@ -37,8 +38,26 @@ NULLS: dict[str, float] = {
 """Part -> the value that says that nothing is known."""
 
 
+@pytree
+class Contrasted:
+    """A condition, and the one of the same structure that guidance compares with in place of none.
+
+    untold: of no text, as the model's readers of texts have it, or of what is not wanted.
+    """
+
+    told: Condition
+    untold: Condition
+
+
+def told_of(condition: Condition) -> Condition:
+    """The condition itself, without what guidance compares with."""
+    return condition.told if isinstance(condition, Contrasted) else condition
+
+
 def null_of(condition: Condition) -> Condition:
-    """The condition, of the same structure, that says nothing."""
+    """The condition, of the same structure, that says nothing, or that guidance compares with."""
+    if isinstance(condition, Contrasted):
+        return condition.untold
     if not isinstance(condition, Mapping):
         return jax.tree.map(lambda labels: jnp.full_like(labels, NO_CLASS), condition)
     return {name: None if part is None else jnp.full_like(part, NULLS[name])

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from configs.names import PUBLISHED_PREDICTORS, choose
 from sde_lib.autoguidance import Autoguidance
+from sde_lib.build import build_parametrization
 from sde_lib.combinations import (
     Combination,
     FirstChannels,
@@ -23,9 +24,10 @@ from sde_lib.combinations import (
     Rescaled,
     Thresholded,
 )
-from sde_lib.condition import Condition, null_of
+from sde_lib.condition import Condition, null_of, told_of
 from sde_lib.guidance import ClassifierFree, Guidance
 from sde_lib.likelihood_guidance import LikelihoodGuidance, LogDensity, MeanShift
+from sde_lib.parametrization import Prediction
 from sde_lib.score import Conditional, Score
 from sde_lib.tables import made, parameters
 
@@ -99,7 +101,8 @@ def _two(
     kept = _numbers(momentum)[0] if momentum else None
 
     def guide(score: Score, condition: Condition) -> Score:
-        return ClassifierFree(score, condition, null_of(condition), *strength, combination, kept)
+        both = told_of(condition), null_of(condition)
+        return ClassifierFree(score, *both, *strength, combination, kept)
 
     return guide
 
@@ -124,9 +127,10 @@ def _first_channels(
 
 
 def _rescaled(
-    told: Told, guidance: float, guidance_min: float, guidance_max: float, guidance_rescale: float
-) -> Guidance:
-    combination = Rescaled(*_numbers(guidance_rescale))
+    told: Told, guidance: float, guidance_min: float, guidance_max: float, guidance_rescale: float,
+    prediction: Callable[[], Prediction],
+) -> Guidance:  # fmt: skip
+    combination = Rescaled(_numbers(guidance_rescale)[0], prediction())
     return _two(combination, told, guidance, guidance_min, guidance_max)
 
 
@@ -164,7 +168,7 @@ def _cfg_pp(
     _check_both(told, "sampling.guidance_kind='cfg_pp'")
 
     def guide(score: Score, condition: Condition) -> Score:
-        return ClassifierFree(score, condition, null_of(condition), *strength, Renoised())
+        return ClassifierFree(score, told_of(condition), null_of(condition), *strength, Renoised())
 
     return guide
 
@@ -199,6 +203,7 @@ def _likelihood(denoised: bool, form: Callable[[LikelihoodGuidance], Score]) -> 
                              "classifier, or FILE.py:FUNCTION")  # fmt: skip
 
         def guide(score: Score, condition: Condition) -> Score:
+            condition = told_of(condition)
             own = condition if told.conditional else None
             return form(LikelihoodGuidance(score, own, density, condition, *strength, denoised))
 
@@ -235,8 +240,8 @@ GUIDANCE: dict[str, Callable[..., Guidance]] = {
     "denoised_classifier": _likelihood(True, lambda guided: guided),
     "classifier_mean": _classifier_mean,
 }
-"""Guidances by name; parameters are `sampling` settings, `told`, a `Told`, and `data`, the section
-of that name."""
+"""Guidances by name; parameters are `sampling` settings, `told`, a `Told`, `data`, the section of
+that name, and `prediction`, which gives the meaning of the network's output."""
 NEUTRAL = {"classifier_free_omega": 0.0, "cfg_pp": -1.0, "classifier": 0.0,
            "denoised_classifier": 0.0, "classifier_mean": 0.0}  # fmt: skip
 """The value of sampling.guidance at which a guidance does nothing, where it is not 1; -1: none."""
@@ -256,7 +261,8 @@ def build_guidance(config: Section, told: Told = ALONE) -> Guidance:
     conditional = model.num_classes > 0 or model.condition != "none"
     hidden = conditional and (model.label_dropout > 0 or model.condition_dropout > 0)
     told = replace(told, conditional=conditional, hidden=hidden)
-    return made(row, config.sampling, told=told, data=config.data)
+    meaning = lambda: build_parametrization(config).prediction
+    return made(row, config.sampling, told=told, data=config.data, prediction=meaning)
 
 
 def guidance_settings(config: Section, told: Told = ALONE) -> dict[str, Any] | None:

@@ -37,6 +37,19 @@ class TimeLabel:
 
 
 @pytree
+class AlphaLabel:
+    """alpha, the root of the share of signal in VP's variance: SR3's networks are given it.
+
+    (Chen et al. 2021, arXiv:2009.00713, section 3; Saharia et al. 2021, arXiv:2104.07636.)
+    """
+
+    of_log_sigma = False
+
+    def label(self, sde: SDE, t: Time) -> Time:
+        return sde.marginal(t)[0]
+
+
+@pytree
 class LogSigmaLabel:
     """scale * log(sigma / alpha): 1 for NCSN++ (alpha = 1), 1/4 for EDM."""
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib.base import SDE, Time, expand
-from sde_lib.condition import Condition
+from sde_lib.condition import Condition, told_of
 from sde_lib.parametrization import Parametrization, Predicted
 from sde_lib.pytree import pytree, static
 
@@ -173,4 +173,4 @@ class Conditional(Wrapped):
 
     def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
         """The wrapped score's prediction under the fixed condition."""
-        return self.score.predict(x, t, self.condition)
+        return self.score.predict(x, t, told_of(self.condition))

@@ -68,6 +68,15 @@ class LikelihoodWeight:
 
 
 @pytree
+class DataWeight:
+    """w = sigma^2 / alpha^2: the squared error of x_0 itself, as a prior over embeddings has it
+    (Ramesh et al. 2022, arXiv:2204.06125, equation 2)."""
+
+    def __call__(self, sde: SDE, t: Time) -> Time:
+        return jnp.exp(-sde.log_snr(t))
+
+
+@pytree
 class EDMWeight:
     """w = 1 + sigma^2 / (alpha sigma_data)^2: EDM's raw output has unit loss at every level."""
 
@@ -79,7 +88,7 @@ class EDMWeight:
 
 @pytree
 class Objective:
-    """Law of t, weighting, and reduction of squared errors over an example's axes.
+    """Law of t, weighting, and reduction of errors, squared or absolute, over an example's axes.
 
     `reduce_mean` averages; otherwise half the sum, as published. `stratified` spreads a batch's
     times evenly over the law (Kingma et al. 2021, arXiv:2107.00630, appendix I.1): the same
@@ -90,6 +99,7 @@ class Objective:
     weighting: Weighting
     reduce_mean: bool = static(default=True)
     stratified: bool = static(default=False)
+    absolute: bool = static(default=False)
 
     trains_schedule: ClassVar[bool] = False
 
@@ -105,7 +115,8 @@ class Objective:
         predicted = score.noise(score.sde.perturb(x0, noise, t), t, condition)
         reduce = mean if self.reduce_mean else half_sum
         weight = self.weighting(score.sde, t) * self.law.correction(score.sde, t)
-        return weight * reduce(known(condition, predicted - noise) ** 2)
+        error = known(condition, predicted - noise)
+        return weight * reduce(jnp.abs(error) if self.absolute else error**2)
 
     def __call__(
         self,
@@ -199,9 +210,12 @@ LAWS: dict[str, Callable[[Any], TimeLaw]] = {
     "level": lambda c: UniformLevel(c.sde.num_scales),
     "lognormal_sigma": lambda c: LogNormalSigma(c.training.sigma_mean, c.training.sigma_std),
 }
+ERRORS = {"squared": False, "absolute": True}
+"""Name of an error -> whether it is the absolute one."""
 WEIGHTINGS: dict[str, Callable[[Any], Weighting]] = {
     "noise": lambda c: NoiseWeight(),
     "likelihood": lambda c: LikelihoodWeight(),
+    "data": lambda c: DataWeight(),
     "edm": lambda c: EDMWeight(c.model.sigma_data),
 }
 
@@ -225,6 +239,7 @@ def _denoising(config: Any) -> Objective:
         choose("training.weighting", weighting, WEIGHTINGS)(config),
         reduce_mean=training.reduce_mean,
         stratified=training.stratified_times,
+        absolute=choose("training.error", training.error, ERRORS),
     )
 
 

@@ -31,6 +31,9 @@ TOKENIZER_BYTES = 32 * MIB
 TOKENIZER_ITEMS = 2_000_000
 """Values and keys in it; CLIP's tokenizer.json has 250,000."""
 
+CAPTIONS_BYTES = 16 * MIB
+"""A file of captions, one on each line; a hundred thousand of ten words take 6 MiB."""
+
 # Arrays: .npy and .npz --------------------------------------------------------------------------
 
 UNPACKED_BYTES = 128 * MIB

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from data_lib import Codec, codec
+from data_lib import Codec
 from eval_lib.likelihood.estimators import build_flow, smallest_time
 from eval_lib.likelihood.flow import Encoded, ProbabilityFlow
 from runtime_lib import batches, sharding
@@ -84,7 +84,7 @@ class Coder:
         return self.codec.decode(x), evaluations
 
 
-def build(config: Any, score: Score, guidance: Guidance) -> Coder:
-    """The coder of a config's `eval` section."""
-    made, eps = codec.build(config.data), smallest_time(config, score.sde)
-    return Coder(score, guidance, build_flow(config), made, eps, config.eval.batch_size)
+def build(config: Any, score: Score, guidance: Guidance, of: Codec) -> Coder:
+    """The coder of a config's `eval` section, of data encoded by the codec `of`."""
+    eps = smallest_time(config, score.sde)
+    return Coder(score, guidance, build_flow(config), of, eps, config.eval.batch_size)

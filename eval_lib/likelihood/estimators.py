@@ -21,6 +21,7 @@ from eval_lib.likelihood.bins import DEQUANTIZATIONS, Dequantization
 from eval_lib.likelihood.data_law import LawMoments
 from eval_lib.likelihood.divergence import PROBES, TRACES, Trace
 from eval_lib.likelihood.flow import ProbabilityFlow, prior_mismatch, truncation
+from models.latents import NO_LIKELIHOOD
 from samplers.adaptive.integrate import INTEGRATORS, Tolerance
 from samplers.adaptive.ode import CLOCKS
 from samplers.grids import LogSNR
@@ -316,6 +317,8 @@ def build(config: Any, sde: SDE, levels: int | None, moments: LawMoments) -> Est
     Raises ValueError, in the user's terms, for unknown names, and for what the data or the model
     does not have.
     """
+    if config.data.codec == "autoencoder":
+        raise ValueError(NO_LIKELIHOOD)
     if config.eval.units == "bits_per_dim" and levels is None:
         raise ValueError(
             "eval.units=bits_per_dim is the code length of integer levels, and the data is "

@@ -37,7 +37,7 @@ class Attention(nn.Module):
         style, channels = self.style, x.shape[-1]
         pixels = style.norm(channels, "norm")(x).reshape(x.shape[0], -1, channels)
         query, key, value = (
-            style.dense(channels, scale=0.1, name=name)(pixels)
+            style.dense(channels, scale=0.1, use_bias=style.attention_bias, name=name)(pixels)
             for name in ("query", "key", "value")
         )
         project = style.dense(channels, scale=style.init_scale, name="project")

@@ -7,15 +7,16 @@ sigma; `Positional` a time or an index between 0 and about 1000.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from models.layers.conditions import Condition, HideRows, as_parts, as_rows
 from models.layers.dense import Dense
+from models.layers.norm import standardized
 from models.layers.style import Activation, Style, default_init
 
 LONGEST_PERIOD = 10000.0
@@ -117,6 +118,17 @@ def embedded(condition: Condition, features: int, activation: Activation) -> Ite
             yield kind(features, activation, name=name)(parts[name])
 
 
+TOKENS = "tokens", "mask"
+"""Parts of a condition."""
+
+
+def pooled(tokens: Float[Array, "b n w"], shown: Bool[Array, "b n"]) -> Float[Array, "b w"]:
+    """The mean of standardized tokens that are shown; 0 if none is."""
+    weights = shown.astype(jnp.float32)[..., None]
+    total = jnp.sum(standardized(tokens.astype(jnp.float32)) * weights, axis=1)
+    return total / jnp.maximum(jnp.sum(weights, axis=1), 1.0)
+
+
 class ConditionEmbedding(nn.Module):
     """The float32 vector given to every residual block: noise label, class, vector and level.
 
@@ -128,6 +140,7 @@ class ConditionEmbedding(nn.Module):
         the null class adds nothing.
       label_dropout: fraction of the class labels that are hidden while training.
       beside: other parts of the condition that are embedded, of vector and level.
+      tokens: whether the mean of the condition's tokens is added.
 
     Raises:
       ValueError: a condition was given that the network does not take.
@@ -139,12 +152,20 @@ class ConditionEmbedding(nn.Module):
     classes: int = 0
     label_dropout: float = 0.0
     beside: tuple[str, ...] = ()
+    tokens: bool = False
+
+    @nn.nowrap
+    def takes(self, parts: Mapping[str, Array]) -> dict[str, Array] | None:
+        """The parts of a condition without tokens, unless these are embedded; None for none."""
+        left = {name: part for name, part in parts.items() if self.tokens or name not in TOKENS}
+        return left or None
 
     @nn.compact
     def __call__(
         self, label: Float[Array, "b"], condition: Condition = None, train: bool = False
     ) -> Float[Array, "b d"] | None:
-        rows, _ = as_rows(condition, label.shape[0], self.classes, 0, self.beside)
+        taken = (*self.beside, *(TOKENS if self.tokens else ()))
+        rows, _ = as_rows(condition, label.shape[0], self.classes, 0, taken)
         style = self.style.exact
         parts = []
         if self.embedding is not None:
@@ -155,4 +176,7 @@ class ConditionEmbedding(nn.Module):
             rows = HideRows(self.label_dropout)(rows, train)
             parts.append(style.dense(self.features, use_bias=False, name="classes")(rows))
         parts += embedded(condition, self.features, style.activation)
+        if self.tokens:
+            mean = pooled(*(as_parts(condition)[name] for name in TOKENS))
+            parts.append(style.dense(self.features, name="tokens")(mean))
         return style.activation(sum(parts[1:], parts[0])) if parts else None

@@ -129,6 +129,7 @@ class Style:
       scale_shift: whether the embedding scales and shifts normalized features in residual blocks;
         if not, it is added before the normalization.
       divisor: of every residual sum, beside `rescale`.
+      attention_bias: whether the maps to attention's queries, keys and values have biases.
     """
 
     activation: Activation
@@ -146,6 +147,7 @@ class Style:
     periodic: tuple[int, ...] = ()
     scale_shift: bool = False
     divisor: float = 1.0
+    attention_bias: bool = True
 
     @property
     def exact(self) -> Style:

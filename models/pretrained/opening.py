@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 import models
 import sde_lib
-from models.pretrained import own_format
+from models.pretrained import own_format, prior_folder, sr3_file
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
-from models.pretrained.diffusers import autoencoders, conditional, directory
-from models.pretrained.dit import authors, folder
+from models.pretrained.diffusers import autoencoders, conditional, directory, pipelines
+from models.pretrained.dit import authors, dit_folder
 from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
 from models.pretrained.matching import (
@@ -32,12 +32,15 @@ from sde_lib import ModelScore
 from untrusted import UntrustedError, check_regular, plain
 
 FORMATS: dict[str, Format] = {
+    pipelines.FAMILY: pipelines,
     directory.FAMILY: directory,
     conditional.FAMILY: conditional,
-    folder.FAMILY: folder,
+    dit_folder.FAMILY: dit_folder,
+    prior_folder.FAMILY: prior_folder,
     autoencoders.FAMILY: autoencoders,
     own_format.FAMILY: own_format,
     authors.FAMILY: authors,
+    sr3_file.FAMILY: sr3_file,
     state_dict.FAMILY: state_dict,
     torch_checkpoint.FAMILY: torch_checkpoint,
     snapshot.FAMILY: snapshot,

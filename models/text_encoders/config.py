@@ -5,16 +5,15 @@ Every key is read, or known to say nothing of the numbers that come out; any oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flax import linen as nn
 
+from models.pretrained.diffusers.keys import Keys, values
 from models.pretrained.diffusers.rules import (
     FLAG,
     Json,
     JsonRule,
-    check,
     integer_in,
     number_in,
     one_of,
@@ -23,7 +22,7 @@ from models.pretrained.diffusers.rules import (
 from models.pretrained.files.tensors import PretrainedError
 from models.text_encoders.clip import ACTIVATIONS, ClipSizes, ClipText
 from models.text_encoders.t5 import T5Encoder, T5Sizes
-from untrusted import plain, shown
+from untrusted import shown
 
 FILE = "config.json"
 TOKEN = integer_in(0, 1 << 24)
@@ -58,7 +57,8 @@ COMMON: dict[str, tuple[Any, JsonRule]] = {
     "bos_token_id": (None, or_none(TOKEN)),
 }
 """Keys -> default, and the rule of their values, of all kinds."""
-CLIP_KEYS: Mapping[str, tuple[Any, JsonRule]] = COMMON | {
+CLIP_KEYS: Keys = {
+    **COMMON,
     "vocab_size": (49408, integer_in(1, 1 << 24)),
     "hidden_size": (512, WIDTH),
     "intermediate_size": (2048, WIDTH),
@@ -75,7 +75,8 @@ CLIP_KEYS: Mapping[str, tuple[Any, JsonRule]] = COMMON | {
     "eos_token_id": (49407, TOKEN),
     "use_attention_mask": (False, FLAG),
 }  # fmt: skip
-T5_KEYS: Mapping[str, tuple[Any, JsonRule]] = COMMON | {
+T5_KEYS: Keys = {
+    **COMMON,
     "vocab_size": (32128, integer_in(1, 1 << 24)),
     "d_model": (512, WIDTH),
     "d_kv": (64, WIDTH),
@@ -147,17 +148,6 @@ def described(content: Json) -> Described:
     return KINDS[kind](content)
 
 
-def _values(content: Json, keys: Mapping[str, tuple[Any, JsonRule]]) -> dict[str, Any]:
-    for key in content:
-        if key not in keys and key not in HARMLESS:
-            raise PretrainedError(
-                f"its {FILE} has the key {plain(key)}, of which nothing is known here: refused"
-            )
-    found = {key: content.get(key, default) for key, (default, _) in keys.items()}
-    check(FILE, found, {key: rule for key, (_, rule) in keys.items()})
-    return found
-
-
 def _projects(content: Json) -> bool:
     """True for a reader whose pooled features are projected."""
     classes = content.get("architectures") or []
@@ -174,7 +164,7 @@ def _clip(content: Json) -> Described:
 
 
 def _clip_text(content: Json, projects: bool) -> Described:
-    c = _values(content, CLIP_KEYS)
+    c = values(FILE, content, CLIP_KEYS, HARMLESS)
     sizes = ClipSizes(
         vocabulary=c["vocab_size"],
         places=c["max_position_embeddings"],
@@ -202,7 +192,7 @@ def _both_towers(content: Json) -> Described:
 
 
 def _t5(content: Json) -> Described:
-    c = _values(content, T5_KEYS)
+    c = values(FILE, content, T5_KEYS, HARMLESS)
     sizes = T5Sizes(
         vocabulary=c["vocab_size"],
         width=c["d_model"],

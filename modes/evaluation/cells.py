@@ -119,15 +119,16 @@ def model_cell(work: Work, step: int | None, rate: float, average: int | None) -
         drawn = store.drawn(generator, first, total, work.levels, config.eval.quantize, log)
         sets.append(drawn)
         measure = lambda d=drawn, f=first: work.numbers(store.features(work.featurer, d, f, log))
-        repeats.append(_remembered(work, store.folder, {"first": first, "count": total}, measure))
+        repeats.append(remembered(work, store.folder, {"first": first, "count": total}, measure))
     model, curves = _of_model(work, score, store.folder)
-    return _cell(name, identity, sets, repeats, model, curves)
+    return cell_of(name, identity, sets, repeats, model, curves)
 
 
-def _cell(
+def cell_of(
     name: str, identity: Identity, sets: list[Drawn], repeats: list[Numbers], model: Numbers,
     curves: dict[str, list[float]],
 ) -> Cell:  # fmt: skip
+    """A row of sets of samples and their numbers."""
     counts = np.concatenate([drawn.evaluations for drawn in sets])
     nfe = float(counts.mean()) if counts.size else None
     pixels = sets[0].pixels
@@ -136,9 +137,7 @@ def _cell(
     return Cell(name, identity, nfe, lost, repeats, model, curves, shown, pixels)
 
 
-def _remembered(
-    work: Work, folder: Path, more: Identity, compute: Callable[[], Numbers]
-) -> Numbers:
+def remembered(work: Work, folder: Path, more: Identity, compute: Callable[[], Numbers]) -> Numbers:
     """`compute()`, or its stored result for the same metrics, reference and samples."""
     identity = {
         "extractor": work.extractor.identity,
@@ -220,8 +219,8 @@ def given_cell(work: Work, drawn: Drawn) -> Cell:
     identity = {"samples": name, "sha256": digest, "levels": work.levels}
     store = Draws(work.folder / FOLDER / "draws", identity, config.eval.batch_size)
     measure = lambda: work.numbers(store.features(work.featurer, drawn, 0, work.log))
-    repeats = [_remembered(work, store.folder, {"count": len(drawn.pixels)}, measure)]
-    return _cell(name, identity, [drawn], repeats, {}, {})
+    repeats = [remembered(work, store.folder, {"count": len(drawn.pixels)}, measure)]
+    return cell_of(name, identity, [drawn], repeats, {}, {})
 
 
 def held_out_cell(work: Work) -> Cell:
@@ -235,5 +234,5 @@ def held_out_cell(work: Work) -> Cell:
     drawn = Drawn(pixels, labels, np.zeros(0), 0)
     measure = lambda: work.numbers(store.features(work.featurer, drawn, 0, work.log))
     more = {"count": len(images), "labelled": labels is not None}
-    repeats = [_remembered(work, store.folder, more, measure)]
-    return _cell("held-out images", identity, [drawn], repeats, {}, {})
+    repeats = [remembered(work, store.folder, more, measure)]
+    return cell_of("held-out images", identity, [drawn], repeats, {}, {})

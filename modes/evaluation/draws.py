@@ -40,7 +40,7 @@ class Draws:
     def _shapes(self, generator: Generator) -> Shapes:
         of_each = {"finite": (self.batch,), "evaluations": (self.batch,)}
         labels = {"labels": (self.batch,)} if generator.classes else {}
-        return {"pixels": (self.batch, *generator.shape), **of_each, **labels}
+        return {"pixels": (self.batch, *generator.example), **of_each, **labels}
 
     def drawn(
         self, generator: Generator, first: int, total: int, levels: int | None, rule: str, log: Log

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 import data_lib
-from data_lib import codec
 from data_lib.base import Log
 from data_lib.transforms import to_unit
 from eval_lib import noise_error
 from eval_lib.likelihood import evaluator
 from eval_lib.likelihood.summary import summary
 from eval_lib.metrics import Numbers
+from modes.autoencoders import LATENT
 from modes.conditions import encoded
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
+from modes.latent_data import drawn
 from runtime_lib.results import Parts
 from sde_lib import ModelScore
 
@@ -58,18 +59,24 @@ class ModelMetric:
 def _noise_errors(trained: Subject) -> tuple[Numbers, Curves]:
     """Error of the noise predicted by the network, unguided, by log-SNR."""
     config, score = trained.experiment.config, trained.score
-    encode = codec.build(config.data).encode
     times, log_snr = noise_error.levels(score, config.eval.eps or score.sde.t_min or 1e-5)
     curves = {"log_snr": np.asarray(log_snr, float).tolist()}
     for name, images in (("held_out", trained.splits.test), ("train", trained.splits.train)):
         labels = images.labels if config.model.num_classes else None
         told = trained.experiment.condition(labels, encoded(config, images.condition))
-        x0 = encode(to_unit(images.pixels[: noise_error.MOST], images.levels))
+        x0 = _encoded(trained.experiment, images.take(slice(noise_error.MOST)))
         key = trained.experiment.key(LIKELIHOOD_STREAM)
         errors = noise_error.curve(score, x0, told, times, key, config.eval.batch_size)
         curves[name] = errors.tolist()
     means = {f"noise_error_{name}": float(np.mean(curves[name])) for name in SPLITS}
     return {k: e if np.isfinite(e) else "it is not finite" for k, e in means.items()}, curves
+
+
+def _encoded(experiment: Experiment, images: data_lib.Images) -> np.ndarray:
+    """Examples as they are diffused; latents are drawn."""
+    if experiment.config.data.codec == LATENT:
+        return drawn(experiment.config, images)
+    return experiment.codec.encode(to_unit(images.pixels, images.levels))
 
 
 def _bits_per_dim(trained: Subject) -> tuple[Numbers, Curves]:

@@ -78,7 +78,7 @@ def choose_metrics(
     Raises ValueError for a metric that is named and cannot be computed.
     """
     has = _available(config, extractor, splits, labelled)
-    no_model = "" if model else "the samples come from a file, not from a model"
+    no_model = "" if model else "the samples come from no model of the data"
     reasons = {
         name: METRICS[name].lacking(has) if name in METRICS else no_model for name in asked(config)
     }

@@ -207,5 +207,6 @@ def _headline(row: dict[str, Any]) -> str:
     numbers = {**row["metrics"], **{k: _spread([v]) for k, v in row["model"].items()}}
     shown = [name for metric in METRICS.values() for name in metric.headline]
     shown += [name for metric in OF_THE_MODEL.values() for name in metric.headline]
+    shown += ["psnr"]  # of an autoencoder
     told = [f"{name} {_entry(numbers[name])}" for name in shown if name in numbers]
     return f"{row['name']}: {', '.join(told) or 'see the report'}"

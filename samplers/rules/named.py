@@ -1,13 +1,13 @@
 """Methods for inverse problems by their names in configs.
 
 A method changes the score, the sampler or both for a measurement: one class in a file of its kind
-and one row of `METHODS`, a function whose parameters are the settings of the section `inverse` that
-it takes (`sde_lib.tables.made`).
+and one row of `METHODS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -115,43 +115,62 @@ def _red_diff(weight: float, lr: float) -> Reconstructor:
     return lambda score, sampler, known: (score, RedDiff(known, *numbers))
 
 
-METHODS: dict[str, Callable[..., Reconstructor]] = {
-    "mmps": _mmps,
-    "pigdm": _pigdm,
-    "tmpd": lambda: _score(RowSums),
-    "likelihood": lambda: _score(PointLikelihood),
-    "diffpir": _diffpir,
-    "dps": _dps,
-    "pigdm_step": _pigdm_step,
-    "projection": lambda: _rule(Projection),
-    "ilvr": _ilvr,
-    "repaint": _repaint,
-    "ddrm": _ddrm,
-    "daps": _daps,
-    "tds": _tds,
-    "fps": _fps,
-    "red_diff": _red_diff,
-    "trained": lambda: lambda score, sampler, known: (score, sampler),
+@dataclass(frozen=True)
+class MethodRow:
+    """A method, and what it asks of a problem.
+
+    Attributes:
+      make: its constructor, whose parameters are settings of the section `inverse`.
+      linear: whether the operator must be linear.
+      decomposed: whether the operator must have a singular value decomposition.
+      noisy: whether the noise must have a variance, by which it divides.
+      conditional: whether the model must have been trained with the measurement as its condition.
+    """
+
+    make: Callable[..., Reconstructor]
+    linear: bool = True
+    decomposed: bool = False
+    noisy: bool = False
+    conditional: bool = False
+
+
+METHODS: dict[str, MethodRow] = {
+    "mmps": MethodRow(_mmps),
+    "pigdm": MethodRow(_pigdm),
+    "tmpd": MethodRow(lambda: _score(RowSums), noisy=True),
+    "likelihood": MethodRow(lambda: _score(PointLikelihood), linear=False, noisy=True),
+    "diffpir": MethodRow(_diffpir),
+    "dps": MethodRow(_dps, linear=False),
+    "pigdm_step": MethodRow(_pigdm_step),
+    "projection": MethodRow(lambda: _rule(Projection)),
+    "ilvr": MethodRow(_ilvr),
+    "repaint": MethodRow(_repaint),
+    "ddrm": MethodRow(_ddrm, decomposed=True),
+    "daps": MethodRow(_daps, linear=False),
+    "tds": MethodRow(_tds),
+    "fps": MethodRow(_fps),
+    "red_diff": MethodRow(_red_diff, linear=False),
+    "trained": MethodRow(
+        lambda: lambda score, sampler, known: (score, sampler), linear=False, conditional=True
+    ),
 }
-"""Methods by name; parameters are settings of the section `inverse`."""
-NEEDS_NOISE = ("likelihood", "tmpd")
-"""Methods that divide by the variance of the noise."""
-NEEDS_DECOMPOSITION = ("ddrm",)
-"""Methods for operators with a singular value decomposition."""
-NOT_LINEAR = ("dps", "likelihood", "daps", "red_diff", "trained")
-"""Methods for operators that need not be linear."""
+
+
+def chosen_method(config: Section) -> MethodRow:
+    """The row of the method of an `inverse` section; ValueError for an unknown name."""
+    return choose("inverse.method", config.method, METHODS)
 
 
 def build_method(config: Section) -> Reconstructor:
     """The method of an `inverse` section; ValueError for an unknown name."""
-    return made(choose("inverse.method", config.method, METHODS), config)
+    return made(chosen_method(config).make, config)
 
 
-def check_noise(name: str, noisy: bool) -> None:
+def check_noise(config: Section, noisy: bool) -> None:
     """Raise ValueError for a method that divides by the noise where there is none."""
-    if not noisy and name in NEEDS_NOISE:
-        others = [other for other in METHODS if other not in NEEDS_NOISE]
+    if not noisy and chosen_method(config).noisy:
+        others = [name for name, row in METHODS.items() if not row.noisy]
         raise ValueError(
-            f"inverse.method={name!r} divides by the noise: set inverse.noise above 0, or choose "
-            f"one of {', '.join(others)}"
+            f"inverse.method={config.method!r} divides by the noise: set inverse.noise above 0, or "
+            f"choose one of {', '.join(others)}"
         )

@@ -1,10 +1,12 @@
 """Settings from the data: measured once, said, saved with the workdir, and taken from there."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import models
 from configs import arrays
 from configs.recorded import Recorded
 from data_lib import Images, Splits
@@ -92,6 +94,33 @@ def test_what_was_read_before_stays_read(tmp_path: Path) -> None:
     asked = config()
     _ = asked.optim.lr
     assert "optim.lr" in known(asked, tmp_path, splits()).record.names
+
+
+CAPTIONS = np.array(["a b c", "the b"] * 100)
+
+
+def test_words_of_captions_and_their_number_are_measured_and_become_conditions(
+    tmp_path: Path,
+) -> None:
+    asked = config(**{"model.condition": "text", "data.condition_codec": "identity"})
+    data = dataclasses.replace(splits().train, captions=CAPTIONS[:150])
+    found, told = resolved(asked, tmp_path, print, Splits(data, data, "x"))
+    assert (found.data.words, found.data.condition, found.model.vocabulary) == ("b c", (2,), 2)
+    assert told is not None
+    np.testing.assert_array_equal(told.test.condition[:2], [[0, 1], [0, -1]])
+    workdir.claim(tmp_path, found)
+    again = known(asked, tmp_path, None)
+    assert (again.data.words, again.model.vocabulary) == ("b c", 2)
+
+
+def test_texts_without_captions_need_the_size_of_their_vocabulary(tmp_path: Path) -> None:
+    asked = {"model.condition": "text", "data.condition_codec": "identity"}
+    found = known(config(**asked), tmp_path, splits(condition=CONDITIONS))
+    assert (found.data.words, found.model.vocabulary) == ("", 0)
+    with pytest.raises(ValueError, match=r"model.vocabulary must be set .* without captions"):
+        models.check(found)
+    stated = config(**asked, **{"model.vocabulary": 9})
+    assert known(stated, tmp_path, splits(condition=CONDITIONS)).data.condition == (3,)
 
 
 def test_the_shapes_of_several_kinds_stand_side_by_side_and_their_scales_too(tmp_path: Path):

@@ -226,3 +226,10 @@ def test_partial_examples_are_filled_in_as_their_law_says() -> None:
     np.testing.assert_allclose(drawn[:, 1, 0].std(), (1 - 0.64 - 0.25) ** 0.5, rtol=0.05)
     # A step of Heun is two predictions; each has one evaluation and four backward passes.
     assert generator.planned_evaluations == (2 * 24 + 1) * 5
+
+
+def test_captions_that_samples_have_in_turn_are_in_the_file(tmp_path):
+    said = np.array(["a", "b"])
+    generate(Counter(), 5, 2, tmp_path / "samples", IDENTITY, captions=said, log=print)
+    with np.load(tmp_path / "samples" / "samples.npz") as file:
+        assert file["captions"].tolist() == ["a", "b", "a", "b", "a"]

@@ -12,14 +12,7 @@ from configs import schema
 from samplers import DDIM, Ancestral, Karras, PredictorCorrector
 from samplers.correctors import Langevin
 from samplers.rules.base import CorrectorWithRule, WithRule
-from samplers.rules.named import (
-    METHODS,
-    NEEDS_DECOMPOSITION,
-    NEEDS_NOISE,
-    NOT_LINEAR,
-    build_method,
-    check_noise,
-)
+from samplers.rules.named import METHODS, build_method, check_noise
 from sde_lib import Gaussian
 from sde_lib.karras import KarrasVE
 from sde_lib.measurements.base import Measurement
@@ -119,10 +112,10 @@ def test_rules_surround_predictor_and_corrector_alike() -> None:
 
 def test_methods_that_divide_by_the_noise_need_some() -> None:
     for name in METHODS:
-        check_noise(name, True)
-        if name in NEEDS_NOISE:
-            with pytest.raises(ValueError, match=r"divides by the noise: set inverse\.noise"):
-                check_noise(name, False)
-        else:
-            check_noise(name, False)
-    assert {*NEEDS_NOISE, *NOT_LINEAR, *NEEDS_DECOMPOSITION} <= METHODS.keys()
+        check_noise(section(method=name), True)
+        if name not in ("likelihood", "tmpd"):
+            check_noise(section(method=name), False)
+            continue
+        with pytest.raises(ValueError, match=r"divides by the noise: set inverse\.noise") as error:
+            check_noise(section(method=name), False)
+        assert "tmpd" not in str(error.value).partition("one of")[2]

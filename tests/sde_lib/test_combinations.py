@@ -15,6 +15,7 @@ from sde_lib.combinations import (
     Rescaled,
     Thresholded,
 )
+from sde_lib.parametrization import V
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -63,8 +64,19 @@ def test_rescaled_noise(share: float, expected: list[float]) -> None:
 
 
 def test_noise_without_deviation_is_not_rescaled() -> None:
-    flat = (np.zeros((1, 4)), np.zeros((1, 4)))
-    np.testing.assert_array_equal(Rescaled(0.7)(WEIGHT, flat, flat, AT)[1], flat[1])
+    flat = (AT.data(np.zeros((1, 4))), np.zeros((1, 4)))
+    found = Rescaled(0.7)(WEIGHT, flat, flat, AT)[1]
+    np.testing.assert_allclose(found, flat[1], atol=1e-15)
+
+
+def test_what_the_network_says_is_rescaled() -> None:
+    v = lambda pair: AT.alpha * pair[1] - AT.sigma * pair[0]
+    told, untold = ((AT.data(e), e) for e in (WITH, WITHOUT))
+    guided = lambda combination: v(combination(WEIGHT, told, untold, AT))
+    plain = guided(Mixed())
+    wanted = plain * v(told).std() / plain.std()
+    np.testing.assert_allclose(guided(Rescaled(1.0, V())), wanted, rtol=1e-12)
+    np.testing.assert_allclose(guided(Rescaled(0.0, V())), plain, rtol=1e-12)
 
 
 def test_guidance_without_its_part_along_the_example_is_shortened() -> None:

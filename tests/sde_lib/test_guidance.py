@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import samplers
+from configs.schema import get_default
 from sde_lib import (
     VE,
     VP,
@@ -15,9 +16,11 @@ from sde_lib import (
     Predicted,
     Score,
     SubVP,
+    build_guidance,
     pytree,
 )
 from sde_lib.base import expand
+from sde_lib.condition import Contrasted
 
 MEANS = jnp.asarray([[-1.0, 0.5], [2.0, 0.0], [0.0, -1.5]])
 VARIANCE = 0.3
@@ -169,3 +172,28 @@ def test_a_learned_variance_is_that_of_the_conditional_or_the_better_model(weigh
     np.testing.assert_array_equal(guided.predict(X, t).fraction, expected)
     guided = Autoguidance(Conditional(score, LABELS), Conditional(score, NULL), weight)
     np.testing.assert_array_equal(guided.predict(X, t).fraction, expected)
+
+
+@pytree
+class Shifted(Score):
+    """A score whose x_0 is the condition's vector."""
+
+    sde: object
+
+    def predict(self, x, t, condition=None):
+        return Predicted(condition["vector"], x)
+
+
+def test_guidance_compares_with_the_condition_that_is_given_for_none() -> None:
+    """A negative prompt: the prediction is the negative one's at weight 0, and beyond at 1."""
+    config = get_default()
+    config.model.condition, config.data.condition = "vector", (2,)
+    config.model.condition_dropout = 0.1
+    score = Shifted(VP())
+    told, untold = {"vector": jnp.asarray([[1.0, 2.0]])}, {"vector": jnp.asarray([[-3.0, 5.0]])}
+    x, t = jnp.zeros((1, 2)), jnp.full(1, 0.5)
+    for weight in (0.0, 1.0, 3.0):
+        config.sampling.guidance = weight
+        guided = build_guidance(config)(score, Contrasted(told, untold))
+        wanted = untold["vector"] + weight * (told["vector"] - untold["vector"])
+        np.testing.assert_allclose(guided.predict(x, t).x0, wanted, rtol=1e-6)

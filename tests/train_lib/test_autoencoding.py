@@ -15,12 +15,16 @@ from safetensors.numpy import load_file
 
 import sde_lib
 from configs import schema
+from configs.changed import with_settings
+from configs.recorded import Recorded
 from models.apply import Apply
 from models.autoencoder import LatentGaussian
 from models.layers.conv import Conv
-from models.patches import Patches
+from models.patches import PatchJudge
+from modes.experiment import Experiment
 from sde_lib import ModelScore
 from train_lib.autoencoding import Adversary, Autoencoding, codebook_loss, deviations
+from train_lib.step import make_step
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "latent"
 CLOSE = 5e-6
@@ -41,7 +45,7 @@ class Given(nn.Module):
 
     def setup(self):
         self.last = Conv(3, use_bias=False)
-        self.discriminator = Patches(8)
+        self.discriminator = PatchJudge(8)
 
     def posterior(self, x):
         return LatentGaussian(*map(jnp.asarray, self.mean))
@@ -160,6 +164,36 @@ def test_codebook_loss_is_the_shipped_one_only_if_asked():
     )(h, q)
     assert close(of(False, 0), 0.25 * np.asarray(of(True, 0)))
     assert close(of(True, 1), 0.25 * np.asarray(of(False, 1)))
+
+
+SMALLEST = {
+    "data.image_size": 8, "data.num_channels": 1, "data.random_flip": False, "data.centered": True,
+    "model.name": "vq_autoencoder", "model.nf": 4, "model.ch_mult": (1, 1), "model.codes": 8,
+    "model.num_res_blocks": 1, "model.norm_num_groups": 2, "model.add_attention": False,
+    "model.attn_resolutions": (), "model.latent_channels": 2, "model.discriminator": 2,
+    "model.discriminator_layers": 1, "training.objective": "autoencoder",
+    "training.adversary_start": 1, "training.batch_size": 4, "optim.warmup": 0,
+}  # fmt: skip
+
+
+def test_a_discriminator_and_codes_are_trained_beside_the_network(as_main_runs):
+    """By one step; the discriminator by an optimizer of its own, and not before its start."""
+    experiment = Experiment.of(Recorded.of(with_settings(schema.get_default(), SMALLEST)))
+    state, step = experiment.init_state(), make_step(experiment.recipe)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 4, 8, 8, 1)).astype(np.float32)
+    seen = [jax.tree.map(np.asarray, state.params)]
+    for _ in range(2):
+        state, metrics = step(state, {"image": jnp.asarray(x)})
+        seen.append(jax.tree.map(np.asarray, state.params))
+    change = lambda k, name: max(
+        np.abs(a - b).max()
+        for a, b in zip(*(jax.tree.leaves(seen[i][name]) for i in (k, k + 1)), strict=True)
+    )
+    assert change(0, "discriminator") == 0 < change(1, "discriminator")
+    assert min(change(0, name) for name in ("encoder", "decoder", "codebook", "last")) > 0
+    assert {"adversary_weight", "codebook", "psnr"} <= metrics.buckets.others.keys()
+    moments = jax.tree.leaves(state.opt_state)
+    assert len(moments) == 2 * len(jax.tree.leaves(state.params)) + 2 * 2  # and counts
 
 
 def test_deviations_follow_from_moments():

@@ -18,10 +18,10 @@ from ml_collections import ConfigDict
 
 from models.dit import places
 from models.pretrained.base import Checkpoint, Weights, as_params, paths_and_shapes
+from models.pretrained.diffusers.keys import Keys, values
 from models.pretrained.diffusers.rules import (
     FLAG,
     JsonRule,
-    check,
     integer_in,
     number_in,
     one_of,
@@ -41,7 +41,7 @@ CLASSES = ("DiTTransformer2DModel", "Transformer2DModel")
 REPEATED = f".{names.EMBEDDING}."
 """Part of the names of tensors that every block has."""
 NONE = one_of(None)
-KEYS: Mapping[str, tuple[Any, JsonRule]] = {
+KEYS: Keys = {
     "num_attention_heads": (16, integer_in(1, 1 << 10)),
     "attention_head_dim": (72, integer_in(1, 1 << 10)),
     "in_channels": (4, integer_in(1, 1 << 10)),
@@ -73,7 +73,7 @@ KEYS: Mapping[str, tuple[Any, JsonRule]] = {
     "upcast_attention": (False, FLAG),
 }  # fmt: skip
 """Keys of config.json -> default and rule; groups, projections and upcasts are of other kinds."""
-SCHEDULER: Mapping[str, tuple[Any, JsonRule]] = {
+SCHEDULER: Keys = {
     "num_train_timesteps": (1000, one_of(1000)),
     "beta_schedule": ("linear", one_of("linear")),
     "beta_start": (1e-4, JsonRule(lambda v, c: v == 1e-4, "0.0001")),
@@ -109,11 +109,11 @@ def read(path: Path | str) -> Checkpoint:
         if found is None:
             raise PretrainedError("it must be a directory of diffusers with a DiT in it")
         content = read_json(found / "config.json")
-        values = _values("config.json", content, KEYS)
+        c = values("config.json", content, KEYS)
         _check_scheduler(found)
         weights, own = _deduplicated(read_folder(found, STEMS))
-        facts = {**_settings(values), "model.own_embeddings": own}
-        ema = _with_places(weights, values)
+        facts = {**_settings(c), "model.own_embeddings": own}
+        ema = _with_places(weights, c)
         return Checkpoint(FAMILY, facts, None, ema, assumed=training())
     except UntrustedError as error:
         raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
@@ -140,25 +140,12 @@ def _folder(path: Path) -> Path | None:
     return None
 
 
-def _values(
-    file: str, content: Mapping[str, Any], keys: Mapping[str, tuple[Any, JsonRule]]
-) -> dict[str, Any]:
-    for key in content:
-        if key not in keys and not key.startswith("_"):
-            raise PretrainedError(
-                f"its {file} has the key {plain(key)}, of which nothing is known here: refused"
-            )
-    found = {key: content.get(key, default) for key, (default, _) in keys.items()}
-    check(file, found, {key: rule for key, (_, rule) in keys.items()})
-    return found
-
-
 def _check_scheduler(folder: Path) -> None:
     file = folder.parent / "scheduler" / "scheduler_config.json"
     if folder.name == "transformer" and os.path.lexists(file):
         check_folder(file.parent)
         content = read_json(file)
-        _values(file.name, {k: v for k, v in content.items() if k in SCHEDULER}, SCHEDULER)
+        values(file.name, {k: v for k, v in content.items() if k in SCHEDULER}, SCHEDULER)
 
 
 def _settings(c: Mapping[str, Any]) -> dict[str, Any]:

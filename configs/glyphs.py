@@ -1,0 +1,131 @@
+"""Letters and digits from captions: text to picture, with data that need no download.
+
+    python main.py --config configs/glyphs.py:text --mode train --workdir runs/glyphs
+    python main.py --config configs/glyphs.py:text --mode sample --workdir runs/glyphs \
+        --config.sampling.captions="bold slanted serif latin capital letter q" \
+        --config.sampling.num_samples=16
+    python main.py --config configs/glyphs.py:text,smoke ...     seconds, to see that it runs
+
+"""
+
+from ml_collections import ConfigDict
+
+from configs import variants
+from configs.defaults import FROM_DATA
+from configs.schema import get_default
+
+
+def base() -> ConfigDict:
+    """16 pixels, 62 letters and digits in 16 styles, black on white.
+
+    (Karras et al. 2022, arXiv:2206.00364: preconditioning, law of the noise, weighting, sampler.)
+    """
+    config = get_default()
+    data, sde, model, training = config.data, config.sde, config.model, config.training
+    data.dataset = "glyphs"
+    data.image_size = 16
+    data.num_channels = 1
+    data.centered = True
+    data.random_flip = False  # letters have a left and a right
+    data.condition_codec = "identity"
+    sde.name = "edm"
+    sde.sigma_min, sde.sigma_max = 0.002, 40.0
+    model.name = "unet"
+    model.sigma_data = FROM_DATA["model.sigma_data"]
+    model.nf = 32
+    model.ch_mult = (1, 1, 2)
+    model.num_res_blocks = 1
+    model.attn_resolutions = (8, 4)
+    model.attention_head_dim = 32
+    model.skip_rescale = False
+    model.embedding_type = "fourier"
+    model.dropout = 0.0
+    model.condition = "text"
+    model.condition_dropout = 0.1  # for classifier-free guidance
+    model.pooled_tokens = True
+    model.text_width = 96
+    model.text_layers = 1
+    model.text_heads = 4
+    model.ema_rate = 0.999
+    training.batch_size = 64
+    training.time_law = "lognormal_sigma"
+    training.sigma_mean = 0.0
+    training.weighting = "edm"
+    training.stratified_times = True
+    training.ema_warmup = True
+    training.log_freq = 100
+    periods(config, 5000)
+    optim, sampling = config.optim, config.sampling
+    optim.lr = 2e-3
+    optim.warmup = 100
+    optim.schedule = "cosine"
+    sampling.predictor = "heun"
+    sampling.corrector = "none"
+    sampling.grid = "karras"
+    sampling.num_steps = 18
+    sampling.num_samples = sampling.batch_size = 124
+    config.eval.extractor = "pixels"
+    return config
+
+
+def periods(config: ConfigDict, n_iters: int) -> None:
+    """Train for `n_iters` updates, with five measurements of the held-out loss on the way."""
+    training = config.training
+    training.n_iters = training.snapshot_freq = n_iters
+    training.eval_freq = training.snapshot_freq_for_preemption = max(1, n_iters // 5)
+
+
+def text(config: ConfigDict) -> None:
+    """`base`, as it is."""
+
+
+def colours(config: ConfigDict) -> None:
+    """Any of ten colours on any other, named in captions."""
+    config.data.colours = "palette"
+    config.data.num_channels = 3
+
+
+def autoencoder(config: ConfigDict) -> None:
+    """An autoencoder of 32 pixels: latents of 8 x 8 positions with 4 channels."""
+    data, model, training = config.data, config.model, config.training
+    data.image_size = 32
+    model.name = "autoencoder"
+    model.ch_mult = (1, 2, 2)
+    model.norm_num_groups = 8
+    model.latent_channels = 4
+    model.attn_resolutions = ()
+    model.add_attention = False
+    model.condition = "none"
+    model.condition_dropout = 0.0
+    training.objective = "autoencoder"
+    training.kl_weight = 1e-3
+    training.batch_size = 32
+    config.optim.lr = 1e-3
+    periods(config, 2000)
+
+
+def smoke(config: ConfigDict) -> None:
+    """Tiny sizes: the whole path, training and sampling, in seconds."""
+    variants.smoke(config)
+    config.data.glyphs = "capitals"
+    config.data.draws = 2
+    config.model.ch_mult = (1, 1)
+    config.model.attn_resolutions = (8,)
+    config.model.attention_head_dim = 16
+    config.model.text_width = 16
+    config.model.text_heads = 2
+    config.optim.warmup = 2
+
+
+VARIANTS = {
+    "text": text,
+    "pixels": text,
+    "colours": colours,
+    "autoencoder": autoencoder,
+    "smoke": smoke,
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """This file's configuration, changed as the variants in `argument` say."""
+    return variants.apply(base(), argument, VARIANTS)
