@@ -62,7 +62,8 @@ class Generator:
     start: (score, first, count, keys) -> the states of samples first .. first + count - 1 at the
     first time; None: draws from the prior.
     shape: of what is diffused. decoded: of a sample when it is decoded; (): the same.
-    scale: factor on the draws from the prior.
+    scale: factor on the draws from the prior. noise: standard normal, which sample k begins with
+    the k-th of, in place of its own draw.
     """
 
     score: Score
@@ -80,6 +81,7 @@ class Generator:
     start: Callable[[Score, int, int, PRNGKeyArray], Array] | None = None
     decoded: tuple[int, ...] = ()
     scale: float = 1.0
+    noise: Float[np.ndarray, "n *d"] | None = None
 
     @property
     def example(self) -> tuple[int, ...]:
@@ -131,6 +133,20 @@ class Generator:
         known = None if observed is None else _turns(observed.exact, first, len(x))
         return found if known is None else np.where(np.isfinite(known), known, found)
 
+    def _start(
+        self, score: Score, first: int, count: int, keys: PRNGKeyArray
+    ) -> Float[Array, "b *d"] | None:
+        """The states that samples first .. first + count - 1 begin with; None: of the prior."""
+        if self.noise is None:
+            return None if self.start is None else self.start(score, first, count, keys)
+        if first >= len(self.noise):
+            raise ValueError(
+                f"sampling.noise has noise for {len(self.noise)} samples, and more are drawn"
+            )
+        rows = self.noise[np.minimum(np.arange(first, first + count), len(self.noise) - 1)]
+        z = sharding.distribute(rows.astype(np.float32), sharding.mesh_of(self.score))
+        return self.scale * score.sde.prior_std * z
+
     def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
         """Samples first .. first + count - 1 as {samples [n, ...], decoded by the codec, ...}.
 
@@ -147,7 +163,7 @@ class Generator:
             self.times,
             keys,
             shape=self.shape,
-            start=None if self.start is None else self.start(score, first, padded, keys),
+            start=self._start(score, first, padded, keys),
             scale=self.scale,
             denoise=self.denoise,
             frames=self.frames,
