@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import samplers
 from data_lib import Codec
+from data_lib.conditions import build_condition
+from modes import texts
 from modes.experiment import SAMPLE_STREAM, Experiment
 from modes.observed import Observed
 from runtime_lib import sharding
@@ -195,6 +197,15 @@ def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[A
     return jax.vmap(label)(indices)
 
 
+def _compared(experiment: Experiment, given: Given) -> np.ndarray | None:
+    """The conditions that guidance compares with; those of no text for a model that reads texts."""
+    config = experiment.config
+    unguided = experiment.guidance is Conditional or given.conditions is None
+    if unguided or given.negative is not None or not texts.reads_texts(config):
+        return given.negative
+    return build_condition(config).encode(texts.text_rows(config, [None])).astype(np.float32)
+
+
 def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING) -> Generator:
     """The generator of the config's samples from a trained score.
 
@@ -206,6 +217,7 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
             f"the model is given conditions (model.condition={config.model.condition!r}), and "
             "there are none for its samples"
         )
+    given = replace(given, negative=_compared(experiment, given))
     followed, sampler = experiment.followed(score), experiment.sampler
     if given.observed is not None:
         first = given.observed.of(np.zeros(1, int), jnp.asarray)
