@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from modes import sizes
+from modes.array_files import read_array
 from modes.conditions import of_sampling
 from modes.experiment import Experiment
 from modes.generate import generate
@@ -40,6 +42,19 @@ def _together(
     return replace(generator, score=whole, given=NOTHING, guidance=Conditional)
 
 
+def _noise(experiment: Experiment, count: int) -> np.ndarray:
+    """The noise of `sampling.noise`; ValueError unless there is some for every sample."""
+    path = Path(experiment.config.sampling.noise)
+    rows = read_array(path, "sampling.noise", ("latents", "noise"))
+    rows = rows[None] if rows.shape == experiment.shape else rows
+    if rows.shape[1:] != experiment.shape or len(rows) < count or not np.isfinite(rows).all():
+        raise ValueError(
+            f"sampling.noise must be finite numbers of shape {(count, *experiment.shape)}, got "
+            f"{rows.shape}"
+        )
+    return rows
+
+
 def _pace(report: dict[str, Any]) -> str:
     rate = report["images_per_second"]
     if rate is None:
@@ -60,6 +75,8 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
     score, step = load_score(experiment, folder, log)
     generator = make_generator(experiment, score, given)
+    noise = _noise(experiment, total) if sampling.noise else None
+    generator = replace(generator, noise=noise)
     if together:
         generator = _together(experiment, generator, score, given, log)
     identity = {
@@ -67,6 +84,8 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         "seed": config.seed,
         "sampling": sampling_of(config),
         **_told(given, groups),
+        **told("negative", given.negative, 0),
+        **told("noise", noise, 0),
         **experiment.guided_by,
     }
     planned = generator.planned_evaluations

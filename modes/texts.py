@@ -195,16 +195,3 @@ def sizes_of(config: Any) -> Float[np.ndarray, " 6"]:
     asked = config.sampling.sizes
     height, width, *_ = shape_of(config)
     return np.asarray(asked or (height, width, 0, 0, height, width), np.float32)
-
-
-def negative_rows(config: Any, captions: Sequence[str], count: int) -> Rows:
-    """The conditions that guidance compares with: of other captions, or of no text.
-
-    Raises ValueError unless there is one for each of `count` captions, or for all.
-    """
-    if len(captions) not in (0, 1, count):
-        raise ValueError(
-            f"sampling.negative must have one caption, or one for each of {count} in "
-            f"sampling.captions, got {len(captions)}"
-        )
-    return text_rows(config, list(captions) or [None])
