@@ -1017,6 +1017,7 @@ FROM_DATA: dict[str, Any] = {
     "data.words": "",
     "data.mean": (),
     "data.std": (),
+    "data.text_encoder_hash": "",
     "data.condition": (),
     "data.condition_mean": (),
     "data.condition_std": (),

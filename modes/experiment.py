@@ -20,7 +20,7 @@ from configs.shapes import diffused_shape, in_words, shape_of
 from data_lib import Codec, Splits, codec
 from data_lib.conditions import condition_codecs
 from models.score import template
-from modes import sizes
+from modes import sizes, texts
 from modes.autoencoders import codec_of
 from runtime_lib import sharding
 from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told, coarse
@@ -65,6 +65,8 @@ class Experiment:
         """Build every object of `config`; ValueError, in the user's terms, for a bad setting."""
         schema.check(config)
         _check_codec(config)
+        if texts.reads_texts(config):
+            texts.text_settings(config)
         score = template(config)
         training, model, mesh = config.training, config.model, config.mesh
         layout = sharding.Layout(sharding.device_mesh(mesh.data, mesh.fsdp), mesh.smallest)

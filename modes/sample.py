@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from modes import sizes, stages
+from modes.array_files import read_array
 from modes.conditions import of_sampling
 from modes.experiment import Experiment
 from modes.generate import generate
@@ -47,6 +48,19 @@ def _together(
     return replace(generator, score=whole, given=NOTHING, guidance=Conditional)
 
 
+def _noise(experiment: Experiment, count: int) -> np.ndarray:
+    """The noise of `sampling.noise`; ValueError unless there is some for every sample."""
+    path = Path(experiment.config.sampling.noise)
+    rows = read_array(path, "sampling.noise", ("latents", "noise"))
+    rows = rows[None] if rows.shape == experiment.shape else rows
+    if rows.shape[1:] != experiment.shape or len(rows) < count or not np.isfinite(rows).all():
+        raise ValueError(
+            f"sampling.noise must be finite numbers of shape {(count, *experiment.shape)}, got "
+            f"{rows.shape}"
+        )
+    return rows
+
+
 def _pace(report: dict[str, Any]) -> str:
     rate = report["images_per_second"]
     if rate is None:
@@ -68,6 +82,8 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     score, step = load_score(experiment, folder, log)
     pictures = stages.handed(experiment, total, stages.of_stage, folder, log)
     generator = stages.generator_of(experiment, score, given, pictures, total)
+    noise = _noise(experiment, total) if sampling.noise else None
+    generator = replace(generator, noise=noise)
     if together:
         generator = _together(experiment, generator, score, given, log)
     identity = {
@@ -76,6 +92,8 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         "sampling": sampling_of(config),
         **_told(given, groups),
         **({} if pictures is None else pictures.identity),
+        **told("negative", given.negative, 0),
+        **told("noise", noise, 0),
         **experiment.guided_by,
     }
     planned = generator.planned_evaluations
