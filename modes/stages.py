@@ -239,15 +239,18 @@ def with_pictures(
     experiment: Experiment, given: Given, found: Handed, total: int
 ) -> tuple[Given, Any]:
     """(what samples are given beside coarse pictures and with them, the assembly of both)."""
-    config, rows = experiment.config, given.conditions
+    kinds = with_coarse(experiment.config)
     low = experiment.codec.encode(found.pictures).astype(np.float32)
-    if rows is not None:
-        n = min(total, int(np.lcm(len(rows), len(low))))
-        at = np.arange(n)
-        low = beside(with_coarse(config), [rows[at % len(rows)], low[at % len(low)]])
+
+    def joined(rows: np.ndarray) -> np.ndarray:
+        at = np.arange(min(total, int(np.lcm(len(rows), len(low)))))
+        return beside(kinds, [rows[at % len(rows)], low[at % len(low)]])
+
+    conditions = low if given.conditions is None else joined(given.conditions)
+    negative = None if given.negative is None else joined(given.negative)
     labels = given.labels or found.labels
     made = replace(experiment.assembly, handed_on=found.noisy)
-    return replace(given, conditions=low, labels=labels), made
+    return replace(given, conditions=conditions, negative=negative, labels=labels), made
 
 
 def generator_of(
