@@ -104,13 +104,23 @@ def autoencoder(config: ConfigDict) -> None:
     periods(config, 2000)
 
 
+def latent(config: ConfigDict) -> None:
+    """32 pixels, in the latents of the autoencoder whose workdir data.autoencoder names."""
+    config.data.image_size = 32
+    config.data.codec = "autoencoder"
+    config.data.draws = 8  # each is coded once
+    config.model.sigma_data = 1.0
+    config.model.ch_mult = (2, 4)
+    periods(config, 4000)
+
+
 def smoke(config: ConfigDict) -> None:
     """Tiny sizes: the whole path, training and sampling, in seconds."""
     variants.smoke(config)
     config.data.glyphs = "capitals"
     config.data.draws = 2
     config.model.ch_mult = (1, 1)
-    config.model.attn_resolutions = (8,)
+    config.model.attn_resolutions = (8,) if config.model.condition == "text" else ()
     config.model.attention_head_dim = 16
     config.model.text_width = 16
     config.model.text_heads = 2
@@ -122,6 +132,7 @@ VARIANTS = {
     "pixels": text,
     "colours": colours,
     "autoencoder": autoencoder,
+    "latent": latent,
     "smoke": smoke,
 }
 
