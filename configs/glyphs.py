@@ -39,7 +39,7 @@ def base() -> ConfigDict:
     model.attention_head_dim = 32
     model.skip_rescale = False
     model.embedding_type = "fourier"
-    model.dropout = 0.0
+    model.dropout = 0.1  # without it held-out pairs get worse after half of the updates
     model.condition = "text"
     model.condition_dropout = 0.1  # for classifier-free guidance
     model.pooled_tokens = True
@@ -54,15 +54,17 @@ def base() -> ConfigDict:
     training.stratified_times = True
     training.ema_warmup = True
     training.log_freq = 100
-    periods(config, 5000)
+    periods(config, 3500)
     optim, sampling = config.optim, config.sampling
+    optim.optimizer = "AdamW"
+    optim.weight_decay = 0.05
     optim.lr = 2e-3
     optim.warmup = 100
     optim.schedule = "cosine"
-    sampling.predictor = "heun"
+    sampling.predictor = "dpm_solver_pp"
     sampling.corrector = "none"
     sampling.grid = "karras"
-    sampling.num_steps = 18
+    sampling.nfe = 25
     sampling.num_samples = sampling.batch_size = 124
     config.eval.extractor = "pixels"
     return config
@@ -90,17 +92,18 @@ def autoencoder(config: ConfigDict) -> None:
     data, model, training = config.data, config.model, config.training
     data.image_size = 32
     model.name = "autoencoder"
-    model.ch_mult = (1, 2, 2)
+    model.nf = 16
+    model.ch_mult = (1, 2, 4)
     model.norm_num_groups = 8
     model.latent_channels = 4
     model.attn_resolutions = ()
     model.add_attention = False
     model.condition = "none"
     model.condition_dropout = 0.0
+    model.dropout = 0.0
     training.objective = "autoencoder"
     training.kl_weight = 1e-3
     training.batch_size = 32
-    config.optim.lr = 1e-3
     periods(config, 2000)
 
 
@@ -117,6 +120,7 @@ def latent(config: ConfigDict) -> None:
 def smoke(config: ConfigDict) -> None:
     """Tiny sizes: the whole path, training and sampling, in seconds."""
     variants.smoke(config)
+    config.sampling.nfe = 0
     config.data.glyphs = "capitals"
     config.data.draws = 2
     config.model.ch_mult = (1, 1)
