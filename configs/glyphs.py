@@ -6,6 +6,14 @@
         --config.sampling.num_samples=16
     python main.py --config configs/glyphs.py:text,smoke ...     seconds, to see that it runs
 
+:text is 16 pixels in black and white, and so is :pixels. Training takes 30 minutes of CPU time,
+which two cores that do nothing else have in 15 (it was 26 on two that had more to do). Of 500
+samples each, judged by the nearest of all glyphs in all styles, glyph, family, weight and slant are
+all right in 99.8% for pairs of glyph and style that training saw, and in 90.4% for pairs that it
+did not; the judged glyph explains 0.986 and 0.965 of a sample's variance (docs/text.md).
+
+:colours, :autoencoder (32 pixels) and :latent (in its latents, data.autoencoder=WORKDIR) run, and
+nobody has measured what they reach.
 """
 
 from ml_collections import ConfigDict
@@ -65,6 +73,7 @@ def base() -> ConfigDict:
     sampling.corrector = "none"
     sampling.grid = "karras"
     sampling.nfe = 25
+    sampling.guidance = 2.0
     sampling.num_samples = sampling.batch_size = 124
     config.eval.extractor = "pixels"
     return config
