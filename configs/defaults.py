@@ -387,6 +387,22 @@ SETTINGS: dict[str, Setting] = {
                                       "data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
+    "data.text_encoder": Setting("", ANY, "tokens condition: directory of the frozen reader of "
+                                 "captions, or of a diffusers pipeline, whose readers stand side "
+                                 "by side; empty: conditions are given as numbers"),
+    "data.text_encoder_hash": OfModel("", HASH, "hash of the files of the reader of captions, "
+                                      "which no other may replace; empty: any"),
+    "data.text_truncate": OfModel(False, ANY, "cut captions that are too long for the reader of "
+                                  "captions, which are refused otherwise"),
+    "data.text_layer": OfModel(-1, whole(-256, -1), "layer of the reader of captions whose "
+                               "features are the condition, counted from the last, -1"),
+    "data.text_normed": OfModel(True, ANY, "take the features after the reader's last norm"),
+    "data.text_mask": OfModel("none", ANY, "what padding of captions is hidden from: none, "
+                              "encoder, network or both; all: MASKS in "
+                              "models/text_encoders/conditions.py"),
+    "data.text_nothing": OfModel("empty", ANY, "features of no caption: empty (of the empty one), "
+                                 "zeros or masked; all: NOTHING in "
+                                 "models/text_encoders/conditions.py"),
     "data.words": OfWords("", WORDS, "text condition: words of captions that the model knows, in "
                           "order and separated by spaces; empty: those of the training data"),
     "data.glyphs": OfModel("latin", ANY, "glyphs: which letters and digits: latin, capitals, "
@@ -710,6 +726,17 @@ SETTINGS: dict[str, Setting] = {
     "sampling.captions": Setting("", ANY, "--mode sample of a model of captions: a caption, or a "
                                  ".txt file of one on each line, or a .npz file of an array "
                                  "captions; empty: those of eval.split"),
+    "sampling.negative": Setting("", ANY, "--mode sample of a model with data.text_encoder: "
+                                 "caption of what samples are to be unlike, or a file of captions, "
+                                 "which guidance compares with; empty: what data.text_nothing "
+                                 "says"),
+    "sampling.sizes": Setting((), Rule(lambda v: len(v) in (0, 6), "() or six numbers"),
+                              "Stable Diffusion XL: height and width before resizing, top and left "
+                              "of the crop, and height and width that the network is told of; (): "
+                              "those of the samples, and no crop"),
+    "sampling.noise": Setting("", ANY, "--mode sample: .npy or .npz file of standard normal noise "
+                              "from which samples start, in the shape of what is diffused, in "
+                              "place of the seed's"),
     "sampling.together": Setting(False, ANY, "--mode sample: the conditions of sampling.condition "
                                  "are independent observations of one example, and all are given"),
     "sampling.impute": Setting("", ANY, "--mode sample: .npy or .npz file of one example or "

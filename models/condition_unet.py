@@ -141,8 +141,11 @@ class ConditionUNet(nn.Module):
         return known(tokens), unseen(None if mask is None else mask.astype(bool))
 
     def _checked(self, parts: dict[str, Array], batch: int) -> dict[str, Array]:
-        for name in ("vector", "level"):
-            check_shape(name, parts.get(name), (batch, *self.inputs.kinds.shape(name)))
+        check_shape("level", parts.get("level"), (batch,))
+        # Of sizes the embedding checks how many there are: SDXL has six, its refiner five.
+        free = range(1, 2) if self.told.vector == "sizes" else range(0)
+        shape = (batch, *self.inputs.kinds.shape("vector"))
+        check_shape("vector", parts.get("vector"), shape, free)
         return parts
 
     def _joined(self, x: Image, parts: dict[str, Array]) -> Image:

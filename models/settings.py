@@ -18,7 +18,7 @@ from models.inputs import Inputs
 from models.layers.attend import ATTENTIONS, Attend, auto, check_fused, fused
 from models.layers.embeddings import ConditionEmbedding
 from models.layers.remat import REMATS, Remat, kept
-from models.layers.style import Activation, Style
+from models.layers.style import Activation, Style, gelu
 from models.shapes import picture, resolutions
 from models.unet import normalized_widths
 
@@ -26,11 +26,6 @@ from models.unet import normalized_widths
 def leaky_relu(x: Array) -> Array:
     """max(x, 0.2 x)."""
     return jax.nn.leaky_relu(x, 0.2)
-
-
-def gelu(x: Array) -> Array:
-    """x times the probability that a standard normal number is below x (arXiv:1606.08415)."""
-    return jax.nn.gelu(x, approximate=False)
 
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -26,7 +26,7 @@ from models.inputs import Inputs
 from models.layers.norm import FixedGroups
 from models.layers.resampling import Plain
 from models.layers.style import Activation, Style
-from models.layers.told import LEVELS, VECTORS, ToldTerms, same
+from models.layers.told import LEVELS, VECTORS, ToldTerms, numbers_in, same
 from models.layers.transformers import TOKEN_NORMS, JointAttention, MapTransformer
 from models.settings import ACTIVATIONS
 from models.shapes import check_rank, written
@@ -53,7 +53,8 @@ def build(config: ConfigDict) -> ConditionUNet:
     middle = _middle(model, floors)
     resize_blocks = flag(model, "model.resblock_updown")
     _check_norms(style, floors, middle)
-    _check_sides(given, len(floors), resize_blocks)
+    whole = resize_blocks or not model.downsample_padding
+    _check_sides(given, len(floors), whole)
     _check_tokens(given, floors, middle)
     return ConditionUNet(
         style=style,
@@ -242,13 +243,8 @@ def _vector(model: ConfigDict, given: Inputs) -> dict[str, Any]:
         return {"vector": kind, "entries": entries}
     features = integer(model, "model.vector_features", least=1)
     waves = integer(model, "model.number_waves", least=2)
-    count, left = divmod(features - entries, waves - 1)
-    if left or not 0 <= count <= entries:
-        raise ValueError(
-            f"model.vector_features must be the entries of the condition's vector, {entries}, of "
-            f"which some at its end are {waves} waves each (model.number_waves), got {features}"
-        )
-    return {"vector": kind, "entries": entries, "numbers": count, "number_waves": waves}
+    numbers_in(features, entries, waves)
+    return {"vector": kind, "entries": entries, "vector_features": features, "number_waves": waves}
 
 
 def _pool_heads(model: ConfigDict, given: Inputs) -> int:
@@ -293,10 +289,11 @@ def _check_norms(style: Style, floors: tuple[Floor, ...], middle: Bottom) -> Non
         )
 
 
-def _check_sides(given: Inputs, levels: int, resize_blocks: bool) -> None:
+def _check_sides(given: Inputs, levels: int, whole: bool) -> None:
+    """Raise ValueError for pictures too small, or with `whole` for odd ones on the way down."""
     factor, sides = 2 ** (levels - 1), given.shape[:2]
-    if min(sides) < factor or (resize_blocks and any(side % factor for side in sides)):
-        rule = f"a multiple of {factor}" if resize_blocks else f"at least {factor}"
+    if min(sides) < factor or (whole and any(side % factor for side in sides)):
+        rule = f"a multiple of {factor}" if whole else f"at least {factor}"
         raise ValueError(
             f"data.shape (or data.image_size) must have sides of {rule}, since the network of "
             f"model.ch_mult halves images {levels - 1} times, got {written(given.shape)}"

@@ -14,12 +14,14 @@ from data_lib import Images, captions, codec
 from data_lib.base import Log
 from data_lib.conditions import build_condition, check_texts
 from data_lib.members import CONDITIONS, IMAGES
+from modes import texts
 from modes.array_files import captions_of, names_in, read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
 from modes.images import check_conditions, split_of
 from modes.observed import check_guidance, imputed, refuse_latents
 from runtime_lib import data_record
+from sde_lib import Conditional
 from sde_lib.condition import NO_CLASS
 from untrusted import plain
 
@@ -34,6 +36,14 @@ def of_sampling(experiment: Experiment, folder: Path, log: Log) -> tuple[Given, 
     needs and that is not there.
     """
     config, sampling = experiment.config, experiment.config.sampling
+    if texts.reads_texts(config) and not sampling.condition:
+        return _of_texts(experiment), False
+    for name in ("negative", "sizes"):
+        if sampling[name]:
+            raise ValueError(
+                f"sampling.{name} must be empty for a model without data.text_encoder, or with "
+                "sampling.condition"
+            )
     if config.data.words and not sampling.condition:
         return _of_captions(experiment, folder, log), False
     if sampling.captions:
@@ -59,6 +69,26 @@ def of_sampling(experiment: Experiment, folder: Path, log: Log) -> tuple[Given, 
     return Given(labels, values, observed), several or many
 
 
+def _of_texts(experiment: Experiment) -> Given:
+    """The captions of `sampling.captions` and `sampling.negative` as conditions."""
+    config, sampling = experiment.config, experiment.config.sampling
+    for name in ("impute", "together"):
+        if sampling[name]:
+            raise ValueError(f"sampling.{name} must be left out for a model of captions")
+    if not sampling.captions:
+        raise ValueError("sampling.captions must have a caption, or name a file of captions: the "
+                         "model draws what it is told")  # fmt: skip
+    asked = captions_of(sampling.captions)
+    rows, against = encoded(config, texts.text_rows(config, asked)), None
+    if experiment.guidance is not Conditional:
+        others = captions_of(sampling.negative, "sampling.negative") if sampling.negative else []
+        against = encoded(config, texts.negative_rows(config, others, len(asked)))
+    elif sampling.negative:
+        raise ValueError("sampling.negative must be empty without guidance: set sampling.guidance")
+    labels = labels_of(experiment.classes, sampling.labels)
+    return Given(labels, rows, captions=np.asarray(asked), negative=against)
+
+
 def _of_captions(experiment: Experiment, folder: Path, log: Log) -> Given:
     """The captions of `sampling.captions`, or of a split of the data, as conditions."""
     config, sampling = experiment.config, experiment.config.sampling
@@ -66,11 +96,11 @@ def _of_captions(experiment: Experiment, folder: Path, log: Log) -> Given:
         name = "impute" if sampling.impute else "together"
         raise ValueError(f"sampling.{name} must be left out for a model of captions, or "
                          "sampling.condition must have their words as numbers")  # fmt: skip
-    texts = np.asarray(_captions(experiment, folder, log))
-    rows = captions.numbered(texts, config.data.words, config.data.condition[0],
+    said = np.asarray(_captions(experiment, folder, log))
+    rows = captions.numbered(said, config.data.words, config.data.condition[0],
                              "sampling.captions")  # fmt: skip
     labels = labels_of(experiment.classes, sampling.labels)
-    return Given(labels, encoded(config, rows), captions=texts)
+    return Given(labels, encoded(config, rows), captions=said)
 
 
 def _captions(experiment: Experiment, folder: Path, log: Log) -> Sequence[str]:

@@ -18,7 +18,7 @@ from modes.experiment import SAMPLE_STREAM, Experiment
 from modes.observed import Observed
 from runtime_lib import sharding
 from sde_lib import Conditional, Guidance, Score
-from sde_lib.condition import Condition
+from sde_lib.condition import Condition, Contrasted
 
 LABEL_STREAM = 2**32 - 1
 """Number folded into the run's key for the classes, that of a sample that is never drawn."""
@@ -30,13 +30,15 @@ class Given:
 
     labels: classes; () for all of them. conditions: encoded, [k, ...]; None for none.
     observed: measurements of the examples; None for none.
-    captions: texts that the conditions say; None for none.
+    captions: texts that the conditions say; None for none. negative: the conditions that guidance
+    compares with in place of none, [k, ...] or [1, ...].
     """
 
     labels: tuple[int, ...] = ()
     conditions: np.ndarray | None = None
     observed: Observed | None = None
     captions: np.ndarray | None = None
+    negative: np.ndarray | None = None
 
     @property
     def groups(self) -> int:
@@ -100,10 +102,16 @@ class Generator:
 
     def _condition(self, indices: Int[Array, " b"], first: int, count: int) -> Condition:
         """The condition of samples `indices`, which are first .. first + count - 1."""
-        rows, values = _turns(self.given.conditions, first, count), None
-        if rows is not None:
-            values = sharding.distribute(rows, sharding.mesh_of(self.score))
-        return self.assemble(self._labels(indices), values)
+        labels, mesh = self._labels(indices), sharding.mesh_of(self.score)
+
+        def assembled(conditions: np.ndarray | None) -> Condition:
+            rows = _turns(conditions, first, count)
+            return self.assemble(labels, None if rows is None else sharding.distribute(rows, mesh))
+
+        told = assembled(self.given.conditions)
+        if self.given.negative is None:
+            return told
+        return Contrasted(told, assembled(self.given.negative))
 
     def _followed(
         self, score: Score, indices: Int[Array, " b"], first: int, count: int

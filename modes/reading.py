@@ -40,7 +40,8 @@ READS: dict[str, tuple[str, ...]] = {
     "sample": (
         "sampling.num_samples", "sampling.condition", "sampling.together",
         "sampling.labels", "sampling.impute", "sampling.impute_iterations", "sampling.captions",
-        *DRAWING, *WEIGHTS,
+        "sampling.negative", "sampling.sizes", "sampling.noise", "data.text_encoder", *DRAWING,
+        *WEIGHTS,
     ),
     "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
     "eval": (

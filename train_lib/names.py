@@ -25,6 +25,7 @@ from models.layers.told import LEVELS, VECTORS
 from models.layers.transformers import TOKEN_NORMS
 from models.refinenet import RELEASES
 from models.settings import ACTIVATIONS, DTYPES, NORMALIZATIONS
+from models.text_encoders.conditions import MASKS, NOTHING
 from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
@@ -44,7 +45,9 @@ from untrusted import shown
 PUBLISHED = ("published",)
 JOINED = ("model.condition", "data.condition_codec")
 """Texts that may be several names, joined."""
-RULED = "sampling.respacing", "data.words", "data.autoencoder_hash"
+RULED = (
+    "sampling.respacing", "data.words", "data.autoencoder_hash", "data.text_encoder_hash",
+)  # fmt: skip
 """Texts that travel and are no names: their rule in `configs.defaults` says what they may be."""
 TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sde.name": (sde_lib.SDES, sde_lib.PUBLISHED_NAMES),
@@ -79,6 +82,8 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "data.codec": (codec.CODECS,),
     "data.missing": (MISSING,),
     "data.condition_codec": (CONDITION_CODECS,),
+    "data.text_mask": (MASKS,),
+    "data.text_nothing": (NOTHING,),
     "training.time_law": (LAWS, LEVEL_LAWS),
     "training.weighting": (WEIGHTINGS,),
     "training.objective": (OBJECTIVES,),

@@ -85,6 +85,14 @@ class Heads:
         return self.count
 
 
+def gelu(x: Array) -> Array:
+    """x times the probability that a standard normal number is below x (arXiv:1606.08415).
+
+    It is computed in float32, since its derivative has an exponential, and is of x's type.
+    """
+    return jax.nn.gelu(x.astype(jnp.float32), approximate=False).astype(x.dtype)
+
+
 @outlined
 def _sum(x: Array, h: Array) -> Array:
     return x + h

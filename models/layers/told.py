@@ -42,9 +42,9 @@ class ToldTerms:
       classes: number of classes; 0 for none.
       label_dropout: fraction of the class labels that are hidden while training.
       vector: a name in `VECTORS`, the form of the vector's term.
-      entries: of the vector.
-      numbers: of its last entries that are embedded as waves.
-      number_waves: sines and cosines of each of these numbers.
+      entries: of the vector; with "sizes", of one that is not given.
+      vector_features: with "sizes", numbers that its perceptron is given.
+      number_waves: with "sizes", sines and cosines of each of its last entries.
       pool_heads: of the pooling of tokens; 0 for no such term.
       after_time: activation of the noise level's term.
       after_all: activation of the sum, beside that of the blocks.
@@ -61,12 +61,27 @@ class ToldTerms:
     label_dropout: float = 0.0
     vector: str = "none"
     entries: int = 0
-    numbers: int = 0
+    vector_features: int = 0
     number_waves: int = 0
     pool_heads: int = 0
     after_time: Activation = same
     after_all: Activation = same
     activated: bool = True
+
+
+def numbers_in(features: int, entries: int, waves: int) -> int:
+    """Entries at the end of a vector that are `waves` numbers each, for `features` in all.
+
+    Raises:
+      ValueError: there is no such number of entries.
+    """
+    count, left = divmod(features - entries, waves - 1)
+    if left or not 0 <= count <= entries:
+        raise ValueError(
+            f"model.vector_features must be the entries of the condition's vector, {entries}, of "
+            f"which some at its end are {waves} waves each (model.number_waves), got {features}"
+        )
+    return count
 
 
 class ToldEmbedding(nn.Module):
@@ -126,8 +141,9 @@ class ToldEmbedding(nn.Module):
 
     def sizes(self, vector: Vector) -> Vector:
         """A perceptron of the vector, whose last numbers are waves."""
-        told = self.told
-        entries, numbers = jnp.split(vector, [told.entries - told.numbers], axis=1)
+        told, length = self.told, vector.shape[1]
+        count = numbers_in(told.vector_features, length, told.number_waves)
+        entries, numbers = jnp.split(vector, [length - count], axis=1)
         waves = self._waves(numbers.reshape(-1), told.number_waves)
         joined = jnp.concatenate([entries, waves.reshape(len(vector), -1)], axis=1)
         return self._perceptron(joined, "vector", jax.nn.silu)

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -23,7 +22,7 @@ from jaxtyping import Array, Float
 from models.layers.attend import Bias, plain_attention
 from models.layers.attention import Pixels, attend_with_heads
 from models.layers.norm import GroupNorm
-from models.layers.style import Style
+from models.layers.style import Style, gelu
 from models.layers.text import LayerNorm
 
 Image = Float[Array, "b h w c"]
@@ -77,8 +76,7 @@ class MapTransformerBlock(nn.Module):
         h = h + attention(name="cross")(norm(1), tokens, bias, train)
         wide = style.dense(2 * WIDER * width, name="wide")(norm(2))
         values, gates = jnp.split(wide, 2, axis=-1)
-        gated = values * jax.nn.gelu(gates, approximate=False)
-        return h + style.dense(width, name="narrow")(gated)
+        return h + style.dense(width, name="narrow")(values * gelu(gates))
 
 
 class MapTransformer(nn.Module):

@@ -61,6 +61,8 @@ class Checkpoint:
         fit a config, these are ignored: the config decides what they leave open.
       unknown: the reason why no settings could be inferred, if so.
       unsaid: names of settings that nothing determines, for the user to say; one of each group.
+      beside: settings that the reader makes, and no file: folders of further parts, where the user
+        has them.
     """
 
     family: str
@@ -74,6 +76,7 @@ class Checkpoint:
     guessed: frozenset[str] = frozenset()
     unknown: str = ""
     unsaid: tuple[tuple[str, ...], ...] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def weights(self, ema: bool) -> Weights:
         """The averaged or the raw weights; PretrainedError if the file lacks them."""

@@ -174,7 +174,7 @@ def config_of(
         why = f" ({checkpoint.unknown})" if checkpoint.unknown else ""
         raise PretrainedError(f"the file does not say which network it is of{why}: give --config")
     config = _with(schema.get_default(), checkpoint.assumed)
-    config = _with(config, _implied(checkpoint, config.data.image_size))
+    config = _with(config, {**_implied(checkpoint, config.data.image_size), **checkpoint.beside})
     before = config.data.image_size
     override(config)
     if config.data.image_size != before and "model.attn_resolutions" not in given:

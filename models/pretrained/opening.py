@@ -13,7 +13,7 @@ import models
 import sde_lib
 from models.pretrained import own_format, prior_folder, sr3_file
 from models.pretrained.base import Checkpoint, Format, MismatchError, PretrainedError
-from models.pretrained.diffusers import autoencoders, conditional, directory
+from models.pretrained.diffusers import autoencoders, conditional, directory, pipelines
 from models.pretrained.dit import authors, dit_folder
 from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
@@ -32,6 +32,7 @@ from sde_lib import ModelScore
 from untrusted import UntrustedError, check_regular, plain
 
 FORMATS: dict[str, Format] = {
+    pipelines.FAMILY: pipelines,
     directory.FAMILY: directory,
     conditional.FAMILY: conditional,
     dit_folder.FAMILY: dit_folder,

@@ -104,7 +104,7 @@ def read_text_encoder(path: Path | str, settings: TextSettings) -> TextEncoder:
         layers, places = tower.described.layers, tower.described.places
         if not -layers - 1 <= settings.layer <= -1:
             raise PretrainedError(
-                f"model.text_layer must be from {-layers - 1} (before the first) to -1 (the last) "
+                f"data.text_layer must be from {-layers - 1} (before the first) to -1 (the last) "
                 f"with the {layers} layers of {told}, got {settings.layer}"
             )
         if places and length > places:

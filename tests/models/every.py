@@ -16,6 +16,11 @@ UNET = {"nf": 8, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": (4,
 SKIPS = {"progressive": "output_skip", "progressive_input": "input_skip"}
 PYRAMIDS = {"progressive": "residual", "progressive_input": "residual", "resblock_type": "ddpm"}
 REFINENET = {"nf": 4, "normalization": "InstanceNorm++"}
+TOLD = {
+    "nf": 8, "ch_mult": (1, 2), "num_res_blocks": 1, "norm_num_groups": 4, "num_heads": 2,
+    "transformer_depth": (1, 0), "num_classes": 3, "condition": "tokens",
+    "data__condition": (3, 6),
+}  # fmt: skip
 NETWORKS = {
     "ncsnpp": {**UNET, "num_classes": 3, "label_dropout": 0.1},
     "ncsnpp skips": {**UNET, **SKIPS, "embedding_type": "fourier", "fir": True},
@@ -34,6 +39,8 @@ NETWORKS = {
         "resblock_updown": False,
     },
     "unet": {**UNET, "num_classes": 3},
+    "unet_condition": {**TOLD, "scale_shift": False, "resblock_updown": False},
+    "unet_condition joint": {**TOLD, "token_attention": "joint", "pool_heads": 2},
     "transformer": {"nf": 8, "num_res_blocks": 2, "num_classes": 3, "attention_head_dim": 4},
     "dit": {"nf": 8, "num_res_blocks": 2, "num_classes": 3, "num_heads": 2, "patch": (2, 2)},
     "ncsn": REFINENET,
@@ -50,7 +57,8 @@ def config_of(case: str, **model: object) -> ConfigDict:
     config = schema.get_default()
     config.data.image_size = 8
     for name, value in {**NETWORKS[case], "name": case.split()[0], **model}.items():
-        config.model[name] = value
+        section, _, key = name.rpartition("__")
+        config[section or "model"][key] = value
     if case == "ncsn":
         config.sde.name, config.sde.num_scales, config.training.continuous = "ve", 5, False
     schema.check(config)

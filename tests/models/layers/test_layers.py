@@ -9,11 +9,13 @@ import pytest
 
 import models
 from models.layers.attend import attend
+from models.layers.blocks import Upsample
 from models.layers.conditions import one_hot
+from models.layers.conv import conv2d
 from models.layers.embeddings import Fourier, Positional
-from models.layers.norm import GroupNorm, group_mean, normalize_groups
+from models.layers.norm import FixedGroups, GroupNorm, group_mean, normalize_groups
 from models.layers.resampling import Fir, Plain
-from models.layers.style import default_init
+from models.layers.style import Style, default_init
 from tests.models.published import NCSNPP, make
 
 FIR = Fir((1.0, 3.0, 3.0, 1.0))
@@ -237,3 +239,22 @@ def test_bfloat16_computes_near_float32_with_float32_parameters(tiny, conditiona
     # bfloat16 has 8 bits: 0.4 % per operation, some twenty of them in a row.
     exact = conditional()
     assert 1e-5 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < 0.05
+
+
+@pytest.mark.parametrize("sides", [(5, 6), (6, 5)])
+def test_an_odd_side_is_halved_upward_and_doubled_to_what_it_was(sides):
+    """As PyTorch's strided convolution padded by 1, and nearest neighbours of a given size."""
+    x, plain = draw((1, *sides, 2)), Plain(border_first=True)
+    kernel = draw((3, 3, 2, 2), 1)
+    halved = conv2d(plain.down_for_conv(x), kernel, 2, ((0, 0), (0, 0)))
+    expected = conv2d(x, kernel, 2, ((1, 1), (1, 1)))
+    np.testing.assert_allclose(halved, expected, atol=1e-5)
+    style = Style(jax.nn.silu, FixedGroups(1), plain, True, 0.0, False, 0.0)
+    up = Upsample(style, 2, True, sides)
+    params = up.init(jax.random.key(0), halved)
+    rows, columns = (np.arange(n) * half // n for n, half in zip(sides, halved.shape[1:3],
+                                                                 strict=True))  # fmt: skip
+    nearest = np.asarray(halved)[:, rows][:, :, columns]
+    doubled = up.apply(params, halved)
+    conv = params["params"]["conv"]["kernel"]
+    np.testing.assert_allclose(doubled, conv2d(jnp.asarray(nearest), conv), atol=1e-5)

@@ -145,8 +145,8 @@ def test_other_captions_settings_or_files_have_another_identity(encoder, folder,
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"layer": -4}, "model.text_layer must be from -3"),
-        ({"layer": 0}, "model.text_layer must be from -3"),
+        ({"layer": -4}, "data.text_layer must be from -3"),
+        ({"layer": 0}, "data.text_layer must be from -3"),
         ({"length": 100}, "takes 77 tokens"),
     ],
 )
