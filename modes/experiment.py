@@ -184,6 +184,17 @@ class Experiment:
         quick = {"xla_backend_optimization_level": 0}
         return jax.jit(self._fresh_state, out_shardings=placed, compiler_options=quick)()
 
+    def abstract_params(self) -> Any:
+        """Shapes and types of the parameters, the SDE's included."""
+        network = self.score.apply.network  # type: ignore[attr-defined]
+        key = self.key(PARAMS_STREAM)
+        return jax.eval_shape(lambda: self.sde.join(models.init(network, key, self.config)))
+
+    def an_example(self, count: int) -> Condition:
+        """The condition of `count` examples, for planning; None for a model that is given none."""
+        one = _an_example(self.config, self.classes)
+        return jax.tree.map(lambda part: jnp.repeat(part, count, axis=0), one)
+
     def abstract_state(self) -> Any:
         """Shapes and types of the state, without computing it."""
         return jax.eval_shape(self._fresh_state)

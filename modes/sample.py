@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
+import models
 from modes import sizes, stages
 from modes.array_files import read_array
 from modes.conditions import of_sampling
+from modes.drawing_needs import LARGE, check, drawing_needs
 from modes.experiment import Experiment
 from modes.generate import generate
 from modes.generator import NOTHING, Generator, Given
@@ -61,6 +63,16 @@ def _noise(experiment: Experiment, count: int) -> np.ndarray:
     return rows
 
 
+def _tell_needs(experiment: Experiment, log: Log) -> None:
+    """Say what memory a large model needs; ValueError if that is more than there is."""
+    if models.count(experiment.abstract_params()) < LARGE:
+        return
+    share = -(-experiment.config.sampling.batch_size // jax.device_count())
+    needs = drawing_needs(experiment, share)
+    log(needs.text())
+    check(needs)
+
+
 def _pace(report: dict[str, Any]) -> str:
     rate = report["images_per_second"]
     if rate is None:
@@ -79,6 +91,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     asked = len(given.captions) if given.captions is not None and sampling.captions else 1
     total = sampling.num_samples * (groups or asked)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
+    _tell_needs(experiment, log)
     score, step = load_score(experiment, folder, log)
     pictures = stages.handed(experiment, total, stages.of_stage, folder, log)
     generator = stages.generator_of(experiment, score, given, pictures, total)
