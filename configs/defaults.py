@@ -161,7 +161,7 @@ SETTINGS: dict[str, Setting] = {
                                        "condition is hidden from the network"),
     "model.condition_hidden": OfModel("", ANY, "kinds of model.condition that are hidden together, "
                                       "and that guidance compares without, joined by +; empty: "
-                                      "all"),
+                                      "every one; all: CONDITIONS in sde_lib/condition.py"),
     "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens; "
                                 "0: of the words in the captions of the data"),
     "model.text_width": OfModel(512, CHANNELS, "text condition: features of every token"),

@@ -30,6 +30,7 @@ from data_lib import Images
 from data_lib.conditions import beside
 from data_lib.levels import as_numbers
 from data_lib.transforms import to_unit
+from modes import trained
 from modes.conditions import of_data, of_sampling
 from modes.experiment import STAGE_STREAM, Experiment
 from modes.generate import collected
@@ -37,7 +38,6 @@ from modes.generator import Generator, Given, make_generator
 from modes.guides import experiment_of
 from modes.images import of_path
 from modes.observed import digest, sampling_of
-from modes.trained import digest as digest_of_weights
 from modes.trained import load_score
 from runtime_lib import workdir
 from runtime_lib.results import Identity, Parts, short
@@ -156,7 +156,7 @@ def _of_workdirs(
         "base": {
             "stage": len(folders) - 1,
             "step": step,
-            "weights": digest_of_weights(score),
+            "weights": trained.digest(score),
             "seed": config.seed,
             "sampling": sampling_of(stage.config),
             "ends_at": config.sampling.coarse_level if truncated else None,
@@ -273,10 +273,10 @@ def generator_of(
 
 
 def of_stage(experiment: Experiment, folder: Path, log: Log) -> Given:
-    """What `sampling.condition`, `sampling.captions` and `sampling.labels` give a stage."""
+    """The conditions of `sampling.condition` or `sampling.captions`, and classes."""
     return of_sampling(experiment, folder, log)[0]
 
 
 def of_examples(images: Images) -> GivenOf:
-    """What held-out examples give each stage, but for coarse pictures."""
+    """The conditions of held-out examples for a stage, but for coarse pictures."""
     return lambda stage, folder, log: of_data(stage, images, coarse=False)

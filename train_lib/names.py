@@ -45,7 +45,7 @@ from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown
 
 PUBLISHED = ("published",)
-JOINED = ("model.condition", "data.condition_codec")
+JOINED = ("model.condition", "model.condition_hidden", "data.condition_codec")
 """Texts that may be several names, joined."""
 RULED = (
     "sampling.respacing", "data.words", "data.autoencoder_hash", "data.text_encoder_hash",
@@ -65,6 +65,7 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.refinenet": (RELEASES,),
     "model.interpolation": tuple(release.interpolations for release in RELEASES.values()),
     "model.condition": (CONDITIONS,),
+    "model.condition_hidden": (CONDITIONS, ("",)),
     "model.dtype": (DTYPES,),
     "model.pool": (noisy_classifier.POOLS,),
     "model.token_attention": (unet_condition.TOKEN_ATTENTIONS,),
