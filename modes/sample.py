@@ -35,7 +35,7 @@ def _told(given: Given, groups: int) -> dict[str, Any]:
 
 
 def _beside(given: Given, pictures: stages.Handed | None, total: int) -> dict[str, np.ndarray]:
-    """What stands beside the samples in their file: captions, and coarse pictures."""
+    """Arrays beside the samples in their file: captions, and coarse pictures."""
     said = {} if given.captions is None else {"captions": np.asarray(given.captions)}
     return said if pictures is None else {**said, "coarse": pictures.of(total)}
 
