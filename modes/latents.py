@@ -14,17 +14,17 @@ from jaxtyping import Float, Shaped
 import samplers
 from data_lib import Images
 from data_lib.base import Log
+from data_lib.conditions import rows_of
 from data_lib.transforms import to_unit
 from eval_lib import pictures
 from eval_lib.likelihood.coder import Coder, build
 from eval_lib.likelihood.estimators import build_flow
 from eval_lib.likelihood.flow import slerp
-from modes import sizes
-from modes.conditions import encoded
+from modes import sizes, texts
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
 from modes.trained import load_score
-from runtime_lib import data_record, workdir
+from runtime_lib import workdir
 from runtime_lib.files import Content
 from runtime_lib.results import Arrays, npz, publish, read_own_json, same, set_results_aside
 from sde_lib.condition import Condition
@@ -41,7 +41,7 @@ def _condition(images: Images, experiment: Experiment) -> Condition:
     """The condition of images, as arrays on the host."""
     config = experiment.config
     labels = images.labels if config.model.num_classes else None
-    return experiment.condition(labels, encoded(config, images.condition))
+    return experiment.condition(labels, rows_of(config, images))
 
 
 class _Results:
@@ -74,7 +74,8 @@ def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[s
     config = experiment.config
     listed = config.eval.to_dict()
     settings = {key: listed[key] for key in SETTINGS}
-    return {**data, "step": step, "seed": config.seed, "ema": config.sampling.ema,
+    coarse = {"coarse_level": config.sampling.coarse_level} if tuple(config.data.coarse) else {}
+    return {**data, **coarse, "step": step, "seed": config.seed, "ema": config.sampling.ema,
             "guidance": experiment.guidance_settings, "eval": settings}  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     config = experiment.config
     build_flow(config)
     workdir.check_model(folder, config)
-    images, name = chosen(config, data_record.load(config, folder, log), log)
+    images, name = chosen(config, texts.load_data(config, folder, log), log)
     score, step = load_score(experiment, folder, log)
     coder = build(config, score, experiment.guidance, experiment.codec)
     told = _condition(images, experiment)
@@ -166,7 +167,7 @@ def _image_ends(
 ) -> tuple[np.ndarray, Condition, dict[str, str]]:
     """(codes [2 pairs, ...], condition, name and hash of the images) of the first images."""
     config = experiment.config
-    images, name = chosen(config, data_record.load(config, folder, log), log)
+    images, name = chosen(config, texts.load_data(config, folder, log), log)
     images = images.take(np.arange(min(2 * pairs, len(images) // 2 * 2)))
     if not len(images):
         raise ValueError(f"{name} holds one image: give two at least to interpolate between")

@@ -24,22 +24,25 @@ from ml_collections import ConfigDict
 import models
 from configs import arrays, schema
 from configs.changed import with_settings
-from configs.kinds import of_config
+from configs.kinds import NONE, of_config
 from configs.recorded import Recorded
 from data_lib import Codec, Images
 from data_lib.base import hold_out
 from data_lib.captions import numbered
 from data_lib.levels import as_numbers
 from eval_lib.likelihood import evaluator
-from modes import measuring
-from modes.conditions import check_partial, classes_of, encoded, labels_of
+from models.pretrained import open_checkpoint, params_of
+from modes import measuring, texts
+from modes.conditions import check_partial, classes_of, encoded, labels_of, negatives
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
-from modes.generator import NOTHING, Given, make_generator
+from modes.generator import NOTHING, Given
 from modes.guides import experiment_of
 from modes.images import check_examples
 from modes.observed import imputed, refuse_latents
+from modes.parts import noted
 from modes.problem import Problem, observed
+from modes.stages import generator_of, of_arrays
 from modes.together import composed
 from modes.train import train
 from modes.trained import load_weights
@@ -75,6 +78,8 @@ class Model:
         labels: Sequence[int] = (),
         *,
         captions: str | Sequence[str] | None = None,
+        negative: str | Sequence[str] = (),
+        coarse: Float[np.ndarray, "..."] | None = None,
         impute: Shaped[np.ndarray, "..."] | None = None,
         together: bool = False,
         seed: int | None = None,
@@ -83,11 +88,14 @@ class Model:
         """n samples by the config's sampler, given one condition, or n of them.
 
         labels: classes that samples have in turn; () for all of them. captions: one, or n of them,
-        in place of the condition of a model of captions. impute: one example, or several in turn,
-        in which samples fill in the NaN (`sde_lib.posteriors`). together: the conditions, any
-        number of them, are independent observations of one example (`sde_lib.composed`). seed: by
-        default the config's. batch: samples at a time, which changes no sample. ValueError for a
-        condition of another shape, and for one that is missing.
+        in place of the condition of a model of captions. negative: likewise, of what samples are to
+        be unlike, for a model with data.text_encoder. impute: one example, or several in turn, in
+        which samples fill in the NaN (`sde_lib.posteriors`). together: the conditions, any number
+        of them, are independent observations of one example (`sde_lib.composed`). coarse: for a
+        model with a data.coarse, one coarse picture or several in turn, to which the noise of
+        `sampling.coarse_level` is added. seed: by default the config's. batch: samples at a time,
+        which changes no sample. ValueError for a condition of another shape, and for one that is
+        missing.
         """
         if together and np.asarray(condition).ndim == len(of_config(self.experiment.config).stored):
             raise ValueError("together=True needs several conditions, of one example each")
@@ -103,9 +111,11 @@ class Model:
             partial = check_partial(as_numbers(np.asarray(impute), "impute"), config, "impute")
             observed = imputed(partial, self.codec, config.sampling.impute_iterations)
         given = Given(
-            labels_of(self.experiment.classes, labels), self._conditions(condition, rows), observed
-        )
-        generator = make_generator(self.experiment, self.score, given)
+            labels_of(self.experiment.classes, labels), self._conditions(condition, rows), observed,
+            negative=self._unlike(negative, n),
+        )  # fmt: skip
+        pictures = None if coarse is None else of_arrays(self.experiment, np.asarray(coarse))
+        generator = generator_of(self.experiment, self.score, given, pictures, n)
         if together and given.conditions is not None:
             whole = composed(self.experiment, self.score, given.conditions, lambda line: None)
             generator = replace(generator, score=whole, given=NOTHING, guidance=Conditional)
@@ -123,6 +133,7 @@ class Model:
         *,
         noise: float = 0.0,
         condition: Shaped[np.ndarray, "..."] | None = None,
+        coarse: Float[np.ndarray, "..."] | None = None,
         labels: Sequence[int] = (),
         seed: int | None = None,
     ) -> Float[np.ndarray, "k n *d"]:
@@ -130,7 +141,7 @@ class Model:
 
         operator: A, of `sde_lib.measurements` or a function of x [b, ...] in the units of the data,
         which measures each example alone. The method is `inverse.method`: `load(workdir,
-        {"inverse.method": "pigdm"})`. labels, condition: of all the examples or of each.
+        {"inverse.method": "pigdm"})`. labels, condition, coarse: of all the examples or of each.
         ValueError for a method that the operator or the noise does not allow.
         """
         made, shape = self.experiment, self.experiment.example
@@ -142,10 +153,13 @@ class Model:
             self._conditions(condition, len(rows)),
             observed(problem, made),
         )
-        generator = replace(make_generator(made, self.score, given), denoise=True, frames=0)
+        total, low = len(rows) * n, None
+        if coarse is not None:
+            low = of_arrays(made, np.asarray(coarse))
+        generator = generator_of(made, self.score, given, low, total)
+        generator = replace(generator, denoise=True, frames=0)
         if seed is not None:
             generator = replace(generator, key=jax.random.key(seed))
-        total = len(rows) * n
         size = min(total, made.config.sampling.batch_size)
         parts = [generator.draw(first, size)["samples"] for first in range(0, total, size)]
         x = np.concatenate(parts)[:total]
@@ -188,20 +202,30 @@ class Model:
 
     def _said(self, captions: str | Sequence[str], condition: Any) -> Shaped[np.ndarray, "..."]:
         """The condition that captions are."""
-        data = self.experiment.config.data
-        if not data.words or condition is not None:
+        config, data = self.experiment.config, self.experiment.config.data
+        read = texts.reads_texts(config)
+        if not (data.words or read) or condition is not None:
             raise ValueError("captions must be None for a model that was not trained on captions, "
                              "or with a condition")  # fmt: skip
-        one = isinstance(captions, str)
-        texts = [captions] if isinstance(captions, str) else captions
-        rows = numbered(texts, data.words, data.condition[0], "captions")
-        return rows[0] if one else rows
+        said = [captions] if isinstance(captions, str) else list(captions)
+        rows = (texts.text_rows(config, said) if read
+                else numbered(said, data.words, data.condition[0], "captions"))  # fmt: skip
+        return rows[0] if isinstance(captions, str) else rows
+
+    def _unlike(self, captions: str | Sequence[str], n: int) -> np.ndarray | None:
+        """The conditions of captions of what is not wanted; None without any."""
+        if not captions:
+            return None
+        if not texts.reads_texts(self.experiment.config):
+            raise ValueError("negative must be left out for a model without data.text_encoder")
+        said = [captions] if isinstance(captions, str) else list(captions)
+        return negatives(self.experiment, said, n, "negative")
 
     def _check_given(self, condition: Any) -> None:
-        kind = self.experiment.config.model.condition
-        if (condition is None) != (kind == "none"):
+        kinds = of_config(self.experiment.config).words
+        if (condition is None) != (kinds == NONE):
             needs = "needs a condition" if condition is None else "takes no condition"
-            raise ValueError(f"the model {needs}: model.condition={kind!r}")
+            raise ValueError(f"the model {needs}: model.condition={kinds!r}")
 
     def _conditions(self, condition: Any, n: int) -> np.ndarray | None:
         self._check_given(condition)
@@ -231,6 +255,28 @@ def load(workdir: Path | str, settings: Mapping[str, Any] | None = None, log: Lo
         )
     experiment = experiment_of(Recorded.of(config), None, folder, log)
     return _trained(experiment, folder, log)
+
+
+def open_published(
+    path: Path | str, settings: Mapping[str, Any] | None = None, log: Log = print
+) -> Model:
+    """The averaged model of a published checkpoint, such as a diffusers pipeline; no workdir.
+
+    settings: other values than its own, as {'sampling.num_steps': 20}. Raises PretrainedError, a
+    ValueError whose first line says why, for what cannot be opened.
+    """
+    asked = settings or {}
+
+    def override(config: ConfigDict) -> None:
+        config.update_from_flattened_dict(dict(asked))
+
+    opened = open_checkpoint(path, None, override, tuple(asked))
+    for line in filter(None, (opened.checkpoint.note, opened.left_out)):
+        log(line)
+    opened = opened._replace(config=noted(opened.config))
+    experiment = Experiment.of(Recorded.of(opened.config))
+    params = params_of(opened, ema=opened.checkpoint.ema is not None)
+    return Model(experiment, experiment.score.with_params(params), opened.checkpoint.step)
 
 
 def fit(

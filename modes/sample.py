@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from modes import sizes
+from modes import sizes, stages
+from modes.array_files import read_array
 from modes.conditions import of_sampling
 from modes.experiment import Experiment
 from modes.generate import generate
-from modes.generator import NOTHING, Generator, Given, make_generator
+from modes.generator import NOTHING, Generator, Given
 from modes.observed import sampling_of, told
 from modes.together import composed
 from modes.trained import load_score
@@ -30,6 +32,12 @@ def _told(given: Given, groups: int) -> dict[str, Any]:
     return told("conditions", given.conditions, groups) | told("partial", partial, groups)
 
 
+def _beside(given: Given, pictures: stages.Handed | None, total: int) -> dict[str, np.ndarray]:
+    """What stands beside the samples in their file: captions, and coarse pictures."""
+    said = {} if given.captions is None else {"captions": np.asarray(given.captions)}
+    return said if pictures is None else {**said, "coarse": pictures.of(total)}
+
+
 def _together(
     experiment: Experiment, generator: Generator, score: ModelScore, given: Given, log: Log
 ) -> Generator:
@@ -38,6 +46,19 @@ def _together(
         raise ValueError("sampling.together needs a model that is given conditions")
     whole = composed(experiment, score, given.conditions, log)
     return replace(generator, score=whole, given=NOTHING, guidance=Conditional)
+
+
+def _noise(experiment: Experiment, count: int) -> np.ndarray:
+    """The noise of `sampling.noise`; ValueError unless there is some for every sample."""
+    path = Path(experiment.config.sampling.noise)
+    rows = read_array(path, "sampling.noise", ("latents", "noise"))
+    rows = rows[None] if rows.shape == experiment.shape else rows
+    if rows.shape[1:] != experiment.shape or len(rows) < count or not np.isfinite(rows).all():
+        raise ValueError(
+            f"sampling.noise must be finite numbers of shape {(count, *experiment.shape)}, got "
+            f"{rows.shape}"
+        )
+    return rows
 
 
 def _pace(report: dict[str, Any]) -> str:
@@ -59,7 +80,10 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     total = sampling.num_samples * (groups or asked)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
     score, step = load_score(experiment, folder, log)
-    generator = make_generator(experiment, score, given)
+    pictures = stages.handed(experiment, total, stages.of_stage, folder, log)
+    generator = stages.generator_of(experiment, score, given, pictures, total)
+    noise = _noise(experiment, total) if sampling.noise else None
+    generator = replace(generator, noise=noise)
     if together:
         generator = _together(experiment, generator, score, given, log)
     identity = {
@@ -67,6 +91,9 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         "seed": config.seed,
         "sampling": sampling_of(config),
         **_told(given, groups),
+        **({} if pictures is None else pictures.identity),
+        **told("negative", given.negative, 0),
+        **told("noise", noise, 0),
         **experiment.guided_by,
     }
     planned = generator.planned_evaluations
@@ -85,7 +112,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
             identity,
             groups=groups,
             names=data_record.names(folder),
-            captions=given.captions,
+            beside=_beside(given, pictures, total),
             log=log,
         )
     log(f"{report['nfe']} evaluations per sample{_pace(report)}")

@@ -33,8 +33,10 @@ from samplers.build import STARTS
 from samplers.planned.forms import FORMS
 from samplers.spacing import SPACINGS, WARPS
 from sde_lib.bins import CDFS
+from sde_lib.coarse import COARSE_SCHEDULES, PLACES
 from sde_lib.condition import CONDITIONS
 from sde_lib.iddpm import SCHEDULES
+from sde_lib.resizing import UPSAMPLINGS
 from train_lib.adversary import ADVERSARIES
 from train_lib.autoencoding import RECONSTRUCTIONS
 from train_lib.chain import LEVEL_LAWS
@@ -81,6 +83,9 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "data.colours": (glyphs.COLOURS,),
     "data.codec": (codec.CODECS,),
     "data.missing": (MISSING,),
+    "data.coarse_filter": (UPSAMPLINGS,),
+    "data.coarse_noise": (PLACES,),
+    "data.coarse_schedule": (COARSE_SCHEDULES,),
     "data.condition_codec": (CONDITION_CODECS,),
     "data.text_mask": (MASKS,),
     "data.text_nothing": (NOTHING,),

@@ -155,7 +155,7 @@ def read(path: Path | str) -> Checkpoint:
         beside: Settings = {"data.autoencoder": str(path.resolve())}
         if row.texts:
             beside["data.text_encoder"] = str(path.resolve())
-        beside |= {"sampling.num_samples": 1, "sampling.batch_size": 1}
+        beside |= {"data.random_flip": False, "sampling.num_samples": 1, "sampling.batch_size": 1}
         told = {**found.settings, **scheduled.settings, **latents, **row.settings(index)}
         note = "; ".join(filter(None, (scheduled.remark, *ignored)))
         return replace(found, family=FAMILY, settings=told, beside=beside, note=note)
