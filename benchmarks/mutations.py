@@ -86,6 +86,8 @@ ROOMS: dict[str, Tests] = {
         **_files("sde_lib/measurements", "named patterns",
                  "sde_lib/masks modes/measuring sde_lib/operators"),
         **_files("sde_lib", "condition", "sde_lib/condition"),
+        **_files("sde_lib", "coarse", "sde_lib/coarse"),
+        **_files("sde_lib", "resizing", "sde_lib/resizing sde_lib/coarse"),
         **_files("sde_lib", "classifier", "train_lib/classification"),
         **_files("sde_lib", "composed", "sde_lib/composed"),
         **_files("sde_lib", "oracles", f"sde_lib/score {_SDE}"),

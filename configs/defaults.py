@@ -159,6 +159,9 @@ SETTINGS: dict[str, Setting] = {
                                "CONDITIONS in sde_lib/condition.py"),
     "model.condition_dropout": OfModel(0.0, FRACTION, "probability that a training example's "
                                        "condition is hidden from the network"),
+    "model.condition_hidden": OfModel("", ANY, "kinds of model.condition that are hidden together, "
+                                      "and that guidance compares without, joined by +; empty: "
+                                      "every one; all: CONDITIONS in sde_lib/condition.py"),
     "model.vocabulary": OfModel(0, whole(0, 2**20), "text condition: number of different tokens; "
                                 "0: of the words in the captions of the data"),
     "model.text_width": OfModel(512, CHANNELS, "text condition: features of every token"),
@@ -415,6 +418,19 @@ SETTINGS: dict[str, Setting] = {
                           "a glyph and a style in training"),
     "data.left_out": OfModel(0.1, FRACTION, "glyphs: probability that a caption in training says "
                              "nothing of the weight, and of the slant, the family, the colours"),
+    "data.coarse": OfModel((), AXES, "super-resolution: lengths of the coarse picture that the "
+                           "image of model.condition is made of, the area average of the example; "
+                           "one number is that of all axes; (): none"),
+    "data.coarse_filter": OfModel("bilinear", ANY, "how the coarse picture is brought to the "
+                                  "example's size: nearest, bilinear, bilinear_corners, bicubic or "
+                                  "bicubic_antialiased; all: UPSAMPLINGS in sde_lib/resizing.py"),
+    "data.coarse_noise": OfModel("fine", ANY, "where noise is added to the coarse picture: coarse "
+                                 "(before the filter) or fine (after it)"),
+    "data.coarse_schedule": OfModel("cosine", ANY, "noise of the coarse picture at a level from 0 "
+                                    "to 1: cosine or linear; all: COARSE_SCHEDULES in "
+                                    "sde_lib/coarse.py"),
+    "data.coarse_gray_levels": OfModel(0, whole(0, 2**16), "gray levels to which the coarse "
+                                       "picture is rounded, in training and in sampling; 0: none"),
     "data.exchangeable": OfModel(1, whole(1, 2**16), "number of equal pieces of a condition, along "
                                  "its first axis, whose order says nothing, such as independent "
                                  "observations: training shuffles them; 1: none"),
@@ -525,6 +541,13 @@ SETTINGS: dict[str, Setting] = {
     "training.random_crop": OfModel(1.0, Rule(lambda v: 0 < v <= 1, "in (0, 1]"),
                                     "classification: least side, as a share, of the random square "
                                     "that is cut from a training picture and enlarged; 1: none"),
+    "training.coarse_level": OfModel(0.0, SHARE, "data.coarse: largest level of the noise in the "
+                                     "coarse picture, drawn uniformly from 0 to it for each "
+                                     "example; 0: none"),
+    "training.coarse_blur": OfModel(0.0, SHARE, "data.coarse: share of the examples whose coarse "
+                                    "picture is blurred"),
+    "training.coarse_blur_std": OfModel((0.4, 0.6), POSITIVES, "data.coarse: least and largest "
+                                        "standard deviation of the blur, in coarse pixels"),
     "training.ema_warmup": OfModel(False, ANY, "use the decay min(rate, (1 + n) / (10 + n)) after "
                                    "n updates in averages of the weights"),
     "training.ema_rampup": OfModel(0.0, NOT_NEGATIVE, "limit the half-life of the averages to this "
@@ -737,6 +760,14 @@ SETTINGS: dict[str, Setting] = {
     "sampling.noise": Setting("", ANY, "--mode sample: .npy or .npz file of standard normal noise "
                               "from which samples start, in the shape of what is diffused, in "
                               "place of the seed's"),
+    "sampling.base": Setting("", ANY, "data.coarse: workdir of the stage that draws the coarse "
+                             "pictures, several from the first on separated by commas; or a file "
+                             "of coarse pictures. Empty: those of held-out examples, where a mode "
+                             "has these"),
+    "sampling.base_truncated": Setting(False, ANY, "end the stage of sampling.base at the level "
+                                       "sampling.coarse_level, whose noise stays in its pictures"),
+    "sampling.coarse_level": OfModel(0.0, SHARE, "data.coarse: level of the noise that is added to "
+                                     "the coarse pictures and told to the network"),
     "sampling.together": Setting(False, ANY, "--mode sample: the conditions of sampling.condition "
                                  "are independent observations of one example, and all are given"),
     "sampling.impute": Setting("", ANY, "--mode sample: .npy or .npz file of one example or "

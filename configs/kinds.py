@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.names import did_you_mean
+from configs.shapes import in_words, shape_of
 
 NONE, JOINED_BY = "none", "+"
 RANKS: dict[str, int | None] = {"text": 1, "tokens": 2, "vector": 1, "image": None, "level": 0}
@@ -125,6 +126,68 @@ class Kinds:
         return found
 
 
+def hidden_of(config: Any) -> tuple[str, ...]:
+    """The kinds that are hidden from the network while training, and left out by guidance.
+
+    Raises ValueError for one that model.condition has not.
+    """
+    kinds, asked = kinds_of(config.model.condition), config.model.get("condition_hidden", "")
+    names = tuple(asked.split(JOINED_BY)) if asked else kinds
+    if not {*names} <= {*kinds}:
+        raise ValueError(
+            "model.condition_hidden must be kinds of model.condition="
+            f"{config.model.condition!r}, joined by {JOINED_BY!r}, or empty for all, got {asked!r}"
+        )
+    return names
+
+
+MADE = ("image", "level")
+"""Kinds that are made of the example itself where there is a data.coarse."""
+
+
 def of_config(config: Any) -> Kinds:
     """The kinds of condition that a config's data have, with their shapes."""
-    return Kinds.of(config.model.condition, config.data.condition)
+    names = kinds_of(config.model.condition)
+    if config.data.get("coarse", ()):
+        names = tuple(name for name in names if name not in MADE)
+    return Kinds.of(JOINED_BY.join(names) or NONE, config.data.get("condition", ()))
+
+
+def with_coarse(config: Any) -> Kinds:
+    """Those, and the coarse picture that samples and measured examples are given."""
+    return _beside(of_config(config), "image", coarse_shape(config))
+
+
+def seen(config: Any) -> Kinds:
+    """The kinds that the network is given: a coarse picture is at the size of the examples."""
+    found, names = of_config(config), kinds_of(config.model.condition)
+    for name, shape in zip(MADE, (shape_of(config), ()), strict=True):
+        if config.data.get("coarse", ()) and name in names:
+            found = Kinds((*found.names, name), (*found.shapes, shape))
+    return found
+
+
+def _beside(kinds: Kinds, name: str, shape: tuple[int, ...]) -> Kinds:
+    return Kinds((*kinds.names, name), (*kinds.shapes, shape)) if shape else kinds
+
+
+def coarse_shape(config: Any) -> tuple[int, ...]:
+    """The shape of a coarse picture; () without data.coarse."""
+    return (*coarse_lengths(config), shape_of(config)[-1]) if config.data.get("coarse", ()) else ()
+
+
+def coarse_lengths(config: Any) -> tuple[int, ...]:
+    """The lengths of a coarse picture's spatial axes.
+
+    Raises ValueError unless they divide those of the example, and make it coarser.
+    """
+    asked, shape = tuple(config.data.coarse), shape_of(config)
+    fine = shape[:-1]
+    found = asked * len(fine) if len(asked) == 1 else asked
+    fits = fine and len(found) == len(fine) and found != fine
+    if not fits or any(n < 1 or m % n for n, m in zip(found, fine, strict=True)):
+        raise ValueError(
+            f"data.coarse must be lengths that divide those of an example of {in_words(shape)}, "
+            f"and not all of them, got {','.join(map(str, asked))}"
+        )
+    return found

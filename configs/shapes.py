@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -29,3 +30,14 @@ def diffused_shape(config: Any) -> tuple[int, ...]:
 def in_words(shape: tuple[int, ...]) -> str:
     """A shape as words of a message: '32x32x3', or '40 features'."""
     return "x".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]} features"
+
+
+def area_mean(x: Any, lengths: Sequence[int]) -> Any:
+    """Means over equal blocks of x [b, *s, c], as many along each spatial axis as `lengths` says.
+
+    They divide the lengths of x, an array of NumPy or JAX.
+    """
+    batch, *spatial, channels = x.shape
+    cut = [n for fine, n in zip(spatial, lengths, strict=True) for n in (n, fine // n)]
+    blocks = x.reshape(batch, *cut, channels)
+    return blocks.mean(axis=tuple(range(2, 2 * len(spatial) + 1, 2)))

@@ -13,9 +13,30 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from configs.kinds import JOINED_BY, UNSCALED, Kinds, of_config
+from configs.kinds import (
+    JOINED_BY,
+    UNSCALED,
+    Kinds,
+    coarse_lengths,
+    coarse_shape,
+    of_config,
+    with_coarse,
+)
 from configs.names import choose
-from data_lib.codec import AsGiven, Codec, Numbers, Row, Standardize, check_words, moments
+from configs.shapes import area_mean
+from data_lib.base import Images
+from data_lib.codec import (
+    BLOCK_VALUES,
+    AsGiven,
+    Codec,
+    Numbers,
+    Row,
+    Standardize,
+    build,
+    check_words,
+    moments,
+)
+from data_lib.transforms import to_unit
 
 
 @dataclass(frozen=True)
@@ -107,6 +128,40 @@ def build_condition(config: Any) -> Codec:
     if len(made) > 1:
         return Joined(kinds, tuple(made))
     return made[0] if made else AsGiven()
+
+
+def rows_of(config: Any, images: Images) -> Float[np.ndarray, "n *c"] | None:
+    """Conditions of examples as a model is given them (`configs.kinds.with_coarse`), encoded.
+
+    They are those of the data, and where there is a data.coarse the examples' own area averages.
+    None for a model without any.
+    """
+    kinds = with_coarse(config)
+    if not kinds.names:
+        return None
+    parts = []
+    if of_config(config).names and images.condition is not None:
+        parts.append(build_condition(config).encode(images.condition).astype(np.float32))
+    if coarse_shape(config):
+        parts.append(_area_means(config, images))
+    return beside(kinds, parts) if parts else None
+
+
+def beside(kinds: Kinds, parts: Sequence[np.ndarray]) -> Float[np.ndarray, "n *c"]:
+    """Rows of these kinds, of arrays of their parts in their order."""
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
+def _area_means(config: Any, images: Images) -> Float[np.ndarray, "n *c"]:
+    made, lengths = build(config.data), coarse_lengths(config)
+    block = max(1, BLOCK_VALUES * len(images) // max(images.pixels.size, 1))
+    found = []
+    for first in range(0, len(images), block):
+        x = to_unit(images.pixels[first : first + block], images.levels)
+        found.append(area_mean(made.encode(x).astype(np.float32), lengths))
+    return np.concatenate(found)
 
 
 def condition_moments(config: Any, values: np.ndarray) -> tuple[Row, Row]:

@@ -62,7 +62,8 @@ SOURCES: dict[str, Source] = {
 }  # fmt: skip
 EVERY = (
     "dataset", "image_size", "num_channels", "shape", "codec", "missing", "random_flip",
-    "uniform_dequantization", "changed",
+    "uniform_dequantization", "changed", "coarse", "coarse_filter", "coarse_noise",
+    "coarse_schedule", "coarse_gray_levels",
 )  # fmt: skip
 """Settings of the section that have an effect with any source."""
 

@@ -5,7 +5,7 @@ Parameters of a wrapped network have the same names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from models.inputs import Inputs
 from models.layers.conditions import Condition, as_parts, check_parts, hide
-from sde_lib.condition import NULLS
+from sde_lib.condition import CONDITIONS, NULLS
 
 OWN = ("label", "augment")
 """Parts that the networks themselves hide, at rates of their own."""
@@ -55,18 +55,21 @@ class AsPublished(nn.Module):
         check_parts(parts, self.inputs.parts)
         if train and self.inputs.dropout:
             hidden = hide(self.make_rng("dropout"), x.shape[0], self.inputs.dropout)
-            parts = _hidden(parts, hidden)
+            kept = {part for kind in self.inputs.kept for part in CONDITIONS[kind].parts}
+            parts = _hidden(parts, hidden, kept)
         network: Any = self.network
         return network(x, label, parts or None, train=train)
 
 
-def _hidden(parts: Mapping[str, Array], hidden: Bool[Array, "b"]) -> dict[str, Array]:
-    """The parts with their nulls in the rows of hidden examples."""
+def _hidden(
+    parts: Mapping[str, Array], hidden: Bool[Array, "b"], kept: Collection[str]
+) -> dict[str, Array]:
+    """The parts with their nulls in the rows of hidden examples, but for those that are kept."""
     if "tokens" in parts:
         parts = {"mask": jnp.ones(parts["tokens"].shape[:2], bool), **parts}
 
     def part(name: str, values: Array) -> Array:
-        if name in OWN:
+        if name in OWN or name in kept:
             return values
         rows = jnp.expand_dims(hidden, tuple(range(1, values.ndim)))
         return jnp.where(rows, jnp.asarray(NULLS[name], values.dtype), values)

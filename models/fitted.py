@@ -102,6 +102,7 @@ class Fitted(nn.Module):
             observed = _observed(given.get("observed"), x)
             layers = [lift(jnp.where(observed > 0, x, jnp.zeros((), x.dtype))), lift(observed)]
         if "image" in self.inputs.kinds:
+            hidden = self._hidden("image", hidden)
             layers.append(self._image(given.get("image"), layers[0], hidden))
         return layers
 
@@ -123,17 +124,24 @@ class Fitted(nn.Module):
         parts = {name: given[name] for name in ("label", "augment") if name in given}
         if "vector" in kinds:
             shape, pieces = kinds.shape("vector"), self.inputs.pieces
-            parts["vector"] = _vector(given.get("vector"), shape, hidden, pieces)
+            absent = self._hidden("vector", hidden)
+            parts["vector"] = _vector(given.get("vector"), shape, absent, pieces)
         tokens, mask = given.get("tokens"), given.get("mask")
         if "tokens" in kinds:
             shape = kinds.shape("tokens")
-            parts["tokens"], parts["mask"] = _tokens(tokens, mask, shape, hidden)
+            absent = self._hidden("tokens", hidden)
+            parts["tokens"], parts["mask"] = _tokens(tokens, mask, shape, absent)
         if "text" in kinds:
-            tokens, there = _words(tokens, mask, kinds.shape("text"), hidden)
+            absent = self._hidden("text", hidden)
+            tokens, there = _words(tokens, mask, kinds.shape("text"), absent)
             parts["tokens"], parts["mask"] = self.text(tokens, there), jnp.ones_like(there)
         if "level" in kinds:
-            parts["level"] = _level(given.get("level"), hidden)
+            parts["level"] = _level(given.get("level"), self._hidden("level", hidden))
         return parts
+
+    def _hidden(self, kind: str, hidden: Bool[Array, "b"]) -> Bool[Array, "b"]:
+        """The examples from which a kind is hidden, of those whose condition is."""
+        return jnp.zeros_like(hidden) if kind in self.inputs.kept else hidden
 
 
 def _halves(total: int) -> tuple[int, int]:

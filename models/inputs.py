@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
+from configs.kinds import Kinds, hidden_of, seen
 from models.checks import flag, integer, number, numbers
 from models.layers.text import Text
 from models.shapes import Shape, example, written
-from sde_lib.condition import CONDITIONS, Kinds
+from sde_lib.condition import CONDITIONS
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Inputs:
       shows_known: whether a channel beside an image says where it is known.
       pooled: whether the mean of tokens is added to the embedding, too.
       text: sizes of the reader of a text; None for another kind.
+      kept: kinds that are never hidden.
     """
 
     shape: Shape
@@ -39,6 +41,7 @@ class Inputs:
     pieces: int = 1
     text: Text | None = None
     pooled: bool = False
+    kept: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -85,7 +88,9 @@ def read(config: ConfigDict) -> Inputs:
     text = _text(model) if "text" in kinds else None
     some = not {"text", "tokens"}.isdisjoint(kinds.names)
     pooled = some and "pooled_tokens" in model and flag(model, "model.pooled_tokens")
-    return Inputs(shape, kinds, rate, missing, periodic, outputs, told, pieces, text, pooled)
+    hidden = hidden_of(config) if kinds.names else ()
+    kept = tuple(name for name in kinds.names if name not in hidden)
+    return Inputs(shape, kinds, rate, missing, periodic, outputs, told, pieces, text, pooled, kept)
 
 
 def _text(model: ConfigDict) -> Text:
@@ -159,10 +164,12 @@ RULES = {
 
 
 def _kinds(config: ConfigDict, shape: Shape) -> Kinds:
-    condition = config.model.condition if "condition" in config.model else "none"
+    if "condition" not in config.model:
+        return Kinds()
+    condition = config.model.condition
     if not isinstance(condition, str):
         raise ValueError(f"model.condition must be a text, got {condition!r}")
-    found = Kinds.of(condition, config.data.get("condition", ()))
+    found = seen(config)
     for name, own in zip(found.names, found.shapes, strict=True):
         if not FITS[name](own, shape):
             beside = " among its shapes" if len(found.names) > 1 else ""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from configs.kinds import Kinds, of_config
+from configs.kinds import Kinds, coarse_shape, of_config, with_coarse
 from configs.shapes import in_words, shape_of
 from data_lib import Images, captions, codec
 from data_lib.base import Log
-from data_lib.conditions import build_condition, check_texts
+from data_lib.conditions import beside, build_condition, check_texts, rows_of
 from data_lib.members import CONDITIONS, IMAGES
 from modes import texts
 from modes.array_files import captions_of, names_in, read_array
@@ -51,10 +52,10 @@ def of_sampling(experiment: Experiment, folder: Path, log: Log) -> tuple[Given, 
             "sampling.captions must be empty for a model that was not trained on captions, or with "
             "sampling.condition"
         )
-    conditional = config.model.condition != "none"
+    conditional = bool(of_config(config).names)
     if sampling.condition and not conditional:
-        raise ValueError("sampling.condition must be empty: the model is given no condition "
-                         "(model.condition=none)")  # fmt: skip
+        raise ValueError("sampling.condition must be empty: the model is given no condition of the "
+                         f"data (model.condition={config.model.condition})")  # fmt: skip
     values, several = _of_file(config) if conditional else (None, False)
     partial, many = _partial(experiment)
     observed = None
@@ -159,13 +160,16 @@ def _partial(experiment: Experiment) -> tuple[np.ndarray | None, bool]:
     return found, rows.ndim == found.ndim
 
 
-def of_data(experiment: Experiment, images: Images) -> Given:
-    """The conditions of held-out examples, in their order; nothing for a model without any."""
+def of_data(experiment: Experiment, images: Images, *, coarse: bool = True) -> Given:
+    """The conditions of held-out examples, in their order; nothing for a model without any.
+
+    coarse: whether their coarse pictures are among them, if the model is given any.
+    """
     config = experiment.config
-    if config.model.condition == "none":
-        return NOTHING
-    check_conditions(images, config, "held-out examples")
-    return Given((), encoded(config, images.condition))
+    if of_config(config).names:
+        check_conditions(images, config, "held-out examples")
+    rows = rows_of(config, images) if coarse else encoded(config, images.condition)
+    return NOTHING if rows is None else Given((), rows)
 
 
 def encoded(
@@ -175,7 +179,7 @@ def encoded(
 
     Raises ValueError for tokens that are not in the model's vocabulary.
     """
-    if config.model.condition == "none" or conditions is None:
+    if not of_config(config).names or conditions is None:
         return None
     check_texts(conditions, config, what)
     return build_condition(config).encode(conditions).astype(np.float32)
@@ -193,13 +197,30 @@ def labels_of(classes: int, labels: Sequence[int]) -> tuple[int, ...]:
     return tuple(labels)
 
 
+def of_edited(experiment: Experiment, images: Images) -> np.ndarray | None:
+    """The condition of `sampling.condition`, and the coarse pictures of the examples themselves.
+
+    None for a model without any. Raises ValueError as `encoded_condition`.
+    """
+    values, config = encoded_condition(experiment, len(images)), experiment.config
+    if not coarse_shape(config):
+        return values
+    low = rows_of(config, replace(images, condition=None))
+    assert low is not None
+    if values is None:
+        return low
+    return beside(
+        with_coarse(config), [np.broadcast_to(values, (len(low), *values.shape[1:])), low]
+    )
+
+
 def encoded_condition(experiment: Experiment, count: int) -> np.ndarray | None:
     """The condition of `sampling.condition`, one for all of `count` examples or one for each.
 
     None for a model without any. Raises ValueError for a condition that is missing or does not fit.
     """
     config = experiment.config
-    if config.model.condition == "none":
+    if not of_config(config).names:
         return None
     values, _ = _of_file(config)
     if values is not None and len(values) not in (1, count):

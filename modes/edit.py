@@ -18,7 +18,7 @@ from data_lib import Images, Splits
 from data_lib.base import Log
 from eval_lib.array_pictures.restored import DRAWS, bands_png, columns_png
 from modes import sizes, texts
-from modes.conditions import classes_of, encoded_condition
+from modes.conditions import classes_of, of_edited
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
 from modes.generator import Generator, Given, make_generator
@@ -210,7 +210,7 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     score, step = load_score(experiment, folder, log)
     encoded = experiment.codec.encode(x).astype(np.float32)
     target = classes_of(experiment, len(x), config.sampling.labels, images.labels)
-    conditions = encoded_condition(experiment, len(x))
+    conditions = of_edited(experiment, images)
     made = make_generator(
         experiment, score, Given(target, conditions, _kept(experiment, x, encoded))
     )

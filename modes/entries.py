@@ -31,6 +31,11 @@ SHARED = {
     "batch_size": "all cells are drawn sampling.batch_size at a time, which changes no sample",
     "condition": "all entries are given the conditions of held-out examples",
     "captions": "all entries are given the captions of held-out examples",
+    "negative": "all entries are compared with no caption",
+    "sizes": "all entries are told the sizes of the samples",
+    "noise": "all entries start from the seed's noise",
+    "base": "all entries are given the same coarse pictures",
+    "base_truncated": "all entries are given the same coarse pictures",
     "impute": "all entries draw whole examples",
     "impute_iterations": "all entries draw whole examples",
     "together": "all entries are given one condition at a time",
@@ -171,6 +176,9 @@ def _check_effects(entry: SamplerEntry, experiment: Experiment) -> None:
     read = {name.removeprefix("sampling.") for name in read} | {"noise_removal", "clip"}
     idle = {name for holds, names in IDLE if holds(sampling) for name in names}
     idle |= {name for name in entry.given & set(TWO_VALUED) if _all_the_same(experiment, name)}
+    if sampling.base_truncated and "coarse_level" in entry.given:
+        raise ValueError("coarse_level must be that of all entries with sampling.base_truncated, "
+                         "which ends the stage before at it")  # fmt: skip
     without = sorted(entry.given - read | entry.given & idle)
     if without:
         raise ValueError(f"{without[0]} changes nothing here: leave it out")

@@ -15,7 +15,7 @@ import models
 import samplers
 import sde_lib
 from configs import schema
-from configs.kinds import of_config
+from configs.kinds import of_config, with_coarse
 from configs.shapes import diffused_shape, in_words, shape_of
 from data_lib import Codec, Splits, codec
 from data_lib.conditions import condition_codecs
@@ -23,9 +23,9 @@ from models.score import template
 from modes import sizes, texts
 from modes.autoencoders import codec_of
 from runtime_lib import sharding
-from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told
+from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told, coarse
 from sde_lib.clipping import Limit, build_limit
-from sde_lib.condition import Condition, assembled
+from sde_lib.condition import Condition
 from sde_lib.guides import ALONE
 from train_lib import augment, objective, optimizer
 from train_lib.ema import EMA
@@ -34,8 +34,9 @@ from train_lib.state import TrainState
 from train_lib.step import Recipe
 
 PARAMS_STREAM, TRAIN_STREAM, SAMPLE_STREAM, LIKELIHOOD_STREAM, MEASURE_STREAM = 0, 1, 2, 3, 4
+COARSE_STREAM, STAGE_STREAM = 5, 6
 """Numbers folded into the seed's key, to keep parameters, training noise, samples, draws of
-likelihoods and the noise of measurements independent."""
+likelihoods, the noise of measurements and of coarse pictures, and earlier stages independent."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Experiment:
             training.accumulate,
             labelled=model.num_classes > 0,
             condition=of_config(config),
+            coarse=coarse.build(config),
             augment=augment.build(config),
             guard=Guard(training.patience, training.explosion),
             apart=_is_judged(config),
@@ -121,9 +123,19 @@ class Experiment:
         """True if the network is an autoencoder, which has no score."""
         return models.is_autoencoder(self.config)
 
-    def condition(self, labels: Any, conditions: Any) -> Condition:
-        """The condition of examples, of their classes and encoded conditions [b, ...]."""
-        return assembled(of_config(self.config), labels, conditions)
+    def condition(self, labels: Any, rows: Any, keys: Any = None) -> Condition:
+        """The condition of examples, of their classes and encoded conditions [b, ...].
+
+        keys: one for each row, of the noise in its coarse picture; None: the seed's.
+        """
+        if self.recipe.coarse is not None and rows is not None and keys is None:
+            keys = samplers.sample_keys(self.key(COARSE_STREAM), jnp.arange(len(rows)))
+        return self.assembly(labels, rows, keys)
+
+    @property
+    def assembly(self) -> coarse.Assembly:
+        """The maker of conditions outside of training."""
+        return coarse.Assembly(self.recipe.coarse, with_coarse(self.config))
 
     @property
     def guidance_settings(self) -> dict[str, Any] | None:
@@ -172,6 +184,17 @@ class Experiment:
         quick = {"xla_backend_optimization_level": 0}
         return jax.jit(self._fresh_state, out_shardings=placed, compiler_options=quick)()
 
+    def abstract_params(self) -> Any:
+        """Shapes and types of the parameters, the SDE's included."""
+        network = self.score.apply.network  # type: ignore[attr-defined]
+        key = self.key(PARAMS_STREAM)
+        return jax.eval_shape(lambda: self.sde.join(models.init(network, key, self.config)))
+
+    def an_example(self, count: int) -> Condition:
+        """The condition of `count` examples, for planning; None for a model that is given none."""
+        one = _an_example(self.config, self.classes)
+        return jax.tree.map(lambda part: jnp.repeat(part, count, axis=0), one)
+
     def abstract_state(self) -> Any:
         """Shapes and types of the state, without computing it."""
         return jax.eval_shape(self._fresh_state)
@@ -196,9 +219,9 @@ def _classes(config: Any, guidance: Guidance, told: Told) -> int:
 
 def _an_example(config: Any, classes: int) -> Condition:
     """The condition of one example; None for a model that is given none."""
-    labels, kinds = jnp.zeros(1, jnp.int32) if classes else None, of_config(config)
-    values = jnp.zeros((1, *kinds.stored)) if kinds.names else None
-    return assembled(kinds, labels, values)
+    labels, made = jnp.zeros(1, jnp.int32) if classes else None, coarse.assembly(config)
+    rows = jnp.zeros((1, *made.kinds.stored)) if made.kinds.names else None
+    return made(labels, rows, jax.random.split(jax.random.key(0), 1))
 
 
 def _check_codec(config: Any) -> None:

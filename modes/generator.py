@@ -22,8 +22,9 @@ from runtime_lib import sharding
 from sde_lib import Conditional, Guidance, Score
 from sde_lib.condition import Condition, Contrasted
 
-LABEL_STREAM = 2**32 - 1
-"""Number folded into the run's key for the classes, that of a sample that is never drawn."""
+LABEL_STREAM, COARSE_DRAWS = 2**32 - 1, 2**32 - 2
+"""Numbers folded into the run's key for the classes and for the noise in coarse pictures, those of
+samples that are never drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Generator:
     classes: 0, or the number of classes. Each run of that many samples (0 to classes - 1, ...) has
     every class once, in a random order, so that any number of samples is balanced.
     given: the labels and conditions that samples get in turn.
-    assemble: (classes or None, conditions or None) -> the condition of a batch.
+    assemble: (classes or None, conditions or None, keys) -> the condition of a batch.
     guidance: (score, a batch's condition or None) -> the score that the sampler follows.
     start: (score, first, count, keys) -> the states of samples first .. first + count - 1 at the
     first time; None: draws from the prior.
@@ -78,7 +79,7 @@ class Generator:
     frames: int = 0
     classes: int = 0
     given: Given = NOTHING
-    assemble: Callable[[Any, Any], Condition] = lambda labels, conditions: labels
+    assemble: Callable[[Any, Any, Any], Condition] = lambda labels, conditions, keys: labels
     guidance: Guidance = Conditional
     start: Callable[[Score, int, int, PRNGKeyArray], Array] | None = None
     decoded: tuple[int, ...] = ()
@@ -107,10 +108,13 @@ class Generator:
     def _condition(self, indices: Int[Array, " b"], first: int, count: int) -> Condition:
         """The condition of samples `indices`, which are first .. first + count - 1."""
         labels, mesh = self._labels(indices), sharding.mesh_of(self.score)
+        keys = samplers.sample_keys(jax.random.fold_in(self.key, COARSE_DRAWS), indices)
 
         def assembled(conditions: np.ndarray | None) -> Condition:
             rows = _turns(conditions, first, count)
-            return self.assemble(labels, None if rows is None else sharding.distribute(rows, mesh))
+            if rows is None:
+                return self.assemble(labels, None, None)
+            return self.assemble(labels, sharding.distribute(rows, mesh), keys)
 
         told = assembled(self.given.conditions)
         if self.given.negative is None:

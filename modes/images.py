@@ -110,7 +110,7 @@ def check_examples(
         return
     if classes:
         _check_labels(images, classes, name)
-    if config.model.condition != "none":
+    if of_config(config).names:
         check_conditions(images, config, name)
 
 

@@ -14,13 +14,13 @@ from jaxtyping import Float, Shaped
 import samplers
 from data_lib import Images
 from data_lib.base import Log
+from data_lib.conditions import rows_of
 from data_lib.transforms import to_unit
 from eval_lib import pictures
 from eval_lib.likelihood.coder import Coder, build
 from eval_lib.likelihood.estimators import build_flow
 from eval_lib.likelihood.flow import slerp
 from modes import sizes, texts
-from modes.conditions import encoded
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
 from modes.trained import load_score
@@ -41,7 +41,7 @@ def _condition(images: Images, experiment: Experiment) -> Condition:
     """The condition of images, as arrays on the host."""
     config = experiment.config
     labels = images.labels if config.model.num_classes else None
-    return experiment.condition(labels, encoded(config, images.condition))
+    return experiment.condition(labels, rows_of(config, images))
 
 
 class _Results:
@@ -74,7 +74,8 @@ def _identity(experiment: Experiment, step: int, data: dict[str, str]) -> dict[s
     config = experiment.config
     listed = config.eval.to_dict()
     settings = {key: listed[key] for key in SETTINGS}
-    return {**data, "step": step, "seed": config.seed, "ema": config.sampling.ema,
+    coarse = {"coarse_level": config.sampling.coarse_level} if tuple(config.data.coarse) else {}
+    return {**data, **coarse, "step": step, "seed": config.seed, "ema": config.sampling.ema,
             "guidance": experiment.guidance_settings, "eval": settings}  # fmt: skip
 
 

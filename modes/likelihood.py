@@ -15,7 +15,7 @@ from data_lib.transforms import to_unit
 from eval_lib import figures
 from eval_lib.likelihood import evaluator
 from eval_lib.likelihood.data_law import DataLaw, data_law
-from eval_lib.likelihood.summary import headline, markdown, scales, summary
+from eval_lib.likelihood.summary import given_coarse, headline, markdown, scales, summary
 from modes import texts
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, complete, identity
@@ -68,7 +68,8 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
     log(f"log-probabilities of {len(images)} images of {name} at step {step}, "
         f"{config.eval.repeats} pass(es), {devices}"
-        + (", of the guided model" if settings["guidance"] else ""))  # fmt: skip
+        + (", of the guided model" if settings["guidance"] else "")
+        + given_coarse(settings))  # fmt: skip
     with workdir.writing(target, "finished batches"):
         report = read_own_json(target / REPORT)
         other = report is not None and not same(report, settings)

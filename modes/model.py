@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 import models
 from configs import arrays, schema
 from configs.changed import with_settings
-from configs.kinds import of_config
+from configs.kinds import NONE, of_config
 from configs.recorded import Recorded
 from data_lib import Codec, Images
 from data_lib.base import hold_out
@@ -36,12 +36,13 @@ from modes import measuring, texts
 from modes.conditions import check_partial, classes_of, encoded, labels_of, negatives
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
-from modes.generator import NOTHING, Given, make_generator
+from modes.generator import NOTHING, Given
 from modes.guides import experiment_of
 from modes.images import check_examples
 from modes.observed import imputed, refuse_latents
 from modes.parts import noted
 from modes.problem import Problem, observed
+from modes.stages import generator_of, of_arrays
 from modes.together import composed
 from modes.train import train
 from modes.trained import load_weights
@@ -78,6 +79,7 @@ class Model:
         *,
         captions: str | Sequence[str] | None = None,
         negative: str | Sequence[str] = (),
+        coarse: Float[np.ndarray, "..."] | None = None,
         impute: Shaped[np.ndarray, "..."] | None = None,
         together: bool = False,
         seed: int | None = None,
@@ -89,9 +91,11 @@ class Model:
         in place of the condition of a model of captions. negative: likewise, of what samples are to
         be unlike, for a model with data.text_encoder. impute: one example, or several in turn, in
         which samples fill in the NaN (`sde_lib.posteriors`). together: the conditions, any number
-        of them, are independent observations of one example (`sde_lib.composed`). seed: by default
-        the config's. batch: samples at a time, which changes no sample. ValueError for a condition
-        of another shape, and for one that is missing.
+        of them, are independent observations of one example (`sde_lib.composed`). coarse: for a
+        model with a data.coarse, one coarse picture or several in turn, to which the noise of
+        `sampling.coarse_level` is added. seed: by default the config's. batch: samples at a time,
+        which changes no sample. ValueError for a condition of another shape, and for one that is
+        missing.
         """
         if together and np.asarray(condition).ndim == len(of_config(self.experiment.config).stored):
             raise ValueError("together=True needs several conditions, of one example each")
@@ -110,7 +114,8 @@ class Model:
             labels_of(self.experiment.classes, labels), self._conditions(condition, rows), observed,
             negative=self._unlike(negative, n),
         )  # fmt: skip
-        generator = make_generator(self.experiment, self.score, given)
+        pictures = None if coarse is None else of_arrays(self.experiment, np.asarray(coarse))
+        generator = generator_of(self.experiment, self.score, given, pictures, n)
         if together and given.conditions is not None:
             whole = composed(self.experiment, self.score, given.conditions, lambda line: None)
             generator = replace(generator, score=whole, given=NOTHING, guidance=Conditional)
@@ -128,6 +133,7 @@ class Model:
         *,
         noise: float = 0.0,
         condition: Shaped[np.ndarray, "..."] | None = None,
+        coarse: Float[np.ndarray, "..."] | None = None,
         labels: Sequence[int] = (),
         seed: int | None = None,
     ) -> Float[np.ndarray, "k n *d"]:
@@ -135,7 +141,7 @@ class Model:
 
         operator: A, of `sde_lib.measurements` or a function of x [b, ...] in the units of the data,
         which measures each example alone. The method is `inverse.method`: `load(workdir,
-        {"inverse.method": "pigdm"})`. labels, condition: of all the examples or of each.
+        {"inverse.method": "pigdm"})`. labels, condition, coarse: of all the examples or of each.
         ValueError for a method that the operator or the noise does not allow.
         """
         made, shape = self.experiment, self.experiment.example
@@ -147,10 +153,13 @@ class Model:
             self._conditions(condition, len(rows)),
             observed(problem, made),
         )
-        generator = replace(make_generator(made, self.score, given), denoise=True, frames=0)
+        total, low = len(rows) * n, None
+        if coarse is not None:
+            low = of_arrays(made, np.asarray(coarse))
+        generator = generator_of(made, self.score, given, low, total)
+        generator = replace(generator, denoise=True, frames=0)
         if seed is not None:
             generator = replace(generator, key=jax.random.key(seed))
-        total = len(rows) * n
         size = min(total, made.config.sampling.batch_size)
         parts = [generator.draw(first, size)["samples"] for first in range(0, total, size)]
         x = np.concatenate(parts)[:total]
@@ -213,10 +222,10 @@ class Model:
         return negatives(self.experiment, said, n, "negative")
 
     def _check_given(self, condition: Any) -> None:
-        kind = self.experiment.config.model.condition
-        if (condition is None) != (kind == "none"):
+        kinds = of_config(self.experiment.config).words
+        if (condition is None) != (kinds == NONE):
             needs = "needs a condition" if condition is None else "takes no condition"
-            raise ValueError(f"the model {needs}: model.condition={kind!r}")
+            raise ValueError(f"the model {needs}: model.condition={kinds!r}")
 
     def _conditions(self, condition: Any, n: int) -> np.ndarray | None:
         self._check_given(condition)

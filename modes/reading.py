@@ -28,6 +28,7 @@ OF_THE_RUN = (
 )  # fmt: skip
 """Settings of the machine and of training, which may be given to every mode."""
 DRAWING = ("sampling.batch_size", "sampling.noise_removal", "sampling.frames")
+STAGES = ("sampling.base", "sampling.base_truncated")
 WEIGHTS = ("sampling.step", "sampling.ema")
 IMAGES = ("eval.split", "eval.images", "eval.num_images", "eval.range", "eval.batch_size")
 FEATURES = (
@@ -40,17 +41,19 @@ READS: dict[str, tuple[str, ...]] = {
     "sample": (
         "sampling.num_samples", "sampling.condition", "sampling.together",
         "sampling.labels", "sampling.impute", "sampling.impute_iterations", "sampling.captions",
-        "sampling.negative", "sampling.sizes", "sampling.noise", "data.text_encoder", *DRAWING,
-        *WEIGHTS,
+        "sampling.negative", "sampling.sizes", "sampling.noise", "data.text_encoder", *STAGES,
+        *DRAWING, *WEIGHTS,
     ),
-    "samplers": (*DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples"),
+    "samplers": (
+        *STAGES, *DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples",
+    ),
     "eval": (
-        *DRAWING, *WEIGHTS, *FEATURES, "eval.metrics", "eval.samples", "eval.range",
+        *STAGES, *DRAWING, *WEIGHTS, *FEATURES, "eval.metrics", "eval.samples", "eval.range",
         "eval.num_samples", "eval.repeats", "eval.checkpoints", "eval.ema_rates", "eval.held_out",
         "eval.eps",
     ),
     "eval of arrays": (
-        *DRAWING, *WEIGHTS, "eval.metrics", "eval.num_samples", "eval.conditions",
+        *STAGES, *DRAWING, *WEIGHTS, "eval.metrics", "eval.num_samples", "eval.conditions",
         "eval.checkpoints", "eval.ema_rates", "eval.held_out",
     ),
     "stats": FEATURES,
@@ -60,7 +63,7 @@ READS: dict[str, tuple[str, ...]] = {
     "reconstruct": (
         "sampling.batch_size", "sampling.labels", "sampling.condition", "inverse.input",
         "inverse.truth", "inverse.samples", "inverse.lpips", "inverse.noise", "inverse.rate",
-        *WEIGHTS, *IMAGES,
+        *STAGES, *WEIGHTS, *IMAGES,
     ),
     "measure": ("inverse.noise", "inverse.rate", "sampling.batch_size"),
     "edit": (

@@ -23,9 +23,10 @@ from modes import sizes, texts
 from modes.conditions import classes_of, encoded_condition
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
-from modes.generator import Generator, Given, make_generator
+from modes.generator import Generator, Given
 from modes.observed import sampling_of, told
 from modes.problem import Problem, observed, problem_of, shown, trained_on
+from modes.stages import generator_of, handed, of_stage
 from modes.trained import load_score
 from runtime_lib import workdir
 from runtime_lib.files import Content
@@ -68,9 +69,12 @@ def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
     sizes.check("inverse.samples", total, config)
     given = _given(experiment, problem)
     score, step = load_score(experiment, folder, log)
-    generator = replace(make_generator(experiment, score, given), denoise=True, frames=0)
+    pictures = handed(experiment, total, of_stage, folder, log)
+    made = generator_of(experiment, score, given, pictures, total)
+    generator = replace(made, denoise=True, frames=0)
     perceptual, own = _perceptual(config)
     identity = identity_of(experiment, problem, given, step) | own
+    identity |= {} if pictures is None else pictures.identity
     planned = generator.planned_evaluations
     log(f"reconstructing from step {step}: {each} samples for each of {len(problem)} measurements "
         f"by {config.inverse.method}, {planned or 'as many as needed'} evaluations per sample, "

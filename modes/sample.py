@@ -10,12 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from modes import sizes
+import models
+from modes import sizes, stages
 from modes.array_files import read_array
 from modes.conditions import of_sampling
+from modes.drawing_needs import LARGE, check, drawing_needs
 from modes.experiment import Experiment
 from modes.generate import generate
-from modes.generator import NOTHING, Generator, Given, make_generator
+from modes.generator import NOTHING, Generator, Given
 from modes.observed import sampling_of, told
 from modes.together import composed
 from modes.trained import load_score
@@ -30,6 +32,12 @@ def _told(given: Given, groups: int) -> dict[str, Any]:
     """The conditions and partial examples of samples, for JSON; nothing without any."""
     partial = None if given.observed is None else given.observed.exact
     return told("conditions", given.conditions, groups) | told("partial", partial, groups)
+
+
+def _beside(given: Given, pictures: stages.Handed | None, total: int) -> dict[str, np.ndarray]:
+    """Arrays beside the samples in their file: captions, and coarse pictures."""
+    said = {} if given.captions is None else {"captions": np.asarray(given.captions)}
+    return said if pictures is None else {**said, "coarse": pictures.of(total)}
 
 
 def _together(
@@ -55,6 +63,16 @@ def _noise(experiment: Experiment, count: int) -> np.ndarray:
     return rows
 
 
+def _tell_needs(experiment: Experiment, log: Log) -> None:
+    """Say what memory a large model needs; ValueError if that is more than there is."""
+    if models.count(experiment.abstract_params()) < LARGE:
+        return
+    share = -(-experiment.config.sampling.batch_size // jax.device_count())
+    needs = drawing_needs(experiment, share)
+    log(needs.text())
+    check(needs)
+
+
 def _pace(report: dict[str, Any]) -> str:
     rate = report["images_per_second"]
     if rate is None:
@@ -73,8 +91,10 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     asked = len(given.captions) if given.captions is not None and sampling.captions else 1
     total = sampling.num_samples * (groups or asked)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
+    _tell_needs(experiment, log)
     score, step = load_score(experiment, folder, log)
-    generator = make_generator(experiment, score, given)
+    pictures = stages.handed(experiment, total, stages.of_stage, folder, log)
+    generator = stages.generator_of(experiment, score, given, pictures, total)
     noise = _noise(experiment, total) if sampling.noise else None
     generator = replace(generator, noise=noise)
     if together:
@@ -84,6 +104,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         "seed": config.seed,
         "sampling": sampling_of(config),
         **_told(given, groups),
+        **({} if pictures is None else pictures.identity),
         **told("negative", given.negative, 0),
         **told("noise", noise, 0),
         **experiment.guided_by,
@@ -104,7 +125,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
             identity,
             groups=groups,
             names=data_record.names(folder),
-            captions=given.captions,
+            beside=_beside(given, pictures, total),
             log=log,
         )
     log(f"{report['nfe']} evaluations per sample{_pace(report)}")

@@ -28,7 +28,8 @@ from modes.conditions import of_data
 from modes.entries import Planned, planned
 from modes.experiment import Experiment
 from modes.generate import STATED
-from modes.generator import Given, make_generator
+from modes.generator import Given
+from modes.stages import Handed, generator_of, handed, of_examples
 from modes.trained import load_score
 from runtime_lib import workdir
 from runtime_lib.files import Content
@@ -57,10 +58,15 @@ class Outcome:
 
 
 def _draw(
-    experiment: Experiment, score: ModelScore, given: Given, count: int, batch: int
+    experiment: Experiment,
+    score: ModelScore,
+    given: Given,
+    count: int,
+    batch: int,
+    pictures: Handed | None = None,
 ) -> tuple[np.ndarray, float, float | None]:
     """(images, evaluations per image, images/s without the first batch, which compiles)."""
-    generator = make_generator(experiment, score, given)
+    generator = generator_of(experiment, score, given, pictures, count)
     parts, seconds = [], []
     for first in range(0, count, batch):
         start = time.perf_counter()
@@ -120,7 +126,9 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     splits = texts.load_data(config, folder, log)
     if len(splits.train) < 2:
         raise ValueError("--mode samplers needs two training images or more to compare with")
-    given, made = of_data(experiment, splits.test), experiment.codec
+    pictures = handed(experiment, count, of_examples(splits.test), folder, log)
+    given = of_data(experiment, splits.test, coarse=pictures is None)
+    made = experiment.codec
     distance = _distance(some(splits.train, REFERENCE), made)
     held_out = some(splits.test, REFERENCE)
     floor = distance(held_out) if len(held_out) > 1 else None
@@ -129,6 +137,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         "seed": config.seed,
         "num_samples": count,
         "distance": "frechet in principal components, 2",
+        **({} if pictures is None else pictures.identity),
         **experiment.guided_by,
     }
     cells = folder / "comparison" / "cells"
@@ -145,7 +154,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
         found = _recalled(path, own, 1 + len(experiment.shape))
         if found is None:
             batch = min(config.sampling.batch_size, count)
-            images, nfe, speed = _draw(plan.experiment, score, given, count, batch)
+            images, nfe, speed = _draw(plan.experiment, score, given, count, batch, pictures)
             cell = Outcome(name, budget, nfe, distance(images), speed, _not_finite(images))
             found = cell, images
             half: Arrays = {"samples": images.astype(np.float16), **STATED}

@@ -33,6 +33,9 @@ def composed(
             "sampling.together needs a model trained with model.condition_dropout above 0: the law "
             "without an observation is a part of that given several"
         )
+    if experiment.recipe.coarse is not None:
+        raise ValueError("sampling.together must be False for a model that is given coarse "
+                         "pictures")  # fmt: skip
     if experiment.guidance_settings is not None:
         raise ValueError("sampling.guidance must be 1 with sampling.together=True")
     if config.model.num_classes:

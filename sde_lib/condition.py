@@ -16,7 +16,7 @@ A part that is absent, or None, is not known: the null that guidance compares wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -54,13 +54,14 @@ def told_of(condition: Condition) -> Condition:
     return condition.told if isinstance(condition, Contrasted) else condition
 
 
-def null_of(condition: Condition) -> Condition:
-    """The condition, of the same structure, that says nothing, or that guidance compares with."""
+def null_of(condition: Condition, kept: Collection[str] = ()) -> Condition:
+    """The condition, of the same structure, that says nothing but the parts that are `kept`, or
+    the one that guidance compares with."""
     if isinstance(condition, Contrasted):
         return condition.untold
     if not isinstance(condition, Mapping):
         return jax.tree.map(lambda labels: jnp.full_like(labels, NO_CLASS), condition)
-    return {name: None if part is None else jnp.full_like(part, NULLS[name])
+    return {name: part if part is None or name in kept else jnp.full_like(part, NULLS[name])
             for name, part in condition.items()}  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from configs.kinds import hidden_of, kinds_of
 from configs.names import PUBLISHED_PREDICTORS, choose
 from sde_lib.autoguidance import Autoguidance
 from sde_lib.build import build_parametrization
@@ -24,7 +25,7 @@ from sde_lib.combinations import (
     Rescaled,
     Thresholded,
 )
-from sde_lib.condition import Condition, null_of, told_of
+from sde_lib.condition import CONDITIONS, Condition, null_of, told_of
 from sde_lib.guidance import ClassifierFree, Guidance
 from sde_lib.likelihood_guidance import LikelihoodGuidance, LogDensity, MeanShift
 from sde_lib.parametrization import Prediction
@@ -42,6 +43,7 @@ class Told:
     Attributes:
       conditional: whether the model is given classes or conditions.
       hidden: whether these were hidden from it in a part of its training.
+      kept: parts of the condition that never were.
       guide: another score of the same process, and whether it is given the condition.
       log_density: log p(y | x), and the number of classes that it knows, 0 if it is given none.
       identity: words and hashes of both, recorded with results.
@@ -50,6 +52,7 @@ class Told:
 
     conditional: bool = False
     hidden: bool = False
+    kept: tuple[str, ...] = ()
     guide: Score | None = None
     guide_conditional: bool = False
     log_density: LogDensity | None = None
@@ -101,7 +104,7 @@ def _two(
     kept = _numbers(momentum)[0] if momentum else None
 
     def guide(score: Score, condition: Condition) -> Score:
-        both = told_of(condition), null_of(condition)
+        both = told_of(condition), null_of(condition, told.kept)
         return ClassifierFree(score, *both, *strength, combination, kept)
 
     return guide
@@ -168,7 +171,8 @@ def _cfg_pp(
     _check_both(told, "sampling.guidance_kind='cfg_pp'")
 
     def guide(score: Score, condition: Condition) -> Score:
-        return ClassifierFree(score, told_of(condition), null_of(condition), *strength, Renoised())
+        both = told_of(condition), null_of(condition, told.kept)
+        return ClassifierFree(score, *both, *strength, Renoised())
 
     return guide
 
@@ -260,7 +264,9 @@ def build_guidance(config: Section, told: Told = ALONE) -> Guidance:
     model = config.model
     conditional = model.num_classes > 0 or model.condition != "none"
     hidden = conditional and (model.label_dropout > 0 or model.condition_dropout > 0)
-    told = replace(told, conditional=conditional, hidden=hidden)
+    left = [kind for kind in kinds_of(model.condition) if kind not in hidden_of(config)]
+    kept = tuple(part for kind in left for part in CONDITIONS[kind].parts)
+    told = replace(told, conditional=conditional, hidden=hidden, kept=kept)
     meaning = lambda: build_parametrization(config).prediction
     return made(row, config.sampling, told=told, data=config.data, prediction=meaning)
 

@@ -16,7 +16,7 @@ from runtime_lib import sharding
 from train_lib import feed
 from train_lib.loss import TrainingLoss
 from train_lib.measures import measured, summarised
-from train_lib.step import Batch, Recipe
+from train_lib.step import COARSE_STREAM, Batch, Recipe
 
 SEED = 1
 """Seed of the times and noises, the same at every evaluation."""
@@ -31,8 +31,8 @@ def make_eval(recipe: Recipe) -> Callable[[Any, Array, Batch], tuple[dict[str, A
     @jax.jit
     def evaluate(params: Any, key: Array, batch: Batch) -> tuple[dict[str, Array], Array]:
         score = recipe.score.with_params(params)
-        condition = recipe.told(batch)
         image, mask = batch["image"], batch["mask"]
+        condition = recipe.told(batch, image, jax.random.fold_in(key, COARSE_STREAM))
         losses, others = measured(recipe.objective, score, key, image, condition, train=False)
         sums = {name: jnp.sum(each * mask) for name, each in {"loss": losses, **others}.items()}
         return sums, jnp.sum(mask)

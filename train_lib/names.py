@@ -33,8 +33,10 @@ from samplers.build import STARTS
 from samplers.planned.forms import FORMS
 from samplers.spacing import SPACINGS, WARPS
 from sde_lib.bins import CDFS
+from sde_lib.coarse import COARSE_SCHEDULES, PLACES
 from sde_lib.condition import CONDITIONS
 from sde_lib.iddpm import SCHEDULES
+from sde_lib.resizing import UPSAMPLINGS
 from train_lib.adversary import ADVERSARIES
 from train_lib.autoencoding import RECONSTRUCTIONS
 from train_lib.chain import LEVEL_LAWS
@@ -43,7 +45,7 @@ from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown
 
 PUBLISHED = ("published",)
-JOINED = ("model.condition", "data.condition_codec")
+JOINED = ("model.condition", "model.condition_hidden", "data.condition_codec")
 """Texts that may be several names, joined."""
 RULED = (
     "sampling.respacing", "data.words", "data.autoencoder_hash", "data.text_encoder_hash",
@@ -63,6 +65,7 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "model.refinenet": (RELEASES,),
     "model.interpolation": tuple(release.interpolations for release in RELEASES.values()),
     "model.condition": (CONDITIONS,),
+    "model.condition_hidden": (CONDITIONS, ("",)),
     "model.dtype": (DTYPES,),
     "model.pool": (noisy_classifier.POOLS,),
     "model.token_attention": (unet_condition.TOKEN_ATTENTIONS,),
@@ -81,12 +84,16 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "data.colours": (glyphs.COLOURS,),
     "data.codec": (codec.CODECS,),
     "data.missing": (MISSING,),
+    "data.coarse_filter": (UPSAMPLINGS,),
+    "data.coarse_noise": (PLACES,),
+    "data.coarse_schedule": (COARSE_SCHEDULES,),
     "data.condition_codec": (CONDITION_CODECS,),
     "data.text_mask": (MASKS,),
     "data.text_nothing": (NOTHING,),
     "training.time_law": (LAWS, LEVEL_LAWS),
     "training.error": (ERRORS,),
     "training.weighting": (WEIGHTINGS,),
+    "training.error": (ERRORS,),
     "training.objective": (OBJECTIVES,),
     "training.cdf": (CDFS,),
     "training.reconstruction": (RECONSTRUCTIONS,),

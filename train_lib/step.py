@@ -17,6 +17,7 @@ from models.layers.cpu.loop import scan
 from models.layers.cpu.outline import outlined
 from models.layers.cpu.together import together
 from sde_lib import ModelScore
+from sde_lib.coarse import Coarse
 from sde_lib.condition import Condition, assembled, with_part
 from train_lib.augment import Augmentation
 from train_lib.buckets import Buckets
@@ -27,6 +28,8 @@ from train_lib.loss import TrainingLoss, drawn
 from train_lib.measures import measured, measures
 from train_lib.state import TrainState
 
+COARSE_STREAM = 2**32 - 1
+"""Number folded into an update's key for the noise in coarse pictures."""
 Batch = dict[str, Array]
 Seen = tuple[Array, ...]
 """Times and losses, not corrected for the draws, of a batch; () for a law that does not learn."""
@@ -60,6 +63,8 @@ class Recipe:
     """True if the network is given the labels."""
     condition: Kinds = Kinds()
     """Kinds of condition that the network is given beside the labels."""
+    coarse: Coarse | None = None
+    """The coarse picture that the network is given of every example."""
     augment: Augmentation | None = None
     """Augmentation of the training images; the network is given its parameters."""
     guard: Guard = field(default=Guard())
@@ -74,14 +79,19 @@ class Recipe:
         objective: Any = self.objective
         return replace(self, objective=replace(objective, step=step))
 
-    def told(self, batch: Batch) -> Condition:
-        """Inputs of the network beside the noisy examples and their noise levels."""
-        return assembled(
+    def told(self, batch: Batch, image: Array, key: PRNGKeyArray) -> Condition:
+        """Inputs of the network beside the noisy examples, `image`, and their noise levels."""
+        found = assembled(
             self.condition,
             batch["label"] if self.labelled else None,
             batch.get("condition"),
             batch.get("observed"),
         )
+        if self.coarse is None:
+            return found
+        for name, part in self.coarse.trained(key, image).items():
+            found = with_part(found, name, part)
+        return found
 
     @property
     def law(self) -> Remembering | None:
@@ -98,10 +108,12 @@ class Recipe:
             objective = replace(objective, law=law)
         score = self.score.with_params(params)
         image: Array = batch["image"]
-        condition = self.told(batch)
+        labels = None
         if self.augment is not None:
             key, key_augment = jax.random.split(key)
             image, labels = self.augment(key_augment, image)
+        condition = self.told(batch, image, jax.random.fold_in(key, COARSE_STREAM))
+        if labels is not None:
             condition = with_part(condition, "augment", labels)
         losses, others = measured(objective, score, key, image, condition, train=True)
         t = drawn(objective, score.sde, key, losses.shape[0])

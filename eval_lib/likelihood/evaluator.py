@@ -13,21 +13,23 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from configs import defaults
-from configs.kinds import of_config
 from data_lib import Images
-from data_lib.conditions import build_condition
+from data_lib.conditions import rows_of
 from eval_lib.likelihood import estimators
 from eval_lib.likelihood.data_law import DataLaw
 from eval_lib.likelihood.estimators import Estimate, Estimator
 from runtime_lib import batches, sharding
 from runtime_lib.results import Arrays, Identity, Part, Parts
 from sde_lib import Guidance, Score
-from sde_lib.condition import Condition, assembled
+from sde_lib.coarse import assembly
+from sde_lib.condition import Condition
 
 SETTINGS = ("split", "images", "num_images", "likelihood", "units", "repeats", "eps",
             *defaults.CHOICES["eval.likelihood"])  # fmt: skip
 """Settings of the `eval` section that likelihoods depend on."""
 NO_LAW = DataLaw()
+COARSE_STREAM = 2**32 - 1
+"""Number folded into an image's key for the noise in its coarse picture."""
 
 
 @jax.jit
@@ -45,7 +47,7 @@ class Evaluator:
     """Log-probabilities by number: those of image k depend on its number, the key and the score.
 
     They are those of the score under `guidance`, given the condition that `assemble` makes of the
-    images' labels, if it is `labelled`, and of their conditions, which `encode` encodes. The batch,
+    images' labels, if it is `labelled`, and of the rows that `encode` makes of them. The batch,
     the devices and interruptions of a run change only round-off.
     """
 
@@ -55,9 +57,9 @@ class Evaluator:
     key: PRNGKeyArray
     guidance: Guidance
     labelled: bool
-    assemble: Callable[[Any, Any], Condition]
-    encode: Callable[[np.ndarray], np.ndarray] | None = None
-    """None for a model that is given no condition beside labels."""
+    assemble: Callable[[Any, Any, Any], Condition]
+    encode: Callable[[Images], np.ndarray | None]
+    """None of images for a model that is given no condition beside labels."""
 
     def batch(self, first: int, count: int, repeat: int, size: int) -> Arrays:
         """Log-probabilities of images first .. first + count - 1.
@@ -75,10 +77,9 @@ class Evaluator:
             jax.random.fold_in(self.key, repeat), put(jnp.asarray(numbers))
         )
         labels = put(jnp.asarray(part.labels)) if self.labelled else None
-        values = None
-        if self.encode is not None and part.condition is not None:
-            values = put(self.encode(part.condition).astype(np.float32))
-        condition = self.assemble(labels, values)
+        rows = self.encode(part)
+        of_rows = jax.vmap(jax.random.fold_in, (0, None))(keys, COARSE_STREAM)
+        condition = self.assemble(labels, None if rows is None else put(rows), of_rows)
         score = self.guidance(sharding.on_mesh(self.score, mesh), condition)
         found = estimate_batch(self.estimator, score, data, keys)
         arrays = {"log_prob": found.log_prob, "evaluations": found.evaluations, **found.terms}
@@ -125,9 +126,8 @@ def build(
     Raises ValueError for what the data or the model does not have.
     """
     estimator = estimators.build(config, score.sde, images.levels, law.moments)
-    kinds, labelled = of_config(config), config.model.num_classes > 0
-    encode = build_condition(config).encode if kinds.names else None
-    assemble = partial(assembled, kinds)
+    labelled = config.model.num_classes > 0
+    assemble, encode = assembly(config), partial(rows_of, config)
     return Evaluator(score, estimator, images, key, guidance, labelled, assemble, encode)
 
 
@@ -137,8 +137,10 @@ def settings(config: Any, guidance: Any) -> Identity:
     guidance: settings of the guidance, None without one.
     """
     listed, sampling = config.eval.to_dict(), config.sampling.to_dict()
+    coarse = {"coarse_level": sampling["coarse_level"]} if tuple(config.data.coarse) else {}
     return {
         "seed": config.seed,
+        **coarse,
         "ancestral_variance": sampling["ancestral_variance"],
         "given_classes": config.model.num_classes > 0,
         "guidance": guidance,

@@ -114,6 +114,15 @@ def _law(report: dict[str, Any]) -> list[str]:
     return ["", f"The prior mismatch is that of a Gaussian with {told}."] if told else []
 
 
+def given_coarse(report: dict[str, Any]) -> str:
+    """Words on coarse pictures that a probability is conditional on; '' without any.
+
+    It is log p(x | c) with c the coarse picture of x itself, and no likelihood of x.
+    """
+    level = report.get("coarse_level")
+    return "" if level is None else f", given its own coarse picture with noise of level {level:g}"
+
+
 def markdown(report: dict[str, Any]) -> str:
     """A report (a `summary` with its settings) as a page in Markdown."""
     units = [unit for unit in UNITS if unit in report]
@@ -129,6 +138,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"{report['data']}, step {report['step']}, seed {report['seed']}"
         + (", given the class of each image" if report["given_classes"] else "")
+        + given_coarse(report)
         + (f", guided ({report['guidance']['guidance_kind']})" if report["guidance"] else "")
         + ".",
         "",

@@ -18,8 +18,8 @@ from modes.evaluation import protocol
 from modes.evaluation.model_metrics import OF_ARRAYS, Subject
 from modes.experiment import Experiment
 from modes.generate import collected
-from modes.generator import make_generator
 from modes.images import complete, identity
+from modes.stages import generator_of, handed, of_examples
 from modes.trained import digest, load_weights
 from runtime_lib.files import Content
 from runtime_lib.results import (
@@ -138,10 +138,12 @@ class _Cell:
 
     def _drawn(self, score: Any, told: Identity, of: Images, total: int) -> np.ndarray:
         """Samples 0 .. total - 1."""
-        given = of_data(self._experiment, of)
-        generator = make_generator(self._experiment, score, given)
+        pictures = handed(self._experiment, total, of_examples(of), self._folder, self._log)
+        given = of_data(self._experiment, of, coarse=pictures is None)
+        generator = generator_of(self._experiment, score, given, pictures, total)
         batch = self._experiment.config.sampling.batch_size
         own = {**told, "batch_size": batch, "conditions": len(of)}
+        own |= {} if pictures is None else pictures.identity
         kept = Parts(self._folder / FOLDER / "draws" / short(own), own, self._log)
         return collected(generator, total, batch, kept, self._log)[0]["samples"]
 

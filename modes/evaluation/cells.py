@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 import data_lib
+from configs.kinds import coarse_lengths, coarse_shape
+from configs.shapes import area_mean
 from data_lib import Images
 from data_lib.base import Log, fingerprint
 from data_lib.transforms import to_unit
@@ -19,13 +21,14 @@ from eval_lib.features.extractors import Extractor
 from eval_lib.features.featuring import LEVELS, Featurer, quantize
 from eval_lib.features.reference import Reference
 from eval_lib.metrics import METRICS, Compared, FeatureSet, Numbers
+from eval_lib.restoration import psnr
 from modes.conditions import of_data
 from modes.evaluation import protocol
 from modes.evaluation.draws import Drawn, Draws
 from modes.evaluation.model_metrics import OF_THE_MODEL, Subject
 from modes.experiment import Experiment
-from modes.generator import make_generator
 from modes.images import of_file
+from modes.stages import Handed, generator_of, handed, of_examples
 from modes.trained import digest, load_weights
 from runtime_lib.results import Identity, keep, recall, short
 from sde_lib import ModelScore
@@ -108,20 +111,49 @@ def model_cell(work: Work, step: int | None, rate: float, average: int | None) -
     }
     name = f"step {step}, " + (f"EMA {rate:g}" if rate else "raw weights")
     log(f"evaluating {name}")
-    given = of_data(work.experiment, work.splits.test)
+    total, test = config.eval.num_samples, work.splits.test
+    repeats: list[Numbers] = []
+    sets: list[Drawn] = []
+    count = total * config.eval.repeats
+    pictures = handed(work.experiment, count, of_examples(test), work.folder, log)
+    given = of_data(work.experiment, test, coarse=pictures is None)
     if given.conditions is not None:
-        identity["conditions"] = fingerprint(work.splits.test)
+        identity["conditions"] = fingerprint(test)
+    identity |= {} if pictures is None else pictures.identity
     store = Draws(work.folder / FOLDER / "draws", identity, config.sampling.batch_size)
-    generator = make_generator(work.experiment, score, given)
-    total, repeats, sets = config.eval.num_samples, [], []
+    generator = generator_of(work.experiment, score, given, pictures, count)
     for k in range(config.eval.repeats):
         first = k * total
         drawn = store.drawn(generator, first, total, work.levels, config.eval.quantize, log)
         sets.append(drawn)
         measure = lambda d=drawn, f=first: work.numbers(store.features(work.featurer, d, f, log))
-        repeats.append(remembered(work, store.folder, {"first": first, "count": total}, measure))
+        numbers = remembered(work, store.folder, {"first": first, "count": total}, measure)
+        repeats.append({**numbers, **_fidelity(work, drawn, first, pictures)})
     model, curves = _of_model(work, score, store.folder)
     return cell_of(name, identity, sets, repeats, model, curves)
+
+
+def _fidelity(work: Work, drawn: Drawn, first: int, pictures: Handed | None) -> Numbers:
+    """Agreement of samples with the coarse pictures that they were given, and, where these are of
+    held-out images, with the images; nothing for a model that is given none."""
+    config, lengths = work.experiment.config, coarse_shape(work.experiment.config)[:-1]
+    if not lengths:
+        return {}
+    x, at = to_unit(drawn.pixels, work.levels), first + np.arange(len(drawn.pixels))
+    if pictures is not None:
+        low = np.clip(pictures.pictures[at % len(pictures.pictures)], 0, 1)
+        return {"coarse_error": _rms(area_mean(x, lengths) - low)}
+    test = work.splits.test
+    truth = to_unit(test.take(at % len(test)).pixels, test.levels)
+    low = area_mean(truth, coarse_lengths(config))
+    return {
+        "coarse_error": _rms(area_mean(x, lengths) - low),
+        "psnr": float(psnr(x, truth, 1.0).mean()),
+    }
+
+
+def _rms(difference: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(difference.astype(np.float64) ** 2)))
 
 
 def cell_of(

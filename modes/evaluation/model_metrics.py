@@ -11,13 +11,13 @@ import numpy as np
 
 import data_lib
 from data_lib.base import Log
+from data_lib.conditions import rows_of
 from data_lib.transforms import to_unit
 from eval_lib import noise_error
 from eval_lib.likelihood import evaluator
 from eval_lib.likelihood.summary import summary
 from eval_lib.metrics import Numbers
 from modes.autoencoders import LATENT
-from modes.conditions import encoded
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
 from modes.latent_data import drawn
@@ -63,7 +63,7 @@ def _noise_errors(trained: Subject) -> tuple[Numbers, Curves]:
     curves = {"log_snr": np.asarray(log_snr, float).tolist()}
     for name, images in (("held_out", trained.splits.test), ("train", trained.splits.train)):
         labels = images.labels if config.model.num_classes else None
-        told = trained.experiment.condition(labels, encoded(config, images.condition))
+        told = trained.experiment.condition(labels, rows_of(config, images))
         x0 = _encoded(trained.experiment, images.take(slice(noise_error.MOST)))
         key = trained.experiment.key(LIKELIHOOD_STREAM)
         errors = noise_error.curve(score, x0, told, times, key, config.eval.batch_size)

@@ -126,5 +126,5 @@ def averages(config: Any) -> list[tuple[float, int | None]]:
 
 def sampling(config: Any) -> dict[str, Any]:
     """Settings on which samples depend."""
-    others = ("num_samples", "batch_size", "step", "ema", "frames")
+    others = ("num_samples", "batch_size", "step", "ema", "frames", "base")
     return {k: v for k, v in config.sampling.to_dict().items() if k not in others}

@@ -12,6 +12,7 @@ import pytest
 
 import models
 from configs.kinds import Kinds
+from models import inputs
 from models.fitted import Fitted
 from models.inputs import Inputs
 from models.layers.attend import plain_attention, shown_attention
@@ -324,3 +325,21 @@ def test_networks_that_cannot_be_told_a_level_refuse_it():
     own = {"condition": "image+level", "data__condition": (4,)}
     with pytest.raises(ValueError, match=r"model\.name='mlp', got 'level', which ncsnpp, ddpm, "):
         models.build(config_of("mlp", (5,), **own))
+
+
+def test_kinds_that_are_kept_are_never_hidden():
+    kinds = Kinds.of("vector+image+level", (1, 2, 1))
+    condition = {"vector": jnp.ones((64, 1)), "image": jnp.ones((64, 2, 1)), "level": jnp.ones(64)}
+    own = {"kinds": kinds, "dropout": 0.9, "kept": ("image", "level")}
+    seen, rest = given(jnp.zeros((64, 2, 1)), condition, train=True, **own)
+    assert not rest["vector"][:, 1].all()
+    assert np.isfinite(rest["level"]).all()
+    assert (seen[:, :, 2] == 1).all()
+
+
+def test_kinds_to_hide_are_those_of_the_condition():
+    own = {"condition": "vector+image", "data__condition": (3, 5), "condition_hidden": "text"}
+    with pytest.raises(ValueError, match=r"condition_hidden must be kinds of .*, got 'text'"):
+        models.build(config_of("mlp", (5,), **own))
+    read = inputs.read(config_of("mlp", (5,), **own | {"condition_hidden": "vector"}))
+    assert read.kept == ("image",)

@@ -51,6 +51,7 @@ OTHERS: dict[str, tuple[object, ...]] = {
     "second_order": tuple(named.SECOND_ORDERS),
     "ancestral_variance": tuple(named.VARIANCES),
     "eta": (0.3,),
+    "coarse_level": (0.5,),
     "gamma": (1.4,),
     "mu": (0.3,),
     "tau": (0.6,),

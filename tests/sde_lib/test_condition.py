@@ -79,3 +79,11 @@ def test_several_kinds_are_parted_from_one_array() -> None:
     assert bool(jnp.isnan(null["level"]).all())
     assert bool(jnp.isnan(null["image"]).all())
     assert not null["mask"].any()
+
+
+def test_parts_that_are_kept_stay_in_the_null() -> None:
+    condition = {"vector": jnp.ones((2, 3)), "level": jnp.ones(2), "label": jnp.arange(2)}
+    null = null_of(condition, ("level",))
+    np.testing.assert_array_equal(null["level"], 1)
+    assert bool(jnp.isnan(null["vector"]).all())
+    np.testing.assert_array_equal(null["label"], [-1, -1])

@@ -15,6 +15,7 @@ CLOSED = {
     "model.interpolation", "model.dtype", "data.filter", "sampling.pc_order",
     "sampling.second_order", "sampling.ancestral_variance", "sampling.restart_solver",
     "sampling.step_control", "data.missing", "model.attention_order",
+    "data.coarse_noise",
 }  # fmt: skip
 """Choices within one network or sampler, to which no row is added without changing its code."""
 
