@@ -91,6 +91,7 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "data.text_mask": (MASKS,),
     "data.text_nothing": (NOTHING,),
     "training.time_law": (LAWS, LEVEL_LAWS),
+    "training.error": (ERRORS,),
     "training.weighting": (WEIGHTINGS,),
     "training.error": (ERRORS,),
     "training.objective": (OBJECTIVES,),
