@@ -12,8 +12,8 @@ samples each, judged by the nearest of all glyphs in all styles, glyph, family, 
 all right in 99.8% for pairs of glyph and style that training saw, and in 90.4% for pairs that it
 did not; the judged glyph explains 0.986 and 0.965 of a sample's variance (docs/text.md).
 
-:colours, :autoencoder (32 pixels) and :latent (in its latents, data.autoencoder=WORKDIR) run, and
-nobody has measured what they reach.
+:colours, :autoencoder (32 pixels), :latent (in its latents, data.autoencoder=WORKDIR) and :cascade
+(64 pixels of 16, sampling.base=WORKDIR of :text) run, and nobody has measured what they reach.
 """
 
 from ml_collections import ConfigDict
@@ -126,6 +126,28 @@ def latent(config: ConfigDict) -> None:
     periods(config, 4000)
 
 
+def cascade(config: ConfigDict) -> None:
+    """The stage after `text`: 64 pixels of pictures of 16, of whose noise it is told the level."""
+    data, model, training, sampling = config.data, config.model, config.training, config.sampling
+    data.image_size = 64
+    data.coarse = (16,)
+    data.draws = 1  # without captions they would be the same
+    model.nf = 16
+    model.ch_mult = (1, 2, 2, 4)
+    model.attn_resolutions = ()
+    model.add_attention = False
+    model.attention_head_dim = 0
+    model.dropout = 0.0
+    model.condition = "image+level"
+    model.condition_known = False
+    model.condition_dropout = 0.0
+    training.coarse_level = 0.5
+    training.batch_size = 16
+    sampling.coarse_level = 0.1
+    sampling.guidance = 1.0
+    periods(config, 3000)
+
+
 def smoke(config: ConfigDict) -> None:
     """Tiny sizes: the whole path, training and sampling, in seconds."""
     variants.smoke(config)
@@ -146,6 +168,7 @@ VARIANTS = {
     "colours": colours,
     "autoencoder": autoencoder,
     "latent": latent,
+    "cascade": cascade,
     "smoke": smoke,
 }
 
