@@ -390,19 +390,6 @@ SETTINGS: dict[str, Setting] = {
                                       "data"),
     "data.condition_std": OfFeatures((), POSITIVES, "standard deviation of each entry or channel "
                                      "of the condition; (): of the training data"),
-    "data.coarse": OfModel((), AXES, "super-resolution: lengths of the coarse picture that the "
-                           "image of model.condition is made of, the area average of the example; "
-                           "one number is that of all axes; (): none"),
-    "data.coarse_filter": OfModel("bilinear", ANY, "how the coarse picture is brought to the "
-                                  "example's size: nearest, bilinear, bilinear_corners, bicubic or "
-                                  "bicubic_antialiased; all: UPSAMPLINGS in sde_lib/resizing.py"),
-    "data.coarse_noise": OfModel("fine", ANY, "where noise is added to the coarse picture: coarse "
-                                 "(before the filter) or fine (after it)"),
-    "data.coarse_schedule": OfModel("cosine", ANY, "noise of the coarse picture at a level from 0 "
-                                    "to 1: cosine or linear; all: COARSE_SCHEDULES in "
-                                    "sde_lib/coarse.py"),
-    "data.coarse_gray_levels": OfModel(0, whole(0, 2**16), "gray levels to which the coarse "
-                                       "picture is rounded, in training and in sampling; 0: none"),
     "data.text_encoder": Setting("", ANY, "tokens condition: directory of the frozen reader of "
                                  "captions, or of a diffusers pipeline, whose readers stand side "
                                  "by side; empty: conditions are given as numbers"),
@@ -431,6 +418,19 @@ SETTINGS: dict[str, Setting] = {
                           "a glyph and a style in training"),
     "data.left_out": OfModel(0.1, FRACTION, "glyphs: probability that a caption in training says "
                              "nothing of the weight, and of the slant, the family, the colours"),
+    "data.coarse": OfModel((), AXES, "super-resolution: lengths of the coarse picture that the "
+                           "image of model.condition is made of, the area average of the example; "
+                           "one number is that of all axes; (): none"),
+    "data.coarse_filter": OfModel("bilinear", ANY, "how the coarse picture is brought to the "
+                                  "example's size: nearest, bilinear, bilinear_corners, bicubic or "
+                                  "bicubic_antialiased; all: UPSAMPLINGS in sde_lib/resizing.py"),
+    "data.coarse_noise": OfModel("fine", ANY, "where noise is added to the coarse picture: coarse "
+                                 "(before the filter) or fine (after it)"),
+    "data.coarse_schedule": OfModel("cosine", ANY, "noise of the coarse picture at a level from 0 "
+                                    "to 1: cosine or linear; all: COARSE_SCHEDULES in "
+                                    "sde_lib/coarse.py"),
+    "data.coarse_gray_levels": OfModel(0, whole(0, 2**16), "gray levels to which the coarse "
+                                       "picture is rounded, in training and in sampling; 0: none"),
     "data.exchangeable": OfModel(1, whole(1, 2**16), "number of equal pieces of a condition, along "
                                  "its first axis, whose order says nothing, such as independent "
                                  "observations: training shuffles them; 1: none"),
@@ -746,14 +746,6 @@ SETTINGS: dict[str, Setting] = {
                                     "sampling.condition"),
     "sampling.condition": Setting("", ANY, "--mode sample: .npy or .npz file of one condition or "
                                   "several"),
-    "sampling.base": Setting("", ANY, "data.coarse: workdir of the stage that draws the coarse "
-                             "pictures, several from the first on separated by commas; or a file "
-                             "of coarse pictures. Empty: those of held-out examples, where a mode "
-                             "has these"),
-    "sampling.base_truncated": Setting(False, ANY, "end the stage of sampling.base at the level "
-                                       "sampling.coarse_level, whose noise stays in its pictures"),
-    "sampling.coarse_level": OfModel(0.0, SHARE, "data.coarse: level of the noise that is added to "
-                                     "the coarse pictures and told to the network"),
     "sampling.captions": Setting("", ANY, "--mode sample of a model of captions: a caption, or a "
                                  ".txt file of one on each line, or a .npz file of an array "
                                  "captions; empty: those of eval.split"),
@@ -768,6 +760,14 @@ SETTINGS: dict[str, Setting] = {
     "sampling.noise": Setting("", ANY, "--mode sample: .npy or .npz file of standard normal noise "
                               "from which samples start, in the shape of what is diffused, in "
                               "place of the seed's"),
+    "sampling.base": Setting("", ANY, "data.coarse: workdir of the stage that draws the coarse "
+                             "pictures, several from the first on separated by commas; or a file "
+                             "of coarse pictures. Empty: those of held-out examples, where a mode "
+                             "has these"),
+    "sampling.base_truncated": Setting(False, ANY, "end the stage of sampling.base at the level "
+                                       "sampling.coarse_level, whose noise stays in its pictures"),
+    "sampling.coarse_level": OfModel(0.0, SHARE, "data.coarse: level of the noise that is added to "
+                                     "the coarse pictures and told to the network"),
     "sampling.together": Setting(False, ANY, "--mode sample: the conditions of sampling.condition "
                                  "are independent observations of one example, and all are given"),
     "sampling.impute": Setting("", ANY, "--mode sample: .npy or .npz file of one example or "
@@ -1017,6 +1017,7 @@ FROM_DATA: dict[str, Any] = {
     "data.words": "",
     "data.mean": (),
     "data.std": (),
+    "data.text_encoder_hash": "",
     "data.condition": (),
     "data.condition_mean": (),
     "data.condition_std": (),

@@ -6,6 +6,14 @@
         --config.sampling.num_samples=16
     python main.py --config configs/glyphs.py:text,smoke ...     seconds, to see that it runs
 
+:text is 16 pixels in black and white, and so is :pixels. Training takes 30 minutes of CPU time,
+which two cores that do nothing else have in 15 (it was 26 on two that had more to do). Of 500
+samples each, judged by the nearest of all glyphs in all styles, glyph, family, weight and slant are
+all right in 99.8% for pairs of glyph and style that training saw, and in 90.4% for pairs that it
+did not; the judged glyph explains 0.986 and 0.965 of a sample's variance (docs/text.md).
+
+:colours, :autoencoder (32 pixels), :latent (in its latents, data.autoencoder=WORKDIR) and :cascade
+(64 pixels of 16, sampling.base=WORKDIR of :text) run, and nobody has measured what they reach.
 """
 
 from ml_collections import ConfigDict
@@ -39,7 +47,7 @@ def base() -> ConfigDict:
     model.attention_head_dim = 32
     model.skip_rescale = False
     model.embedding_type = "fourier"
-    model.dropout = 0.0
+    model.dropout = 0.1  # without it held-out pairs get worse after half of the updates
     model.condition = "text"
     model.condition_dropout = 0.1  # for classifier-free guidance
     model.pooled_tokens = True
@@ -54,15 +62,18 @@ def base() -> ConfigDict:
     training.stratified_times = True
     training.ema_warmup = True
     training.log_freq = 100
-    periods(config, 5000)
+    periods(config, 3500)
     optim, sampling = config.optim, config.sampling
+    optim.optimizer = "AdamW"
+    optim.weight_decay = 0.05
     optim.lr = 2e-3
     optim.warmup = 100
     optim.schedule = "cosine"
-    sampling.predictor = "heun"
+    sampling.predictor = "dpm_solver_pp"
     sampling.corrector = "none"
     sampling.grid = "karras"
-    sampling.num_steps = 18
+    sampling.nfe = 25
+    sampling.guidance = 2.0
     sampling.num_samples = sampling.batch_size = 124
     config.eval.extractor = "pixels"
     return config
@@ -90,27 +101,61 @@ def autoencoder(config: ConfigDict) -> None:
     data, model, training = config.data, config.model, config.training
     data.image_size = 32
     model.name = "autoencoder"
-    model.ch_mult = (1, 2, 2)
+    model.nf = 16
+    model.ch_mult = (1, 2, 4)
     model.norm_num_groups = 8
     model.latent_channels = 4
     model.attn_resolutions = ()
     model.add_attention = False
     model.condition = "none"
     model.condition_dropout = 0.0
+    model.dropout = 0.0
     training.objective = "autoencoder"
     training.kl_weight = 1e-3
     training.batch_size = 32
-    config.optim.lr = 1e-3
     periods(config, 2000)
+
+
+def latent(config: ConfigDict) -> None:
+    """32 pixels, in the latents of the autoencoder whose workdir data.autoencoder names."""
+    config.data.image_size = 32
+    config.data.codec = "autoencoder"
+    config.data.draws = 8  # each is coded once
+    config.model.sigma_data = 1.0
+    config.model.ch_mult = (2, 4)
+    periods(config, 4000)
+
+
+def cascade(config: ConfigDict) -> None:
+    """The stage after `text`: 64 pixels of pictures of 16, of whose noise it is told the level."""
+    data, model, training, sampling = config.data, config.model, config.training, config.sampling
+    data.image_size = 64
+    data.coarse = (16,)
+    data.draws = 1  # without captions they would be the same
+    model.nf = 16
+    model.ch_mult = (1, 2, 2, 4)
+    model.attn_resolutions = ()
+    model.add_attention = False
+    model.attention_head_dim = 0
+    model.dropout = 0.0
+    model.condition = "image+level"
+    model.condition_known = False
+    model.condition_dropout = 0.0
+    training.coarse_level = 0.5
+    training.batch_size = 16
+    sampling.coarse_level = 0.1
+    sampling.guidance = 1.0
+    periods(config, 3000)
 
 
 def smoke(config: ConfigDict) -> None:
     """Tiny sizes: the whole path, training and sampling, in seconds."""
     variants.smoke(config)
+    config.sampling.nfe = 0
     config.data.glyphs = "capitals"
     config.data.draws = 2
     config.model.ch_mult = (1, 1)
-    config.model.attn_resolutions = (8,)
+    config.model.attn_resolutions = (8,) if config.model.condition == "text" else ()
     config.model.attention_head_dim = 16
     config.model.text_width = 16
     config.model.text_heads = 2
@@ -122,6 +167,8 @@ VARIANTS = {
     "pixels": text,
     "colours": colours,
     "autoencoder": autoencoder,
+    "latent": latent,
+    "cascade": cascade,
     "smoke": smoke,
 }
 

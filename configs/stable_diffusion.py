@@ -80,6 +80,7 @@ def base() -> ConfigDict:
     """Settings common to all networks."""
     config = get_default()
     data, model, training = config.data, config.model, config.training
+    config.sde.update(name="levels", schedule="scaled_linear", beta_min=0.85, beta_max=12.0)
     data.dataset = "array"
     data.codec = "identity"
     data.condition_codec = "identity"
@@ -102,6 +103,9 @@ def base() -> ConfigDict:
     config.optim.weight_decay = 0.01
     config.optim.warmup = 10_000
     config.sampling.guidance = 7.5
+    # As diffusers' DDIM: 50 levels, 981, 961, ..., 1, and level 0 after them.
+    config.sampling.update(predictor="ddim", grid="published", num_steps=50, steps_offset=1)
+    config.sampling.noise_removal = False
     return config
 
 

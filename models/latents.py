@@ -83,7 +83,8 @@ class LatentCodec:
     def moments(self, x: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n p q k"]:
         """Mean and log-variance, side by side, of the latents of pictures in [0, 1]."""
         run = partial(_moments, self.network, "posterior", self.params)
-        return self._each(run, x, self.tile, self.tile // self.network.factor())
+        pixels = x.shape[1] * x.shape[2]
+        return self._each(run, x, pixels, self.tile, self.tile // self.network.factor())
 
     def encode(self, x: Numbers) -> Numbers:
         """The mean latents of pictures, as they are diffused."""
@@ -100,7 +101,9 @@ class LatentCodec:
             return _decoded(self.network, self.params, raw)
         run = partial(_decoded, self.network, self.params)
         flat = raw.reshape(-1, *raw.shape[-3:]).astype(np.float32)
-        x = self._each(run, flat, self.tile // self.network.factor(), self.tile)
+        factor = self.network.factor()
+        pixels = flat.shape[1] * flat.shape[2] * factor**2
+        x = self._each(run, flat, pixels, self.tile // factor, self.tile)
         return x.reshape(*raw.shape[:-3], *x.shape[1:])
 
     def log_det(self, x: Float[Array, "b *d"]) -> Float[Array, " b"]:
@@ -116,14 +119,16 @@ class LatentCodec:
         return of_latents(self.shift, self.scale)
 
     def _each(
-        self, run: Callable[[Any], Any], x: np.ndarray, before: int, after: int
+        self, run: Callable[[Any], Any], x: np.ndarray, pixels: int, before: int, after: int
     ) -> Float[np.ndarray, "n p q k"]:
-        """`run` of x, a few at a time, by tiles of a side `before` that become `after`."""
+        """`run` of x, a few at a time, by tiles of a side `before` that become `after`.
+
+        pixels: of the picture of each example.
+        """
         whole = lambda part: np.asarray(run(part))
         if tiles.needed(x, before):
             whole = lambda part: tiles.tiled(run, part, before, after)
-        factor = self.network.factor() if before <= after else 1
-        size = max(1, PIXELS // (x.shape[1] * x.shape[2] * factor**2))
+        size = max(1, PIXELS // pixels)
         parts = [x[k : k + size] for k in range(0, len(x), size)]
         if len(parts) > 1:  # the last one as large as the others, for one program
             parts[-1] = np.concatenate([parts[-1], x[: size - len(parts[-1])]])

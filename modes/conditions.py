@@ -40,20 +40,20 @@ def of_sampling(experiment: Experiment, folder: Path, log: Log) -> tuple[Given, 
     if texts.reads_texts(config) and not sampling.condition:
         return _of_texts(experiment), False
     for name in ("negative", "sizes"):
-        if sampling[name] and not sampling.base:
+        if sampling[name]:
             raise ValueError(
                 f"sampling.{name} must be empty for a model without data.text_encoder, or with "
                 "sampling.condition"
             )
     if config.data.words and not sampling.condition:
         return _of_captions(experiment, folder, log), False
-    if sampling.captions and not sampling.base:
+    if sampling.captions:
         raise ValueError(
             "sampling.captions must be empty for a model that was not trained on captions, or with "
             "sampling.condition"
         )
     conditional = bool(of_config(config).names)
-    if sampling.condition and not (conditional or sampling.base):
+    if sampling.condition and not conditional:
         raise ValueError("sampling.condition must be empty: the model is given no condition of the "
                          f"data (model.condition={config.model.condition})")  # fmt: skip
     values, several = _of_file(config) if conditional else (None, False)
@@ -81,13 +81,26 @@ def _of_texts(experiment: Experiment) -> Given:
                          "model draws what it is told")  # fmt: skip
     asked = captions_of(sampling.captions)
     rows, against = encoded(config, texts.text_rows(config, asked)), None
-    if experiment.guidance is not Conditional:
-        others = captions_of(sampling.negative, "sampling.negative") if sampling.negative else []
-        against = encoded(config, texts.negative_rows(config, others, len(asked)))
-    elif sampling.negative:
-        raise ValueError("sampling.negative must be empty without guidance: set sampling.guidance")
+    if sampling.negative:
+        others = captions_of(sampling.negative, "sampling.negative")
+        against = negatives(experiment, others, len(asked), "sampling.negative")
     labels = labels_of(experiment.classes, sampling.labels)
     return Given(labels, rows, captions=np.asarray(asked), negative=against)
+
+
+def negatives(
+    experiment: Experiment, captions: Sequence[str], count: int, key: str
+) -> np.ndarray | None:
+    """The conditions of captions of what is not wanted, one for all of `count` or one for each.
+
+    Raises ValueError without guidance, which alone compares with them. key: the setting that asks.
+    """
+    if experiment.guidance is Conditional:
+        raise ValueError(f"{key} must be empty without guidance: set sampling.guidance above 1")
+    if len(captions) not in (1, count):
+        raise ValueError(f"{key} must have one caption, or one for each of {count}, got "
+                         f"{len(captions)}")  # fmt: skip
+    return encoded(experiment.config, texts.text_rows(experiment.config, captions))
 
 
 def _of_captions(experiment: Experiment, folder: Path, log: Log) -> Given:

@@ -17,7 +17,7 @@ import samplers
 from data_lib import Images, Splits
 from data_lib.base import Log
 from eval_lib.array_pictures.restored import DRAWS, bands_png, columns_png
-from modes import sizes
+from modes import sizes, texts
 from modes.conditions import classes_of, of_edited
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
@@ -34,7 +34,7 @@ from modes.observed import (
     told,
 )
 from modes.trained import load_score
-from runtime_lib import data_record, sharding, workdir
+from runtime_lib import sharding, workdir
 from runtime_lib.files import Content
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
 from samplers.inversion import INVERSIONS
@@ -204,7 +204,7 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """
     config = experiment.config
     workdir.check_model(folder, config)
-    images, name = _inputs(experiment, data_record.load(config, folder, log), log)
+    images, name = _inputs(experiment, texts.load_data(config, folder, log), log)
     x, each = numbers(images), config.edit.samples
     sizes.check("edit.samples", len(x) * each, config)
     score, step = load_score(experiment, folder, log)

@@ -13,14 +13,14 @@ from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
 from models import is_autoencoder
-from modes import sizes
+from modes import sizes, texts
 from modes.evaluation import array_data, protocol
 from modes.evaluation.cells import FOLDER, Cell, Work, given, given_cell, held_out_cell, model_cell
 from modes.evaluation.model_metrics import OF_THE_MODEL
 from modes.evaluation.reconstructions import reconstructed_cell
 from modes.evaluation.report import write
 from modes.experiment import Experiment
-from runtime_lib import data_record, workdir
+from runtime_lib import workdir
 from runtime_lib.results import read_own_json, same, set_results_aside
 from sde_lib import choose
 
@@ -85,7 +85,7 @@ def _asked(
 def _of_arrays(experiment: Experiment, folder: Path, log: Log) -> int:
     """`evaluate` for data that are no pictures of gray levels."""
     workdir.check_model(folder, experiment.config)
-    splits = data_record.load(experiment.config, folder, log)
+    splits = texts.load_data(experiment.config, folder, log)
     with workdir.writing(folder / FOLDER, "finished parts"):
         array_data.evaluate(experiment, splits, folder, log)
     log(f"wrote {folder / FOLDER / 'report'}: report.md, report.json and pictures")
@@ -103,7 +103,7 @@ def evaluate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     if not codec.of_pictures(config.data):
         return _of_arrays(experiment, folder, log)
     protocol.asked(config)
-    splits = data_record.load(config, folder, log)
+    splits = texts.load_data(config, folder, log)
     make, samples = _asked(config, splits, folder, log)
     work, skipped = _work(experiment, splits, folder, log, **samples)
     target = folder / FOLDER / "report"

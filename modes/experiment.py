@@ -20,7 +20,7 @@ from configs.shapes import diffused_shape, in_words, shape_of
 from data_lib import Codec, Splits, codec
 from data_lib.conditions import condition_codecs
 from models.score import template
-from modes import sizes
+from modes import sizes, texts
 from modes.autoencoders import codec_of
 from runtime_lib import sharding
 from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told, coarse
@@ -65,6 +65,8 @@ class Experiment:
         """Build every object of `config`; ValueError, in the user's terms, for a bad setting."""
         schema.check(config)
         _check_codec(config)
+        if texts.reads_texts(config):
+            texts.text_settings(config)
         score = template(config)
         training, model, mesh = config.training, config.model, config.mesh
         layout = sharding.Layout(sharding.device_mesh(mesh.data, mesh.fsdp), mesh.smallest)
@@ -181,6 +183,17 @@ class Experiment:
         # Run once: optimizing this program would take several times as long as running it.
         quick = {"xla_backend_optimization_level": 0}
         return jax.jit(self._fresh_state, out_shardings=placed, compiler_options=quick)()
+
+    def abstract_params(self) -> Any:
+        """Shapes and types of the parameters, the SDE's included."""
+        network = self.score.apply.network  # type: ignore[attr-defined]
+        key = self.key(PARAMS_STREAM)
+        return jax.eval_shape(lambda: self.sde.join(models.init(network, key, self.config)))
+
+    def an_example(self, count: int) -> Condition:
+        """The condition of `count` examples, for planning; None for a model that is given none."""
+        one = _an_example(self.config, self.classes)
+        return jax.tree.map(lambda part: jnp.repeat(part, count, axis=0), one)
 
     def abstract_state(self) -> Any:
         """Shapes and types of the state, without computing it."""

@@ -22,6 +22,7 @@ from data_lib import Images, Splits, captions, codec
 from data_lib.base import Log
 from data_lib.conditions import SCALED, condition_codecs, condition_moments
 from data_lib.transforms import to_unit
+from modes import texts
 from modes.autoencoders import LATENT, latent_shape, load_autoencoder, published_affine
 from modes.latent_data import affine_of, drawn
 from runtime_lib import workdir
@@ -46,10 +47,10 @@ def resolved(
     wanted = [name for name in _needed(config, flat) if flat[name] == defaults.FROM_DATA[name]]
     saved = workdir.read_config(folder) or {}
     known = {n: _like(n, saved[n]) for n in wanted if saved.get(n, None) not in _unknown(n)}
-    for name in [name for name in wanted if name not in known and name in OF_AUTOENCODER]:
-        if (value := OF_AUTOENCODER[name](_with(config, known))) is not None:
+    for name in [name for name in wanted if name not in known and name in OF_FILES]:
+        if (value := OF_FILES[name](_with(config, known))) is not None:
             known[name] = value
-            log(f"{name}={_told(value)}, of the autoencoder")
+            log(f"{name}={_told(value)}, of the files of {_source(name)}")
     if left := [name for name in wanted if name not in known]:
         splits = splits or data_lib.load(_with(config, known).data, log=log)
         for name in left:
@@ -59,7 +60,7 @@ def resolved(
     found = _with(config, known)
     schema.check(found)
     if splits is not None:
-        splits = captions.told(splits, found.data, log)
+        splits = texts.with_texts(captions.told(splits, found.data, log), found, folder, log)
     return found, splits
 
 
@@ -71,6 +72,7 @@ def _needed(config: Any, flat: dict[str, Any]) -> list[str]:
     latent = flat["data.codec"] == LATENT
     calls = {
         **dict.fromkeys((*OF_AUTOENCODER, *OF_LATENTS), latent),
+        "data.text_encoder_hash": bool(flat["data.text_encoder"]),
         "data.mean": flat["data.codec"] == "standardize",
         "data.std": flat["data.codec"] == "standardize",
         "data.words": text and not flat["model.vocabulary"],
@@ -80,6 +82,11 @@ def _needed(config: Any, flat: dict[str, Any]) -> list[str]:
         "model.vocabulary": text,
     }
     return [name for name in defaults.FROM_DATA if calls.get(name, True)]
+
+
+def _source(name: str) -> str:
+    """The setting that names the files of another's value."""
+    return "data.autoencoder" if name in OF_AUTOENCODER else "data.text_encoder"
 
 
 def _unknown(name: str) -> tuple[Any, ...]:
@@ -134,6 +141,8 @@ def _vocabulary(config: Any, train: Images) -> int | None:
 
 
 def _condition(config: Any, train: Images) -> tuple[int, ...]:
+    if texts.reads_texts(config):
+        return texts.caption_shape(config)
     if config.data.words and train.captions is not None:
         return (captions.longest(train.captions),)
     values = _conditions(config, train)
@@ -204,6 +213,8 @@ OF_AUTOENCODER: dict[str, Callable[[Any], Any]] = {
     "data.latent_scale": _published(1),
 }
 """Setting -> its value by the autoencoder of a config; None for one that the data must tell."""
+OF_FILES = OF_AUTOENCODER | {"data.text_encoder_hash": texts.files_hash}
+"""Setting -> its value by files that the config names, likewise."""
 OF_LATENTS = "data.latent_shift", "data.latent_scale"
 MEASURES: dict[str, Callable[[Any, Images], Any]] = {
     "data.latent_shift": _affine(0),

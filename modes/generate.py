@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
 
 from data_lib.arrays import RANGE
 from eval_lib import pictures
@@ -88,7 +87,6 @@ def generate(
     groups: int = 0,
     names: Sequence[str] = (),
     beside: Mapping[str, np.ndarray] = NO_ARRAYS,
-    captions: Shaped[np.ndarray, " m"] | None = None,
     log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Draw `total` samples into `folder`; returns the report that is also written there.
@@ -97,8 +95,8 @@ def generate(
     [0, 1], as its `range` says), `samples.png`, `trajectory.gif` if frames of pictures were
     requested, and `samples.json` (`identity`, NFE, images/s). With `groups`, the number of
     conditions that take turns, the samples of each are together: [groups, total / groups, ...].
-    `names` of the features, or channels, are in the file and in the picture; `captions`, which
-    samples have in turn, and arrays `beside` are in the file, one row for each.
+    `names` of the features, or channels, are in the file and in the picture; arrays `beside`, whose
+    rows samples have in turn, are in the file, a row for each sample.
     Finished batches are kept in `parts/` until all are there, so that the same command continues
     after a kill; runs of equal `identity` are the same. Finished samples of another identity, or
     more of them, are moved aside to FOLDER_1, FOLDER_2, ...
@@ -106,9 +104,7 @@ def generate(
     set_results_aside(folder, _why_kept(folder, identity, total), log)
     kept = Parts(folder, {**identity, "batch_size": batch_size}, log)
     arrays, seconds = collected(generator, total, batch_size, kept, log)
-    arrays |= beside
-    if captions is not None:
-        arrays["captions"] = captions[np.arange(total) % len(captions)]
+    arrays |= {name: rows[np.arange(total) % len(rows)] for name, rows in beside.items()}
     finite = np.isfinite(arrays["samples"].reshape(total, -1)).all(axis=1)
     if lost := total - int(finite.sum()):
         log(f"{lost} of {total} samples are not finite: an adaptive solver gives up after "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import samplers
 from data_lib import Codec
+from data_lib.conditions import build_condition
+from modes import texts
 from modes.experiment import SAMPLE_STREAM, Experiment
 from modes.observed import Observed
 from runtime_lib import sharding
@@ -63,7 +65,8 @@ class Generator:
     start: (score, first, count, keys) -> the states of samples first .. first + count - 1 at the
     first time; None: draws from the prior.
     shape: of what is diffused. decoded: of a sample when it is decoded; (): the same.
-    scale: factor on the draws from the prior.
+    scale: factor on the draws from the prior. noise: standard normal, which sample k begins with
+    the k-th of, in place of its own draw.
     """
 
     score: Score
@@ -81,6 +84,7 @@ class Generator:
     start: Callable[[Score, int, int, PRNGKeyArray], Array] | None = None
     decoded: tuple[int, ...] = ()
     scale: float = 1.0
+    noise: Float[np.ndarray, "n *d"] | None = None
 
     @property
     def example(self) -> tuple[int, ...]:
@@ -108,8 +112,9 @@ class Generator:
 
         def assembled(conditions: np.ndarray | None) -> Condition:
             rows = _turns(conditions, first, count)
-            placed = None if rows is None else sharding.distribute(rows, mesh)
-            return self.assemble(labels, placed, keys)
+            if rows is None:
+                return self.assemble(labels, None, None)
+            return self.assemble(labels, sharding.distribute(rows, mesh), keys)
 
         told = assembled(self.given.conditions)
         if self.given.negative is None:
@@ -134,6 +139,20 @@ class Generator:
         known = None if observed is None else _turns(observed.exact, first, len(x))
         return found if known is None else np.where(np.isfinite(known), known, found)
 
+    def _start(
+        self, score: Score, first: int, count: int, keys: PRNGKeyArray
+    ) -> Float[Array, "b *d"] | None:
+        """The states that samples first .. first + count - 1 begin with; None: of the prior."""
+        if self.noise is None:
+            return None if self.start is None else self.start(score, first, count, keys)
+        if first >= len(self.noise):
+            raise ValueError(
+                f"sampling.noise has noise for {len(self.noise)} samples, and more are drawn"
+            )
+        rows = self.noise[np.minimum(np.arange(first, first + count), len(self.noise) - 1)]
+        z = sharding.distribute(rows.astype(np.float32), sharding.mesh_of(self.score))
+        return self.scale * score.sde.prior_std * z
+
     def draw(self, first: int, count: int) -> dict[str, np.ndarray]:
         """Samples first .. first + count - 1 as {samples [n, ...], decoded by the codec, ...}.
 
@@ -150,7 +169,7 @@ class Generator:
             self.times,
             keys,
             shape=self.shape,
-            start=None if self.start is None else self.start(score, first, padded, keys),
+            start=self._start(score, first, padded, keys),
             scale=self.scale,
             denoise=self.denoise,
             frames=self.frames,
@@ -182,6 +201,15 @@ def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[A
     return jax.vmap(label)(indices)
 
 
+def _compared(experiment: Experiment, given: Given) -> np.ndarray | None:
+    """The conditions that guidance compares with; those of no text for a model that reads texts."""
+    config = experiment.config
+    unguided = experiment.guidance is Conditional or given.conditions is None
+    if unguided or given.negative is not None or not texts.reads_texts(config):
+        return given.negative
+    return build_condition(config).encode(texts.text_rows(config, [None])).astype(np.float32)
+
+
 def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING) -> Generator:
     """The generator of the config's samples from a trained score.
 
@@ -193,6 +221,7 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
             f"the model is given conditions (model.condition={config.model.condition!r}), and "
             "there are none for its samples"
         )
+    given = replace(given, negative=_compared(experiment, given))
     followed, sampler = experiment.followed(score), experiment.sampler
     if given.observed is not None:
         first = given.observed.of(np.zeros(1, int), jnp.asarray)

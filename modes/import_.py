@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from configs import schema
 from models.pretrained import MismatchError, Opened, open_checkpoint, params_of
 from modes.experiment import TRAIN_STREAM, Experiment
+from modes.parts import noted
 from runtime_lib import workdir
 from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.files import WorkdirLock, atomic_write
@@ -75,6 +76,7 @@ def import_checkpoint(
     """
     _check_new(folder)
     opened = open_checkpoint(source, config, override, given)
+    opened = opened._replace(config=noted(opened.config))
     checkpoint, made = opened.checkpoint, config is None or bool(opened.adopted)
     if config is None and checkpoint.note:
         log(checkpoint.note)

@@ -20,7 +20,7 @@ from models.latents import LatentCodec
 from modes.autoencoders import LATENT, codec_of, load_autoencoder
 from runtime_lib.files import atomic_write, plain_reason
 from runtime_lib.results import npz
-from untrusted import read_arrays
+from untrusted import plain, read_arrays
 
 FILE = "autoencoded.npz"
 _FORMAT = 1
@@ -70,7 +70,8 @@ def in_latents(config: Any, splits: Splits, folder: Path, log: Log) -> Splits:
     parts = {"train": splits.train, "test": splits.test}
     keys = {name: _key(made, images) for name, images in parts.items()}
     if not all(key in _KEPT for key in keys.values()) and not _recall(folder, keys, parts):
-        log(f"coding {len(splits.train) + len(splits.test):,} pictures of {splits.name}")
+        count, by = len(splits.train) + len(splits.test), plain(config.data.autoencoder)
+        log(f"coding {count:,} pictures of {splits.name} by {by}")
     found = {name: laws(made, images) for name, images in parts.items()}
     _store(folder, keys, {name: images.pixels for name, images in found.items()}, log)
     return replace(splits, train=found["train"], test=found["test"])

@@ -20,11 +20,11 @@ from eval_lib import pictures
 from eval_lib.likelihood.coder import Coder, build
 from eval_lib.likelihood.estimators import build_flow
 from eval_lib.likelihood.flow import slerp
-from modes import sizes
+from modes import sizes, texts
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, identity
 from modes.trained import load_score
-from runtime_lib import data_record, workdir
+from runtime_lib import workdir
 from runtime_lib.files import Content
 from runtime_lib.results import Arrays, npz, publish, read_own_json, same, set_results_aside
 from sde_lib.condition import Condition
@@ -89,7 +89,7 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     config = experiment.config
     build_flow(config)
     workdir.check_model(folder, config)
-    images, name = chosen(config, data_record.load(config, folder, log), log)
+    images, name = chosen(config, texts.load_data(config, folder, log), log)
     score, step = load_score(experiment, folder, log)
     coder = build(config, score, experiment.guidance, experiment.codec)
     told = _condition(images, experiment)
@@ -167,7 +167,7 @@ def _image_ends(
 ) -> tuple[np.ndarray, Condition, dict[str, str]]:
     """(codes [2 pairs, ...], condition, name and hash of the images) of the first images."""
     config = experiment.config
-    images, name = chosen(config, data_record.load(config, folder, log), log)
+    images, name = chosen(config, texts.load_data(config, folder, log), log)
     images = images.take(np.arange(min(2 * pairs, len(images) // 2 * 2)))
     if not len(images):
         raise ValueError(f"{name} holds one image: give two at least to interpolate between")

@@ -16,10 +16,11 @@ from eval_lib import figures
 from eval_lib.likelihood import evaluator
 from eval_lib.likelihood.data_law import DataLaw, data_law
 from eval_lib.likelihood.summary import given_coarse, headline, markdown, scales, summary
+from modes import texts
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.images import chosen, complete, identity
 from modes.trained import load_score
-from runtime_lib import data_record, workdir
+from runtime_lib import workdir
 from runtime_lib.files import Content
 from runtime_lib.results import (
     Arrays,
@@ -47,7 +48,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     """
     config = experiment.config
     workdir.check_model(folder, config)
-    splits = data_record.load(config, folder, log)
+    splits = texts.load_data(config, folder, log)
     images, name = chosen(config, splits, log)
     key, guidance = experiment.key(LIKELIHOOD_STREAM), experiment.guidance
     build = partial(evaluator.build, config, images=images, key=key, guidance=guidance)

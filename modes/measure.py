@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from data_lib import Images
+from modes import texts
 from modes.experiment import MEASURE_STREAM, Experiment
 from modes.inputs import numbers
 from modes.measuring import operator_of
 from modes.problem import made_of, noise_in_words, shown
-from runtime_lib import data_record, workdir
+from runtime_lib import workdir
 from runtime_lib.results import npz, publish
 from sde_lib.measurements.base import Operator
 
@@ -31,7 +32,7 @@ def measure(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """
     config = experiment.config
     workdir.create(folder)
-    splits = data_record.load(config, folder, log)
+    splits = texts.load_data(config, folder, log)
     operator, words = operator_of(config)
     arrays: dict[str, np.ndarray] = {}
     for number, (part, images) in enumerate((("train", splits.train), ("test", splits.test))):

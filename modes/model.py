@@ -31,14 +31,16 @@ from data_lib.base import hold_out
 from data_lib.captions import numbered
 from data_lib.levels import as_numbers
 from eval_lib.likelihood import evaluator
-from modes import measuring
-from modes.conditions import check_partial, classes_of, encoded, labels_of
+from models.pretrained import open_checkpoint, params_of
+from modes import measuring, texts
+from modes.conditions import check_partial, classes_of, encoded, labels_of, negatives
 from modes.experiment import LIKELIHOOD_STREAM, Experiment
 from modes.from_data import resolved
 from modes.generator import NOTHING, Given
 from modes.guides import experiment_of
 from modes.images import check_examples
 from modes.observed import imputed, refuse_latents
+from modes.parts import noted
 from modes.problem import Problem, observed
 from modes.stages import generator_of, of_arrays
 from modes.together import composed
@@ -76,6 +78,7 @@ class Model:
         labels: Sequence[int] = (),
         *,
         captions: str | Sequence[str] | None = None,
+        negative: str | Sequence[str] = (),
         coarse: Float[np.ndarray, "..."] | None = None,
         impute: Shaped[np.ndarray, "..."] | None = None,
         together: bool = False,
@@ -85,13 +88,14 @@ class Model:
         """n samples by the config's sampler, given one condition, or n of them.
 
         labels: classes that samples have in turn; () for all of them. captions: one, or n of them,
-        in place of the condition of a model of captions. coarse: for a model with a data.coarse,
-        one coarse picture or several in turn, to which the noise of `sampling.coarse_level` is
-        added. impute: one example, or several in turn, in which samples fill in the NaN
-        (`sde_lib.posteriors`). together: the conditions, any number of them, are independent
-        observations of one example (`sde_lib.composed`). seed: by default the config's. batch:
-        samples at a time, which changes no sample. ValueError for a condition of another shape,
-        and for one that is missing.
+        in place of the condition of a model of captions. negative: likewise, of what samples are to
+        be unlike, for a model with data.text_encoder. impute: one example, or several in turn, in
+        which samples fill in the NaN (`sde_lib.posteriors`). together: the conditions, any number
+        of them, are independent observations of one example (`sde_lib.composed`). coarse: for a
+        model with a data.coarse, one coarse picture or several in turn, to which the noise of
+        `sampling.coarse_level` is added. seed: by default the config's. batch: samples at a time,
+        which changes no sample. ValueError for a condition of another shape, and for one that is
+        missing.
         """
         if together and np.asarray(condition).ndim == len(of_config(self.experiment.config).stored):
             raise ValueError("together=True needs several conditions, of one example each")
@@ -107,8 +111,9 @@ class Model:
             partial = check_partial(as_numbers(np.asarray(impute), "impute"), config, "impute")
             observed = imputed(partial, self.codec, config.sampling.impute_iterations)
         given = Given(
-            labels_of(self.experiment.classes, labels), self._conditions(condition, rows), observed
-        )
+            labels_of(self.experiment.classes, labels), self._conditions(condition, rows), observed,
+            negative=self._unlike(negative, n),
+        )  # fmt: skip
         pictures = None if coarse is None else of_arrays(self.experiment, np.asarray(coarse))
         generator = generator_of(self.experiment, self.score, given, pictures, n)
         if together and given.conditions is not None:
@@ -197,14 +202,24 @@ class Model:
 
     def _said(self, captions: str | Sequence[str], condition: Any) -> Shaped[np.ndarray, "..."]:
         """The condition that captions are."""
-        data = self.experiment.config.data
-        if not data.words or condition is not None:
+        config, data = self.experiment.config, self.experiment.config.data
+        read = texts.reads_texts(config)
+        if not (data.words or read) or condition is not None:
             raise ValueError("captions must be None for a model that was not trained on captions, "
                              "or with a condition")  # fmt: skip
-        one = isinstance(captions, str)
-        texts = [captions] if isinstance(captions, str) else captions
-        rows = numbered(texts, data.words, data.condition[0], "captions")
-        return rows[0] if one else rows
+        said = [captions] if isinstance(captions, str) else list(captions)
+        rows = (texts.text_rows(config, said) if read
+                else numbered(said, data.words, data.condition[0], "captions"))  # fmt: skip
+        return rows[0] if isinstance(captions, str) else rows
+
+    def _unlike(self, captions: str | Sequence[str], n: int) -> np.ndarray | None:
+        """The conditions of captions of what is not wanted; None without any."""
+        if not captions:
+            return None
+        if not texts.reads_texts(self.experiment.config):
+            raise ValueError("negative must be left out for a model without data.text_encoder")
+        said = [captions] if isinstance(captions, str) else list(captions)
+        return negatives(self.experiment, said, n, "negative")
 
     def _check_given(self, condition: Any) -> None:
         kinds = of_config(self.experiment.config).words
@@ -240,6 +255,28 @@ def load(workdir: Path | str, settings: Mapping[str, Any] | None = None, log: Lo
         )
     experiment = experiment_of(Recorded.of(config), None, folder, log)
     return _trained(experiment, folder, log)
+
+
+def open_published(
+    path: Path | str, settings: Mapping[str, Any] | None = None, log: Log = print
+) -> Model:
+    """The averaged model of a published checkpoint, such as a diffusers pipeline; no workdir.
+
+    settings: other values than its own, as {'sampling.num_steps': 20}. Raises PretrainedError, a
+    ValueError whose first line says why, for what cannot be opened.
+    """
+    asked = settings or {}
+
+    def override(config: ConfigDict) -> None:
+        config.update_from_flattened_dict(dict(asked))
+
+    opened = open_checkpoint(path, None, override, tuple(asked))
+    for line in filter(None, (opened.checkpoint.note, opened.left_out)):
+        log(line)
+    opened = opened._replace(config=noted(opened.config))
+    experiment = Experiment.of(Recorded.of(opened.config))
+    params = params_of(opened, ema=opened.checkpoint.ema is not None)
+    return Model(experiment, experiment.score.with_params(params), opened.checkpoint.step)
 
 
 def fit(

@@ -19,7 +19,9 @@ from sde_lib.measurements.masks import Mask
 
 Place = Callable[[np.ndarray], jax.Array]
 """A function that distributes the rows of a batch over the devices."""
-NOT_THE_SAMPLE = "num_samples", "condition", "impute", "captions", "base"
+NOT_THE_SAMPLE = (
+    "num_samples", "condition", "impute", "captions", "negative", "noise", "base",
+)  # fmt: skip
 """Settings of the section on which no sample depends: not the name of a file, but its content."""
 PRECISION = 0.01
 """Deviation, of encoded data, to which partial examples are known while the others are drawn."""

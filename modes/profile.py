@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 import data_lib
-from modes import preflight
+from modes import preflight, texts
 from modes.experiment import Experiment
 from modes.latent_data import in_latents
 from runtime_lib import hardware, workdir
@@ -42,7 +42,7 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     """
     count = experiment.config.training.profile_steps
     config = experiment.config
-    splits = data_lib.load(config.data, log=log)
+    splits = texts.with_texts(data_lib.load(config.data, log=log), config, folder, log)
     step = make_step(experiment.recipe, experiment.layout.shardings(experiment.abstract_state()))
     needs = preflight.estimate(experiment, step)
     log(needs.text())

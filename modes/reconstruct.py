@@ -19,7 +19,7 @@ from eval_lib.array_pictures.restored import DRAWS, OF_SPREAD, bands_png, column
 from models.features import lpips
 from models.features.lpips import PerceptualDistance
 from models.pretrained.files.tensors import PretrainedError
-from modes import sizes
+from modes import sizes, texts
 from modes.conditions import classes_of, encoded_condition
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
@@ -28,7 +28,7 @@ from modes.observed import sampling_of, told
 from modes.problem import Problem, observed, problem_of, shown, trained_on
 from modes.stages import generator_of, handed, of_stage
 from modes.trained import load_score
-from runtime_lib import data_record, workdir
+from runtime_lib import workdir
 from runtime_lib.files import Content
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
 from samplers.rules.named import chosen_method
@@ -64,12 +64,12 @@ def reconstruct(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """
     config = experiment.config
     workdir.check_model(folder, config)
-    problem = problem_of(experiment, data_record.load(config, folder, log), log)
+    problem = problem_of(experiment, texts.load_data(config, folder, log), log)
     each, total = config.inverse.samples, len(problem) * config.inverse.samples
     sizes.check("inverse.samples", total, config)
     given = _given(experiment, problem)
     score, step = load_score(experiment, folder, log)
-    pictures = handed(experiment, total, of_stage(log), folder, log)
+    pictures = handed(experiment, total, of_stage, folder, log)
     made = generator_of(experiment, score, given, pictures, total)
     generator = replace(made, denoise=True, frames=0)
     perceptual, own = _perceptual(config)

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+import models
 from modes import sizes, stages
-from modes.array_files import captions_of
+from modes.array_files import read_array
 from modes.conditions import of_sampling
+from modes.drawing_needs import LARGE, check, drawing_needs
 from modes.experiment import Experiment
 from modes.generate import generate
 from modes.generator import NOTHING, Generator, Given
@@ -31,6 +34,12 @@ def _told(given: Given, groups: int) -> dict[str, Any]:
     return told("conditions", given.conditions, groups) | told("partial", partial, groups)
 
 
+def _beside(given: Given, pictures: stages.Handed | None, total: int) -> dict[str, np.ndarray]:
+    """Arrays beside the samples in their file: captions, and coarse pictures."""
+    said = {} if given.captions is None else {"captions": np.asarray(given.captions)}
+    return said if pictures is None else {**said, "coarse": pictures.of(total)}
+
+
 def _together(
     experiment: Experiment, generator: Generator, score: ModelScore, given: Given, log: Log
 ) -> Generator:
@@ -39,6 +48,29 @@ def _together(
         raise ValueError("sampling.together needs a model that is given conditions")
     whole = composed(experiment, score, given.conditions, log)
     return replace(generator, score=whole, given=NOTHING, guidance=Conditional)
+
+
+def _noise(experiment: Experiment, count: int) -> np.ndarray:
+    """The noise of `sampling.noise`; ValueError unless there is some for every sample."""
+    path = Path(experiment.config.sampling.noise)
+    rows = read_array(path, "sampling.noise", ("latents", "noise"))
+    rows = rows[None] if rows.shape == experiment.shape else rows
+    if rows.shape[1:] != experiment.shape or len(rows) < count or not np.isfinite(rows).all():
+        raise ValueError(
+            f"sampling.noise must be finite numbers of shape {(count, *experiment.shape)}, got "
+            f"{rows.shape}"
+        )
+    return rows
+
+
+def _tell_needs(experiment: Experiment, log: Log) -> None:
+    """Say what memory a large model needs; ValueError if that is more than there is."""
+    if models.count(experiment.abstract_params()) < LARGE:
+        return
+    share = -(-experiment.config.sampling.batch_size // jax.device_count())
+    needs = drawing_needs(experiment, share)
+    log(needs.text())
+    check(needs)
 
 
 def _pace(report: dict[str, Any]) -> str:
@@ -56,12 +88,15 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     given, several = of_sampling(experiment, folder, log)
     together = sampling.together
     groups = given.groups if several and not together else 0
-    asked = len(captions_of(sampling.captions)) if sampling.captions else 1
+    asked = len(given.captions) if given.captions is not None and sampling.captions else 1
     total = sampling.num_samples * (groups or asked)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
+    _tell_needs(experiment, log)
     score, step = load_score(experiment, folder, log)
-    pictures = stages.handed(experiment, total, stages.of_stage(log), folder, log)
+    pictures = stages.handed(experiment, total, stages.of_stage, folder, log)
     generator = stages.generator_of(experiment, score, given, pictures, total)
+    noise = _noise(experiment, total) if sampling.noise else None
+    generator = replace(generator, noise=noise)
     if together:
         generator = _together(experiment, generator, score, given, log)
     identity = {
@@ -70,6 +105,8 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
         "sampling": sampling_of(config),
         **_told(given, groups),
         **({} if pictures is None else pictures.identity),
+        **told("negative", given.negative, 0),
+        **told("noise", noise, 0),
         **experiment.guided_by,
     }
     planned = generator.planned_evaluations
@@ -88,8 +125,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
             identity,
             groups=groups,
             names=data_record.names(folder),
-            captions=pictures.captions if given.captions is None and pictures else given.captions,
-            beside={} if pictures is None else {"coarse": pictures.of(total)},
+            beside=_beside(given, pictures, total),
             log=log,
         )
     log(f"{report['nfe']} evaluations per sample{_pace(report)}")

@@ -23,7 +23,7 @@ from data_lib import Codec
 from eval_lib import figures
 from eval_lib.features.extractors import Components, some
 from eval_lib.metrics import Moments, frechet
-from modes import sizes
+from modes import sizes, texts
 from modes.conditions import of_data
 from modes.entries import Planned, planned
 from modes.experiment import Experiment
@@ -31,7 +31,7 @@ from modes.generate import STATED
 from modes.generator import Given
 from modes.stages import Handed, generator_of, handed, of_examples
 from modes.trained import load_score
-from runtime_lib import data_record, workdir
+from runtime_lib import workdir
 from runtime_lib.files import Content
 from runtime_lib.results import Arrays, Identity, keep, marked, publish, recall
 from sde_lib import ModelScore
@@ -123,7 +123,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
             f"eval.sampler_nfe={config.eval.sampler_nfe} is too few for each of eval.samplers"
         )
     score, step = load_score(experiment, folder, log)
-    splits = data_record.load(config, folder, log)
+    splits = texts.load_data(config, folder, log)
     if len(splits.train) < 2:
         raise ValueError("--mode samplers needs two training images or more to compare with")
     pictures = handed(experiment, count, of_examples(splits.test), folder, log)

@@ -30,7 +30,7 @@ from data_lib import Images
 from data_lib.conditions import beside
 from data_lib.levels import as_numbers
 from data_lib.transforms import to_unit
-from modes import texts, trained
+from modes import trained
 from modes.conditions import of_data, of_sampling
 from modes.experiment import STAGE_STREAM, Experiment
 from modes.generate import collected
@@ -47,12 +47,10 @@ from sde_lib.coarse import COARSE_SCHEDULES
 from untrusted import plain
 
 Log = Callable[[str], None]
-GivenOf = Callable[[Experiment, Path], Given]
-"""(a stage, its workdir) -> the conditions of the data, and classes, that it is given."""
+GivenOf = Callable[[Experiment, Path, Log], Given]
+"""(stage, its workdir, log) -> the conditions of the data, and classes, that it is given."""
 FOLDER = "stages"
 FILES = (".npz", ".npy")
-SAID = ("captions", "negative")
-"""Settings of `sampling` that are given to each stage that reads captions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +59,12 @@ class Handed:
 
     pictures: [k, *coarse shape]. labels: the class of each; () without classes. noisy: whether they
     have the noise of the level already. identity: what they depend on, for JSON.
-    captions: those that samples have in turn; None without any.
     """
 
     pictures: Float[np.ndarray, "k *d"]
     labels: tuple[int, ...]
     noisy: bool
     identity: Identity
-    captions: np.ndarray | None = None
 
     def of(self, total: int) -> Float[np.ndarray, "n *d"]:
         """The pictures of samples 0 .. total - 1."""
@@ -148,7 +144,7 @@ def _of_workdirs(
     folders = [Path(part.strip()) for part in config.sampling.base.split(",")]
     stage = _stage(experiment, folders, log)
     score, step = load_score(stage, folders[-1], log)
-    given = given_of(stage, folders[-1])
+    given = given_of(stage, folders[-1], log)
     before = handed(stage, total, given_of, folder, log)
     generator = generator_of(stage, score, given, before, total)
     key = jax.random.fold_in(experiment.key(STAGE_STREAM), len(folders) - 1)
@@ -181,7 +177,7 @@ def _of_workdirs(
     pictures = arrays["samples"]
     if factor != 1:
         pictures = centre + np.float32(factor) * (pictures - centre)
-    return Handed(pictures, found, truncated, identity, given.captions)
+    return Handed(pictures, found, truncated, identity)
 
 
 def _stage(experiment: Experiment, folders: list[Path], log: Log) -> Experiment:
@@ -197,7 +193,7 @@ def _stage(experiment: Experiment, folders: list[Path], log: Log) -> Experiment:
         "sampling.base_truncated": False,
         "sampling.condition": config.sampling.condition if of_config(given).names else "",
         "sampling.labels": config.sampling.labels if given.model.num_classes else (),
-        **{f"sampling.{name}": config.sampling[name] for name in SAID if _reads(given)},
+        "sampling.captions": config.sampling.captions if given.data.words else "",
     }
     other = with_settings(schema.get_default(), saved, told)
     if models.is_classifier(other):
@@ -212,11 +208,6 @@ def _stage(experiment: Experiment, folders: list[Path], log: Log) -> Experiment:
         raise ValueError(f"sampling.base: {plain(str(path))} draws data of another kind: "
                          f"data.codec={other.data.codec!r}")  # fmt: skip
     return stage
-
-
-def _reads(config: Any) -> bool:
-    """True if a stage takes captions."""
-    return bool(config.data.words) or texts.reads_texts(config)
 
 
 def _ending(generator: Generator, after: Experiment, stage: Experiment) -> tuple[Generator, float]:
@@ -248,19 +239,18 @@ def with_pictures(
     experiment: Experiment, given: Given, found: Handed, total: int
 ) -> tuple[Given, Any]:
     """(what samples are given beside coarse pictures and with them, the assembly of both)."""
+    kinds = with_coarse(experiment.config)
     low = experiment.codec.encode(found.pictures).astype(np.float32)
-    kinds, labels = with_coarse(experiment.config), given.labels or found.labels
 
-    def joined(rows: np.ndarray | None) -> np.ndarray:
-        if rows is None:
-            return low
+    def joined(rows: np.ndarray) -> np.ndarray:
         at = np.arange(min(total, int(np.lcm(len(rows), len(low)))))
         return beside(kinds, [rows[at % len(rows)], low[at % len(low)]])
 
-    against = None if given.negative is None else joined(given.negative)
+    conditions = low if given.conditions is None else joined(given.conditions)
+    negative = None if given.negative is None else joined(given.negative)
+    labels = given.labels or found.labels
     made = replace(experiment.assembly, handed_on=found.noisy)
-    rows = joined(given.conditions)
-    return replace(given, conditions=rows, negative=against, labels=labels), made
+    return replace(given, conditions=conditions, negative=negative, labels=labels), made
 
 
 def generator_of(
@@ -282,11 +272,11 @@ def generator_of(
     return make_generator(experiment, score, given)
 
 
-def of_stage(log: Log) -> GivenOf:
-    """The conditions, captions and classes that the `sampling` section gives each stage."""
-    return lambda stage, folder: of_sampling(stage, folder, log)[0]
+def of_stage(experiment: Experiment, folder: Path, log: Log) -> Given:
+    """The conditions of `sampling.condition` or `sampling.captions`, and classes."""
+    return of_sampling(experiment, folder, log)[0]
 
 
 def of_examples(images: Images) -> GivenOf:
     """The conditions of held-out examples for a stage, but for coarse pictures."""
-    return lambda stage, folder: of_data(stage, images, coarse=False)
+    return lambda stage, folder, log: of_data(stage, images, coarse=False)

@@ -7,8 +7,9 @@ from pathlib import Path
 from data_lib.base import Log
 from eval_lib.features import extractors, reference
 from eval_lib.features.featuring import QUANTIZE
+from modes import texts
 from modes.experiment import Experiment
-from runtime_lib import data_record, workdir
+from runtime_lib import workdir
 from sde_lib import choose
 
 
@@ -22,7 +23,7 @@ def stats(experiment: Experiment, folder: Path, log: Log = print) -> int:
         )
     choose("eval.quantize", config.eval.quantize, QUANTIZE)
     workdir.create(folder)
-    splits = data_record.load(config, folder, log)
+    splits = texts.load_data(config, folder, log)
     found = reference.obtain(config, extractors.build(config, splits), splits, folder, log)
     log(f"{found.path}: {found.info['count']} images of {found.info['dataset']} "
         f"({found.info['split']}), {found.info['extractor']}")  # fmt: skip

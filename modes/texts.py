@@ -6,8 +6,11 @@ model that is also given six numbers of sizes (Stable Diffusion XL) gets those o
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,8 @@ from jaxtyping import Float
 
 from configs.kinds import of_config
 from configs.shapes import shape_of
+from data_lib import Images, Splits
+from data_lib.base import Log
 from models.pretrained import PretrainedError
 from models.text_encoders.conditions import (
     MASKS,
@@ -22,8 +27,10 @@ from models.text_encoders.conditions import (
     TextEncoder,
     TextSettings,
     read_text_encoder,
+    stored_conditions,
     text_conditions,
 )
+from runtime_lib import data_record
 from sde_lib import choose
 from untrusted import plain
 
@@ -39,6 +46,12 @@ def reads_texts(config: Any) -> bool:
 
 def text_settings(config: Any) -> TextSettings:
     """The form of a config's conditions; ValueError for names that are unknown."""
+    length = of_config(config).shape("tokens")[0] if "tokens" in of_config(config) else 0
+    return dataclasses.replace(_form(config), length=length)
+
+
+def _form(config: Any) -> TextSettings:
+    """The same, whose length is not known yet."""
     data, kinds = config.data, of_config(config)
     if "tokens" not in kinds:
         raise ValueError(
@@ -53,9 +66,15 @@ def text_settings(config: Any) -> TextSettings:
         data.text_mask,
         data.text_nothing,
         pooled="vector" in kinds,
-        length=kinds.shape("tokens")[0],
         truncate=data.text_truncate,
     )
+
+
+def _opened(config: Any, settings: TextSettings) -> TextEncoder:
+    try:
+        return _read(config.data.text_encoder, settings)
+    except (PretrainedError, OSError) as error:
+        raise ValueError(f"data.text_encoder: {error}") from error
 
 
 @lru_cache(maxsize=2)
@@ -71,10 +90,7 @@ def encoder_of(config: Any) -> tuple[TextEncoder, TextSettings]:
         features are not those that the network is given; in one line.
     """
     settings, kinds, data = text_settings(config), of_config(config), config.data
-    try:
-        found = _read(data.text_encoder, settings)
-    except (PretrainedError, OSError) as error:
-        raise ValueError(f"data.text_encoder: {error}") from error
+    found = _opened(config, settings)
     told = f"data.text_encoder={plain(data.text_encoder)}"
     if data.text_encoder_hash not in ("", hash_of(found)):
         raise ValueError(
@@ -99,13 +115,75 @@ def hash_of(encoder: TextEncoder) -> str:
     return encoder.identity[:16]
 
 
+def caption_shape(config: Any) -> tuple[int, ...]:
+    """The shapes of a caption's condition side by side, of the readers of a config's captions.
+
+    Raises ValueError, in one line, for readers that cannot be read.
+    """
+    settings = dataclasses.replace(_form(config), length=0)
+    return _opened(config, settings).shape(settings)
+
+
+def files_hash(config: Any) -> str:
+    """`hash_of` the readers of a config's captions; ValueError as `caption_shape`."""
+    return hash_of(_opened(config, dataclasses.replace(_form(config), length=0)))
+
+
+def with_texts(splits: Splits, config: Any, folder: Path, log: Log) -> Splits:
+    """Splits whose captions, if they have any, are their conditions, by the config's readers.
+
+    They are computed once, and kept beside the data, or in `folder` for data that are in no file.
+    Raises ValueError as `encoder_of`, and for a caption that is too long.
+    """
+    if not reads_texts(config):
+        return splits
+    train, test = (_told(images, config, folder, log) for images in (splits.train, splits.test))
+    return dataclasses.replace(splits, train=train, test=test)
+
+
+def _told(images: Images, config: Any, folder: Path, log: Log) -> Images:
+    if images.captions is None or images.condition is not None:
+        return images
+    encoder, settings = encoder_of(config)
+    place = _beside(config, folder)
+    rows = stored_conditions(images.captions.tolist(), encoder, settings, place, log)
+    return dataclasses.replace(images, condition=_shaped(config, encoder, rows))
+
+
+def _beside(config: Any, folder: Path) -> Path:
+    """The folder in which the data lie, or the workdir where there is none that can be written."""
+    data = Path(config.data.data_dir).expanduser()
+    own = bool(config.data.data_dir) and data.exists() and os.access(data.parent, os.W_OK)
+    return data.parent if own else folder
+
+
+def load_data(config: Any, folder: Path, log: Log) -> Splits:
+    """`data_record.load`, and conditions of captions that frozen readers give."""
+    return with_texts(data_record.load(config, folder, log), config, folder, log)
+
+
+def check_training(config: Any) -> None:
+    """Raise ValueError for a null of training that is not the one with which samples compare."""
+    data, model = config.data, config.model
+    if reads_texts(config) and model.condition_dropout and data.text_nothing != "masked":
+        raise ValueError(
+            "data.text_nothing must be masked to train with model.condition_dropout, which hides "
+            f"all tokens of a caption, got {data.text_nothing!r}"
+        )
+
+
 def text_rows(config: Any, captions: Sequence[str | None]) -> Rows:
     """Conditions of captions as they are stored; None stands for no text.
 
     Raises ValueError as `encoder_of`, and for a caption that is too long.
     """
     encoder, settings = encoder_of(config)
-    rows, kinds = text_conditions(captions, encoder, settings), of_config(config)
+    return _shaped(config, encoder, text_conditions(captions, encoder, settings))
+
+
+def _shaped(config: Any, encoder: TextEncoder, rows: np.ndarray) -> Rows:
+    """Conditions of captions with sizes, if the network is given them, as they are stored."""
+    kinds = of_config(config)
     if sum(kinds.shape("vector")) > encoder.pooled > 0:
         rows = np.concatenate([rows, np.tile(sizes_of(config), (len(rows), 1))], axis=1)
     shape = kinds.stored if len(kinds.names) == 1 else rows.shape[1:]
@@ -117,16 +195,3 @@ def sizes_of(config: Any) -> Float[np.ndarray, " 6"]:
     asked = config.sampling.sizes
     height, width, *_ = shape_of(config)
     return np.asarray(asked or (height, width, 0, 0, height, width), np.float32)
-
-
-def negative_rows(config: Any, captions: Sequence[str], count: int) -> Rows:
-    """The conditions that guidance compares with: of other captions, or of no text.
-
-    Raises ValueError unless there is one for each of `count` captions, or for all.
-    """
-    if len(captions) not in (0, 1, count):
-        raise ValueError(
-            f"sampling.negative must have one caption, or one for each of {count} in "
-            f"sampling.captions, got {len(captions)}"
-        )
-    return text_rows(config, list(captions) or [None])

@@ -17,7 +17,7 @@ import data_lib
 from configs.schema import flatten
 from data_lib.transforms import to_unit
 from eval_lib import pictures
-from modes import preflight
+from modes import preflight, texts
 from modes.autoencoders import codec_of_weights
 from modes.conditions import of_data
 from modes.experiment import Experiment
@@ -56,7 +56,9 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     """
     config = experiment.config
     workdir.check_same(folder, config)
+    texts.check_training(config)
     splits = experiment.splits or data_lib.load(config.data, log=log)
+    splits = texts.with_texts(splits, config, folder, log)
     feed.check_labels(splits, config.model.num_classes)
     feed.check_conditions(splits, config)
     chain.check_levels(experiment.recipe.objective, splits.train.levels)

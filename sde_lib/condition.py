@@ -55,10 +55,8 @@ def told_of(condition: Condition) -> Condition:
 
 
 def null_of(condition: Condition, kept: Collection[str] = ()) -> Condition:
-    """The condition, of the same structure, that says nothing, or that guidance compares with.
-
-    kept: parts that the null keeps.
-    """
+    """The condition, of the same structure, that says nothing but the parts that are `kept`, or
+    the one that guidance compares with."""
     if isinstance(condition, Contrasted):
         return condition.untold
     if not isinstance(condition, Mapping):

@@ -40,7 +40,7 @@ from sde_lib.resizing import UPSAMPLINGS
 from train_lib.adversary import ADVERSARIES
 from train_lib.autoencoding import RECONSTRUCTIONS
 from train_lib.chain import LEVEL_LAWS
-from train_lib.objective import LAWS, OBJECTIVES, WEIGHTINGS
+from train_lib.objective import ERRORS, LAWS, OBJECTIVES, WEIGHTINGS
 from train_lib.optimizer import DECAYS, OPTIMIZERS
 from untrusted import shown
 
@@ -91,6 +91,7 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "data.text_mask": (MASKS,),
     "data.text_nothing": (NOTHING,),
     "training.time_law": (LAWS, LEVEL_LAWS),
+    "training.error": (ERRORS,),
     "training.weighting": (WEIGHTINGS,),
     "training.objective": (OBJECTIVES,),
     "training.cdf": (CDFS,),

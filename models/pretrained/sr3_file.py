@@ -58,7 +58,7 @@ PARTS = ("query", "key", "value")
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 
 
-class Layout(NamedTuple):
+class SR3Layout(NamedTuple):
     """Channels at each resolution, blocks at each, and the resolutions with attention."""
 
     widths: tuple[int, ...]
@@ -108,7 +108,7 @@ ASSUMED = {
 """Training and sampling by the authors' code, for use without a config."""
 
 
-def infer(known: Mapping[str, tuple[int, ...]]) -> Layout:
+def infer(known: Mapping[str, tuple[int, ...]]) -> SR3Layout:
     """The layout of a network, from the names and shapes of its weights."""
     widths, counts, attention, at = list[int](), [0], set[int](), 1
     while (
@@ -124,10 +124,10 @@ def infer(known: Mapping[str, tuple[int, ...]]) -> Layout:
         at += 1
     if len(set(counts)) != 1 or len(widths) != len(counts) or not widths:
         raise ValueError(f"blocks at its resolutions: {counts[:9]}")
-    return Layout(tuple(widths), counts[0], tuple(sorted(attention)))
+    return SR3Layout(tuple(widths), counts[0], tuple(sorted(attention)))
 
 
-def _settings(known: Mapping[str, tuple[int, ...]], layout: Layout) -> dict[str, Any]:
+def _settings(known: Mapping[str, tuple[int, ...]], layout: SR3Layout) -> dict[str, Any]:
     nf, joined, _, _ = known["downs.0.weight"]
     channels = known["final_conv.block.3.weight"][0]
     if any(width % nf for width in layout.widths) or joined <= channels:

@@ -22,7 +22,8 @@ IDENTITY = {"step": 3, "sampling": {"snr": 0.1, "norms": (1, 2)}}
 class Counter:
     """Draws sample k as a picture of level k / 100, and keeps account."""
 
-    shape, classes, codec = (8, 8, 1), 100, GrayLevels(False)
+    shape = example = (8, 8, 1)
+    classes, codec = 100, GrayLevels(False)
 
     def __init__(self, frames: int = 0, scale: float = 1.0):
         self.calls: list[tuple[int, int]] = []
@@ -230,6 +231,6 @@ def test_partial_examples_are_filled_in_as_their_law_says() -> None:
 
 def test_captions_that_samples_have_in_turn_are_in_the_file(tmp_path):
     said = np.array(["a", "b"])
-    generate(Counter(), 5, 2, tmp_path / "samples", IDENTITY, captions=said, log=print)
+    generate(Counter(), 5, 2, tmp_path / "samples", IDENTITY, beside={"captions": said}, log=print)
     with np.load(tmp_path / "samples" / "samples.npz") as file:
         assert file["captions"].tolist() == ["a", "b", "a", "b", "a"]

@@ -22,7 +22,7 @@ from models.pretrained.diffusers.scheduler import sde_settings
 from models.pretrained.files.tensors import PretrainedError
 from untrusted import UntrustedError, plain, read_json
 
-FAMILY = "diffusers-conditional"
+FAMILY = "diffusers_conditional"
 
 
 def recognises(path: Path | str) -> bool:

@@ -20,10 +20,9 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from models.pretrained.base import Checkpoint, Format
-from models.pretrained.diffusers import autoencoders, conditional, directory
+from models.pretrained.diffusers import autoencoders, conditional, directory, steps
 from models.pretrained.diffusers.rules import Json
 from models.pretrained.diffusers.scheduler import discrete
-from models.pretrained.diffusers.steps import FILE as SCHEDULER_FILE
 from models.pretrained.dit import dit_folder
 from models.pretrained.files.tensors import PretrainedError
 from untrusted import UntrustedError, check_folder, plain, read_json, shown
@@ -150,12 +149,12 @@ def read(path: Path | str) -> Checkpoint:
         index = read_json(path / INDEX)
         row, ignored = _checked(path, index)
         found = row.format.read(path / row.network)
-        scheduled = discrete(read_json(path / "scheduler" / SCHEDULER_FILE, endless=True))
+        scheduled = discrete(read_json(path / "scheduler" / steps.FILE, endless=True))
         latents = _latents(path / row.autoencoder, dict(found.settings))
         beside: Settings = {"data.autoencoder": str(path.resolve())}
         if row.texts:
             beside["data.text_encoder"] = str(path.resolve())
-        beside |= {"sampling.num_samples": 1, "sampling.batch_size": 1}
+        beside |= {"data.random_flip": False, "sampling.num_samples": 1, "sampling.batch_size": 1}
         told = {**found.settings, **scheduled.settings, **latents, **row.settings(index)}
         note = "; ".join(filter(None, (scheduled.remark, *ignored)))
         return replace(found, family=FAMILY, settings=told, beside=beside, note=note)

@@ -243,7 +243,7 @@ def test_bfloat16_computes_near_float32_with_float32_parameters(tiny, conditiona
 
 @pytest.mark.parametrize("sides", [(5, 6), (6, 5)])
 def test_an_odd_side_is_halved_upward_and_doubled_to_what_it_was(sides):
-    """As PyTorch's strided convolution padded by 1, and nearest neighbours of a given size."""
+    """PyTorch's strided convolution padded by 1, and its nearest neighbours of a given size."""
     x, plain = draw((1, *sides, 2)), Plain(border_first=True)
     kernel = draw((3, 3, 2, 2), 1)
     halved = conv2d(plain.down_for_conv(x), kernel, 2, ((0, 0), (0, 0)))

@@ -36,7 +36,8 @@ def other(setting):
     default = setting.default
     if isinstance(default, bool):
         return not default
-    tries = [0.5, 1.0, 7, 8, (0.5,), (7,), (0, 1), "/home/someone/f.py:f", "accept"]
+    six = (8.0, 8.0, 0.0, 0.0, 8.0, 8.0)
+    tries = [0.5, 1.0, 7, 8, (0.5,), (7,), (0, 1), six, "/home/someone/f.py:f", "accept"]
     alike = (value for value in tries if type(value) is type(default) and value != default)
     return next(value for value in alike if setting.rule.holds(value))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import models
 import samplers
-import sde_lib
 from configs.kinds import of_config
-from data_lib.conditions import build_condition
-from models.pretrained import PretrainedError, open_checkpoint, params_of
+from models.pretrained import PretrainedError, open_checkpoint
 from models.pretrained.diffusers import pipelines
-from models.score import template
 from modes import texts
-from sde_lib.condition import Contrasted, assembled
+from modes.generator import Given, make_generator
+from modes.model import open_published
+from sde_lib import Conditional
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "latent"
 NAMES = ["sd2_v_euler", "sdxl_euler"]
@@ -40,32 +39,30 @@ class Case:
     """A pipeline's directory, the call whose results are known, and our model of it."""
 
     def __init__(self, name: str) -> None:
-        self.call = json.loads((GOLDEN / f"{name}.json").read_text())["call"]
+        call = json.loads((GOLDEN / f"{name}.json").read_text())["call"]
         with np.load(GOLDEN / f"{name}.npz") as arrays:
             self.arrays = dict(arrays)
-        opened = open_checkpoint(GOLDEN / name)
-        self.config = opened.config
-        prompts = self.call["prompt"]
-        self.told = texts.text_rows(self.config, prompts)
-        negative = self.call.get("negative_prompt", [])
-        untold = texts.negative_rows(self.config, negative, len(prompts))
-        self.untold = np.broadcast_to(untold, self.told.shape)
-        plain = self.config.copy_and_resolve_references()
-        plain.data.update({"codec": "identity", "shape": LATENTS})
-        weights = params_of(opened._replace(config=plain), True)
-        self.score = template(plain).with_params(weights)
+        settings = {
+            "sampling.guidance": call["guidance_scale"],
+            "sampling.num_steps": call["num_inference_steps"],
+        }
+        self.model = open_published(GOLDEN / name, settings)
+        prompts = call["prompt"]
+        self.count = len(prompts)
+        told = self.model._conditions(self.model._said(prompts, None), self.count)
+        unlike = self.model._unlike(call.get("negative_prompt", ()), self.count)
+        given = Given((), told, negative=unlike)
+        self.generator = make_generator(self.model.experiment, self.model.score, given)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Conditions, those without the prompt first."""
+        given = self.generator.given
+        return np.concatenate([np.broadcast_to(given.negative, given.conditions.shape),
+                               given.conditions])  # fmt: skip
 
     def parts(self, name: str) -> np.ndarray:
-        """A part of the conditions, those without the prompt first."""
-        kinds = of_config(self.config)
-        return np.concatenate([kinds.parted(rows)[name] for rows in (self.untold, self.told)])
-
-    def condition(self, rows: np.ndarray) -> Any:
-        encoded = build_condition(self.config).encode(rows.astype(np.float32))
-        return assembled(of_config(self.config), None, jnp.asarray(encoded))
-
-    def both(self) -> Any:
-        return self.condition(np.concatenate([self.untold, self.told]))
+        return of_config(self.model.experiment.config).parted(self.rows)[name]
 
 
 case = cache(Case)
@@ -89,40 +86,35 @@ def test_captions_are_read_as_the_pipeline_does(name: str) -> None:
 def test_pictures_are_those_of_the_pipeline(name: str) -> None:
     """From the same noise: the network's first output, every state, and the decoded picture."""
     known, arrays = case(name), case(name).arrays
+    generator, score = known.generator, known.model.score
     label = jnp.full(len(arrays["unet_in"]), float(arrays["model_timesteps"][0]))
-    score, config = known.score, known.config.copy_and_resolve_references()
-    raw = jax.jit(score.apply)(score.params, jnp.asarray(arrays["unet_in"]), label, known.both())
+    both = known.model.experiment.condition(None, jnp.asarray(known.rows))
+    raw = jax.jit(score.apply)(score.params, jnp.asarray(arrays["unet_in"]), label, both)
     assert relative(raw, arrays["unet_out"]) < 5e-6
-    config.sampling.guidance = known.call["guidance_scale"]
-    config.sampling.num_steps = known.call["num_inference_steps"]
-    contrasted = Contrasted(known.condition(known.told), known.condition(known.untold))
-    guided = sde_lib.build_guidance(config)(score, contrasted)
-    times = samplers.build_times(config.sampling, guided, config.sde.num_scales)
-    start = samplers.start_scale(config.sampling, guided, times) * jnp.asarray(arrays["latents"])
-    keys = samplers.sample_keys(jax.random.key(0), jnp.arange(len(start)))
+    numbers = jnp.arange(known.count)
+    guided, sampler = generator._followed(score, numbers, 0, known.count)
     drawn = samplers.sample(
-        guided, samplers.build(config.sampling), times, keys, shape=LATENTS, start=start,
-        denoise=config.sampling.noise_removal, frames=len(times) - 1,
+        guided, sampler, generator.times, samplers.sample_keys(generator.key, numbers),
+        shape=LATENTS, start=generator.scale * jnp.asarray(arrays["latents"]),
+        denoise=generator.denoise, frames=len(generator.times) - 1,
     )  # fmt: skip
-    assert drawn.evaluations.tolist() == [2 * len(arrays["trajectory"])] * len(start)
-    states = [x / guided.sde.alpha(t) for x, t in zip(drawn.frames, times[1:], strict=True)]
+    assert drawn.evaluations.tolist() == [2 * len(arrays["trajectory"])] * known.count
+    times = generator.times[1:]
+    states = [x / guided.sde.alpha(t) for x, t in zip(drawn.frames, times, strict=True)]
     for found, wanted in zip([*states, drawn.x], arrays["trajectory"], strict=True):
         assert relative(found, wanted) < 1e-4
-    decoder = open_checkpoint(GOLDEN / name / "vae")
-    data = known.config.data
-    z = np.asarray(drawn.x) / np.asarray(data.latent_scale) + np.asarray(data.latent_shift)
-    network = models.build_autoencoder(decoder.config)
-    x = network.apply({"params": params_of(decoder, True)}, jnp.float32(z), method="decode")
-    np.testing.assert_allclose(np.clip(x / 2 + 0.5, 0, 1), arrays["images"], atol=1e-4)
+    pictures = np.clip(known.model.codec.decode(np.asarray(drawn.x)), 0, 1)
+    np.testing.assert_allclose(pictures, arrays["images"], atol=1e-4)
 
 
 def test_a_pipeline_says_how_it_is_sampled() -> None:
-    config = case("sdxl_euler").config
+    config = case("sdxl_euler").model.experiment.config
     data, sampling = config.data, config.sampling
     assert (data.codec, data.image_size, tuple(data.latent_shape)) == ("autoencoder", 16, LATENTS)
     assert (data.text_layer, data.text_normed, data.text_nothing) == (-2, False, "zeros")
     assert (sampling.predictor, sampling.spacing, sampling.steps_offset) == ("euler", "leading", 1)
-    assert (sampling.num_steps, sampling.guidance, sampling.noise_removal) == (50, 5.0, True)
+    settings = open_checkpoint(GOLDEN / "sdxl_euler").config.sampling
+    assert (settings.num_steps, settings.guidance, settings.noise_removal) == (50, 5.0, True)
     assert config.model.condition == "tokens+vector"
     assert tuple(data.condition) == (77, 40, 26)
 
@@ -185,7 +177,7 @@ def test_an_autoencoder_of_other_latents_is_refused(copied: Path) -> None:
 
 
 def test_readers_of_another_model_are_refused(copied: Path) -> None:
-    config = case("sd2_v_euler").config.copy_and_resolve_references()
+    config = open_checkpoint(GOLDEN / "sd2_v_euler").config
     config.data.text_encoder = str(GOLDEN / "sdxl_euler")
     with pytest.raises(ValueError, match="has 40 features of a token, and the network is given 24"):
         texts.text_rows(config, ["a"])
@@ -206,7 +198,17 @@ def test_a_safety_checker_is_left_out_and_said(copied: Path) -> None:
 
 
 def test_negative_captions_are_one_or_as_many_as_there_are() -> None:
-    config = case("sd2_v_euler").config
-    assert texts.negative_rows(config, [], 3).shape == (1, 77, 24)
-    with pytest.raises(ValueError, match=r"sampling.negative must have one .* for each of 3"):
-        texts.negative_rows(config, ["a", "b"], 3)
+    model = case("sd2_v_euler").model
+    assert model._unlike("a", 3).shape == (1, 77, 24)
+    assert model._unlike((), 3) is None
+    with pytest.raises(ValueError, match=r"negative must have one caption, or one for each of 3"):
+        model._unlike(["a", "b"], 3)
+    plain = replace(model, experiment=replace(model.experiment, guidance=Conditional))
+    with pytest.raises(ValueError, match="negative must be empty without guidance"):
+        plain._unlike("a", 3)
+
+
+def test_pictures_of_a_size_that_the_autoencoder_cannot_code_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"sides that are multiples of 2, .* 17") as error:
+        open_published(GOLDEN / "sd2_v_euler", {"data.image_size": 17})
+    assert "\n" not in str(error.value)
