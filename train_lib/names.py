@@ -93,7 +93,6 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "training.time_law": (LAWS, LEVEL_LAWS),
     "training.error": (ERRORS,),
     "training.weighting": (WEIGHTINGS,),
-    "training.error": (ERRORS,),
     "training.objective": (OBJECTIVES,),
     "training.cdf": (CDFS,),
     "training.reconstruction": (RECONSTRUCTIONS,),
