@@ -16,7 +16,7 @@ from data_lib.base import Log
 from data_lib.conditions import beside, build_condition, check_texts, rows_of
 from data_lib.members import CONDITIONS, IMAGES
 from modes import texts
-from modes.array_files import captions_of, names_in, read_array
+from modes.array_files import captions_of, is_array, names_in, read_array
 from modes.experiment import Experiment
 from modes.generator import NOTHING, Given
 from modes.images import check_conditions, split_of
@@ -39,21 +39,23 @@ def of_sampling(experiment: Experiment, folder: Path, log: Log) -> tuple[Given, 
     config, sampling = experiment.config, experiment.config.sampling
     if texts.reads_texts(config) and not sampling.condition:
         return _of_texts(experiment), False
+    # An earlier stage may take what this one does not.
+    elsewhere = bool(sampling.base) and not is_array(Path(sampling.base))
     for name in ("negative", "sizes"):
-        if sampling[name]:
+        if sampling[name] and not elsewhere:
             raise ValueError(
                 f"sampling.{name} must be empty for a model without data.text_encoder, or with "
                 "sampling.condition"
             )
     if config.data.words and not sampling.condition:
         return _of_captions(experiment, folder, log), False
-    if sampling.captions:
+    if sampling.captions and not elsewhere:
         raise ValueError(
             "sampling.captions must be empty for a model that was not trained on captions, or with "
             "sampling.condition"
         )
     conditional = bool(of_config(config).names)
-    if sampling.condition and not conditional:
+    if sampling.condition and not (conditional or elsewhere):
         raise ValueError("sampling.condition must be empty: the model is given no condition of the "
                          f"data (model.condition={config.model.condition})")  # fmt: skip
     values, several = _of_file(config) if conditional else (None, False)

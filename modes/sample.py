@@ -12,7 +12,7 @@ import numpy as np
 
 import models
 from modes import sizes, stages
-from modes.array_files import read_array
+from modes.array_files import captions_of, read_array
 from modes.conditions import of_sampling
 from modes.drawing_needs import LARGE, check, drawing_needs
 from modes.experiment import Experiment
@@ -88,7 +88,7 @@ def sample(experiment: Experiment, folder: Path, log: Log = print) -> int:
     given, several = of_sampling(experiment, folder, log)
     together = sampling.together
     groups = given.groups if several and not together else 0
-    asked = len(given.captions) if given.captions is not None and sampling.captions else 1
+    asked = len(captions_of(sampling.captions)) if sampling.captions else 1
     total = sampling.num_samples * (groups or asked)
     sizes.check("sampling.num_samples", total * (1 + sampling.frames), config)
     _tell_needs(experiment, log)

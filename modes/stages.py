@@ -30,7 +30,7 @@ from data_lib import Images
 from data_lib.conditions import beside
 from data_lib.levels import as_numbers
 from data_lib.transforms import to_unit
-from modes import trained
+from modes import texts, trained
 from modes.conditions import of_data, of_sampling
 from modes.experiment import STAGE_STREAM, Experiment
 from modes.generate import collected
@@ -191,9 +191,8 @@ def _stage(experiment: Experiment, folders: list[Path], log: Log) -> Experiment:
         "seed": config.seed,
         "sampling.base": ",".join(map(str, folders[:-1])),
         "sampling.base_truncated": False,
-        "sampling.condition": config.sampling.condition if of_config(given).names else "",
         "sampling.labels": config.sampling.labels if given.model.num_classes else (),
-        "sampling.captions": config.sampling.captions if given.data.words else "",
+        **{f"sampling.{name}": _passed(name, config, given, folders[:-1]) for name in TAKEN},
     }
     other = with_settings(schema.get_default(), saved, told)
     if models.is_classifier(other):
@@ -208,6 +207,31 @@ def _stage(experiment: Experiment, folders: list[Path], log: Log) -> Experiment:
         raise ValueError(f"sampling.base: {plain(str(path))} draws data of another kind: "
                          f"data.codec={other.data.codec!r}")  # fmt: skip
     return stage
+
+
+def _reads(config: Any) -> bool:
+    return bool(config.data.words) or texts.reads_texts(config)
+
+
+TAKEN: dict[str, Callable[[Any], bool]] = {
+    "condition": lambda config: bool(of_config(config).names),
+    "captions": _reads,
+    "negative": _reads,
+}
+"""Setting of `sampling` that says what samples are given -> whether a stage takes it."""
+
+
+def _passed(name: str, after: Any, stage: Any, before: list[Path]) -> str:
+    """A setting of `TAKEN` for a stage, of that of the stage after it.
+
+    before: earlier stages. ValueError for one that no stage takes.
+    """
+    value, takes = after.sampling[name], TAKEN[name]
+    if not value or takes(stage):
+        return str(value)
+    if not before and not takes(after):
+        raise ValueError(f"sampling.{name} must be empty: no stage of the cascade takes it")
+    return "" if takes(after) else str(value)
 
 
 def _ending(generator: Generator, after: Experiment, stage: Experiment) -> tuple[Generator, float]:

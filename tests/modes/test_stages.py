@@ -2,17 +2,19 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import main
 from modes.generator import make_generator
 from modes.model import load
-from modes.stages import _ending
+from modes.stages import _ending, _passed
 from sde_lib.coarse import COARSE_SCHEDULES
 from tests import stored
 
@@ -155,6 +157,10 @@ REFUSED = {
     ),
     "truncated without a stage": ({"sampling__base_truncated": True}, "needs sampling.base"),
     "a condition": ({"sampling__condition": "x.npy"}, "sampling.condition must be empty"),
+    "a condition that no stage takes": (
+        {"sampling__base": "{base}", "sampling__condition": "x.npy"},
+        "sampling.condition must be empty: no stage of the cascade takes it",
+    ),
 }  # fmt: skip
 
 
@@ -188,3 +194,21 @@ def test_a_truncated_stage_ends_at_the_level_of_the_next_one(cascade) -> None:
     assert factor * float(sde.sigma(t)) == pytest.approx(sigma, rel=1e-4)
     assert not ended.denoise
     assert (np.diff(ended.times) < 0).all()
+
+
+def test_a_setting_goes_to_the_stages_that_take_it() -> None:
+    """condition: a stage with `names` takes it; one before is given it, if none after it did."""
+    data = lambda **own: ConfigDict({"condition": (), **own})
+    taking = SimpleNamespace(
+        sampling={"condition": "c.npy"}, model=ConfigDict({"condition": "vector"}), data=data()
+    )
+    coarse = SimpleNamespace(
+        sampling={"condition": "c.npy"}, model=ConfigDict({"condition": "image"}),
+        data=data(coarse=(2,)),
+    )  # fmt: skip
+    assert _passed("condition", taking, coarse, []) == ""
+    assert _passed("condition", coarse, taking, []) == "c.npy"
+    assert _passed("condition", coarse, coarse, [Path("earlier")]) == "c.npy"
+    assert _passed("condition", taking, coarse, [Path("earlier")]) == ""
+    with pytest.raises(ValueError, match="no stage of the cascade takes it"):
+        _passed("condition", coarse, coarse, [])
