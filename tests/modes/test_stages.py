@@ -212,3 +212,17 @@ def test_a_setting_goes_to_the_stages_that_take_it() -> None:
     assert _passed("condition", taking, coarse, [Path("earlier")]) == ""
     with pytest.raises(ValueError, match="no stage of the cascade takes it"):
         _passed("condition", coarse, coarse, [])
+
+
+def test_an_inverse_method_and_an_edit_are_given_coarse_pictures(cascade, tmp_path) -> None:
+    low = np.full((2, 4, 4, 1), 0.5, np.float32)
+    np.savez(tmp_path / "low.npz", samples=low, range=np.asarray([0.0, 1.0]))
+    few = {"eval__num_images": 2, "sampling__labels": (3,)}
+    inverse = {"inverse__measure": "inpaint", "inverse__mask": "left", "inverse__samples": 1}
+    base = {"sampling__base": tmp_path / "low.npz", "inverse__method": "pigdm"}
+    assert run("upsample", "reconstruct", cascade.upsample, **few, **inverse, **base) == 0
+    found = stored.arrays(cascade.upsample / "reconstructions" / "reconstructions.npz")
+    assert np.isfinite(found["samples"]).all()
+    assert run("upsample", "edit", cascade.upsample, **few) == 0
+    edits = stored.arrays(cascade.upsample / "edits" / "edits.npz")
+    assert all(np.isfinite(rows).all() for rows in edits.values() if rows.dtype.kind == "f")
