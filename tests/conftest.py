@@ -1,9 +1,12 @@
 """Strictness for every test: no silent broadcasting across ranks, no silent promotion of types."""
 
+import contextlib
+import ctypes
 import gc
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import jax
 import pytest
@@ -60,6 +63,25 @@ def quick() -> None:
     Programs stay compiled for later tests, which may compare bits: not for tests of scores.
     """
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+MOST_BYTES = 2 * 2**30
+"""Memory of a worker above which it forgets its compiled programs."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room() -> Iterator[None]:
+    """Memory for the next file: all files together compile more than fits into a small machine."""
+    yield
+    pages = Path("/proc/self/statm")  # where there is one
+    if not pages.exists():
+        return
+    resident = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if resident > MOST_BYTES:
+        jax.clear_caches()
+        gc.collect()
+        with contextlib.suppress(AttributeError):  # GNU's
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 FIRST = (

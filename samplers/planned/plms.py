@@ -32,10 +32,10 @@ class PLMS(LinearSampler):
     """The pseudo linear multistep method of the module's docstring.
 
     Predictions other than the noise are converted before they are combined. The weights are those
-    of steps that are even in time and are applied in sigma / alpha, where they are not: order 1.
+    of steps that are even in time and are applied in sigma / alpha, where they are not: order 2.
     """
 
-    order = 1
+    order = 2
 
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         rows: list[Row] = []

@@ -180,13 +180,14 @@ def test_long_sequences_are_cut_where_they_are_longest():
                                                     r"ncsnpp, .*, unet have periodic axes"),
     ("transformer", (8, 10, 1), {"patch": (2,)}, r"model\.patch must be \(\) or .*8,10, got 2"),
     ("unet", (56, 40, 1), {"attn_resolutions": (20,)}, r"model\.attn_resolutions .* 56, 28, got"),
-    ("unet", (8, 1), {"condition": "vektor"}, r"model\.condition must be one of none, vector, ima"),
+    ("unet", (8, 1), {"condition": "vektor"},
+     r"model\.condition must be none, one of text, tokens, vector, ima"),
     ("unet", (8, 1), {"condition": "vector"}, r"data\.condition must be the length of .* got \(\)"),
     ("unet", (8, 1), {"condition": "image", "data__condition": (8,)},
      r"data\.condition must be a shape of the rank of data\.shape.* got 8"),
     ("ncsnpp", (8, 8, 1), {"condition": "tokens", "data__condition": (3, 4)},
-     r"model\.condition must be one of none, vector, image with model\.name='ncsnpp', got 'tokens',"
-     r" which unet, transformer take"),
+     r"model\.condition must be one of none, vector, image, level with model\.name='ncsnpp', got "
+     r"'tokens', which prior, unet, unet_condition, transformer take"),
     ("unet", (8, 1), {"augment_dim": 2}, r"model\.augment_dim must be 0 .* songunet, adm take"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_by_name(name, shape, settings, message):

@@ -461,7 +461,7 @@ def test_more_samples_begin_with_those_that_were_drawn(tmp_path):
     calls = []
 
     class Counting:
-        classes, shape = 0, (2, 2, 1)
+        classes, shape, example = 0, (2, 2, 1), (2, 2, 1)
 
         def draw(self, first, count):
             calls.append(first)

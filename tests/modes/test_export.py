@@ -204,7 +204,7 @@ def test_an_export_says_nothing_of_its_maker(trained, tmp_path):
         and not s.travels
         and s.rule.holds(secret)
         and not n.startswith("model.")
-        and n not in ("data.tfds_name", *COLUMNS)
+        and n not in ("data.tfds_name", "data.text_encoder", *COLUMNS)
     ]
     assert {"data.data_dir", "training.wandb", "compiled", "eval.extractor"} <= set(named)
     own = tmp_path / "own.py"

@@ -87,6 +87,8 @@ WEIGHTS = {
     "noise": lambda alpha, sigma, g: np.ones_like(sigma),
     # g^2 |score - true score|^2, of which the noise's error is sigma times: 2101.09258, theorem 1.
     "likelihood": lambda alpha, sigma, g: (g / sigma) ** 2,
+    # The denoiser's error, which is sigma / alpha times the noise's, as it is.
+    "data": lambda alpha, sigma, g: (sigma / alpha) ** 2,
     # (s^2 + d^2) / (s d)^2 on the denoiser's error, which is s times the noise's: 2206.00364,
     # table 1, with s = sigma / alpha.
     "edm": lambda alpha, sigma, g: (
@@ -457,7 +459,8 @@ GUIDED = {
 
 def test_every_guidance_has_a_closed_form() -> None:
     # The others are not linear: tests/sde_lib/test_combinations.py and test_likelihood_guidance.py.
-    others = {"rescaled", "thresholded", "apg", "denoised_classifier", "classifier_mean"}
+    others = {"rescaled", "thresholded", "apg", "denoised_classifier", "classifier_mean",
+              "first_channels"}  # fmt: skip
     assert set(GUIDED) == set(GUIDANCE) - others
 
 

@@ -43,7 +43,10 @@ def test_every_budget_has_its_reason_and_is_used():
     for node, after in itertools.pairwise(tree):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) != "(KIB, MIB, GIB)":
             assert isinstance(after, ast.Expr), ast.unparse(node)
-    rooms = [ROOT / room for room in ("untrusted", "models", "eval_lib", "benchmarks", "tests")]
+    rooms = [
+        ROOT / room
+        for room in ("untrusted", "models", "data_lib", "eval_lib", "benchmarks", "tests")
+    ]
     text = "".join(path.read_text() for room in rooms for path in room.rglob("*.py"))
     assert not [name for name in NAMES if f"limits.{name}" not in text]
 
