@@ -166,7 +166,7 @@ def _checked(images: Images, config: DataConfig, what: str) -> Images:
         _check_missing(images.pixels, config, what)
     condition = images.condition
     if condition is not None:
-        condition = _condition(images, tuple(config.condition), what)
+        condition = _condition(condition, images.condition_shapes, tuple(config.condition), what)
     if config.shape:
         pixels = _shaped(images.pixels, config.example, "data.shape", what)
     else:
@@ -174,10 +174,10 @@ def _checked(images: Images, config: DataConfig, what: str) -> Images:
     return dataclasses.replace(images, pixels=pixels, condition=condition)
 
 
-def _condition(images: Images, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """Conditions of that shape, or of several kinds whose shapes it has side by side."""
-    values, parts = images.condition, images.condition_shapes
-    assert values is not None
+def _condition(
+    values: np.ndarray, parts: tuple[tuple[int, ...], ...], shape: tuple[int, ...], what: str
+) -> np.ndarray:
+    """Conditions of that shape, or of several kinds whose shapes, `parts`, it has side by side."""
     sizes = sum(parts, ())
     if parts and shape and shape != sizes:
         told = ",".join(map(str, sizes))

@@ -110,9 +110,15 @@ def codec_of(config: Any) -> Codec:
 
     Raises ValueError for an autoencoder of other weights than the model's.
     """
+    return latent_codec_of(config) if config.data.codec == LATENT else codec.build(config.data)
+
+
+def latent_codec_of(config: Any) -> LatentCodec:
+    """The codec of the latents in which the model of a config is.
+
+    Raises ValueError for an autoencoder of other weights than the model's.
+    """
     data = config.data
-    if data.codec != LATENT:
-        return codec.build(data)
     known = load_autoencoder(data.autoencoder)
     if known.identity != data.autoencoder_hash:
         raise ValueError(

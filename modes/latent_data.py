@@ -17,7 +17,7 @@ from data_lib import Images, Splits
 from data_lib.base import Log, fingerprint
 from data_lib.transforms import to_unit
 from models.latents import LatentCodec
-from modes.autoencoders import LATENT, codec_of, load_autoencoder
+from modes.autoencoders import LATENT, latent_codec_of, load_autoencoder
 from runtime_lib.files import atomic_write, plain_reason
 from runtime_lib.results import npz
 from untrusted import plain, read_arrays
@@ -65,8 +65,7 @@ def in_latents(config: Any, splits: Splits, folder: Path, log: Log) -> Splits:
     """
     if config.data.codec != LATENT:
         return splits
-    made = codec_of(config)
-    assert isinstance(made, LatentCodec)
+    made = latent_codec_of(config)
     parts = {"train": splits.train, "test": splits.test}
     keys = {name: _key(made, images) for name, images in parts.items()}
     if not all(key in _KEPT for key in keys.values()) and not _recall(folder, keys, parts):
@@ -102,8 +101,9 @@ def _store(folder: Path, keys: dict[str, str], values: dict[str, np.ndarray], lo
     try:
         if (folder / FILE).exists() and _is_of(folder, keys):
             return
-    except (OSError, ValueError, KeyError):
-        pass  # it is damaged, and made anew
+    except (OSError, ValueError, KeyError) as error:
+        log(f"the latents kept in {plain(str(folder / FILE))} are damaged, and replaced: "
+            f"{plain_reason(error)}")  # fmt: skip
     told = {f"key_{name}": np.array(key) for name, key in keys.items()}
     try:
         atomic_write(folder / FILE, npz({**told, **values}))
@@ -137,8 +137,7 @@ def affine_of(config: Any, images: Images) -> tuple[tuple[float, ...], tuple[flo
 
 def drawn(config: Any, images: Images) -> Float[np.ndarray, "n *d"]:
     """A draw of the latents of some examples, as they are diffused."""
-    made = codec_of(config)
-    assert isinstance(made, LatentCodec)
+    made = latent_codec_of(config)
     mean, logvar = np.split(moments(made, images), 2, axis=-1)
     noise = np.random.default_rng(0).standard_normal(mean.shape, np.float32)
     shift, scale = (np.asarray(row, np.float32) for row in (made.shift, made.scale))

@@ -137,7 +137,7 @@ class Autoencoding:
         told |= {"nll": nll, "psnr": psnr(*pixels)}
         total = nll + term
         if train and self.adversary is not None:
-            added, judged = self._judged(made, jax.lax.stop_gradient(h), *pixels)
+            added, judged = self._judged(self.adversary, made, jax.lax.stop_gradient(h), *pixels)
             total, told = total + added, told | judged
         return total, told
 
@@ -167,15 +167,13 @@ class Autoencoding:
         return found if self.reduce_mean else found * x[0].size
 
     def _judged(
-        self, made: Made, h: Float[Array, "b h w d"], x: Image, again: Image
+        self, adversary: Adversary, made: Made, h: Float[Array, "b h w d"], x: Image, again: Image
     ) -> tuple[Losses, Measures]:
         """(what the adversary adds to the losses, measurements).
 
         The autoencoder descends d g, and the discriminator its own loss: each is constant to the
         other. Both have an update each, made at once.
         """
-        adversary = self.adversary
-        assert adversary is not None
         stop, apart = jax.lax.stop_gradient, made.constant()
 
         def by_last(kernel: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
