@@ -239,3 +239,15 @@ def test_tiles_bound_what_is_decoded_at_once():
 def test_images_know_the_shape_of_what_is_drawn():
     images = Images(np.zeros((2, 4, 4, 6), np.float32), None, None, drawn=True)
     assert images.example == (4, 4, 3)
+
+
+def test_damaged_latents_are_replaced_and_it_is_said(tmp_path):
+    keys, values, lines = {"train": "k"}, {"train": np.zeros((2, 3), np.float32)}, []
+    latent_data._store(tmp_path, keys, values, lines.append)
+    assert not lines
+    path = tmp_path / latent_data.FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    latent_data._store(tmp_path, keys, values, lines.append)
+    assert "are damaged, and replaced" in lines[0]
+    assert latent_data._is_of(tmp_path, keys)
