@@ -2,14 +2,18 @@
 
 import contextlib
 import ctypes
+import functools
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import jax
 import pytest
+from jax._src.interpreters import mlir as lowering
 
 from tests import shapes
 
@@ -24,12 +28,32 @@ if version("jaxlib").startswith("0.10."):
     FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
+    # Each of the many small programs is lowered in a context of its own, which takes longer to make
+    # than the program to lower; on newer ones they are made as users' are.
+    lowering.make_ir_context = functools.cache(lowering.make_ir_context)
+
 # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
 gc.set_threshold(50_000, 20, 100)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Nobody reads where in the source an operation of a compiled program came from.
 jax.config.update("jax_traceback_in_locations_limit", 0)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled programs for all workers and all processes that tests start, and no longer.
+
+    Nearly half of what the suite compiles is small, and the same as in another file.
+    """
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="programs-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ[PROGRAMS] = folder
+    jax.config.update("jax_compilation_cache_dir", os.environ[PROGRAMS])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
 
 
 @pytest.fixture
@@ -52,6 +76,7 @@ RUN_LONG = "samplers", "sde_lib", "test_import.py"
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Compile without optimization where nothing runs long, which takes a fifth off those tests."""
+    shapes.TURN.number += 1
     quick = not {item.path.parent.name, item.path.name} & set(RUN_LONG)
     jax.config.update("jax_disable_most_optimizations", quick)
 
@@ -65,7 +90,7 @@ def quick() -> None:
     jax.config.update("jax_disable_most_optimizations", True)
 
 
-MOST_BYTES = 2 * 2**30
+MOST_BYTES = 3 * 2**30
 """Memory of a worker above which it forgets its compiled programs."""
 
 

@@ -9,13 +9,15 @@ likes.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType, NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 from beartype import BeartypeConf, beartype
@@ -75,14 +77,50 @@ def _typechecker(function: F) -> F:
     return beartype(conf=_AS_NUMBERS)(function)
 
 
+FIRST = 50
+"""Calls of each function that are checked in each test: some tests make a million of one."""
+
+
+@dataclass
+class Turn:
+    """The test that runs now, by a number."""
+
+    number: int = 0
+
+
+TURN = Turn()
+
+
+def at_first(plain: F, strict: F) -> F:
+    """`strict` in the first calls in each test, `plain` in the others."""
+    turn, left = TURN.number, FIRST
+
+    @functools.wraps(plain)
+    def call(*args: Any, **named: Any) -> Any:
+        nonlocal turn, left
+        if turn != TURN.number:
+            turn, left = TURN.number, FIRST
+        if not left:
+            return plain(*args, **named)
+        left -= 1
+        return strict(*args, **named)
+
+    return cast(F, call)
+
+
 def checked(function: F) -> F:
     """`function`, refusing arrays of other shapes than it states; itself if it states none."""
-    inner = getattr(function, "fget", None) or getattr(function, "__func__", function)
+    inner: Any = getattr(function, "fget", None) or getattr(function, "__func__", function)
     try:
         of_arrays = any(hint is not Any for hint in _kept(inner).values())
     except (NameError, TypeError):  # types for mypy only
         return function
-    return jaxtyped(function, typechecker=_typechecker) if of_arrays else function
+    if not of_arrays:
+        return function
+    part: Any = at_first(inner, jaxtyped(inner, typechecker=_typechecker))
+    if isinstance(function, property):
+        return property(part, doc=function.__doc__)
+    return type(function)(part) if isinstance(function, (classmethod, staticmethod)) else part
 
 
 def _check(owner: ModuleType | type, module: str) -> None:
