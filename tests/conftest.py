@@ -90,23 +90,32 @@ def quick() -> None:
     jax.config.update("jax_disable_most_optimizations", True)
 
 
-MOST_BYTES = 3 * 2**30
-"""Memory of a worker above which it forgets its compiled programs."""
+GROWTH = 2 * 2**30
+"""Memory that a worker may gain before it forgets its compiled programs."""
+
+
+def _resident() -> int:
+    """Bytes of this process in memory, where the system tells; 0 elsewhere."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
+
+
+class Room:
+    """Memory of a worker after it last forgot its programs, of which something always stays."""
+
+    bytes = 0
 
 
 @pytest.fixture(scope="module", autouse=True)
 def room() -> Iterator[None]:
     """Memory for the next file: all files together compile more than fits into a small machine."""
     yield
-    pages = Path("/proc/self/statm")  # where there is one
-    if not pages.exists():
-        return
-    resident = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    if resident > MOST_BYTES:
+    if _resident() > Room.bytes + GROWTH:
         jax.clear_caches()
         gc.collect()
         with contextlib.suppress(AttributeError):  # GNU's
             ctypes.CDLL(None).malloc_trim(0)
+        Room.bytes = _resident()
 
 
 FIRST = (
