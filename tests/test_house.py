@@ -34,8 +34,8 @@ RUN = {
 OF_ALL = ("modes.reading", "modes.model")
 """Modules that speak of all modes, and may import them."""
 LONGEST = 350
-LONG = {"configs/defaults.py", "runtime_lib/checkpoints/store.py"}
-"""Files of more lines: a table of every setting, and what a checkpoint survives."""
+LONG = {"runtime_lib/checkpoints/store.py"}
+"""Files of more lines: what a checkpoint survives."""
 ADVERBIAL = re.compile(r"(Of|As|What|Where|Whether|So|That)\b")
 
 
