@@ -131,7 +131,7 @@ SETTINGS: dict[str, Setting] = {
     "data.range": Setting((), RANGE, "folder, array: pixel values of black and white, such as "
                           "0,255 or -1,1; (): known from the file's number type"),
     "data.changed": Setting("refuse", Rule(lambda v: v in ("refuse", "accept"), "refuse or accept"),
-                            "--mode train in a workdir that was trained on other images: refuse, "
+                            "--mode train in a workdir that was trained on other data: refuse, "
                             "or accept and go on"),
     "data.crop": OfModel(0, whole(0, 2**20), "side, in pixels, of the central square cut from each "
                          "picture before resizing; 0: the largest square"),
@@ -143,7 +143,7 @@ SETTINGS: dict[str, Setting] = {
     "data.uniform_dequantization": OfModel(False, ANY, "add uniform noise of one level's width to "
                                            "integer pixel values"),
     "data.test_fraction": OfModel(0.1, Rule(lambda v: 0 < v < 1, "in (0, 1)"),
-                                  "share of the images held out from training if the dataset has "
+                                  "share of the examples held out from training if the dataset has "
                                   "no test split"),
     "data.cache": Setting(True, ANY, "keep decoded pictures in a file beside the data for later "
                           "starts"),

@@ -18,7 +18,7 @@ from configs.rules import (
 from configs.setting import Setting
 
 SETTINGS: dict[str, Setting] = {
-    "eval.batch_size": Setting(256, BATCH, "images processed at a time in evaluation"),
+    "eval.batch_size": Setting(256, BATCH, "examples processed at a time in evaluation"),
     "eval.num_samples": Setting(1000, IMAGES, "--mode eval, samplers: samples drawn for each "
                                 "result"),
     "eval.conditions": Setting(200, IMAGES, "--mode eval of a model that is given conditions: "
@@ -35,7 +35,7 @@ SETTINGS: dict[str, Setting] = {
     "eval.weights": Setting("", ANY, "file with the weights of inception or dinov2"),
     "eval.resize": Setting("tf1", ANY, "inception: resizing to 299 pixels: tf1 (as first "
                            "published) or half_pixel (as pytorch-fid)"),
-    "eval.reference": Setting("train", ANY, "--mode eval, stats: images to compare samples with: "
+    "eval.reference": Setting("train", ANY, "--mode eval, stats: examples to compare samples with: "
                               "train, test, all, or a .npz file of statistics"),
     "eval.samples": Setting("", ANY, "--mode eval: .npy or .npz file of samples to measure; empty: "
                             "draw samples from the model"),
@@ -47,8 +47,8 @@ SETTINGS: dict[str, Setting] = {
                                 "or update numbers such as '500,1000'"),
     "eval.ema_rates": Setting((), RATES, "--mode eval: decays of the averaged weights to evaluate, "
                               "0 for the raw weights; (): as sampling.ema says"),
-    "eval.held_out": Setting(True, ANY, "--mode eval: also measure held-out images, as a yardstick "
-                             "for the samples"),
+    "eval.held_out": Setting(True, ANY, "--mode eval: also measure held-out examples, as a "
+                             "yardstick for the samples"),
     "eval.samplers": Setting(
         "ddim; heun; dpm_solver_pp; dpm_solver_pp order=3; deis; unipc; edm s_churn=10; "
         "ancestral; sde_dpm_solver_pp; er_sde; euler_maruyama; euler_maruyama corrector=langevin",
@@ -58,14 +58,14 @@ SETTINGS: dict[str, Setting] = {
     "eval.sampler_nfe": Setting((5, 10, 20, 50, 100), Rule(
         lambda v: bool(v) and all(type(n) is int and 0 < n <= 10_000 for n in v),
         "positive integers of at most 10,000"),
-        "--mode samplers: numbers of network evaluations per image at which samplers are compared",
+        "--mode samplers: numbers of network evaluations per sample at which samplers are compared",
     ),
-    "eval.split": Setting("test", ANY, "--mode likelihood, encode, interpolate: images to use: "
+    "eval.split": Setting("test", ANY, "--mode likelihood, encode, interpolate: examples to use: "
                           "test, train, or (interpolate only) prior for random codes"),
     "eval.images": Setting("", ANY, "--mode likelihood, encode, interpolate: .npy or .npz file of "
-                           "images instead of a split"),
+                           "examples instead of a split"),
     "eval.num_images": Setting(0, PERIOD, "--mode likelihood, encode, interpolate: number of "
-                               "images, from the first; 0: all (interpolate: 32)"),
+                               "examples, from the first; 0: all (interpolate: 32)"),
     "eval.likelihood": Setting("flow", ANY, "flow (exact, by the ODE), bound (lower bound by the "
                                "SDE) or discrete_bound (lower bound of a discrete-time model); "
                                "all: ESTIMATORS in eval_lib/likelihood/estimators.py"),
@@ -77,14 +77,14 @@ SETTINGS: dict[str, Setting] = {
                                    "truncated_normal, or none (bounds only); all: DEQUANTIZATIONS "
                                    "in eval_lib/likelihood/bins.py"),
     "eval.repeats": Setting(1, ROUNDS, "--mode eval: independent sets of samples; --mode "
-                            "likelihood: passes over the images with fresh random draws"),
+                            "likelihood: passes over the examples with fresh random draws"),
     "eval.importance_samples": Setting(1, ROUNDS, "dequantizations averaged inside the logarithm; "
                                        "more give a tighter bound"),
     "eval.trace": Setting("hutchinson", ANY, "trace of the Jacobian: hutchinson (an unbiased "
                           "estimate) or exact; all: TRACES in eval_lib/likelihood/divergence.py"),
     "eval.probe": Setting("rademacher", ANY, "hutchinson: distribution of the probes, rademacher "
                           "or gaussian; all: PROBES in eval_lib/likelihood/divergence.py"),
-    "eval.num_probes": Setting(1, ROUNDS, "hutchinson: probes per image"),
+    "eval.num_probes": Setting(1, ROUNDS, "hutchinson: probes per example"),
     "eval.eps": Setting(0.0, BOUNDARY, "smallest time of likelihoods and codes; 0: the default of "
                         "the SDE"),
     "eval.ode_solver": Setting("adams", ANY, "likelihoods and codes: method: tsit5, dopri5, "
@@ -98,7 +98,7 @@ SETTINGS: dict[str, Setting] = {
     "eval.atol": Setting(1e-4, POSITIVE, "likelihoods and codes: absolute tolerance of a step"),
     "eval.max_steps": Setting(4000, TRIES, "likelihoods and codes: largest number of attempted "
                               "steps"),
-    "eval.bound_draws": Setting(16, ROUNDS, "bound: random noise levels per image"),
+    "eval.bound_draws": Setting(16, ROUNDS, "bound: random noise levels per example"),
     "eval.bound_steps": Setting(0, whole(0, 10**5), "discrete_bound: number of levels, evenly "
                                 "spaced in log-SNR; 0: the model's own levels"),
     "eval.respacing": Setting("", ANY, "discrete_bound: the model's own levels that it takes, as "
@@ -116,6 +116,6 @@ SETTINGS: dict[str, Setting] = {
                          "the data, as published for Improved DDPM"),
     "eval.temperature": Setting(1.0, NOT_NEGATIVE, "factor applied to codes before they are "
                                 "decoded"),
-    "eval.interpolations": Setting(8, whole(2, 10_000), "--mode interpolate: images in each row, "
+    "eval.interpolations": Setting(8, whole(2, 10_000), "--mode interpolate: examples in each row, "
                                    "both ends included"),
 }  # fmt: skip

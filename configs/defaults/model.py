@@ -69,7 +69,7 @@ SETTINGS: dict[str, Setting] = {
                                    "nearest_neighbor"),
     "model.num_classes": OfModel(0, CLASSES, "number of classes whose labels are given to the "
                                  "network; 0: no labels"),
-    "model.label_dropout": OfModel(0.0, FRACTION, "probability that a training image's label is "
+    "model.label_dropout": OfModel(0.0, FRACTION, "probability that a training example's label is "
                                    "hidden from the network"),
     "model.condition": OfModel("none", ANY, "kind of condition given to the network beside labels: "
                                "none, vector (embedded), image (concatenated, resized where its "

@@ -147,7 +147,7 @@ SETTINGS: dict[str, Setting] = {
                                       "one network evaluation"),
     "sampling.num_steps": OfModel(0, STEPS, "steps of the time grid; 0: sde.num_scales; adaptive "
                                   "methods: number of times at which a corrector acts"),
-    "sampling.nfe": OfModel(0, STEPS, "network evaluations per image: as many steps are made as "
+    "sampling.nfe": OfModel(0, STEPS, "network evaluations per sample: as many steps are made as "
                             "they allow, and sampling.num_steps is not used; 0: use "
                             "sampling.num_steps"),
     "sampling.grid": OfModel("uniform", ANY, "spacing of the times: uniform, quadratic, log_snr, "

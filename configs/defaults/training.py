@@ -15,7 +15,7 @@ from configs.rules import (
 from configs.setting import OfModel, Setting
 
 SETTINGS: dict[str, Setting] = {
-    "training.batch_size": OfModel(128, BATCH, "images per update, over all devices"),
+    "training.batch_size": OfModel(128, BATCH, "examples per update, over all devices"),
     "training.n_iters": OfModel(1_300_001, UPDATES, "total number of updates"),
     "training.n_jitted_steps": Setting(1, ROUNDS, "updates per call of the compiled program; it "
                                        "changes no result"),
@@ -23,8 +23,8 @@ SETTINGS: dict[str, Setting] = {
                                    "their gradients are averaged"),
     "training.continuous": OfModel(True, ANY, "train at continuous times; False: only at the "
                                    "sde.num_scales levels"),
-    "training.reduce_mean": OfModel(True, ANY, "loss of an image: mean of squared errors over "
-                                    "pixels; False: half their sum"),
+    "training.reduce_mean": OfModel(True, ANY, "loss of an example: mean of squared errors over "
+                                    "its numbers; False: half their sum"),
     "training.likelihood_weighting": OfModel(False, ANY, "weight the loss by g(t)^2: score_sde's "
                                              "name for training.weighting=likelihood"),
     "training.eps": OfModel(1e-5, Rule(lambda v: 0 <= v < 1, "in [0, 1)"),
