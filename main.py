@@ -21,7 +21,7 @@
 Several processes make one run if each is given --coordinator, --num_processes and --process_id, or
 --distributed on a cluster from which JAX finds these (docs/scaling.md).
 
-Every setting can be given as --config.section.key=value; configs/defaults.py lists them all.
+Every setting can be given as --config.section.key=value; configs/defaults lists them all.
 The code in --config FILE.py and in FILE.py:FUNCTION is run: read a stranger's file first.
 Exit codes: 0 done, 1 a fault of this program (the message names a file with the traceback), 2 bad
 input (the message says what to change; with SCORE_SDE_TRACEBACK=1 in the environment a traceback

@@ -136,7 +136,7 @@ def _contents(
 def _alike(train: Images, test: Images, found: Members, what: str) -> tuple[Images, Images]:
     """Both parts with labels, or both without; ValueError for values of two kinds."""
     if train.levels != test.levels:
-        raise ValueError(f"{what} must have training and test images of one type")
+        raise ValueError(f"{what} must have training and test examples of one type")
     kinds = [[*map(members.kind_of, names)] for names in (found.condition, found.test_condition)]
     if all(kinds) and (kinds[0] != kinds[1] or train.condition_shapes != test.condition_shapes):
         raise ValueError(f"{what} must have training and test conditions of the same kinds")

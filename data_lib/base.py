@@ -176,8 +176,8 @@ def held_out(
     hashes = digests.of_rows(np.arange(of)) if isinstance(of, int) else of
     if len(hashes) < 2:
         raise ValueError(
-            f"data.test_fraction must leave images to train on, got {fraction} of {len(hashes)} "
-            "images"
+            f"data.test_fraction must leave examples to train on, got {fraction} of {len(hashes)} "
+            "examples"
         )
     below = int((hashes < np.uint64(int(fraction * 2.0**64))).sum())
     size = min(max(below, 1), len(hashes) - 1)

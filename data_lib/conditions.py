@@ -143,7 +143,7 @@ def rows_of(config: Any, images: Images) -> Float[np.ndarray, "n *c"] | None:
     if of_config(config).names and images.condition is not None:
         parts.append(build_condition(config).encode(images.condition).astype(np.float32))
     if coarse_shape(config):
-        parts.append(_area_means(config, images))
+        parts.append(coarse_of(config, images))
     return beside(kinds, parts) if parts else None
 
 
@@ -154,7 +154,8 @@ def beside(kinds: Kinds, parts: Sequence[np.ndarray]) -> Float[np.ndarray, "n *c
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
-def _area_means(config: Any, images: Images) -> Float[np.ndarray, "n *c"]:
+def coarse_of(config: Any, images: Images) -> Float[np.ndarray, "n *c"]:
+    """The coarse pictures of examples, encoded, of a config with a data.coarse."""
     made, lengths = build(config.data), coarse_lengths(config)
     block = max(1, BLOCK_VALUES * len(images) // max(images.pixels.size, 1))
     found = []

@@ -38,7 +38,7 @@ class Identity:
         found = [arrays.get(name) for name in ("train", "test", "labels")]
         for array in found:
             if array is None or array.dtype != np.uint64 or array.ndim != 1:
-                raise ValueError("it does not say which images there were")
+                raise ValueError("it does not say which examples there were")
         return cls(*found)  # type: ignore[arg-type]
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -56,8 +56,8 @@ class Identity:
         }
         told = [f"{count:,} {what}" for what, count in counts.items() if count]
         if not told and not np.array_equal(self.labels, now.labels):
-            return "the same images have other labels, or another number of levels"
-        return f"images: {', '.join(told)}" if told else ""
+            return "the same examples have other labels, or another number of levels"
+        return f"examples: {', '.join(told)}" if told else ""
 
 
 def _sorted(images: Images, labelled: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -225,8 +225,8 @@ def _share(batch_size: int, process_index: int, process_count: int, key: str) ->
 
 def _check(images: Images, seed: int, dequantize: bool) -> None:
     if not len(images):
-        raise ValueError("the split must have images, got none")
+        raise ValueError("the split must have examples, got none")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     if dequantize and images.levels is None:
-        raise ValueError("data.uniform_dequantization must be False: the images are continuous")
+        raise ValueError("data.uniform_dequantization must be False: the examples are continuous")

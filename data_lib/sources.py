@@ -114,8 +114,8 @@ def _tell_copies(splits: Splits, log: Log) -> None:
     if splits.train.digests is None or splits.test.digests is None:
         return
     if count := int(np.isin(splits.test.digests, splits.train.digests).sum()):
-        log(f"{count:,} of {len(splits.test):,} held-out images of {splits.name} are copies of "
-            "training images")  # fmt: skip
+        log(f"{count:,} of {len(splits.test):,} held-out examples of {splits.name} are copies of "
+            "training examples")  # fmt: skip
 
 
 def _resolve(config: DataConfig) -> DataConfig:
@@ -151,7 +151,9 @@ def _tell_missing(splits: Splits, log: Log) -> None:
     missing = np.setdiff1d(splits.test.labels, splits.train.labels)
     if len(missing):
         few = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
-        log(f"no training images of {splits.name} have the labels {few}, which held-out ones have")
+        log(
+            f"no training examples of {splits.name} have the labels {few}, which held-out ones have"
+        )
 
 
 def _checked(images: Images, config: DataConfig, what: str) -> Images:

@@ -25,8 +25,8 @@ def quality_png(
         style = {"marker": "os^Dv"[k % 5], "markersize": 5, "color": colours(k % 20)}
         axes.plot(nfe, distance, label=name, **style)
     if floor is not None:
-        axes.axhline(floor, color="black", linestyle=":", linewidth=1, label="held-out images")
-    axes.set(xlabel="network evaluations per image", ylabel=label, xscale="log", yscale="log")
+        axes.axhline(floor, color="black", linestyle=":", linewidth=1, label="held-out examples")
+    axes.set(xlabel="network evaluations per sample", ylabel=label, xscale="log", yscale="log")
     ticks = sorted({round(n) for nfe, _ in curves.values() for n in nfe})
     axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)

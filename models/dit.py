@@ -232,12 +232,7 @@ def build(config: ConfigDict) -> DiT:
     """
     model, given = config.model, inputs.read(config)
     check_rank(config, (3,))
-    features, heads = (integer(model, f"model.{name}", least=1) for name in ("nf", "num_heads"))
-    if features % 4 or features % heads:
-        raise ValueError(
-            f"model.nf must be a multiple of 4 and of model.num_heads with model.name='dit', got "
-            f"{features} with {heads} heads"
-        )
+    features, heads = settings.split_features(model, 4)
     return DiT(
         features=features,
         blocks=integer(model, "model.num_res_blocks", least=1),

@@ -123,12 +123,7 @@ def build(config: ConfigDict) -> Prior:
     """
     model, given = config.model, inputs.read(config)
     check_rank(config, (1,))
-    features, heads = (integer(model, f"model.{name}", least=1) for name in ("nf", "num_heads"))
-    if features % 2 or features % heads:
-        raise ValueError(
-            "model.nf must be even and a multiple of model.num_heads with model.name='prior', got "
-            f"{features} with {heads} heads"
-        )
+    features, heads = settings.split_features(model, 2)
     shapes = dict(zip(given.kinds.names, given.kinds.shapes, strict=True))
     return Prior(
         features=features,

@@ -169,6 +169,20 @@ def widths_of(model: ConfigDict) -> tuple[int, ...]:
     return tuple(map(int, widths))
 
 
+def split_features(model: ConfigDict, multiple: int) -> tuple[int, int]:
+    """(features of every token, heads that split them) of a transformer: model.nf, num_heads.
+
+    multiple: divides the features, as sines and cosines of what the network is told need it.
+    """
+    features, heads = (integer(model, f"model.{name}", least=1) for name in ("nf", "num_heads"))
+    if features % multiple or features % heads:
+        raise ValueError(
+            f"model.nf must be a multiple of {multiple} and of model.num_heads with "
+            f"model.name={model.name!r}, got {features} with {heads} heads"
+        )
+    return features, heads
+
+
 def rate(model: ConfigDict, key: str) -> float:
     """A probability below one."""
     return number(model, key, "at least 0 and below 1", lambda p: 0 <= p < 1)

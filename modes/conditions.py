@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from configs.kinds import Kinds, coarse_shape, of_config, with_coarse
 from configs.shapes import in_words, shape_of
 from data_lib import Images, captions, codec
 from data_lib.base import Log
-from data_lib.conditions import beside, build_condition, check_texts, rows_of
+from data_lib.conditions import beside, build_condition, check_texts, coarse_of, rows_of
 from data_lib.members import CONDITIONS, IMAGES
 from modes import texts
 from modes.array_files import captions_of, is_array, names_in, read_array
@@ -207,8 +206,7 @@ def of_edited(experiment: Experiment, images: Images) -> np.ndarray | None:
     values, config = encoded_condition(experiment, len(images)), experiment.config
     if not coarse_shape(config):
         return values
-    low = rows_of(config, replace(images, condition=None))
-    assert low is not None
+    low = coarse_of(config, images)
     if values is None:
         return low
     return beside(

@@ -27,7 +27,7 @@ AFRESH = {"num_steps": 0, "nfe": 0, "respacing": "", "frames": 0, "corrector": "
 """Settings that an entry never inherits from the config, with their values."""
 SHARED = {
     "predictor": "the predictor is the entry's first word",
-    "num_samples": "every cell has eval.num_samples images",
+    "num_samples": "every cell has eval.num_samples samples",
     "batch_size": "all cells are drawn sampling.batch_size at a time, which changes no sample",
     "condition": "all entries are given the conditions of held-out examples",
     "captions": "all entries are given the captions of held-out examples",

@@ -39,7 +39,7 @@ from configs import schema
 
 SETTINGS = {{
 {settings}}}
-"""Settings that differ from the defaults in configs/defaults.py."""
+"""Settings that differ from the defaults in configs/defaults."""
 
 
 def get_config() -> ConfigDict:

@@ -94,7 +94,7 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     coder = build(config, score, experiment.guidance, experiment.codec)
     told = _condition(images, experiment)
     x = to_unit(images.pixels, images.levels)
-    log(f"encoding {len(images)} images of {name} at step {step}")
+    log(f"encoding {len(images)} examples of {name} at step {step}")
     own = _identity(experiment, step, identity(images, name))
     results = _Results(folder, "latents", own, log)
     z, evaluations = coder.encode(x, told)
@@ -113,7 +113,7 @@ def encode(experiment: Experiment, folder: Path, log: Log = print) -> int:
     arrays |= {} if images.labels is None else {"labels": images.labels}
     rows = [x, *([np.clip(0.5 + scaled / 6, 0, 1)] if z.shape == x.shape else []), decoded]
     results.write(arrays, np.stack(rows)[:, :SHOWN], found)
-    log(f"decoded again within {error.mean():.2e} of the images (root mean square)"
+    log(f"decoded again within {error.mean():.2e} of the examples (root mean square)"
         f", {evaluations.mean():.0f} evaluations to encode")  # fmt: skip
     return 0
 
@@ -143,7 +143,7 @@ def interpolate(experiment: Experiment, folder: Path, log: Log = print) -> int:
     pairs, n = len(codes) // 2, config.eval.interpolations
     sizes.check("eval.interpolations", pairs * n, config)
     results = _Results(folder, "interpolations", _identity(experiment, step, data), log)
-    log(f"interpolating {pairs} pairs of {data['data']} at step {step}, {n} images each")
+    log(f"interpolating {pairs} pairs of {data['data']} at step {step}, {n} examples each")
     part = np.linspace(0.0, 1.0, n, dtype=np.float32)
     between = slerp(jnp.asarray(codes[0::2]), jnp.asarray(codes[1::2]), jnp.asarray(part))
     z = config.eval.temperature * np.asarray(between).swapaxes(0, 1)  # [pairs, n, ...]
@@ -170,7 +170,7 @@ def _image_ends(
     images, name = chosen(config, texts.load_data(config, folder, log), log)
     images = images.take(np.arange(min(2 * pairs, len(images) // 2 * 2)))
     if not len(images):
-        raise ValueError(f"{name} holds one image: give two at least to interpolate between")
+        raise ValueError(f"{name} holds one example: give two at least to interpolate between")
     told = _condition(images, experiment)
     codes, _ = coder.encode(to_unit(images.pixels, images.levels), told)
     return codes, told, identity(images, name)

@@ -56,7 +56,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     score, step = load_score(experiment, folder, log)
     law = DataLaw()
     if config.eval.likelihood == "flow":
-        log(f"moments of {len(splits.train)} training images, for the prior mismatch at t = T")
+        log(f"moments of {len(splits.train)} training examples, for the prior mismatch at t = T")
         law = data_law(complete(splits.train, "the training data", log), codec.build(config.data))
     settings = {
         **identity(images, name),
@@ -66,7 +66,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
     }
     target, batch = folder / "likelihood", config.eval.batch_size
     devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
-    log(f"log-probabilities of {len(images)} images of {name} at step {step}, "
+    log(f"log-probabilities of {len(images)} examples of {name} at step {step}, "
         f"{config.eval.repeats} pass(es), {devices}"
         + (", of the guided model" if settings["guidance"] else "")
         + given_coarse(settings))  # fmt: skip
@@ -85,7 +85,7 @@ def likelihood(experiment: Experiment, folder: Path, log: Callable[[str], None] 
         publish(target, _files(report, found, images), REPORT, report, log)
         parts.remove()
     if lost := report["not_finite"]:
-        log(f"{lost} images have no finite log-probability and are left out of the means: "
+        log(f"{lost} examples have no finite log-probability and are left out of the means: "
             "raise eval.max_steps, eval.rtol or eval.atol")  # fmt: skip
     log(headline(report))
     log(f"wrote {target}: likelihood.md, likelihood.npz, likelihood.png")

@@ -50,7 +50,7 @@ class Needs:
         """The resources in one line."""
         has = "" if self.limit is None else f" of {told(self.limit)}"
         return (
-            f"{self.parameters:,} parameters; per image {self.forward / 1e9:.3g} GFLOP for a "
+            f"{self.parameters:,} parameters; per example {self.forward / 1e9:.3g} GFLOP for a "
             f"forward pass, {self.update / 1e9:.3g} for an update; memory per device about "
             f"{told(self.need)}{has}: {told(self.state)} for parameters, averages and optimizer, "
             f"{told(self.work)} for an update"

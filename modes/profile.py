@@ -131,7 +131,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     """The summary for people."""
     told = [
         f"{found['devices']}: {found['seconds_per_update']:.4g} s per update (the first one "
-        f"{found['first_update_seconds']:.1f} s), {found['images_per_second']:.4g} images/s",
+        f"{found['first_update_seconds']:.1f} s), {found['images_per_second']:.4g} examples/s",
         f"{found['flops_per_second'] / 1e9:.4g} GFLOP/s, {found['flops_utilization']:.0%} of "
         f"the peak, {found['peak_flops_per_second'] / 1e9:.4g} ({found['peak_is']}); peak memory "
         f"{found['peak_memory_bytes'] / 2**30:.2f} GiB",

@@ -46,7 +46,7 @@ KEPT, LONGEST = "=.+-", 150
 
 @dataclass(frozen=True)
 class Outcome:
-    """One sampler at one budget (0: its own length): evaluations per image, distance, speed, and
+    """One sampler at one budget (0: its own length): evaluations per sample, distance, speed, and
     how many images are not finite."""
 
     sampler: str
@@ -112,7 +112,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     config, count = experiment.config, experiment.config.eval.num_samples
     if count < 2:
         raise ValueError(
-            "eval.num_samples must be at least 2 with --mode samplers: one image has no "
+            "eval.num_samples must be at least 2 with --mode samplers: one sample has no "
             "covariance, and so no Frechet distance"
         )
     sizes.check("eval.num_samples", count, config)
@@ -125,7 +125,7 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     score, step = load_score(experiment, folder, log)
     splits = texts.load_data(config, folder, log)
     if len(splits.train) < 2:
-        raise ValueError("--mode samplers needs two training images or more to compare with")
+        raise ValueError("--mode samplers needs two training examples or more to compare with")
     pictures = handed(experiment, count, of_examples(splits.test), folder, log)
     given = of_data(experiment, splits.test, coarse=pictures is None)
     made = experiment.codec
@@ -142,12 +142,12 @@ def compare(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     }
     cells = folder / "comparison" / "cells"
     cells.mkdir(parents=True, exist_ok=True)
-    log(f"comparing samplers on step {step}: {len(plans)} cells of {count} images")
+    log(f"comparing samplers on step {step}: {len(plans)} cells of {count} samples")
     done: list[tuple[Outcome, np.ndarray]] = []
     for plan in tqdm(plans, unit="cell", desc="samplers", disable=None):
         name, budget = plan.entry.name, plan.budget
         if plan.experiment is None:
-            log(f"{name}: {budget} evaluations per image are too few")
+            log(f"{name}: {budget} evaluations per sample are too few")
             continue
         path = _path(cells, plan)
         own = {**identity, "sampling": plan.experiment.config.sampling.to_dict()}
@@ -172,8 +172,10 @@ def _not_finite(images: np.ndarray) -> int:
 
 
 def _line(cell: Outcome, count: int) -> str:
-    lost = f", {cell.not_finite} of {count} images not finite" if cell.not_finite else ""
-    return f"{cell.sampler}: {cell.nfe:g} evaluations per image, distance {cell.distance:.3f}{lost}"
+    lost = f", {cell.not_finite} of {count} samples not finite" if cell.not_finite else ""
+    return (
+        f"{cell.sampler}: {cell.nfe:g} evaluations per sample, distance {cell.distance:.3f}{lost}"
+    )
 
 
 def _distance(reference: np.ndarray, made: Codec) -> Callable[[np.ndarray], float]:
@@ -226,12 +228,12 @@ def _by_sampler(cells: list[Outcome]) -> dict[str, list[Outcome]]:
 def _markdown(identity: dict[str, Any], floor: float | None, cells: list[Outcome]) -> str:
     best = "none, since there are fewer than two" if floor is None else f"{floor:.3f}"
     lines = [
-        f"Step {identity['step']}, seed {identity['seed']}, {identity['num_samples']} images per "
-        "cell; images that are not finite count as black. NFE: network evaluations per image. "
-        "Distance: Frechet distance in the training images' principal components; that of "
-        f"held-out images: {best}.",
+        f"Step {identity['step']}, seed {identity['seed']}, {identity['num_samples']} samples per "
+        "cell; NaN in them count as 0. NFE: network evaluations per sample. Distance: Frechet "
+        "distance in the training examples' principal components; that of held-out examples: "
+        f"{best}.",
         "",
-        "| sampler | NFE | distance | not finite | images/s |",
+        "| sampler | NFE | distance | not finite | samples/s |",
         "|---|---|---|---|---|",
     ]
     for cell in cells:

@@ -43,7 +43,7 @@ from runtime_lib import workdir
 from runtime_lib.results import Identity, Parts, short
 from runtime_lib.workdir import WorkdirError, read_config
 from sde_lib import SDE, ModelScore
-from sde_lib.coarse import COARSE_SCHEDULES
+from sde_lib.coarse import COARSE_SCHEDULES, Coarse
 from untrusted import plain
 
 Log = Callable[[str], None]
@@ -149,9 +149,11 @@ def _of_workdirs(
     generator = generator_of(stage, score, given, before, total)
     key = jax.random.fold_in(experiment.key(STAGE_STREAM), len(folders) - 1)
     generator = replace(generator, key=key)
-    truncated, factor = config.sampling.base_truncated, 1.0
-    if truncated:
-        generator, factor = _ending(generator, experiment, stage)
+    truncated = experiment.recipe.coarse if config.sampling.base_truncated else None
+    factor = 1.0
+    if truncated is not None:
+        _check_alike(stage, experiment)
+        generator, factor = _ending(generator, truncated, stage)
     identity = {
         "base": {
             "stage": len(folders) - 1,
@@ -159,7 +161,7 @@ def _of_workdirs(
             "weights": trained.digest(score),
             "seed": config.seed,
             "sampling": sampling_of(stage.config),
-            "ends_at": config.sampling.coarse_level if truncated else None,
+            "ends_at": None if truncated is None else config.sampling.coarse_level,
             "given": None if given.conditions is None else digest(given.conditions),
             **stage.guided_by,
             **({} if before is None else before.identity),
@@ -177,7 +179,7 @@ def _of_workdirs(
     pictures = arrays["samples"]
     if factor != 1:
         pictures = centre + np.float32(factor) * (pictures - centre)
-    return Handed(pictures, found, truncated, identity)
+    return Handed(pictures, found, truncated is not None, identity)
 
 
 def _stage(experiment: Experiment, folders: list[Path], log: Log) -> Experiment:
@@ -234,14 +236,18 @@ def _passed(name: str, after: Any, stage: Any, before: list[Path]) -> str:
     return "" if takes(after) else str(value)
 
 
-def _ending(generator: Generator, after: Experiment, stage: Experiment) -> tuple[Generator, float]:
-    """(the generator whose pictures keep the noise of the next stage's level, the factor by which
-    that makes them what they are diffused as)."""
-    coarse = after.recipe.coarse
-    assert coarse is not None
+def _check_alike(stage: Experiment, after: Experiment) -> None:
     if stage.codec != after.codec:
         raise ValueError("sampling.base_truncated needs stages whose data are encoded alike, as "
                          "the noise that is handed on is of encoded pictures")  # fmt: skip
+
+
+def _ending(generator: Generator, coarse: Coarse, stage: Experiment) -> tuple[Generator, float]:
+    """(the generator whose pictures keep the noise of the next stage's level, the factor by which
+    that makes them what they are diffused as).
+
+    coarse: the maker of the next stage's condition.
+    """
     alpha, sigma = COARSE_SCHEDULES[coarse.schedule](coarse.level)
     if not float(sigma):
         return generator, 1.0

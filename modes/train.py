@@ -195,7 +195,7 @@ class _Run:
             speeds = {"steps_per_second": pace.rate, "images_per_second": images,
                       "flops_utilization": used, "data_wait": pace.data_wait}  # fmt: skip
             told = (
-                f"  {speed(images)} images/s, {used:.0%} of peak, {pace.data_wait:.0%} waiting "
+                f"  {speed(images)} examples/s, {used:.0%} of peak, {pace.data_wait:.0%} waiting "
                 f"for data  {duration((self._total - self._step) / pace.rate)} left"
             )
         refused = f"  bad updates left out: {means.refused}" if means.refused else ""

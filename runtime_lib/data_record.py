@@ -53,7 +53,7 @@ def check(folder: Path, config: Any, splits: Splits, log: Log) -> Identity:
         return now
     before = _recorded(folder)
     if before is None:
-        other = "; earlier versions held out other images" if _by_hash(splits) else ""
+        other = "; earlier versions held out other examples" if _by_hash(splits) else ""
         log(f"{folder} has no record of its data, so that a change would not be noticed{other}")
         return now
     changes = before.changes(now)

@@ -32,7 +32,7 @@ class DataLaw(NamedTuple):
 
 def diagonal(images: Images, codec: Codec, why: str) -> DataLaw:
     """The law with mean and variance of each coordinate; `why` there is no covariance."""
-    words = f"the variance of each coordinate of {len(images)} training images, {why}"
+    words = f"the variance of each coordinate of {len(images)} training examples, {why}"
     return DataLaw(pixel_moments(images, codec), words)
 
 
@@ -50,7 +50,7 @@ def data_law(images: Images, codec: Codec) -> DataLaw:
         return diagonal(images, codec, "which are too few for a covariance")
     variances, basis = np.linalg.eigh(covariance)
     found = mean, np.maximum(variances, 0.0), basis
-    return DataLaw(found, f"the covariance of {len(images)} training images")
+    return DataLaw(found, f"the covariance of {len(images)} training examples")
 
 
 def _blocks(images: Images, codec: Codec) -> Iterator[Float[np.ndarray, "b *d"]]:

@@ -57,7 +57,7 @@ def summary(found: Arrays, d: int, levels: int | None) -> dict[str, Any]:
     kept = {name: value[:, finite] for name, value in found.items()}
     if not finite.any():
         raise ValueError(
-            "no log-probability is finite: the solver gave up on every image (raise "
+            "no log-probability is finite: the solver gave up on every example (raise "
             "eval.max_steps, eval.rtol or eval.atol), or the model's parameters are not finite"
         )
     log_prob, evaluations = kept.pop("log_prob"), kept.pop("evaluations")
@@ -75,7 +75,7 @@ def summary(found: Arrays, d: int, levels: int | None) -> dict[str, Any]:
 
 UNITS = {
     "bits_per_dim": ("bits/dim", "bits/dim", 4),
-    "nats": ("nats of log-probability per image", "nats per image", 3),
+    "nats": ("nats of log-probability per example", "nats per example", 3),
 }
 """Name -> (in words, heading of a column, decimals)."""
 
@@ -87,14 +87,14 @@ def headline(report: dict[str, Any]) -> str:
     error = value["standard_error"]
     told = "" if error is None else f" +- {error:.4f}"
     return (
-        f"{value['mean']:.4f}{told} {words} over {report['images']} images, "
+        f"{value['mean']:.4f}{told} {words} over {report['images']} examples, "
         f"{report['evaluations']:.0f} evaluations each"
     )
 
 
 MEANS = {
     "mean": "mean",
-    "standard_error": "standard error over images",
+    "standard_error": "standard error over examples",
     "of_probes": "part of it due to probes",
     "of_repeats": "part of it due to repeats (dequantization and probes)",
 }
@@ -137,7 +137,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"{headline(report)}.",
         "",
         f"{report['data']}, step {report['step']}, seed {report['seed']}"
-        + (", given the class of each image" if report["given_classes"] else "")
+        + (", given the class of each example" if report["given_classes"] else "")
         + given_coarse(report)
         + (f", guided ({report['guidance']['guidance_kind']})" if report["guidance"] else "")
         + ".",

@@ -1,5 +1,6 @@
 """Every config of the repository builds, and every setting is checked by one table."""
 
+import importlib
 from pathlib import Path
 
 import jax
@@ -53,6 +54,13 @@ def test_variants_are_applied_in_order():
     assert (config.model.num_res_blocks, config.training.n_iters) == (1, 8)
     config = command_line.load(f"{FOLDER / 'vp_cifar.py'}:smoke,deep", {})
     assert (config.model.num_res_blocks, config.training.n_iters) == (8, 950_001)
+
+
+def test_a_setting_is_declared_in_one_file_and_every_file_is_in_the_table():
+    files = sorted(p.stem for p in (FOLDER / "defaults").glob("*.py") if p.stem != "__init__")
+    modules = [importlib.import_module(f"configs.defaults.{file}") for file in files]
+    declared = [name for m in modules for name in getattr(m, "SETTINGS", ())]
+    assert sorted([*declared, "seed"]) == sorted(defaults.SETTINGS)
 
 
 def test_the_defaults_pass_their_own_rules():

@@ -98,7 +98,7 @@ BAD_ARRAYS = {
     "empty": (np.zeros((0, 4, 4, 3), np.uint8), r"must have shape \[N, H, W, C\]"),
     "size": (np.zeros((4, 5, 4, 3), np.uint8), "data.image_size must be .* 5x4, got 4"),
     "channels": (np.zeros((4, 4, 4, 1), np.uint8), "data.num_channels must be 1 .* got 3"),
-    "one": (np.zeros((1, 4, 4, 3), np.uint8), "data.test_fraction must leave images"),
+    "one": (np.zeros((1, 4, 4, 3), np.uint8), "data.test_fraction must leave examples"),
     "pickle": (np.array([{}, None]), "without pickled objects"),
 }
 
@@ -120,7 +120,9 @@ def test_a_damaged_or_incomplete_file_is_refused(tmp_path):
     np.savez(path, images=pixels(), labels=np.zeros(3, int))
     assert "must be 10 integers" in refused(section(data_dir=str(path)))
     np.savez(path, images=pixels(), test_images=np.zeros((2, 4, 4, 3)))
-    assert "must have training and test images of one type" in refused(section(data_dir=str(path)))
+    assert "must have training and test examples of one type" in refused(
+        section(data_dir=str(path))
+    )
     path.write_bytes(path.read_bytes()[:-100])
     assert "cannot be read" in refused(section(data_dir=str(path)))
 

@@ -68,7 +68,7 @@ def test_of_few_images_there_is_one_at_least_on_each_side(n, fraction, same):
 
 
 def test_one_image_is_refused():
-    with pytest.raises(ValueError, match=r"data\.test_fraction must leave images .* 0\.1 of 1 "):
+    with pytest.raises(ValueError, match=r"data\.test_fraction must leave examples .* 0\.1 of 1 "):
         split(pictures(1))
 
 
@@ -120,16 +120,16 @@ TRAIN, TEST = list(range(10)), [10, 11, 12]
 CHANGES = {
     "nothing": ((TRAIN, TEST), ""),
     "the order": ((TRAIN[::-1], TEST[::-1]), ""),
-    "added": (([*TRAIN, 20, 21], TEST), "images: 2 added"),
-    "added to both": (([*TRAIN, 20], [*TEST, 21]), "images: 2 added"),
-    "removed": ((TRAIN[1:], TEST), "images: 1 removed"),
-    "exchanged": (([20, *TRAIN[1:]], TEST), "images: 1 added, 1 removed"),
-    "a copy": (([*TRAIN, 3], TEST), "images: 1 added"),
+    "added": (([*TRAIN, 20, 21], TEST), "examples: 2 added"),
+    "added to both": (([*TRAIN, 20], [*TEST, 21]), "examples: 2 added"),
+    "removed": ((TRAIN[1:], TEST), "examples: 1 removed"),
+    "exchanged": (([20, *TRAIN[1:]], TEST), "examples: 1 added, 1 removed"),
+    "a copy": (([*TRAIN, 3], TEST), "examples: 1 added"),
     "held out, trained on": (([*TRAIN, 10], TEST[1:]),
-                             "images: 1 held out before and trained on now"),
+                             "examples: 1 held out before and trained on now"),
     "trained on, held out": ((TRAIN[1:], [*TEST, 0]),
-                             "images: 1 trained on before and held out now"),
-    "others": (([30], [31]), "images: 2 added, 13 removed"),
+                             "examples: 1 trained on before and held out now"),
+    "others": (([30], [31]), "examples: 2 added, 13 removed"),
 }  # fmt: skip
 
 
@@ -142,12 +142,12 @@ def test_the_difference_of_two_datasets_is_counted(name):
 def test_copies_that_were_there_before_are_no_change():
     copied = identity([0, 1, 2], [2, 3])
     assert copied.changes(identity([0, 1, 2], [2, 3])) == ""
-    assert copied.changes(identity([0, 1, 2, 4], [2, 3])) == "images: 1 added"
+    assert copied.changes(identity([0, 1, 2, 4], [2, 3])) == "examples: 1 added"
 
 
 def test_labels_count_where_they_matter_and_levels_always():
     other = lambda k: k // 2
-    told = "the same images have other labels, or another number of levels"
+    told = "the same examples have other labels, or another number of levels"
     assert identity(TRAIN, TEST).changes(identity(TRAIN, TEST, other)) == told
     quiet = [identity(TRAIN, TEST, labels, labelled=False) for labels in (None, other)]
     assert quiet[0].changes(quiet[1]) == ""
@@ -158,5 +158,5 @@ def test_an_identity_comes_back_from_its_arrays():
     before = identity(TRAIN, TEST)
     assert before.changes(Identity.from_arrays(before.arrays())) == ""
     for broken in ({}, {**before.arrays(), "test": np.arange(3)}, {"train": before.train}):
-        with pytest.raises(ValueError, match="does not say which images"):
+        with pytest.raises(ValueError, match="does not say which examples"):
             Identity.from_arrays(broken)

@@ -122,7 +122,7 @@ def test_what_is_not_taken_is_said(tmp_path, name):
 def test_labels_that_are_held_out_only_are_said(tmp_path):
     told: list[str] = []
     load(save(tmp_path, x_train=X, y_train=Y, x_test=X[:2] // 2, y_test=[3, 9]), told.append)
-    assert told == ["no training images of x.npz have the labels 9, which held-out ones have"]
+    assert told == ["no training examples of x.npz have the labels 9, which held-out ones have"]
 
 
 def test_a_second_array_without_a_name_that_is_no_labels_is_said(tmp_path):

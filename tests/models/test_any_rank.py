@@ -188,6 +188,12 @@ def test_long_sequences_are_cut_where_they_are_longest():
     ("ncsnpp", (8, 8, 1), {"condition": "tokens", "data__condition": (3, 4)},
      r"model\.condition must be one of none, vector, image, level with model\.name='ncsnpp', got "
      r"'tokens', which prior, unet, unet_condition, transformer take"),
+    ("dit", (8, 8, 1), {"nf": 6, "num_heads": 2, "patch": (2,)},
+     r"model\.nf must be a multiple of 4 and of model\.num_heads .*'dit', got 6 with 2 heads"),
+    ("dit", (8, 8, 1), {"num_heads": 3, "patch": (2,)}, r"'dit', got 8 with 3 heads"),
+    ("prior", (8,), {"nf": 5, "num_heads": 1},
+     r"model\.nf must be a multiple of 2 and of model\.num_heads .*'prior', got 5 with 1 heads"),
+    ("prior", (8,), {"num_heads": 3}, r"'prior', got 8 with 3 heads"),
     ("unet", (8, 1), {"augment_dim": 2}, r"model\.augment_dim must be 0 .* songunet, adm take"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_by_name(name, shape, settings, message):

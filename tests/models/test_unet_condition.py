@@ -177,5 +177,11 @@ def test_settings_that_do_not_fit_are_refused(name):
 
 
 @pytest.mark.parametrize("name", stable_diffusion.RELEASES)
-def test_the_smoke_variant_of_a_release_builds(name):
-    models.build(stable_diffusion.get_config(f"{name},smoke"))
+def test_the_smoke_variant_of_a_release_is_its_network_with_fewer_channels(name):
+    made = [models.build(stable_diffusion.get_config(f"{name}{v}")) for v in ("", ",smoke")]
+    whole, small = (network.network for network in made)
+    assert small.inputs.kinds.names == whole.inputs.kinds.names
+    attends = lambda network: [any(floor.down) for floor in network.floors]
+    assert attends(small) == attends(whole)
+    pairs = zip(small.floors, whole.floors, strict=True)
+    assert all(ours.width < theirs.width for ours, theirs in pairs)

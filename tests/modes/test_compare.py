@@ -43,7 +43,7 @@ def test_every_sampler_is_run_at_every_budget(workdir, capsys):
     assert cells[4][:2] == ("ode rtol=0.1 atol=0.1", 0)
     assert cells[4][2] > 6
     assert cells[5:] == [("rk4", 9, 9)]
-    assert "rk4: 4 evaluations per image are too few" in capsys.readouterr().out
+    assert "rk4: 4 evaluations per sample are too few" in capsys.readouterr().out
     assert (folder / "table.md").read_text().count("\n| ") == 1 + len(cells)
     for name in ("quality.png", "pictures.png"):
         with Image.open(folder / name) as picture:
@@ -106,7 +106,7 @@ BAD = [
         "eval.samplers, 'heun order=3': order changes nothing",
     ),
     ({"eval__samplers": "rk4; heun", "eval__sampler_nfe": "(2,)"}, "(2,) is too few for each"),
-    ({"eval__num_samples": 1}, "one image has no covariance, and so no Frechet distance"),
+    ({"eval__num_samples": 1}, "one sample has no covariance, and so no Frechet distance"),
     ({"eval__sampler_nfe": "(4, -1)"}, "eval.sampler_nfe must be positive integers"),
 ]
 

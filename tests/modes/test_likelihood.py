@@ -83,13 +83,13 @@ def test_a_report_says_what_its_table_holds(run):
     assert bits["of_repeats"] > 0
     assert (report["images"], report["not_finite"], report["data"]) == (6, 0, "digits (test)")
     assert report["eval"]["num_probes"] == 3
-    assert f"{bits['mean']:.4f} +- {bits['standard_error']:.4f} bits/dim over 6 images" in out
+    assert f"{bits['mean']:.4f} +- {bits['standard_error']:.4f} bits/dim over 6 examples" in out
     text = (run.folder / "likelihood" / "likelihood.md").read_text()
     assert f"{bits['mean']:.4f}" in text
     of_probes = f"{bits['of_probes']:.4f} | {report['nats']['of_probes']:.3f}"
     assert f"| part of it due to probes | {of_probes} |" in text
     assert "eval.num_probes = 3" in text
-    law = "the covariance of 1500 training images"
+    law = "the covariance of 1500 training examples"
     assert report["prior_mismatch_from"] == law
     assert f"The prior mismatch is that of a Gaussian with {law}." in text
     assert size(run.folder / "likelihood" / "likelihood.png")[0] > 500
@@ -401,7 +401,7 @@ def test_one_image_has_nothing_to_be_interpolated_to(run, tmp_path):
     one = save(tmp_path, images=np.zeros((1, 8, 8, 1), np.float32), labels=np.arange(1))
     code, _, error = run("interpolate", **one)
     assert code == 2
-    assert "mine.npz holds one image" in error
+    assert "mine.npz holds one example" in error
 
 
 @pytest.mark.parametrize("split", ["test", pytest.param("prior", marks=pytest.mark.slow)])

@@ -55,7 +55,7 @@ def test_other_data_are_refused_in_one_line_with_the_numbers(tmp_path):
     with pytest.raises(WorkdirError, match=r"\A.+\Z") as info:
         data_record.check(folder, config(), splits([2, 3, 4, 5]), QUIET)
     assert str(info.value) == (
-        f"{folder} was trained on other data than x is now (images: 2 added, 1 removed): restore "
+        f"{folder} was trained on other data than x is now (examples: 2 added, 1 removed): restore "
         "them, use another --workdir, or go on with --config.data.changed=accept"
     )
 
@@ -64,7 +64,7 @@ def test_other_data_that_are_accepted_are_said_and_are_the_runs_from_then_on(tmp
     folder, told = trained(tmp_path, splits([1, 2, 3])), []
     other = splits([1, 2, 3, 4])
     found = data_record.check(folder, config("accept"), other, told.append)
-    assert told == ["going on with changed data (images: 1 added), as data.changed is accept"]
+    assert told == ["going on with changed data (examples: 1 added), as data.changed is accept"]
     data_record.write(folder, found)
     data_record.check(folder, config(), other, QUIET)
 
@@ -75,7 +75,7 @@ def test_labels_are_compared_where_the_model_is_told_them(tmp_path):
     before = splits([1, 2, 3], labels)
     data_record.write(tmp_path, data_record.check(tmp_path, config(num_classes=9), before, QUIET))
     after = splits([1, 2, 3], labels[::-1].copy())
-    with pytest.raises(WorkdirError, match="the same images have other labels"):
+    with pytest.raises(WorkdirError, match="the same examples have other labels"):
         data_record.check(tmp_path, config(num_classes=9), after, QUIET)
 
 
@@ -93,7 +93,7 @@ def test_a_run_without_a_record_goes_on_with_one_line(tmp_path):
     assert told == [f"{tmp_path} has no record of its data, so that a change would not be noticed"]
     by_hash = data_lib.base.hold_out(splits(range(9)).train, 0.5, "x")
     data_record.check(tmp_path, config(), by_hash, told.append)
-    assert told[1].endswith("; earlier versions held out other images")
+    assert told[1].endswith("; earlier versions held out other examples")
 
 
 @pytest.mark.parametrize("content", ["cut", "empty", "other", "pipe"])
@@ -148,15 +148,15 @@ def test_a_folder_that_grows_is_refused_then_accepted_and_said_where_it_is_measu
     assert command(run, "train", 2) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "images: 20 added)" in error
+    assert "examples: 20 added)" in error
     assert "--config.data.changed=accept" in error
     assert json.loads((run / "run" / "config.json").read_text())["training.n_iters"] == 1
     stats = {"eval__extractor": "pixels", "eval__metrics": "sliced", "eval__num_samples": 4}
     assert command(run, "eval", 1, **stats) == 0
     assert "differs from the training data of" in (said := capsys.readouterr().out)
-    assert "(images: 20 added)" in said
+    assert "(examples: 20 added)" in said
     assert command(run, "train", 2, data__changed="accept") == 0
-    assert "going on with changed data (images: 20 added)" in capsys.readouterr().out
+    assert "going on with changed data (examples: 20 added)" in capsys.readouterr().out
     after = read_arrays(run / "run" / data_record.FILE)
     assert set(before["test"]) <= set(after["test"])
     assert set(before["train"]) <= set(after["train"])

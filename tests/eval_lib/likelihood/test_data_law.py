@@ -33,7 +33,7 @@ def test_the_covariance_is_of_all_images_in_the_networks_range(centered, monkeyp
     found = basis * variances @ basis.T
     # Values are rounded to float32.
     np.testing.assert_allclose(found, np.cov(x, rowvar=False, bias=True), rtol=1e-5)
-    assert law.words == "the covariance of 1000 training images"
+    assert law.words == "the covariance of 1000 training examples"
 
 
 def test_of_large_images_or_few_it_is_each_coordinates_variance(monkeypatch) -> None:
@@ -41,7 +41,8 @@ def test_of_large_images_or_few_it_is_each_coordinates_variance(monkeypatch) -> 
     takes 50 images for each; the common part of these is most of their variance."""
     few = data_law.data_law(correlated(60), GrayLevels(False))
     assert few.words == (
-        "the variance of each coordinate of 60 training images, which are too few for a covariance"
+        "the variance of each coordinate of 60 training examples, which are too few for a "
+        "covariance"
     )
     assert len(few.moments) == 2
     assert len(data_law.data_law(correlated(150), GrayLevels(False)).moments) == 3
@@ -51,7 +52,7 @@ def test_of_large_images_or_few_it_is_each_coordinates_variance(monkeypatch) -> 
     assert len(data_law.data_law(correlated(1000), GrayLevels(False)).moments) == 3
     monkeypatch.setattr(data_law, "LARGEST", 5)
     large = data_law.data_law(correlated(1000), GrayLevels(False))
-    assert large.words.endswith("training images, which have more than 5 numbers each")
+    assert large.words.endswith("training examples, which have more than 5 numbers each")
     images = correlated(1000)
     x = images.pixels / (LEVELS - 1)
     np.testing.assert_allclose(large.moments[1], x.var(axis=0), rtol=1e-5)

@@ -64,13 +64,11 @@ ROWS = {
 def test_a_report_has_every_number_in_its_place() -> None:
     report = {**summary(FOUND, 4, 17), **REPORT}
     lines = markdown(report).splitlines()
-    assert headline(report).startswith("1.4427 +- 0.4771 bits/dim over 3 images, 8 ")
+    assert headline(report).startswith("1.4427 +- 0.4771 bits/dim over 3 examples, 8 ")
     assert lines[0] == f"{headline(report)}."
-    guided = (
-        "digits (test), step 70, seed 42, given the class of each image, guided (classifier_free)."
-    )
-    assert lines[2] == guided
-    assert lines[4:6] == ["| | bits/dim | nats per image |", "|---|---|---|"]
+    guided = "given the class of each example, guided (classifier_free)."
+    assert lines[2] == f"digits (test), step 70, seed 42, {guided}"
+    assert lines[4:6] == ["| | bits/dim | nats per example |", "|---|---|---|"]
     assert lines[6:12] == [f"| {words} | {numbers} |" for words, numbers in ROWS.items()]
     assert lines[13].endswith("the covariance of 9 images.")
     assert lines[17:] == [
@@ -85,7 +83,7 @@ def test_a_report_leaves_out_what_there_is_not() -> None:
     bare = {**told, **REPORT, "eval": {"units": "nats"}, "given_classes": False, "guidance": None}
     told["nats"]["standard_error"] = None
     del bare["prior_mismatch_from"]
-    assert headline(bare).startswith(f"-4.0000 {UNITS['nats'][0]} over 3 images, 8 ")
+    assert headline(bare).startswith(f"-4.0000 {UNITS['nats'][0]} over 3 examples, 8 ")
     lines = markdown(bare).splitlines()
     assert lines[2] == "digits (test), step 70, seed 42."
     assert f"| {MEANS['standard_error']} |  |" in lines
