@@ -1,6 +1,6 @@
 """Runs of main.py on so many devices, in one process or in several that are one run.
 
-    python tests/layouts.py FOLDER STAGES     STAGES: a JSON list of Stage
+    python tests/layouts.py STAGES     STAGES: a JSON list of Stage
 
 Importing takes longer than a tiny run: the stages' processes are forked, one stage after the other,
 from one that has imported and never runs a computation.
@@ -29,10 +29,10 @@ class Stage:
     processes: int = 1
 
 
-def start(compiled: Path, *stages: Stage) -> subprocess.Popen[str]:
-    """A process that makes the stages, keeping programs in `compiled`; it returns 0 if all did."""
+def start(*stages: Stage) -> subprocess.Popen[str]:
+    """A process that makes the stages; it returns 0 if all did."""
     asked = json.dumps([asdict(stage) for stage in stages])
-    return subprocess.Popen([sys.executable, __file__, str(compiled), asked], text=True,
+    return subprocess.Popen([sys.executable, __file__, asked], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _import(compiled: str) -> None:
+def _import() -> None:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     import jax
@@ -54,7 +54,6 @@ def _import(compiled: str) -> None:
     import modes.train  # noqa: F401
     from tests import tiny
 
-    jax.config.update("jax_compilation_cache_dir", compiled)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time
     tiny.register()
@@ -96,8 +95,8 @@ def _fork(stage: Stage, port: int, index: int) -> int:
     return pid
 
 
-def _serve(compiled: str, asked: str) -> int:
-    _import(compiled)
+def _serve(asked: str) -> int:
+    _import()
     worst = 0
     for stage in (Stage(**each) for each in json.loads(asked)):
         port = _free_port()

@@ -274,7 +274,6 @@ def _serve() -> None:
     import modes.train  # noqa: F401
     from tests import tiny
 
-    jax.config.update("jax_compilation_cache_dir", sys.argv[1])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_traceback_in_locations_limit", 0)
     # Compiling takes a fifth of the time, and all children do the same.
@@ -288,10 +287,10 @@ def _serve() -> None:
             print(f"{time.perf_counter() - start:.1f} s {run.event or 'run'}", file=sys.stderr)
 
 
-def run_all(runs: list[Run], compiled: Path) -> list[Result]:
-    """The results of runs, one after the other; programs are kept in `compiled` between them."""
+def run_all(runs: list[Run]) -> list[Result]:
+    """The results of runs, one after the other."""
     done = subprocess.run(
-        [sys.executable, __file__, str(compiled)],
+        [sys.executable, __file__],
         input="".join(json.dumps(asdict(run)) + "\n" for run in runs),
         text=True,
         check=True,

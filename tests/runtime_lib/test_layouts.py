@@ -74,8 +74,8 @@ def told(folder: Path, updates: int) -> Told:
     return Told(metrics, [np.asarray(x) for x in jax.tree.leaves(state)])
 
 
-def succeed(compiled: Path, *stages: Stage) -> None:
-    process = layouts.start(compiled, *stages)
+def succeed(*stages: Stage) -> None:
+    process = layouts.start(*stages)
     _, errors = process.communicate(timeout=250)
     assert process.returncode == 0, errors
 
@@ -109,7 +109,7 @@ def train_everywhere(root: Path, updates: int, wide: bool) -> list[str]:
     if wide:
         four += [train("data 4", (4, 1)), train("fsdp 4", (1, 4))]
         two += [train("2 processes, 2 x 2", (2, 2))]
-    succeed(root / "compiled", Stage(four, 4), Stage(two, 2, 2))
+    succeed(Stage(four, 4), Stage(two, 2, 2))
     here(turn(5))
     return ["2 x 2", "2 processes", "relay"] + (
         ["data 4", "fsdp 4", "2 processes, 2 x 2"] if wide else []
@@ -160,7 +160,7 @@ def test_a_run_is_the_same_in_every_layout_after_20_updates(tmp_path):
 def _endless(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
     """Two processes that train without end, once they have saved something; their numbers."""
     run = arguments("train", folder / "run", training__n_iters=10**6)
-    parent = layouts.start(folder / "compiled", Stage([run], 1, 2))
+    parent = layouts.start(Stage([run], 1, 2))
     assert parent.stdout is not None
     pids = [int(word) for word in parent.stdout.readline().split()]
     while not (folder / "run" / "checkpoints" / "5").exists():
