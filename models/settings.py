@@ -1,4 +1,4 @@
-"""Settings common to all U-Nets, read and checked once."""
+"""Settings common to all U-Nets, and to transformers, read and checked once."""
 
 from __future__ import annotations
 

@@ -187,7 +187,9 @@ def test_a_truncated_stage_ends_at_the_level_of_the_next_one(cascade) -> None:
     model = load(cascade.base, log=lambda line: None)
     own = load(cascade.upsample, {"sampling.coarse_level": 0.4}, lambda line: None)
     generator = make_generator(model.experiment, model.score)
-    ended, factor = _ending(generator, own.experiment, model.experiment)
+    coarse = own.experiment.recipe.coarse
+    assert coarse is not None
+    ended, factor = _ending(generator, coarse, model.experiment)
     alpha, sigma = (float(c[0]) for c in COARSE_SCHEDULES["cosine"](jnp.asarray([0.4])))
     t = ended.times[-1]
     sde = model.score.sde
