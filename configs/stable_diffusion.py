@@ -10,9 +10,10 @@ the published networks, and the side of the latents and of the pictures that the
     v1_inpainting  859,535,364     64      512    given a mask and the latents of what it leaves
     v2             865,910,724     96      768    v-prediction
     v2_base        865,910,724     64      512
+    v2_inpainting  865,925,124     64      512    as v1_inpainting
     xl           2,567,463,684    128     1024    given a pooled text and six sizes
     xl_refiner   2,259,526,660    128     1024    given a pooled text and five numbers
-    x4             473,398,020    128      512    given a picture of 128 pixels and its noise level
+    x4             473,398,020    128      512    given 128 pixels and their noise; v-prediction
 
 An import needs no config. Training is from arrays of latents and of conditions, data.data_dir.
 """
@@ -54,6 +55,10 @@ class StableRelease(NamedTuple):
     rows: int = 0
     """Levels of noise in the image."""
     cross: tuple[int, ...] = ()
+    betas: tuple[float, float] = (0.85, 12.0)
+    """sde.num_scales times the first and the last beta."""
+    scale: float = 0.18215
+    """Factor of the latents."""
 
 
 FIRST, WAVES = (1, 1, 1, 0), 256
@@ -62,15 +67,18 @@ RELEASES: Mapping[str, StableRelease] = {
     "v1_inpainting": StableRelease(859_535_364, 64, 768, FIRST, heads=8, image=5),
     "v2": StableRelease(865_910_724, 96, 1024, FIRST, prediction="v"),
     "v2_base": StableRelease(865_910_724, 64, 1024, FIRST),
+    "v2_inpainting": StableRelease(865_925_124, 64, 1024, FIRST, image=5),
     "xl": StableRelease(
-        2_567_463_684, 128, 2048, (0, 2, 10), mult=(1, 2, 4), middle=10, vector=1286, numbers=6
+        2_567_463_684, 128, 2048, (0, 2, 10), mult=(1, 2, 4), middle=10, vector=1286, numbers=6,
+        scale=0.13025,
     ),
     "xl_refiner": StableRelease(
-        2_259_526_660, 128, 1280, (0, 4, 4, 0), nf=384, middle=4, vector=1285, numbers=5
+        2_259_526_660, 128, 1280, (0, 4, 4, 0), nf=384, middle=4, vector=1285, numbers=5,
+        scale=0.13025,
     ),
     "x4": StableRelease(
         473_398_020, 128, 1024, (0, 1, 1, 1), nf=256, mult=(1, 2, 2, 4), heads=8, image=3,
-        rows=1000, cross=(1, 2),
+        rows=1000, cross=(1, 2), prediction="v", betas=(0.1, 20.0), scale=0.08333,
     ),
 }  # fmt: skip
 DEFAULT = "v1"
@@ -122,6 +130,7 @@ def put(release: StableRelease, config: ConfigDict) -> None:
     model.attention_head_dim = 0 if release.heads else 64
     model.cross_levels = release.cross
     model.prediction = release.prediction
+    config.sde.beta_min, config.sde.beta_max = release.betas
     if release.vector:
         model.vector_embedding = "sizes"
         model.number_waves = WAVES

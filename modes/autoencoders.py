@@ -22,9 +22,10 @@ from data_lib import Codec, codec
 from data_lib.base import Log
 from models.autoencoder import Autoencoder
 from models.latents import LatentCodec, digest
-from models.pretrained import open_checkpoint, params_of
+from models.pretrained import FORMATS, open_checkpoint, params_of
 from models.pretrained.diffusers import autoencoders
 from models.pretrained.diffusers.directory import folder_of
+from models.pretrained.latent_diffusion import single_file
 from runtime_lib import sharding
 from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.workdir import CONFIG_FILE, WorkdirError, read_config
@@ -57,7 +58,7 @@ def load_autoencoder(path: str) -> OpenedAutoencoder:
     if not path:
         raise ValueError(
             "data.autoencoder must be set with data.codec='autoencoder': the workdir of a trained "
-            "autoencoder, or a diffusers directory of one"
+            "autoencoder, a diffusers directory of one, or a single file with one"
         )
     folder = Path(path)
     if not folder.exists():
@@ -89,7 +90,9 @@ def _workdir(folder: Path) -> OpenedAutoencoder | None:
 def _foreign(path: Path) -> OpenedAutoencoder:
     """The autoencoder of a diffusers directory, a pipeline, or a file."""
     inside = folder_of(path, tuple(autoencoders.CLASSES), autoencoders.FOLDERS)
-    opened = open_checkpoint(inside or path)
+    # Of a file with a network and its autoencoder, the latter.
+    formats = {name: form for name, form in FORMATS.items() if name != single_file.FAMILY}
+    opened = open_checkpoint(inside or path, formats=formats)
     _check(opened.config)
     return _opened(opened.config, params_of(opened, ema=opened.checkpoint.ema is not None))
 

@@ -41,8 +41,8 @@ READS: dict[str, tuple[str, ...]] = {
     "sample": (
         "sampling.num_samples", "sampling.condition", "sampling.together",
         "sampling.labels", "sampling.impute", "sampling.impute_iterations", "sampling.captions",
-        "sampling.negative", "sampling.sizes", "sampling.noise", "data.text_encoder", *STAGES,
-        *DRAWING, *WEIGHTS,
+        "sampling.negative", "sampling.sizes", "sampling.noise", "data.text_encoder",
+        "data.tokenizer", *STAGES, *DRAWING, *WEIGHTS,
     ),
     "samplers": (
         *STAGES, *DRAWING, *WEIGHTS, "eval.samplers", "eval.sampler_nfe", "eval.num_samples",

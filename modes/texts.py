@@ -1,7 +1,8 @@
 """Captions as conditions of a model that is given features of frozen readers of texts.
 
-Readers are those of the folder `data.text_encoder`; what is taken of them, `data.text_*` say. A
-model that is also given six numbers of sizes (Stable Diffusion XL) gets those of `sampling.sizes`.
+Readers are those of the folder or file `data.text_encoder`; what is taken of them, `data.text_*`
+say. A model that is also given six numbers of sizes (Stable Diffusion XL) gets those of
+`sampling.sizes`.
 """
 
 from __future__ import annotations
@@ -72,14 +73,14 @@ def _form(config: Any) -> TextSettings:
 
 def _opened(config: Any, settings: TextSettings) -> TextEncoder:
     try:
-        return _read(config.data.text_encoder, settings)
+        return _read(config.data.text_encoder, settings, config.data.tokenizer)
     except (PretrainedError, OSError) as error:
         raise ValueError(f"data.text_encoder: {error}") from error
 
 
 @lru_cache(maxsize=2)
-def _read(path: str, settings: TextSettings) -> TextEncoder:
-    return read_text_encoder(path, settings)
+def _read(path: str, settings: TextSettings, tokens: str) -> TextEncoder:
+    return read_text_encoder(path, settings, tokens)
 
 
 def encoder_of(config: Any) -> tuple[TextEncoder, TextSettings]:

@@ -74,7 +74,10 @@ SETTINGS: dict[str, Setting] = {
                                      "of the condition; (): of the training data"),
     "data.text_encoder": Setting("", ANY, "tokens condition: directory of the frozen reader of "
                                  "captions, or of a diffusers pipeline, whose readers stand side "
-                                 "by side; empty: conditions are given as numbers"),
+                                 "by side, or a single file of Stable Diffusion's; empty: "
+                                 "conditions are given as numbers"),
+    "data.tokenizer": Setting("", ANY, "data.text_encoder: directory of its tokenizer's files; "
+                              "empty: in that directory or beside it"),
     "data.text_encoder_hash": OfModel("", HASH, "hash of the files of the reader of captions, "
                                       "which no other may replace; empty: any"),
     "data.text_truncate": OfModel(False, ANY, "cut captions that are too long for the reader of "

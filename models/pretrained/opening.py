@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from models.pretrained.diffusers import autoencoders, conditional, directory, pi
 from models.pretrained.dit import authors, dit_folder
 from models.pretrained.edm import snapshot
 from models.pretrained.gate import admit
+from models.pretrained.latent_diffusion import first_stage, single_file
 from models.pretrained.matching import (
     adopted,
     check_said,
@@ -38,6 +39,8 @@ FORMATS: dict[str, Format] = {
     dit_folder.FAMILY: dit_folder,
     prior_folder.FAMILY: prior_folder,
     autoencoders.FAMILY: autoencoders,
+    single_file.FAMILY: single_file,
+    first_stage.FAMILY: first_stage,
     own_format.FAMILY: own_format,
     authors.FAMILY: authors,
     sr3_file.FAMILY: sr3_file,
@@ -70,6 +73,7 @@ def open_checkpoint(
     config: ConfigDict | None = None,
     override: Callable[[ConfigDict], None] = lambda config: None,
     given: Collection[str] = (),
+    formats: Mapping[str, Format] = FORMATS,
 ) -> Opened:
     """Read a foreign checkpoint; no weights are converted yet.
 
@@ -78,6 +82,7 @@ def open_checkpoint(
       config: the config of its training; None: one is made from it.
       override: changes a config that is made from the checkpoint.
       given: names of the settings that `override` changes.
+      formats: those that are tried.
 
     Raises:
       PretrainedError: of unknown format, damaged or hostile; or, without a config, with too few
@@ -87,7 +92,7 @@ def open_checkpoint(
     path = Path(os.path.expanduser(path))
     if not path.is_dir():
         _check_file(path)
-    for known in FORMATS.values():
+    for known in formats.values():
         if known.recognises(path):
             checkpoint, left_out = admit(known.read(path))
             if config is None:
@@ -99,7 +104,7 @@ def open_checkpoint(
             return Opened(checkpoint, known, whole, taken, left_out, doubt(checkpoint, config))
     raise PretrainedError(
         f"{plain(path.name)} is a checkpoint of no known format: it must be one of "
-        f"{', '.join(FORMATS)}"
+        f"{', '.join(formats)}"
     )
 
 

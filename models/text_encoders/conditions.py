@@ -86,13 +86,17 @@ class TextEncoder:
         return (self.length(settings), self.width, *([self.pooled] if settings.pooled else []))
 
 
-def read_text_encoder(path: Path | str, settings: TextSettings) -> TextEncoder:
-    """The readers of a directory, checked against the settings.
+def read_text_encoder(
+    path: Path | str, settings: TextSettings, tokens: Path | str = ""
+) -> TextEncoder:
+    """The readers of a directory or a single file, checked against the settings.
+
+    tokens: directory of their tokenizer's files; "": as `files.read_towers` says.
 
     Raises:
       PretrainedError: what `files.read_towers` raises, or they lack what the settings ask for.
     """
-    found = TextEncoder(read_towers(path))
+    found = TextEncoder(read_towers(path, tokens))
     told = plain(str(path), 200)
     if settings.pooled and not found.pooled:
         raise PretrainedError(

@@ -2,15 +2,15 @@
 
 DIR/config.json, DIR/model.safetensors (or its half or sharded forms), and the tokenizer's files
 in DIR or in a directory `tokenizer` beside it; or a pipeline, with `text_encoder`, `tokenizer`
-and perhaps `text_encoder_2`, `tokenizer_2` in it
+and perhaps `text_encoder_2`, `tokenizer_2` in it; or a single file of Stable Diffusion's authors
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from flax.traverse_util import flatten_dict
 
 from models.pretrained.base import MismatchError, Place, Shape, as_params
 from models.pretrained.files.folders import read_folder
-from models.pretrained.files.tensors import PretrainedError
+from models.pretrained.files.tensors import Arrays, PretrainedError, in_file, shapes
+from models.pretrained.latent_diffusion.contents import read_parts
+from models.pretrained.latent_diffusion.text_names import by_transformers_names, text_config
 from models.text_encoders.clip import LARGEST
 from models.text_encoders.config import FILE, Described, described
 from models.text_encoders.names import NAMES, axes, plain_names, unused
@@ -43,23 +45,36 @@ class TextTower:
       described: its network and tokens.
       params: its parameters.
       tokenizer: of its texts.
-      folders: of its files.
+      hashed: computes a hash of all its files.
     """
 
     described: Described
     params: Mapping[str, Any]
     tokenizer: Tokenizer
-    folders: tuple[Path, ...]
+    hashed: Callable[[], str]
 
     @cached_property
     def identity(self) -> str:
         """A hash of all its files."""
-        told = hashlib.sha256()
-        for folder in self.folders:
-            for name in sorted(os.listdir(folder)):
-                if (folder / name).is_file():
-                    told.update(f"{name} {sha256(folder / name)}\n".encode())
-        return told.hexdigest()
+        return self.hashed()
+
+
+def _of_folders(folders: tuple[Path, ...]) -> str:
+    """A hash of all files in directories."""
+    told = hashlib.sha256()
+    for folder in folders:
+        for name in sorted(os.listdir(folder)):
+            if (folder / name).is_file():
+                told.update(f"{name} {sha256(folder / name)}\n".encode())
+    return told.hexdigest()
+
+
+def _of_weights(weights: Arrays, tokens: Path) -> str:
+    """A hash of a reader's weights in a file of many parts, and of its tokenizer's files."""
+    told = hashlib.sha256(_of_folders((tokens,)).encode())
+    for name in sorted(weights):
+        told.update(f"{name} ".encode() + weights[name].tobytes())
+    return told.hexdigest()
 
 
 def wanted(network: nn.Module) -> dict[Place, Shape]:
@@ -78,21 +93,29 @@ def read_network(folder: Path) -> tuple[Described, Mapping[str, Any]]:
     """
     try:
         about = described(read_json(folder / FILE))
-        weights = plain_names(about.kind, read_folder(folder, STEMS))
-        shapes = wanted(about.network)
-        known = NAMES[about.kind](shapes)
-        return about, as_params(weights, shapes, known, axes=axes, unused=unused(about.kind))
+        return about, _params(about, read_folder(folder, STEMS))
+    except UntrustedError as error:
+        raise PretrainedError(str(error)) from error
+
+
+def _params(about: Described, weights: Arrays) -> Mapping[str, Any]:
+    """The parameters of a network; PretrainedError in one line for weights of another."""
+    named, parameters = plain_names(about.kind, weights), wanted(about.network)
+    known = NAMES[about.kind](parameters)
+    try:
+        return as_params(named, parameters, known, axes=axes, unused=unused(about.kind))
     except MismatchError as error:
         raise PretrainedError(
             f"its weights are not those of its {FILE}: {len(error.misfits)} differ, the first "
             f"{error.misfits[0]}"
         ) from error
-    except UntrustedError as error:
-        raise PretrainedError(str(error)) from error
 
 
-def read_towers(path: Path | str) -> tuple[TextTower, ...]:
-    """The readers of texts of a directory, of one or of a pipeline.
+def read_towers(path: Path | str, tokens: Path | str = "") -> tuple[TextTower, ...]:
+    """The readers of texts of a directory, of one or of a pipeline, or of a single file.
+
+    tokens: directory of the tokenizer's files, of all readers; "": as this module says, and for a
+    single file a directory `tokenizer` beside it.
 
     Raises:
       PretrainedError: it is no such directory, a file in it is damaged or hostile, or its network
@@ -100,11 +123,16 @@ def read_towers(path: Path | str) -> tuple[TextTower, ...]:
       OSError: a file cannot be read.
     """
     path = Path(os.path.expanduser(path))
-    told = plain(str(path), 200)
-    if not path.is_dir():
-        raise PretrainedError(f"data.text_encoder must be a directory, there is none at {told}")
+    told, own = plain(str(path), 200), Path(os.path.expanduser(tokens)) if tokens else None
+    if own is not None and not own.is_dir():
+        raise PretrainedError(f"data.tokenizer must be a directory, there is none at {own}")
+    if not path.exists():
+        raise PretrainedError(f"data.text_encoder must be a directory or a file, there is none at "
+                              f"{told}")  # fmt: skip
     try:
-        return tuple(_tower(*folders) for folders in _folders(path))
+        if path.is_file():
+            return _in_one_file(path, own or _beside(path))
+        return tuple(_tower(folder, own or there) for folder, there in _folders(path))
     except UntrustedError as error:
         raise PretrainedError(f"{told}: {error}") from error
 
@@ -141,7 +169,39 @@ def _tower(folder: Path, tokens: Path) -> TextTower:
     tokenizer = read_tokenizer(tokens, about.places)
     _check_tokens(about, tokenizer)
     _, params = read_network(folder)
-    return TextTower(about, params, tokenizer, tuple(dict.fromkeys((folder, tokens))))
+    folders = tuple(dict.fromkeys((folder, tokens)))
+    return TextTower(about, params, tokenizer, lambda: _of_folders(folders))
+
+
+def _beside(path: Path) -> Path:
+    """The directory of the tokenizer of a single file, which has none in it."""
+    folder = path.with_name("tokenizer")
+    if not (folder.is_dir() and has_tokenizer(folder)):
+        raise PretrainedError(
+            "a single file has no tokenizer: set data.tokenizer to a directory with CLIP's "
+            "vocab.json and merges.txt, or put them into a directory tokenizer beside it"
+        )
+    return folder
+
+
+def _in_one_file(path: Path, tokens: Path) -> tuple[TextTower, ...]:
+    """The readers of texts of a single file, whose OpenCLIP fills texts with the token 0."""
+    texts = read_parts(path).texts
+    with in_file(path):
+        if not texts:
+            raise PretrainedError("it has no reader of texts of Stable Diffusion's")
+        return tuple(_of_part(kind, tensors, tokens) for kind, tensors in texts)
+
+
+def _of_part(kind: str, tensors: Mapping[str, Any], tokens: Path) -> TextTower:
+    weights = by_transformers_names(kind, tensors)
+    about = described(text_config(kind, shapes(weights)))
+    tokenizer = read_tokenizer(tokens, about.places)
+    _check_tokens(about, tokenizer)
+    if kind == "open_clip":
+        tokenizer = replace(tokenizer, pad=0)
+    params = _params(about, weights)
+    return TextTower(about, params, tokenizer, lambda: _of_weights(weights, tokens))
 
 
 def _check_tokens(about: Described, tokenizer: Tokenizer) -> None:

@@ -150,7 +150,8 @@ def read(path: Path | str) -> Checkpoint:
         row, ignored = _checked(path, index)
         found = row.format.read(path / row.network)
         scheduled = discrete(read_json(path / "scheduler" / steps.FILE, endless=True))
-        latents = _latents(path / row.autoencoder, dict(found.settings))
+        coder, _ = autoencoders.settings(read_json(path / row.autoencoder / "config.json"))
+        latents = latent_settings(coder, row.autoencoder, found.settings)
         beside: Settings = {"data.autoencoder": str(path.resolve())}
         if row.texts:
             beside["data.text_encoder"] = str(path.resolve())
@@ -212,15 +213,18 @@ def _check_part(path: Path, key: str, value: Any) -> None:
     check_folder(path / key)
 
 
-def _latents(folder: Path, network: Settings) -> Settings:
-    """Settings of the autoencoder, for latents of the shape that the network states."""
-    found, _ = autoencoders.settings(read_json(folder / "config.json"))
+def latent_settings(found: Settings, name: str, network: Mapping[str, Any]) -> Settings:
+    """Settings of latents of the shape that a network's settings state.
+
+    found: those of the autoencoder, which is called `name`. Raises PretrainedError if its latents
+    are not what the network takes.
+    """
     channels, own = found["model.latent_channels"], network["data.num_channels"]
     if found["model.name"] == "vq_autoencoder":
         channels = found["model.code_channels"] or channels
     if channels != own:
         raise PretrainedError(
-            f"its {folder.name} has latents of {channels} channels, and its network takes {own}"
+            f"its {name} has latents of {channels} channels, and its network takes {own}"
         )
     factor = 2 ** (len(found["model.ch_mult"]) - 1)
     side = network["data.image_size"]

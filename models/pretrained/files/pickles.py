@@ -20,8 +20,8 @@ from untrusted import limits, plain, shown
 
 Allowed = Mapping[tuple[str, str], Any]
 """(module, name) -> its replacement: a function of ours that is called with the given
-arguments, in time and memory of no more than their lengths (`_length`), or a value that only other
-functions of ours use."""
+arguments, in time and memory of no more than their lengths (`_length`), a value that only other
+functions of ours use, or a text, which stands for a class that is a key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class _Machine:
                 f"it asks for {plain(module)}.{plain(name)}, and only tensors and plain containers "
                 "are admitted: refused"
             )
-        self.stack.append(Global(f"{module}.{name}", value))
+        self.stack.append(value if type(value) is str else Global(f"{module}.{name}", value))
 
     def call(self) -> None:
         arguments, function = self.pop(), self.pop()

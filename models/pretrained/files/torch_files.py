@@ -124,6 +124,8 @@ _PLAIN: Allowed = {
     ("builtins", "set"): _set,
     ("__builtin__", "set"): _set,
     ("argparse", "Namespace"): lambda: Object(class_name="argparse.Namespace", state={}),
+    # Lightning's checkpoints have the states of callbacks by their classes.
+    ("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint"): "ModelCheckpoint",
     ("torch", "Size"): _size,
     ("torch", "device"): _device,
     ("torch._utils", "_rebuild_tensor"): _tensor,

@@ -65,6 +65,18 @@ def test_half_precision_is_read(folder):
     assert np.array_equal(found, half["quant_conv.weight"][:, :, 0, 0].T.astype(np.float32))
 
 
+def test_weights_in_several_files_are_read(folder):
+    whole = params_of(open_checkpoint(folder), ema=True)
+    weights = load_file(folder / WEIGHTS)
+    (folder / WEIGHTS).unlink()
+    parts = [f"diffusion_pytorch_model-0000{k}-of-00002.safetensors" for k in (1, 2)]
+    places = {name: parts[name < "encoder"] for name in weights}
+    for part in parts:
+        save_file({n: w for n, w in weights.items() if places[n] == part}, folder / part)
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": places}))
+    assert same(params_of(open_checkpoint(folder), ema=True), whole)
+
+
 def test_latents_with_a_mean_and_a_deviation_for_each_channel(folder):
     """Decoding is z = latent std / scale + mean."""
     changed(folder, latents_mean=[1, 2, 3, 4], latents_std=[2, 4, 8, 16], scaling_factor=0.5)

@@ -1,0 +1,1 @@
+"""Single files of latent diffusion and Stable Diffusion, as their authors write them."""
