@@ -131,7 +131,8 @@ def levels(buffers: Tensors) -> Json:
         raise PretrainedError("its betas must be a row of numbers between 0 and 1")
     for name, line in SCHEDULES.items():
         ends = [float(f"{beta:.5g}") for beta in betas[[0, -1]]]
-        made = np.linspace(*line(np.asarray(ends)), n)
+        first, last = line(np.asarray(ends))
+        made = np.linspace(first, last, n)
         if np.allclose(line(betas), made, rtol=1e-5, atol=0):
             return {"num_train_timesteps": n, "beta_schedule": name, "beta_start": ends[0],
                     "beta_end": ends[1]}  # fmt: skip
