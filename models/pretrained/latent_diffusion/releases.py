@@ -148,7 +148,7 @@ def scheduled(table: Json, xl: bool, zero: bool) -> Settings:
     """
     own: Json = {"_class_name": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False}
     if zero:
-        own |= {"timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
+        own = {**own, "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
     elif xl:
         own = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}
     known: Json = dict(table) or {"beta_schedule": "scaled_linear"}
