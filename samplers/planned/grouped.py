@@ -67,7 +67,7 @@ class GroupedDPMSolver(LinearSampler):
         sizes = groups(len(levels) - 1, self.degree, self.falling)
         if self.euler_end and sizes[-1] > 1:
             sizes[-1:] = [sizes[-1] - 1, 1]
-        starts = np.cumsum([0, *sizes])
+        starts = np.cumsum([0, *sizes]).tolist()
         return [
             self._row(schedule, method, levels, start, start + j)
             for start, size in zip(starts, sizes, strict=False)

@@ -168,7 +168,7 @@ def tabulate(
     numbers |= {"first": np.asarray([row.first for row in rows])}
     found: Last | LastRow | None
     if isinstance(last, Row):
-        found = LastRow({name: column[-1] for name, column in numbers.items()})
+        found = LastRow({name: jnp.asarray(column[-1]) for name, column in numbers.items()})
         numbers = {name: column[:-1] for name, column in numbers.items()}
     else:
         found = last and jax.tree.map(dtype.type, last)

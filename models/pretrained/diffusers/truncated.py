@@ -20,10 +20,11 @@ FAINT = 2.0**-24
 
 
 def _evenly(first: float, last: float, n: int) -> Float[np.ndarray, " n"]:
-    """n even numbers in float32, from both ends towards the middle."""
+    """n even numbers in float32, each rounded once, from the nearer end and a rounded step."""
     start, end = np.float32(first), np.float32(last)
-    step, i = np.float32((end - start) / np.float32(n - 1)), np.arange(n, dtype=np.float32)
-    return np.where(i < n // 2, start + step * i, end - step * (n - 1 - i)).astype(np.float32)
+    step, i = float((end - start) / np.float32(n - 1)), np.arange(n)
+    near = np.where(i < n // 2, float(start) + step * i, float(end) - step * (n - 1 - i))
+    return near.astype(np.float32)
 
 
 def _betas(c: Json) -> Float[np.ndarray, " n"]:
