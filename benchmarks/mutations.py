@@ -58,7 +58,7 @@ def _files(folder: str, stems: str, tests: str) -> Tests:
 _RECIPE = "train_lib/recipe"
 _SDE = f"sde_lib/sde {_RECIPE} sde_lib/transition"
 _NAMED, _LOOP = "samplers/rows samplers/named", "samplers/samplers"
-_PLANNED = f"samplers/planned samplers/shared_noise samplers/orders {_NAMED}"
+_PLANNED = f"samplers/planned samplers/ending samplers/shared_noise samplers/orders {_NAMED}"
 _RULES = "samplers/rules/rules"
 _FLOW = "eval_lib/likelihood/flow"
 ROOMS: dict[str, Tests] = {
@@ -104,8 +104,8 @@ ROOMS: dict[str, Tests] = {
         **_files("samplers", "pc", _LOOP),
         **_files("samplers", "predictors",
                  f"{_PLANNED} {_LOOP}::test_published_rules_on_ddpm_and_ncsn_levels"),
-        **_files("samplers/planned", "forms levels linear multistep one_step plms restart "
-                 "runge_kutta singlestep", _PLANNED),
+        **_files("samplers/planned", "ending forms grouped levels linear multistep one_step plms "
+                 "restart runge_kutta singlestep", _PLANNED),
         **_files("samplers/rules", "base gradient projection pseudo_inverse", _RULES),
         **_files("samplers/rules", "named", "samplers/methods"),
         **_files("samplers/rules", "repaint", f"samplers/rules/repaint {_RULES}"),

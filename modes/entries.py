@@ -19,7 +19,7 @@ import samplers
 from configs import command_line
 from configs.recorded import Recorded
 from modes.experiment import Experiment
-from samplers.named import SECOND_ORDERS
+from samplers.named import SECOND_ORDERS, THIRD_ORDERS
 from sde_lib import NEUTRAL, Told
 from sde_lib.guides import ALONE
 
@@ -65,10 +65,12 @@ IDLE: tuple[tuple[Callable[[Section], bool], tuple[str, ...]], ...] = (
 )
 """(condition, settings that are read and change nothing if it holds)."""
 TWO_VALUED = {
+    "euler_end": (True, False),
     "high_order_start": (True, False),
     "low_order_end": (0, 10_000),
     "probability_flow": (True, False),
     "second_order": tuple(SECOND_ORDERS),
+    "third_order": tuple(THIRD_ORDERS),
 }
 """Settings, with their values, that have no effect if all values give the same plan."""
 

@@ -99,15 +99,22 @@ class Last:
 
 
 @pytree
+class LastRow:
+    """The step from the last time as a row of the method, like those before it."""
+
+    row: Any
+
+
+@pytree
 class Program:
     """A method and its rows (leaves [r, ...]), everything that runs on the device.
 
-    last: the step from the end to x_0, of a method that has its own.
+    last: the step from the end to the sample, of a method that has its own.
     """
 
     method: Method
     rows: Any
-    last: Last | None = None
+    last: Last | LastRow | None = None
 
 
 @pytree
@@ -211,10 +218,13 @@ def evaluated(
 def denoised(
     score: Score, program: Program, state: State, end: Float[Array, ""]
 ) -> Float[Array, "b *d"]:
-    """E[x_0 | x] at the end of a run, as the program's last step has it."""
-    if program.last is None:
+    """E[x_0 | x] at the end of a run, or where else the program's last step leads."""
+    last = program.last
+    if last is None:
         return program.method.finish(score, state, end)
-    return program.last.moved(evaluated(score, state, state.x, end)[1])
+    if isinstance(last, LastRow):
+        return program.method.step(score, state, last.row).x
+    return last.moved(evaluated(score, state, state.x, end)[1])
 
 
 def check_memory(score: Score, plan: Plan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -19,6 +19,8 @@ from samplers.named import (
     PUBLISHED_NAMES,
 )
 from samplers.pc import PredictorCorrector
+from samplers.planned.ending import ENDINGS, Ended
+from samplers.planned.linear import LinearSampler
 from samplers.respacing import Respaced
 from samplers.spacing import SpacedLevels
 from sde_lib import Score, choose
@@ -49,9 +51,22 @@ def _predictor(config: Section) -> Sampler:
     return made(row, config, predictor=name)
 
 
+def _ended(config: Section, predictor: Sampler) -> Sampler:
+    """The predictor with the last step that `ending` names."""
+    if choose("sampling.ending", config.ending, ENDINGS) is None:
+        return predictor
+    able = isinstance(predictor, LinearSampler) and predictor.by_levels
+    if not able or config.corrector != "none":
+        with_ = f"predictor={config.predictor!r}" if not able else f"corrector={config.corrector!r}"
+        raise ValueError(
+            f"sampling.ending must be 'denoiser' with sampling.{with_}, got {config.ending!r}"
+        )
+    return Ended(cast(LinearSampler, predictor), config.ending)
+
+
 def build(config: Section) -> Sampler:
     """The sampler of a `sampling` section; only the settings that it needs are read."""
-    predictor = _predictor(config)
+    predictor = _ended(config, _predictor(config))
     corrector = made(choose("sampling.corrector", config.corrector, CORRECTORS), config)
     if config.corrector == "none":
         if _name(config) == "none":

@@ -20,6 +20,7 @@ from samplers.base import Corrector, Sampler
 from samplers.correctors import BatchMean, Langevin, NoiseLevel, NormRatio, PerSample, Posterior
 from samplers.grids import IDDPM, Borrowed, Flow, Grid, Indices, Karras, LogSNR, Power, Uniform
 from samplers.planned.forms import FORMS, MEASURES
+from samplers.planned.grouped import GroupedDPMSolver
 from samplers.planned.linear import LinearSampler
 from samplers.planned.multistep import (
     ERSDE,
@@ -32,14 +33,16 @@ from samplers.planned.multistep import (
 from samplers.planned.plms import PLMS
 from samplers.planned.restart import Restart
 from samplers.planned.runge_kutta import Churn, RungeKutta
-from samplers.planned.singlestep import SEEDS, DPMSolver, StochasticHeun
+from samplers.planned.singlestep import SEEDS, AncestralDPM2, BrownianDPM, DPMSolver, StochasticHeun
 from samplers.predictors import (
     DDIM,
     Accelerated,
     Ancestral,
+    Consistency,
     EulerMaruyama,
     Idle,
     ReverseDiffusion,
+    TrajectoryConsistency,
 )
 from samplers.respacing import Respaced
 from samplers.spacing import SPACINGS, SpacedLevels
@@ -60,7 +63,11 @@ NORMS: dict[str, Callable[[], NormRatio]] = {
 PC_ORDERS = {"corrector_first": True, "predictor_first": False}
 STEP_CONTROLS = {"sample": False, "batch": True}
 SECOND_ORDERS = {"published": "midpoint", "exact": "exact"}
-BH = {"published": "bh2", "exact": "exact"}
+BH = {"published": "bh2", "exact": "exact", "bh1": "bh1"}
+THIRD_ORDERS = {"exact": "exact", "published": "halved"}
+SDE_THIRD_ORDERS = {"exact": "exact", "published": "shifted"}
+PLMS_STARTS = {"improved": False, "runge_kutta": True}
+PLMS_FORMS = ("noise", "angle")
 
 
 def _degree(predictor: str, order: int, usual: int, highest: int) -> int:
@@ -73,6 +80,25 @@ def _degree(predictor: str, order: int, usual: int, highest: int) -> int:
     return order or usual
 
 
+def _grouped(form: str, eta: float) -> Callable[..., Sampler]:
+    def row(
+        predictor: str, order: int, second_order: str, low_order_end: int, euler_end: bool
+    ) -> Sampler:
+        second = choose("sampling.second_order", second_order, SECOND_ORDERS)
+        degree = _degree(predictor, order, 2, 3)
+        return GroupedDPMSolver(degree, form, second, eta, low_order_end > 0, euler_end)
+
+    return row
+
+
+def _tcd(eta: float) -> Sampler:
+    if eta > 1:
+        raise ValueError(
+            f"sampling.eta must be at most 1 with sampling.predictor='tcd', got {eta:g}"
+        )
+    return TrajectoryConsistency(eta if eta >= 0 else 0.3)
+
+
 def _ancestral(ancestral_variance: str) -> Sampler:
     return Ancestral(**choose("sampling.ancestral_variance", ancestral_variance, VARIANCES))
 
@@ -81,9 +107,18 @@ def _edm(s_churn: float, s_min: float, s_max: float, s_noise: float) -> Sampler:
     return Churn(s_churn, s_min, s_max, s_noise)
 
 
-def _sde_dpm_solver_pp(predictor: str, order: int, eta: float, second_order: str) -> Sampler:
-    second = choose("sampling.second_order", second_order, SECOND_ORDERS)
-    return SDEDPMSolverPP(eta if eta >= 0 else 1.0, _degree(predictor, order, 2, 3), second)
+def _sde_dpm_solver(form: str) -> Callable[..., Sampler]:
+    def row(
+        predictor: str, order: int, eta: float, second_order: str, third_order: str,
+        low_order_end: int, euler_end: bool,
+    ) -> Sampler:  # fmt: skip
+        second = choose("sampling.second_order", second_order, SECOND_ORDERS)
+        third = choose("sampling.third_order", third_order, SDE_THIRD_ORDERS)
+        degree = _degree(predictor, order, 2, 3)
+        scale = eta if eta >= 0 else 1.0
+        return SDEDPMSolverPP(scale, degree, second, third, low_order_end, euler_end, form)
+
+    return row
 
 
 def _er_sde(predictor: str, order: int) -> Sampler:
@@ -122,12 +157,18 @@ def _adaptive_sde(rtol: float, atol: float, max_steps: int) -> Sampler:
     return AdaptiveSDE(rtol or 0.02, atol or 0.0078, max_steps)
 
 
-def _ddim(eta: float) -> Sampler:
+def _ddim(eta: float, even_steps: bool) -> Sampler:
     if eta > 1:
         raise ValueError(
             f"sampling.eta must be at most 1 with sampling.predictor='ddim', got {eta:g}"
         )
-    return DDIM(max(eta, 0.0))
+    return DDIM(max(eta, 0.0), even_steps)
+
+
+def _plms(form: str, plms_start: str, even_steps: bool) -> Sampler:
+    choose("sampling.form with sampling.predictor='plms'", form, dict.fromkeys(PLMS_FORMS))
+    start = choose("sampling.plms_start", plms_start, PLMS_STARTS)
+    return PLMS(form, start, even_steps)
 
 
 def _runge_kutta(tableau: str) -> Callable[..., Sampler]:
@@ -152,11 +193,14 @@ def _adams(usual: int, form: str, variable: str) -> Callable[..., Sampler]:
 
 def _dpm_solver_multistep(form: str) -> Callable[..., Sampler]:
     def row(
-        predictor: str, order: int, second_order: str, high_order_start: bool, low_order_end: int
-    ) -> Sampler:
+        predictor: str, order: int, second_order: str, third_order: str, high_order_start: bool,
+        low_order_end: int, euler_end: bool,
+    ) -> Sampler:  # fmt: skip
         second = choose("sampling.second_order", second_order, SECOND_ORDERS)
+        third = choose("sampling.third_order", third_order, THIRD_ORDERS)
         degree = _degree(predictor, order, 2, HIGHEST)
-        return AdamsBashforth(degree, form, "log_snr", second, high_order_start, low_order_end)
+        ends = (high_order_start, low_order_end, euler_end)
+        return AdamsBashforth(degree, form, "log_snr", second, *ends, third)
 
     return row
 
@@ -166,9 +210,15 @@ def _adams_bashforth(predictor: str, order: int, form: str, high_order_start: bo
     return _adams(2, form, form)(predictor, order, high_order_start)
 
 
-def _unipc(predictor: str, order: int, second_order: str, high_order_start: bool) -> Sampler:
-    variant = choose("sampling.second_order", second_order, BH)
-    return UniPC(_degree(predictor, order, 2, HIGHEST - 1), variant, high_order_start)
+def _unipc(form: str) -> Callable[..., Sampler]:
+    def row(
+        predictor: str, order: int, second_order: str, high_order_start: bool, low_order_end: int
+    ) -> Sampler:
+        variant = choose("sampling.second_order", second_order, BH)
+        degree = _degree(predictor, order, 2, HIGHEST - 1)
+        return UniPC(degree, variant, high_order_start, low_order_end, form)
+
+    return row
 
 
 def _ode(
@@ -190,10 +240,16 @@ STOCHASTIC: dict[str, Callable[..., Sampler]] = {
     "ancestral": _ancestral,
     "stochastic_heun": StochasticHeun,
     "edm": _edm,
-    "sde_dpm_solver_pp": _sde_dpm_solver_pp,
+    "sde_dpm_solver": _sde_dpm_solver("noise"),
+    "sde_dpm_solver_pp": _sde_dpm_solver("data"),
     "er_sde": _er_sde,
     "sa_solver": _sa_solver,
     "seeds": _seeds,
+    "sde_dpm_solver_pp_grouped": _grouped("data", 1.0),
+    "dpm2_ancestral": AncestralDPM2,
+    "brownian_dpm": BrownianDPM,
+    "consistency": lambda timestep_scaling: Consistency(timestep_scaling),
+    "tcd": _tcd,
     "restart": _restart,
     "adaptive_sde": _adaptive_sde,
 }
@@ -208,13 +264,16 @@ DETERMINISTIC: dict[str, Callable[..., Sampler]] = {
     "rk4": _runge_kutta("rk4"),
     "dpm_solver": _dpm_solver(3, "noise"),
     "dpm_solver_pp_single": _dpm_solver(2, "data"),
+    "dpm_solver_grouped": _grouped("noise", 0.0),
+    "dpm_solver_pp_grouped": _grouped("data", 0.0),
     "dpm_solver_multistep": _dpm_solver_multistep("noise"),
     "dpm_solver_pp": _dpm_solver_multistep("data"),
     "deis": _adams(3, "noise", "time"),
     "lms": _adams(4, "noise", "noise"),
     "adams_bashforth": _adams_bashforth,
-    "unipc": _unipc,
-    "plms": PLMS,
+    "unipc": _unipc("data"),
+    "unipc_noise": _unipc("noise"),
+    "plms": _plms,
     "ode": _ode,
     "adaptive_adams": _adaptive_adams,
     "none": Idle,
@@ -234,7 +293,8 @@ def _published(section: Any, num_scales: int, spacing: str, warp: str, noise_rem
     row = choose("sampling.spacing", spacing, SPACINGS)
     offset = section.steps_offset if "steps_offset" in parameters(row) else 0
     rho = section.rho if warp == "karras" else 7.0
-    return SpacedLevels(num_scales, spacing, offset, warp, rho, noise_removal)
+    distilled = section.distilled_steps if "distilled_steps" in parameters(row) else 50
+    return SpacedLevels(num_scales, spacing, offset, warp, rho, noise_removal, distilled)
 
 
 CORRECTORS: dict[str, Callable[..., Corrector]] = {

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from samplers.base import Last, Method, Plan, State
-from samplers.planned.levels import Levels, Schedule, steps
+from samplers.planned.levels import Levels, Schedule, landing, steps
 from samplers.planned.linear import LinearSampler, Row
-from samplers.planned.one_step import OneStep, Step
+from samplers.planned.one_step import OneStep, Step, unrolled
 from sde_lib import Score
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
@@ -130,14 +130,63 @@ class DDIM(OneStep):
     Song et al. 2021, arXiv:2010.02502, eq. 12 and 16, for any SDE; r = sigma / alpha. eta = 0 is the
     exact step of the probability flow for constant eps and the first-order member of every family
     here; eta = 1 is ancestral sampling with the posterior variance. Order 1.
+
+    even: whether steps land as in `landing`, and not at the next level.
     """  # noqa: E501
 
     eta: Number = 0.0
-    order, stochastic = 1, True
+    even: bool = static(default=False)
+    order, stochastic, by_levels = 1, True, True
+
+    def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
+        s = landing(schedule, levels) if self.even else levels[1:]
+        return unrolled(self.stages(schedule, levels[:-1], s), len(levels) - 1)
 
     def step(self, schedule: Schedule, t: Levels, s: Levels) -> Step:
         v = (float(self.eta) * s.sigma) ** 2 * -np.expm1(2 * (s.log_ratio - t.log_ratio))
         return Step(x0=s.alpha, eps=np.sqrt(s.sigma**2 - v), z=np.sqrt(v))
+
+
+@pytree
+class Consistency(OneStep):
+    """x_s = alpha_s f(x_t) + sigma_s z, f = c_out x_0 + c_skip x: multistep consistency sampling.
+
+    Song et al. 2023, arXiv:2303.01469, algorithm 1, as latent consistency models have it (Luo et
+    al. 2023, arXiv:2310.04378): c_skip = 1 / (4 u^2 + 1), c_out = 2 u / sqrt(4 u^2 + 1), with
+    u = scaling times the level's number (of 1000 in a continuous model). Not a solver: of no
+    order, it is right for a network whose x_0 is a sample.
+    """
+
+    scaling: Number = 10.0
+    order, stochastic, by_levels = 0, True, True
+
+    def step(self, schedule: Schedule, t: Levels, s: Levels) -> Step:
+        u = 2 * float(self.scaling) * schedule.out_of_1000(t)
+        skip, out = 1 / (u**2 + 1), u / np.sqrt(u**2 + 1)
+        return Step(x=s.alpha * skip, x0=s.alpha * out, z=s.sigma)
+
+
+@pytree
+class TrajectoryConsistency(OneStep):
+    """DDIM's step to time (1 - eta) s below s, and the forward kernel's noise up to s.
+
+    Strategic stochastic sampling of trajectory consistency models (Zheng et al. 2024,
+    arXiv:2402.19159, algorithm 4), of a discrete model at a whole level. eta = 0 is DDIM. Order 1
+    for that, and none above.
+    """
+
+    eta: Number = 0.3
+    stochastic, by_levels = True, True
+
+    @property
+    def order(self) -> int:
+        return 0 if float(self.eta) else 1
+
+    def step(self, schedule: Schedule, t: Levels, s: Levels) -> Step:
+        below = schedule.shrunk(s, 1 - float(self.eta))
+        up = s.alpha / below.alpha
+        noise = np.sqrt(np.maximum(s.sigma**2 - (up * below.sigma) ** 2, 0.0))
+        return Step(x0=s.alpha, eps=up * below.sigma, z=noise)
 
 
 @pytree

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.special import betaincinv
 
 from sde_lib import SDE, choose
 from sde_lib.base import Number
@@ -46,6 +47,16 @@ def _linspace_open(num_scales: int, n: int) -> Numbers:
     return _linspace_whole(num_scales, n + 1)[:-1]
 
 
+def _distilled(num_scales: int, n: int, distilled_steps: int) -> Numbers:
+    if not n <= distilled_steps <= num_scales:
+        raise ValueError(
+            f"sampling.distilled_steps must be at least sampling.num_steps={n} and at most "
+            f"sde.num_scales={num_scales}, got {distilled_steps}"
+        )
+    among = np.arange(distilled_steps, 0, -1) * (num_scales // distilled_steps) - 1.0
+    return among[np.floor(np.linspace(0, distilled_steps, n, endpoint=False)).astype(int)]
+
+
 SPACINGS: dict[str, Callable[..., Numbers]] = {
     "leading": _leading,
     "leading_open": _leading_open,
@@ -53,18 +64,27 @@ SPACINGS: dict[str, Callable[..., Numbers]] = {
     "linspace": _linspace,
     "linspace_whole": _linspace_whole,
     "linspace_open": _linspace_open,
+    "distilled": _distilled,
 }
 """Numbers of the n levels that are evaluated, as functions of N, n and settings (Lin et al. 2024,
-arXiv:2305.08891, table 2). The open ones are n + 1 levels without the last. Only `linspace` has
-fractions."""
+arXiv:2305.08891, table 2). The open ones are n + 1 levels without the last, the distilled ones n of
+the `distilled_steps` trailing levels with which a consistency model was trained. Only `linspace`
+has fractions."""
+
+BETA = 0.6
+"""Both parameters of the beta law whose quantiles 'beta' takes: more levels at both ends."""
 
 WARPS: dict[str, Callable[[Numbers, Number], Numbers] | None] = {
     "none": None,
     "karras": lambda r, rho: np.linspace(r[0] ** (1 / rho), r[-1] ** (1 / rho), len(r)) ** rho,
     "exponential": lambda r, rho: np.exp(np.linspace(np.log(r[0]), np.log(r[-1]), len(r))),
-}
+    "beta": lambda r, rho: r[-1] + (r[0] - r[-1]) * betaincinv(
+        BETA, BETA, np.linspace(1.0, 0.0, len(r))
+    ),
+}  # fmt: skip
 """sigma / alpha between those of the first and the last level, in place of the levels between them
-(Karras et al. 2022, arXiv:2206.00364, eq. 5); None leaves the levels."""
+(Karras et al. 2022, arXiv:2206.00364, eq. 5; quantiles of a beta law: Lee et al. 2024,
+arXiv:2407.12173); None leaves the levels."""
 
 
 @pytree
@@ -86,6 +106,7 @@ class SpacedLevels:
     warp: str = static(default="none")
     rho: Number = 7.0
     noise_removal: bool = static(default=True)
+    distilled_steps: int = static(default=50)
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         times = self._numbers(n) / (self.num_scales - 1) * float(start)
@@ -103,7 +124,8 @@ class SpacedLevels:
         """The numbers of the n levels."""
         row = choose("sampling.spacing", self.spacing, SPACINGS)
         last = self.num_scales - 1
-        found = made(row, {"steps_offset": self.steps_offset}, num_scales=self.num_scales, n=n)
+        own = {"steps_offset": self.steps_offset, "distilled_steps": self.distilled_steps}
+        found = made(row, own, num_scales=self.num_scales, n=n)
         if found[0] > last:
             offset = f" and sampling.steps_offset={self.steps_offset}" if self._shifted else ""
             raise ValueError(

@@ -21,6 +21,7 @@ from sde_lib.labels import (
     Conditioning,
     CosineLevelLabel,
     DescendingLevelLabel,
+    IndexBelowLabel,
     IndexLabel,
     LogHalfSigmaLabel,
     LogSigmaLabel,
@@ -73,6 +74,8 @@ CONDITIONINGS: dict[str, Callable[..., Conditioning]] = {
     "cosine_level": CosineLevelLabel.of,
     "descending_level": DescendingLevelLabel,
     "index": lambda num_scales: IndexLabel(num_scales),
+    "index_below": lambda num_scales: IndexBelowLabel(num_scales),
+    "index_strictly_below": lambda num_scales: IndexBelowLabel(num_scales, strictly=True),
     "rescaled_index": lambda num_scales: IndexLabel(num_scales, 1000 / num_scales),
 }
 """Conditionings by name; their parameters are settings of the `sde` section."""

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from sde_lib.base import SDE, Number, Time
 from sde_lib.pytree import pytree, static
+from sde_lib.rounding import ROUNDING_SLACK
 from sde_lib.vp import VP
 
 
@@ -138,6 +139,23 @@ class IndexLabel:
 
     def label(self, sde: SDE, t: Time) -> Time:
         return self.scale * jnp.round(t * (self.num_scales - 1))
+
+
+@pytree
+class IndexBelowLabel:
+    """i at the level i at t or below it, or with `strictly` below it, counted from 0.
+
+    diffusers tells the levels of some warped grids so.
+    """
+
+    num_scales: int = static()
+    strictly: bool = static(default=False)
+
+    of_log_sigma = False
+
+    def label(self, sde: SDE, t: Time) -> Time:
+        slack = -ROUNDING_SLACK if self.strictly else ROUNDING_SLACK
+        return jnp.maximum(jnp.floor(t * (self.num_scales - 1) + slack), 0.0)
 
 
 @pytree

@@ -30,6 +30,7 @@ from samplers import named
 from samplers.adaptive.integrate import INTEGRATORS
 from samplers.adaptive.ode import CLOCKS
 from samplers.build import STARTS
+from samplers.planned.ending import ENDINGS
 from samplers.planned.forms import FORMS
 from samplers.spacing import SPACINGS, WARPS
 from sde_lib.bins import CDFS
@@ -107,7 +108,10 @@ TABLES: dict[str, tuple[Iterable[str], ...]] = {
     "sampling.warp": (WARPS,),
     "sampling.start": (STARTS,),
     "sampling.form": (FORMS,),
-    "sampling.second_order": (named.SECOND_ORDERS,),
+    "sampling.second_order": (named.SECOND_ORDERS, named.BH),
+    "sampling.third_order": (named.THIRD_ORDERS,),
+    "sampling.plms_start": (named.PLMS_STARTS,),
+    "sampling.ending": (ENDINGS,),
     "sampling.ancestral_variance": (named.VARIANCES,),
     "sampling.restart_solver": (named.PREDICTORS,),
     "sampling.ode_solver": (INTEGRATORS,),

@@ -6,11 +6,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "ancestral_variance", "eta", "gamma", "mu", "tau", "tau_min", "tau_max", "s_churn", "s_min",
         "s_max", "s_noise", "restart_solver", "restart_min", "restart_max", "restart_steps",
         "restart_times", "rtol", "atol", "max_steps", "ode_solver", "ode_clock", "step_control",
-        "num_steps", "low_order_end",
+        "num_steps", "low_order_end", "euler_end", "even_steps", "plms_start", "third_order",
+        "ending", "timestep_scaling",
     ),
     "sampling.corrector": ("pc_order", "snr", "delta", "n_steps_each", "norm"),
     "sampling.grid": (
-        "shift", "rho", "respacing", "spacing", "steps_offset", "warp",
+        "shift", "rho", "respacing", "spacing", "steps_offset", "warp", "distilled_steps",
     ),
     "sampling.guidance_kind": (
         "guidance", "guidance_min", "guidance_max", "guidance_channels", "guidance_rescale",

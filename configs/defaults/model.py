@@ -117,9 +117,9 @@ SETTINGS: dict[str, Setting] = {
     "model.conditioning": OfModel("published", ANY, "form in which the network is given the noise "
                                   "level: published (as the SDE's authors have it), time, "
                                   "alpha, log_sigma, log_half_sigma, quarter_log_sigma, level, "
-                                  "vp_time, cosine_level, descending_level, index or "
-                                  "rescaled_index; all: CONDITIONINGS in "
-                                  "sde_lib/build.py"),
+                                  "vp_time, cosine_level, descending_level, index, "
+                                  "index_below, index_strictly_below or rescaled_index; all: "
+                                  "CONDITIONINGS in sde_lib/build.py"),
     "model.learn_variance": OfModel(False, ANY, "the network also says the variance of a step of "
                                     "ancestral sampling, in as many channels again"),
     "model.rescale_timesteps": OfModel(False, ANY, "iddpm at its levels: give the network 1000 i / "

@@ -33,24 +33,37 @@ SETTINGS: dict[str, Setting] = {
                                          "probability-flow ODE instead of the SDE"),
     "sampling.order": OfModel(0, whole(0, 16), "order of a method that exists in several; 0: the "
                               "default order of the method"),
-    "sampling.form": OfModel("noise", ANY, "Runge-Kutta, adams_bashforth: variable in which the "
-                             "ODE is solved: noise, data, velocity, angle, log_snr or time; all: "
-                             "FORMS in samplers/planned/forms.py"),
+    "sampling.form": OfModel("noise", ANY, "Runge-Kutta, adams_bashforth, plms: variable in "
+                             "which the ODE is solved: noise, data, velocity, angle, log_snr "
+                             "or time; all: FORMS in samplers/planned/forms.py"),
     "sampling.high_order_start": OfModel(True, ANY, "multistep: make the first steps at full "
                                          "order, which above order 3 takes additional network "
                                          "evaluations"),
-    "sampling.low_order_end": OfModel(0, STEPS, "dpm_solver_pp, dpm_solver_multistep: number of "
-                                      "steps below which the last ones are of lower order; 0: "
-                                      "never"),
+    "sampling.low_order_end": OfModel(0, STEPS, "dpm_solver_pp, dpm_solver_multistep, their SDEs, "
+                                      "unipc: number of steps below which the last ones are of "
+                                      "lower order; 0: never"),
+    "sampling.euler_end": OfModel(False, ANY, "dpm_solver_pp, dpm_solver_multistep and their SDEs: "
+                                  "make the last step by the method of first order"),
+    "sampling.even_steps": OfModel(False, ANY, "ddim, plms: steps of floor(sde.num_scales / "
+                                   "number of steps) levels, as in diffusers, whether or not they "
+                                   "lead to the level that is evaluated next"),
+    "sampling.plms_start": OfModel("improved", ANY, "plms: first steps: improved (one step, with "
+                                   "the mean of both ends' evaluations) or runge_kutta (three); "
+                                   "all: PLMS_STARTS in samplers/named.py"),
+    "sampling.timestep_scaling": OfModel(10.0, POSITIVE, "consistency: factor on the number of a "
+                                         "level in the weight of x_t"),
     "sampling.second_order": OfModel("published", ANY, "second-order weights: published, or exact "
-                                     "for a polynomial"),
+                                     "for a polynomial; unipc: also bh1"),
+    "sampling.third_order": OfModel("exact", ANY, "dpm_solver_pp, dpm_solver_multistep and their "
+                                    "SDEs: third-order weights: exact for a polynomial, or "
+                                    "published, which are of lower order"),
     "sampling.ancestral_variance": OfModel("posterior", ANY, "ancestral, discrete_bound: variance "
                                            "of the noise: posterior (of NCSN), kernel (of DDPM, "
                                            "larger) or learned (between both, as a network with "
                                            "model.learn_variance says)"),
-    "sampling.eta": OfModel(-1.0, ANY, "ddim, sde_dpm_solver_pp: scale of the noise, 0 for a "
-                            "deterministic sampler; negative: the default, 0 for ddim and 1 for "
-                            "sde_dpm_solver_pp"),
+    "sampling.eta": OfModel(-1.0, ANY, "ddim, sde_dpm_solver_pp, sde_dpm_solver, tcd: scale of "
+                            "the noise, 0 for a deterministic sampler; negative: the default, 0 "
+                            "for ddim, 0.3 for tcd, else 1"),
     "sampling.gamma": OfModel(2.0, ANY, "accelerated: weight of the newest network evaluation in "
                               "the momentum"),
     "sampling.mu": OfModel(0.0, FRACTION, "accelerated: strength of the added noise; 0: none, 0.5: "
@@ -145,6 +158,11 @@ SETTINGS: dict[str, Setting] = {
                                    "does"),
     "sampling.noise_removal": OfModel(True, ANY, "return the denoised last state, at the cost of "
                                       "one network evaluation"),
+    "sampling.ending": OfModel("denoiser", ANY, "noise_removal: last step: denoiser, or the "
+                               "sampler's own to the sample without noise (clean), to level 0 of "
+                               "a discrete model (lowest) or to level 0 without alpha (unscaled), "
+                               "or none but the correction (still); all: ENDINGS in "
+                               "samplers/planned/ending.py"),
     "sampling.num_steps": OfModel(0, STEPS, "steps of the time grid; 0: sde.num_scales; adaptive "
                                   "methods: number of times at which a corrector acts"),
     "sampling.nfe": OfModel(0, STEPS, "network evaluations per sample: as many steps are made as "
@@ -154,13 +172,16 @@ SETTINGS: dict[str, Setting] = {
                              "karras, vp, iddpm, flow, trailing, leading, respaced or "
                              "published; all: GRIDS in samplers/named.py"),
     "sampling.spacing": OfModel("leading", ANY, "published grid: the levels that are visited, as "
-                                "many as sampling.num_steps: leading, trailing or linspace; all: "
+                                "many as sampling.num_steps: leading, trailing, linspace or "
+                                 "distilled; all: "
                                 "SPACINGS in samplers/spacing.py"),
     "sampling.steps_offset": OfModel(0, whole(0, 1000), "published grid with a leading spacing: "
                                      "added to the number of every level"),
+    "sampling.distilled_steps": OfModel(50, ROUNDS, "published grid with a distilled spacing: "
+                                        "number of levels with which the model was distilled"),
     "sampling.warp": OfModel("none", ANY, "published grid: spacing of sigma / alpha between the "
-                             "first and the last level: none (those of the levels), karras or "
-                             "exponential; all: WARPS in samplers/spacing.py"),
+                             "first and the last level: none (those of the levels), karras, "
+                             "exponential or beta; all: WARPS in samplers/spacing.py"),
     "sampling.start": OfModel("prior", ANY, "first state: prior (its draws as they are) or "
                               "marginal (their standard deviation is sigma at the first time); "
                               "all: STARTS in samplers/build.py"),

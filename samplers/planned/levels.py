@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from sde_lib import SDE, Score
 from sde_lib.base import time_derivative
+from sde_lib.tabulated import Tabulated
 
 Numbers = Float[np.ndarray, "..."]
 
@@ -119,6 +120,36 @@ class Schedule:
         """The levels nearest to these values of log(sigma / alpha)."""
         return self.at(self.time(log_ratio))
 
+    @property
+    def num_scales(self) -> int:
+        """The number of a discrete model's levels; ValueError for a continuous one."""
+        if not isinstance(self._sde, Tabulated):
+            raise ValueError(
+                "sampling.even_steps=True needs a model of numbered levels, such as that of "
+                "sde.name='levels' with training.continuous=False"
+            )
+        return len(self._sde.log_alphas)
+
+    def number(self, levels: Levels) -> Numbers:
+        """The numbers of a discrete model's levels."""
+        return np.round(levels.t * (self.num_scales - 1))
+
+    def numbered(self, number: Numbers) -> Levels:
+        """The levels with these numbers of a discrete model."""
+        return self.at(number / (self.num_scales - 1))
+
+    def out_of_1000(self, levels: Levels) -> Numbers:
+        """Numbers of a discrete model's levels; of a continuous one's as if it had 1000."""
+        if isinstance(self._sde, Tabulated):
+            return self.number(levels)
+        return levels.t / float(self._sde.T) * 999
+
+    def shrunk(self, levels: Levels, share: float) -> Levels:
+        """The levels at `share` of the time, of a discrete model the next whole ones below."""
+        if isinstance(self._sde, Tabulated):
+            return self.numbered(np.floor(share * self.number(levels)))
+        return self.at(np.maximum(share * levels.t, float(self._sde.t_min_sampling)))
+
     def unrounded(self, t: Numbers) -> Levels:
         """The SDE's levels at t without the score's rounding."""
         return Levels(t, *_host(self._sde.marginal, t))
@@ -137,13 +168,34 @@ class Schedule:
         return _host(self._sde.transition, s, t)
 
 
+def stride(schedule: Schedule, levels: Levels) -> int:
+    """Levels of a discrete model that each of the n = len(levels) - 1 even steps goes down."""
+    return schedule.num_scales // (len(levels) - 1)
+
+
+def landing(schedule: Schedule, levels: Levels) -> Levels:
+    """The levels [n] where even steps land, as those of published chains of discrete models do.
+
+    Each goes down by `stride` levels, whether or not that is the level which is evaluated next;
+    steps beyond level 0 land at the last of `levels`.
+    """
+    number = schedule.number(levels)[:-1] - stride(schedule, levels)
+    found = schedule.numbered(np.maximum(number, 0))
+    pairs = zip(found.parts, levels[-1].parts, strict=True)
+    return Levels(*(np.where(number < 0, last, own) for own, last in pairs))
+
+
 def check_distinct(levels: Levels) -> None:
     """Refuse a grid on which a solver that compares neighbouring evaluations is not defined.
+
+    The last two may be one time: no solver compares evaluations at both, since the run ends there.
 
     Raises:
         ValueError: two neighbours have the same noise level.
     """
-    if not np.all(np.diff(levels.log_ratio) < 0):
+    gaps = np.diff(levels.log_ratio)
+    still = levels.t[-1] == levels.t[-2] and gaps[-1] == 0
+    if not np.all(gaps[: len(gaps) - still] < 0):
         raise ValueError(
             "two neighbouring times of the grid have the same noise level, and this predictor "
             "needs them to differ: a model of discrete levels cannot take as many steps as it has "

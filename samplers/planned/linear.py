@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from samplers.base import Last, Method, Plan, Program, State, evaluated
+from samplers.base import Last, LastRow, Method, Plan, Program, State, evaluated
 from samplers.planned.levels import Levels, Numbers, Schedule
 from sde_lib import Score
 from sde_lib.pytree import pytree, static
@@ -143,12 +143,15 @@ def _window(weights: Sequence[Weights], least: int) -> Float[np.ndarray, "r k"]:
     return table
 
 
-def tabulate(rows: Sequence[Row], end: Numbers, dtype: np.dtype, last: Last | None = None) -> Plan:
-    """The plan of `rows`, which lead to the time `end`, and of the step from there to x_0.
+def tabulate(
+    steps: Sequence[Row], end: Numbers, dtype: np.dtype, last: Last | Row | None = None
+) -> Plan:
+    """The plan of the rows of `steps`, which lead to the time `end`, and of the step from there.
 
     Raises:
         ValueError: a row has a weight on a later row, or a weight is not finite.
     """
+    rows = [*steps, last] if isinstance(last, Row) else steps
     names = ("t", "x0", "eps", "x", "base")
     table = {name: np.asarray([getattr(row, name) for row in rows]) for name in names}
     table |= {"f": _window([row.f for row in rows], 1), "z": _window([row.z for row in rows], 0)}
@@ -158,13 +161,19 @@ def tabulate(rows: Sequence[Row], end: Numbers, dtype: np.dtype, last: Last | No
     if any(row.spread is not None for row in rows):
         table |= {"spread": np.asarray([row.spread or 0.0 for row in rows])}
     _check_finite(table)
-    first = np.asarray([row.first for row in rows])
-    starts = [up.start for up, begins in zip(rises, first, strict=True) if begins]
+    first = np.asarray([row.first for row in steps])
+    starts = [up.start for up, row in zip(rises, steps, strict=False) if row.first]
     method = Linear(table["f"].shape[1], table["z"].shape[1], "rise_x" in table, "spread" in table)
     numbers = {name: column.astype(dtype) for name, column in table.items()}
-    last = last and jax.tree.map(dtype.type, last)
-    program = Program(method, {**numbers, "first": first}, last)
-    return Plan(program, np.cumsum(first) - 1, np.asarray([*starts, end], dtype), len(rows))
+    numbers |= {"first": np.asarray([row.first for row in rows])}
+    found: Last | LastRow | None
+    if isinstance(last, Row):
+        found = LastRow({name: jnp.asarray(column[-1]) for name, column in numbers.items()})
+        numbers = {name: column[:-1] for name, column in numbers.items()}
+    else:
+        found = last and jax.tree.map(dtype.type, last)
+    program = Program(method, numbers, found)
+    return Plan(program, np.cumsum(first) - 1, np.asarray([*starts, end], dtype), len(steps))
 
 
 def _check_finite(table: Mapping[str, Float[np.ndarray, "r ..."]]) -> None:
@@ -180,9 +189,14 @@ def _check_finite(table: Mapping[str, Float[np.ndarray, "r ..."]]) -> None:
 
 
 class LinearSampler(abc.ABC):
-    """A sampler given by a rule for its rows. Holds no state."""
+    """A sampler given by a rule for its rows. Holds no state.
+
+    by_levels: whether its rows come from the levels alone, and its last step is one evaluation, so
+    that the step may lead to a state that is no time of the SDE (`samplers.planned.ending`).
+    """
 
     adaptive = False
+    by_levels = False
 
     @property
     @abc.abstractmethod
@@ -202,13 +216,17 @@ class LinearSampler(abc.ABC):
         """The step from the last of the levels to x_0; its variance is the kernel's, sigma^2."""
         return Last(levels.sigma[-1] ** 2)
 
+    def whole(self, schedule: Schedule, levels: Levels) -> tuple[list[Row], Last | Row]:
+        """The rows of a run through `levels`, and the step from the last of them."""
+        rows = self.rows(schedule, levels) if len(levels) > 1 else []
+        return rows, self.last(schedule, levels)
+
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         """The plan of the rows, in the precision of `times`."""
         schedule = Schedule(score)
         levels = schedule.at(times)
         with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused below
-            rows = self.rows(schedule, levels) if len(levels) > 1 else []
-            last = self.last(schedule, levels)
+            rows, last = self.whole(schedule, levels)
         if not self.stochastic and any(row.z or row.rise for row in rows):
             raise TypeError(f"{type(self).__name__} draws noise: it must say `stochastic = True`")
         return tabulate(rows, levels.t[-1], times.dtype, last)

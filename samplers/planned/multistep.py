@@ -16,7 +16,7 @@ correction ensures that without further evaluations; above, the first steps are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +44,8 @@ Weights = dict[int, Numbers]
 STARTERS = {2: "heun", 3: "kutta3", 4: "rk4", 5: "dopri5"}
 """Order -> tableau of the first steps, which limits multistep methods to order 6."""
 HIGHEST = 6
+LONGEST = 10.0
+"""Length in log r of a piece of an integral; steps between levels are shorter."""
 
 Shortcut = Callable[[Numbers, Numbers, Numbers], Numbers]
 """B of a published shortcut for two nodes: (q_A, q_B, h = log(r_A / r_B)) -> B. The slope of f has
@@ -53,16 +55,50 @@ SHORTCUTS: dict[str, Shortcut | None] = {
     "exact": None,
     "midpoint": lambda q_a, q_b, h: q_b - q_a,  # f in the middle of the step: DPM-Solver++ (2M)
     "bh2": lambda q_a, q_b, h: q_b - q_a,  # UniPC's B(h) = e^h - 1, in the form 'data'
-    "bh1": lambda q_a, q_b, h: h * q_b,  # UniPC's B(h) = h
+    "bh1": lambda q_a, q_b, h: np.sign(q_b - q_a) * h * q_b,  # UniPC's B(h) = h
 }
+
+Curvature = Callable[[Numbers, Numbers], Numbers]
+"""Published integral of theta^2 over a step: (the exact one, the weight of 1 in x_B) -> it."""
+
+THIRD_ORDERS: dict[str, Curvature | None] = {
+    "exact": None,
+    "halved": lambda exact, unit: exact / 2,  # DPM-Solver(++) of third order: a factor 2 is missing
+    "shifted": lambda exact, unit: exact / 2 - unit,  # its SDE in diffusers, with a sign besides
+}
+"""What stands for the integral of the second difference in weights of third order."""
+
+
+def _curvature(log_ratio: Numbers) -> Numbers:
+    """c_j of the second divided difference in log r, sum_j c_j f_j, of three values."""
+    return np.asarray([1 / np.prod(u - np.delete(log_ratio, j)) for j, u in enumerate(log_ratio)])
+
+
+@dataclass(frozen=True)
+class Orders:
+    """The orders of a run's steps: `degree`, if there are as many evaluations.
+
+    falling: the last steps are of falling order, down to the first. euler_end: the last is of first
+    order in any case.
+    """
+
+    degree: int
+    falling: bool = False
+    euler_end: bool = False
+
+    def at(self, k: int, steps: int) -> int:
+        """The order of step k of so many."""
+        left = steps - k
+        lowered = min(self.degree, left) if self.falling else self.degree
+        return 1 if self.euler_end and left == 1 else lowered
 
 
 @dataclass(frozen=True)
 class MultistepMethod:
     """A multistep method, in the terms of the module's docstring.
 
-    shortcut: B for two nodes. deviation: of a step's noise, as a function of its ends. kinks:
-    points in log r at which the measure is not smooth.
+    shortcut: B for two nodes. curvature: for three nodes. deviation: of a step's noise, as a
+    function of its ends. kinks: points in log r at which the measure is not smooth.
     """
 
     scale: Callable[[Levels], Numbers]
@@ -71,6 +107,7 @@ class MultistepMethod:
     measure: Measure
     variable: Variable
     shortcut: Shortcut | None = None
+    curvature: Curvature | None = None
     deviation: Callable[[Levels, Levels], Numbers] | None = None
     kinks: tuple[float, ...] = ()
 
@@ -79,19 +116,33 @@ class MultistepMethod:
     ) -> Weights:
         """The weights of the step from level k to k + 1."""
         nodes = list(range(k, max(k - order, -1), -1))
-        values = self._weights(schedule, levels.log_ratio, nodes, k)
+        values = self.weights(schedule, levels.log_ratio, nodes, levels.log_ratio[k : k + 2])
         if self.shortcut and len(nodes) == 2:
             gap, h, b = self._step(levels, k, self.shortcut)
             tilt = b * h / (2 * (levels.log_ratio[k - 1] - levels.log_ratio[k]))
             values = [gap + tilt, -tilt]
+        if self.curvature and len(nodes) == 3:
+            values = self._bent(values, levels, k, self.curvature)
         return {number[j]: w for j, w in zip(nodes, values, strict=True)}
+
+    def _bent(
+        self, exact: list[Numbers], levels: Levels, k: int, curvature: Curvature
+    ) -> list[Numbers]:
+        """The weights of three nodes with another integral of the second difference."""
+        u = levels.log_ratio[k - 2 : k + 1][::-1]
+        h = levels.log_ratio[k + 1] - u[0]
+        # Exact weights integrate the square itself.
+        integral = np.sum(exact * (u - u[0]) ** 2)
+        unit = h**2 * levels.alpha[k + 1] * self.scale(levels[k + 1])
+        changed = curvature(integral, unit) - integral
+        return [w + changed * c for w, c in zip(exact, _curvature(u), strict=True)]
 
     def corrector(
         self, schedule: Schedule, levels: Levels, k: int, order: int, number: list[int]
     ) -> Weights:
         """Weights of the same step with the evaluation at level k + 1 among `order` nodes."""
         nodes = list(range(k + 1, max(k + 1 - order, -1), -1))
-        values = self._weights(schedule, levels.log_ratio, nodes, k)
+        values = self.weights(schedule, levels.log_ratio, nodes, levels.log_ratio[k : k + 2])
         if self.shortcut and len(nodes) == 2:
             gap, _, b = self._step(levels, k, self.shortcut)
             values = [b / 2, gap - b / 2]
@@ -103,24 +154,30 @@ class MultistepMethod:
         h = levels.log_ratio[k] - levels.log_ratio[k + 1]
         return q_b - q_a, h, shortcut(q_a, q_b, h)
 
-    def _weights(
-        self, schedule: Schedule, log_ratio: Numbers, nodes: list[int], k: int
-    ) -> list[Numbers]:
-        at, (a, b) = [log_ratio[j] for j in nodes], log_ratio[k : k + 2]
-        return lagrange(schedule, self.variable, self.measure, at, a, b, self.kinks)
+    def weights(
+        self, schedule: Schedule, log_ratio: Numbers, nodes: list[int],
+        ends: Sequence[Numbers] | Numbers,
+    ) -> list[Numbers]:  # fmt: skip
+        """The weights of the polynomial through the nodes, between two ends in log r."""
+        at, (a, b) = [log_ratio[j] for j in nodes], ends
+        return lagrange(schedule, self.variable, self.measure, at, a, b, self._pieces(a, b))
+
+    def _pieces(self, a: Numbers, b: Numbers) -> tuple[float, ...]:
+        """Where the integral is split; a step down to x_0 is longer than the quadrature's reach."""
+        return (*self.kinks, *np.arange(float(a) - LONGEST, float(b), -LONGEST).tolist())
 
 
 def multistep(
-    schedule: Schedule, levels: Levels, method: MultistepMethod, order: int, *, correct: int = 0,
-    starter: Form | None = None, ends: bool = False,
+    schedule: Schedule, levels: Levels, method: MultistepMethod, orders: Orders, *,
+    more: int | None = None, starter: Form | None = None,
 ) -> list[Row]:  # fmt: skip
-    """The rows of a predictor of `order` and, unless `correct` is 0, a corrector of that order.
+    """The rows of a predictor and, unless `more` is None, a corrector of so much higher an order.
 
     starter: the form of the Runge-Kutta methods for the first steps; None: lower orders instead.
-    ends: whether the last steps are of falling order, down to the first.
     """
     check_distinct(levels)
-    reached = max(order, correct)
+    order, count = orders.degree, len(levels) - 1
+    reached = order if more is None else order + more
     by_runge_kutta = max(0, reached - 3) if starter else 0
     rows: list[Row] = []
     number: list[int] = []
@@ -131,13 +188,13 @@ def multistep(
             alone = levels[k : k + 1], levels[k + 1 : k + 2]
             rows += unrolled(runge_kutta(schedule, starter, tableau, *alone), 1, len(rows))
             continue
-        left = len(levels) - 1 - k
-        weights = method.predictor(schedule, levels, k, min(order, left) if ends else order, number)
-        corrected = correct or (order if starter and k == 1 and order == 3 else 0)
-        if corrected and k > by_runge_kutta:
+        weights = method.predictor(schedule, levels, k, orders.at(k, count), number)
+        own = more if more is not None else 0 if starter and k == 1 and order == 3 else None
+        if own is not None and k > by_runge_kutta:
             # What the step before should have been, now that its end is known.
-            first = method.predictor(schedule, levels, k - 1, order, number)
-            better = method.corrector(schedule, levels, k - 1, corrected, number)
+            before = orders.at(k - 1, count)
+            first = method.predictor(schedule, levels, k - 1, before, number)
+            better = method.corrector(schedule, levels, k - 1, before + own, number)
             for j in {**first, **better}:
                 change = better.get(j, 0.0) - first.get(j, 0.0)
                 weights[j] = weights.get(j, np.zeros(())) + change
@@ -148,11 +205,11 @@ def multistep(
     return rows
 
 
-def _method(form: str, variable: str, shortcut: str) -> MultistepMethod:
+def _method(form: str, variable: str, shortcut: str, third: str = "exact") -> MultistepMethod:
     shape = FORMS[form]
     return MultistepMethod(
         shape.scale, shape.coordinate, shape.slope, MEASURES[form], VARIABLES[variable],
-        SHORTCUTS[shortcut],
+        SHORTCUTS[shortcut], THIRD_ORDERS[third],
     )  # fmt: skip
 
 
@@ -168,9 +225,11 @@ class AdamsBashforth(LinearSampler):
         noise, noise        DEIS, rhoAB; the LMS of k-diffusion: plain Adams-Bashforth in sigma
         velocity, velocity  plain Adams-Bashforth on the velocity of rectified flow
 
-    `second='midpoint'` uses the published shortcut for the weights of order 2. One evaluation per
-    step; without `high_order_start` a low-order start limits the global order to 2. Runs of fewer
-    steps than `low_order_end` end with steps of falling order, the last of which is of the first.
+    `second='midpoint'` uses the published shortcut for the weights of order 2, `third='halved'` the
+    published ones of order 3, which have second order. One evaluation per step; without
+    `high_order_start` a low-order start limits the global order to 2. Runs of fewer steps than
+    `low_order_end` end with steps of falling order, the last of which is of the first; with
+    `euler_end` the last is of the first in every run.
     """
 
     degree: int = static(default=2)
@@ -179,42 +238,50 @@ class AdamsBashforth(LinearSampler):
     second: str = static(default="exact")
     high_order_start: bool = static(default=True)
     low_order_end: int = static(default=0)
+    euler_end: bool = static(default=False)
+    third: str = static(default="exact")
+    by_levels = True
 
     @property
     def order(self) -> int:
-        return self.degree if self.high_order_start else min(self.degree, 2)
+        best = self.degree if self.high_order_start else min(self.degree, 2)
+        return best if self.third == "exact" else min(best, 2)
 
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
-        method = _method(self.form, self.variable, self.second)
+        method = _method(self.form, self.variable, self.second, self.third)
         starter = FORMS[self.form] if self.high_order_start else None
-        ends = len(levels) - 1 < self.low_order_end
-        return multistep(schedule, levels, method, self.degree, starter=starter, ends=ends)
+        orders = Orders(self.degree, len(levels) - 1 < self.low_order_end, self.euler_end)
+        return multistep(schedule, levels, method, orders, starter=starter)
 
 
 @pytree
 class UniPC(LinearSampler):
-    """UniP-p and UniC-p in the form 'data' (Zhao et al. 2023, arXiv:2302.04867, algorithms 1, 2).
+    """UniP-p and UniC-p in a form, 'data' or 'noise' (Zhao et al. 2023, arXiv:2302.04867,
+    algorithms 1 and 2).
 
     Exponential Adams-Bashforth of order p, each step of which is corrected by Adams-Moulton of
     order p + 1 once its end is evaluated. `variant` is B(h): bh1 or bh2 differ in the published
     shortcuts for two nodes; 'exact' uses none. Order p + 1, one evaluation per step. The published
     low-order start limits p = 3 to about 3.5; `high_order_start` removes that limit.
+    `low_order_end` as in `AdamsBashforth`.
     """
 
     degree: int = static(default=2)
     variant: str = static(default="bh2")
     high_order_start: bool = static(default=True)
+    low_order_end: int = static(default=0)
+    form: str = static(default="data")
+    by_levels = True
 
     @property
     def order(self) -> int:
         return self.degree + 1 if self.high_order_start else min(self.degree + 1, 3)
 
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
-        method = _method("data", "log_snr", self.variant)
-        starter = FORMS["data"] if self.high_order_start else None
-        return multistep(
-            schedule, levels, method, self.degree, correct=self.degree + 1, starter=starter
-        )
+        method = _method(self.form, "log_snr", self.variant)
+        starter = FORMS[self.form] if self.high_order_start else None
+        orders = Orders(self.degree, len(levels) - 1 < self.low_order_end)
+        return multistep(schedule, levels, method, orders, more=1, starter=starter)
 
 
 # With noise ---------------------------------------------------------------------------------------
@@ -224,7 +291,7 @@ LogPhi = Callable[[Numbers], Numbers]
 
 
 def extended(
-    log_phi: LogPhi, slope: LogPhi, variable: str, shortcut: str = "exact"
+    log_phi: LogPhi, slope: LogPhi, variable: str, shortcut: str = "exact", third: str = "exact"
 ) -> MultistepMethod:
     """The family of reverse SDEs whose exact step is, with P = phi(r_B) / phi(r_A),
 
@@ -251,8 +318,33 @@ def extended(
         measure=lambda x: -slope(x) * np.exp(-log_phi(x)),
         variable=VARIABLES[variable],
         shortcut=SHORTCUTS[shortcut],
+        curvature=THIRD_ORDERS[third],
         deviation=deviation,
     )
+
+
+def _reversed_in_data(eta: float, shortcut: str, third: str) -> MultistepMethod:
+    power = 1 + eta
+    slope = lambda x: np.full_like(x, power)
+    return extended(lambda x: power * x, slope, "log_snr", shortcut, third)
+
+
+def _reversed_in_noise(eta: float, shortcut: str, third: str) -> MultistepMethod:
+    """d(x / alpha) = (1 + eta) eps dr plus noise of variance eta (r_A^2 - r_B^2)."""
+    return MultistepMethod(
+        scale=FORMS["noise"].scale,
+        coordinate=lambda at: (1 + eta) * at.ratio,
+        slope=FORMS["noise"].slope,
+        measure=lambda x: (1 + eta) * np.exp(x),
+        variable=VARIABLES["log_snr"],
+        shortcut=SHORTCUTS[shortcut],
+        curvature=THIRD_ORDERS[third],
+        deviation=lambda t, s: s.alpha * np.sqrt(eta * (t.ratio**2 - s.ratio**2)),
+    )
+
+
+REVERSED = {"data": _reversed_in_data, "noise": _reversed_in_noise}
+"""Reverse SDEs whose noise is eta^(1/2) times the published, by the form of the polynomial."""
 
 
 @pytree
@@ -261,25 +353,29 @@ class SDEDPMSolverPP(LinearSampler):
 
     Lu et al. 2022, arXiv:2211.01095, section 5 (eta = 1); noise as k-diffusion's 2M-SDE has it:
     variance 1 - exp(-2 eta h) of the level's. eta = 0 is DPM-Solver++ multistep. `second` is
-    'midpoint' or 'exact' (k-diffusion's 'heun'). Weak order 2 with two steps or more on Gaussian
-    data, where the noise enters linearly; 1 in general.
+    'midpoint' or 'exact' (k-diffusion's 'heun'), `third` 'exact' or 'shifted' (diffusers', which is
+    of no order). Weak order 2 with two steps or more on Gaussian data, where the noise enters
+    linearly; 1 in general. The ends as in `AdamsBashforth`. With form 'noise' the noise eps is the
+    polynomial in place of x_0 (SDE-DPM-Solver).
     """
 
     eta: Number = 1.0
     degree: int = static(default=2)
     second: str = static(default="midpoint")
-    stochastic = True
+    third: str = static(default="exact")
+    low_order_end: int = static(default=0)
+    euler_end: bool = static(default=False)
+    form: str = static(default="data")
+    stochastic, by_levels = True, True
 
     @property
     def order(self) -> int:
-        return min(self.degree, 2)
+        return min(self.degree, 2) if self.third == "exact" or self.degree < 3 else 0
 
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
-        power = 1 + float(self.eta)
-        method = extended(
-            lambda x: power * x, lambda x: np.full_like(x, power), "log_snr", self.second
-        )
-        return multistep(schedule, levels, method, self.degree)
+        method = REVERSED[self.form](float(self.eta), self.second, self.third)
+        orders = Orders(self.degree, len(levels) - 1 < self.low_order_end, self.euler_end)
+        return multistep(schedule, levels, method, orders)
 
 
 @pytree
@@ -309,7 +405,7 @@ class ERSDE(LinearSampler):
             power = np.exp(0.3 * x)
             return 1 + 0.3 * power / (1 + 10 * np.exp(-power))
 
-        return multistep(schedule, levels, extended(log_phi, slope, "noise"), self.degree)
+        return multistep(schedule, levels, extended(log_phi, slope, "noise"), Orders(self.degree))
 
 
 @pytree
@@ -345,4 +441,5 @@ class SASolver(LinearSampler):
 
         method = extended(log_phi, slope, "log_snr")
         method = replace(method, kinks=(low, high))
-        return multistep(schedule, levels, method, self.degree, correct=self.correct)
+        more = self.correct - self.degree if self.correct else None
+        return multistep(schedule, levels, method, Orders(self.degree), more=more)

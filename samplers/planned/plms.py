@@ -9,15 +9,22 @@ eps (DDIM's),
 w the weights of `WEIGHTS` for as many evaluations as there are. eps(x_1') is not kept, so that the
 level after the first is evaluated twice, and a run of n steps takes n + 1 evaluations (Liu et al.
 2022, arXiv:2202.09778, eq. 12, started as in the code of Rombach et al. 2022, arXiv:2112.10752).
+
+The paper's own start, eq. 11, makes the first three steps by the classical Runge-Kutta method, with
+T in place of its sums: four evaluations each, eps_0 to eps_2 being the first of each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
-from samplers.planned.levels import Levels, Schedule, steps
+from samplers.planned.forms import FORMS
+from samplers.planned.levels import Levels, Numbers, Schedule, landing, stride
 from samplers.planned.linear import LinearSampler, Row
-from sde_lib.pytree import pytree
+from sde_lib.pytree import pytree, static
 
 WEIGHTS = {
     2: np.array([3, -1]) / 2,
@@ -27,29 +34,112 @@ WEIGHTS = {
 """Adams-Bashforth's weights of even steps, the newest evaluation first."""
 
 
+STARTED = 3
+"""Number of steps that are made by Runge-Kutta."""
+
+
+class Transfer(NamedTuple):
+    """T(x, e) = x x + e e, between two levels."""
+
+    x: Numbers
+    e: Numbers
+
+    def weights(self, f: Mapping[int, float]) -> dict[int, Numbers]:
+        """The weights of the evaluations whose sum with weights f is e."""
+        return {j: w * self.e for j, w in f.items()}
+
+
 @pytree
 class PLMS(LinearSampler):
     """The pseudo linear multistep method of the module's docstring.
 
-    Predictions other than the noise are converted before they are combined. The weights are those
-    of steps that are even in time and are applied in sigma / alpha, where they are not: order 2.
+    The weights are those of steps that are even in time and are applied in sigma / alpha, where
+    they are not: order 2. Predictions other than the noise are converted before they are combined.
+    With form 'angle' it is v whose values at several levels are combined, and the sum is taken for
+    v at the step's begin, as diffusers does with networks of v: no order.
+
+    runge_kutta: the start. even: as in `DDIM`; a Runge-Kutta step of k levels then evaluates
+    floor(k / 2) above its end, and lands there or floor(k / 2) below its begin.
     """
 
-    order = 2
+    form: str = static(default="noise")
+    runge_kutta: bool = static(default=False)
+    even: bool = static(default=False)
+    by_levels = True
+
+    @property
+    def order(self) -> int:
+        return 2 if self.form == "noise" else 0
 
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
+        count = len(levels) - 1
+        if self.runge_kutta and count <= STARTED:
+            raise ValueError(
+                f"sampling.plms_start='runge_kutta' makes {STARTED} steps, so that there must be "
+                f"more, got {count}: raise sampling.num_steps"
+            )
+        ends = landing(schedule, levels) if self.even else levels[1:]
         rows: list[Row] = []
         kept: list[int] = []
-        for k, t, s in steps(levels):
-            ratio, gap = s.alpha / t.alpha, s.alpha * (s.ratio - t.ratio)
+        for k in range(count):
+            t, s = levels[k], ends[k]
             kept.append(len(rows))
-            if k == 0:
-                half = {0: gap / 2, 1: gap / 2}
-                rows.append(Row(t.t, eps=1.0, x=ratio, f={0: gap}))
-                rows.append(Row(s.t, eps=1.0, base=ratio, f=half, first=False))
-                continue
-            newest = kept[:-5:-1]
-            weights = WEIGHTS[len(newest)]
-            f = {j: w * gap for j, w in zip(newest, weights, strict=True)}
-            rows.append(Row(t.t, eps=1.0, x=ratio, f=f))
+            if self.runge_kutta and k < STARTED:
+                rows += self._by_runge_kutta(schedule, levels, k, len(rows))
+            elif k == 0:
+                rows += self._improved(schedule, levels, s)
+            else:
+                newest = kept[:-5:-1]
+                f = dict(zip(newest, WEIGHTS[len(newest)], strict=True))
+                rows.append(self._row(schedule, t, self._transfer(t, s), f))
         return rows
+
+    def _transfer(self, t: Levels, s: Levels) -> Transfer:
+        gap, kept = s.alpha * (s.ratio - t.ratio), s.alpha / t.alpha
+        if self.form == "noise":
+            return Transfer(kept, gap)
+        # eps = alpha v + sigma x, for the scaling of `forms.ANGLE`.
+        return Transfer(kept + gap * t.sigma, gap * t.alpha)
+
+    def _row(
+        self, schedule: Schedule, at: Levels, to: Transfer, f: Mapping[int, float],
+        from_base: bool = False, first: bool = True,
+    ) -> Row:  # fmt: skip
+        x, base = (0.0, to.x) if from_base else (to.x, 0.0)
+        slope = FORMS[self.form].slope(schedule, at)
+        return Row(at.t, *slope, x, base, to.weights(f), first=first)
+
+    def _improved(self, schedule: Schedule, levels: Levels, s: Levels) -> list[Row]:
+        """The first step, twice: with its begin's evaluation, and with the mean of both ends'."""
+        t, next_ = levels[0], levels[1]
+        predicted = self._row(schedule, t, self._transfer(t, s), {0: 1.0})
+        if len(levels) == 2:
+            return [predicted]
+        begin = t
+        if self.even:
+            begin = schedule.numbered(schedule.number(next_) + stride(schedule, levels))
+        again = self._transfer(begin, next_)
+        return [predicted, self._row(schedule, next_, again, {0: 0.5, 1: 0.5}, True, False)]
+
+    def _by_runge_kutta(self, schedule: Schedule, levels: Levels, k: int, start: int) -> list[Row]:
+        t, s = levels[k], levels[k + 1]
+        below, middle = self._middles(schedule, levels, k)
+        sums = ({0: 1.0}, {1: 1.0}, {2: 1.0}, {0: 1 / 6, 1: 1 / 3, 2: 1 / 3, 3: 1 / 6})
+        at, to = (t, middle, middle, s), (below, middle, s, s)
+        return [
+            self._row(
+                schedule, at[i], self._transfer(t, to[i]),
+                {j + start: w for j, w in sums[i].items()}, True, i == 0,
+            )
+            for i in range(4)
+        ]  # fmt: skip
+
+    def _middles(self, schedule: Schedule, levels: Levels, k: int) -> tuple[Levels, Levels]:
+        """Where the first stage of step k lands, and where the next two are evaluated."""
+        t, s = levels[k], levels[k + 1]
+        if not self.even:
+            middle = schedule.at((t.t + s.t) / 2)
+            return middle, middle
+        half = stride(schedule, levels) // 2
+        below = schedule.numbered(schedule.number(t) - half)
+        return below, schedule.numbered(schedule.number(s) + half)

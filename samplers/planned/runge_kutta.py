@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samplers.planned.forms import FORMS, NOISE, Form
+from samplers.planned.forms import FORMS, MEASURES, NOISE, Form
 from samplers.planned.levels import Levels, Numbers, Schedule
 from samplers.planned.linear import Rise, Row
 from samplers.planned.one_step import MultiStage
@@ -96,6 +96,11 @@ class RungeKutta(MultiStage):
     @property
     def order(self) -> int:
         return TABLEAUS[self.tableau].order
+
+    @property
+    def by_levels(self) -> bool:  # type: ignore[override]
+        """True for Euler's method, whose step is one evaluation at its begin."""
+        return self.tableau == "euler" and self.form in MEASURES
 
     def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
         return runge_kutta(schedule, FORMS[self.form], TABLEAUS[self.tableau], t, s)

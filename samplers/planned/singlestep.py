@@ -130,3 +130,51 @@ class StochasticHeun(MultiStage):
             Row(t.t, x0=1.0, base=kept, f={0: moved}, z={0: n}),
             Row(s.t, x0=1.0, base=kept, f={0: moved - w, 1: w}, z={0: n}),
         ]
+
+
+@pytree
+class AncestralDPM2(MultiStage):
+    """DPM-Solver-2 from t to the level r_s^2 / r_t below s, and noise up to s.
+
+    In xb = x / alpha, by eps at x'_s = xb + (r_s - r_t) eps_t, since r_s is the middle of r_t and
+    the level below in log r (DPM2 ancestral of k-diffusion, eta = 1). Weak order 1.
+    """
+
+    order, stochastic = 1, True
+
+    def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
+        kept, below = s.alpha / t.alpha, s.ratio**2 / t.ratio
+        noise = s.sigma * np.sqrt(-np.expm1(2 * (s.log_ratio - t.log_ratio)))
+        return [
+            Row(t.t, eps=1.0, base=kept, f={0: s.alpha * (s.ratio - t.ratio)}),
+            Row(s.t, eps=1.0, base=kept, f={1: s.alpha * (below - t.ratio)}, z={1: noise}),
+        ]
+
+
+@pytree
+class BrownianDPM(MultiStage):
+    """Ancestral steps from t to the middle in log r, and from t to s with x_0 of the middle.
+
+    Both follow one path, Brownian in r: the noise to s, of the ancestral variance, is that to the
+    middle for (r_t - r_m) / (r_t - r_s) of its own (DPM++ SDE of k-diffusion). Weak order 1, since
+    the middle's noise should be correlated as in r^2.
+    """
+
+    order, stochastic = 1, True
+
+    def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
+        middle = schedule.at_ratio((t.log_ratio + s.log_ratio) / 2)
+        share = (t.ratio - middle.ratio) / (t.ratio - s.ratio)
+        (kept_m, x0_m, noise_m), (kept, x0, noise) = (_ancestral(t, end) for end in (middle, s))
+        pieces = {0: noise * np.sqrt(share), 1: noise * np.sqrt(1 - share)}
+        return [
+            Row(t.t, x0=1.0, base=kept_m, f={0: x0_m}, z={0: noise_m}),
+            Row(middle.t, x0=1.0, base=kept, f={1: x0}, z=pieces),
+        ]
+
+
+def _ancestral(t: Levels, s: Levels) -> tuple[Numbers, Numbers, Numbers]:
+    """The weights of x, x_0 and the noise in DDIM's step with eta = 1."""
+    log_p = 2 * (s.log_ratio - t.log_ratio)
+    p, noise = np.exp(log_p), s.sigma * np.sqrt(-np.expm1(log_p))
+    return p * s.alpha / t.alpha, -s.alpha * np.expm1(log_p), noise

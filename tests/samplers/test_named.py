@@ -59,17 +59,20 @@ def test_every_named_sampler_is_built_and_runs(c, pair) -> None:
     assert float(drawn.x.std()) == pytest.approx(std, rel=5 / (8 * n) ** 0.5 + slack)
 
 
-OFF = {1: 0.22, 2: 0.08, 3: 0.025, 4: 0.025}
-"""Order -> the part of itself that the deviation may be off by after 24 steps; the worst is 0.21,
+OFF = {1: 0.26, 2: 0.08, 3: 0.025, 4: 0.025}
+"""Order -> the part of itself that the deviation may be off by after 24 steps; the worst is 0.254,
 0.074, 0.019 and 0.021."""
-STEP_IN_T = ("euler_maruyama", "reverse_diffusion")
+MOVING = ("euler_maruyama", "reverse_diffusion", "consistency")
 """All others leave the mean of what is linear in x alone."""
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", [name for name, _ in ALONE])
 def test_every_named_sampler_is_built_and_has_the_moments_of_the_data(c, name) -> None:
-    """Begun with those of x_T, without drawing any."""
+    """Begun with those of x_T, without drawing any.
+
+    Methods of order 0 are for networks whose x_0 is a sample, and have the mean alone.
+    """
     c.grid, c.predictor, c.num_steps = "karras", name, 24
     score = Isotropic(VP(), VARIANCE, MEAN)
     sampler = samplers.build(c)
@@ -79,8 +82,9 @@ def test_every_named_sampler_is_built_and_has_the_moments_of_the_data(c, name) -
         return
     alpha, sigma = map(float, score.marginal(times[0]))
     found = moments(sampler, score, times, alpha * MEAN, (alpha**2 * VARIANCE + sigma**2) ** 0.5)
-    assert found[0] == pytest.approx(MEAN, abs=0.05 if name in STEP_IN_T else 1e-9)
-    assert found[1] == pytest.approx(VARIANCE**0.5, rel=OFF[sampler.order])
+    assert found[0] == pytest.approx(MEAN, abs=0.05 if name in MOVING else 1e-9)
+    if sampler.order:
+        assert found[1] == pytest.approx(VARIANCE**0.5, rel=OFF[sampler.order])
 
 
 def test_pairs_are_built_in_the_order_asked_for(c) -> None:
@@ -121,7 +125,7 @@ class Watched:
 
 
 def test_the_page_says_what_settings_every_sampler_has_and_no_other_is_read(c) -> None:
-    always = {"predictor", "probability_flow", "corrector"}
+    always = {"predictor", "probability_flow", "corrector", "ending"}
     told = on_the_page("Predictors")
     assert told.keys() == samplers.PREDICTORS.keys()
     for c.predictor in told.keys() - {"none"}:
@@ -132,7 +136,7 @@ def test_the_page_says_what_settings_every_sampler_has_and_no_other_is_read(c) -
 
 
 def test_the_page_says_what_settings_every_corrector_has_and_no_other_is_read(c) -> None:
-    always = {"predictor", "probability_flow", "corrector", "pc_order"}
+    always = {"predictor", "probability_flow", "corrector", "pc_order", "ending"}
     told = on_the_page("Correctors")
     assert told.keys() | {"none"} == samplers.CORRECTORS.keys()
     c.predictor = "none"
@@ -143,7 +147,7 @@ def test_the_page_says_what_settings_every_corrector_has_and_no_other_is_read(c)
 
 
 OF_GRIDS = {"rho", "shift", "num_steps", "frames", "noise_removal", "spacing", "steps_offset",
-            "warp"}  # fmt: skip
+            "warp", "distilled_steps"}  # fmt: skip
 OF_LEVELS = {"num_steps", "noise_removal", "spacing", "warp"}
 
 
@@ -154,6 +158,8 @@ OF_LEVELS = {"num_steps", "noise_removal", "spacing", "warp"}
     ({"grid": "flow"}, {"num_steps", "shift"}),
     ({"grid": "published", "num_steps": 5}, {*OF_LEVELS, "steps_offset"}),
     ({"grid": "published", "num_steps": 5, "spacing": "trailing"}, OF_LEVELS),
+    ({"grid": "published", "num_steps": 5, "spacing": "distilled", "distilled_steps": 9},
+     {*OF_LEVELS, "distilled_steps"}),
     ({"grid": "published", "num_steps": 5, "spacing": "linspace", "warp": "karras"},
      {*OF_LEVELS, "rho"}),
     ({"nfe": 10}, {"noise_removal"}),
@@ -182,6 +188,17 @@ REFUSED = [
     ({"predictor": "restart", "restart_solver": "restart"}, r"restart_solver must be one of"),
     ({"predictor": "ddim", "eta": 1.5}, r"sampling.eta must be at most 1 .*got 1.5"),
     ({"predictor": "sa_solver", "tau_min": 2.0}, r"sampling.tau_min must be below .*got 2"),
+    ({"predictor": "tcd", "eta": 1.5}, r"sampling.eta must be at most 1 .*got 1.5"),
+    ({"predictor": "plms", "form": "data"}, r"sampling.form with .*'plms' must be one of"),
+    (
+        {"predictor": "heun", "ending": "clean"},
+        r"ending must be 'denoiser' with .*predictor='heun'",
+    ),
+    (
+        {"predictor": "ddim", "corrector": "ald", "ending": "lowest"},
+        r"ending must .*corrector='ald'",
+    ),
+    ({"ending": "clear"}, r"sampling.ending must be one of"),
     ({"corrector": "langevine"}, "did you mean 'langevin'"),
 ]
 

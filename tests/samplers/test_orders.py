@@ -17,6 +17,7 @@ from samplers import (
     Churn,
     DPMSolver,
     EulerMaruyama,
+    GroupedDPMSolver,
     Karras,
     LogSNR,
     Restart,
@@ -25,6 +26,7 @@ from samplers import (
     SASolver,
     SDEDPMSolverPP,
     StochasticHeun,
+    TrajectoryConsistency,
     UniPC,
 )
 from samplers.planned.forms import FORMS, MEASURES, VARIABLES
@@ -71,13 +73,14 @@ def reference():
 def usual(*known, stochastic):
     """Samplers that the library names and `known` does not have, with their usual settings.
 
-    Solvers that choose their steps are left out, and restarts, whose own steps' errors remain.
+    Solvers that choose their steps are left out, restarts, whose own steps' errors remain, and
+    those of no order.
     """
     config, found = get_default().sampling, {}
     for config.predictor in samplers.PREDICTORS.keys() - {"none", "restart"}:
         sampler = samplers.build(config)
         new = not any(sampler in cases.values() for cases in known)
-        if new and sampler.stochastic == stochastic and not sampler.adaptive:
+        if new and sampler.stochastic == stochastic and not sampler.adaptive and sampler.order:
             found[config.predictor] = sampler
     return dict(sorted(found.items()))
 
@@ -102,6 +105,7 @@ DETERMINISTIC = {
     "accelerated_2": Accelerated(2.0),
     "edm_without_churn": Churn(0.0),
     "stochastic_heun_without_noise": StochasticHeun(0.0),
+    "published_third": AdamsBashforth(3, second="midpoint", third="halved"),
     "low_order_start_2": AdamsBashforth(2, high_order_start=False),
     "low_order_start_unipc_1": UniPC(1, high_order_start=False),
 }
@@ -166,7 +170,7 @@ LATER = {"er_sde_3": 2}
 """Times as many steps: until then the error of its third-order part, of the other sign, hides that
 of second order, which is a sixtieth of ERSDE(2)'s."""
 ALSO = ("ddim_half", "accelerated", "sde_dpm_solver_pp_1", "er_sde_1", "sa_solver_predicted",
-        "seeds_1", "edm", "stochastic_heun_half")  # fmt: skip
+        "seeds_1", "edm", "stochastic_heun_half", "sde_dpm_solver")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", but_slow(STOCHASTIC, *ALSO))
@@ -250,6 +254,13 @@ EQUAL = {
     "ddim is plain adams of one step": (DDIM(), AdamsBashforth(1, "noise", "noise")),
     "ddim is gradient descent without momentum": (DDIM(), Accelerated(1.0, 0.0)),
     "ddim is sa-solver without noise": (DDIM(), SASolver(0.0, 1e-3, 1e3, 1, 0)),
+    "ddim is dpm-solver++ in groups of one": (DDIM(), GroupedDPMSolver(1)),
+    "ddim is trajectory consistency without noise": (DDIM(), TrajectoryConsistency(0.0)),
+    "seeds-1 is sde-dpm-solver 1": (SEEDS(1), SDEDPMSolverPP(1.0, 1, form="noise")),
+    "sde-dpm-solver without noise is multistep dpm-solver": (
+        AdamsBashforth(3, "noise", high_order_start=False),
+        SDEDPMSolverPP(0.0, 3, "exact", form="noise"),
+    ),
     "ddim(1) is ancestral": (DDIM(1.0), Ancestral()),
     "ddim(1) is sde-dpm-solver++ 1": (DDIM(1.0), SDEDPMSolverPP(1.0, 1)),
     "ddim(1) is gradient descent with mu = 1/2": (DDIM(1.0), Accelerated(1.0, 0.5)),

@@ -25,12 +25,17 @@ from samplers import (
     AdaptiveODE,
     AdaptiveSDE,
     Ancestral,
+    AncestralDPM2,
     BatchMean,
     Borrowed,
+    BrownianDPM,
     Churn,
+    Consistency,
     DPMSolver,
+    Ended,
     EulerMaruyama,
     Flow,
+    GroupedDPMSolver,
     Idle,
     Indices,
     Karras,
@@ -49,6 +54,7 @@ from samplers import (
     SDEDPMSolverPP,
     SpacedLevels,
     StochasticHeun,
+    TrajectoryConsistency,
     Uniform,
     UniPC,
 )
@@ -59,6 +65,7 @@ from sde_lib.tables import made
 
 MULTISTEP = {"order": 4, "high_order_start": False}
 EXACT = {"second_order": "exact"}
+ENDS = {"third_order": "published", "low_order_end": 9, "euler_end": True}
 TOLERANCES = {"rtol": 0.25, "atol": 0.5, "max_steps": 77}
 PREDICTORS = {
     "euler_maruyama": [
@@ -67,7 +74,8 @@ PREDICTORS = {
         ({}, ReverseDiffusion()), ({"probability_flow": True}, ReverseDiffusion(True))],
     "ancestral": [({}, Ancestral(0.0)), ({"ancestral_variance": "kernel"}, Ancestral(1.0))],
     "ddim": [({}, DDIM(0.0)), ({"eta": 0.0}, DDIM(0.0)), ({"eta": 0.4}, DDIM(0.4)),
-             ({"eta": 1.0}, DDIM(1.0))],
+             ({"eta": 1.0}, DDIM(1.0)), ({"even_steps": True}, DDIM(0.0, True)),
+             ({"ending": "lowest"}, Ended(DDIM(0.0), "lowest"))],
     "accelerated": [({}, Accelerated(2.0, 0.0)),
                     ({"gamma": 1.5, "mu": 0.3}, Accelerated(1.5, 0.3))],
     "stochastic_heun": [({}, StochasticHeun(1.0)), ({"tau": 0.3}, StochasticHeun(0.3))],
@@ -76,7 +84,17 @@ PREDICTORS = {
              Churn(3.0, 0.1, 9.0, 1.1))],
     "sde_dpm_solver_pp": [
         ({}, SDEDPMSolverPP(1.0, 2, "midpoint")), ({"eta": 0.0}, SDEDPMSolverPP(0.0)),
-        ({"eta": 0.3, "order": 3, **EXACT}, SDEDPMSolverPP(0.3, 3, "exact"))],
+        ({"eta": 0.3, "order": 3, **EXACT}, SDEDPMSolverPP(0.3, 3, "exact")),
+        (ENDS, SDEDPMSolverPP(1.0, 2, "midpoint", "shifted", 9, True))],
+    "sde_dpm_solver": [({}, SDEDPMSolverPP(form="noise"))],
+    "sde_dpm_solver_pp_grouped": [
+        ({}, GroupedDPMSolver(2, "data", "midpoint", 1.0, False, False)),
+        ({"order": 3, "low_order_end": 9, "euler_end": True},
+         GroupedDPMSolver(3, "data", "midpoint", 1.0, True, True))],
+    "dpm2_ancestral": [({}, AncestralDPM2())],
+    "brownian_dpm": [({}, BrownianDPM())],
+    "consistency": [({}, Consistency(10.0)), ({"timestep_scaling": 3.0}, Consistency(3.0))],
+    "tcd": [({}, TrajectoryConsistency(0.3)), ({"eta": 0.0}, TrajectoryConsistency(0.0))],
     "er_sde": [({}, ERSDE(3)), ({"order": 2}, ERSDE(2))],
     "sa_solver": [({}, SASolver(1.0, 0.05, 1.0, 3, 4)),
                   ({"tau": 0.4, "tau_min": 0.1, "tau_max": 2.0, "order": 2},
@@ -96,7 +114,12 @@ PREDICTORS = {
     "dpm_solver_pp": [
         ({}, AdamsBashforth(2, "data", "log_snr", "midpoint", True)),
         ({"order": 6, **EXACT}, AdamsBashforth(6, "data", "log_snr", "exact", True)),
-        ({"low_order_end": 15}, AdamsBashforth(2, "data", "log_snr", "midpoint", True, 15))],
+        ({"low_order_end": 15}, AdamsBashforth(2, "data", "log_snr", "midpoint", True, 15)),
+        (ENDS, AdamsBashforth(2, "data", "log_snr", "midpoint", True, 9, True, "halved"))],
+    "dpm_solver_grouped": [({}, GroupedDPMSolver(2, "noise", "midpoint", 0.0, False, False))],
+    "dpm_solver_pp_grouped": [
+        ({}, GroupedDPMSolver(2, "data", "midpoint", 0.0, False, False)),
+        (EXACT, GroupedDPMSolver(2, "data", "exact", 0.0, False, False))],
     "deis": [({}, AdamsBashforth(3, "noise", "time", "exact", True)),
              (MULTISTEP, AdamsBashforth(4, "noise", "time", "exact", False))],
     "lms": [({}, AdamsBashforth(4, "noise", "noise", "exact", True)),
@@ -106,13 +129,17 @@ PREDICTORS = {
         *(({**MULTISTEP, "form": form}, AdamsBashforth(4, form, form, "exact", False))
           for form in MEASURES)],
     "unipc": [({}, UniPC(2, "bh2", True)), ({**MULTISTEP, **EXACT}, UniPC(4, "exact", False)),
-              ({"order": 5}, UniPC(5))],
+              ({"order": 5}, UniPC(5)), ({"second_order": "bh1"}, UniPC(2, "bh1")),
+              ({"low_order_end": 9}, UniPC(2, "bh2", True, 9))],
+    "unipc_noise": [({}, UniPC(2, "bh2", True, 0, "noise"))],
     "ode": [
         ({}, AdaptiveODE(1e-5, 1e-5, "dopri5", InLogSNR(), False, 2000)),
         ({**TOLERANCES, "ode_solver": "bosh3", "ode_clock": "sigma", "step_control": "batch"},
          AdaptiveODE(0.25, 0.5, "bosh3", InSigma(), True, 77)),
         ({"ode_clock": "time"}, AdaptiveODE(clock=InTime(), max_steps=2000))],
-    "plms": [({}, PLMS())],
+    "plms": [({}, PLMS()),
+             ({"form": "angle", "plms_start": "runge_kutta", "even_steps": True},
+              PLMS("angle", True, True))],
     "adaptive_adams": [({}, AdaptiveAdams(3e-4, 3e-4, 2000)),
                        (TOLERANCES, AdaptiveAdams(0.25, 0.5, 77))],
     "none": [({"corrector": "ald"}, PredictorCorrector(Idle(), Langevin(0.16, 1, NoiseLevel())))],
@@ -195,6 +222,7 @@ def test_a_grid_is_the_object_that_is_meant(name: str) -> None:
 @pytest.mark.parametrize("settings, allowed", [
     ({"predictor": "dpm_solver"}, 3), ({"predictor": "dpm_solver_pp_single"}, 3),
     ({"predictor": "sde_dpm_solver_pp"}, 3), ({"predictor": "er_sde"}, 3),
+    ({"predictor": "dpm_solver_pp_grouped"}, 3),
     ({"predictor": "seeds"}, 3), ({"predictor": "sa_solver"}, 5), ({"predictor": "unipc"}, 5),
     ({"predictor": "dpm_solver_pp"}, 6), ({"predictor": "dpm_solver_multistep"}, 6),
     ({"predictor": "deis"}, 6), ({"predictor": "lms"}, 6), ({"predictor": "adams_bashforth"}, 6),

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import betainc
 
 import samplers
 from configs.schema import get_default
@@ -24,6 +25,7 @@ VISITED = {
     "linspace": (50, 0, [999, 978.6122, 958.2245], [40.7755, 20.3878, 0]),
     "linspace_whole": (50, 0, [999, 979, 958], [41, 20, 0]),
     "linspace_open": (20, 0, [999, 949, 899], [150, 100, 50]),
+    "distilled": (7, 0, [999, 859, 719], [439, 299, 159]),
 }
 """Spacing -> (n, offset, the first levels, the last ones), as diffusers 0.42.1 has them."""
 
@@ -62,7 +64,7 @@ def test_an_offset_moves_leading_levels_alone() -> None:
 
 
 def test_warps_are_even_in_their_variable_between_the_ends() -> None:
-    assert set(WARPS) == {"none", "karras", "exponential"}
+    assert set(WARPS) == {"none", "karras", "exponential", "beta"}
     plain = levels_of(9, spacing="leading", steps_offset=1)
     for warp, variable in (("karras", lambda x: np.exp(x / 5)), ("exponential", lambda x: x)):
         found = levels_of(9, spacing="leading", steps_offset=1, warp=warp, rho=5.0)
@@ -71,6 +73,16 @@ def test_warps_are_even_in_their_variable_between_the_ends() -> None:
         gaps = np.diff(variable(log_ratio))
         # A rounding of the time in float32 is 1e-4 of the gap between two levels.
         np.testing.assert_allclose(gaps, gaps.mean(), rtol=2e-3)
+
+
+def test_a_beta_warp_has_the_quantiles_of_its_law() -> None:
+    """Their distribution function is even: Beta(0.6, 0.6), of which 1/2 is the median."""
+    found = levels_of(9, spacing="linspace", warp="beta") / (N - 1)
+    ratio = np.exp(-0.5 * np.asarray(SDE.log_snr(jnp.asarray(found, jnp.float32))))
+    share = (ratio - ratio[-1]) / (ratio[0] - ratio[-1])
+    # The rounding of a time, at the noisiest end 1e-5 of sigma / alpha.
+    np.testing.assert_allclose(betainc(0.6, 0.6, share), np.linspace(1, 0, 9), atol=1e-4)
+    assert share[4] == pytest.approx(0.5, abs=1e-4)
 
 
 REFUSED = {
@@ -133,6 +145,11 @@ def evaluations(sampler, n: int) -> int:
 
 def test_plms_evaluates_one_level_twice() -> None:
     assert [evaluations(PLMS(), n) for n in (2, 5, 9)] == [3, 6, 10]
+
+
+def test_a_model_that_was_distilled_with_fewer_levels_says_so() -> None:
+    with pytest.raises(ValueError, match=r"sampling.distilled_steps must be at least .*got 50"):
+        levels_of(60, spacing="distilled")
 
 
 def test_short_runs_end_at_low_order_and_long_ones_do_not() -> None:

@@ -13,8 +13,8 @@ CLOSED = {
     "model.resblock_type", "model.progressive", "model.progressive_input",
     "model.progressive_combine", "model.embedding_type", "model.normalization", "model.refinenet",
     "model.interpolation", "model.dtype", "data.filter", "sampling.pc_order",
-    "sampling.second_order", "sampling.ancestral_variance", "sampling.restart_solver",
-    "sampling.step_control", "data.missing", "model.attention_order",
+    "sampling.second_order", "sampling.third_order", "sampling.ancestral_variance",
+    "sampling.restart_solver", "sampling.step_control", "data.missing", "model.attention_order",
     "data.coarse_noise",
 }  # fmt: skip
 """Choices within one network or sampler, to which no row is added without changing its code."""

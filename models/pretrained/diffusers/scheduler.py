@@ -145,7 +145,7 @@ def discrete(scheduler: Json) -> Scheduled:
     try:
         if row is None:
             raise PretrainedError(f"its {FILE} is of a {name}")
-        return Scheduled(found | sampling_settings(scheduler))
+        return Scheduled(found | sampling_settings(scheduler, c))
     except PretrainedError as error:
         steps = {"sampling.num_steps": min(USUAL_STEPS, max(c["num_train_timesteps"] // 2, 1))}
         remark = (

@@ -20,13 +20,17 @@ from models.pretrained.diffusers.rules import (
     one_of,
     or_none,
 )
+from models.pretrained.diffusers.truncated import first_is_below
+from models.pretrained.files.tensors import PretrainedError
+from untrusted import shown
 
 FILE = "scheduler_config.json"
 Settings = dict[str, Any]
-USUAL_STEPS = 50
-"""Number of steps of diffusers' pipelines, DDPM's apart, which takes all levels."""
+USUAL_STEPS, FEW_STEPS = 50, 4
+"""Number of steps of diffusers' pipelines, DDPM's apart, which takes all levels, and of pipelines
+with consistency models."""
 ALWAYS, SHORT = 10_000, 15
-"""sampling.low_order_end for a last step of first order in every run, and in those of fewer steps
+"""sampling.low_order_end for last steps of falling order in every run, and in those of fewer steps
 than diffusers takes for short."""
 
 SPACING = one_of("leading", "trailing", "linspace")
@@ -38,10 +42,15 @@ OFF = one_of(False, None)
 SIGMA_RULES: dict[str, JsonRule] = {
     "use_karras_sigmas": or_none(FLAG),
     "use_exponential_sigmas": or_none(FLAG),
-    "use_beta_sigmas": OFF,
-    "use_lu_lambdas": OFF,
+    "use_beta_sigmas": or_none(FLAG),
+    "use_lu_lambdas": or_none(FLAG),
     "use_flow_sigmas": OFF,
 }
+WARPS = {
+    "use_karras_sigmas": "karras", "use_lu_lambdas": "exponential",
+    "use_exponential_sigmas": "exponential", "use_beta_sigmas": "beta",
+}  # fmt: skip
+"""Keys of spacings of sigma, of which diffusers takes the first -> our name."""
 OF_THE_GRID: Settings = {"timestep_spacing": "linspace", "steps_offset": 0}
 GRID_RULES = {"timestep_spacing": SPACING, "steps_offset": integer_in(0, 1000)}
 LIMITS: Settings = {
@@ -65,13 +74,18 @@ PREDICTORS = {
     "dpmsolver++": "dpm_solver_pp",
     "dpmsolver": "dpm_solver_multistep",
     "sde-dpmsolver++": "sde_dpm_solver_pp",
+    "sde-dpmsolver": "sde_dpm_solver",
+}
+
+GROUPED = {
+    "dpmsolver++": "dpm_solver_pp_grouped",
+    "dpmsolver": "dpm_solver_grouped",
+    "sde-dpmsolver++": "sde_dpm_solver_pp_grouped",
 }
 
 
 def _warp(c: Json) -> str:
-    if c["use_karras_sigmas"]:
-        return "karras"
-    return "exponential" if c["use_exponential_sigmas"] else "none"
+    return next((name for key, name in WARPS.items() if c.get(key)), "none")
 
 
 def _grid(c: Json, last_is_zero: bool, names: Mapping[str, str] = {}) -> Settings:
@@ -102,12 +116,23 @@ def _limits(c: Json) -> Settings:
     return {"sampling.clip": True, "sampling.clip_range": bound, "sampling.clip_noise": False}
 
 
-def _ddim(c: Json) -> Settings:
+def _limited(c: Json, in_data: bool) -> Settings:
+    """The limits of a solver; one of the noise takes that which goes with the limited x_0."""
+    found = _limits({**LIMITS, "clip_sample": False, **c})
+    return found if in_data or not found else {**found, "sampling.clip_noise": True}
+
+
+def _even(c: Json) -> Settings:
+    """The grid of DDIM and PNDM, whose steps go down by as many levels whatever the spacing."""
     return {
-        "sampling.predictor": "ddim",
-        **_grid(c, c["set_alpha_to_one"], WHOLE),
-        **_limits(c),
+        **_grid(c, True, WHOLE),
+        "sampling.even_steps": True,
+        "sampling.ending": "clean" if c["set_alpha_to_one"] else "lowest",
     }
+
+
+def _ddim(c: Json) -> Settings:
+    return {"sampling.predictor": "ddim", **_even(c), **_limits(c)}
 
 
 def _ddpm(c: Json) -> Settings:
@@ -127,7 +152,12 @@ def _unclip(c: Json) -> Settings:
 
 
 def _pndm(c: Json) -> Settings:
-    return {"sampling.predictor": "plms", **_grid(c, False, WHOLE)}
+    return {
+        "sampling.predictor": "plms",
+        "sampling.form": "angle" if c["prediction_type"] == "v_prediction" else "noise",
+        "sampling.plms_start": "improved" if c["skip_prk_steps"] else "runge_kutta",
+        **_even(c),
+    }
 
 
 def _on_sigmas(c: Json, last_is_zero: bool = True) -> Settings:
@@ -144,10 +174,22 @@ def _on_sigmas(c: Json, last_is_zero: bool = True) -> Settings:
 
 
 def _euler(c: Json) -> Settings:
+    ending = "denoiser" if c["final_sigmas_type"] == "zero" else "unscaled"
+    return {"sampling.predictor": "euler", **_on_sigmas(c), "sampling.ending": ending}
+
+
+def _lms(c: Json) -> Settings:
     return {
-        "sampling.predictor": "euler",
-        **_on_sigmas(c, c["final_sigmas_type"] == "zero"),
+        "sampling.predictor": "lms",
+        "sampling.order": 4,
+        "sampling.high_order_start": False,
+        "sampling.ending": "clean",
+        **_on_sigmas(c),
     }
+
+
+def _kdpm2(c: Json) -> Settings:
+    return {"sampling.predictor": "dpm_solver", "sampling.order": 2, **_on_sigmas(c)}
 
 
 def _euler_ancestral(c: Json) -> Settings:
@@ -156,49 +198,132 @@ def _euler_ancestral(c: Json) -> Settings:
 
 
 def _heun(c: Json) -> Settings:
-    return {"sampling.predictor": "heun", **_on_sigmas(c), **_limits({**c, "thresholding": False})}
+    return {"sampling.predictor": "heun", **_on_sigmas(c), **_limited(c, False)}
 
 
-def _on_levels(c: Json) -> Settings:
-    """The grid of the multistep solvers, which tell the network the nearest level of a warped one.
+def _kdpm2_ancestral(c: Json) -> Settings:
+    return {"sampling.predictor": "dpm2_ancestral", **_on_sigmas(c)}
 
-    A warped grid lies between the ends of all levels.
+
+def _dpm_sde(c: Json) -> Settings:
+    return {"sampling.predictor": "brownian_dpm", **_on_sigmas(c)}
+
+
+def _distilled(c: Json) -> Settings:
+    return {
+        "sampling.grid": "published",
+        "sampling.spacing": "distilled",
+        "sampling.distilled_steps": c["original_inference_steps"],
+        "sampling.noise_removal": True,
+        "sampling.num_steps": FEW_STEPS,
+    }
+
+
+def _lcm(c: Json) -> Settings:
+    return {
+        "sampling.predictor": "consistency",
+        "sampling.timestep_scaling": float(c["timestep_scaling"]),
+        "sampling.ending": "clean",
+        **_distilled(c),
+        **_limits(c),
+    }
+
+
+def _tcd(c: Json) -> Settings:
+    return {
+        "sampling.predictor": "tcd",
+        "sampling.eta": 0.3,
+        "sampling.ending": "lowest",
+        **_distilled(c),
+    }
+
+
+def _on_levels(c: Json, nearest: tuple[str, ...]) -> Settings:
+    """The grid of the multistep solvers, which tell the network a whole level for a warped one.
+
+    A warped grid lies between the ends of all levels, and the least of these is its last, so that
+    the step from there to sigma_min is none. nearest: keys of warps whose levels are rounded, and
+    not truncated.
     """
     last_is_zero = c["final_sigmas_type"] == "zero"
     warp = _warp(c)
     if warp == "none":
-        return _grid(c, last_is_zero, OPEN)
-    ends = {
+        ending = "clean" if last_is_zero else "lowest"
+        return {**_grid(c, True, OPEN), "sampling.ending": ending}
+    key = next(key for key in WARPS if c.get(key))
+    told = "index" if key in nearest else BELOW[first_is_below(c)]
+    return {
         "sampling.grid": "published",
         "sampling.spacing": "linspace",
-        "sampling.noise_removal": last_is_zero,
+        "sampling.noise_removal": True,
+        "sampling.ending": "clean" if last_is_zero else "still",
+        "sampling.warp": warp,
+        "model.conditioning": told,
     }
-    return {**ends, "sampling.warp": warp, "model.conditioning": "index"}
+
+
+KARRAS = ("use_karras_sigmas",)
+BELOW = {False: "index_below", True: "index_strictly_below"}
+"""model.conditioning by the truncation of the first level."""
 
 
 def _dpm_solver(c: Json) -> Settings:
-    ends = ALWAYS if c["euler_at_final"] else SHORT if c["lower_order_final"] else 0
     predictor = PREDICTORS[c["algorithm_type"]]
-    order = {"sampling.order": c["solver_order"]}
-    start = {"sampling.high_order_start": False}
-    end = {"sampling.low_order_end": 0 if c["final_sigmas_type"] == "zero" else ends}
+    stochastic = predictor.startswith("sde")
+    cosine = c["beta_schedule"] == "squaredcos_cap_v2"
     return {
         "sampling.predictor": predictor,
-        **order,
-        **({} if predictor == "sde_dpm_solver_pp" else start | end),
+        "sampling.order": c["solver_order"],
+        **({} if stochastic else {"sampling.high_order_start": False}),
+        "sampling.low_order_end": SHORT if c["lower_order_final"] else 0,
+        "sampling.euler_end": c["euler_at_final"] or c["final_sigmas_type"] == "zero",
         "sampling.second_order": SOLVERS[c["solver_type"]],
-        **_on_levels(c),
-        **_limits({**LIMITS, **c, "clip_sample": False}),
+        "sampling.third_order": "published",
+        **_on_levels(c, () if cosine else (*KARRAS, "use_lu_lambdas")),
+        **_limited(c, c["algorithm_type"].endswith("++")),
+    }
+
+
+def _singlestep(c: Json) -> Settings:
+    algorithm, order = c["algorithm_type"], c["solver_order"]
+    if algorithm.startswith("sde") and order == 3 and c["solver_type"] == "heun":
+        raise PretrainedError(
+            f"its {FILE} has solver_type = 'heun', must be 'midpoint' with solver_order = 3 and "
+            f"algorithm_type = {shown(algorithm)} to have a counterpart here"
+        )
+    to_zero = c["final_sigmas_type"] == "zero"
+    return {
+        "sampling.predictor": GROUPED[algorithm],
+        "sampling.order": order,
+        "sampling.low_order_end": ALWAYS if c["lower_order_final"] or to_zero else 0,
+        "sampling.euler_end": to_zero,
+        "sampling.second_order": SOLVERS[c["solver_type"]],
+        **_on_levels({**c, "timestep_spacing": "linspace"}, KARRAS),
+        **_limited(c, algorithm.endswith("++")),
+    }
+
+
+def _deis(c: Json) -> Settings:
+    return {
+        "sampling.predictor": "dpm_solver_multistep",
+        "sampling.order": c["solver_order"],
+        "sampling.high_order_start": False,
+        "sampling.low_order_end": SHORT if c["lower_order_final"] else 0,
+        "sampling.second_order": "exact",
+        **_on_levels({**c, "final_sigmas_type": "sigma_min"}, KARRAS),
+        **_limited(c, False),
     }
 
 
 def _unipc(c: Json) -> Settings:
     return {
-        "sampling.predictor": "unipc",
+        "sampling.predictor": "unipc" if c["predict_x0"] else "unipc_noise",
         "sampling.order": c["solver_order"],
         "sampling.high_order_start": False,
-        **_on_levels(c),
-        **_limits({**LIMITS, **c, "clip_sample": False}),
+        "sampling.low_order_end": ALWAYS if c["lower_order_final"] else 0,
+        "sampling.second_order": "published" if c["solver_type"] == "bh2" else "bh1",
+        **_on_levels(c, KARRAS),
+        **(_limited(c, True) if c["predict_x0"] else {}),
     }
 
 
@@ -222,26 +347,37 @@ SOLVER: Settings = {
     "use_dynamic_shifting": False, **SIGMAS, **OF_THE_GRID,
 }  # fmt: skip
 SOLVER_RULES: dict[str, JsonRule] = {
-    "solver_order": one_of(1, 2), "thresholding": FLAG,
+    "solver_order": one_of(1, 2, 3), "thresholding": FLAG,
     "dynamic_thresholding_ratio": number_in(1e-6, 1), "sample_max_value": number_in(1, 1e6),
     "lower_order_final": FLAG, "final_sigmas_type": FINAL, "use_dynamic_shifting": one_of(False),
     **SIGMA_RULES, **GRID_RULES,
 }  # fmt: skip
+K_DIFFUSION: Settings = {"beta_start": 0.00085, "beta_end": 0.012}
+DISTILLED: Settings = {
+    "original_inference_steps": 50, "set_alpha_to_one": True, "steps_offset": 0,
+    "timestep_spacing": "leading",
+}  # fmt: skip
+"""Keys of schedulers of distilled models; the last three change nothing."""
+DISTILLED_RULES: dict[str, JsonRule] = {"original_inference_steps": integer_in(1, 1_000_000)}
 LEADING = {**OF_THE_GRID, "timestep_spacing": "leading"}
 
+DDIM_ROW = SchedulerRow(
+    {"set_alpha_to_one": True, **LIMITS, **LEADING},
+    {"set_alpha_to_one": FLAG, **LIMIT_RULES, **GRID_RULES},
+    _ddim,
+    noiseless=True,
+)
+DDPM_ROW = SchedulerRow(
+    {"variance_type": "fixed_small", **LIMITS, **LEADING},
+    {"variance_type": one_of(*VARIANCES), **LIMIT_RULES, **GRID_RULES},
+    _ddpm,
+    noiseless=True,
+)
 SCHEDULERS: dict[str, SchedulerRow] = {
-    "DDIMScheduler": SchedulerRow(
-        {"set_alpha_to_one": True, **LIMITS, **LEADING},
-        {"set_alpha_to_one": FLAG, **LIMIT_RULES, **GRID_RULES},
-        _ddim,
-        noiseless=True,
-    ),
-    "DDPMScheduler": SchedulerRow(
-        {"variance_type": "fixed_small", **LIMITS, **LEADING},
-        {"variance_type": one_of(*VARIANCES), **LIMIT_RULES, **GRID_RULES},
-        _ddpm,
-        noiseless=True,
-    ),
+    "DDIMScheduler": DDIM_ROW,
+    "DDIMParallelScheduler": DDIM_ROW,
+    "DDPMScheduler": DDPM_ROW,
+    "DDPMParallelScheduler": DDPM_ROW,
     "UnCLIPScheduler": SchedulerRow(
         {"variance_type": "fixed_small_log", **LIMITS, "steps_offset": 0},
         {"variance_type": one_of("fixed_small_log", "learned_range"), **LIMIT_RULES},
@@ -251,9 +387,9 @@ SCHEDULERS: dict[str, SchedulerRow] = {
     "PNDMScheduler": SchedulerRow(
         {"skip_prk_steps": False, "set_alpha_to_one": False, **LEADING},
         {
-            "skip_prk_steps": one_of(True),
-            "set_alpha_to_one": one_of(False),
-            "prediction_type": one_of("epsilon"),
+            "skip_prk_steps": FLAG,
+            "set_alpha_to_one": FLAG,
+            "prediction_type": one_of("epsilon", "v_prediction"),
             **GRID_RULES,
         },
         _pndm,
@@ -273,9 +409,51 @@ SCHEDULERS: dict[str, SchedulerRow] = {
     "EulerAncestralDiscreteScheduler": SchedulerRow({**OF_THE_GRID}, GRID_RULES, _euler_ancestral),
     "HeunDiscreteScheduler": SchedulerRow(
         {"clip_sample": False, "clip_sample_range": 1.0, **SIGMAS, **OF_THE_GRID},
-        {"clip_sample": one_of(False), **SIGMA_RULES, **GRID_RULES},
+        {"clip_sample": FLAG, "clip_sample_range": number_in(1e-6, 1e6), **SIGMA_RULES,
+         **GRID_RULES},
         _heun,
-        model={"beta_start": 0.00085, "beta_end": 0.012},
+        model=K_DIFFUSION,
+    ),
+    "LMSDiscreteScheduler": SchedulerRow(
+        {**SIGMAS, **OF_THE_GRID}, {**SIGMA_RULES, **GRID_RULES}, _lms
+    ),
+    "KDPM2DiscreteScheduler": SchedulerRow(
+        {**SIGMAS, **OF_THE_GRID}, {**SIGMA_RULES, **GRID_RULES}, _kdpm2, model=K_DIFFUSION
+    ),
+    "KDPM2AncestralDiscreteScheduler": SchedulerRow(
+        {**SIGMAS, **OF_THE_GRID}, {**SIGMA_RULES, **GRID_RULES}, _kdpm2_ancestral,
+        model=K_DIFFUSION,
+    ),
+    "DPMSolverSDEScheduler": SchedulerRow(
+        {"noise_sampler_seed": None, **SIGMAS, **OF_THE_GRID}, {**SIGMA_RULES, **GRID_RULES},
+        _dpm_sde, model=K_DIFFUSION,
+    ),
+    "LCMScheduler": SchedulerRow(
+        {**DISTILLED, **LIMITS, "clip_sample": False, "timestep_scaling": 10.0},
+        {**DISTILLED_RULES, **LIMIT_RULES, "timestep_scaling": number_in(1e-6, 1e6)},
+        _lcm,
+        noiseless=True,
+        model={"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"},
+    ),
+    "TCDScheduler": SchedulerRow(
+        {**DISTILLED, "timestep_scaling": 10.0},
+        DISTILLED_RULES,
+        _tcd,
+        noiseless=True,
+        model={"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"},
+    ),
+    "DPMSolverSinglestepScheduler": SchedulerRow(
+        {
+            "algorithm_type": "dpmsolver++", "solver_type": "midpoint",
+            "lambda_min_clipped": float("-inf"), "variance_type": None, **SOLVER,
+            "lower_order_final": False,
+        },
+        {
+            "algorithm_type": one_of(*GROUPED), "solver_type": one_of(*SOLVERS),
+            "lambda_min_clipped": one_of(float("-inf")), "variance_type": one_of(None),
+            **{key: rule for key, rule in SOLVER_RULES.items() if key not in GRID_RULES},
+        },
+        _singlestep,
     ),
     "DPMSolverMultistepScheduler": SchedulerRow(
         {
@@ -289,27 +467,26 @@ SCHEDULERS: dict[str, SchedulerRow] = {
         },
         _dpm_solver,
     ),
+    "DEISMultistepScheduler": SchedulerRow(
+        {"algorithm_type": "deis", "solver_type": "logrho", **SOLVER},
+        {"algorithm_type": one_of("deis", "dpmsolver++"), **SOLVER_RULES},
+        _deis,
+    ),
     "UniPCMultistepScheduler": SchedulerRow(
         {
             "predict_x0": True, "solver_type": "bh2", "disable_corrector": [], "solver_p": None,
             "sigma_min": None, "sigma_max": None, "shift_terminal": None, **SOLVER,
         },
         {
-            "predict_x0": one_of(True), "solver_type": one_of("bh2"),
+            "predict_x0": FLAG, "solver_type": one_of("bh1", "bh2", "midpoint", "heun", "logrho"),
             "disable_corrector": one_of([]), "solver_p": one_of(None), "sigma_min": one_of(None),
             "sigma_max": one_of(None), "shift_terminal": one_of(None), **SOLVER_RULES,
-            "final_sigmas_type": one_of("zero"),
         },
         _unipc,
     ),
 }  # fmt: skip
 """Schedulers whose runs have a counterpart here, by their class."""
-OTHERS = (
-    "DDIMInverseScheduler", "DDIMParallelScheduler", "DDPMParallelScheduler",
-    "DEISMultistepScheduler", "DPMSolverSDEScheduler", "DPMSolverSinglestepScheduler",
-    "KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler", "LCMScheduler",
-    "LMSDiscreteScheduler", "SASolverScheduler", "TCDScheduler",
-)  # fmt: skip
+OTHERS = ("DDIMInverseScheduler", "SASolverScheduler")
 """Further schedulers of models of the same noise levels, whose runs have none."""
 INSTEAD: Settings = {
     "sampling.predictor": "dpm_solver_pp", "sampling.high_order_start": False,
@@ -319,18 +496,18 @@ INSTEAD: Settings = {
 """The settings for a run without a counterpart: DPM-Solver++ (2M)."""
 
 
-def sampling_settings(scheduler: Json) -> Settings:
-    """The sampling settings of a scheduler of `SCHEDULERS`.
+def sampling_settings(scheduler: Json, model: Json) -> Settings:
+    """The sampling settings of a scheduler of `SCHEDULERS`; model: its keys of the noise levels.
 
     Raises:
       PretrainedError: a value has no counterpart; it names the key.
     """
     row = SCHEDULERS[scheduler["_class_name"]]
-    c = {key: scheduler.get(key, default) for key, default in row.keys.items()}
-    c["prediction_type"] = scheduler.get("prediction_type", "epsilon")
+    own = {key: scheduler.get(key, default) for key, default in row.keys.items()}
+    c = {**model, **own}
     check(FILE, c, row.rules)
     found = {"sampling.num_steps": USUAL_STEPS, **row.settings(c)}
     if found["sampling.num_steps"]:
-        levels = scheduler.get("num_train_timesteps", 1000)
-        found["sampling.num_steps"] = min(found["sampling.num_steps"], max(levels // 2, 1))
+        most = max(model["num_train_timesteps"] // 2, 1)
+        found["sampling.num_steps"] = min(found["sampling.num_steps"], most)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import samplers
 import sde_lib
-from configs import schema
 from models.pretrained.diffusers.scheduler import discrete
-from samplers.base import denoised
-from sde_lib.clipping import build_limit
-from sde_lib.pytree import pytree
+from tests.models.pretrained.diffusers.scheduled import built, config_of, run
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "latent"
 CASES: dict[str, Any] = json.loads((GOLDEN / "schedulers_sd.json").read_text())["cases"]
@@ -30,68 +25,12 @@ SIGMAS = ("euler", "heun")
 """Beginnings of the names of cases whose states are x / alpha."""
 
 
-@pytree
-class Given:
-    """A state whose noises are given."""
-
-    x: Any
-    noises: Any
-    draws: int = 0
-    history: Any = None
-    memory: Any = None
-
-    def normal(self):
-        z = self.noises[self.draws] if self.draws < len(self.noises) else jnp.zeros_like(self.x)
-        return replace(self, draws=self.draws + 1), z
-
-
-def apply(params, x, label, condition, dropout_key):
-    """The network of the golden file."""
-    t = label.reshape(-1, *[1] * (x.ndim - 1))
-    raw = 0.8 * x + 0.3 * jnp.sin(2 * x + t / 200)
-    return jnp.concatenate([raw, jnp.sin(x + t / 100)], -1) if params else raw
-
-
-def config_of(scheduler: dict[str, Any], **changes: Any):
-    config = schema.get_default()
-    told = {f"sampling.{key}": value for key, value in changes.items()}
-    config.update_from_flattened_dict({**discrete(scheduler).settings, **told})
-    schema.check(config)
-    return config
-
-
-def built(config, learned: bool = False):
-    """(score, sampler, times, scale of the first state)."""
-    parametrization = sde_lib.build_parametrization(config)
-    parametrization = replace(parametrization, learn_variance=learned)
-    score = sde_lib.ModelScore(apply, learned, sde_lib.build(config), parametrization)
-    limit = build_limit(config.sampling, lambda key: (-1.0, 1.0))
-    score = limit(score) if limit else score
-    times = samplers.build_times(config.sampling, score, config.sde.num_scales)
-    scale = samplers.start_scale(config.sampling, score, times)
-    return score, samplers.build(config.sampling), times, scale
-
-
 @cache
-def run(name: str):
-    """(times of the states, the states and the sample) of a case."""
+def run_of(name: str):
+    """(the SDE, times of the states, the states and the sample, the original's) of a case."""
     case, given = CASES[name], {k.split("/")[1]: v for k, v in ARRAYS.items() if name + "/" in k}
-    config = config_of(case["scheduler"], num_steps=case["steps"])
-    score, sampler, times, scale = built(config, "learned" in name)
-    plan = sampler.plan(score, times)
-    program = plan.program
-    state: Any = Given(scale * jnp.asarray(given["z"]), jnp.asarray(given.get("noises", ())))
-    state = program.method.init(state)
-    states, at = [state.x], [times[0]]
-    for k in range(len(plan.interval)):
-        row = {name: jnp.asarray(column[k]) for name, column in program.rows.items()}
-        state = program.method.step(score, state, row)
-        states.append(state.x)
-        at.append(plan.times[plan.interval[k] + 1])
-    if config.sampling.noise_removal:
-        states.append(denoised(score, program, state, times[-1]))
-        at.append(None)
-    return score.sde, at, states, given
+    learned, noises = "learned" in name, given.get("noises", ())
+    return *run(case["scheduler"], case["steps"], given["z"], noises, learned), given
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -113,7 +52,7 @@ def test_levels_told_are_those_of_the_original(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_states_are_those_of_the_original(name: str) -> None:
-    sde, at, states, given = run(name)
+    sde, at, states, given = run_of(name)
     expected = given["trajectory"]
     assert len(states) == len(expected)
     for k, (t, state, wanted) in enumerate(zip(at, states, expected, strict=True)):
@@ -132,19 +71,20 @@ def of(name: str, **changes: Any) -> dict[str, Any]:
 
 def test_a_file_states_where_the_grid_starts_and_ends() -> None:
     """Stable Diffusion's DDIM ends at level 0, and Euler's method at the sample without noise."""
-    for scheduler, first, last, removal in (
-        (of("ddim_leading"), 981, 0, False),
-        (of("ddim_leading", set_alpha_to_one=True), 981, 1, True),
-        (of("pndm_plms"), 981, 0, False),
-        (of("euler_leading"), 981, 1, True),
-        (of("euler_leading", final_sigmas_type="sigma_min"), 981, 0, False),
-        (of("dpmpp_2m", timestep_spacing="leading"), 951, 20, True),
-        (of("unclip_prior"), 999, 0, True),
+    for scheduler, first, last, ending in (
+        (of("ddim_leading"), 981, 1, "lowest"),
+        (of("ddim_leading", set_alpha_to_one=True), 981, 1, "clean"),
+        (of("pndm_plms"), 981, 1, "lowest"),
+        (of("euler_leading"), 981, 1, "denoiser"),
+        (of("euler_leading", final_sigmas_type="sigma_min"), 981, 1, "unscaled"),
+        (of("dpmpp_2m", timestep_spacing="leading"), 951, 20, "clean"),
+        (of("unclip_prior"), 999, 0, "denoiser"),
     ):
         config = config_of(scheduler, num_steps=50)
         times = built(config)[2] * 999
         assert [round(float(times[i])) for i in (0, -1)] == [first, last], scheduler
-        assert config.sampling.noise_removal is removal
+        assert config.sampling.noise_removal
+        assert config.sampling.ending == ending
 
 
 def test_more_steps_than_there_are_levels_are_refused() -> None:
@@ -177,11 +117,11 @@ def test_what_changes_the_model_and_is_unknown_is_refused_in_one_line(change, wo
 
 
 @pytest.mark.parametrize("scheduler, word", [
-    (of("dpmpp_2m", solver_order=3), "solver_order = 3"),
-    (of("euler_karras", use_beta_sigmas=True), "use_beta_sigmas"),
-    (of("pndm_plms", skip_prk_steps=False), "skip_prk_steps"),
-    (of("pndm_plms", prediction_type="v_prediction"), "prediction_type"),
-    (of("euler_leading", _class_name="KDPM2DiscreteScheduler"), "KDPM2DiscreteScheduler"),
+    (of("dpmpp_2m", solver_order=4), "solver_order = 4"),
+    (of("dpmpp_2m", use_flow_sigmas=True), "use_flow_sigmas"),
+    (of("dpmpp_2m", lambda_min_clipped=-5.0), "lambda_min_clipped"),
+    (of("pndm_plms", prediction_type="sample"), "prediction_type"),
+    (of("euler_leading", _class_name="SASolverScheduler"), "SASolverScheduler"),
 ])  # fmt: skip
 def test_a_run_without_counterpart_is_replaced_and_said(scheduler, word) -> None:
     found = discrete(scheduler)
