@@ -104,8 +104,8 @@ ROOMS: dict[str, Tests] = {
         **_files("samplers", "pc", _LOOP),
         **_files("samplers", "predictors",
                  f"{_PLANNED} {_LOOP}::test_published_rules_on_ddpm_and_ncsn_levels"),
-        **_files("samplers/planned", "ending forms grouped levels linear multistep one_step plms "
-                 "restart runge_kutta singlestep", _PLANNED),
+        **_files("samplers/planned", "ending forms grouped levels linear multistep multistep_sde "
+                 "one_step plms restart runge_kutta singlestep", _PLANNED),
         **_files("samplers/rules", "base gradient projection pseudo_inverse", _RULES),
         **_files("samplers/rules", "named", "samplers/methods"),
         **_files("samplers/rules", "repaint", f"samplers/rules/repaint {_RULES}"),

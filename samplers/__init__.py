@@ -29,13 +29,8 @@ from samplers.planned.ending import ENDINGS, Ended
 from samplers.planned.forms import MEASURES
 from samplers.planned.grouped import GroupedDPMSolver
 from samplers.planned.linear import LinearSampler, Rise, Row
-from samplers.planned.multistep import (
-    ERSDE,
-    AdamsBashforth,
-    SASolver,
-    SDEDPMSolverPP,
-    UniPC,
-)
+from samplers.planned.multistep import AdamsBashforth, UniPC
+from samplers.planned.multistep_sde import ERSDE, SASolver, SDEDPMSolverPP
 from samplers.planned.one_step import MultiStage, OneStep, Step
 from samplers.planned.plms import PLMS
 from samplers.planned.restart import Restart

@@ -22,14 +22,8 @@ from samplers.grids import IDDPM, Borrowed, Flow, Grid, Indices, Karras, LogSNR,
 from samplers.planned.forms import FORMS, MEASURES
 from samplers.planned.grouped import GroupedDPMSolver
 from samplers.planned.linear import LinearSampler
-from samplers.planned.multistep import (
-    ERSDE,
-    HIGHEST,
-    AdamsBashforth,
-    SASolver,
-    SDEDPMSolverPP,
-    UniPC,
-)
+from samplers.planned.multistep import HIGHEST, AdamsBashforth, UniPC
+from samplers.planned.multistep_sde import ERSDE, SASolver, SDEDPMSolverPP
 from samplers.planned.plms import PLMS
 from samplers.planned.restart import Restart
 from samplers.planned.runge_kutta import Churn, RungeKutta

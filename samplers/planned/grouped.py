@@ -15,7 +15,8 @@ import numpy as np
 
 from samplers.planned.levels import Levels, Numbers, Schedule, check_distinct
 from samplers.planned.linear import LinearSampler, Row
-from samplers.planned.multistep import REVERSED, MultistepMethod
+from samplers.planned.multistep import MultistepMethod
+from samplers.planned.multistep_sde import REVERSED
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 

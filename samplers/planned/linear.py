@@ -189,14 +189,9 @@ def _check_finite(table: Mapping[str, Float[np.ndarray, "r ..."]]) -> None:
 
 
 class LinearSampler(abc.ABC):
-    """A sampler given by a rule for its rows. Holds no state.
-
-    by_levels: whether its rows come from the levels alone, and its last step is one evaluation, so
-    that the step may lead to a state that is no time of the SDE (`samplers.planned.ending`).
-    """
+    """A sampler given by a rule for its rows. Holds no state."""
 
     adaptive = False
-    by_levels = False
 
     @property
     @abc.abstractmethod
@@ -206,6 +201,12 @@ class LinearSampler(abc.ABC):
     @property
     def stochastic(self) -> bool:
         """True if any row draws noise."""
+        return False
+
+    @property
+    def by_levels(self) -> bool:
+        """True if its rows come from the levels alone, and its last step is one evaluation, so that
+        the step may lead to a state that is no time of the SDE (`samplers.planned.ending`)."""
         return False
 
     @abc.abstractmethod

@@ -32,8 +32,6 @@ WEIGHTS = {
     4: np.array([55, -59, 37, -9]) / 24,
 }
 """Adams-Bashforth's weights of even steps, the newest evaluation first."""
-
-
 STARTED = 3
 """Number of steps that are made by Runge-Kutta."""
 
@@ -98,8 +96,9 @@ class PLMS(LinearSampler):
         gap, kept = s.alpha * (s.ratio - t.ratio), s.alpha / t.alpha
         if self.form == "noise":
             return Transfer(kept, gap)
-        # eps = alpha v + sigma x, for the scaling of `forms.ANGLE`.
-        return Transfer(kept + gap * t.sigma, gap * t.alpha)
+        # eps = (alpha v + sigma x / p) / p, v as `forms.ANGLE` has it.
+        p = np.hypot(t.alpha, t.sigma)
+        return Transfer(kept + gap * t.sigma / p**2, gap * t.alpha / p)
 
     def _row(
         self, schedule: Schedule, at: Levels, to: Transfer, f: Mapping[int, float],
@@ -115,9 +114,8 @@ class PLMS(LinearSampler):
         predicted = self._row(schedule, t, self._transfer(t, s), {0: 1.0})
         if len(levels) == 2:
             return [predicted]
-        begin = t
-        if self.even:
-            begin = schedule.numbered(schedule.number(next_) + stride(schedule, levels))
+        above = schedule.number(next_) + stride(schedule, levels) if self.even else None
+        begin = t if above is None else schedule.numbered(above)
         again = self._transfer(begin, next_)
         return [predicted, self._row(schedule, next_, again, {0: 0.5, 1: 0.5}, True, False)]
 
@@ -135,7 +133,7 @@ class PLMS(LinearSampler):
         ]  # fmt: skip
 
     def _middles(self, schedule: Schedule, levels: Levels, k: int) -> tuple[Levels, Levels]:
-        """Where the first stage of step k lands, and where the next two are evaluated."""
+        """The levels at which the first stage of step k lands, and the next two are evaluated."""
         t, s = levels[k], levels[k + 1]
         if not self.even:
             middle = schedule.at((t.t + s.t) / 2)

@@ -98,7 +98,7 @@ class RungeKutta(MultiStage):
         return TABLEAUS[self.tableau].order
 
     @property
-    def by_levels(self) -> bool:  # type: ignore[override]
+    def by_levels(self) -> bool:
         """True for Euler's method, whose step is one evaluation at its begin."""
         return self.tableau == "euler" and self.form in MEASURES
 

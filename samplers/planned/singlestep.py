@@ -137,10 +137,11 @@ class AncestralDPM2(MultiStage):
     """DPM-Solver-2 from t to the level r_s^2 / r_t below s, and noise up to s.
 
     In xb = x / alpha, by eps at x'_s = xb + (r_s - r_t) eps_t, since r_s is the middle of r_t and
-    the level below in log r (DPM2 ancestral of k-diffusion, eta = 1). Weak order 1.
+    the level below in log r (DPM2 ancestral of k-diffusion, eta = 1). Weak order 2 on Gaussian
+    data, where the noise enters linearly.
     """
 
-    order, stochastic = 1, True
+    order, stochastic = 2, True
 
     def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
         kept, below = s.alpha / t.alpha, s.ratio**2 / t.ratio
@@ -156,11 +157,11 @@ class BrownianDPM(MultiStage):
     """Ancestral steps from t to the middle in log r, and from t to s with x_0 of the middle.
 
     Both follow one path, Brownian in r: the noise to s, of the ancestral variance, is that to the
-    middle for (r_t - r_m) / (r_t - r_s) of its own (DPM++ SDE of k-diffusion). Weak order 1, since
-    the middle's noise should be correlated as in r^2.
+    middle for (r_t - r_m) / (r_t - r_s) of its own variance (DPM++ SDE of k-diffusion). Weak order
+    2 on Gaussian data, where the noise enters linearly.
     """
 
-    order, stochastic = 1, True
+    order, stochastic = 2, True
 
     def stages(self, schedule: Schedule, t: Levels, s: Levels) -> list[Row]:
         middle = schedule.at_ratio((t.log_ratio + s.log_ratio) / 2)

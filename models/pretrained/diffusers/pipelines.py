@@ -20,7 +20,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from models.pretrained.base import Checkpoint, Format
-from models.pretrained.diffusers import autoencoders, conditional, directory, steps
+from models.pretrained.diffusers import autoencoders, conditional, directory, grids
 from models.pretrained.diffusers.rules import Json
 from models.pretrained.diffusers.scheduler import discrete
 from models.pretrained.dit import dit_folder
@@ -149,7 +149,7 @@ def read(path: Path | str) -> Checkpoint:
         index = read_json(path / INDEX)
         row, ignored = _checked(path, index)
         found = row.format.read(path / row.network)
-        scheduled = discrete(read_json(path / "scheduler" / steps.FILE, endless=True))
+        scheduled = discrete(read_json(path / "scheduler" / grids.FILE, endless=True))
         coder, _ = autoencoders.settings(read_json(path / row.autoencoder / "config.json"))
         latents = latent_settings(coder, row.autoencoder, found.settings)
         beside: Settings = {"data.autoencoder": str(path.resolve())}

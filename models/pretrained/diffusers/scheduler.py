@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from models.pretrained.diffusers.grids import FILE
 from models.pretrained.diffusers.rules import (
     FLAG,
     Json,
@@ -14,7 +15,6 @@ from models.pretrained.diffusers.rules import (
     one_of,
 )
 from models.pretrained.diffusers.steps import (
-    FILE,
     INSTEAD,
     OTHERS,
     SCHEDULERS,
@@ -32,6 +32,13 @@ DISCRETE_CLASSES = (*SCHEDULERS, *OTHERS)
 PREDICTIONS = {"epsilon": "published", "sample": "data", "v_prediction": "v"}
 BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
 """beta_schedule -> sde.schedule."""
+RESCALING = {
+    f"{name}Scheduler" for name in (
+        "DDIM", "DDIMParallel", "DDIMInverse", "DDPM", "DDPMParallel", "DPMSolverMultistep",
+        "EulerAncestralDiscrete", "EulerDiscrete", "LCM", "TCD", "UniPCMultistep",
+    )
+}  # fmt: skip
+"""Schedulers that have rescale_betas_zero_snr, which others leave unread."""
 NO_SIGNAL = 1e-10
 """sde.terminal_alpha for schedulers of diffusers that compute with an alpha of 0."""
 DISCRETE: Settings = {
@@ -141,6 +148,7 @@ def discrete(scheduler: Json) -> Scheduled:
         raise PretrainedError(f"its {FILE} has the unknown key {shown(unknown[0])}")
     defaults = DISCRETE | (row.model if row else {})
     c = _values(scheduler, defaults, DISCRETE_RULES)
+    c["rescale_betas_zero_snr"] &= name in RESCALING
     found = _levels(c, name, noiseless=row is not None and row.noiseless)
     try:
         if row is None:
