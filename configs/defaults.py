@@ -430,7 +430,8 @@ SETTINGS: dict[str, Setting] = {
     "data.coarse_noise": OfModel("fine", ANY, "where noise is added to the coarse picture: coarse "
                                  "(before the filter) or fine (after it)"),
     "data.coarse_schedule": OfModel("cosine", ANY, "noise of the coarse picture at a level from 0 "
-                                    "to 1: cosine or linear; all: COARSE_SCHEDULES in "
+                                    "to 1: cosine, linear or scaled_linear (levels of "
+                                    "Stable Diffusion's x4 upscaler); all: COARSE_SCHEDULES in "
                                     "sde_lib/coarse.py"),
     "data.coarse_gray_levels": OfModel(0, whole(0, 2**16), "gray levels to which the coarse "
                                        "picture is rounded, in training and in sampling; 0: none"),
@@ -765,8 +766,8 @@ SETTINGS: dict[str, Setting] = {
                               "place of the seed's"),
     "sampling.base": Setting("", ANY, "data.coarse: workdir of the stage that draws the coarse "
                              "pictures, several from the first on separated by commas; or a file "
-                             "of coarse pictures. Empty: those of held-out examples, where a mode "
-                             "has these"),
+                             "of coarse pictures, or a picture. Empty: those of held-out "
+                             "examples, where a mode has these"),
     "sampling.base_truncated": Setting(False, ANY, "end the stage of sampling.base at the level "
                                        "sampling.coarse_level, whose noise stays in its pictures"),
     "sampling.coarse_level": OfModel(0.0, SHARE, "data.coarse: level of the noise that is added to "

@@ -161,7 +161,9 @@ def _transformer(part: Mapping[str, Shape], here: str, there: str) -> dict[str, 
     return {f"{here}.{rest}": f"{there}.{rest}" for rest in part}
 
 
-def _blocks(numbers: list[int], side: Mapping[int, FileBlock], here: str, there: str) -> dict[str, str]:
+def _blocks(
+    numbers: list[int], side: Mapping[int, FileBlock], here: str, there: str
+) -> dict[str, str]:
     """Names of the residual blocks and transformers of a resolution."""
     found: dict[str, str] = {}
     for i, k in enumerate(numbers):
