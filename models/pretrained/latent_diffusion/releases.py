@@ -131,7 +131,8 @@ def levels(buffers: Tensors) -> Json:
         raise PretrainedError("its betas must be a row of numbers between 0 and 1")
     for name, line in SCHEDULES.items():
         ends = [float(f"{beta:.5g}") for beta in betas[[0, -1]]]
-        made = np.linspace(*line(np.asarray(ends)), n)
+        first, last = line(np.asarray(ends))
+        made = np.linspace(first, last, n)
         if np.allclose(line(betas), made, rtol=1e-5, atol=0):
             return {"num_train_timesteps": n, "beta_schedule": name, "beta_start": ends[0],
                     "beta_end": ends[1]}  # fmt: skip
@@ -145,7 +146,11 @@ def scheduled(table: Json, xl: bool, zero: bool) -> Settings:
     and not their ends. xl: whether the network is of Stable Diffusion XL's kind. zero: whether the
     last level has no signal.
     """
-    own: Json = {"_class_name": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False}
+    own: Settings = {
+        "_class_name": "DDIMScheduler",
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+    }
     if zero:
         own |= {"timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
     elif xl:

@@ -18,7 +18,7 @@ from configs.kinds import of_config
 from models.pretrained import PretrainedError, open_checkpoint
 from models.pretrained.base import paths_and_shapes
 from models.pretrained.diffusers import names
-from models.pretrained.diffusers.config import settings as unet_settings
+from models.pretrained.diffusers.config import settings
 from modes.generator import Given
 from modes.model import open_published
 from modes.stages import generator_of, handed
@@ -48,7 +48,7 @@ def of_nothing(folder: Path, name: str, given: int) -> Path:
     """A pipeline of latent diffusion's, whose network is given so many channels."""
     unet = UNET | {"in_channels": given}
     config = schema.get_default()
-    config.update_from_flattened_dict(unet_settings(unet, None))
+    config.update_from_flattened_dict(settings(unet, None))
     wanted = paths_and_shapes(models.build_any(config), config)
     named = names.names(config, ["/".join(path) for path in wanted])
     weights = kaiming({named["/".join(path)]: theirs(shape, False)
@@ -78,9 +78,9 @@ def low(tmp_path_factory) -> Path:
     return path
 
 
-def told(folder: Path, low: Path, **settings: Any) -> tuple[Any, Any]:
+def told(folder: Path, low: Path) -> tuple[Any, Any]:
     """(what two samples are told, the picture in the network's units)."""
-    asked = {"sampling.base": str(low), **SEEN, **settings}
+    asked = {"sampling.base": str(low), **SEEN}
     model = open_published(folder, asked, lambda line: None)
     made = model.experiment
     shape = of_config(made.config).stored
@@ -148,10 +148,10 @@ def test_pipelines_draw_pictures(tmp_path) -> None:
     put(dit / "vae", VAE, vae_weights(VAE))
     indexed(dit, "DiTPipeline", "linear", transformer=["diffusers", "DiTTransformer2DModel"],
             vae=["diffusers", "AutoencoderKL"])  # fmt: skip
-    settings = SEEN | {"sampling.guidance": 1.0}
+    guided = SEEN | {"sampling.guidance": 1.0}
     ldm = of_nothing(tmp_path / "ldm", "LDMPipeline", 3)
     for folder, labels in ((dit, [1]), (ldm, [])):
-        model = open_published(folder, settings if labels else SEEN, lambda line: None)
+        model = open_published(folder, guided if labels else SEEN, lambda line: None)
         side = 2 * model.experiment.shape[0]
         pictures = model.sample(1, labels=labels)
         assert pictures.shape == (1, side, side, 3)
