@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.names import did_you_mean
-from configs.shapes import in_words, shape_of
+from configs.shapes import diffused_shape, in_words, shape_of
 
 NONE, JOINED_BY = "none", "+"
 RANKS: dict[str, int | None] = {"text": 1, "tokens": 2, "vector": 1, "image": None, "level": 0}
@@ -159,9 +159,9 @@ def with_coarse(config: Any) -> Kinds:
 
 
 def seen(config: Any) -> Kinds:
-    """The kinds that the network is given: a coarse picture is at the size of the examples."""
+    """The kinds that the network is given: a coarse picture is at the size of what is diffused."""
     found, names = of_config(config), kinds_of(config.model.condition)
-    for name, shape in zip(MADE, (shape_of(config), ()), strict=True):
+    for name, shape in zip(MADE, (fine_shape(config), ()), strict=True):
         if config.data.get("coarse", ()) and name in names:
             found = Kinds((*found.names, name), (*found.shapes, shape))
     return found
@@ -169,6 +169,11 @@ def seen(config: Any) -> Kinds:
 
 def _beside(kinds: Kinds, name: str, shape: tuple[int, ...]) -> Kinds:
     return Kinds((*kinds.names, name), (*kinds.shapes, shape)) if shape else kinds
+
+
+def fine_shape(config: Any) -> tuple[int, ...]:
+    """The shape of a coarse picture beside what is diffused, latents in case."""
+    return (*diffused_shape(config)[:-1], shape_of(config)[-1])
 
 
 def coarse_shape(config: Any) -> tuple[int, ...]:

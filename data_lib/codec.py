@@ -213,6 +213,11 @@ def build(data: Any) -> Codec:
     return choose("data.codec", data.codec, CODECS)(data)
 
 
+def of_pixels(data: Any) -> Codec:
+    """The codec of examples that a model is given, which are never those of latents."""
+    return GrayLevels(data.centered) if data.codec == "autoencoder" else build(data)
+
+
 def of_pictures(data: Any) -> bool:
     """True if a `data` section is of pictures of gray levels, in [0, 1] when they are decoded.
 

@@ -32,9 +32,9 @@ from data_lib.codec import (
     Numbers,
     Row,
     Standardize,
-    build,
     check_words,
     moments,
+    of_pixels,
 )
 from data_lib.transforms import to_unit
 
@@ -156,7 +156,7 @@ def beside(kinds: Kinds, parts: Sequence[np.ndarray]) -> Float[np.ndarray, "n *c
 
 def coarse_of(config: Any, images: Images) -> Float[np.ndarray, "n *c"]:
     """The coarse pictures of examples, encoded, of a config with a data.coarse."""
-    made, lengths = build(config.data), coarse_lengths(config)
+    made, lengths = of_pixels(config.data), coarse_lengths(config)
     block = max(1, BLOCK_VALUES * len(images) // max(images.pixels.size, 1))
     found = []
     for first in range(0, len(images), block):

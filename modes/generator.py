@@ -201,7 +201,7 @@ def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[A
     return jax.vmap(label)(indices)
 
 
-def _compared(experiment: Experiment, given: Given) -> np.ndarray | None:
+def compared(experiment: Experiment, given: Given) -> np.ndarray | None:
     """The conditions that guidance compares with; those of no text for a model that reads texts."""
     config = experiment.config
     unguided = experiment.guidance is Conditional or given.conditions is None
@@ -221,7 +221,7 @@ def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING)
             f"the model is given conditions (model.condition={config.model.condition!r}), and "
             "there are none for its samples"
         )
-    given = replace(given, negative=_compared(experiment, given))
+    given = replace(given, negative=compared(experiment, given))
     followed, sampler = experiment.followed(score), experiment.sampler
     if given.observed is not None:
         first = given.observed.of(np.zeros(1, int), jnp.asarray)

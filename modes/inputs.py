@@ -22,10 +22,12 @@ MEASUREMENTS = ("y", "measurements", "measurement", *IMAGES)
 """Names of the array of measurements in a .npz file."""
 
 
-def _pictures(path: Path, key: str, config: Any, log: Log) -> Images:
-    """The pictures of a folder, or one picture, in the model's size."""
+def pictures(path: Path, key: str, config: Any, log: Log, shape: tuple[int, ...] = ()) -> Images:
+    """The pictures of a folder, or one picture, in the model's size or that of `shape`."""
     section = DataConfig.from_section(config.data)
-    asked = dataclasses.replace(section, dataset="folder", data_dir=str(path))
+    asked = dataclasses.replace(
+        section, dataset="folder", data_dir=str(path), shape=shape or section.shape
+    )
     try:
         return folder.pictures(path, asked, log)
     except ValueError as error:
@@ -46,7 +48,7 @@ def examples(
         raise ValueError(f"{key} must exist, got {plain(str(path))}")
     of_levels = codec.of_pictures(config.data)
     if path.is_dir() or (path.suffix.lower() in SUFFIXES and of_levels):
-        return _pictures(path, key, config, log)
+        return pictures(path, key, config, log)
     found = of_path(config, path, key, clip=False, log=log)
     check_examples(found, config, plain(path.name), levels, conditional=False)
     if not missing and not np.isfinite(found.pixels).all():

@@ -27,6 +27,8 @@ def noted(config: ConfigDict) -> ConfigDict:
             load_autoencoder(data.autoencoder).identity,
         )
         data.condition = _resized(found, before, shape)
+        if data.coarse and before[:-1] == tuple(data.coarse):
+            data.coarse = shape[:-1]
     if texts.reads_texts(found):
         data.text_encoder_hash = texts.hash_of(texts.encoder_of(found)[0])
     return found.lock()

@@ -1,10 +1,10 @@
 """Stages of a cascade: coarse pictures for a model with a data.coarse, of a workdir or of a file.
 
 `sampling.base` names the workdir of the stage before, or several from the first on, which draw one
-coarse picture for each sample; or a file of coarse pictures, which samples are given in turn. What
-a stage draws depends on the seed, the stage's number and the sample's, and on the stage's own
-settings as they were saved; it is kept in WORKDIR/stages, so that another level, another mode and
-a command that was interrupted draw nothing twice.
+coarse picture for each sample; or a file of coarse pictures, which samples are given in turn, or of
+one picture. What a stage draws depends on the seed, the stage's number and the sample's, and on the
+stage's own settings as they were saved; it is kept in WORKDIR/stages, so that another level,
+another mode and a command that was interrupted draw nothing twice.
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ from configs.kinds import coarse_shape, of_config, with_coarse
 from configs.recorded import Recorded
 from configs.shapes import in_words
 from data_lib import Images
+from data_lib.codec import of_pixels
 from data_lib.conditions import beside
 from data_lib.levels import as_numbers
 from data_lib.transforms import to_unit
+from data_lib.tree import SUFFIXES
 from modes import texts, trained
 from modes.conditions import of_data, of_sampling
 from modes.experiment import STAGE_STREAM, Experiment
 from modes.generate import collected
-from modes.generator import Generator, Given, make_generator
+from modes.generator import Generator, Given, compared, make_generator
 from modes.guides import experiment_of
 from modes.images import of_path
+from modes.inputs import pictures
 from modes.observed import digest, sampling_of
 from modes.trained import load_score
 from runtime_lib import workdir
@@ -50,7 +53,7 @@ Log = Callable[[str], None]
 GivenOf = Callable[[Experiment, Path, Log], Given]
 """(stage, its workdir, log) -> the conditions of the data, and classes, that it is given."""
 FOLDER = "stages"
-FILES = (".npz", ".npy")
+FILES = (".npz", ".npy", *SUFFIXES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +114,10 @@ def handed(
 
 def _of_file(config: Any, log: Log) -> Handed:
     path = Path(config.sampling.base)
-    found = of_path(config, path, "sampling.base", clip=True, log=log)
+    if path.suffix.lower() in SUFFIXES:
+        found = pictures(path, "sampling.base", config, log, coarse_shape(config))
+    else:
+        found = of_path(config, path, "sampling.base", clip=True, log=log)
     x = to_unit(found.pixels, found.levels)
     _check_shape(x, config, f"sampling.base, {plain(str(path))},")
     labels = () if found.labels is None or not config.model.num_classes else found.labels.tolist()
@@ -270,7 +276,7 @@ def with_pictures(
 ) -> tuple[Given, Any]:
     """(what samples are given beside coarse pictures and with them, the assembly of both)."""
     kinds = with_coarse(experiment.config)
-    low = experiment.codec.encode(found.pictures).astype(np.float32)
+    low = of_pixels(experiment.config.data).encode(found.pictures).astype(np.float32)
 
     def joined(rows: np.ndarray) -> np.ndarray:
         at = np.arange(min(total, int(np.lcm(len(rows), len(low)))))
@@ -291,6 +297,7 @@ def generator_of(
     Raises ValueError for a model that needs coarse pictures and gets none.
     """
     if found is not None:
+        given = replace(given, negative=compared(experiment, given))
         given, made = with_pictures(experiment, given, found, total)
         return replace(make_generator(experiment, score, given), assemble=made)
     rows, kinds = given.conditions, with_coarse(experiment.config)

@@ -19,13 +19,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from configs.kinds import Kinds, coarse_lengths, kinds_of, with_coarse
+from configs.kinds import Kinds, coarse_lengths, fine_shape, kinds_of, with_coarse
 from configs.names import choose
-from configs.shapes import area_mean, shape_of
+from configs.shapes import area_mean
 from sde_lib.base import expand
 from sde_lib.condition import Condition, assembled
+from sde_lib.iddpm import scaled_linear
 from sde_lib.pytree import pytree, static
 from sde_lib.resizing import UPSAMPLINGS, upsampled
 
@@ -41,13 +43,24 @@ def _linear(s: Level) -> tuple[Level, Level]:
     return jnp.exp(-rate / 2), jnp.sqrt(-jnp.expm1(-rate))
 
 
+LEVELS = np.cumprod(1 - scaled_linear(1000, 0.1, 20.0)).astype(np.float32)
+"""alpha^2 of the levels of noise in the picture that Stable Diffusion's x4 upscaler is given."""
+
+
+def _of_levels(s: Level) -> tuple[Level, Level]:
+    squared = jnp.asarray(LEVELS)[jnp.round(s * (len(LEVELS) - 1)).astype(jnp.int32)]
+    return jnp.sqrt(squared), jnp.sqrt(1 - squared)
+
+
 COARSE_SCHEDULES: dict[str, Callable[[Level], tuple[Level, Level]]] = {
     "cosine": _cosine,
     "linear": _linear,
+    "scaled_linear": _of_levels,
 }
 """data.coarse_schedule -> (alpha, sigma) of a level s in [0, 1]: the cosine of Nichol & Dhariwal,
 without noise at 0; and log(alpha^2 / sigma^2) = -log(exp(1e-4 + 10 s^2) - 1), that of VP with
-a rate of noise that grows linearly, of Imagen's open implementations."""
+a rate of noise that grows linearly, of Imagen's open implementations; and the nearest of the 1000
+levels of Stable Diffusion's x4 upscaler."""
 PLACES = ("fine", "coarse")
 """data.coarse_noise: where noise is added, after the filter or before it."""
 
@@ -67,6 +80,8 @@ class Coarse:
       schedule: a name in `COARSE_SCHEDULES`.
       place: one of `PLACES`.
       told: whether the network is told s.
+      rows: number of levels of noise, of which it is told the number; 0: it is told s itself.
+      latent: whether the examples are latents, of which no coarse picture can be made.
       ends: black and white, between which coarse pictures are clipped; None for other data.
       gray_levels: number of levels between both to which they are rounded; 0: none.
       periodic: the spatial axes that are periodic.
@@ -85,6 +100,8 @@ class Coarse:
     ends: tuple[float, float] | None = static()
     gray_levels: int = static()
     periodic: tuple[int, ...] = static()
+    rows: int = static(default=0)
+    latent: bool = static(default=False)
 
     def low(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *t c"]:
         """The area averages of examples."""
@@ -115,10 +132,17 @@ class Coarse:
 
     def parts(self, image: Array, s: Level) -> dict[str, Array]:
         """The parts of the condition."""
-        return {"image": image, "level": s} if self.told else {"image": image}
+        level = s * (self.rows - 1) if self.rows else s
+        return {"image": image, "level": level} if self.told else {"image": image}
 
     def trained(self, key: PRNGKeyArray, x: Float[Array, "b *s c"]) -> dict[str, Array]:
-        """The parts for training on examples x, with levels and noise of `key`."""
+        """The parts for training on examples x, with levels and noise of `key`.
+
+        Raises ValueError for latents.
+        """
+        if self.latent:
+            raise ValueError("data.coarse must be empty to train in latents, of which no coarse "
+                             "picture can be made: imported models only are given one")  # fmt: skip
         noise, uniform = jax.random.split(key)
         u = jax.random.uniform(uniform, (len(x), 3))
         low = self._blurred(self.low(x), u[:, 1], u[:, 2])
@@ -202,7 +226,7 @@ def build(config: Any) -> Coarse | None:
     data, training, sampling = config.data, config.training, config.sampling
     if not tuple(data.coarse):
         return None
-    kinds, shape = kinds_of(config.model.condition), shape_of(config)
+    kinds, shape = kinds_of(config.model.condition), fine_shape(config)
     if "image" not in kinds:
         raise ValueError(
             "data.coarse needs model.condition with an image, such as 'image+level', got "
@@ -237,6 +261,8 @@ def build(config: Any) -> Coarse | None:
         ends=_ends(data),
         gray_levels=int(data.coarse_gray_levels),
         periodic=tuple(config.model.periodic),
+        rows=int(config.model.level_rows) if config.model.level_embedding == "table" else 0,
+        latent=data.codec == "autoencoder",
     )
 
 
@@ -255,7 +281,7 @@ def _blur(training: Any) -> tuple[float, float]:
 
 
 def _ends(data: Any) -> tuple[float, float] | None:
-    if data.codec == "levels":
+    if data.codec in ("levels", "autoencoder"):
         return (-1.0, 1.0) if data.centered else (0.0, 1.0)
     if data.codec not in ("standardize", "identity"):
         raise ValueError(

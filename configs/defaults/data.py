@@ -112,7 +112,8 @@ SETTINGS: dict[str, Setting] = {
     "data.coarse_noise": OfModel("fine", ANY, "where noise is added to the coarse picture: coarse "
                                  "(before the filter) or fine (after it)"),
     "data.coarse_schedule": OfModel("cosine", ANY, "noise of the coarse picture at a level from 0 "
-                                    "to 1: cosine or linear; all: COARSE_SCHEDULES in "
+                                    "to 1: cosine, linear or scaled_linear (levels of "
+                                    "Stable Diffusion's x4 upscaler); all: COARSE_SCHEDULES in "
                                     "sde_lib/coarse.py"),
     "data.coarse_gray_levels": OfModel(0, whole(0, 2**16), "gray levels to which the coarse "
                                        "picture is rounded, in training and in sampling; 0: none"),

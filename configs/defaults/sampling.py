@@ -215,8 +215,8 @@ SETTINGS: dict[str, Setting] = {
                               "place of the seed's"),
     "sampling.base": Setting("", ANY, "data.coarse: workdir of the stage that draws the coarse "
                              "pictures, several from the first on separated by commas; or a file "
-                             "of coarse pictures. Empty: those of held-out examples, where a mode "
-                             "has these"),
+                             "of coarse pictures, or a picture. Empty: those of held-out "
+                             "examples, where a mode has these"),
     "sampling.base_truncated": Setting(False, ANY, "end the stage of sampling.base at the level "
                                        "sampling.coarse_level, whose noise stays in its pictures"),
     "sampling.coarse_level": OfModel(0.0, SHARE, "data.coarse: level of the noise that is added to "

@@ -19,12 +19,14 @@ from typing import Any, NamedTuple
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from configs.kinds import Kinds
 from models.pretrained.base import Checkpoint, Format
 from models.pretrained.diffusers import autoencoders, conditional, directory, grids
 from models.pretrained.diffusers.rules import Json
 from models.pretrained.diffusers.scheduler import discrete
 from models.pretrained.dit import dit_folder
 from models.pretrained.files.tensors import PretrainedError
+from sde_lib import coarse
 from untrusted import UntrustedError, check_folder, plain, read_json, shown
 
 FAMILY = "diffusers-pipeline"
@@ -55,6 +57,9 @@ IGNORED = {
     "low_res_scheduler": "",
 }
 """Part that is not used -> what that changes."""
+MOST_NOISE, USUAL_NOISE = 350, 20
+"""Largest and usual level of the noise in the picture that is made finer."""
+LOW = "low_res_scheduler"
 FLAGS = ("requires_safety_checker", "force_zeros_for_empty_prompt", "add_watermarker", "id2label",
          "max_noise_level")  # fmt: skip
 """Entries of model_index.json that are no parts."""
@@ -68,6 +73,7 @@ class PipelineRow(NamedTuple):
       autoencoder: its folder.
       settings: of the entries of model_index.json.
       texts: whether it has readers of texts.
+    upscales: whether the picture beside the latents is one that is made finer.
     """
 
     network: str
@@ -75,6 +81,7 @@ class PipelineRow(NamedTuple):
     autoencoder: str
     settings: Callable[[Json], Settings]
     texts: bool = True
+    upscales: bool = False
 
 
 def _guided(weight: float, steps: int = 50) -> Settings:
@@ -101,7 +108,24 @@ def _xl(index: Json) -> Settings:
 
 
 def _upscale(index: Json) -> Settings:
-    return {**_guided(9.0, 75), "model.condition_dropout": 0.1}
+    most = index.get("max_noise_level", MOST_NOISE)
+    if type(most) is not int or not USUAL_NOISE <= most < len(coarse.LEVELS):
+        raise PretrainedError(
+            f"its {INDEX} has max_noise_level = {shown(most)}, must be an integer from "
+            f"{USUAL_NOISE} to {len(coarse.LEVELS) - 1}"
+        )
+    return {
+        **_guided(9.0, 75),
+        "model.condition_dropout": 0.1,
+        "model.condition_hidden": "tokens",
+        "data.coarse_schedule": "scaled_linear",
+        "training.coarse_level": most / (len(coarse.LEVELS) - 1),
+        "sampling.coarse_level": USUAL_NOISE / (len(coarse.LEVELS) - 1),
+    }
+
+
+def _finer(index: Json) -> Settings:
+    return {"sampling.num_steps": 100}
 
 
 def _dit(index: Json) -> Settings:
@@ -111,8 +135,13 @@ def _dit(index: Json) -> Settings:
 PIPELINES: dict[str, PipelineRow] = {
     "StableDiffusionPipeline": PipelineRow("unet", conditional, "vae", _stable_diffusion),
     "StableDiffusionXLPipeline": PipelineRow("unet", conditional, "vae", _xl),
-    "StableDiffusionUpscalePipeline": PipelineRow("unet", conditional, "vae", _upscale),
+    "StableDiffusionUpscalePipeline": PipelineRow(
+        "unet", conditional, "vae", _upscale, upscales=True
+    ),
     "DiTPipeline": PipelineRow("transformer", dit_folder, "vae", _dit, texts=False),
+    "LDMSuperResolutionPipeline": PipelineRow(
+        "unet", directory, "vqvae", _finer, texts=False, upscales=True
+    ),
     "LDMPipeline": PipelineRow("unet", directory, "vqvae", lambda index: {}, texts=False),
 }
 """Pipelines by their class."""
@@ -157,6 +186,9 @@ def read(path: Path | str) -> Checkpoint:
             beside["data.text_encoder"] = str(path.resolve())
         beside |= {"data.random_flip": False, "sampling.num_samples": 1, "sampling.batch_size": 1}
         told = {**found.settings, **scheduled.settings, **latents, **row.settings(index)}
+        if row.upscales:
+            _check_noise(path / LOW)
+            told |= coarse_settings(told)
         note = "; ".join(filter(None, (scheduled.remark, *ignored)))
         return replace(found, family=FAMILY, settings=told, beside=beside, note=note)
     except UntrustedError as error:
@@ -213,13 +245,44 @@ def _check_part(path: Path, key: str, value: Any) -> None:
     check_folder(path / key)
 
 
+def _check_noise(folder: Path) -> None:
+    """Raise PretrainedError for noise of other levels in the picture that is made finer."""
+    if not os.path.lexists(folder / grids.FILE):
+        return
+    check_folder(folder)
+    content = read_json(folder / grids.FILE, endless=True)
+    wanted = {"beta_schedule": "scaled_linear", "beta_start": 0.0001, "beta_end": 0.02,
+              "num_train_timesteps": 1000}  # fmt: skip
+    for key, value in wanted.items():
+        if content.get(key) != value:
+            raise PretrainedError(
+                f"its {folder.name} has {key} = {shown(content.get(key))}, must be {value!r}"
+            )
+
+
+def coarse_settings(told: Mapping[str, Any]) -> Settings:
+    """Settings of a model whose condition has a picture of its latents' size, to be made finer.
+
+    Raises PretrainedError for a model that is given no such picture.
+    """
+    kinds = Kinds.of(told["model.condition"], told["data.condition"])
+    height, width, _ = told["data.latent_shape"]
+    if "image" not in kinds or kinds.shape("image") != (height, width, told["data.num_channels"]):
+        raise PretrainedError("its network is not given a picture of the size of its latents")
+    left = kinds.without("image", "level")
+    return {"data.coarse": (height, width), "data.condition": sum(left.shapes, ())}
+
+
 def latent_settings(found: Settings, name: str, network: Mapping[str, Any]) -> Settings:
     """Settings of latents of the shape that a network's settings state.
 
     found: those of the autoencoder, which is called `name`. Raises PretrainedError if its latents
     are not what the network takes.
     """
-    channels, own = found["model.latent_channels"], network["data.num_channels"]
+    side = network.get("data.image_size")
+    square_shape = (side, side, network.get("data.num_channels"))
+    height, width, own = network.get("data.shape") or square_shape
+    channels = found["model.latent_channels"]
     if found["model.name"] == "vq_autoencoder":
         channels = found["model.code_channels"] or channels
     if channels != own:
@@ -227,8 +290,6 @@ def latent_settings(found: Settings, name: str, network: Mapping[str, Any]) -> S
             f"its {name} has latents of {channels} channels, and its network takes {own}"
         )
     factor = 2 ** (len(found["model.ch_mult"]) - 1)
-    side = network["data.image_size"]
-    height, width, *_ = network.get("data.shape") or (side, side)
     square, pixels = height == width, found["data.num_channels"]
     return {
         "data.codec": "autoencoder",

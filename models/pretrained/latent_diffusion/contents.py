@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,18 @@ def has(path: Path, part: str) -> bool:
         return False
     if torch_files.is_torch(path):
         return mark.encode() in torch_files.head(path, BEGINNING)
+    about = path.stat()
+    return any(name.endswith(mark) for name in _names(path, about.st_size, about.st_mtime_ns))
+
+
+# Both parts are asked for, one after the other, and a stranger's header may be long.
+@lru_cache(maxsize=1)
+def _names(path: Path, size: int, modified: int) -> tuple[str, ...]:
+    """Names of the tensors in a safetensors file of that size and time; none for another file."""
     try:
-        return any(name.endswith(mark) for name in read_tensors(path)[0])
+        return tuple(read_tensors(path)[0])
     except PretrainedError:
-        return False
+        return ()
 
 
 def read_parts(path: Path) -> LatentParts:

@@ -146,7 +146,11 @@ def scheduled(table: Json, xl: bool, zero: bool) -> Settings:
     and not their ends. xl: whether the network is of Stable Diffusion XL's kind. zero: whether the
     last level has no signal.
     """
-    own: Json = {"_class_name": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False}
+    own: Settings = {
+        "_class_name": "DDIMScheduler",
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+    }
     if zero:
         own = {**own, "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
     elif xl:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from models.pretrained.base import Checkpoint
 from models.pretrained.diffusers import condition_config, conditional
 from models.pretrained.diffusers.condition_config import least_tensors
-from models.pretrained.diffusers.pipelines import PIPELINES, latent_settings
+from models.pretrained.diffusers.pipelines import PIPELINES, coarse_settings, latent_settings
 from models.pretrained.files.tensors import Arrays, PretrainedError, in_file, shapes
 from models.pretrained.latent_diffusion import first_stage, releases
 from models.pretrained.latent_diffusion.contents import (
@@ -105,7 +105,10 @@ def _settings(
     facts |= _latents(network, parts)
     if "data.image_size" not in unsaid.assumed:
         facts = {k: v for k, v in facts.items() if k not in OF_SIZE}
-    facts |= PIPELINES[f"StableDiffusion{kind}"].settings({}) | _texts(parts)
+    row = PIPELINES[f"StableDiffusion{kind}"]
+    facts |= row.settings({}) | _texts(parts)
+    if row.upscales and parts.first_stage:
+        facts |= coarse_settings(facts)
     assumed = {k: v for k, v in (sampled | unsaid.assumed).items() if k not in facts}
     return assumed, facts
 

@@ -60,7 +60,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "x4": {
         "texts": {"text_encoder": OPEN_CLIP},
-        "unet": {"in_channels": 7, "num_class_embeds": 20, "only_cross_attention": [False, True],
+        "unet": {"in_channels": 7, "num_class_embeds": 1000, "only_cross_attention": [False, True],
                  "cross_attention_dim": 128, "use_linear_projection": True},
     },
 }  # fmt: skip
