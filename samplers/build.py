@@ -52,15 +52,12 @@ def _predictor(config: Section) -> Sampler:
 
 
 def _ended(config: Section, predictor: Sampler) -> Sampler:
-    """The predictor with the last step that `ending` names."""
-    if choose("sampling.ending", config.ending, ENDINGS) is None:
-        return predictor
+    """The predictor with the last step that `ending` names, if it has one and none corrects."""
     able = isinstance(predictor, LinearSampler) and predictor.by_levels
     if not able or config.corrector != "none":
-        with_ = f"predictor={config.predictor!r}" if not able else f"corrector={config.corrector!r}"
-        raise ValueError(
-            f"sampling.ending must be 'denoiser' with sampling.{with_}, got {config.ending!r}"
-        )
+        return predictor
+    if choose("sampling.ending", config.ending, ENDINGS) is None:
+        return predictor
     return Ended(cast(LinearSampler, predictor), config.ending)
 
 

@@ -239,7 +239,11 @@ class AdamsBashforth(LinearSampler):
     low_order_end: int = static(default=0)
     euler_end: bool = static(default=False)
     third: str = static(default="exact")
-    by_levels = True
+
+    @property
+    def by_levels(self) -> bool:
+        """True unless the variable is the SDE's time."""
+        return self.variable != "time"
 
     @property
     def order(self) -> int:

@@ -92,7 +92,7 @@ OTHERS: dict[str, tuple[object, ...]] = {
     "distilled_steps": (20,),
     "ending": ("clean",),
     "euler_end": (True,),
-    "even_steps": (True,),
+    "even_steps": (),  # it needs numbered levels, which this model has not
     "plms_start": tuple(named.PLMS_STARTS),
     "third_order": tuple(named.THIRD_ORDERS),
     "timestep_scaling": (2.0,),

@@ -125,18 +125,19 @@ class Watched:
 
 
 def test_the_page_says_what_settings_every_sampler_has_and_no_other_is_read(c) -> None:
-    always = {"predictor", "probability_flow", "corrector", "ending"}
+    always = {"predictor", "probability_flow", "corrector"}
     told = on_the_page("Predictors")
     assert told.keys() == samplers.PREDICTORS.keys()
     for c.predictor in told.keys() - {"none"}:
         watched = Watched(c)
-        samplers.build(watched)
+        sampler = samplers.build(watched)
         solvers = {"form"} if c.predictor == "restart" else set()  # Heun's
-        assert watched.read == always | told[c.predictor] | solvers, c.predictor
+        ends = {"ending"} if getattr(sampler, "by_levels", False) else set()
+        assert watched.read == always | told[c.predictor] | solvers | ends, c.predictor
 
 
 def test_the_page_says_what_settings_every_corrector_has_and_no_other_is_read(c) -> None:
-    always = {"predictor", "probability_flow", "corrector", "pc_order", "ending"}
+    always = {"predictor", "probability_flow", "corrector", "pc_order"}
     told = on_the_page("Correctors")
     assert told.keys() | {"none"} == samplers.CORRECTORS.keys()
     c.predictor = "none"
@@ -173,6 +174,20 @@ def test_a_grid_reads_what_it_needs(c, settings, read) -> None:
     assert watched.read & OF_GRIDS == read
 
 
+ENDLESS = ({"predictor": "heun"}, {"predictor": "deis"}, {"predictor": "ddim", "corrector": "ald"})
+
+
+@pytest.mark.parametrize("settings", ENDLESS)
+def test_samplers_of_no_last_step_of_their_own_end_by_the_denoiser(c, settings) -> None:
+    """Without reading the setting, so that to give it is refused."""
+    c.update({**settings, "ending": "clean"})
+    watched = Watched(c)
+    assert not isinstance(samplers.build(watched), samplers.Ended)
+    assert "ending" not in watched.read
+    c.update({"predictor": "ddim", "corrector": "none"})
+    assert samplers.build(c) == samplers.Ended(samplers.DDIM(0.0), "clean")
+
+
 REFUSED = [
     ({"predictor": "none"}, "choose at least one"),
     ({"predictor": "unipcc"}, "did you mean 'unipc'"),
@@ -190,15 +205,7 @@ REFUSED = [
     ({"predictor": "sa_solver", "tau_min": 2.0}, r"sampling.tau_min must be below .*got 2"),
     ({"predictor": "tcd", "eta": 1.5}, r"sampling.eta must be at most 1 .*got 1.5"),
     ({"predictor": "plms", "form": "data"}, r"sampling.form with .*'plms' must be one of"),
-    (
-        {"predictor": "heun", "ending": "clean"},
-        r"ending must be 'denoiser' with .*predictor='heun'",
-    ),
-    (
-        {"predictor": "ddim", "corrector": "ald", "ending": "lowest"},
-        r"ending must .*corrector='ald'",
-    ),
-    ({"ending": "clear"}, r"sampling.ending must be one of"),
+    ({"predictor": "ddim", "ending": "clear"}, r"sampling.ending must be one of"),
     ({"corrector": "langevine"}, "did you mean 'langevin'"),
 ]
 
