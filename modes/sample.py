@@ -36,7 +36,10 @@ def _told(given: Given, groups: int) -> dict[str, Any]:
 
 def _beside(given: Given, pictures: stages.Handed | None, total: int) -> dict[str, np.ndarray]:
     """Arrays beside the samples in their file: captions, and coarse pictures."""
-    said = {} if given.captions is None else {"captions": np.asarray(given.captions)}
+    captions = given.captions
+    if captions is None and pictures is not None:
+        captions = pictures.captions
+    said = {} if captions is None else {"captions": np.asarray(captions)}
     return said if pictures is None else {**said, "coarse": pictures.of(total)}
 
 

@@ -61,13 +61,15 @@ class Handed:
     """Coarse pictures, in the units of the data, that samples get in turn.
 
     pictures: [k, *coarse shape]. labels: the class of each; () without classes. noisy: whether they
-    have the noise of the level already. identity: what they depend on, for JSON.
+    have the noise of the level already. identity: what they depend on, for JSON. captions: those
+    that an earlier stage was given, None if none was.
     """
 
     pictures: Float[np.ndarray, "k *d"]
     labels: tuple[int, ...]
     noisy: bool
     identity: Identity
+    captions: np.ndarray | None = None
 
     def of(self, total: int) -> Float[np.ndarray, "n *d"]:
         """The pictures of samples 0 .. total - 1."""
@@ -185,7 +187,8 @@ def _of_workdirs(
     pictures = arrays["samples"]
     if factor != 1:
         pictures = centre + np.float32(factor) * (pictures - centre)
-    return Handed(pictures, found, truncated is not None, identity)
+    said = given.captions if before is None or given.captions is not None else before.captions
+    return Handed(pictures, found, truncated is not None, identity, said)
 
 
 def _stage(experiment: Experiment, folders: list[Path], log: Log) -> Experiment:

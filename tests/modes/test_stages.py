@@ -1,6 +1,7 @@
 """Cascades: a stage that draws coarse pictures, and one that makes them fine."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -12,9 +13,10 @@ import pytest
 from ml_collections import ConfigDict
 
 import main
-from modes.generator import make_generator
+from modes.generator import NOTHING, make_generator
 from modes.model import load
-from modes.stages import _ending, _passed
+from modes.sample import _beside
+from modes.stages import Handed, _ending, _passed
 from sde_lib.coarse import COARSE_SCHEDULES
 from tests import stored
 
@@ -80,6 +82,14 @@ def test_a_chain_draws_each_stage_once_and_tells_what_it_handed_on(cascade, caps
     model = load(upsample, {"sampling.coarse_level": 0.7}, lambda line: None)
     same = model.sample(5, coarse=found["coarse"], labels=found["labels"].tolist())
     np.testing.assert_allclose(same, again["samples"], atol=1e-5)
+
+
+def test_captions_of_an_earlier_stage_are_beside_the_samples() -> None:
+    pictures = Handed(np.zeros((4, 4, 4, 1)), (), False, {}, np.asarray(["a", "b"]))
+    assert _beside(NOTHING, pictures, 4)["captions"].tolist() == ["a", "b"]
+    own = replace(NOTHING, captions=np.asarray(["c"]))
+    assert _beside(own, pictures, 4)["captions"].tolist() == ["c"]
+    assert "captions" not in _beside(NOTHING, None, 4)
 
 
 def test_an_earlier_stage_has_noise_of_its_own(cascade) -> None:
