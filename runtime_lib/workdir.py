@@ -22,7 +22,8 @@ FREE = (
     "training.snapshot_freq", "training.snapshot_freq_for_preemption", "training.keep",
     "training.snapshot_sampling", "training.patience", "training.explosion",
     "training.check_memory", "training.profile_steps", "training.wandb",
-    "data.data_dir", "data.cache", "data.changed", "data.autoencoder", "data.tile",
+    "data.data_dir", "data.cache", "data.changed", "data.autoencoder", "data.text_encoder",
+    "data.tokenizer", "data.tile",
     "training.lpips", "cpu_tuned", "compiled",
     "model.remat", "model.attention",
 )  # fmt: skip

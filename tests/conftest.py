@@ -90,7 +90,7 @@ def quick() -> None:
     jax.config.update("jax_disable_most_optimizations", True)
 
 
-GROWTH = 2 * 2**30
+GROWTH = 3 * 2**29
 """Memory that a worker may gain before it forgets its compiled programs."""
 
 
