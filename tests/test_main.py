@@ -373,8 +373,8 @@ def test_no_run_prints_anything_but_lines_for_the_user(story):
 
 
 @pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
-    """fails(arguments, *words): exit code 2, one line on stderr with the words in it."""
+def assert_refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """assert_refused(arguments, *words): exit code 2, one line on stderr with the words in it."""
 
     def run(arguments: list[str], *words: str) -> None:
         capsys.readouterr()
@@ -384,7 +384,7 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
     return run
 
 
-def test_a_device_without_enough_memory_is_told_in_one_line(fails, monkeypatch, tmp_path):
+def test_a_device_without_enough_memory_is_told_in_one_line(assert_refused, monkeypatch, tmp_path):
     def exhaust(asked: main.Asked) -> int:
         # The size of all of memory some thousand times over: refused when it is asked for.
         jnp.zeros((1 << 28, 1 << 20), jnp.float32).block_until_ready()
@@ -392,7 +392,7 @@ def test_a_device_without_enough_memory_is_told_in_one_line(fails, monkeypatch, 
 
     monkeypatch.setitem(main.MODES, "train", exhaust)
     arguments = ["--config", str(tiny.CONFIG), "--mode", "train", "--workdir", str(tmp_path)]
-    fails(arguments, "memory is too small", "training.batch_size", "sampling.batch_size")
+    assert_refused(arguments, "memory is too small", "training.batch_size", "sampling.batch_size")
 
 
 BAD_SETTINGS = {
@@ -426,10 +426,10 @@ BAD_SETTINGS = {
 
 
 @pytest.mark.parametrize("name", BAD_SETTINGS)
-def test_a_bad_setting_is_refused_in_one_line(fails, tmp_path, name):
+def test_a_bad_setting_is_refused_in_one_line(assert_refused, tmp_path, name):
     settings, *words = BAD_SETTINGS[name]
     arguments = tiny.arguments("train", tmp_path / "run")
-    fails(arguments + [f"--config.{setting}" for setting in settings], *words)
+    assert_refused(arguments + [f"--config.{setting}" for setting in settings], *words)
     assert not (tmp_path / "run").exists()
 
 
@@ -445,10 +445,10 @@ BAD_COMMANDS = {
 
 
 @pytest.mark.parametrize("name", BAD_COMMANDS)
-def test_a_bad_command_is_refused_in_one_line(fails, tmp_path, monkeypatch, name):
+def test_a_bad_command_is_refused_in_one_line(assert_refused, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     arguments, *words = BAD_COMMANDS[name]
-    fails(arguments, *words)
+    assert_refused(arguments, *words)
     assert not list(tmp_path.iterdir())
 
 
@@ -466,18 +466,20 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_a_bad_config_file_is_refused_in_one_line(fails, tmp_path, name):
+def test_a_bad_config_file_is_refused_in_one_line(assert_refused, tmp_path, name):
     text, *words = BAD_FILES[name]
     file = tmp_path / "mine.py"
     file.write_text(text)
-    fails(["--config", str(file), "--mode", "train", "--workdir", str(tmp_path / "run")], *words)
+    assert_refused(
+        ["--config", str(file), "--mode", "train", "--workdir", str(tmp_path / "run")], *words
+    )
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_argument_of_a_config_lists_the_known_ones(fails, tmp_path):
+def test_an_unknown_argument_of_a_config_lists_the_known_ones(assert_refused, tmp_path):
     config = f"{ROOT / 'configs' / 'vp_cifar.py'}:deeep"
     arguments = ["--config", config, "--mode", "train", "--workdir", str(tmp_path / "run")]
-    fails(arguments, "bits, deep, fid, likelihood, ode_fid, smoke", "'deeep'")
+    assert_refused(arguments, "bits, deep, fid, likelihood, ode_fid, smoke", "'deeep'")
 
 
 def test_lines_with_names_of_any_bytes_can_be_said(monkeypatch):
@@ -488,7 +490,7 @@ def test_lines_with_names_of_any_bytes_can_be_said(monkeypatch):
     assert raw.getvalue() == b"wrote caf\\udce9\n"
 
 
-def test_a_broken_picture_is_named(fails, tmp_path):
+def test_a_broken_picture_is_named(assert_refused, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     for k in range(3):
@@ -498,57 +500,65 @@ def test_a_broken_picture_is_named(fails, tmp_path):
     arguments = tiny.arguments(
         "train", tmp_path / "run", data__dataset="folder", data__data_dir=folder
     )
-    fails(arguments, "1.png", "data.data_dir")
+    assert_refused(arguments, "1.png", "data.data_dir")
     assert not (tmp_path / "run").exists()
 
 
-def test_sampling_without_a_trained_model_is_refused(fails, tmp_path):
-    fails(tiny.arguments("sample", tmp_path / "missing"), "no trained model", "--mode train")
+def test_sampling_without_a_trained_model_is_refused(assert_refused, tmp_path):
+    assert_refused(
+        tiny.arguments("sample", tmp_path / "missing"), "no trained model", "--mode train"
+    )
     assert not (tmp_path / "missing").exists()
-    fails(tiny.arguments("sample", tmp_path), "no trained model", "--mode train")
+    assert_refused(tiny.arguments("sample", tmp_path), "no trained model", "--mode train")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_workdir_before_its_first_checkpoint_has_nothing_to_sample(fails, story, tmp_path):
+def test_a_workdir_before_its_first_checkpoint_has_nothing_to_sample(
+    assert_refused, story, tmp_path
+):
     shutil.copy(story.root / "whole" / "config.json", tmp_path)
-    fails(tiny.arguments("sample", tmp_path), "no checkpoint", "train first")
+    assert_refused(tiny.arguments("sample", tmp_path), "no checkpoint", "train first")
 
 
-def test_an_unknown_step_is_refused_with_the_known_ones(fails, story):
+def test_an_unknown_step_is_refused_with_the_known_ones(assert_refused, story):
     arguments = tiny.arguments("sample", story.root / "cut", sampling__step=7)
-    fails(arguments, "no checkpoint 7", "10, 11, 12")
+    assert_refused(arguments, "no checkpoint 7", "10, 11, 12")
 
 
-def test_a_workdir_of_another_config_is_refused_with_the_difference(fails, story):
+def test_a_workdir_of_another_config_is_refused_with_the_difference(assert_refused, story):
     workdir = story.root / "cut"
     before = (workdir / "config.json").read_bytes()
-    fails(tiny.arguments("train", workdir, optim__lr=0.5), "optim.lr: 0.002 there, 0.5 here")
-    fails(tiny.arguments("sample", workdir, sde__name="ve"), "sde.name: 'vp' there, 've' here")
+    assert_refused(
+        tiny.arguments("train", workdir, optim__lr=0.5), "optim.lr: 0.002 there, 0.5 here"
+    )
+    assert_refused(
+        tiny.arguments("sample", workdir, sde__name="ve"), "sde.name: 'vp' there, 've' here"
+    )
     assert (workdir / "config.json").read_bytes() == before
 
 
-def test_a_second_training_run_in_a_workdir_is_refused(fails, story):
+def test_a_second_training_run_in_a_workdir_is_refused(assert_refused, story):
     workdir = story.root / "cut"
     before = (workdir / "config.json").read_bytes()
     with WorkdirLock(workdir):
         arguments = tiny.arguments("train", workdir, training__n_iters=99)
-        fails(arguments, "another training run", str(os.getpid()))
+        assert_refused(arguments, "another training run", str(os.getpid()))
     assert (workdir / "config.json").read_bytes() == before
 
 
-def test_a_workdir_that_cannot_be_written_is_refused(fails, tmp_path, monkeypatch):
+def test_a_workdir_that_cannot_be_written_is_refused(assert_refused, tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("precious")
-    fails(tiny.arguments("train", file), str(file), "file")
-    fails(tiny.arguments("train", file / "run"), str(file))
-    fails(tiny.arguments("train", "/proc/run"), "/proc/run")
-    fails(tiny.arguments("sample", file), str(file))
+    assert_refused(tiny.arguments("train", file), str(file), "file")
+    assert_refused(tiny.arguments("train", file / "run"), str(file))
+    assert_refused(tiny.arguments("train", "/proc/run"), "/proc/run")
+    assert_refused(tiny.arguments("sample", file), str(file))
     assert file.read_text() == "precious"
 
 
-def test_a_damaged_config_of_a_workdir_is_refused(fails, tmp_path):
+def test_a_damaged_config_of_a_workdir_is_refused(assert_refused, tmp_path):
     (tmp_path / "config.json").write_text("{")
-    fails(tiny.arguments("train", tmp_path), "config.json", "cannot be read")
+    assert_refused(tiny.arguments("train", tmp_path), "config.json", "cannot be read")
     assert (tmp_path / "config.json").read_text() == "{"
 
 
