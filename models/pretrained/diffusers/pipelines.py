@@ -178,7 +178,8 @@ def read(path: Path | str) -> Checkpoint:
         index = read_json(path / INDEX)
         row, ignored = _checked(path, index)
         found = row.format.read(path / row.network)
-        scheduled = discrete(read_json(path / "scheduler" / grids.FILE, endless=True))
+        levels = read_json(path / "scheduler" / grids.FILE, endless=True)
+        scheduled = discrete(levels)
         coder, _ = autoencoders.settings(read_json(path / row.autoencoder / "config.json"))
         latents = latent_settings(coder, row.autoencoder, found.settings)
         beside: Settings = {"data.autoencoder": str(path.resolve())}
@@ -189,7 +190,8 @@ def read(path: Path | str) -> Checkpoint:
         if row.upscales:
             _check_noise(path / LOW)
             told |= coarse_settings(told)
-        note = "; ".join(filter(None, (scheduled.remark, *ignored)))
+        other = _other_scheduler(index["scheduler"][1], levels["_class_name"])
+        note = "; ".join(filter(None, (scheduled.remark, other, *ignored)))
         return replace(found, family=FAMILY, settings=told, beside=beside, note=note)
     except UntrustedError as error:
         raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
@@ -224,6 +226,13 @@ def _checked(path: Path, index: Json) -> tuple[PipelineRow, list[str]]:
     if ("text_encoder_2" in there) != ("tokenizer_2" in there):
         raise PretrainedError(f"its {INDEX} must have both of text_encoder_2 and tokenizer_2")
     return row, [words for key, words in IGNORED.items() if key in there and words]
+
+
+def _other_scheduler(named: Any, found: str) -> str:
+    """Remark on an index that names another scheduler than the file of the scheduler; or ""."""
+    if named == found:
+        return ""
+    return f"its {INDEX} names the scheduler {shown(named)}, and the file of {found} is used"
 
 
 def _is_absent(value: Any) -> bool:

@@ -197,6 +197,14 @@ def test_a_safety_checker_is_left_out_and_said(copied: Path) -> None:
     assert "not checked" in open_checkpoint(copied).checkpoint.note
 
 
+def test_an_index_that_names_another_scheduler_is_said(copied: Path) -> None:
+    assert "scheduler" not in open_checkpoint(copied).checkpoint.note
+    change(copied, INDEX, scheduler=["diffusers", "PNDMScheduler"])
+    found = open_checkpoint(copied)
+    assert "'PNDMScheduler', and the file of EulerDiscreteScheduler is" in found.checkpoint.note
+    assert found.config.sampling.predictor == "euler"
+
+
 def test_negative_captions_are_one_or_as_many_as_there_are() -> None:
     model = case("sd2_v_euler").model
     assert model._unlike("a", 3).shape == (1, 77, 24)
