@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from configs.schema import get_default
 from data_lib import codec
-from data_lib.codec import AsGiven, Bounded, GrayLevels, Standardize, Straight
+from data_lib.bounds import Bounded, Straight
+from data_lib.codec import AsGiven, GrayLevels, Standardize
 
 VECTORS = {
     "centered": GrayLevels(True),
