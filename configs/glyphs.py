@@ -115,6 +115,7 @@ def autoencoder(config: ConfigDict) -> None:
     training.objective = "autoencoder"
     training.kl_weight = 1e-3
     training.batch_size = 32
+    config.sampling.guidance = 1.0  # it is told nothing
     periods(config, 2000)
 
 

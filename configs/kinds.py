@@ -141,6 +141,16 @@ def hidden_of(config: Any) -> tuple[str, ...]:
     return names
 
 
+def replaces_captions(config: Any) -> bool:
+    """True for a model whose hidden captions are no captions as its frozen reader has them.
+
+    It is then given the features of "", or zeros, and not a condition of which nothing is seen.
+    """
+    data = config.data
+    read = bool(data.get("text_encoder", "")) and data.get("text_nothing", "") != "masked"
+    return read and "tokens" in hidden_of(config)
+
+
 MADE = ("image", "level")
 """Kinds that are made of the example itself where there is a data.coarse."""
 

@@ -60,4 +60,10 @@ def judge(path):
 
 
 if __name__ == "__main__":
-    embed() if sys.argv[1] == "embed" else judge(sys.argv[2])
+    match sys.argv[1:]:
+        case ["embed"]:
+            embed()
+        case ["judge", path]:
+            judge(path)
+        case _:
+            sys.exit(__doc__)

@@ -16,8 +16,8 @@ from models.inputs import Inputs
 from models.layers.conditions import Condition, as_parts, check_parts, hide
 from sde_lib.condition import CONDITIONS, NULLS
 
-OWN = ("label", "augment")
-"""Parts that the networks themselves hide, at rates of their own."""
+OWN = ("label", "augment", "guidance")
+"""Parts that the networks themselves hide, at rates of their own or never."""
 
 
 class AsPublished(nn.Module):
@@ -29,10 +29,12 @@ class AsPublished(nn.Module):
     Attributes:
       network: any network that takes its condition so.
       inputs: what it is given.
+      told: other parts that it takes.
     """
 
     network: nn.Module
     inputs: Inputs
+    told: tuple[str, ...] = ()
 
     def setup(self) -> None:
         """Give the network's parameters the names that they have without the wrapper."""
@@ -52,7 +54,7 @@ class AsPublished(nn.Module):
           ValueError: the condition has a part that this network does not take.
         """
         parts = as_parts(condition)
-        check_parts(parts, self.inputs.parts)
+        check_parts(parts, (*self.inputs.parts, *self.told))
         if train and self.inputs.dropout:
             hidden = hide(self.make_rng("dropout"), x.shape[0], self.inputs.dropout)
             kept = {part for kind in self.inputs.kept for part in CONDITIONS[kind].parts}

@@ -173,6 +173,11 @@ def build(config: ConfigDict) -> nn.Module:
             f"model.augment_dim must be 0 with model.name={config.model.name!r}: only "
             f"{_taking(lambda other: other.augment)} take augmentation labels"
         )
+    if config.model.get("guidance_features", 0) and not hasattr(network, "beside"):
+        raise ValueError(
+            f"model.guidance_features must be 0 with model.name={config.model.name!r}: only "
+            "unet_condition is told the weight of guidance"
+        )
     given = inputs.read(config)
     if wrong := [kind for kind in given.kinds.names if kind not in row.kinds]:
         raise ValueError(
@@ -201,7 +206,7 @@ def _fitted(network: nn.Module, row: NetworkRow, given: Inputs) -> nn.Module:
                 "data.missing must be 'refuse' with this model.name, whose network has no place "
                 "for which values are observed"
             )
-        return AsPublished(network, given)
+        return AsPublished(network, given, network.beside() if hasattr(network, "beside") else ())
     multiples = network.multiples() if hasattr(network, "multiples") else ()
     lifted = row.lifted and len(given.shape) == 1
     padded = any(n % m for n, m in zip(given.shape, multiples, strict=False))

@@ -129,6 +129,11 @@ class ConditionUNet(nn.Module):
         head = Head(self.style, self.inputs.channels, scale, kernel_size=size, name="output")
         return head(h).astype(x.dtype)
 
+    @nn.nowrap
+    def beside(self) -> tuple[str, ...]:
+        """The parts of a condition that it takes beside those of model.condition."""
+        return ("guidance",) if self.told.guidance else ()
+
     def _tokens(self, parts: dict[str, Array], batch: int) -> tuple[Tokens, Bias]:
         """The tokens, zeros where they are unknown, and the bias of those that are not there."""
         shape = self.inputs.kinds.shape("tokens")
@@ -142,7 +147,8 @@ class ConditionUNet(nn.Module):
         return known(tokens), unseen(None if mask is None else mask.astype(bool))
 
     def _checked(self, parts: dict[str, Array], batch: int) -> dict[str, Array]:
-        check_shape("level", parts.get("level"), (batch,))
+        for name in ("level", "guidance"):
+            check_shape(name, parts.get(name), (batch,))
         # Of sizes the embedding checks how many there are: SDXL has six, its refiner five.
         free = range(1, 2) if self.told.vector == "sizes" else range(0)
         shape = (batch, *self.inputs.kinds.shape("vector"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
-from configs.kinds import Kinds, hidden_of, seen
+from configs.kinds import Kinds, hidden_of, replaces_captions, seen
 from models.checks import flag, integer, number, numbers
 from models.layers.text import Text
 from models.shapes import Shape, example, written
@@ -77,6 +77,8 @@ def read(config: ConfigDict) -> Inputs:
     rate = 0.0
     if kinds.names and "condition_dropout" in model:
         rate = number(model, "model.condition_dropout", rule, lambda p: 0 <= p < 1)
+        if replaces_captions(config):  # before the network is given them (`train_lib.step.Untold`)
+            rate = 0.0
     missing = config.data.get("missing", "refuse") == "mask"
     told = (
         "image" not in kinds

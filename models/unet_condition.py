@@ -219,6 +219,7 @@ def _told(model: ConfigDict, given: Inputs) -> ToldTerms:
         classes=integer(model, "model.num_classes", least=0),
         label_dropout=settings.rate(model, "model.label_dropout"),
         pool_heads=_pool_heads(model, given),
+        guidance=integer(model, "model.guidance_features", least=0),
         after_time=choice(model, "model.time_activation", AFTER),
         after_all=choice(model, "model.embedding_activation", AFTER),
         activated=flag(model, "model.activate_embedding"),

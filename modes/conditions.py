@@ -21,7 +21,7 @@ from modes.generator import NOTHING, Given
 from modes.images import check_conditions, split_of
 from modes.observed import check_guidance, imputed, refuse_latents
 from runtime_lib import data_record
-from sde_lib import Conditional
+from sde_lib import COMPARING, Conditional
 from sde_lib.condition import NO_CLASS
 from untrusted import plain
 
@@ -94,8 +94,12 @@ def negatives(
 ) -> np.ndarray | None:
     """The conditions of captions of what is not wanted, one for all of `count` or one for each.
 
-    Raises ValueError without guidance, which alone compares with them. key: the setting that asks.
+    Raises ValueError without guidance that compares with them. key: the setting that asks.
     """
+    kind = experiment.config.sampling.guidance_kind
+    if kind not in COMPARING:
+        raise ValueError(f"{key} must be empty with sampling.guidance_kind={kind!r}, which "
+                         "compares with no other caption")  # fmt: skip
     if experiment.guidance is Conditional:
         raise ValueError(f"{key} must be empty without guidance: set sampling.guidance above 1")
     if len(captions) not in (1, count):

@@ -19,7 +19,7 @@ from modes import texts
 from modes.experiment import SAMPLE_STREAM, Experiment
 from modes.observed import Observed
 from runtime_lib import sharding
-from sde_lib import Conditional, Guidance, Score
+from sde_lib import COMPARING, Conditional, Guidance, Score
 from sde_lib.condition import Condition, Contrasted
 
 LABEL_STREAM, COARSE_DRAWS = 2**32 - 1, 2**32 - 2
@@ -204,7 +204,8 @@ def _labels(key: PRNGKeyArray, indices: Int[Array, " b"], classes: int) -> Int[A
 def compared(experiment: Experiment, given: Given) -> np.ndarray | None:
     """The conditions that guidance compares with; those of no text for a model that reads texts."""
     config = experiment.config
-    unguided = experiment.guidance is Conditional or given.conditions is None
+    compares = config.sampling.guidance_kind in COMPARING
+    unguided = experiment.guidance is Conditional or given.conditions is None or not compares
     if unguided or given.negative is not None or not texts.reads_texts(config):
         return given.negative
     return build_condition(config).encode(texts.text_rows(config, [None])).astype(np.float32)

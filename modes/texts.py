@@ -14,13 +14,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from configs.kinds import of_config
+from configs.kinds import of_config, replaces_captions
 from configs.shapes import shape_of
 from data_lib import Images, Splits
 from data_lib.base import Log
+from data_lib.conditions import build_condition
 from models.pretrained import PretrainedError
 from models.text_encoders.conditions import (
     MASKS,
@@ -33,6 +35,7 @@ from models.text_encoders.conditions import (
 )
 from runtime_lib import data_record
 from sde_lib import choose
+from train_lib.step import Untold
 from untrusted import plain
 
 SIZES = 6
@@ -163,14 +166,16 @@ def load_data(config: Any, folder: Path, log: Log) -> Splits:
     return with_texts(data_record.load(config, folder, log), config, folder, log)
 
 
-def check_training(config: Any) -> None:
-    """Raise ValueError for a null of training that is not the one with which samples compare."""
-    data, model = config.data, config.model
-    if reads_texts(config) and model.condition_dropout and data.text_nothing != "masked":
-        raise ValueError(
-            "data.text_nothing must be masked to train with model.condition_dropout, which hides "
-            f"all tokens of a caption, got {data.text_nothing!r}"
-        )
+def untold(config: Any) -> Untold | None:
+    """The replacement of captions in training by none, as samples compare with it.
+
+    None for a model whose network hides them. Raises ValueError as `encoder_of`.
+    """
+    rate = config.model.condition_dropout
+    if not rate or not replaces_captions(config):
+        return None
+    row = build_condition(config).encode(text_rows(config, [None])).astype(np.float32)
+    return Untold(rate, jnp.asarray(row))
 
 
 def text_rows(config: Any, captions: Sequence[str | None]) -> Rows:

@@ -56,7 +56,8 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     """
     config = experiment.config
     workdir.check_same(folder, config)
-    texts.check_training(config)
+    recipe = replace(experiment.recipe, untold=texts.untold(config))
+    experiment = replace(experiment, recipe=recipe)
     splits = experiment.splits or data_lib.load(config.data, log=log)
     splits = texts.with_texts(splits, config, folder, log)
     feed.check_labels(splits, config.model.num_classes)

@@ -17,6 +17,7 @@ from sde_lib.build import (
 )
 from sde_lib.guidance import ClassifierFree, Guidance
 from sde_lib.guides import (
+    COMPARING,
     GUIDANCE,
     GUIDED_BY,
     NEUTRAL,
@@ -48,11 +49,12 @@ from sde_lib.ve import VE
 from sde_lib.vp import VP
 
 __all__ = [
-    "CONDITIONINGS", "EDM", "GUIDANCE", "GUIDED_BY", "NEUTRAL", "PREDICTIONS", "PUBLISHED_NAMES",
-    "ROUNDINGS", "SDE", "SDES", "VE", "VP", "Autoguidance", "ClassifierFree", "Conditional", "Data",
-    "DescendingLevelLabel", "Discrete", "Family", "Gaussian", "Guidance", "KarrasVE", "LearnedVP",
-    "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization", "Predicted", "RawScore",
-    "Reverse", "ScaledScore", "Score", "SubVP", "Tabulated", "TimeLabel", "Told", "UnitNoise", "V",
-    "Velocity", "Wrapped", "build", "build_guidance", "build_parametrization", "choose",
-    "empirical", "expand", "guidance_settings", "pytree", "range_of_times", "static",
+    "COMPARING", "CONDITIONINGS", "EDM", "GUIDANCE", "GUIDED_BY", "NEUTRAL", "PREDICTIONS",
+    "PUBLISHED_NAMES", "ROUNDINGS", "SDE", "SDES", "VE", "VP", "Autoguidance", "ClassifierFree",
+    "Conditional", "Data", "DescendingLevelLabel", "Discrete", "Family", "Gaussian", "Guidance",
+    "KarrasVE", "LearnedVP", "LogSigmaLabel", "Mixture", "ModelScore", "Noise", "Parametrization",
+    "Predicted", "RawScore", "Reverse", "ScaledScore", "Score", "SubVP", "Tabulated", "TimeLabel",
+    "Told", "UnitNoise", "V", "Velocity", "Wrapped", "build", "build_guidance",
+    "build_parametrization", "choose", "empirical", "expand", "guidance_settings", "pytree",
+    "range_of_times", "static",
 ]  # fmt: skip

@@ -10,6 +10,8 @@ A condition is None, an array of class labels, or a mapping of parts, each with 
                mask, Bool[b, n], True for those that are there
     observed   Float[b, *d]: 1 where the example's values are known, 0 where they are missing
     level      Float[b], the level of the noise in the image; NaN: not known
+    guidance   Float[b], the weight of guidance, less one, that a distilled network is told; NaN:
+               none
 
 A part that is absent, or None, is not known: the null that guidance compares with.
 """
@@ -33,7 +35,7 @@ NO_CLASS = -1
 """The label of no class."""
 NULLS: dict[str, float] = {
     "label": NO_CLASS, "augment": 0.0, "vector": jnp.nan, "image": jnp.nan, "tokens": 0.0,
-    "mask": False, "observed": 1.0, "level": jnp.nan,
+    "mask": False, "observed": 1.0, "level": jnp.nan, "guidance": jnp.nan,
 }  # fmt: skip
 """Part -> the value that says that nothing is known."""
 

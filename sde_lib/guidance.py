@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from sde_lib.base import Number, Time, expand
 from sde_lib.combinations import Combination, Mixed, Pair, Point
-from sde_lib.condition import Condition
+from sde_lib.condition import Condition, with_part
 from sde_lib.parametrization import Predicted
 from sde_lib.pytree import pytree
 from sde_lib.score import Score, Wrapped
@@ -111,3 +111,25 @@ class ClassifierFree(Wrapped):
         difference = told.x0 - untold.x0 + self.momentum * self.memory
         x0 = told.x0 - difference
         return (x0, at.noise(x0)), jnp.where(inside, difference, self.memory)
+
+
+@pytree
+class Embedded(Wrapped):
+    """The score of a network that is told the weight of guidance, in one evaluation.
+
+    It was distilled of one that `ClassifierFree` guides, and is given `weight` - 1 (Meng et al.
+    2023, arXiv:2210.03142, section 3.1; Luo et al. 2023, arXiv:2310.04378, section 4.3), and 0
+    outside of `least` <= sigma / alpha <= `most`.
+    """
+
+    score: Score
+    condition: Condition
+    weight: Number
+    least: Number = 0.0
+    most: Number = jnp.inf
+
+    def predict(self, x: Float[Array, "b *d"], t: Time, condition: Condition = None) -> Predicted:
+        """The prediction under the fixed condition and the weight."""
+        inside = within(self, x, t, self.least, self.most).reshape(-1)
+        told = jnp.where(inside, jnp.asarray(self.weight, x.dtype) - 1, 0)
+        return self.score.predict(x, t, with_part(self.condition, "guidance", told))

@@ -26,7 +26,7 @@ from sde_lib.combinations import (
     Thresholded,
 )
 from sde_lib.condition import CONDITIONS, Condition, null_of, told_of
-from sde_lib.guidance import ClassifierFree, Guidance
+from sde_lib.guidance import ClassifierFree, Embedded, Guidance
 from sde_lib.likelihood_guidance import LikelihoodGuidance, LogDensity, MeanShift
 from sde_lib.parametrization import Prediction
 from sde_lib.score import Conditional, Score
@@ -44,6 +44,7 @@ class Told:
       conditional: whether the model is given classes or conditions.
       hidden: whether these were hidden from it in a part of its training.
       kept: parts of the condition that never were.
+      embedded: whether the network is told the weight of guidance.
       guide: another score of the same process, and whether it is given the condition.
       log_density: log p(y | x), and the number of classes that it knows, 0 if it is given none.
       identity: words and hashes of both, recorded with results.
@@ -53,6 +54,7 @@ class Told:
     conditional: bool = False
     hidden: bool = False
     kept: tuple[str, ...] = ()
+    embedded: bool = False
     guide: Score | None = None
     guide_conditional: bool = False
     log_density: LogDensity | None = None
@@ -158,6 +160,16 @@ def _apg(
     return _two(combination, told, *strength, momentum=guidance_momentum)
 
 
+def _embedded(told: Told, guidance: float, guidance_min: float, guidance_max: float) -> Guidance:
+    if not told.embedded:
+        raise ValueError(
+            "sampling.guidance_kind='embedded' tells the network the weight of guidance, and this "
+            "one is not told it (model.guidance_features is 0): use 'classifier_free'"
+        )
+    strength = _strength(guidance, guidance_min, guidance_max)
+    return lambda score, condition: Embedded(score, told_of(condition), *strength)
+
+
 def _cfg_pp(
     told: Told, guidance: float, guidance_min: float, guidance_max: float, predictor: str,
     corrector: str,
@@ -239,6 +251,7 @@ GUIDANCE: dict[str, Callable[..., Guidance]] = {
     "thresholded": _thresholded,
     "apg": _apg,
     "cfg_pp": _cfg_pp,
+    "embedded": _embedded,
     "autoguidance": _autoguidance,
     "classifier": _likelihood(False, lambda guided: guided),
     "denoised_classifier": _likelihood(True, lambda guided: guided),
@@ -246,7 +259,10 @@ GUIDANCE: dict[str, Callable[..., Guidance]] = {
 }
 """Guidances by name; parameters are `sampling` settings, `told`, a `Told`, `data`, the section of
 that name, and `prediction`, which gives the meaning of the network's output."""
-NEUTRAL = {"classifier_free_omega": 0.0, "cfg_pp": -1.0, "classifier": 0.0,
+COMPARING = ("classifier_free", "classifier_free_omega", "first_channels", "rescaled",
+             "thresholded", "apg", "cfg_pp")  # fmt: skip
+"""Guidances by the prediction without a condition, or with one of what is not wanted."""
+NEUTRAL = {"classifier_free_omega": 0.0, "cfg_pp": -1.0, "embedded": -1.0, "classifier": 0.0,
            "denoised_classifier": 0.0, "classifier_mean": 0.0}  # fmt: skip
 """The value of sampling.guidance at which a guidance does nothing, where it is not 1; -1: none."""
 GUIDED_BY = {"autoguidance": "model", "classifier": "log_density",
@@ -267,6 +283,8 @@ def build_guidance(config: Section, told: Told = ALONE) -> Guidance:
     left = [kind for kind in kinds_of(model.condition) if kind not in hidden_of(config)]
     kept = tuple(part for kind in left for part in CONDITIONS[kind].parts)
     told = replace(told, conditional=conditional, hidden=hidden, kept=kept)
+    embedded = row is _embedded and model.guidance_features > 0
+    told = replace(told, embedded=embedded)
     meaning = lambda: build_parametrization(config).prediction
     return made(row, config.sampling, told=told, data=config.data, prediction=meaning)
 

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from configs.kinds import Kinds
+from models.layers.conditions import hide
 from models.layers.cpu.loop import scan
 from models.layers.cpu.outline import outlined
 from models.layers.cpu.together import together
@@ -28,8 +29,9 @@ from train_lib.loss import TrainingLoss, drawn
 from train_lib.measures import measured, measures
 from train_lib.state import TrainState
 
-COARSE_STREAM = 2**32 - 1
-"""Number folded into an update's key for the noise in coarse pictures."""
+COARSE_STREAM, UNTOLD_STREAM = 2**32 - 1, 2**32 - 2
+"""Numbers folded into an update's key for the noise in coarse pictures, and for which conditions
+are replaced."""
 Batch = dict[str, Array]
 Seen = tuple[Array, ...]
 """Times and losses, not corrected for the draws, of a batch; () for a law that does not learn."""
@@ -47,6 +49,23 @@ class Metrics(NamedTuple):
     grad_norm: Float[Array, "..."]
     update_norm: Float[Array, "..."]
     buckets: Buckets
+
+
+@dataclass(frozen=True, eq=False)
+class Untold:
+    """Replacement of the data's condition, in a share `rate` of the examples, by `row` [1, *c].
+
+    For a model whose guidance compares with a condition of no caption that looks like any other.
+    """
+
+    rate: float
+    row: Float[Array, "1 *c"]
+
+    def __call__(self, key: PRNGKeyArray, batch: Batch) -> Batch:
+        """The batch, some of whose conditions are replaced."""
+        told = batch["condition"]
+        hidden = hide(key, len(told), self.rate).reshape(-1, *(1,) * (told.ndim - 1))
+        return {**batch, "condition": jnp.where(hidden, self.row.astype(told.dtype), told)}
 
 
 @dataclass(frozen=True)
@@ -69,6 +88,8 @@ class Recipe:
     """Augmentation of the training images; the network is given its parameters."""
     guard: Guard = field(default=Guard())
     """Which updates are refused."""
+    untold: Untold | None = None
+    """Which conditions of training are those of no caption; None: the network hides them."""
     apart: bool = False
     """True if the optimizer has parts of the parameters that it updates by themselves."""
 
@@ -112,6 +133,8 @@ class Recipe:
         if self.augment is not None:
             key, key_augment = jax.random.split(key)
             image, labels = self.augment(key_augment, image)
+        if self.untold is not None:
+            batch = self.untold(jax.random.fold_in(key, UNTOLD_STREAM), batch)
         condition = self.told(batch, image, jax.random.fold_in(key, COARSE_STREAM))
         if labels is not None:
             condition = with_part(condition, "augment", labels)

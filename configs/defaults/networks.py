@@ -87,6 +87,9 @@ SETTINGS: dict[str, Setting] = {
                                      "levels); all: LEVELS in models/layers/told.py"),
     "model.level_rows": OfModel(0, CLASSES, "unet_condition: number of levels of the table of "
                                 "model.level_embedding=table"),
+    "model.guidance_features": OfModel(0, whole(0, 2**16), "unet_condition: sines and cosines of "
+                                       "the weight of guidance that a distilled network is told, "
+                                       "with sampling.guidance_kind=embedded; 0: it is not told"),
     "model.time_activation": OfModel("none", ANY, "unet_condition: activation of the embedding of "
                                      "the noise level, or none; all: AFTER in "
                                      "models/unet_condition.py"),

@@ -15,6 +15,7 @@ whose parts are
     tokens      Float[b, n, w], or those of a text, Int[b, n]; with mask Bool[b, n], True where
                 there is a token; None: everywhere
     level       Float[b], of the noise in the image, in [0, 1]
+    guidance    Float[b], the weight of guidance, less one
     observed    Float[b, *shape], 1 where the example's value is known and 0 where it is missing
 
 An absent part is unknown as a whole, except that absent `observed` means that all values are

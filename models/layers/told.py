@@ -1,7 +1,8 @@
 """The embedding of all that a text-to-picture U-Net is told beside its tokens.
 
-    e = W_1 a(W_0 waves(noise level)) + level + class + vector + pooled tokens
+    e = W_1 a(W_0 (waves(noise level) + W_g waves(w))) + level + class + vector + pooled tokens
 
+with w the weight of guidance that a distilled network is told (Meng et al. 2023, arXiv:2210.03142).
 Each term is there if the network has it, and adds nothing where it is unknown. All are float32,
 whatever the type of the network's activations.
 """
@@ -22,6 +23,8 @@ from models.layers.style import Activation, Style
 from models.layers.transformers import TokenPooling, Tokens
 
 Vector = Float[Array, "b d"]
+WEIGHTS = 1000.0
+"""Factor on a weight of guidance before its waves are taken."""
 
 
 def same(x: Array) -> Array:
@@ -46,6 +49,7 @@ class ToldTerms:
       vector_features: with "sizes", numbers that its perceptron is given.
       number_waves: with "sizes", sines and cosines of each of its last entries.
       pool_heads: of the pooling of tokens; 0 for no such term.
+      guidance: sines and cosines of the weight of guidance; 0 for no such term.
       after_time: activation of the noise level's term.
       after_all: activation of the sum, beside that of the blocks.
       activated: whether the blocks' activation follows.
@@ -64,6 +68,7 @@ class ToldTerms:
     vector_features: int = 0
     number_waves: int = 0
     pool_heads: int = 0
+    guidance: int = 0
     after_time: Activation = same
     after_all: Activation = same
     activated: bool = True
@@ -100,6 +105,9 @@ class ToldEmbedding(nn.Module):
     ) -> Vector:
         told, activation = self.told, self.style.activation
         waves = self._waves(label.astype(jnp.float32), told.waves)
+        if told.guidance:
+            unknown = jnp.full(label.shape, jnp.nan)
+            waves = waves + self._guidance(parts.get("guidance", unknown))
         h = told.after_time(self._perceptron(waves, "time", activation))
         if told.level != "none":
             level = parts.get("level")
@@ -117,6 +125,13 @@ class ToldEmbedding(nn.Module):
             h = h + pooling(tokens.astype(jnp.float32), train)
         h = told.after_all(h)
         return activation(h) if told.activated else h
+
+    def _guidance(self, weight: Float[Array, "b"]) -> Vector:
+        """The term of a weight of guidance beside the waves of the time; 0 where it is NaN."""
+        scaled = WEIGHTS * jnp.nan_to_num(weight).astype(jnp.float32)
+        dense = self.style.exact.dense(self.told.waves, use_bias=False, name="guidance")
+        term = dense(Positional(self.told.guidance)(scaled))
+        return jnp.where(jnp.isnan(weight)[:, None], 0.0, term)
 
     def _perceptron(self, x: Array, name: str, activation: Activation) -> Vector:
         dense, features = self.style.exact.dense, self.told.features

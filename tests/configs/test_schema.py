@@ -9,6 +9,8 @@ import pytest
 
 from configs import command_line, defaults, schema
 from modes.experiment import Experiment
+from sde_lib import build_guidance
+from sde_lib.guides import ABSENT
 from tests.slow import but_slow
 from train_lib.step import make_step
 
@@ -47,6 +49,14 @@ def test_the_smoke_variant_of_a_config_makes_an_update(name):
         jax.tree.map(lambda x: (x.shape, x.dtype), state)
     )
     assert metrics.loss.shape == (1,)
+
+
+def test_no_variant_is_guided_by_what_it_is_not_told():
+    for name in FILES:
+        module = importlib.import_module(f"configs.{name}")
+        for variant in getattr(module, "VARIANTS", ()):
+            config = command_line.load(f"{FOLDER / name}.py:{variant}", {})
+            build_guidance(config, ABSENT)
 
 
 def test_variants_are_applied_in_order():

@@ -25,7 +25,10 @@ from modes.experiment import Experiment
 from modes.from_data import resolved
 from modes.latent_data import in_latents
 from runtime_lib.workdir import read_config
+from sde_lib.measurements.masks import Mask
 from tests import tiny
+from tests.modes import known
+from tests.slow import but_slow, slow
 from train_lib import feed
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "latent"
@@ -163,11 +166,64 @@ def test_measurements_act_on_decoded_pictures(latent, capsys):
     assert "inverse.method='mmps' needs data that are linear in what is diffused" in told
 
 
-def test_edits_begin_at_latents_of_the_examples(latent):
-    given = {**LATENT, "edit.samples": 1, "edit.strength": 0.4, "eval.num_images": 2}
-    assert main.main(command("smoke", "edit", latent, given)) == 0
+@pytest.fixture(scope="module")
+def own_config(latent):
+    return with_settings(schema.get_default(), read_config(latent), {"model.prediction": "edm"})
+
+
+SLOW = (*known.LONG, "predictor and corrector", "single step", "worse model")
+
+
+@pytest.mark.parametrize("case", but_slow(known.CASES, *SLOW))
+def test_any_sampler_and_guidance_draws_latents(own_config, case):
+    """Their decoded centres: those of no class are fifty deviations away."""
+    row = known.CASES[case]
+    made = row.model(own_config)
+    m = np.asarray([-1, 1, -1, 1], np.float32)[:, None, None, None]
+    centres = [made.codec.decode(np.broadcast_to(w * m, (4, 4, 4, 2))) for w in (row.factor, 0)]
+    apart = np.abs(centres[0] - centres[1]).max()
+    np.testing.assert_allclose(made.sample(4, labels=(0, 1)), centres[0], atol=0.06 * apart)
+
+
+INVERSE = {
+    "red_diff": known.inverse("red_diff", lr=0.2, weight=0.01),
+    "likelihood": known.inverse("likelihood") | known.DDIM,
+    "dps": known.inverse("dps") | known.DDIM,
+    "daps": known.inverse("daps", langevin=5, langevin_step=1e-3, langevin_end=1e-4),
+}
+
+
+@pytest.mark.parametrize("case", but_slow(INVERSE, "dps", "daps", "likelihood"))
+def test_measurements_of_pictures_lead_latents(own_config, case):
+    """To a misfit of half that of latents that know nothing of them."""
+    made = known.model(own_config, {"model.sigma_data": 1.0, **INVERSE[case]})
+    z, other = np.random.default_rng(0).standard_normal((2, 4, 4, 4, 2), np.float32)
+    truth, unled = made.codec.decode(z), made.codec.decode(other)
+    found = made.reconstruct(truth * known.LEFT, Mask(known.LEFT), noise=0.05)[:, 0]
+    misfit = lambda x: np.sqrt(np.mean(((x - truth) * known.LEFT) ** 2))
+    assert misfit(found) < 0.5 * misfit(unled)
+
+
+@slow
+def test_a_function_of_pictures_leads_latents(own_config):
+    few = {"sampling.predictor": "ddim"}
+    unled = known.model(own_config, few).sample(4, labels=(0, 1))
+    led = known.led(own_config, 1e4).sample(4, labels=(0, 1))
+    assert (led.mean((1, 2, 3)) > unled.mean((1, 2, 3)) + 0.005).all()
+
+
+@pytest.mark.parametrize("method", but_slow(["sdedit", "ddim", "flow"], "ddim", "flow"))
+def test_edits_begin_at_latents_of_the_examples(latent, experiment, method):
+    given = {**LATENT, "edit.samples": 1, "edit.strength": 0.4, "eval.num_images": 2,
+             "edit.method": method}  # fmt: skip
+    finer = {} if method == "sdedit" else {"sampling.predictor": "ddim", "sampling.num_steps": 200}
+    assert main.main(command("smoke", "edit", latent, given | finer)) == 0
     with np.load(latent / "edits" / "edits.npz") as found:
-        assert found["edits"].shape == (2, 1, 8, 8, 1)
+        edits, examples = found["edits"], found["examples"]
+    assert edits.shape == (2, 1, 8, 8, 1)
+    apart = np.abs(edits[:, 0] - experiment.codec.decode(experiment.codec.encode(examples)))
+    # The way up leads back, given the same classes; noise does not.
+    assert (apart.max() < 0.02) == (method != "sdedit")
 
 
 def test_what_latents_do_not_have_is_refused_in_one_line(latent, autoencoder, capsys, tmp_path):

@@ -13,12 +13,17 @@ import pytest
 from ml_collections import ConfigDict
 
 import main
+from configs import cascade_digits
+from configs.changed import with_settings
 from modes.generator import NOTHING, make_generator
 from modes.model import load
 from modes.sample import _beside
 from modes.stages import Handed, _ending, _passed
 from sde_lib.coarse import COARSE_SCHEDULES
+from sde_lib.measurements.masks import Mask
 from tests import stored
+from tests.modes import known
+from tests.slow import but_slow, slow
 
 pytestmark = pytest.mark.usefixtures("as_main_runs")
 CONFIG = Path(__file__).parents[2] / "configs" / "cascade_digits.py"
@@ -225,6 +230,77 @@ def test_a_setting_goes_to_the_stages_that_take_it() -> None:
     assert _passed("condition", taking, coarse, [Path("earlier")]) == ""
     with pytest.raises(ValueError, match="no stage of the cascade takes it"):
         _passed("condition", coarse, coarse, [])
+
+
+@pytest.fixture(scope="module")
+def known_stage() -> tuple[ConfigDict, np.ndarray, np.ndarray]:
+    """(a config of the second stage, coarse pictures, and m, what they are in its network)."""
+    told = {"data.coarse_filter": "nearest", "sampling.coarse_level": 0.0}
+    config = with_settings(cascade_digits.get_config("upsample,smoke"), told)
+    low = np.random.default_rng(0).random((4, 4, 4, 1), np.float32)
+    return config, low, np.kron(2 * low - 1, np.ones((1, 2, 2, 1), np.float32))
+
+
+SLOW = (*known.LONG, "fixed steps", "multistep", "steps of an SDE")
+
+
+@pytest.mark.parametrize("case", but_slow(known.CASES, *SLOW))
+def test_any_sampler_and_guidance_draws_a_stage(known_stage, case) -> None:
+    """Five deviations of 256 numbers each, and a hundredth for finite steps."""
+    config, low, m = known_stage
+    row = known.CASES[case]
+    x = 2 * row.model(config).sample(4, coarse=low) - 1
+    np.testing.assert_allclose(x, row.factor * m, atol=5 * known.DEVIATION)
+    assert np.sum(x * m) / np.sum(m * m) == pytest.approx(row.factor, abs=0.03)
+
+
+@slow
+def test_thresholded_guidance_draws_a_stage(known_stage) -> None:
+    """3 m, divided by the largest of its absolute values in a picture."""
+    config, low, m = known_stage
+    row = known.guided("thresholded", 1.0, 3.0, guidance_quantile=1.0)
+    wanted = 3 * m / np.maximum(1, np.abs(3 * m).max((1, 2, 3), keepdims=True))
+    x = 2 * row.model(config).sample(4, coarse=low) - 1
+    np.testing.assert_allclose(x, wanted, atol=5 * known.DEVIATION)
+
+
+@slow
+def test_a_function_of_pictures_leads_a_stage(known_stage) -> None:
+    """The law times exp(a sum x) is the same law, a times the variance of x away."""
+    config, low, m = known_stage
+    variance = (known.DEVIATION / 2) ** 2
+    x = known.led(config, 0.25 / variance, num_steps=60).sample(4, coarse=low)
+    np.testing.assert_allclose(x, (m + 1) / 2 + 0.25, atol=5 * known.DEVIATION)
+
+
+INVERSE = {
+    "dps": known.inverse("dps") | known.DDIM,
+    "red_diff": known.inverse("red_diff", lr=0.05),
+    "mmps": known.inverse("mmps"),
+    "diffpir": known.inverse("diffpir") | known.DDIM,
+    "projection": known.inverse("projection") | known.DDIM,
+    "repaint": known.inverse("repaint", jump_length=2, jump_n_sample=2) | known.ANCESTRAL,
+    "ddrm": known.inverse("ddrm"),
+    "daps": known.inverse("daps"),
+    "tds": known.inverse("tds") | known.ANCESTRAL,
+    "fps": known.inverse("fps"),
+}
+
+
+@pytest.mark.parametrize("case", but_slow(INVERSE, *(set(INVERSE) - {"dps", "red_diff"})))
+def test_any_inverse_method_is_given_a_coarse_picture(known_stage, case) -> None:
+    """The known half is half a unit above the coarse picture, to which the other half keeps.
+
+    Exactly the posterior is 0.45 above; the least of the methods, with its defaults, 0.36.
+    """
+    config, low, m = known_stage
+    own = {"model.sigma_data": 0.3, "sampling.batch_size": 16, **INVERSE[case]}
+    y = (((m + 1) / 2 + 0.5) * known.LEFT).astype(np.float32)
+    made = known.model(config, own)
+    found = made.reconstruct(y, Mask(known.LEFT), 16, noise=0.05, coarse=low)
+    apart = found.mean(axis=1) - (m + 1) / 2
+    assert 0.34 < apart[:, :, :4].mean() < 0.51
+    assert abs(apart[:, :, 4:].mean()) < 0.02
 
 
 def test_an_inverse_method_and_an_edit_are_given_coarse_pictures(cascade, tmp_path) -> None:

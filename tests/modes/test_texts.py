@@ -12,9 +12,12 @@ import pytest
 import main
 from configs import schema
 from configs.changed import with_settings
+from models import inputs
 from modes import texts
 from runtime_lib import workdir
+from tests import stored
 from tests.models.text_encoders.towers import written
+from tests.slow import slow
 
 ROOT = Path(__file__).parents[2]
 TOKENIZER = ROOT / "tests" / "golden" / "latent" / "clip_tokenizer"
@@ -76,6 +79,30 @@ def test_samples_of_a_caption_are_drawn(trained, place):
         assert found["captions"].tolist() == ["digit 2"] * 2
 
 
+@pytest.mark.parametrize("nothing, said", [("empty", ""), ("zeros", None)])
+def test_a_hidden_caption_is_no_caption_as_samples_compare_with_it(trained, place, nothing, said):
+    """The features of "", or zeros, in place of a condition that the network hides."""
+    told = {"data.text_nothing": nothing, "data.text_encoder": str(place / "pipe")}
+    config = with_settings(schema.get_default(), workdir.read_config(trained), told)
+    replaced = texts.untold(config)
+    np.testing.assert_allclose(replaced.row, texts.text_rows(config, [said]), atol=1e-6)
+    assert np.isfinite(replaced.row).all()
+    assert replaced.rate == 0.1
+    assert inputs.read(config).dropout == 0
+    masked = with_settings(config, {"data.text_nothing": "masked"})
+    assert texts.untold(masked) is None
+    assert inputs.read(masked).dropout == 0.1
+
+
+@slow
+def test_a_model_is_trained_to_be_told_nothing_and_guided_by_it(as_main_runs, place, tmp_path):
+    settings = {"data__text_nothing": "empty", "model__condition_dropout": 0.5}
+    assert run(place, "train", tmp_path / "run", **settings) == 0
+    asked = {"sampling__captions": "digit 2", **settings}
+    assert run(place, "sample", tmp_path / "run", **asked) == 0
+    assert np.isfinite(stored.arrays(tmp_path / "run" / "samples" / "samples.npz")["samples"]).all()
+
+
 def one_line(capsys: Any) -> str:
     told = capsys.readouterr().err.strip()
     assert "\n" not in told
@@ -96,7 +123,6 @@ def test_other_files_than_the_models_are_refused(trained, place, capsys):
     [
         ({"data__condition": "3,8,4"}, "at most 3 tokens"),
         ({"data__condition": "6,9,4"}, "8 features of a token"),
-        ({"data__text_nothing": "empty"}, "data.text_nothing must be masked"),
         ({"data__text_layer": "-5"}, "data.text_layer"),
         ({"model__condition": "vector", "data__condition": "4"}, "model.condition=tokens"),
     ],

@@ -238,3 +238,32 @@ def test_a_process_alone_agrees_with_itself_and_writes():
     done: list[int] = []
     processes.by_the_first(done.append)(1)
     assert done == [1]
+
+
+JUDGED = {
+    "model.nf": 8, "model.norm_num_groups": 4, "model.add_attention": False,
+    "model.discriminator": 2, "model.discriminator_layers": 1, "training.adversary_start": 1,
+    "training.batch_size": 8, "training.n_iters": 4, "training.eval_freq": 0,
+    "training.snapshot_sampling": False, "optim.warmup": 0,
+}  # fmt: skip
+"""Settings of an autoencoder with a discriminator, whose batch norms are those of the batch."""
+
+
+@slow
+def test_an_autoencoder_and_its_judge_are_the_same_on_several_devices(tmp_path):
+    def run(name: str) -> list[str]:
+        place = ["--config", f"{tiny.CONFIG}:autoencoder,smoke", "--mode", "train"]
+        own = [f"--config.{key}={value}" for key, value in JUDGED.items()]
+        return [*place, "--workdir", str(tmp_path / name), *own]
+
+    def state(name: str) -> list[np.ndarray]:
+        others, settings = command_line.split(run(name))
+        abstract = Experiment.of(command_line.load(others[1], settings)).abstract_state().as_dict()
+        with Checkpoints(tmp_path / name / "checkpoints", read_only=True) as checkpoints:
+            found = checkpoints.restore(abstract, step=4).state
+        return jax.tree.leaves({name: found[name] for name in ("params", "ema", "opt_state")})
+
+    here(run("one"))
+    succeed(Stage([run("four")], 4))
+    for x, y in zip(state("four"), state("one"), strict=True):
+        np.testing.assert_allclose(x, y, **AFTER_20)

@@ -197,3 +197,28 @@ def test_guidance_compares_with_the_condition_that_is_given_for_none() -> None:
         guided = build_guidance(config)(score, Contrasted(told, untold))
         wanted = untold["vector"] + weight * (told["vector"] - untold["vector"])
         np.testing.assert_allclose(guided.predict(x, t).x0, wanted, rtol=1e-6)
+
+
+@pytree
+class Weighed(Score):
+    """x_0 is the weight of guidance that is told."""
+
+    sde: object
+
+    def predict(self, x, t, condition=None):
+        told = condition["guidance"]
+        return Predicted(jnp.broadcast_to(expand(told, x), x.shape), jnp.zeros_like(x))
+
+
+def test_a_network_is_told_its_weight_less_one_within_the_interval() -> None:
+    """And 0 outside, in one evaluation, beside the class."""
+    config = get_default()
+    config.sampling.update({"guidance_kind": "embedded", "guidance": 8.5, "guidance_max": 1.0})
+    with pytest.raises(ValueError, match="this one is not told it"):
+        build_guidance(config)
+    config.model.guidance_features = 4
+    guided = build_guidance(config)(Weighed(VE(0.01, 50.0)), jnp.zeros(2, jnp.int32))
+    levels = [guided.sde.time_of_log_snr(-2 * jnp.log(s)) for s in (0.9, 1.1)]
+    found = guided.denoise(jnp.zeros((2, 3)), jnp.stack(levels))
+    np.testing.assert_array_equal(found, [[7.5] * 3, [0.0] * 3])
+    assert guided.evaluations == 1

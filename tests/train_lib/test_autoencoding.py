@@ -22,8 +22,11 @@ from models.autoencoder import LatentGaussian
 from models.layers.conv import Conv
 from models.patches import PatchJudge
 from modes.experiment import Experiment
+from runtime_lib.checkpoints.store import Checkpoints
 from sde_lib import ModelScore
-from train_lib.autoencoding import Adversary, Autoencoding, codebook_loss, deviations
+from tests.models.features.test_lpips import state_dict
+from train_lib.autoencoding import Adversary, Autoencoding, build, codebook_loss, deviations
+from train_lib.state import TrainState
 from train_lib.step import make_step
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "latent"
@@ -154,6 +157,21 @@ def test_means_are_sums_divided_by_their_numbers_of_values(golden):
     assert close(found["kl"] * a["mean"][0].size, told["scalars"]["kl_loss"])
 
 
+def test_a_file_of_lpips_is_added_to_the_error_of_every_value(golden, tmp_path):
+    np.savez(tmp_path / "lpips.npz", **state_dict("vgg"))
+    told = {"training.lpips": str(tmp_path / "lpips.npz"), "training.lpips_weight": 0.7}
+    config = with_settings(schema.get_default(), SMALLEST | {"data.image_size": 16} | told)
+    perceptual = build(Recorded.of(config)).perceptual
+    x, again = (jnp.asarray(golden[1][name][:, :16, :16]) for name in ("x", "reconstruction"))
+    plain = replace(PUBLISHED, reduce_mean=True)
+    found = jax.jit(replace(plain, perceptual=perceptual)._nll)(x, again)
+    apart = perceptual[0]((x + 1) / 2, (again + 1) / 2)
+    assert float(apart.min()) > 0
+    assert close(found, np.asarray(plain._nll(x, again) + 0.7 * apart))
+    with pytest.raises(ValueError, match="of 16 pixels a side at least, got 8x8x1"):
+        build(Recorded.of(with_settings(schema.get_default(), SMALLEST | told)))
+
+
 def test_codebook_loss_is_the_shipped_one_only_if_asked():
     with np.load(GOLDEN / "vq_f4.npz") as a:
         h, q, wanted = jnp.asarray(a["h"]), jnp.asarray(a["quantized"]), a["codebook_loss"]
@@ -176,15 +194,29 @@ SMALLEST = {
 }  # fmt: skip
 
 
-def test_a_discriminator_and_codes_are_trained_beside_the_network(as_main_runs):
-    """By one step; the discriminator by an optimizer of its own, and not before its start."""
+def bits(state):
+    state = {**state, "key": jax.random.key_data(state["key"])}
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+
+
+def test_a_discriminator_and_codes_are_trained_beside_the_network(as_main_runs, tmp_path):
+    """By one step; the discriminator by an optimizer of its own, and not before its start.
+
+    Going on from a checkpoint gives the same bits.
+    """
     experiment = Experiment.of(Recorded.of(with_settings(schema.get_default(), SMALLEST)))
     state, step = experiment.init_state(), make_step(experiment.recipe)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 4, 8, 8, 1)).astype(np.float32)
     seen = [jax.tree.map(np.asarray, state.params)]
-    for _ in range(2):
-        state, metrics = step(state, {"image": jnp.asarray(x)})
-        seen.append(jax.tree.map(np.asarray, state.params))
+    with Checkpoints(tmp_path) as checkpoints:
+        for k in range(2):
+            state, metrics = step(state, {"image": jnp.asarray(x)})
+            seen.append(jax.tree.map(np.asarray, state.params))
+            checkpoints.save(k + 1, state.as_dict(), {}, wait=True)
+        abstract = experiment.abstract_state().as_dict()
+        kept = [checkpoints.restore(abstract, step=k + 1).state for k in range(2)]
+    again, _ = step(TrainState(**kept[0]), {"image": jnp.asarray(x)})
+    assert bits(again.as_dict()) == bits(kept[1])
     change = lambda k, name: max(
         np.abs(a - b).max()
         for a, b in zip(*(jax.tree.leaves(seen[i][name]) for i in (k, k + 1)), strict=True)

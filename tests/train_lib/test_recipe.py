@@ -33,7 +33,7 @@ from sde_lib import (
 from tests.closed_forms import LEVELS, PROCESSES, Process, built, configured
 from train_lib import objective, optimizer
 from train_lib.ema import EMA
-from train_lib.objective import LAWS, WEIGHTINGS
+from train_lib.objective import ERRORS, LAWS, WEIGHTINGS
 from train_lib.optimizer import DECAYS, OPTIMIZERS
 from train_lib.times import UniformTime, draw_times
 
@@ -113,21 +113,30 @@ def test_weights_are_those_of_the_closed_form_under_every_sde(name: str) -> None
         np.testing.assert_allclose(found[1:-1], expected[1:-1], rtol=1e-9, err_msg=sde)
 
 
+OF_ERROR = {"squared": np.square, "absolute": np.abs}
+
+
+def test_every_error_has_a_closed_form() -> None:
+    assert set(OF_ERROR) == set(ERRORS)
+
+
 @exactly
+@pytest.mark.parametrize("error", OF_ERROR)
 @pytest.mark.parametrize("reduce_mean", [True, False])
 @pytest.mark.parametrize("law", LAWS)
-def test_a_loss_is_weight_times_correction_times_the_reduced_error(law, reduce_mean) -> None:
+def test_a_loss_is_weight_times_correction_times_the_reduced_error(law, reduce_mean, error) -> None:
     """A network that predicts 0 errs by the noise; published: its mean square, or half the sum."""
     config, form = recipe("vp"), PROCESSES["vp"]
-    config.training.update(time_law=law, weighting="edm", reduce_mean=reduce_mean)
+    config.training.update(time_law=law, weighting="edm", reduce_mean=reduce_mean, error=error)
     score = ModelScore(
         lambda params, x, *others: 0 * x, None, built("vp"), Parametrization(Noise(), TimeLabel())
     )
     noise, t = np.random.default_rng(0).standard_normal((3, 2, 5)), np.asarray([0.1, 0.4, 0.9])
     found = objective.build(config).at(score, jnp.ones((3, 2, 5)), *map(jnp.asarray, (noise, t)))
-    error = (noise**2).mean(axis=(1, 2)) if reduce_mean else (noise**2).sum(axis=(1, 2)) / 2
+    each = OF_ERROR[error](noise)
+    reduced = each.mean(axis=(1, 2)) if reduce_mean else each.sum(axis=(1, 2)) / 2
     weight = WEIGHTS["edm"](form.alpha(t), form.sigma(t), form.g(t))
-    np.testing.assert_allclose(found, weight * CORRECTIONS[law](form, t) * error, rtol=1e-9)
+    np.testing.assert_allclose(found, weight * CORRECTIONS[law](form, t) * reduced, rtol=1e-9)
 
 
 # Laws of training times ---------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from configs.kinds import Kinds
 from sde_lib import VP, ModelScore, Noise, Parametrization, TimeLabel
 from sde_lib.rounding import Continuous
 from train_lib.buckets import COUNT
@@ -17,7 +18,7 @@ from train_lib.guard import Guard
 from train_lib.loss import drawn
 from train_lib.objective import NoiseWeight, Objective, UniformTime
 from train_lib.state import TrainState
-from train_lib.step import Prepared, Recipe, make_step, update
+from train_lib.step import Prepared, Recipe, Untold, make_step, update
 
 LR = 0.1
 
@@ -102,6 +103,32 @@ def test_micro_batches_draw_their_own_noise_and_share_the_examples_out():
     ]
     assert losses[0] != losses[1]
     np.testing.assert_allclose(metrics.loss, np.mean(losses), rtol=1e-6)
+
+
+def test_a_share_of_the_conditions_is_replaced_in_the_loss():
+    """By those of no caption, drawn anew for every key; the rest stays."""
+    row, told = jnp.full((1, 3), 7.0), jnp.ones((4000, 3))
+    untold = Untold(0.3, row)
+    found = untold(jax.random.key(0), {"condition": told})["condition"]
+    hidden = found[:, 0] == 7
+    np.testing.assert_array_equal(found, jnp.where(hidden[:, None], row, told))
+    assert float(hidden.mean()) == pytest.approx(0.3, abs=5 * (0.21 / 4000) ** 0.5)
+
+    def apply(params, x, label, condition=None, dropout_key=None):
+        return x * 0 + condition["vector"].sum(axis=1)[:, None, None, None]
+
+    score = replace(SCORE, apply=apply)
+    recipe = replace(
+        RECIPE, score=score, objective=NoNoise(), condition=Kinds(("vector",), ((3,),))
+    )
+    data = batch() | {"condition": told[:8]}
+    loss = lambda recipe, k: float(recipe.loss({}, jax.random.key(k), data)[0])
+    hiding = replace(recipe, untold=untold)
+    assert loss(recipe, 0) == loss(recipe, 1)
+    assert loss(hiding, 0) != loss(hiding, 1)
+    everything = replace(recipe, untold=Untold(1.0, row))
+    given = data | {"condition": jnp.broadcast_to(row, (8, 3))}
+    assert loss(everything, 0) == float(recipe.loss({}, jax.random.key(0), given)[0])
 
 
 def test_two_updates_in_one_call_are_two_calls():

@@ -241,9 +241,17 @@ def _told(c: Json, kind: str) -> Settings:
         "model.num_classes": classes,
         "model.level_embedding": level,
         "model.level_rows": rows,
+        **_guidance(c),
         "model.vector_embedding": "none",
         **vector,
     }
+
+
+def _guidance(c: Json) -> Settings:
+    """Settings of a distilled network, which is told the weight of guidance."""
+    features = c["time_cond_proj_dim"] or 0
+    kind = {"sampling.guidance_kind": "embedded"} if features else {}
+    return {"model.guidance_features": features, **kind}
 
 
 def _vector(c: Json) -> Settings:

@@ -12,7 +12,7 @@ OF_EMBEDDING = {
     "time_0": "time_embedding.linear_1", "time_1": "time_embedding.linear_2",
     "level_0": "class_embedding.linear_1", "level_1": "class_embedding.linear_2",
     "levels": "class_embedding", "classes": "class_embedding", "vector": "class_embedding",
-    "pooling": "add_embedding",
+    "pooling": "add_embedding", "guidance": "time_embedding.cond_proj",
 }  # fmt: skip
 OF_POOLING = {
     "norm_0": "norm1", "query": "pool.q_proj", "key": "pool.k_proj",

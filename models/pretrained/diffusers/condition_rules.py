@@ -101,7 +101,7 @@ RULES: dict[str, JsonRule] = {
         "a multiple of the finest channels",
     )),
     "time_embedding_act_fn": or_none(ACTIVATION), "timestep_post_act": or_none(ACTIVATION),
-    "time_cond_proj_dim": one_of(None), "conv_in_kernel": one_of(1, 3, 5, 7),
+    "time_cond_proj_dim": or_none(integer_in(4, 1 << 16)), "conv_in_kernel": one_of(1, 3, 5, 7),
     "conv_out_kernel": one_of(1, 3, 5, 7),
     "projection_class_embeddings_input_dim": or_none(WIDTH), "addition_time_embed_dim": or_none(
         integer_in(2, 1 << 16)),

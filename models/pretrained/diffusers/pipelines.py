@@ -96,6 +96,10 @@ def _stable_diffusion(index: Json) -> Settings:
     return {**_guided(7.5), "model.condition_dropout": 0.1}
 
 
+def _consistency(index: Json) -> Settings:
+    return _guided(8.5, 4)
+
+
 def _xl(index: Json) -> Settings:
     zeros = index.get("force_zeros_for_empty_prompt", True) is True
     return {
@@ -138,6 +142,7 @@ PIPELINES: dict[str, PipelineRow] = {
     "StableDiffusionUpscalePipeline": PipelineRow(
         "unet", conditional, "vae", _upscale, upscales=True
     ),
+    "LatentConsistencyModelPipeline": PipelineRow("unet", conditional, "vae", _consistency),
     "DiTPipeline": PipelineRow("transformer", dit_folder, "vae", _dit, texts=False),
     "LDMSuperResolutionPipeline": PipelineRow(
         "unet", directory, "vqvae", _finer, texts=False, upscales=True
@@ -186,7 +191,8 @@ def read(path: Path | str) -> Checkpoint:
         if row.texts:
             beside["data.text_encoder"] = str(path.resolve())
         beside |= {"data.random_flip": False, "sampling.num_samples": 1, "sampling.batch_size": 1}
-        told = {**found.settings, **scheduled.settings, **latents, **row.settings(index)}
+        of_pipeline = {**row.settings(index), **_of_distilled(found.settings, index)}
+        told = {**found.settings, **scheduled.settings, **latents, **of_pipeline}
         if row.upscales:
             _check_noise(path / LOW)
             told |= coarse_settings(told)
@@ -195,6 +201,19 @@ def read(path: Path | str) -> Checkpoint:
         return replace(found, family=FAMILY, settings=told, beside=beside, note=note)
     except UntrustedError as error:
         raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
+
+
+def _of_distilled(found: Mapping[str, Any], index: Json) -> Settings:
+    """Settings of a pipeline whose network is told the weight of guidance; {} of any other.
+
+    Raises PretrainedError for a pipeline that tells a weight to a network that takes none.
+    """
+    if found.get("model.guidance_features"):
+        return {"sampling.guidance_kind": "embedded", "model.condition_dropout": 0.0}
+    if index["_class_name"] == "LatentConsistencyModelPipeline":
+        raise PretrainedError("its unet/config.json has time_cond_proj_dim = None, must be a "
+                              "number in a LatentConsistencyModelPipeline")  # fmt: skip
+    return {}
 
 
 def params(weights: Mapping[str, Any], network: nn.Module, config: ConfigDict) -> Any:

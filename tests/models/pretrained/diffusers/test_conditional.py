@@ -57,6 +57,11 @@ def condition(case: str, channels: int) -> dict[str, Any]:
     return parts
 
 
+@pytest.fixture
+def copied(tmp_path) -> Path:
+    return Path(shutil.copytree(GOLDEN / "unet_eps", tmp_path / "unet"))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_directory_gives_the_output_of_diffusers(case):
     z, opened = arrays(case), open_checkpoint(GOLDEN / case)
@@ -82,12 +87,41 @@ def test_a_directory_gives_the_output_of_diffusers(case):
         assert np.abs(value - z[name]).max() < 5e-6 * np.abs(z[name]).max(), name
 
 
+def test_a_weight_of_guidance_is_added_to_the_waves_of_the_time(copied):
+    """W_0 (waves + v) + b is W_0 waves + (b + W_0 v): a network without a weight says the rest.
+
+    The waves of the weight, less one and times 1000, are as the pipeline of LCM makes them.
+    """
+    told, weight, features = load_file(copied / WEIGHTS), 8.5, 7
+    config = json.loads((copied / "config.json").read_text()) | {"time_cond_proj_dim": features}
+    (copied / "config.json").write_text(json.dumps(config))
+    angles = 1000 * (weight - 1) * np.exp(np.arange(3) * -(np.log(1e4) / 2))
+    waves = np.concatenate([np.sin(angles), np.cos(angles), [0]])
+    bias, kernel = (f"time_embedding.linear_1.{leaf}" for leaf in ("bias", "weight"))
+    project = np.random.default_rng(0).normal(size=(told[kernel].shape[1], features))
+    added = {"time_embedding.cond_proj.weight": project.astype(np.float32)}
+    save_file(told | added, copied / WEIGHTS)
+    opened, plain = open_checkpoint(copied), open_checkpoint(GOLDEN / "unet_eps")
+    moved = told | {bias: (told[bias] + told[kernel] @ (project @ waves)).astype(np.float32)}
+    x, t = jnp.asarray(arrays("unet_eps")["x"]), jnp.asarray(arrays("unet_eps")["t_fractional"])
+    parts = condition("unet_eps", x.shape[-1])
+
+    def output(opened, params, parts):
+        network = models.build(opened.config)
+        run = jax.jit(network.apply, compiler_options=QUICK)
+        return run({"params": params}, x, t, parts)
+
+    found = output(opened, params_of(opened, ema=True),
+                   parts | {"guidance": np.full(len(x), weight - 1, np.float32)})  # fmt: skip
+    network = models.build(plain.config)
+    wanted = output(plain, conditional.params(moved, network, plain.config), parts)
+    assert np.abs(found - wanted).max() < 5e-6 * np.abs(wanted).max()
+    assert np.abs(found - arrays("unet_eps")["out_fractional"]).max() > 1e-3
+    with pytest.raises(ValueError, match="guidance"):
+        network.apply({"params": {}}, x, t, parts | {"guidance": t})
+
+
 # Files -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def copied(tmp_path) -> Path:
-    return Path(shutil.copytree(GOLDEN / "unet_eps", tmp_path / "unet"))
 
 
 def shard(folder: Path, half: str = "") -> Path:
@@ -291,6 +325,9 @@ READ: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"down_block_types": [*3 * ["UNetResCrossAttnDownBlock2D"], "UNetResDownBlock2D"],
          "up_block_types": ["UNetResUpBlock2D", *3 * ["UNetResCrossAttnUpBlock2D"]]},
         {"model.transformer_depth": (1, 1, 1, 0)}),
+    "guidance told": (
+        {"time_cond_proj_dim": 256},
+        {"model.guidance_features": 256, "sampling.guidance_kind": "embedded"}),
     "not square": ({"sample_size": [32, 64]}, {"data.shape": (32, 64, 4)}),
     "norm of tokens before transformers": (
         {"cross_attention_norm": "layer_norm"}, {"model.token_norm": "none"}),
@@ -316,7 +353,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                       "encoder_hid_dim_type"),
     "added images": ({"addition_embed_type": "image"}, "addition_embed_type"),
     "heads by their other name": ({"num_attention_heads": 8}, "num_attention_heads"),
-    "guidance told": ({"time_cond_proj_dim": 256}, "time_cond_proj_dim"),
+    "guidance told by nothing": ({"time_cond_proj_dim": 0}, "time_cond_proj_dim"),
     "classes beside": ({"class_embeddings_concat": True}, "class_embeddings_concat"),
     "fourier": ({"time_embedding_type": "fourier"}, "time_embedding_type"),
     "no groups": ({"norm_num_groups": None}, "norm_num_groups"),

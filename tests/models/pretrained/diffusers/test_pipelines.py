@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import samplers
 from configs.kinds import of_config
@@ -203,6 +204,34 @@ def test_an_index_that_names_another_scheduler_is_said(copied: Path) -> None:
     found = open_checkpoint(copied)
     assert "'PNDMScheduler', and the file of EulerDiscreteScheduler is" in found.checkpoint.note
     assert found.config.sampling.predictor == "euler"
+
+
+def distil(folder: Path, features: int | None) -> None:
+    """Make it the pipeline of a consistency model whose network is told the weight of guidance."""
+    change(folder, INDEX, _class_name="LatentConsistencyModelPipeline")
+    change(folder, "scheduler/scheduler_config.json", _class_name="LCMScheduler")
+    change(folder, "unet/config.json", time_cond_proj_dim=features)
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    width = weights["time_embedding.linear_1.weight"].shape[1]
+    save_file(weights | {"time_embedding.cond_proj.weight": np.ones((width, 4), np.float32)}, path)
+
+
+def test_a_consistency_model_is_told_its_guidance_in_one_evaluation(copied: Path) -> None:
+    distil(copied, 4)
+    model = open_published(copied, {"sampling.batch_size": 2})
+    sampling = model.experiment.config.sampling
+    assert (sampling.guidance_kind, sampling.guidance) == ("embedded", 8.5)
+    assert (sampling.predictor, sampling.num_steps) == ("consistency", 4)
+    told = model._conditions(model._said(["a", "a"], None), 2)
+    generator = make_generator(model.experiment, model.score, Given((), told))
+    assert generator.given.negative is None
+    guided, _ = generator._followed(model.score, jnp.arange(2), 0, 2)
+    assert guided.evaluations == 1
+    with pytest.raises(ValueError, match="guidance_kind='embedded', which compares with no other"):
+        model._unlike("a", 2)
+    distil(copied, None)
+    assert "time_cond_proj_dim = None, must be a number in a LatentCons" in refused(copied)
 
 
 def test_negative_captions_are_one_or_as_many_as_there_are() -> None:
