@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from models.pretrained.diffusers.grids import (
     FILE,
     FINAL,
@@ -23,18 +25,25 @@ ALWAYS, SHORT = 10_000, 15
 than diffusers takes for short."""
 
 SOLVERS = {"midpoint": "published", "heun": "exact"}
-PREDICTORS = {
-    "dpmsolver++": "dpm_solver_pp",
-    "dpmsolver": "dpm_solver_multistep",
-    "sde-dpmsolver++": "sde_dpm_solver_pp",
-    "sde-dpmsolver": "sde_dpm_solver",
-}
 
-GROUPED = {
-    "dpmsolver++": "dpm_solver_pp_grouped",
-    "dpmsolver": "dpm_solver_grouped",
-    "sde-dpmsolver++": "sde_dpm_solver_pp_grouped",
+
+class Algorithm(NamedTuple):
+    """An `algorithm_type`: its predictors, and whether it draws noise and predicts the data."""
+
+    multistep: str
+    grouped: str
+    stochastic: bool
+    of_data: bool
+
+
+ALGORITHMS = {
+    "dpmsolver++": Algorithm("dpm_solver_pp", "dpm_solver_pp_grouped", False, True),
+    "dpmsolver": Algorithm("dpm_solver_multistep", "dpm_solver_grouped", False, False),
+    "sde-dpmsolver++": Algorithm("sde_dpm_solver_pp", "sde_dpm_solver_pp_grouped", True, True),
+    "sde-dpmsolver": Algorithm("sde_dpm_solver", "", True, False),
 }
+GROUPED = [name for name, algorithm in ALGORITHMS.items() if algorithm.grouped]
+"""Algorithms of which there are single steps."""
 
 SOLVER: Settings = {
     "solver_order": 2, "thresholding": False, "dynamic_thresholding_ratio": 0.995,
@@ -51,39 +60,38 @@ SOLVER_RULES: dict[str, JsonRule] = {
 
 def dpm_solver(c: Json) -> Settings:
     """DPM-Solver, DPM-Solver++ and their SDEs, multistep."""
-    predictor = PREDICTORS[c["algorithm_type"]]
-    stochastic = predictor.startswith("sde")
+    algorithm = ALGORITHMS[c["algorithm_type"]]
     cosine = c["beta_schedule"] == "squaredcos_cap_v2"
     return {
-        "sampling.predictor": predictor,
+        "sampling.predictor": algorithm.multistep,
         "sampling.order": c["solver_order"],
-        **({} if stochastic else {"sampling.high_order_start": False}),
+        **({} if algorithm.stochastic else {"sampling.high_order_start": False}),
         "sampling.low_order_end": SHORT if c["lower_order_final"] else 0,
         "sampling.euler_end": c["euler_at_final"] or c["final_sigmas_type"] == "zero",
         "sampling.second_order": SOLVERS[c["solver_type"]],
         "sampling.third_order": "published",
         **on_levels(c, () if cosine else (*KARRAS, "use_lu_lambdas")),
-        **limited(c, c["algorithm_type"].endswith("++")),
+        **limited(c, algorithm.of_data),
     }
 
 
 def singlestep(c: Json) -> Settings:
     """DPM-Solver and DPM-Solver++ in single steps through the levels of the grid."""
-    algorithm, order = c["algorithm_type"], c["solver_order"]
-    if algorithm.startswith("sde") and order == 3 and c["solver_type"] == "heun":
+    algorithm, order = ALGORITHMS[c["algorithm_type"]], c["solver_order"]
+    if algorithm.stochastic and order == 3 and c["solver_type"] == "heun":
         raise PretrainedError(
             f"its {FILE} has solver_type = 'heun', must be 'midpoint' with solver_order = 3 and "
-            f"algorithm_type = {shown(algorithm)} to have a counterpart here"
+            f"algorithm_type = {shown(c['algorithm_type'])} to have a counterpart here"
         )
     to_zero = c["final_sigmas_type"] == "zero"
     return {
-        "sampling.predictor": GROUPED[algorithm],
+        "sampling.predictor": algorithm.grouped,
         "sampling.order": order,
         "sampling.low_order_end": ALWAYS if c["lower_order_final"] or to_zero else 0,
         "sampling.euler_end": to_zero,
         "sampling.second_order": SOLVERS[c["solver_type"]],
         **on_levels({**c, "timestep_spacing": "linspace"}, KARRAS),
-        **limited(c, algorithm.endswith("++")),
+        **limited(c, algorithm.of_data),
     }
 
 

@@ -38,8 +38,8 @@ from models.pretrained.diffusers.rules import (
     one_of,
 )
 from models.pretrained.diffusers.solvers import (
+    ALGORITHMS,
     GROUPED,
-    PREDICTORS,
     SOLVER,
     SOLVER_RULES,
     SOLVERS,
@@ -264,7 +264,7 @@ SCHEDULERS: dict[str, SchedulerRow] = {
             "lambda_min_clipped": float("-inf"), "variance_type": None, **SOLVER,
         },
         {
-            "algorithm_type": one_of(*PREDICTORS), "solver_type": one_of(*SOLVERS),
+            "algorithm_type": one_of(*ALGORITHMS), "solver_type": one_of(*SOLVERS),
             "euler_at_final": FLAG, "lambda_min_clipped": one_of(float("-inf")),
             "variance_type": one_of(None), **SOLVER_RULES,
         },
