@@ -45,7 +45,9 @@ TASKS = {
 }
 METHODS = {
     "mmps": {"sampling.predictor": "ddim"},
-    "mmps, 1 iteration": {"inverse.method": "mmps", "inverse.iterations": "1"},
+    "mmps, cg, 3 iterations": {"inverse.method": "mmps", "inverse.iterations": "3"},
+    "mmps, gmres, 3 iterations": {"inverse.method": "mmps", "inverse.solver": "gmres",
+                                  "inverse.iterations": "3"},
     "mmps, eta 1": {"inverse.method": "mmps", "sampling.eta": "1.0"},
     "pigdm": {},
     "pigdm, eta 1": {"inverse.method": "pigdm", "sampling.eta": "1.0"},

@@ -32,7 +32,7 @@ def entries(rule: Rule) -> Rule:
 ANY = Rule(lambda v: True, "")
 POSITIVE = Rule(lambda v: v > 0, "positive")
 NOT_NEGATIVE = Rule(lambda v: v >= 0, "zero or positive")
-SHARE = Rule(lambda v: 0 < v < 1, "in (0, 1)")
+INSIDE = Rule(lambda v: 0 < v < 1, "in (0, 1)")
 FRACTION = Rule(lambda v: 0 <= v < 1, "in [0, 1)")
 SHARE = Rule(lambda v: 0 <= v <= 1, "in [0, 1]")
 RATES = Rule(lambda v: all(0 <= r < 1 for r in v), "a tuple of rates in [0, 1)")

@@ -12,9 +12,10 @@ file, which has arrays theta [n, 10] and x [n, 10]. A task of your own: `configs
 `--config.data.task=NAME --config.data.data_dir=DIR` here with the shape and prior that it has.
 
 A uniform prior on a box ends with a step, which a diffusion would blur: data.codec=bounded maps the
-box to all numbers, so that no sample leaves it. The x of slcp is four independent points of one
-law, whose order says nothing: data.exchangeable=4 shuffles them in training, which makes 24
-simulations of each.
+box to all numbers, so that no sample leaves it, by a straight line that bends at the ends: then
+theta - x means the same everywhere, and the network is given x beside theta. The x of slcp is four
+independent points of one law, whose order says nothing: data.exchangeable=4 shuffles them in
+training, which makes 24 simulations of each, and tells the network their moments.
 """
 
 from functools import partial
@@ -40,12 +41,14 @@ class Task(NamedTuple):
 
 TASKS = {
     "two_moons": Task(2, box=1.0),
-    "gaussian_linear": Task(10),
-    "gaussian_mixture": Task(2, box=10.0, n_iters=20_000),
-    "slcp": Task(5, box=3.0, n_iters=20_000, observations=4, features=256),
-    "bernoulli_glm": Task(10, n_iters=20_000),
+    "gaussian_linear": Task(10, n_iters=5_000),
+    "gaussian_mixture": Task(2, box=10.0),
+    "slcp": Task(5, box=3.0, observations=4, features=256),
+    "bernoulli_glm": Task(10, n_iters=5_000),
 }
 DEFAULT = "two_moons"
+EDGE = 0.05
+"""Share of a box's side within which the map of theta bends."""
 
 
 def base() -> ConfigDict:
@@ -74,6 +77,7 @@ def put(name: str, config: ConfigDict) -> None:
     data.codec = "bounded" if task.box else "standardize"
     corner = (task.box,) * task.parameters if task.box else ()
     data.low, data.high = tuple(-side for side in corner), corner
+    data.edge = EDGE if task.box else 0.0
 
 
 VARIANTS: dict[str, Variant] = {

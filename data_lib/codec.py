@@ -10,18 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Array, Float
 
 from configs.names import choose
-
-Numbers = TypeVar("Numbers", np.ndarray, jax.Array)
-Row = tuple[float, ...]
+from data_lib.bounds import Bounded, Numbers, Row, Straight, like
 
 BLOCK_VALUES = 2**22
 """Numbers that are converted to float64 at a time."""
@@ -116,13 +112,13 @@ class Standardize:
 
     def encode(self, x: Numbers) -> Numbers:
         """Values of mean 0 and standard deviation 1 over the training data."""
-        return (x - _like(x, self.mean)) / _like(x, self.std)
+        return (x - like(x, self.mean)) / like(x, self.std)
 
     def decode(self, z: Numbers) -> Numbers:
         """Values in the units of the data; float64 where float32 would round them away."""
         if isinstance(z, np.ndarray) and _needs_float64(self.mean, self.std):
             z = z.astype(np.float64)
-        return z * _like(z, self.std) + _like(z, self.mean)
+        return z * like(z, self.std) + like(z, self.mean)
 
     def log_det(self, x: Float[Array, "b *d"]) -> Float[Array, " b"]:
         """-sum log std, the same for every x."""
@@ -134,60 +130,6 @@ class Standardize:
         return self.std, self.mean
 
 
-@dataclass(frozen=True)
-class Bounded:
-    """Phi^-1((x - low) / (high - low)), Phi the standard normal's distribution function.
-
-    Values between two bounds become any numbers, those of a uniform law standard normal ones, so
-    that a sample cannot leave the bounds and a density may end at them with a step.
-    """
-
-    low: Row
-    high: Row
-    of_levels = False
-    centered = True
-
-    def encode(self, x: Numbers) -> Numbers:
-        """Values without bounds."""
-        share = (x - _like(x, self.low)) / (_like(x, self.high) - _like(x, self.low))
-        return _ppf(_inside(share))
-
-    def decode(self, z: Numbers) -> Numbers:
-        """Values between the bounds."""
-        low, high = _like(z, self.low), _like(z, self.high)
-        return low + (high - low) * _cdf(z)
-
-    def log_det(self, x: Float[Array, "b *d"]) -> Float[Array, " b"]:
-        """sum of log(1 / (high - low)) - log phi(z)."""
-        span = _like(x, self.high) - _like(x, self.low)
-        each = -jax.scipy.stats.norm.logpdf(self.encode(x)) - jnp.log(span)
-        return jnp.sum(each.reshape(len(x), -1), axis=1)
-
-    def affine(self) -> tuple[Row, Row] | None:
-        """None: the map bends at the bounds."""
-        return None
-
-
-def _like(x: Numbers, row: Row) -> np.ndarray:
-    """A row over the last axis, in float64 beside an array of NumPy's and x's type beside JAX's."""
-    dtype = np.float64 if isinstance(x, np.ndarray) else x.dtype
-    return np.asarray(row, dtype).reshape((1,) * (x.ndim - 1) + (-1,))
-
-
-def _ppf(share: Numbers) -> Numbers:
-    return (scipy if isinstance(share, np.ndarray) else jax.scipy).special.ndtri(share)
-
-
-def _cdf(z: Numbers) -> Numbers:
-    return (scipy if isinstance(z, np.ndarray) else jax.scipy).special.ndtr(z)
-
-
-def _inside(share: Numbers) -> Numbers:
-    """Shares that are within rounding of the bounds moved off them."""
-    tiny = float(np.finfo(np.float32).eps)
-    return share.clip(tiny, 1 - tiny)
-
-
 def _needs_float64(mean: Row, std: Row) -> bool:
     return bool((np.abs(mean) > PRECISE * np.asarray(std)).any())
 
@@ -197,10 +139,15 @@ def of_latents(shift: Sequence[float], scale: Sequence[float]) -> Standardize:
     return Standardize(tuple(shift), tuple(1 / s for s in scale))
 
 
+def _bounded(data: Any) -> Bounded:
+    low, high = tuple(data.low), tuple(data.high)
+    return Straight(low, high, data.edge) if data.edge else Bounded(low, high)
+
+
 CODECS: dict[str, Callable[[Any], Codec]] = {
     "levels": lambda data: GrayLevels(data.centered),
     "standardize": lambda data: Standardize(tuple(data.mean), tuple(data.std)),
-    "bounded": lambda data: Bounded(tuple(data.low), tuple(data.high)),
+    "bounded": _bounded,
     "identity": lambda data: AsGiven(),
     "autoencoder": lambda data: of_latents(data.latent_shift, data.latent_scale),
 }

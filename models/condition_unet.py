@@ -21,6 +21,7 @@ from models.layers.blocks import Downsample, ResBlock, Upsample
 from models.layers.conditions import Condition, as_parts
 from models.layers.conv import Conv
 from models.layers.pyramids import Head
+from models.layers.remat import joining
 from models.layers.style import Style, default_init
 from models.layers.told import ToldEmbedding, ToldTerms
 from models.layers.transformers import Tokens
@@ -202,9 +203,8 @@ class ConditionUNet(nn.Module):
         style, remat = self.style, self.style.remat
         for level, floor in reversed(list(enumerate(self.floors))):
             for i, depth in enumerate(floor.up):
-                joined = jnp.concatenate([h, skips.pop()], axis=-1)
                 block = self._block(style, floor.width, f"up_{level}_block_{i}")
-                h = remat(block)(joined, e, train=train)
+                h = remat(block, joining)(h, skips.pop(), e, train=train)
                 name = f"up_{level}_attention_{i}"
                 h = self._attended(h, floor, depth, name, told, bias, train)
             if level:

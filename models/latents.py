@@ -19,7 +19,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
-from data_lib.codec import Numbers, Row, Standardize, of_latents
+from data_lib.bounds import Numbers, Row
+from data_lib.codec import Standardize, of_latents
 from models import tiles
 from models.autoencoder import Autoencoder
 

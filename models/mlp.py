@@ -7,15 +7,16 @@ Every block is
 where the scale s and the shift b are linear in the embedding of noise level, class and the
 condition's vector (Perez et al., 2018, "FiLM", arXiv:1709.07871; Peebles and Xie, 2023,
 arXiv:2212.09748). Beside the example x the first layer has sin(kx) and cos(kx) for a few k
-(Tancik et al., 2020, arXiv:2006.10739). Beside the blocks is a path that is linear in the example
-and the condition,
+(Tancik et al., 2020, arXiv:2006.10739) and, if vector_at_stem says so, the condition's vector: what
+depends on the difference of both is learned from fewer examples. Beside the blocks is a path that
+is linear in the example and the condition,
 
     W_2 (g(noise level) W_1 [x, vector]),
 
 as the best denoiser of Gaussian data is: layers that normalize learn it slowly and not well. The
 last layers start at zero, so that with EDM's preconditioning training starts from the best linear
 denoiser of white data. It needs model.nf, num_res_blocks, dropout, nonlinearity, embedding_type,
-num_classes and label_dropout.
+num_classes and label_dropout, and vector_at_stem with a vector.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from models import any_rank
+from models.checks import flag
 from models.layers.conditions import Condition, as_parts
 from models.layers.dropout import Dropout
 from models.layers.norm import modulated
@@ -46,6 +48,7 @@ class MLP(nn.Module):
       size: features of the output.
       conditioning: makes the embedding that scales and shifts all blocks.
       levels: embedding of the noise level alone, for the linear path; None: it is not told.
+      beside: whether the first layer is given the condition's vector.
     """
 
     style: Style
@@ -54,6 +57,7 @@ class MLP(nn.Module):
     size: int
     conditioning: nn.Module
     levels: nn.Module | None = None
+    beside: bool = False
 
     @nn.compact
     def __call__(
@@ -67,7 +71,8 @@ class MLP(nn.Module):
         """Raw output of the network; the arguments are those of `models.unet.UNet`."""
         style, dtype, embedding = self.style, x.dtype, self.conditioning(label, condition, train)
         waves = jnp.concatenate([f(k * x) for k in FREQUENCIES for f in (jnp.sin, jnp.cos)], -1)
-        seen = jnp.concatenate([x, waves], -1)
+        parts = [x, waves, as_parts(condition)["vector"]] if self.beside else [x, waves]
+        seen = jnp.concatenate(parts, -1)
         # In bfloat16 the input would be rounded by more than the least noise in it.
         h = style.exact.dense(self.features, name="stem")(seen).astype(style.dtype)
         # One product for all blocks is faster than one for each.
@@ -113,4 +118,5 @@ def build(config: ConfigDict) -> MLP:
         size=common.inputs.channels,
         conditioning=common.conditioning(style, max(common.nf // 2, 8)),
         levels=None if common.embedding is None else common.embedding.clone(),
+        beside="vector" in common.inputs.kinds and flag(config.model, "model.vector_at_stem"),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -18,6 +17,7 @@ from models.layers.blocks import Layers
 from models.layers.conditions import Condition
 from models.layers.conv import Conv
 from models.layers.pyramids import Output
+from models.layers.remat import joining
 from models.layers.style import Style, default_init
 
 Image = Float[Array, "b h w c"]
@@ -128,9 +128,8 @@ class UNet(nn.Module):
         pyramid, remat = None, self.style.remat
         for level in reversed(range(len(self.widths))):
             for i in range(self.blocks + 1):
-                joined = jnp.concatenate([h, skips.pop()], axis=-1)
                 block = self.layers.block(self.style, self.widths[level], f"up_{level}_block_{i}")
-                h = remat(block)(joined, embedding, train=train)
+                h = remat(block, joining)(h, skips.pop(), embedding, train=train)
                 if self.attention[level] and self.attention_each_up:
                     attention = Attention(self.style, name=f"up_{level}_attention_{i}")
                     h = remat(attention)(h, train=train)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
@@ -33,6 +32,7 @@ from models.layers.conv import Conv
 from models.layers.embeddings import ConditionEmbedding
 from models.layers.norm import quarter_groups
 from models.layers.pyramids import Head
+from models.layers.remat import joining
 from models.layers.resampling import Double, Halve
 from models.layers.style import Style, default_init
 from models.shapes import check_rank, resolutions
@@ -92,26 +92,28 @@ class UNetND(nn.Module):
         tokens = (parts["tokens"], parts["mask"]) if self.tokens else ()
         told = self.conditioning(label, self.conditioning.takes(parts), train)
         skips = self._down(x, told, tokens, train)
-        h = self._block(skips[-1], told, train, -1, "middle_block_0", self.widths[-1])
+        first, last = (self._block(-1, f"middle_block_{i}", self.widths[-1]) for i in range(2))
+        h = self.style.remat(first)(skips[-1], told, train=train)
         h = self._attend(h, tokens, train, self.middle_attention, "middle")
-        h = self._block(h, told, train, -1, "middle_block_1", self.widths[-1])
+        h = self.style.remat(last)(h, told, train=train)
         h = self._up(h, skips, told, tokens, train)
         style = self.style
         return Head(style, self.channels, style.init_scale, name="output")(h).astype(x.dtype)
 
     def _down(self, x: Field, told: Embedding, tokens: Tokens, train: bool) -> list[Field]:
-        periodic = self.style.periodic
+        periodic, remat = self.style.periodic, self.style.remat
         # In bfloat16 the input would be rounded by more than the least noise in it.
         stem = Conv(self.stem, periodic=periodic, kernel_init=default_init(), name="stem")
         skips = [stem(x).astype(self.style.dtype)]
         for level, width in enumerate(self.widths):
             floor = f"down_{level}"
             if level:
-                same, halve = skips[-1].shape[-1], Halve(self.halved[level])
-                h = self._block(skips[-1], told, train, level, f"{floor}_halve", same, halve)
-                skips.append(h)
+                same, resize = skips[-1].shape[-1], Halve(self.halved[level])
+                halve = self._block(level, f"{floor}_halve", same, resize)
+                skips.append(remat(halve)(skips[-1], told, train=train))
             for i in range(self.blocks):
-                h = self._block(skips[-1], told, train, level, f"{floor}_block_{i}", width)
+                block = self._block(level, f"{floor}_block_{i}", width)
+                h = remat(block)(skips[-1], told, train=train)
                 h = self._attend(h, tokens, train, self.attention[level], f"{floor}_{i}")
                 skips.append(h)
         return skips
@@ -119,31 +121,25 @@ class UNetND(nn.Module):
     def _up(
         self, h: Field, skips: list[Field], told: Embedding, tokens: Tokens, train: bool
     ) -> Field:
+        remat = self.style.remat
         for level, width in reversed(list(enumerate(self.widths))):
             floor = f"up_{level}"
             for i in range(self.blocks + 1):
-                joined = jnp.concatenate([h, skips.pop()], axis=-1)
-                h = self._block(joined, told, train, level, f"{floor}_block_{i}", width)
+                block = self._block(level, f"{floor}_block_{i}", width)
+                h = remat(block, joining)(h, skips.pop(), told, train=train)
             h = self._attend(h, tokens, train, self.attention[level], floor)
             if level:
-                double = Double(self.halved[level])
-                h = self._block(h, told, train, level - 1, f"{floor}_double", width, double)
+                resize = Double(self.halved[level])
+                double = self._block(level - 1, f"{floor}_double", width, resize)
+                h = remat(double)(h, told, train=train)
         return h
 
     def _block(
-        self,
-        h: Field,
-        told: Embedding,
-        train: bool,
-        level: int,
-        name: str,
-        width: int,
-        resize: Callable[[Array], Array] | None = None,
-    ) -> Field:
+        self, level: int, name: str, width: int, resize: Callable[[Array], Array] | None = None
+    ) -> ResBlock:
         steps = self.dilations[level]
         dilation = steps[0] if len(set(steps)) == 1 else steps
-        block = ResBlock(self.style, width, 1.0, resize, dilation, name=name)
-        return self.style.remat(block)(h, told, train=train)
+        return ResBlock(self.style, width, 1.0, resize, dilation, name=name)
 
     def _attend(self, h: Field, tokens: Tokens, train: bool, among: bool, name: str) -> Field:
         remat = self.style.remat

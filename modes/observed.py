@@ -74,7 +74,7 @@ def imputed(partial: Float[np.ndarray, "k *d"], codec: Codec, iterations: int) -
     def of(rows: np.ndarray, place: Place) -> Measurement:
         return Measurement(Mask(place(known[rows])), place(encoded[rows]), jnp.float32(PRECISION))
 
-    return Observed(len(partial), of, METHODS["mmps"].make(iterations), partial)
+    return Observed(len(partial), of, METHODS["mmps"].make(iterations, "gmres"), partial)
 
 
 def digest(rows: np.ndarray) -> str:

@@ -88,7 +88,7 @@ class EDICT:
     def plan(self, score: Score, times: Float[Array, " n"]) -> Plan:
         """A row for each step; ValueError for weights that cannot be undone."""
         if not 0 < float(self.mixing) <= 1:
-            raise ValueError(f"edit.mixing must be in (0, 1], got {float(self.mixing):g}")
+            raise ValueError(f"EDICT.mixing must be in (0, 1], got {float(self.mixing):g}")
         levels, n = Schedule(score).at(times), len(times) - 1
         up = bool(levels.ratio[-1] > levels.ratio[0])
         noisier = levels[1:] if up else levels[:-1]

@@ -21,11 +21,15 @@ from tests import shapes
 shapes.install()
 
 # Most of the suite's time is compilation. On the oldest jaxlib, LLVM's first level of optimization
-# takes half as long as its usual one, and the emitters of code from before MLIR spare a third, with
-# other round-off only. On newer ones all is compiled as users compile it. Read when a device is
-# first asked for.
+# takes half as long as its usual one, the emitters of code from before MLIR spare a third, and a
+# program in one piece, not in 32 for as many threads, a third of the larger ones, with other
+# round-off only. On newer ones all is compiled as users compile it. Read when a device is first
+# asked for.
 if version("jaxlib").startswith("0.10."):
-    FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+    FLAGS = (
+        "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false "
+        "--xla_cpu_parallel_codegen_split_count=1"
+    )
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
     # Each of the many small programs is lowered in a context of its own, which takes longer to make

@@ -43,7 +43,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "edit.method": ("source",),
     "inverse.mask": ("mask_seed", "share", "acceleration", "centre"),
     "inverse.method": (
-        "iterations", "weight", "squared", "data_variance", "stop", "jump_length",
+        "iterations", "solver", "weight", "squared", "data_variance", "stop", "jump_length",
         "jump_n_sample", "eta", "eta_b", "flow_steps", "flow_end", "langevin", "langevin_step",
         "langevin_end", "tau", "particles", "resample", "lr",
     ),

@@ -41,6 +41,9 @@ SETTINGS: dict[str, Setting] = {
     "data.low": OfFeatures((), ANY, "bounded: lower end of each feature or channel, or one number"),
     "data.high": OfFeatures((), ANY, "bounded: upper end of each feature or channel, or one "
                             "number"),
+    "data.edge": OfModel(0.0, FRACTION, "bounded: share of the span before either end within which "
+                         "the map of the data bends, straight between them; 0: it bends "
+                         "everywhere, and makes a uniform law the normal one"),
     "data.autoencoder": Setting("", ANY, "codec autoencoder: workdir of a trained or imported "
                                 "autoencoder, or a diffusers directory that holds one"),
     "data.autoencoder_hash": OfModel("", HASH, "codec autoencoder: hash of the autoencoder's "

@@ -70,6 +70,8 @@ SETTINGS: dict[str, Setting] = {
                               "samplers/rules/named.py"),
     "inverse.iterations": Setting(1, ROUNDS, "mmps: solver iterations per step, each a backward "
                                   "pass of the network"),
+    "inverse.solver": Setting("cg", ANY, "mmps: cg (conjugate gradients, for 1 iteration) or gmres "
+                              "(for several, as the network's Jacobian is not symmetric)"),
     "inverse.weight": Setting(-1.0, Rule(lambda v: v >= 0 or v == -1, "zero or positive, or -1"),
                               "dps, pigdm_step: length of the step along the gradient; diffpir: "
                               "weight of the denoised example; red_diff: of the model; -1: the "

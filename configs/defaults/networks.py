@@ -71,6 +71,8 @@ SETTINGS: dict[str, Setting] = {
                                 "models/layers/transformers.py"),
     "model.pool_heads": OfModel(0, whole(0, 2**16), "unet_condition: heads of the pooling of "
                                 "tokens that joins the embedding; 0: none"),
+    "model.vector_at_stem": OfModel(False, ANY, "mlp: give the condition's vector to the first "
+                                    "layer, too, beside the example"),
     "model.vector_embedding": OfModel("none", ANY, "unet_condition: how the condition's vector "
                                       "joins the embedding: none, sizes (a perceptron; its last "
                                       "entries are waves), projection (a perceptron), linear or "

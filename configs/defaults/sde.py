@@ -1,6 +1,6 @@
 """The forward SDE: how data become noise."""
 
-from configs.rules import ANY, LEVELS, NOT_NEGATIVE, POSITIVE, SHARE, entries
+from configs.rules import ANY, INSIDE, LEVELS, NOT_NEGATIVE, POSITIVE, entries
 from configs.setting import OfLevels, OfModel, Setting
 
 SETTINGS: dict[str, Setting] = {
@@ -21,10 +21,10 @@ SETTINGS: dict[str, Setting] = {
     "sde.schedule": OfModel("cosine", ANY, "iddpm, levels: noise of the sde.num_scales levels: "
                             "cosine, linear, scaled_linear (of Stable Diffusion) or table; all: "
                             "SCHEDULES in sde_lib/iddpm.py"),
-    "sde.betas": OfLevels((), entries(SHARE), "table: beta of each level, the least noisy first"),
+    "sde.betas": OfLevels((), entries(INSIDE), "table: beta of each level, the least noisy first"),
     "sde.zero_terminal_snr": OfModel(False, ANY, "iddpm, levels: rescale the levels so that the "
                                      "last has no signal; model.prediction must be v or data"),
-    "sde.terminal_alpha": OfModel(2.0**-12, SHARE, "zero_terminal_snr: alpha of the last level, "
+    "sde.terminal_alpha": OfModel(2.0**-12, INSIDE, "zero_terminal_snr: alpha of the last level, "
                                   "for the 0 at which it cannot be computed with"),
     "sde.num_scales": OfModel(1000, LEVELS, "number of noise levels of a discrete-time model; also "
                               "the default of sampling.num_steps"),

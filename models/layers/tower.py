@@ -21,6 +21,7 @@ from models.layers.adaptive import (
     HalvingLayer,
     conv,
 )
+from models.layers.remat import joining
 
 Image = Float[Array, "b h w c"]
 Embedding = Float[Array, "b d"]
@@ -84,9 +85,8 @@ class Tower:
         for level, (width, attention) in reversed(list(enumerate(self._levels()))):
             heads = form.heads_up(width) if attention else 0
             for i in range(self.blocks + 1):
-                joined = jnp.concatenate([h, left.pop()], axis=-1)
                 up = AdaptiveBlock(form, width, heads, name=f"up_{level}_block_{i}")
-                h = form.remat(up)(joined, embedding, tokens, train=train)
+                h = form.remat(up, joining)(h, left.pop(), embedding, tokens, train=train)
             if level:
                 double = self._resize(h, RESAMPLE.up, DoublingLayer, f"up_{level}_double")
                 h = form.remat(double)(h, embedding, train=train)

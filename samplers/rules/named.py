@@ -25,6 +25,7 @@ from samplers.rules.repaint import RePaint
 from samplers.rules.variational import RedDiff
 from sde_lib import Score, choose
 from sde_lib.measurements.base import Measurement
+from sde_lib.measurements.solve import SOLVERS
 from sde_lib.posteriors.base import MeasuredScore
 from sde_lib.posteriors.moments import MomentMatching, PointLikelihood, PseudoInverse, RowSums
 from sde_lib.posteriors.proximal import Proximal
@@ -51,8 +52,9 @@ def _number(value: float, usual: float = 0.0) -> Any:
     return jnp.asarray(value if value >= 0 else usual, jnp.float32)
 
 
-def _mmps(iterations: int) -> Reconstructor:
-    return _score(lambda score, known: MomentMatching(score, known, iterations))
+def _mmps(iterations: int, solver: str) -> Reconstructor:
+    solve = choose("inverse.solver", solver, SOLVERS)
+    return _score(lambda score, known: MomentMatching(score, known, iterations, solve))
 
 
 def _pigdm(data_variance: float) -> Reconstructor:

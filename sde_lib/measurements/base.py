@@ -61,7 +61,7 @@ class Operator(abc.ABC):
         self, u: Float[Array, "b *m"], x: Float[Array, "b *d"]
     ) -> Float[Array, "b *d"]:
         """A^+ u, the shortest of the examples that come nearest to u; `x` has their shape."""
-        system = lambda v: self.transpose(self(v), x)
+        system = lambda v: (self.transpose(self(v), x), v)
         return conjugate_gradients(system, self.transpose(u, x), ITERATIONS)
 
     def replaced(self, x: Float[Array, "b *d"], y: Float[Array, "b *m"]) -> Float[Array, "b *d"]:
@@ -79,7 +79,7 @@ class Operator(abc.ABC):
         variance = each(variance, u)
         explained = lambda u: self(self.pseudo_inverse(u, x))
         right = jax.lax.cond(jnp.asarray(noise) > 0, lambda u: u, explained, u)
-        system = lambda v: variance * self(self.transpose(v, x)) + noise * v
+        system = lambda v: (variance * self(self.transpose(v, x)) + noise * v, v)
         return conjugate_gradients(system, right, ITERATIONS)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from sde_lib.base import Number
 from sde_lib.measurements.base import Measurement
-from sde_lib.measurements.solve import conjugate_gradients
+from sde_lib.measurements.solve import Solver, conjugate_gradients
 from sde_lib.posteriors.base import Differentiated, Pull
 from sde_lib.pytree import pytree, static
 from sde_lib.score import Score
@@ -18,28 +18,34 @@ from sde_lib.score import Score
 class MomentMatching(Differentiated):
     """x_0 + V A^T (deviation^2 I + A V A^T)^-1 (y - A x_0), p(x_0 | x_t) taken for a Gaussian.
 
-    The system is solved by `iterations` of conjugate gradients, each a vector-Jacobian product of
-    the network (MMPS: Rozet et al. 2024, arXiv:2405.13712). Exact for Gaussian data if there are as
-    many iterations as numbers in y, an approximation for other data.
+    The system is solved by `iterations` of `solver`, each a vector-Jacobian product of the network
+    (MMPS: Rozet et al. 2024, arXiv:2405.13712); the published product for the result is not needed,
+    which is a sum of theirs. Conjugate gradients take the network's Jacobian for symmetric, and go
+    astray with several iterations, GMRES does not. Exact for Gaussian data if there are as many
+    iterations as numbers in y, an approximation for other data.
     """
 
     score: Score
     measurement: Measurement
     iterations: int = static(default=5)
+    solver: Solver = static(default=conjugate_gradients)
 
     @property
     def passes(self) -> int:
-        """One for each iteration, and one for the result."""
-        return self.iterations + 1
+        """One for each iteration."""
+        return self.iterations
 
     def change(
         self, x0: Float[Array, "b *d"], pull: Pull, alpha: Array, sigma: Array
     ) -> Float[Array, "b *d"]:
         """V A^T u of the solution u."""
-        operator = self.measurement.operator
-        spread = lambda u: sigma**2 / alpha * pull(operator.transpose(u, x0))
-        system = lambda u: self.measurement.variance * u + operator(spread(u))
-        return spread(conjugate_gradients(system, self.measurement.residual(x0), self.iterations))
+        measured = self.measurement
+
+        def product(u: Array) -> tuple[Array, Array]:
+            spread = sigma**2 / alpha * pull(measured.operator.transpose(u, x0))
+            return measured.variance * u + measured.operator(spread), spread
+
+        return self.solver(product, measured.residual(x0), self.iterations)
 
 
 @pytree

@@ -95,6 +95,7 @@ def test_the_watch_finds_what_must_not_come_of_a_file_and_nothing_else(name, fou
     assert fuzz.findings(misdeeds[name]) == found, misdeeds[name]
 
 
+@pytest.mark.slow
 def test_a_process_that_waits_for_others_is_not_one_that_hangs(monkeypatch):
     """Silence is counted by the processor, and by the clock only after long."""
     monkeypatch.setattr(fuzz, "HANG", 1.0)

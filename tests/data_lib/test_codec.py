@@ -8,13 +8,15 @@ from ml_collections import ConfigDict
 
 from configs.schema import get_default
 from data_lib import codec
-from data_lib.codec import AsGiven, Bounded, GrayLevels, Standardize
+from data_lib.bounds import Bounded, Straight
+from data_lib.codec import AsGiven, GrayLevels, Standardize
 
 VECTORS = {
     "centered": GrayLevels(True),
     "levels": GrayLevels(False),
     "standardize": Standardize((0.3, -2.0, 0.1), (0.5, 3.0, 0.02)),
     "bounded": Bounded((-1.0, 0.0, -3.0), (2.0, 1.0, 3.0)),
+    "straight": Straight((-1.0, 0.0, -3.0), (2.0, 1.0, 3.0), 0.07),
     "as given": AsGiven(),
 }
 X = np.asarray([[0.1, 0.7, 0.35], [0.9, 0.2, 0.5]])
@@ -52,6 +54,32 @@ def test_a_uniform_law_between_bounds_becomes_standard_normal() -> None:
     # Sums over an even grid of a uniform law: the tails beyond the grid are what is lacking.
     np.testing.assert_allclose([z.mean(), z.var()], [0, 1], atol=2e-3)
     assert np.isfinite(Bounded((-1.0,), (3.0,)).encode(np.asarray([[-1.0], [3.0]]))).all()
+
+
+def test_an_edge_bends_the_map_beside_the_bounds_alone() -> None:
+    made = Straight((-1.0,), (3.0,), 0.05)
+    x = np.linspace(-1, 3, 20_001)[1:-1, None]
+    z = made.encode(x)
+    # The variance of a uniform law's z by midpoints of two million intervals.
+    np.testing.assert_allclose([z.mean(), z.var()], [0, 1.0987], atol=1e-3)
+    inside = np.abs(x - 1) < 1
+    # Within the middle half the line is bent by e^-5 of its slope, sqrt(12) / 4, at most.
+    slopes = np.diff(z[inside]) / np.diff(x[inside])
+    np.testing.assert_allclose(slopes, np.sqrt(12) / 4, rtol=2 * np.exp(-5))
+    ends = np.asarray([[-1.0], [3.0]])
+    for xp in (np.asarray, lambda a: jnp.asarray(a, jnp.float32)):
+        assert np.isfinite(made.encode(xp(ends))).all()
+        # However far a sample is, it lies within the bounds.
+        found = np.asarray(made.decode(xp(np.asarray([[-1e4], [1e4]]))))
+        np.testing.assert_allclose(found, ends, rtol=1e-6)
+        assert (found >= -1).all()
+        assert (found <= 3).all()
+
+
+def test_the_setting_edge_chooses_the_map_of_bounded_data() -> None:
+    for edge, wanted in ((0.0, Bounded((0.0,), (2.0,))), (0.1, Straight((0.0,), (2.0,), 0.1))):
+        data = section(codec="bounded", low=(0.0,), high=(2.0,), edge=edge)
+        assert codec.build(data) == wanted
 
 
 def test_an_offset_that_float32_cannot_hold_is_taken_off_and_put_back_in_float64() -> None:

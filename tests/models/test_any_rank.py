@@ -200,3 +200,17 @@ def test_what_does_not_fit_is_refused_by_name(name, shape, settings, message):
     with pytest.raises(ValueError, match=message) as refused:
         models.check(config_of(name, shape, **settings))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["vector", "none"])
+def test_the_first_layer_of_a_perceptron_sees_the_vector_if_told_to(kind):
+    seen = []
+    for beside in (False, True):
+        config = config_of("mlp", (5,), condition=kind, data__condition=(3,), vector_at_stem=beside)
+        network = models.build(config)
+        tree = jax.eval_shape(
+            lambda k, n=network, c=config: models.init(n, k, c), jax.random.key(0)
+        )
+        seen.append(tree["stem"]["kernel"].shape[0])
+    # x, sines and cosines of three frequencies; 3 values of the vector and which are known.
+    assert seen == [7 * 5, 7 * 5 + (2 * 3 if kind == "vector" else 0)]

@@ -16,8 +16,10 @@ from models import inputs
 from models.fitted import Fitted
 from models.inputs import Inputs
 from models.layers.attend import plain_attention, shown_attention
+from models.layers.conditions import known
 from models.layers.embeddings import ConditionEmbedding, Positional
 from models.layers.mappings import ADMMapping, SongMapping
+from models.layers.pieces import summary
 from models.layers.text import Text, TextReader
 from models.unet import UNet
 from tests.models.cases import Case, config_of
@@ -65,13 +67,33 @@ def test_exchangeable_pieces_are_summed_up():
     _, rest = given(draw(1, 4), {"vector": vector}, kinds=Kinds.of("vector", (6,)), pieces=3)
     told = rest["vector"][0, 12:]
     least = 1e-4  # which is added in square to the deviations
-    wanted = [2, 10, 0, np.log(least), -1, 0, 1, 0, 0, 0]
+    wanted = [2, 10, 0, np.log(least), -1, 0, 1, 0, 0, 0, 0]
     np.testing.assert_allclose(told, wanted, atol=1e-6)
-    assert len(rest["vector"][0]) == 2 * 6 + 6 + 2 * 6 // 3
+    assert len(rest["vector"][0]) == 2 * 6 + 6 + 2 * 6 // 3 + 1
     # In another order they are the same pieces.
     other = jnp.array([[3.0, 10.0, NAN, 10.0, 1.0, 10.0]])
     _, again = given(draw(1, 4), {"vector": other}, kinds=Kinds.of("vector", (6,)), pieces=3)
     np.testing.assert_allclose(again["vector"][0, 12:16], wanted[:4], atol=1e-6)
+
+
+def test_correlations_of_exchangeable_pieces_are_told_as_fishers_z():
+    pieces = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    pieces[0, :, 1] = -2 * pieces[0, :, 0]  # a correlation of -1
+    pieces[1, 4, 2] = NAN  # left out of the third number's mean and deviation
+    told = summary(*known(pieces.reshape(2, 15), (15,), np.zeros(2, bool)), 5)
+    wanted = np.corrcoef(pieces[0].T)[[0, 0, 1], [1, 2, 2]]
+    np.testing.assert_allclose(np.tanh(told[0, -3:]), 0.9999 * wanted, atol=1e-5)
+    # 1 - LEAST^2 / (2 deviation^2) of each deviation is lost beside 1e-5.
+    x, y, z = (pieces[1, :, i] for i in range(3))
+    unit = [(v - np.nanmean(v)) / np.nanstd(v) for v in (x, y, z)]
+    wanted = [np.nanmean(unit[i] * unit[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    np.testing.assert_allclose(np.tanh(told[1, -3:]), 0.9999 * np.array(wanted), atol=1e-5)
+
+
+@pytest.mark.parametrize(("numbers", "more"), [(32, 32 * 31 // 2), (33, 0)])
+def test_correlations_are_told_of_pieces_of_few_numbers(numbers, more):
+    values = draw(1, 3 * numbers)
+    assert summary(values, jnp.isfinite(values), 3).shape == (1, 2 * numbers + 3 * numbers + more)
 
 
 def test_unknown_entries_are_zero_and_told():

@@ -66,7 +66,7 @@ def test_parameter_count_is_the_published_one(name, form):
 
 REPEATING = (
     "original ncsnv2_64 swish centered", "original ncsnv2_128 relu", "original ncsnv2_256 grey",
-    "original ncsn lrelu",
+    "original ncsn lrelu", "score_sde ncsn",
     "score_sde ncsnv2_64 variance swish", "score_sde ncsnv2_128", "score_sde ncsnv2_256",
 )  # fmt: skip
 

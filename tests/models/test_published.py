@@ -28,8 +28,8 @@ def count(network, size):
 BUILT = [name for name in PUBLISHED if published(name).model.name in models.NETWORKS]
 
 
-QUICK = ("ve/cifar10_ncsnpp_continuous", "vp/cifar10_ddpmpp_continuous", "vp/ddpm/cifar10",
-         "ve/ffhq_ncsnpp_continuous", "ve/ncsn/cifar10", "ve/ncsnv2/bedroom")  # fmt: skip
+QUICK = ("vp/cifar10_ddpmpp_continuous", "ve/ffhq_ncsnpp_continuous", "ve/ncsn/cifar10",
+         "ve/ncsnv2/bedroom")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", but_slow(BUILT, *(set(BUILT) - set(QUICK))))

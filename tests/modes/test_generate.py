@@ -225,8 +225,8 @@ def test_partial_examples_are_filled_in_as_their_law_says() -> None:
     # Row 1: -1 and 1 deviations of two that are uncorrelated, -0.8 - 0.5 of the first's.
     np.testing.assert_allclose(drawn[:, 1, 0].mean(), 8.7, atol=0.03)
     np.testing.assert_allclose(drawn[:, 1, 0].std(), (1 - 0.64 - 0.25) ** 0.5, rtol=0.05)
-    # A step of Heun is two predictions; each has one evaluation and four backward passes.
-    assert generator.planned_evaluations == (2 * 24 + 1) * 5
+    # A step of Heun is two predictions; each has one evaluation and three backward passes.
+    assert generator.planned_evaluations == (2 * 24 + 1) * 4
 
 
 def test_captions_that_samples_have_in_turn_are_in_the_file(tmp_path):

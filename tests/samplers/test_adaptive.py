@@ -46,7 +46,7 @@ CASES = {
     "ve log_snr dopri5": ("ve", "log_snr", "dopri5", False),
     "ve sigma tsit5 shared": ("ve", "sigma", "tsit5", True),
 }
-SHORT = ("ve log_snr dopri5", "vp time dopri5", "vp log_snr adams", "ve sigma tsit5 shared")
+SHORT = ("vp time dopri5", "vp log_snr adams", "ve sigma tsit5 shared")
 LONG = [n for n in CASES if n not in SHORT]
 
 
@@ -134,7 +134,7 @@ def test_reported_evaluations_are_those_made(name):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
-    "name", but_slow(["dopri5", "adams", "exponential adams", "sde"], "exponential adams")
+    "name", but_slow(["dopri5", "adams", "exponential adams", "sde"], "adams", "exponential adams")
 )
 def test_each_sample_takes_its_own_steps(name):
     sde, sampler, times = VP(), CONTROLLED[name], jnp.asarray([1.0, 1e-3])

@@ -84,6 +84,6 @@ def test_evaluations_are_counted_and_a_mixing_of_nothing_is_refused() -> None:
     score, times = Isotropic(SDE), rising(5)
     assert EDICT().plan(score, times).nfe == 10
     assert DDIMInversion().plan(score, times).nfe == 5
-    with pytest.raises(ValueError, match=r"mixing must be in \(0, 1\], got 0") as error:
+    with pytest.raises(ValueError, match=r"^EDICT\.mixing must be in \(0, 1\], got 0") as error:
         EDICT(0.0).plan(score, times)
     assert "\n" not in str(error.value)

@@ -17,11 +17,12 @@ from sde_lib import Gaussian
 from sde_lib.karras import KarrasVE
 from sde_lib.measurements.base import Measurement
 from sde_lib.measurements.masks import Mask
+from sde_lib.measurements.solve import SOLVERS
 
 DIMS, STEPS = 3, 4
 # Passes through the network of a run of four steps and the end.
 COST = {
-    "mmps": 3 * 5, "pigdm": 2 * 5, "tmpd": 3 * 5, "likelihood": 2 * 5, "diffpir": 5, "dps": 2 * 5,
+    "mmps": 2 * 5, "pigdm": 2 * 5, "tmpd": 3 * 5, "likelihood": 2 * 5, "diffpir": 5, "dps": 2 * 5,
     "pigdm_step": 2 * 5, "projection": 5, "ilvr": 5, "repaint": 9, "ddrm": 5, "daps": 5 * 5,
     "tds": 2 * 16 * 5, "fps": 16 * 5, "red_diff": 4,
     "trained": 5,
@@ -100,6 +101,14 @@ def test_settings_reach_their_methods_and_defaults_are_the_published_ones(name: 
     for settings, expected in (({}, usual), ({setting: number}, number)):
         told = build_method(section(method=name, **settings))(problem()[0], DDIM(), problem()[1])
         np.testing.assert_allclose(of(*told), expected, rtol=1e-6)
+
+
+def test_the_solver_is_chosen_by_its_name() -> None:
+    for name, solver in SOLVERS.items():
+        told, _ = build_method(section(solver=name))(problem()[0], DDIM(), problem()[1])
+        assert told.solver is solver
+    with pytest.raises(ValueError, match=r"inverse\.solver must be one of 'cg', 'gmres', got 'lu'"):
+        build_method(section(solver="lu"))
 
 
 def test_rules_surround_predictor_and_corrector_alike() -> None:

@@ -165,7 +165,7 @@ def test_ancestral_chains_end_where_theirs_do(name) -> None:
     assert apart(c.chain(ancestral(c), "respaced_steps", "chain_noise"), c["ancestral_x"]) < 1e-5
 
 
-@pytest.mark.parametrize("clamped", [True, False])
+@pytest.mark.parametrize("clamped", but_slow([True, False], False))
 def test_the_law_of_a_step_is_theirs(name, clamped) -> None:
     """Mean and variance in the full chain; of level 0 in the step to x_0."""
     c, end = case(name), "_clipped" if clamped else ""

@@ -121,6 +121,10 @@ REPEATED = {
     *itertools.product(set(SDES) - {"vp"}, set(PREDICTORS) - {"euler_maruyama"}, ["langevin"]),
     *itertools.product(set(SDES) - {"vp"}, ["ddim"], ["posterior"]),
     *itertools.product(REPEATING, ["euler_maruyama"], ["posterior", "langevin"]),
+    ("vp", "heun", "langevin"),
+    ("vp", "ancestral", "langevin"),
+    ("ve", "heun", "none"),
+    ("ve", "euler_maruyama", "posterior"),
     *itertools.product(
         set(SDES) - {"vp"}, ["euler_maruyama"], ["langevin_sample", "langevin_batch"]
     ),

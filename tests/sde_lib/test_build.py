@@ -229,7 +229,10 @@ def test_another_weight_or_interval_compiles_nothing(kind: str) -> None:
 
 # What a guidance takes is proven with one solver, what an adaptive one takes with two guidances.
 COUNTED = list(itertools.product(GUIDANCE, ["heun", "adaptive_adams"]))
-LIKE_OTHERS = [c for c in COUNTED if c[1] != "heun" and c[0] not in ("none", "classifier_free")]
+ALIKE = "rescaled", "thresholded", "first_channels", "apg", "classifier_free_omega"
+"""Guidances that take what the classifier-free one takes."""
+LIKE_OTHERS = [c for c in COUNTED if c[0] in ALIKE]
+LIKE_OTHERS += [c for c in COUNTED if c[1] != "heun" and c[0] not in ("none", "classifier_free")]
 
 
 @pytest.mark.parametrize("kind, predictor", [

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_lib.codec import AsGiven, Bounded, GrayLevels, Standardize
+from data_lib.bounds import Bounded
+from data_lib.codec import AsGiven, GrayLevels, Standardize
 from sde_lib.measurements.base import Decomposed, Measurement, Operator
 from sde_lib.measurements.encoded import (
     ScaledChannels,

@@ -12,7 +12,7 @@ from sde_lib import VE, VP, Gaussian, SubVP, pytree
 from sde_lib.base import SDE
 from sde_lib.measurements.base import Measurement, Operator
 from sde_lib.measurements.masks import Mask
-from sde_lib.measurements.solve import conjugate_gradients
+from sde_lib.measurements.solve import SOLVERS
 from sde_lib.posteriors.base import MeasuredScore
 from sde_lib.posteriors.moments import MomentMatching, PointLikelihood, PseudoInverse, RowSums
 from sde_lib.posteriors.proximal import Proximal
@@ -50,15 +50,16 @@ def measurement(n: int, deviation: float = DEVIATION) -> Measurement:
     return Measurement(Matrix(jnp.asarray(A)), rows, jnp.asarray(deviation))
 
 
-def measured(sde: SDE, n: int, iterations: int = 2) -> MomentMatching:
-    return MomentMatching(prior(sde), measurement(n), iterations)
+def measured(sde: SDE, n: int, iterations: int = 2, solver: str = "cg") -> MomentMatching:
+    return MomentMatching(prior(sde), measurement(n), iterations, SOLVERS[solver])
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("sde", [VP(), SubVP(), VE(0.01, 20.0)], ids=["vp", "subvp", "ve"])
-def test_the_posterior_of_gaussian_data_is_exact(sde: SDE) -> None:
+def test_the_posterior_of_gaussian_data_is_exact(sde: SDE, solver: str) -> None:
     x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)))
     t = jnp.linspace(0.05, 1.0, 5)
-    found = measured(sde, 5).predict(x, t)
+    found = measured(sde, 5, solver=solver).predict(x, t)
     mean, covariance = posterior()
     expected = Gaussian.of(sde, jnp.asarray(mean), jnp.asarray(covariance)).predict(x, t)
     for one, other in zip(found[:2], expected[:2], strict=True):
@@ -125,13 +126,42 @@ def test_a_mask_that_keeps_nothing_changes_nothing() -> None:
             np.testing.assert_array_equal(one, other)
 
 
-def test_examples_are_solved_alone() -> None:
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_examples_are_solved_alone(solver: str) -> None:
     # One has converged at once, with a right side of zeros, and the other has not.
     systems = jnp.asarray([[[2.0, 1.0], [1.0, 3.0]], [[4.0, 0.0], [0.0, 1.0]]])
-    right = jnp.asarray([[0.0, 0.0], [1.0, 2.0]])
-    found = conjugate_gradients(lambda u: jnp.einsum("bij,bj->bi", systems, u), right, 5)
+    found = solved(solver, systems, jnp.asarray([[0.0, 0.0], [1.0, 2.0]]), 5)
     np.testing.assert_allclose(found, [[0, 0], [0.25, 2]], atol=1e-12)
 
 
+def solved(solver: str, systems: jnp.ndarray, right: jnp.ndarray, iterations: int) -> jnp.ndarray:
+    product = lambda u: (jnp.einsum("bij,bj->bi", systems, u), u)
+    return SOLVERS[solver](product, right, iterations)
+
+
+def test_gmres_solves_what_is_not_symmetric_and_is_never_further_off_with_more_iterations() -> None:
+    draws = np.random.default_rng(1)
+    systems, right = draws.normal(size=(3, 4, 4)), draws.normal(size=(3, 4))
+    exact = np.linalg.solve(systems, right[..., None])[..., 0]
+    left = []
+    for k in range(1, 5):
+        found = solved("gmres", jnp.asarray(systems), jnp.asarray(right), k)
+        left.append(np.linalg.norm(right - np.einsum("bij,bj->bi", systems, found), axis=1))
+        if k == 1:
+            moved = np.einsum("bij,bj->bi", systems, right)
+            nearest = np.sum(moved * right, 1) / np.sum(moved**2, 1)
+            np.testing.assert_allclose(found, nearest[:, None] * right, rtol=1e-9)
+    np.testing.assert_allclose(found, exact, rtol=1e-9)
+    assert (np.diff(left, axis=0) < 0).all()
+    astray = solved("cg", jnp.asarray(systems), jnp.asarray(right), 4)
+    assert np.abs(astray - exact).max() > 0.1
+
+
+def test_a_singular_system_moves_nothing_that_it_maps_to_nothing() -> None:
+    systems = jnp.asarray([[[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 0.0]]])
+    found = solved("gmres", systems, jnp.asarray([[2.0, 6.0, 0.0]]), 3)
+    np.testing.assert_allclose(found, [[1, 2, 0]], atol=1e-12)
+
+
 def test_evaluations_count_backward_passes() -> None:
-    assert measured(VP(), 1, iterations=3).evaluations == 5
+    assert measured(VP(), 1, iterations=3).evaluations == 4

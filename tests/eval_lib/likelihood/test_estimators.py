@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from configs.schema import get_default
-from data_lib.codec import Bounded, Codec, GrayLevels, Standardize
+from data_lib.bounds import Bounded
+from data_lib.codec import Codec, GrayLevels, Standardize
 from eval_lib.likelihood import estimators
 from eval_lib.likelihood.bins import TruncatedNormal, UniformNoise
 from eval_lib.likelihood.divergence import Exact

@@ -74,7 +74,7 @@ CASES = {
 SLOW = [c for c in CASES if c.endswith("mixture_2d")]
 SLOW += [f"{sde} correlated" for sde in REPEATING]
 SLOW += [f"{sde} mixture_1d" for sde in FURTHER]
-SLOW += ["vp mixture_1d tsit5", "vp mixture_1d dopri8"]
+SLOW += ["vp mixture_1d tsit5", "vp mixture_1d dopri8", "vp discrete mixture_1d"]
 
 
 @pytest.mark.parametrize("case", but_slow(CASES, *SLOW))

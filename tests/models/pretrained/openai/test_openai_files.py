@@ -111,7 +111,7 @@ def drawn(name):
     return reference.make(FLAGS[name])
 
 
-REPEATING = ("new order, heads by width", "plain", "pool spatial")
+REPEATING = ("new order, heads by width", "plain", "pool spatial", "pool adaptive")
 """Flags that goldens or other cases have, too."""
 
 
