@@ -241,7 +241,7 @@ def known_stage() -> tuple[ConfigDict, np.ndarray, np.ndarray]:
     return config, low, np.kron(2 * low - 1, np.ones((1, 2, 2, 1), np.float32))
 
 
-SLOW = (*known.LONG, "fixed steps", "multistep", "steps of an SDE")
+SLOW = (*known.LONG, "fixed steps", "multistep", "steps of an SDE", "worse model")
 
 
 @pytest.mark.parametrize("case", but_slow(known.CASES, *SLOW))
