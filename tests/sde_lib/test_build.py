@@ -10,6 +10,7 @@ import pytest
 import samplers
 import sde_lib
 from configs.schema import get_default
+from models.layers.conditions import as_parts
 from sde_lib import (
     EDM,
     GUIDANCE,
@@ -155,7 +156,10 @@ ROWS: list[int] = []
 
 def network(params, x, label, condition, key):
     ROWS.append(len(x))
-    return params * x + 0.3 * condition[:, None].astype(x.dtype)
+    parts = as_parts(condition)
+    # One that is told the weight of guidance, less one, differs from one that is not.
+    told = 0.1 * (2 + parts["guidance"])[:, None] if "guidance" in parts else 0.0
+    return params * x + 0.3 * parts["label"][:, None].astype(x.dtype) + told
 
 
 SCORE = ModelScore(network, jnp.float32(0.5), VP(), Parametrization(Noise(), TimeLabel()))
@@ -174,6 +178,7 @@ def guidance_of(kind: str, **settings: object):
     """Guidance of a model of three classes; weights count from the neutral one, 1 above none."""
     config = get_default()
     config.model.num_classes, config.model.label_dropout = 3, 0.1
+    config.model.guidance_features = 8 if kind == "embedded" else 0
     steps = {"classifier_mean": "ancestral"}.get(kind, "ddim")
     config.sampling.update({"guidance_kind": kind, "predictor": steps} | settings)
     config.sampling.guidance += max(NEUTRAL.get(kind, 1.0), 0.0) - 1
