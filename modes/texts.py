@@ -171,8 +171,10 @@ def untold(config: Any) -> Untold | None:
 
     None for a model whose network hides them. Raises ValueError as `encoder_of`.
     """
+    if not replaces_captions(config):
+        return None
     rate = config.model.condition_dropout
-    if not rate or not replaces_captions(config):
+    if not rate:
         return None
     row = build_condition(config).encode(text_rows(config, [None])).astype(np.float32)
     return Untold(rate, jnp.asarray(row))

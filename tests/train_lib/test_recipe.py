@@ -467,9 +467,10 @@ GUIDED = {
 
 
 def test_every_guidance_has_a_closed_form() -> None:
-    # The others are not linear: tests/sde_lib/test_combinations.py and test_likelihood_guidance.py.
+    # The others are not linear, or the network's own: tests/sde_lib/test_combinations.py,
+    # test_likelihood_guidance.py and test_guidance.py.
     others = {"rescaled", "thresholded", "apg", "denoised_classifier", "classifier_mean",
-              "first_channels"}  # fmt: skip
+              "first_channels", "embedded"}  # fmt: skip
     assert set(GUIDED) == set(GUIDANCE) - others
 
 
