@@ -32,7 +32,6 @@ def base() -> ConfigDict:
     sde.name = "edm"
     sde.sigma_min, sde.sigma_max = 0.002, 20.0
     model.name = "auto"
-    model.vector_at_stem = True
     model.sigma_data = 1.0
     model.nf = 64
     model.ch_mult = (1, 2, 2)

@@ -58,6 +58,7 @@ def base() -> ConfigDict:
     model = config.model
     model.name = "mlp"
     model.condition = "vector"
+    model.vector_at_stem = True
     model.num_res_blocks = 4
     config.training.batch_size = 256
     config.training.n_jitted_steps = 50
