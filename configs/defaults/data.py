@@ -3,6 +3,7 @@
 from configs.rules import (
     ANY,
     AXES,
+    EDGE,
     FRACTION,
     HASH,
     LEVELS,
@@ -41,7 +42,7 @@ SETTINGS: dict[str, Setting] = {
     "data.low": OfFeatures((), ANY, "bounded: lower end of each feature or channel, or one number"),
     "data.high": OfFeatures((), ANY, "bounded: upper end of each feature or channel, or one "
                             "number"),
-    "data.edge": OfModel(0.0, FRACTION, "bounded: share of the span before either end within which "
+    "data.edge": OfModel(0.0, EDGE, "bounded: share of the span before either end within which "
                          "the map of the data bends, straight between them; 0: it bends "
                          "everywhere, and makes a uniform law the normal one"),
     "data.autoencoder": Setting("", ANY, "codec autoencoder: workdir of a trained or imported "

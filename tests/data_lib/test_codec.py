@@ -72,6 +72,9 @@ def test_an_edge_bends_the_map_beside_the_bounds_alone() -> None:
         # However far a sample is, it lies within the bounds.
         found = np.asarray(made.decode(xp(np.asarray([[-1e4], [1e4]]))))
         np.testing.assert_allclose(found, ends, rtol=1e-6)
+        # A wide edge, of which float32 rounds shares up to 3e-6 beyond 1.
+        far = xp(np.linspace(-1e3, 1e3, 200_001)[:, None])
+        found = np.asarray(Straight((-1.0,), (3.0,), 0.3).decode(far))
         assert (found >= -1).all()
         assert (found <= 3).all()
 
