@@ -52,7 +52,7 @@ def test_the_smoke_variant_of_a_config_makes_an_update(name):
 
 
 def refusal_of_guidance(config):
-    """What is said against a config's guidance, "" for nothing."""
+    """Words of refusal of a config's guidance, "" for none."""
     try:
         build_guidance(config, ABSENT)
     except ValueError as error:
