@@ -103,7 +103,9 @@ class Ruled(Method):
     def step(self, score: Score, state: State, row: Any) -> State:
         def advance(score: Score, state: State) -> State:
             one = lambda state, row: (self.method.step(score, state, row), None)
-            return jax.lax.scan(one, state, row["method"])[0]
+            state = jax.lax.scan(one, state, row["method"])[0]
+            # Compiled into one with the rule, the step would be rounded in another way than alone.
+            return replace(state, x=jax.lax.optimization_barrier(state.x))
 
         turn = Turn(row["t"], row["s"], row["number"], row["first"])
         return self.rule.step(score, state, turn, advance)

@@ -507,7 +507,8 @@ def test_guidance_acts_where_sigma_over_alpha_is_within_its_interval(name, kind)
     form = PROCESSES[name]
     levels = (form.alpha(t), form.sigma(t)) if kind == "classifier" else ()
     for ours, expected in zip(found[:2], GUIDED[kind](inside, *levels), strict=True):
-        np.testing.assert_allclose(ours[:, 0], expected, rtol=1e-5)
+        # Differences of numbers near 1 have the rounding of those.
+        np.testing.assert_allclose(ours[:, 0], expected, rtol=1e-5, atol=2e-7)
 
 
 @pytest.mark.parametrize("name", PROCESSES)
