@@ -1,16 +1,16 @@
 """How much the tests of the numerics notice: changed files, one after another, and their tests.
 
-    python -m benchmarks.mutations --rooms sde_lib,train_lib --json mutations.json
+    python -m benchmarks.mutations --rooms sde_lib,data_lib/codec.py --json mutations.json
     python -m benchmarks.mutations --sample 200 --seed 1 --json mutations.json
     python -m benchmarks.mutations --again mutations.json --json mutations.json
 
-makes every small change (`mutators`) of the files of the rooms, or a sample of them, and runs the
-tests that belong to the file (`ROOMS`) on it, in a copy of the tree. A change is killed if a test
-fails or has not ended in time, and survives if all pass. Survivors are listed, but for those of
-which `mutations_explained` says why no test could tell them. The score is the part that is killed
-of all that are not explained. `--again` takes over what was killed in a report and runs the rest.
-Each run is a fork of a process that has imported what does not change, and compiled programs are
-kept between them.
+makes every small change (`mutators`) of the files of the rooms, or of files by their names, or a
+sample of them, and runs the tests that belong to the file (`ROOMS`) on it, in a copy of the tree. A
+change is killed if a test fails or has not ended in time, and survives if all pass. Survivors are
+listed, but for those of which `mutations_explained` says why no test could tell them. The score is
+the part that is killed of all that are not explained. `--again` takes over what was killed in a
+report and runs the rest. Each run is a fork of a process that has imported what does not change,
+and compiled programs are kept between them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _SDE = f"sde_lib/sde {_RECIPE} sde_lib/transition"
 _NAMED, _LOOP = "samplers/rows samplers/named", "samplers/samplers"
 _PLANNED = f"samplers/planned samplers/ending samplers/shared_noise samplers/orders {_NAMED}"
 _RULES = "samplers/rules/rules"
-_FLOW = "eval_lib/likelihood/flow"
+_FLOW, _FITTED = "eval_lib/likelihood/flow", "models/fitted"
 ROOMS: dict[str, Tests] = {
     "sde_lib": {
         **_files("sde_lib", "base karras subvp tabulated ve vp", _SDE),
@@ -123,6 +123,9 @@ ROOMS: dict[str, Tests] = {
         **_files("train_lib", "objective times", f"{_RECIPE} train_lib/objective"),
         **_files("train_lib", "guard", "train_lib/step"),
         **_files("train_lib", "buckets", "train_lib/buckets train_lib/step"),
+        **_files("train_lib", "loss", f"{_RECIPE} train_lib/objective"),
+        **_files("train_lib", "chain history", "train_lib/chain_objective"),
+        **_files("train_lib", "adversary", "train_lib/autoencoding"),
         **_files("train_lib", "classification measures", "train_lib/classification"),
         **_files("train_lib", "augment", "train_lib/augment"),
     },
@@ -136,8 +139,26 @@ ROOMS: dict[str, Tests] = {
     "eval_lib/metrics": _files("eval_lib/metrics", "base frechet inception_score kernel manifold "
                                "memorisation sliced two_sample",
                                "eval_lib/metrics eval_lib/array_metrics/array_distances"),
-    "data_lib": _files("data_lib", "levels transforms",
-                       "data_lib/data_transforms data_lib/levels data_lib/members"),
+    "eval_lib/array_metrics": {
+        **_files("eval_lib/array_metrics", "distances correlations classifier marginals",
+                 "eval_lib/array_metrics/array_distances"),
+        **_files("eval_lib/array_metrics", "ranks scores tarp table",
+                 "eval_lib/array_metrics/array_calibration"),
+        **_files("eval_lib/array_metrics", "spectra", "eval_lib/array_metrics/array_spectra"),
+        **_files("eval_lib/array_metrics", "base compare",
+                 "eval_lib/array_metrics/array_compare eval_lib/array_metrics/array_calibration"),
+    },
+    "eval_lib": _files("eval_lib", "restoration", "eval_lib/restoration"),
+    "models/layers": _files("models/layers", "pieces", f"{_FITTED}::test_exchangeable_pieces_are_"
+                            f"summed_up {_FITTED}::test_correlations_of_exchangeable_pieces_are_"
+                            f"told_as_fishers_z {_FITTED}::test_correlations_are_told_of_pieces_"
+                            "of_few_numbers"),
+    "data_lib": {
+        **_files("data_lib", "levels transforms",
+                 "data_lib/data_transforms data_lib/levels data_lib/members"),
+        **_files("data_lib", "codec bounds", "data_lib/codec"),
+        **_files("data_lib", "glyphs", "data_lib/glyphs"),
+    },
 }  # fmt: skip
 """Room -> file -> the tests that are to notice its changes, those that notice most first."""
 
@@ -248,11 +269,12 @@ def baseline(tree: Path, tests: Sequence[str]) -> float:
 
 
 def chosen(rooms: Sequence[str], sample: int, seed: int) -> Work:
-    """File -> [(room, mutant)] of whole rooms, or of `sample` of all their mutants."""
+    """File -> [(room, mutant)] of rooms or single files, or of `sample` of all their mutants."""
     every = [
         (room, file, mutant)
-        for room in rooms
+        for room in ROOMS
         for file in ROOMS[room]
+        if {room, file} & set(rooms)
         for mutant in mutants((ROOT / file).read_text())
     ]
     if sample:
@@ -311,15 +333,15 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--rooms", default=",".join(ROOMS), help="of these, some")
+    parser.add_argument("--rooms", default=",".join(ROOMS), help="of these or their files, some")
     parser.add_argument("--sample", type=int, default=0, help="mutants drawn at random; 0: all")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--again", type=Path, help="instead: what survived in this report")
     parser.add_argument("--json", type=Path, help="a file for what came of each")
     options = parser.parse_args(arguments)
     rooms = options.rooms.split(",")
-    if not set(rooms) <= ROOMS.keys():
-        parser.error(f"--rooms must be of {', '.join(ROOMS)}, got {options.rooms!r}")
+    if not set(rooms) <= {*ROOMS, *(file for room in ROOMS.values() for file in room)}:
+        parser.error(f"--rooms must be of {', '.join(ROOMS)} or their files, got {options.rooms!r}")
     work, found = chosen(rooms, options.sample, options.seed), list[Outcome]()
     if options.again:
         before = [Outcome(**one) for one in json.loads(options.again.read_text())]

@@ -72,6 +72,7 @@ NOT_NUMERICS = {
     "samplers/adaptive": set(),
     "eval_lib/likelihood": {"coder", "evaluator"},
     "eval_lib/metrics": set(),
+    "eval_lib/array_metrics": set(),
 }
 """Files of folders that are mutated otherwise whole."""
 
@@ -116,3 +117,10 @@ def test_a_sample_is_drawn_from_all_rooms_and_the_same_for_a_seed() -> None:
     assert draw(1) == draw(1) != draw(2)
     assert sum(map(len, draw(1).values())) == 40
     assert {room for one in draw(1).values() for room, _ in one} == {"data_lib", "eval_lib/metrics"}
+
+
+def test_files_are_drawn_from_by_their_names() -> None:
+    files = ["data_lib/bounds.py", "models/layers/pieces.py"]
+    found = mutations.chosen(files, 0, 0)
+    assert sorted(found) == files
+    assert all(len(found[f]) == len(mutants((ROOT / f).read_text())) for f in files)
