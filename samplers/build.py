@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from functools import singledispatch
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -51,19 +52,24 @@ def _predictor(config: Section) -> Sampler:
     return made(row, config, predictor=name)
 
 
-def _ended(config: Section, predictor: Sampler) -> Sampler:
+@singledispatch
+def _ended(predictor: Sampler, config: Section) -> Sampler:
     """The predictor with the last step that `ending` names, if it has one and none corrects."""
-    able = isinstance(predictor, LinearSampler) and predictor.by_levels
-    if not able or config.corrector != "none":
+    return predictor
+
+
+@_ended.register(LinearSampler)
+def _(predictor: LinearSampler, config: Section) -> Sampler:
+    if not predictor.by_levels or config.corrector != "none":
         return predictor
     if choose("sampling.ending", config.ending, ENDINGS) is None:
         return predictor
-    return Ended(cast(LinearSampler, predictor), config.ending)
+    return Ended(predictor, config.ending)
 
 
 def build(config: Section) -> Sampler:
     """The sampler of a `sampling` section; only the settings that it needs are read."""
-    predictor = _ended(config, _predictor(config))
+    predictor = _ended(_predictor(config), config)
     corrector = made(choose("sampling.corrector", config.corrector, CORRECTORS), config)
     if config.corrector == "none":
         if _name(config) == "none":
