@@ -234,7 +234,8 @@ def _test(tree: Path, tests: Sequence[str]) -> None:
 
         # Its plugins are imported before it looks at them.
         quiet = "-Wignore::pytest.PytestAssertRewriteWarning"
-        code = pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", quiet, *tests])
+        usual = ["-x", "-q", "-n", "0", "--tb=native", "-p", "no:cacheprovider", quiet]
+        code = pytest.main([*usual, *tests])
         (tree / "modules.txt").write_text("\n".join(sys.modules))
     except BaseException:
         traceback.print_exc()
@@ -306,7 +307,7 @@ def outcomes(tree: Path, work: Work) -> Iterator[Outcome]:
         for room, mutant in changes:
             start = time.monotonic()
             put(tree / file, mutated(sound, mutant.number))
-            code = run_tests(tree, tests, 20 + 3 * known[tests])
+            code = run_tests(tree, tests, 60 + 5 * known[tests])
             came = "timeout" if code is None else "killed" if code else "survived"
             if came == "survived" and mutant.name in EXPLAINED.get(file, {}):
                 came = "explained"
