@@ -51,7 +51,7 @@ class Bounded:
 
 
 @dataclass(frozen=True)
-class Straight(Bounded):
+class Straight:
     """A straight line that bends within a share `edge` of the span before each bound.
 
     With s = (x - low) / (high - low) in units of the edge and b = 1 / edge,
@@ -63,7 +63,11 @@ class Straight(Bounded):
     posterior often does, is alike for all of them, which Phi^-1 undoes.
     """
 
-    edge: float = 0.05
+    low: Row
+    high: Row
+    edge: float
+    of_levels = False
+    centered = True
 
     def encode(self, x: Numbers) -> Numbers:
         """Values without bounds."""
@@ -86,6 +90,10 @@ class Straight(Bounded):
         slope = -1 / jnp.expm1(-at) + 1 / jnp.expm1(1 / self.edge - at)
         each = jnp.log(math.sqrt(12) * slope) - jnp.log(span)
         return jnp.sum(each.reshape(len(x), -1), axis=1)
+
+    def affine(self) -> tuple[Row, Row] | None:
+        """None: the map bends at the bounds."""
+        return None
 
 
 def _module(x: Numbers) -> Any:

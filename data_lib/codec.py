@@ -139,7 +139,7 @@ def of_latents(shift: Sequence[float], scale: Sequence[float]) -> Standardize:
     return Standardize(tuple(shift), tuple(1 / s for s in scale))
 
 
-def _bounded(data: Any) -> Bounded:
+def _bounded(data: Any) -> Bounded | Straight:
     low, high = tuple(data.low), tuple(data.high)
     return Straight(low, high, data.edge) if data.edge else Bounded(low, high)
 

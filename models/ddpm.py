@@ -15,7 +15,6 @@ from models.layers.embeddings import Positional
 from models.layers.norm import thirty_two_groups
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
 from models.layers.resampling import Plain
-from models.layers.style import Style
 from models.unet import UNet
 
 
@@ -27,18 +26,11 @@ def build(config: ConfigDict) -> UNet:
     """
     common = settings.read(config)
     common.check_norms(thirty_two_groups, stem=common.nf)
-    style = Style(
-        activation=common.activation,
+    style = common.style(
         groups=thirty_two_groups,
         resample=Plain(periodic=common.inputs.periodic),
-        resample_with_conv=common.resamp_with_conv,
-        dropout=common.dropout,
         rescale=False,
         init_scale=0.0,
-        dtype=common.dtype,
-        attend=common.attend,
-        remat=common.remat,
-        periodic=common.inputs.periodic,
     )
     embedding = Positional(integer(config.model, "model.nf", least=4))
     return UNet(

@@ -20,7 +20,7 @@ from models.layers.embeddings import Positional
 from models.layers.norm import FixedGroups
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
 from models.layers.resampling import Plain
-from models.layers.style import HeadsOf, Style, one_head
+from models.layers.style import HeadsOf, one_head
 from models.unet import UNet
 
 
@@ -33,21 +33,14 @@ def build(config: ConfigDict) -> UNet:
     model, common = config.model, settings.read(config)
     groups = FixedGroups(integer(model, "model.norm_num_groups", least=1))
     common.check_norms(groups)
-    style = Style(
-        activation=common.activation,
+    style = common.style(
         groups=groups,
         resample=Plain(
             border_first=bool(integer(model, "model.downsample_padding", least=0)),
             periodic=common.inputs.periodic,
         ),
-        resample_with_conv=common.resamp_with_conv,
-        dropout=common.dropout,
         rescale=False,
         init_scale=0.0,
-        dtype=common.dtype,
-        attend=common.attend,
-        remat=common.remat,
-        periodic=common.inputs.periodic,
         epsilon=number(model, "model.norm_eps", "positive", lambda e: 0 < e < math.inf),
         heads=_heads(model, common),
     )

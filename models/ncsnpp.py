@@ -19,7 +19,6 @@ from models.layers.embeddings import Fourier, Positional
 from models.layers.norm import quarter_groups
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS, InputSkip, concatenate
 from models.layers.resampling import Fir, Plain, Resampling
-from models.layers.style import Style
 from models.unet import UNet
 
 
@@ -62,18 +61,11 @@ def build(config: ConfigDict) -> UNet:
       ValueError: a key is missing, unknown or does not fit the others.
     """
     model, common = config.model, settings.read(config)
-    style = Style(
-        activation=common.activation,
+    style = common.style(
         groups=quarter_groups,
         resample=RESAMPLINGS[flag(model, "model.fir")](model, common.inputs.periodic),
-        resample_with_conv=common.resamp_with_conv,
-        dropout=common.dropout,
         rescale=flag(model, "model.skip_rescale"),
         init_scale=number(model, "model.init_scale", "at least 0", lambda s: 0 <= s < math.inf),
-        dtype=common.dtype,
-        attend=common.attend,
-        remat=common.remat,
-        periodic=common.inputs.periodic,
     )
     input_step = choice(model, "model.progressive_input", INPUTS)
     combine = choice(model, "model.progressive_combine", COMBINE)

@@ -80,6 +80,19 @@ class Settings:
     remat: Remat
     inputs: Inputs
 
+    def style(self, **own: Any) -> Style:
+        """The choices of all layers: those of these settings and, beside or instead, `own`."""
+        shared: dict[str, Any] = {
+            "activation": self.activation,
+            "resample_with_conv": self.resamp_with_conv,
+            "dropout": self.dropout,
+            "dtype": self.dtype,
+            "attend": self.attend,
+            "remat": self.remat,
+            "periodic": self.inputs.periodic,
+        }
+        return Style(**shared | own)
+
     def conditioning(self, style: Style, embedding: nn.Module) -> ConditionEmbedding:
         """The embedding of label and class, without the label in an unconditional network."""
         shown = embedding if self.conditional else None

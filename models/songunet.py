@@ -24,7 +24,6 @@ from models.layers.embeddings import Fourier, Positional
 from models.layers.mappings import SongMapping
 from models.layers.norm import quarter_groups
 from models.layers.pyramids import COMBINE, INPUTS, OUTPUTS
-from models.layers.style import Style
 from models.ncsnpp import fir
 from models.unet import UNet
 
@@ -56,18 +55,12 @@ def build(config: ConfigDict) -> UNet:
     model, common = config.model, settings.read(config)
     common.check_norms(quarter_groups, stem=common.nf)
     waves = common.waves(integer(model, "model.ch_mult_noise", least=1))
-    style = Style(
-        activation=common.activation,
+    style = common.style(
         groups=quarter_groups,
         resample=fir(model, common.inputs.periodic),
         resample_with_conv=True,
-        dropout=common.dropout,
         rescale=True,
         init_scale=0.0,
-        dtype=common.dtype,
-        attend=common.attend,
-        remat=common.remat,
-        periodic=common.inputs.periodic,
     )
     return UNet(
         style=style,

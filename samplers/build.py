@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from samplers.base import Sampler, planned_evaluations
-from samplers.grids import Grid, Indices
+from samplers.grids import Grid
 from samplers.named import (
     CORRECTORS,
     DETERMINISTIC,
@@ -22,8 +22,6 @@ from samplers.named import (
 from samplers.pc import PredictorCorrector
 from samplers.planned.ending import ENDINGS, Ended
 from samplers.planned.linear import LinearSampler
-from samplers.respacing import Respaced
-from samplers.spacing import SpacedLevels
 from sde_lib import Score, choose
 from sde_lib.tables import made, parameters
 
@@ -100,7 +98,7 @@ def build_times(
     def times(steps: int) -> Float[Array, " n"]:
         return jnp.asarray(grid(sde, steps, float(sde.T), float(end)), jnp.float32)
 
-    if isinstance(grid, Respaced) and grid.steps is not None:
+    if grid.steps is not None:
         _check_fixed(config)
         return times(grid.steps)
     adaptive = _predictor(config).adaptive
@@ -114,8 +112,7 @@ def build_times(
     if adaptive and config.corrector == "none":
         _check_ends(config, grid)
         return times(max(config.frames, 1))
-    most = num_scales - 1 if isinstance(grid, Respaced) else num_scales
-    return times(config.num_steps or most)
+    return times(config.num_steps or grid.most(num_scales))
 
 
 STARTS: dict[str, Callable[[Score, Array], float]] = {
@@ -150,7 +147,7 @@ def _check_fixed(config: Section) -> None:
 
 
 def _check_ends(config: Section, grid: Grid) -> None:
-    if isinstance(grid, (Indices, SpacedLevels, Respaced)):
+    if grid.numbered:
         raise ValueError(
             f"sampling.grid={config.grid!r} has the times of a discrete model and not the ends of "
             f"time: sampling.predictor={config.predictor!r}, which chooses its own steps, needs "

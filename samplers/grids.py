@@ -6,8 +6,8 @@ works with every SDE.
 
 from __future__ import annotations
 
+import abc
 from functools import cache
-from typing import Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,9 +18,24 @@ from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
 
 
-class Grid(Protocol):
-    """A rule that spaces n + 1 times from `start` down to `end`."""
+class Grid(abc.ABC):
+    """A rule that spaces n + 1 times from `start` down to `end`.
 
+    numbered: whether its times are those of a discrete model's levels, and no two ends of time.
+    """
+
+    numbered = False
+
+    @property
+    def steps(self) -> int | None:
+        """The number of steps; None if it is not fixed."""
+        return None
+
+    def most(self, num_scales: int) -> int:
+        """The number of steps that `num_scales` levels allow, taken where no other is asked for."""
+        return num_scales
+
+    @abc.abstractmethod
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         """The times, with both ends exact."""
 
@@ -36,7 +51,7 @@ def _with_exact_ends(times: Array, start: float, end: float) -> Array:
 
 
 @pytree
-class Uniform:
+class Uniform(Grid):
     """Evenly spaced in t, as published (score_sde; DDPM's levels for discrete models)."""
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
@@ -44,7 +59,7 @@ class Uniform:
 
 
 @pytree
-class Power:
+class Power(Grid):
     """t^(1/rho) evenly spaced: rho = 2 is the quadratic grid of DDIM (Song et al. 2021)."""
 
     rho: Number = 2.0
@@ -55,7 +70,7 @@ class Power:
 
 
 @pytree
-class LogSNR:
+class LogSNR(Grid):
     """Evenly spaced in the log-SNR (Lu et al. 2022, arXiv:2206.00927)."""
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
@@ -65,7 +80,7 @@ class LogSNR:
 
 
 @pytree
-class Karras:
+class Karras(Grid):
     """(sigma / alpha)^(1/rho) evenly spaced (Karras et al. 2022, arXiv:2206.00364, eq. 5)."""
 
     rho: Number = 7.0
@@ -78,7 +93,7 @@ class Karras:
 
 
 @pytree
-class Borrowed:
+class Borrowed(Grid):
     """Times evenly spaced in the time of another SDE, between its times of both ends' noise levels.
 
     With VP it is the spacing that EDM calls 'vp' (Karras et al. 2022, table 1), on any SDE.
@@ -93,7 +108,7 @@ class Borrowed:
 
 
 @pytree
-class Flow:
+class Flow(Grid):
     """sigma / (alpha + sigma), the time of rectified flow, evenly spaced, then shifted.
 
     t' = shift t / (1 + (shift - 1) t) (Esser et al. 2024, arXiv:2403.03206, eq. 23), which
@@ -129,7 +144,7 @@ ON_A_LEVEL = 1e-5
 
 
 @pytree
-class IDDPM:
+class IDDPM(Grid):
     """Times evenly spaced among iDDPM's thousand levels (Nichol & Dhariwal 2021; EDM's 'iddpm').
 
     Among the L levels between both ends, counted from 0, the ones numbered round(i (L - 1) / n), as
@@ -155,7 +170,7 @@ class IDDPM:
 
 
 @pytree
-class Indices:
+class Indices(Grid):
     """n + 1 of a discrete model's times i / (num_scales - 1), spaced as for n + 1 evaluations.
 
     'trailing' begins at the last index; from the lowest index that it visits the denoiser does the
@@ -168,6 +183,7 @@ class Indices:
 
     num_scales: int = static()
     trailing: bool = static(default=True)
+    numbered = True
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         if n >= self.num_scales:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from samplers.grids import Grid
 from sde_lib import SDE
 from sde_lib.pytree import pytree, static
 
@@ -64,7 +65,7 @@ def _section(size: int, count: int, respacing: str, key: str) -> Int[np.ndarray,
 
 
 @pytree
-class Respaced:
+class Respaced(Grid):
     """The times i / (num_scales - 1) of the levels that a respacing chooses, from the noisiest.
 
     A run through the k levels takes k - 1 steps, and the denoiser at the last one does the rest:
@@ -77,11 +78,16 @@ class Respaced:
 
     num_scales: int = static()
     respacing: str = static(default="")
+    numbered = True
 
     @property
     def steps(self) -> int | None:
         """The number of steps; None if it is not fixed."""
         return len(self._indices(0)) - 1 if self.respacing else None
+
+    def most(self, num_scales: int) -> int:
+        """The steps through all levels."""
+        return num_scales - 1
 
     def _indices(self, n: int) -> Int[np.ndarray, " k"]:
         if not self.respacing and n >= self.num_scales:

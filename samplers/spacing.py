@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import betaincinv
 
+from samplers.grids import Grid
 from sde_lib import SDE, choose
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
@@ -88,7 +89,7 @@ arXiv:2407.12173); None leaves the levels."""
 
 
 @pytree
-class SpacedLevels:
+class SpacedLevels(Grid):
     """Times i / (N - 1) of the levels i of a spacing in `SPACINGS`, warped as in `WARPS`.
 
     n steps have n of them. With `noise_removal` these are all, since the denoiser at the last one
@@ -107,6 +108,7 @@ class SpacedLevels:
     rho: Number = 7.0
     noise_removal: bool = static(default=True)
     distilled_steps: int = static(default=50)
+    numbered = True
 
     def __call__(self, sde: SDE, n: int, start: float, end: float) -> Float[Array, " n_plus_1"]:
         times = self._numbers(n) / (self.num_scales - 1) * float(start)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from data_lib import codec
 from sde_lib import ModelScore, Predicted, choose
@@ -27,12 +27,12 @@ from sde_lib.chain import VARIANCES, GaussianDecoder, Link, decoder_deviation
 from sde_lib.condition import Condition
 from sde_lib.pytree import pytree, static
 from train_lib.history import LossSecondMoment
-from train_lib.loss import draw, known, mean
+from train_lib.loss import TimedLoss, known, mean
 from train_lib.times import TimeLaw, UniformLevel
 
 
 @pytree
-class ChainObjective:
+class ChainObjective(TimedLoss):
     """L_hybrid if `hybrid`, else L_vlb; see the module's docstring.
 
     bins: of gray levels, for the probability of the data; None for a density.
@@ -46,8 +46,6 @@ class ChainObjective:
     weight: Number = 0.001
     fixed: Number = 0.0
     stratified: bool = static(default=False)
-
-    trains_schedule: ClassVar[bool] = False
 
     def terms(
         self,
@@ -98,19 +96,6 @@ class ChainObjective:
         whole = self.num_scales * bits
         loss = error + self.weight * whole if self.hybrid else whole
         return loss * self.law.correction(score.sde, t)
-
-    def __call__(
-        self,
-        score: ModelScore,
-        key: PRNGKeyArray,
-        x0: Float[Array, "b *d"],
-        condition: Condition = None,
-        *,
-        train: bool,
-    ) -> Float[Array, " b"]:
-        """Losses of a batch at random times and noises; with dropout if `train`."""
-        t, noise, dropout_key = draw(self, score.sde, key, x0, train)
-        return self.at(replace(score, dropout_key=dropout_key), x0, noise, t, condition)
 
 
 def check_levels(objective: Any, levels: int | None) -> None:

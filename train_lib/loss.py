@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Protocol
 
 import jax
@@ -55,6 +57,38 @@ class TrainingLoss(Protocol):
         train: bool,
     ) -> Float[Array, " b"]:
         """Losses of a batch at random times and noises; with dropout if `train`."""
+
+
+class TimedLoss(abc.ABC):
+    """An objective whose losses are functions of noise and time. Holds no state."""
+
+    law: TimeLaw
+    stratified: bool
+    trains_schedule: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def at(
+        self,
+        score: ModelScore,
+        x0: Float[Array, "b *d"],
+        noise: Float[Array, "b *d"],
+        t: Float[Array, " b"],
+        condition: Condition = None,
+    ) -> Float[Array, " b"]:
+        """The losses for given noise and times."""
+
+    def __call__(
+        self,
+        score: ModelScore,
+        key: PRNGKeyArray,
+        x0: Float[Array, "b *d"],
+        condition: Condition = None,
+        *,
+        train: bool,
+    ) -> Float[Array, " b"]:
+        """Losses of a batch at random times and noises; with dropout if `train`."""
+        t, noise, dropout_key = draw(self, score.sde, key, x0, train)
+        return self.at(replace(score, dropout_key=dropout_key), x0, noise, t, condition)
 
 
 def drawn(objective: TrainingLoss, sde: SDE, key: PRNGKeyArray, n: int) -> Time:

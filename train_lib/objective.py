@@ -34,7 +34,7 @@ from sde_lib.pytree import pytree, static
 from sde_lib.tables import made
 from train_lib import autoencoding, chain
 from train_lib.classification import Classification
-from train_lib.loss import TrainingLoss, draw, half_sum, known, mean
+from train_lib.loss import TimedLoss, TrainingLoss, draw, half_sum, known, mean
 from train_lib.times import (
     ImportanceTime,
     LogNormalSigma,
@@ -87,7 +87,7 @@ class EDMWeight:
 
 
 @pytree
-class Objective:
+class Objective(TimedLoss):
     """Law of t, weighting, and reduction of errors, squared or absolute, over an example's axes.
 
     `reduce_mean` averages; otherwise half the sum, as published. `stratified` spreads a batch's
@@ -100,8 +100,6 @@ class Objective:
     reduce_mean: bool = static(default=True)
     stratified: bool = static(default=False)
     absolute: bool = static(default=False)
-
-    trains_schedule: ClassVar[bool] = False
 
     def at(
         self,
@@ -117,19 +115,6 @@ class Objective:
         weight = self.weighting(score.sde, t) * self.law.correction(score.sde, t)
         error = known(condition, predicted - noise)
         return weight * reduce(jnp.abs(error) if self.absolute else error**2)
-
-    def __call__(
-        self,
-        score: ModelScore,
-        key: PRNGKeyArray,
-        x0: Float[Array, "b *d"],
-        condition: Condition = None,
-        *,
-        train: bool,
-    ) -> Float[Array, " b"]:
-        """Losses of a batch at random times and noises; with dropout if `train`."""
-        t, noise, dropout_key = draw(self, score.sde, key, x0, train)
-        return self.at(replace(score, dropout_key=dropout_key), x0, noise, t, condition)
 
 
 @jax.custom_vjp

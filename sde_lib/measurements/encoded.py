@@ -8,6 +8,7 @@ the scale.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import singledispatch
 
 import jax.numpy as jnp
 import numpy as np
@@ -85,16 +86,27 @@ class ScaledChannels(Decomposed):
         return self.operator.synthesise_measurement(c)
 
 
+@singledispatch
 def scaled(operator: Operator, scale: Float[Array, "b *d"]) -> Operator:
     """A scale, with a decomposition where A has one that several scales leave."""
-    match operator:
-        case Mask(kept):
-            return Diagonal(kept * scale)
-        case Diagonal(own):
-            return Diagonal(own * scale)
-        case Decomposed() if operator.channelwise and scale.size == scale.shape[-1]:
-            return ScaledChannels(operator, scale)
     return ScaledOperator(operator, scale)
+
+
+@scaled.register(Decomposed)
+def _(operator: Decomposed, scale: Float[Array, "b *d"]) -> Operator:
+    if operator.channelwise and scale.size == scale.shape[-1]:
+        return ScaledChannels(operator, scale)
+    return ScaledOperator(operator, scale)
+
+
+@scaled.register(Mask)
+def _(operator: Mask, scale: Float[Array, "b *d"]) -> Operator:
+    return Diagonal(operator.kept * scale)
+
+
+@scaled.register(Diagonal)
+def _(operator: Diagonal, scale: Float[Array, "b *d"]) -> Operator:
+    return Diagonal(operator.weight * scale)
 
 
 def encoded(

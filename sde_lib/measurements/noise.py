@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -37,14 +39,20 @@ class Weighted(Operator):
         return self.operator.observed(u)
 
 
+@singledispatch
 def weighted(operator: Operator, weight: Float[Array, "b *m"]) -> Operator:
     """weight A, with a decomposition where A measures numbers of an example as they are."""
-    match operator:
-        case Mask(kept):
-            return Diagonal(kept * weight)
-        case Diagonal(own):
-            return Diagonal(own * weight)
     return Weighted(operator, weight)
+
+
+@weighted.register(Mask)
+def _(operator: Mask, weight: Float[Array, "b *m"]) -> Operator:
+    return Diagonal(operator.kept * weight)
+
+
+@weighted.register(Diagonal)
+def _(operator: Diagonal, weight: Float[Array, "b *m"]) -> Operator:
+    return Diagonal(operator.weight * weight)
 
 
 def poisson(measurement: Measurement, rate: Number) -> Measurement:

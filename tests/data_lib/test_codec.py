@@ -105,8 +105,9 @@ def test_moments_are_those_of_each_channel_without_missing_values() -> None:
 def test_blocks_of_rows_give_the_moments_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(1).normal(size=(103, 4))
     whole = codec.moments(x, "data")
-    monkeypatch.setattr(codec, "BLOCK_VALUES", 40)
-    np.testing.assert_allclose(codec.moments(x, "data"), whole, rtol=1e-12)
+    for most in (40, 1):  # the latter less than a row
+        monkeypatch.setattr(codec, "BLOCK_VALUES", most)
+        np.testing.assert_allclose(codec.moments(x, "data"), whole, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,10 @@ def test_blocks_of_rows_give_the_moments_of_all(monkeypatch: pytest.MonkeyPatch)
         ([[1.0, 2.0], [3.0, 2.0]], (), "column 1 of the data is always 2, so that it has no scale"),
         ([[1.0, np.nan], [3.0, np.nan]], ("a", "b"), r"column 1 \(b\) of the data has no values"),
         ([[[7.0]], [[7.0]]], (), "channel 0 of the data is always 7"),
+        ([[1.0, 7.0], [2.0, 7.0]], ("a", "b"), r"column 1 \(b\) of the data is always 7"),
+        ([[7.0, 1.0]], (), "column 0 of the data is always 7"),
+        ([[0.0, 1.0], [0.0, 2.0]], (), "column 0 of the data is always 0"),
+        (np.empty((0, 1)), (), "column 0 of the data has no values"),
     ],
 )
 def test_a_feature_without_a_scale_is_named(values, names, told: str) -> None:
@@ -134,11 +139,52 @@ def section(**values: object) -> ConfigDict:
         ({"codec": "standardize", "mean": (0.0,), "std": (1.0, 2.0)}, "data.std must have one num"),
         ({"codec": "bounded", "low": (0.0, 0.0, 3.0), "high": (1.0,)}, "data.low must be below"),
         ({"codec": "bounded", "low": (0.0,) * 4, "high": (1.0,)}, "data.low must have one number"),
+        ({"codec": "bounded", "low": (1.0,), "high": (1.0,)}, "data.low must be below"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(values: dict, told: str) -> None:
+    codec.check_rows(section(codec="bounded", low=(0.0,), high=(1.0, 2.0, 3.0)), 3)
     with pytest.raises(ValueError, match=told):
         codec.check_rows(section(**values), 3)
+
+
+def test_an_affine_codec_says_by_which_scale_and_centre() -> None:
+    for name, made in VECTORS.items():
+        if found := made.affine():
+            scale, centre = map(np.asarray, found)
+            # Two roundings of numbers of order one.
+            np.testing.assert_allclose(centre + scale * X, made.decode(X), rtol=0, atol=1e-15)
+        else:
+            assert name in ("bounded", "straight")
+
+
+def test_latents_are_shifted_and_scaled_and_their_pictures_are_gray_levels() -> None:
+    data = section(codec="autoencoder", latent_shift=(1.0,), latent_scale=(4.0, 2.0))
+    np.testing.assert_array_equal(codec.build(data).encode(np.asarray([[3.0, 3.0]])), [[8.0, 4.0]])
+    assert codec.of_pixels(data) == GrayLevels(data.centered)
+    assert codec.of_pixels(section(codec="identity")) == AsGiven()
+
+
+def test_the_range_of_gray_levels_is_the_networks() -> None:
+    for centered, ends in ((True, (-1.0, 1.0)), (False, (0.0, 1.0))):
+        assert codec.gray_range(section(centered=centered), "eval.a") == ends
+    with pytest.raises(ValueError, match=r"eval.a needs data.codec='levels'"):
+        codec.gray_range(section(codec="identity"), "eval.a")
+
+
+def test_float64_is_for_offsets_beyond_8192_deviations() -> None:
+    z = np.ones((1, 1), np.float32)
+    for mean, kind in ((8192.0, np.float32), (-8193.0, np.float64)):
+        # The product with a row in float64 is float64: what is told is whether z was.
+        assert codec._needs_float64((mean,), (1.0,)) == (kind == np.float64)
+        assert Standardize((mean,), (1.0,)).decode(z) == mean + 1
+
+
+def test_tokens_are_whole_numbers_of_the_vocabulary_and_none_is_negative() -> None:
+    codec.check_words(np.asarray([[0.0, 4.0, -1.0], [1.0, np.nan, -7.5]]), 5, "a.npz")
+    for wrong, told in (([5.0, 6.0], "got 5"), ([0.5], "got 0.5")):
+        with pytest.raises(ValueError, match=rf"tokens of a.npz .* = 5, .*{told}"):
+            codec.check_words(np.asarray([wrong]), 5, "a.npz")
 
 
 def test_an_unknown_codec_is_refused_with_the_known_ones() -> None:
@@ -150,5 +196,8 @@ def test_values_outside_of_the_bounds_are_refused_and_missing_ones_are_not() -> 
     bounds = section(codec="bounded", low=(0.0, -1.0), high=(1.0,))
     codec.check_bounds(bounds, np.asarray([[0.0, 1.0], [np.nan, -1.0]]), "data")
     with pytest.raises(ValueError, match=r"values of the data must lie .* channel 1 has -1.5"):
-        codec.check_bounds(bounds, np.asarray([[0.5, 0.5], [0.5, -1.5]]), "data")
+        codec.check_bounds(bounds, np.asarray([[0.5, 0.5], [0.5, -1.5], [2.0, 0.5]]), "data")
+    with pytest.raises(ValueError, match=r"channel 0 has 1.5"):
+        codec.check_bounds(bounds, np.asarray([[1.5, 0.5]]), "data")
+    codec.check_bounds(section(codec="bounded"), np.asarray([[7.0]]), "data")  # none are given
     codec.check_bounds(section(codec="identity"), np.asarray([[7.0]]), "data")

@@ -90,6 +90,25 @@ def test_correlations_of_exchangeable_pieces_are_told_as_fishers_z():
     np.testing.assert_allclose(np.tanh(told[1, -3:]), 0.9999 * np.array(wanted), atol=1e-5)
 
 
+def test_what_few_pieces_show_is_summed_up_of_those_alone():
+    """The first number is in one piece, so that its mean is itself and it has no deviation; the
+    others are together in two of four, where their product is beyond what a correlation may be."""
+    values = jnp.array([[5.0, 1, 1, NAN, -1, -1, NAN, 0, NAN, NAN, 0, NAN]])
+    told = summary(jnp.nan_to_num(values), jnp.isfinite(values), 4)[0]
+    np.testing.assert_allclose(told[:3], [5, 0, 0])
+    np.testing.assert_allclose(jnp.tanh(told[-1]), 0.9999, rtol=1e-6)
+    mirrored = values * jnp.array([1.0, 1, -1] * 4)
+    told = summary(jnp.nan_to_num(mirrored), jnp.isfinite(mirrored), 4)[0]
+    np.testing.assert_allclose(jnp.tanh(told[-1]), -0.9999, rtol=1e-6)
+
+
+def test_a_correlation_over_one_piece_is_the_product_there():
+    """x = 3, 1, none and y = none, 4, 2: units -1 and 1 where both are shown."""
+    values = jnp.array([[3.0, NAN, 1.0, 4.0, NAN, 2.0]])
+    told = summary(jnp.nan_to_num(values), jnp.isfinite(values), 3)[0]
+    np.testing.assert_allclose(jnp.tanh(told[-1]), -0.9999, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("numbers", "more"), [(32, 32 * 31 // 2), (33, 0)])
 def test_correlations_are_told_of_pieces_of_few_numbers(numbers, more):
     values = draw(1, 3 * numbers)
