@@ -1,4 +1,4 @@
-"""Does a run that is killed again and again end where an undisturbed one ends?
+"""Proof that a run which is killed again and again ends where an undisturbed one ends.
 
     python -m benchmarks.kills --config configs/vp_digits.py:smoke --workdir DIR --kills 50
 
@@ -148,7 +148,7 @@ def kill_once(run: Trained, event: str, after: float, limit: int) -> bool:
 
 
 def _after(event: str, chance: random.Random, whole: float) -> float:
-    """When to kill: seconds, or how many events are let pass."""
+    """The time of a kill: seconds, or how many events are let pass."""
     return {
         "moment": chance.uniform(0.1, whole),
         "file": float(chance.randrange(60)),

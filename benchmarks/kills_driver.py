@@ -80,7 +80,7 @@ def at_evaluation(after: float, workdir: str) -> None:
 
 
 def at_data(after: float, workdir: str) -> None:
-    """While a training batch is made, in the thread that makes it."""
+    """Kill while a training batch is made, in the thread that makes it."""
     from data_lib.iterator import Batches
 
     count, make = Countdown(after), Batches._batch

@@ -1,4 +1,4 @@
-"""How much the tests of the numerics notice: changed files, one after another, and their tests.
+"""Share of small changes of the numerics that the tests notice, one after another.
 
     python -m benchmarks.mutations --rooms sde_lib,data_lib/codec.py --json mutations.json
     python -m benchmarks.mutations --sample 200 --seed 1 --json mutations.json

@@ -184,7 +184,7 @@ def _fits(glyph: str, size: int) -> bool:
 
 
 def drawn(glyph: str, style: int, size: int) -> Picture:
-    """How much of each pixel of the frame the glyph covers, from 0 to 255."""
+    """The share of each pixel of the frame that the glyph covers, from 0 to 255."""
     from PIL import Image, ImageDraw
 
     x, _ = _place(glyph, style, size)

@@ -33,7 +33,7 @@ from models.settings import Settings
 EMBEDDING = 4
 """Length of the embedding, as a multiple of model.nf."""
 ATTENTION_ORDERS = {"unsaid": None, "heads_first": None, "parts_first": None}
-"""How imported weights of attention are laid out; the network itself has them apart."""
+"""Layouts of imported weights of attention; the network itself has them apart."""
 
 
 def tower(config: ConfigDict, common: Settings, *, ways_up: bool = True) -> Tower:

@@ -41,7 +41,7 @@ SHORTEST = 4
 """Fewest places that an axis is left with by halving."""
 MOST = 2048
 """Most places at the bottom among which there is attention without being asked for."""
-Field = Float[Array, "b *s c"]
+Lattice = Float[Array, "b *s c"]
 Embedding = Float[Array, "b d"] | None
 Tokens = tuple[Array, ...]
 """Tokens and which are shown; () if there are none."""
@@ -81,7 +81,7 @@ class UNetND(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Field,
+        x: Lattice,
         label: Float[Array, "b"],
         condition: Condition = None,
         *,
@@ -100,7 +100,7 @@ class UNetND(nn.Module):
         style = self.style
         return Head(style, self.channels, style.init_scale, name="output")(h).astype(x.dtype)
 
-    def _down(self, x: Field, told: Embedding, tokens: Tokens, train: bool) -> list[Field]:
+    def _down(self, x: Lattice, told: Embedding, tokens: Tokens, train: bool) -> list[Lattice]:
         periodic, remat = self.style.periodic, self.style.remat
         # In bfloat16 the input would be rounded by more than the least noise in it.
         stem = Conv(self.stem, periodic=periodic, kernel_init=default_init(), name="stem")
@@ -119,8 +119,8 @@ class UNetND(nn.Module):
         return skips
 
     def _up(
-        self, h: Field, skips: list[Field], told: Embedding, tokens: Tokens, train: bool
-    ) -> Field:
+        self, h: Lattice, skips: list[Lattice], told: Embedding, tokens: Tokens, train: bool
+    ) -> Lattice:
         remat = self.style.remat
         for level, width in reversed(list(enumerate(self.widths))):
             floor = f"up_{level}"
@@ -141,7 +141,7 @@ class UNetND(nn.Module):
         dilation = steps[0] if len(set(steps)) == 1 else steps
         return ResBlock(self.style, width, 1.0, resize, dilation, name=name)
 
-    def _attend(self, h: Field, tokens: Tokens, train: bool, among: bool, name: str) -> Field:
+    def _attend(self, h: Lattice, tokens: Tokens, train: bool, among: bool, name: str) -> Lattice:
         remat = self.style.remat
         if among:
             h = remat(Attention(self.style, name=f"{name}_attention"))(h, train=train)

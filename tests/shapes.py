@@ -26,7 +26,7 @@ from jaxtyping import AbstractArray, Float, PRNGKeyArray, jaxtyped
 F = TypeVar("F", bound=Callable[..., Any])
 
 ROOMS = ("sde_lib", "samplers", "train_lib", "eval_lib", "data_lib", "runtime_lib")
-"""Whose signatures are checked."""
+"""Rooms whose signatures are checked."""
 _PLAIN = (NoneType, float, int, bool, str)
 _CONTAINERS = (tuple, list, dict, Mapping, Sequence)
 _AS_NUMBERS = BeartypeConf(is_pep484_tower=True)

@@ -36,7 +36,9 @@ OF_ALL = ("modes.reading", "modes.model")
 LONGEST = 350
 LONG = {"runtime_lib/checkpoints/store.py"}
 """Files of more lines: what a checkpoint survives."""
-ADVERBIAL = re.compile(r"(Of|As|What|Where|Whether|So|That)\b")
+ADVERBIAL = re.compile(
+    r"(Of|As|What|Where|Whether|So|That|How|Which|Why|Whose|When|While|There|Does)\b"
+)
 
 
 @cache

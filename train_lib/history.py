@@ -83,7 +83,7 @@ class LossSecondMoment:
 
 
 def _ranks(i: Int[Array, " b"]) -> Int[Array, " b"]:
-    """For each entry, how many equal ones come before it."""
+    """The number of equal entries before each one."""
     order = jnp.argsort(i, stable=True)
     of_sorted = jnp.arange(len(i)) - jnp.searchsorted(i[order], i[order], side="left")
     return jnp.zeros_like(of_sorted).at[order].set(of_sorted)

@@ -87,9 +87,9 @@ class Recipe:
     augment: Augmentation | None = None
     """Augmentation of the training images; the network is given its parameters."""
     guard: Guard = field(default=Guard())
-    """Which updates are refused."""
+    """The rule by which updates are refused."""
     untold: Untold | None = None
-    """Which conditions of training are those of no caption; None: the network hides them."""
+    """The rule by which conditions become those of no caption; None: the network hides them."""
     apart: bool = False
     """True if the optimizer has parts of the parameters that it updates by themselves."""
 

@@ -179,7 +179,7 @@ class Pair:
         return {"samples": len(self.samples), "held-out arrays": len(self.held_out)}
 
     def vectors(self, most: int) -> tuple[Float[np.ndarray, "n_ d"], Float[np.ndarray, "m_ d"]]:
-        """At most `most` of the samples and of the held-out data, made flat, in float64."""
+        """Up to `most` of the samples and of the held-out data, made flat, in float64."""
         most = min(most, max(LEAST_ROWS, MOST_NUMBERS // self.layout.size))
         flat = lambda x: x[chosen_rows(len(x), most)].reshape(-1, self.layout.size)
         return flat(self.samples).astype(np.float64), flat(self.held_out).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Only what a measurement leaves open is taken from the network."""
+"""The network's prediction, of what a measurement leaves open alone."""
 
 from jaxtyping import Array, Float
 

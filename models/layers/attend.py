@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-Heads = Float[Array, "b n h c"]
-Attend = Callable[..., Heads]
+PerHead = Float[Array, "b n h c"]
+Attend = Callable[..., PerHead]
 Bias = Float[Array, "b m"] | None
 QUERIES = 1024
 """Pixels in the largest block of queries."""
@@ -49,7 +49,7 @@ def attend(
 
 
 def shown_attention(
-    query: Heads, key: Heads, value: Heads, shown: Bool[Array, "b m"]
+    query: PerHead, key: PerHead, value: PerHead, shown: Bool[Array, "b m"]
 ) -> Float[Array, "b n h c"]:
     """Attention to the keys that are shown; zero where none is."""
     logits = jnp.einsum("bnhc,bmhc->bhnm", query, key, preferred_element_type=jnp.float32)
@@ -60,12 +60,12 @@ def shown_attention(
 
 
 def biased_attention(
-    query: Heads,
-    key: Heads,
-    value: Heads,
+    query: PerHead,
+    key: PerHead,
+    value: PerHead,
     bias: Float[Array, "#b #h n m"],
     scale: float | None = None,
-) -> Heads:
+) -> PerHead:
     """softmax(scale Q K^T + bias) V of each head, in float32; scale: c^(-1/2) if None."""
     logits = jnp.einsum("bnhc,bmhc->bhnm", query, key, preferred_element_type=jnp.float32)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
@@ -84,15 +84,15 @@ def hidden(shown: Bool[Array, "b m"]) -> Float[Array, "b 1 1 m"]:
 
 
 def plain_attention(
-    query: Heads, key: Heads, value: Heads, *, train: bool = False, bias: Bias = None
-) -> Heads:
+    query: PerHead, key: PerHead, value: PerHead, *, train: bool = False, bias: Bias = None
+) -> PerHead:
     """`attend` on each head; all n x n weights are in memory at once."""
     return jax.vmap(partial(attend, bias=bias), in_axes=2, out_axes=2)(query, key, value)
 
 
 def in_blocks(
-    query: Heads, key: Heads, value: Heads, *, train: bool = False, bias: Bias = None
-) -> Heads:
+    query: PerHead, key: PerHead, value: PerHead, *, train: bool = False, bias: Bias = None
+) -> PerHead:
     """`plain_attention` for at most 1024 queries at a time, recomputed in the backward pass.
 
     The results are the same; memory grows with n, not with n^2 (Rabe and Staats, 2021,
@@ -104,7 +104,7 @@ def in_blocks(
     keys, values = key.astype(jnp.float32), value.astype(jnp.float32)
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def block(queries: Heads) -> Heads:
+    def block(queries: PerHead) -> PerHead:
         own = keys.astype(key.dtype), values.astype(value.dtype)
         return plain_attention(queries, *own, bias=bias)
 
@@ -141,7 +141,7 @@ def check_fused(dtype: Any, head: int = 8) -> None:
         raise ValueError(f"model.attention='fused' needs {missing}: set model.attention='auto'")
 
 
-def cudnn(query: Heads, key: Heads, value: Heads, bias: Bias = None) -> Heads:
+def cudnn(query: PerHead, key: PerHead, value: PerHead, bias: Bias = None) -> PerHead:
     """Flash attention (Dao et al., 2022, arXiv:2205.14135), which has no forward derivative."""
     compute = partial(jax.nn.dot_product_attention, implementation="cudnn")
     if bias is None:
@@ -154,26 +154,26 @@ def cudnn(query: Heads, key: Heads, value: Heads, bias: Bias = None) -> Heads:
     return compute(query, key, value, bias=jnp.broadcast_to(bias[:, None, None], shape))[:, :n]
 
 
-def _even(x: Heads) -> Heads:
+def _even(x: PerHead) -> PerHead:
     """x, or x with zeros at the end, so that its second axis is of even length."""
     return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))
 
 
 @jax.custom_jvp
-def evaluated(query: Heads, key: Heads, value: Heads, bias: Bias = None) -> Heads:
+def evaluated(query: PerHead, key: PerHead, value: PerHead, bias: Bias = None) -> PerHead:
     """`cudnn` if nothing is differentiated, as in sampling; `plain_attention` if something is."""
     return cudnn(query, key, value, bias)
 
 
 @evaluated.defjvp
-def _evaluated_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Heads, Heads]:
+def _evaluated_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[PerHead, PerHead]:
     plain = lambda *qkv: plain_attention(*qkv[:3], bias=qkv[3])
     return jax.jvp(plain, primals, tangents)
 
 
 def fused(
-    query: Heads, key: Heads, value: Heads, *, train: bool = False, bias: Bias = None
-) -> Heads:
+    query: PerHead, key: PerHead, value: PerHead, *, train: bool = False, bias: Bias = None
+) -> PerHead:
     """cuDNN's attention; ValueError if it is not available."""
     check_fused(query.dtype, query.shape[-1])
     told = () if bias is None else (bias,)
@@ -181,8 +181,8 @@ def fused(
 
 
 def auto(
-    query: Heads, key: Heads, value: Heads, *, train: bool = False, bias: Bias = None
-) -> Heads:
+    query: PerHead, key: PerHead, value: PerHead, *, train: bool = False, bias: Bias = None
+) -> PerHead:
     """`fused` if it is available, else `plain_attention`."""
     absent = obstacle(cuda_capability(), query.dtype, query.shape[-1])
     return (plain_attention if absent else fused)(query, key, value, train=train, bias=bias)

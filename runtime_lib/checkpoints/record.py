@@ -22,7 +22,7 @@ class CheckpointError(RuntimeError):
 
 
 class NoCheckpointError(CheckpointError, FileNotFoundError):
-    """There is no checkpoint at all: nothing has been saved yet, or the directory is wrong."""
+    """No checkpoint at all: nothing has been saved yet, or the directory is wrong."""
 
 
 class StateMismatchError(CheckpointError):

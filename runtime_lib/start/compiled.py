@@ -32,9 +32,11 @@ LARGEST = 8 * 2**30
 
 
 def keep_compiled_programs(asked: str, log: ours.Log = print) -> None:
-    """In the folder `asked`; empty: the user's own, 'none': nowhere. The user's environment has the
-    last word. Without effect once JAX has been imported; where they cannot be kept, `log` is told
-    why if a folder was asked for."""
+    """Keep programs in the folder `asked`; empty: the user's own, 'none': nowhere.
+
+    The user's environment has the last word. Without effect once JAX has been imported; where they
+    cannot be kept, `log` is told why if a folder was asked for.
+    """
     if asked == NONE or FOLDER in os.environ:
         return
     folder = (Path(asked).expanduser() if asked else _own_folder()) / PROGRAMS
@@ -52,7 +54,10 @@ def keep_compiled_programs(asked: str, log: ours.Log = print) -> None:
 
 
 def _claim(folder: Path) -> str:
-    """Why the folder is not ours alone; "" if it is, now at least. OSError if it cannot be made."""
+    """The reason why the folder is not ours alone; "" if it is, now at least.
+
+    OSError if it cannot be made.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found, about = folder.lstat(), folder / ABOUT
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:

@@ -162,16 +162,16 @@ class EmbeddedRungeKutta:
         return last, solution.stats["num_steps"]
 
 
-Moments = tuple[Array, Array, Array, Array]
+StepMoments = tuple[Array, Array, Array, Array]
 """The weight of the old y after a step, and the integrals of the weight times 1, tau and tau^2."""
 
 
-def plain_moments(h: Float[Array, " b"]) -> Moments:
+def plain_moments(h: Float[Array, " b"]) -> StepMoments:
     """Moments of dy/dq = N: the weight of y is 1, and the integrals over [0, h] have weight 1."""
     return jnp.ones_like(h), h, h**2 / 2, h**3 / 3
 
 
-def decaying_moments(h: Float[Array, " b"]) -> Moments:
+def decaying_moments(h: Float[Array, " b"]) -> StepMoments:
     """Moments of dy/dq = N - y: the weight of y is e^-h, and that of the integrals e^(tau - h)."""
     zeroth = -jnp.expm1(-h)
     first = h - zeroth
@@ -203,7 +203,7 @@ def adams(
     end: Float[Array, " b"],
     h: Float[Array, " b"],
     *,
-    moments: Callable[[Array], Moments],
+    moments: Callable[[Array], StepMoments],
     error: Callable[[Tree, Tree, Array], Float[Array, " b"]],
     max_tries: int | Int[Array, ""],
 ) -> AdamsRun:
@@ -251,7 +251,7 @@ def adams(
 
 
 def _adams_step(
-    field: Field, run: AdamsRun, h: Array, q: Array, moments: Callable[[Array], Moments]
+    field: Field, run: AdamsRun, h: Array, q: Array, moments: Callable[[Array], StepMoments]
 ) -> tuple[Tree, Tree, Tree]:
     """(prediction, correction, N at the prediction), all at q = run.q + h."""
     known = run.before != 0

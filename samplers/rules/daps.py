@@ -21,7 +21,7 @@ from sde_lib.pytree import pytree, static
 RHO = 7.0
 """Exponent rho of the grid of ratios on which the flow is followed."""
 
-Row = dict[str, Any]
+PlanRow = dict[str, Any]
 
 
 @pytree
@@ -29,11 +29,11 @@ class Decoupled(Method):
     """The steps of `DAPS`. last: the row of the last level; tau: the deviation of y."""
 
     measurement: Measurement
-    last: Row
+    last: PlanRow
     tau: Number
     langevin: int = static()
 
-    def step(self, score: Score, state: State, row: Row) -> State:
+    def step(self, score: Score, state: State, row: PlanRow) -> State:
         state, x0 = self._drawn(score, state, row["level"])
         state, z = state.normal()
         return replace(state, x=row["alpha"] * x0 + row["sigma"] * z)
@@ -41,22 +41,22 @@ class Decoupled(Method):
     def finish(self, score: Score, state: State, t: Time) -> Float[Array, "b *d"]:
         return self._drawn(score, state, self.last)[1]
 
-    def _drawn(self, score: Score, state: State, row: Row) -> tuple[State, Array]:
+    def _drawn(self, score: Score, state: State, row: PlanRow) -> tuple[State, Array]:
         """A draw from the law of x_0 given x_t and y."""
         x0 = self._flowed(score, state.x, row)
         draw = self._langevin if self.langevin else self._exact
         return draw(state, x0, row)
 
-    def _flowed(self, score: Score, x: Array, row: Row) -> Array:
+    def _flowed(self, score: Score, x: Array, row: PlanRow) -> Array:
         """x / alpha at the end of the flow from x, by Euler's steps in sigma / alpha."""
 
-        def step(scaled: Array, one: Row) -> tuple[Array, None]:
+        def step(scaled: Array, one: PlanRow) -> tuple[Array, None]:
             found = score.predict(one["alpha"] * scaled, one["t"])
             return scaled + one["gap"] * found.noise, None
 
         return jax.lax.scan(step, x / row["flow"]["alpha"][0], row["flow"])[0]
 
-    def _exact(self, state: State, x0: Array, row: Row) -> tuple[State, Array]:
+    def _exact(self, state: State, x0: Array, row: PlanRow) -> tuple[State, Array]:
         """N(x_0, r^2 I) N(y; A x_0, tau^2 I): a draw of the prior, moved by one of the residual."""
         y, operator, r2 = self.measurement.y, self.measurement.operator, row["r2"]
         state, z = state.normal()
@@ -65,7 +65,7 @@ class Decoupled(Method):
         u = operator.solve(r2, jnp.square(self.tau), told - operator(prior), x0)
         return state, prior + r2 * operator.transpose(u, x0)
 
-    def _langevin(self, state: State, x0: Array, row: Row) -> tuple[State, Array]:
+    def _langevin(self, state: State, x0: Array, row: PlanRow) -> tuple[State, Array]:
         """The same law by Langevin's steps from x_0, for any operator."""
 
         def step(_: int, both: tuple[State, Array]) -> tuple[State, Array]:
@@ -80,7 +80,7 @@ class Decoupled(Method):
 
 @pytree
 class DAPS:
-    """At each level: x_0 at the end of the flow from x_t, by `steps` of Euler's; a draw of
+    """A step from each level: to x_0, the end of the flow from x_t, by `steps` of Euler's; a draw of
 
         N(x_0; flow(x_t), r^2 I) N(y; A x_0, tau^2 I),    r^2 = sigma^2 v / (alpha^2 v + sigma^2);
 
@@ -125,14 +125,14 @@ class DAPS:
         cost = self.steps * (n - 1)
         return Plan(Program(method, rows), np.arange(n - 1), np.asarray(times), cost, self.steps)
 
-    def _levels(self, schedule: Schedule, levels: Levels) -> Row:
+    def _levels(self, schedule: Schedule, levels: Levels) -> PlanRow:
         """r^2, the size of Langevin's steps and the steps of the flow of every level."""
         r, share = levels.ratio, np.arange(len(levels)) / len(levels)
         r2 = 1 / (1 / r**2 + 1 / float(self.data_variance))
         lr = float(self.lr) + share * (float(self.lr_end) - float(self.lr))
         return {"r2": r2, "lr": lr, "flow": self._flows(schedule, levels)}
 
-    def _flows(self, schedule: Schedule, levels: Levels) -> Row:
+    def _flows(self, schedule: Schedule, levels: Levels) -> PlanRow:
         """Times, alphas and differences of sigma / alpha [n, steps] of the flow of every level."""
         low = float(self.least)
         if low:  # or the least that the score knows

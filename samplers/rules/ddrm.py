@@ -77,7 +77,7 @@ def _like(r: Array, y: Array) -> Array:
 
 @pytree
 class DDRM:
-    """In each coordinate of V^T x / alpha, with y = U^T y / s of deviation d = deviation / s there:
+    """A step of each coordinate of V^T x / alpha, with y = U^T y / s of deviation d = deviation / s:
 
         s = 0:      x_0 + sqrt(1 - eta^2) r_s eps + eta r_s z,
         r_s < d:    x_0 + sqrt(1 - eta^2) r_s (y - x_0) / d + eta r_s z,

@@ -29,7 +29,7 @@ from sde_lib.base import Number, Time
 from sde_lib.measurements.base import Measurement
 from sde_lib.pytree import pytree, static
 
-Row = dict[str, Any]
+PlanRow = dict[str, Any]
 
 
 class Filtered(NamedTuple):
@@ -60,7 +60,7 @@ class Filtering(Method):
         noise = aside(state, LAST - 2)
         return replace(state, history=Filtered(x, none - np.log(self.count), none, noise))
 
-    def step(self, score: Score, state: State, row: Row) -> State:
+    def step(self, score: Score, state: State, row: PlanRow) -> State:
         cloud: Filtered = state.history
         found = jax.vmap(lambda x: score.predict(x, row["t"]))(cloud.x)
         mean, number = row["x"] * cloud.x + row["x0"] * found.x0, row["number"]
@@ -141,7 +141,7 @@ class FPS:
         t, s = levels[:-1], levels[1:]
         step = Ancestral(data_variance=self.data_variance).step(schedule, t, s)
         fresh = float(self.eta) * np.sqrt(-np.expm1(2 * (s.log_ratio - t.log_ratio)))
-        every: Row = {
+        every: PlanRow = {
             "t": t.t, "x": step.x, "x0": step.x0, "v": np.square(np.asarray(step.z)),
             "alpha": s.alpha, "sigma": s.sigma, "fresh": fresh, "kept": np.sqrt(1 - fresh**2),
         }  # fmt: skip

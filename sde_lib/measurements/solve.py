@@ -82,7 +82,7 @@ class Krylov(NamedTuple):
     matrix: Float[Array, "n k b"]
 
     def with_product(self, j: Array | int, product: Product) -> Krylov:
-        """With the direction that M basis[j] adds (Arnoldi 1951)."""
+        """The space with the direction that M basis[j] adds (Arnoldi 1951)."""
         moved, image = product(self.basis[j])
         shares, left = jnp.zeros_like(self.matrix[:, 0]), moved
         # Twice, since once leaves a part along the basis as large as the round-off of `moved`.

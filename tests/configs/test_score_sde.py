@@ -27,7 +27,7 @@ TABLE = json.loads(Path(__file__).with_name("score_sde_published.json").read_tex
 FILE = Path(score_sde.__file__)
 
 NETWORKS_TO_COME: set[str] = set()
-"""Whose configs are checked here, but not yet built: `test_the_networks_to_come` tells when."""
+"""Networks whose configs are checked here; `test_the_networks_to_come` says when they come."""
 
 RENAMED = {
     "training.sde": "sde.name",

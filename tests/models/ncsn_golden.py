@@ -64,7 +64,7 @@ def config_of(case: str) -> ConfigDict:
 
 
 def kind_of(case: str) -> str:
-    """Whose names the weights have."""
+    """The library whose names the weights have."""
     return "torch" if case in ORIGINAL else "jax"
 
 

@@ -32,7 +32,7 @@ HALVING = {
 
 
 def shifted(of, x, axis, places):
-    """How far the output of x moved is from the output moved, at most."""
+    """The largest distance of the output of x moved from the output moved."""
     moved = lambda y: jnp.roll(y, places, axis + 1)
     return float(np.abs(of(moved(x)) - moved(of(x))).max())
 

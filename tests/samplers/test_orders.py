@@ -135,7 +135,7 @@ def test_momentum_of_three_halves_is_second_order_on_the_log_snr_grid(reference)
 
 
 def test_a_low_order_start_limits_multistep_methods(reference):
-    """Why `high_order_start` is there: from DDIM's start order 4 is not reached."""
+    """The reason for `high_order_start`: from DDIM's start order 4 is not reached."""
     low, high = (AdamsBashforth(4, "noise", "noise", high_order_start=h) for h in (False, True))
     error = lambda sampler: np.abs(solve(sampler, 640) - reference).max()
     assert low.order == 2

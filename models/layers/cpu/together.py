@@ -44,7 +44,7 @@ def _parted(vector: Array, shapes: tuple[tuple[int, ...], ...]) -> list[Array]:
 
 @dataclass(frozen=True)
 class Gathering:
-    """From trees of one structure to few arrays and back.
+    """The map from trees of one structure to few arrays and back.
 
     A network has hundreds of small arrays, each of which would be several kernels to compile, to
     load and to launch in an update of its own. What is elementwise, or a norm of all, does not care
@@ -58,7 +58,7 @@ class Gathering:
 
     @classmethod
     def of(cls, tree: Any) -> Gathering:
-        """For trees like this one."""
+        """The map of trees like this one."""
         leaves, structure = jax.tree.flatten(tree)
         small = (x.size < SMALL and x.dtype == jnp.float32 for x in leaves)
         return cls(structure, tuple(x.shape for x in leaves), tuple(small))

@@ -70,7 +70,7 @@ TWO = MinimalFiltering(
 
 
 def _both(even: Array, odd: Array) -> tuple[Array, Array]:
-    """At a point and at its negative."""
+    """Values at a point and at its negative."""
     return even + odd, even - odd
 
 
@@ -212,7 +212,7 @@ def kernel_gradient(form: MinimalFiltering, x: Array, dy: Array, *, padding: Pad
 
 
 def _filled(padding: Padding, below: int, right: int) -> Padding:
-    """With rows and columns of zeros more, whose outputs are thrown away."""
+    """Padding by more rows and columns of zeros, whose outputs are thrown away."""
     (top, bottom), (left, end) = padding
     return (top, bottom + below), (left, end + right)
 
