@@ -29,14 +29,14 @@ BLOCK = 1024
 _KEPT: dict[str, np.ndarray] = {}
 MOST_KEPT = 4
 
-Encoded = Float[np.ndarray, "n p q k"]
+LatentMoments = Float[np.ndarray, "n p q k"]
 
 
 def _key(made: LatentCodec, images: Images) -> str:
     return f"{_FORMAT} {made.identity} {made.tile} {fingerprint(images)}"
 
 
-def moments(made: LatentCodec, images: Images) -> Encoded:
+def moments(made: LatentCodec, images: Images) -> LatentMoments:
     """Mean and log-variance of the latents of each example, float32."""
     key = _key(made, images)
     if key not in _KEPT:
@@ -46,7 +46,7 @@ def moments(made: LatentCodec, images: Images) -> Encoded:
     return _KEPT[key]
 
 
-def _keep(key: str, found: Encoded) -> None:
+def _keep(key: str, found: LatentMoments) -> None:
     while len(_KEPT) >= MOST_KEPT:
         _KEPT.pop(next(iter(_KEPT)))
     _KEPT[key] = found

@@ -8,11 +8,11 @@ from jaxtyping import Float
 from eval_lib.array_metrics.base import Ensembles, named, worst
 from eval_lib.metrics.base import Numbers
 
-Drawn = Float[np.ndarray, "s *shape"]
+EnsembleDraws = Float[np.ndarray, "s *shape"]
 Truth = Float[np.ndarray, "*shape"]
 
 
-def crps(samples: Drawn, truth: Truth) -> Truth:
+def crps(samples: EnsembleDraws, truth: Truth) -> Truth:
     """E|x - truth| - E|x - x'| / 2, fair: without bias for any number s >= 2 of samples.
 
     (Ferro 2014, eq. 3; the continuous ranked probability score as s grows.) The sum over pairs is
