@@ -40,6 +40,7 @@ def test_the_log_determinant_is_that_of_the_jacobian(name: str) -> None:
         slopes = jax.vmap(jax.jacobian(lambda row: made.encode(row[None])[0]))(x)
         expected = jnp.linalg.slogdet(slopes)[1]
         np.testing.assert_allclose(made.log_det(x), expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(made.log_det(x[:1]), made.log_det(x)[:1], rtol=1e-12)
 
 
 def test_each_channel_of_a_field_counts_once_for_every_place() -> None:
@@ -100,6 +101,7 @@ def test_moments_are_those_of_each_channel_without_missing_values() -> None:
     mean, std = codec.moments(x, "data")
     np.testing.assert_allclose(mean, np.nanmean(x, axis=(0, 1)), rtol=1e-12)
     np.testing.assert_allclose(std, np.nanstd(x, axis=(0, 1)), rtol=1e-12)
+    assert codec.moments(np.asarray([[1], [3]]), "data") == ((2.0,), (1.0,))
 
 
 def test_blocks_of_rows_give_the_moments_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
