@@ -11,6 +11,8 @@ def _all(text: str, changes: str, why: str) -> dict[str, str]:
 _BUDGET = "how many are looked at: the error of an estimate, and no part of what it is of"
 _TRIES = "a budget, which a run that ends stays below"
 _OWN_KEYS = "keys that are other ones, and each of its own, as well"
+_TOGETHER = "how many values are looked at together changes no result"
+_ANY_NEGATIVE = "NumPy takes any negative length for the one that is left"
 _INTEGERS = "squared distances of levels are integers"
 
 EXPLAINED: dict[str, dict[str, str]] = {
@@ -107,9 +109,29 @@ EXPLAINED: dict[str, dict[str, str]] = {
             "a uniform number is equal to p once in 2^23 draws",
         ),
     },
+    "data_lib/bounds.py": {
+        **_all("return np.asarray(row, dtype).reshape((1,) * (x.ndim - 1) + (-1,))",
+               "1 -> 2 #2", "axes of length 1 before the others are there by themselves"),
+        **_all("return np.asarray(row, dtype).reshape((1,) * (x.ndim - 1) + (-1,))",
+               "1 -> 2 #3", _ANY_NEGATIVE),
+    },
+    "data_lib/codec.py": {
+        **_all("BLOCK_VALUES = 2**22", "2 ** 22 -> 2 * 22; 2 -> 3; 2 -> 1; 22 -> 23; 22 -> 21",
+               _TOGETHER),
+        **_all("block = max(1, BLOCK_VALUES * len(values) // max(values.size, 1))",
+               "1 -> 2; 1 -> 2 #2; max(values.size, 1) -> min(values.size, 1)", _TOGETHER),
+        **_all("yield values[first : first + block].reshape(-1, values.shape[-1])"
+               ".astype(np.float64)", "1 -> 2", _ANY_NEGATIVE),
+        **_all("there = rows[rows >= 0]", "rows >= 0 -> rows > 0",
+               "0 is in every vocabulary, so that it need not be looked at"),
+        **_all("std = np.sqrt(square / np.maximum(count, 1))", "1 -> 2",
+               "the squared deviation of one value is 0"),
+        **_all("rounding = 4 * np.finfo(values.dtype if values.dtype.kind == \"f\" else np.float64)"
+               ".eps", "4 -> 5; 4 -> 3", "a few roundings, of which a constant needs one at most"),
+    },
     "data_lib/levels.py": {
         **_all("_BLOCK_VALUES = 2**20", "2 ** 20 -> 2 * 20; 2 -> 3; 2 -> 1; 20 -> 21; 20 -> 19",
-               "how many values are looked at together changes no result"),
+               _TOGETHER),
         **_all("deep: Range = (0, 2 ** max(high.bit_length(), 1) - 1)", "1 -> 2; 1 -> 0",
                "where the largest value is 0 no range fits: low < high fails for any `deep`"),
         **_all("if (black, white) != (0.0, 1.0):", "0.0 -> 1.0; 1.0 -> 2.0",
