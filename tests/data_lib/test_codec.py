@@ -176,10 +176,10 @@ def test_the_range_of_gray_levels_is_the_networks() -> None:
 
 def test_float64_is_for_offsets_beyond_8192_deviations() -> None:
     z = np.ones((1, 1), np.float32)
-    for mean, kind in ((8192.0, np.float32), (-8193.0, np.float64)):
+    for mean, kind in ((16384.0, np.float32), (-16386.0, np.float64)):
         # The product with a row in float64 is float64: what is told is whether z was.
-        assert codec._needs_float64((mean,), (1.0,)) == (kind == np.float64)
-        assert Standardize((mean,), (1.0,)).decode(z) == mean + 1
+        assert codec._needs_float64((mean,), (2.0,)) == (kind == np.float64)
+        assert Standardize((mean,), (2.0,)).decode(z) == mean + 2
 
 
 def test_tokens_are_whole_numbers_of_the_vocabulary_and_none_is_negative() -> None:
