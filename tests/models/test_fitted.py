@@ -97,7 +97,7 @@ def test_what_few_pieces_show_is_summed_up_of_those_alone():
     told = summary(jnp.nan_to_num(values), jnp.isfinite(values), 4)[0]
     np.testing.assert_allclose(told[:3], [5, 0, 0])
     np.testing.assert_allclose(jnp.tanh(told[-1]), 0.9999, rtol=1e-6)
-    mirrored = values * jnp.array([1.0, 1, -1] * 4)
+    mirrored = values * jnp.array([[1.0, 1, -1] * 4])
     told = summary(jnp.nan_to_num(mirrored), jnp.isfinite(mirrored), 4)[0]
     np.testing.assert_allclose(jnp.tanh(told[-1]), -0.9999, rtol=1e-6)
 
