@@ -27,7 +27,6 @@ from runtime_lib.checkpoints.record import CheckpointError
 from runtime_lib.own_code import own_function
 from runtime_lib.workdir import WorkdirError, read_config
 from sde_lib import GUIDED_BY, SDE, Told
-from sde_lib.condition import Condition
 from sde_lib.guides import ABSENT, ALONE
 from sde_lib.pytree import pytree, static
 from untrusted import plain
@@ -149,7 +148,7 @@ class OwnLogDensity:
     codec: Codec | None = static()
 
     def __call__(
-        self, x: Float[Array, "b *d"], t: Float[Array, "b"], label: Condition
+        self, x: Float[Array, "b *d"], t: Float[Array, "b"], label: Array | None
     ) -> Float[Array, "b"]:
         """The logarithms."""
         found: Array = self.function(x if self.codec is None else self.codec.decode(x), t, label)

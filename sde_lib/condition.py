@@ -56,6 +56,11 @@ def told_of(condition: Condition) -> Condition:
     return condition.told if isinstance(condition, Contrasted) else condition
 
 
+def label_of(condition: Condition) -> Array | None:
+    """The classes in a condition; None without any."""
+    return condition.get("label") if isinstance(condition, Mapping) else condition
+
+
 def null_of(condition: Condition, kept: Collection[str] = ()) -> Condition:
     """The condition, of the same structure, that says nothing but the parts that are `kept`, or
     the one that guidance compares with."""

@@ -25,7 +25,7 @@ from sde_lib.combinations import (
     Rescaled,
     Thresholded,
 )
-from sde_lib.condition import CONDITIONS, Condition, null_of, told_of
+from sde_lib.condition import CONDITIONS, Condition, label_of, null_of, told_of
 from sde_lib.guidance import ClassifierFree, Embedded, Guidance
 from sde_lib.likelihood_guidance import LikelihoodGuidance, LogDensity, MeanShift
 from sde_lib.parametrization import Prediction
@@ -220,8 +220,8 @@ def _likelihood(denoised: bool, form: Callable[[LikelihoodGuidance], Score]) -> 
 
         def guide(score: Score, condition: Condition) -> Score:
             condition = told_of(condition)
-            own = condition if told.conditional else None
-            return form(LikelihoodGuidance(score, own, density, condition, *strength, denoised))
+            own, label = condition if told.conditional else None, label_of(condition)
+            return form(LikelihoodGuidance(score, own, density, label, *strength, denoised))
 
         return guide
 

@@ -20,7 +20,7 @@ class LogDensity(Protocol):
     """log p(y | x) up to a constant, a pytree that is called."""
 
     def __call__(
-        self, x: Float[Array, "b *d"], t: Float[Array, "b"], label: Condition
+        self, x: Float[Array, "b *d"], t: Float[Array, "b"], label: Array | None
     ) -> Float[Array, "b"]:
         """The logarithm for each example; `label` says which y is asked for, None: the only one."""
 
@@ -43,7 +43,7 @@ class LikelihoodGuidance(Wrapped):
     score: Score
     condition: Condition
     log_density: LogDensity
-    label: Condition
+    label: Array | None
     weight: Number
     least: Number = 0.0
     most: Number = jnp.inf

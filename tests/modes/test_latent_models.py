@@ -171,18 +171,21 @@ def own_config(latent):
     return with_settings(schema.get_default(), read_config(latent), {"model.prediction": "edm"})
 
 
-SLOW = (*known.LONG, "predictor and corrector", "single step", "worse model")
+SLOW = (
+    *known.LONG, "predictor and corrector", "single step", "worse model", "renoised", "classifier",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("case", but_slow(known.CASES, *SLOW))
 def test_any_sampler_and_guidance_draws_latents(own_config, case):
     """Their decoded centres: those of no class are fifty deviations away."""
     row = known.CASES[case]
-    made = row.model(own_config)
-    m = np.asarray([-1, 1, -1, 1], np.float32)[:, None, None, None]
-    centres = [made.codec.decode(np.broadcast_to(w * m, (4, 4, 4, 2))) for w in (row.factor, 0)]
+    made, labels = row.model(own_config), (0, 1, 0, 1)
+    m = np.asarray(known.signs(np.asarray(labels), np.zeros((4, 4, 4, 2), np.float32)))
+    m = np.broadcast_to(m, (4, 4, 4, 2))
+    centres = [made.codec.decode(z) for z in (row.drawn(made, m, labels), 0 * m)]
     apart = np.abs(centres[0] - centres[1]).max()
-    np.testing.assert_allclose(made.sample(4, labels=(0, 1)), centres[0], atol=0.06 * apart)
+    np.testing.assert_allclose(made.sample(4, labels=labels), centres[0], atol=0.06 * apart)
 
 
 INVERSE = {
