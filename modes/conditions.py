@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def negatives(
     if len(captions) not in (1, count):
         raise ValueError(f"{key} must have one caption, or one for each of {count}, got "
                          f"{len(captions)}")  # fmt: skip
-    return encoded(experiment.config, texts.text_rows(experiment.config, captions))
+    rows = texts.text_rows(experiment.config, captions, against=True)
+    return encoded(experiment.config, rows)
 
 
 def _of_captions(experiment: Experiment, folder: Path, log: Log) -> Given:
@@ -202,20 +204,40 @@ def labels_of(classes: int, labels: Sequence[int]) -> tuple[int, ...]:
     return tuple(labels)
 
 
-def of_edited(experiment: Experiment, images: Images) -> np.ndarray | None:
-    """The condition of `sampling.condition`, and the coarse pictures of the examples themselves.
+def of_edited(experiment: Experiment, images: Images, folder: Path, log: Log) -> Given:
+    """The condition of `sampling.condition` or the captions, and the examples' coarse pictures.
 
-    None for a model without any. Raises ValueError as `encoded_condition`.
+    Nothing for a model without any. Raises ValueError as `encoded_condition`, and for captions of a
+    model of none or another number of them.
     """
-    values, config = encoded_condition(experiment, len(images)), experiment.config
+    given, config = _asked(experiment, len(images), folder, log), experiment.config
     if not coarse_shape(config):
-        return values
+        return given
     low = coarse_of(config, images)
-    if values is None:
-        return low
-    return beside(
-        with_coarse(config), [np.broadcast_to(values, (len(low), *values.shape[1:])), low]
+    both = lambda rows: beside(
+        with_coarse(config), [np.broadcast_to(rows, (len(low), *rows.shape[1:])), low]
     )
+    if given.conditions is None:
+        return Given((), low)
+    against = None if given.negative is None else both(given.negative)
+    return replace(given, conditions=both(given.conditions), negative=against)
+
+
+def _asked(experiment: Experiment, count: int, folder: Path, log: Log) -> Given:
+    """The captions for `count` examples, or the condition of `sampling.condition`."""
+    config, sampling = experiment.config, experiment.config.sampling
+    read = texts.reads_texts(config)
+    if sampling.condition or not (read or (config.data.words and sampling.captions)):
+        if sampling.captions or sampling.negative or sampling.sizes:
+            raise ValueError("sampling.captions, negative and sizes must be empty for a model of "
+                             "no captions, or with sampling.condition")  # fmt: skip
+        return Given((), encoded_condition(experiment, count))
+    given = _of_texts(experiment) if read else _of_captions(experiment, folder, log)
+    found = 0 if given.conditions is None else len(given.conditions)
+    if found not in (1, count):
+        raise ValueError(f"sampling.captions must have one caption, or one for each of {count} "
+                         f"examples, got {found}")  # fmt: skip
+    return given
 
 
 def encoded_condition(experiment: Experiment, count: int) -> np.ndarray | None:

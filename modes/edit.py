@@ -21,7 +21,7 @@ from modes import sizes, texts
 from modes.conditions import classes_of, of_edited
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
-from modes.generator import Generator, Given, make_generator
+from modes.generator import Generator, make_generator
 from modes.images import chosen
 from modes.inputs import examples, numbers
 from modes.measuring import mask_of
@@ -198,9 +198,9 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """Write edits of `edit.input`, or of held-out data, into FOLDER/edits; returns 0.
 
     An example gets noise up to the `edit.strength`-th part of the sampler's grid, at random or by
-    running the sampler upwards, and is sampled from there, given the classes `sampling.labels` or
-    the condition; what `edit.mask` shows in white stays. edits.npz: edits [n, s, ...] and the
-    examples; edits.png: these beside one another; edits.json: how far they moved.
+    running the sampler upwards, and is sampled from there, given the classes `sampling.labels`, the
+    captions or the condition; what `edit.mask` shows in white stays. edits.npz: edits [n, s, ...]
+    and the examples; edits.png: these beside one another; edits.json: how far they moved.
     """
     config = experiment.config
     workdir.check_model(folder, config)
@@ -210,10 +210,10 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     score, step = load_score(experiment, folder, log)
     encoded = experiment.codec.encode(x).astype(np.float32)
     target = classes_of(experiment, len(x), config.sampling.labels, images.labels)
-    conditions = of_edited(experiment, images)
-    made = make_generator(
-        experiment, score, Given(target, conditions, _kept(experiment, x, encoded))
-    )
+    asked = of_edited(experiment, images, folder, log)
+    conditions = asked.conditions
+    given = replace(asked, labels=target, observed=_kept(experiment, x, encoded), captions=None)
+    made = make_generator(experiment, score, given)
     times = cut(made.times, config.edit.strength)
     place = lambda rows: sharding.distribute(rows, sharding.mesh_of(score))
     way = choose("edit.method", config.edit.method, WAYS)
@@ -222,7 +222,9 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     alpha, sigma = (float(c) for c in score.marginal(times[0]))
     log(f"editing {len(x):,} examples of {name} at step {step} by {config.edit.method}, {each} "
         f"edits of each, from sigma / alpha = {sigma / alpha:.3g}")  # fmt: skip
-    identity = _identity(experiment, x, name, step) | told("conditions", conditions, len(x))
+    identity = _identity(experiment, x, name, step)
+    for part, rows in (("conditions", conditions), ("negative", asked.negative)):
+        identity |= told(part, rows, len(x))
     folder = folder / FOLDER
     with workdir.writing(folder, "finished batches"):
         found = _drawn(generator, x, config, folder, identity, log)

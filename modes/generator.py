@@ -208,7 +208,8 @@ def compared(experiment: Experiment, given: Given) -> np.ndarray | None:
     unguided = experiment.guidance is Conditional or given.conditions is None or not compares
     if unguided or given.negative is not None or not texts.reads_texts(config):
         return given.negative
-    return build_condition(config).encode(texts.text_rows(config, [None])).astype(np.float32)
+    rows = texts.text_rows(config, [None], against=True)
+    return build_condition(config).encode(rows).astype(np.float32)
 
 
 def make_generator(experiment: Experiment, score: Score, given: Given = NOTHING) -> Generator:

@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.kinds import of_config
+from models.pretrained.matching import UNETS
 from modes import texts
 from modes.autoencoders import LATENT, latent_shape, load_autoencoder
 
@@ -27,6 +28,10 @@ def noted(config: ConfigDict) -> ConfigDict:
             load_autoencoder(data.autoencoder).identity,
         )
         data.condition = _resized(found, before, shape)
+        model: Any = found.model
+        if model.name.lower() in UNETS:  # whose attention is where latents have these sides
+            sides = [side * shape[0] // before[0] for side in model.attn_resolutions]
+            model.attn_resolutions = tuple(sides)
         if data.coarse and before[:-1] == tuple(data.coarse):
             data.coarse = shape[:-1]
     if texts.reads_texts(found):

@@ -68,8 +68,9 @@ READS: dict[str, tuple[str, ...]] = {
     "measure": ("inverse.noise", "inverse.rate", "sampling.batch_size"),
     "edit": (
         "sampling.batch_size", "sampling.noise_removal", "sampling.labels", "sampling.condition",
-        "edit.input", "edit.samples", "edit.strength", "edit.mask", "edit.method", *WEIGHTS,
-        *IMAGES,
+        "sampling.captions", "sampling.negative", "sampling.sizes", "data.text_encoder",
+        "data.tokenizer", "edit.input", "edit.samples", "edit.strength", "edit.mask",
+        "edit.method", *WEIGHTS, *IMAGES,
     ),
     "export": WEIGHTS,
 }  # fmt: skip

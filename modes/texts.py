@@ -1,8 +1,8 @@
 """Captions as conditions of a model that is given features of frozen readers of texts.
 
 Readers are those of the folder or file `data.text_encoder`; what is taken of them, `data.text_*`
-say. A model that is also given six numbers of sizes (Stable Diffusion XL) gets those of
-`sampling.sizes`.
+say. A model that is also given six numbers of sizes (Stable Diffusion XL), or four and how good a
+picture looks (its refiner), gets those of `sampling.sizes`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ from sde_lib import choose
 from train_lib.step import Untold
 from untrusted import plain
 
-SIZES = 6
-"""Numbers of sizes that follow the pooled features of some models."""
+SIZES, SCORED = 6, 5
+"""Numbers that follow the pooled features of some models: sizes, or four of them and a score."""
+SCORES = 6.0, 2.5
+"""Usual scores of samples, and of what guidance compares them with."""
 Rows = Float[np.ndarray, "n *c"]
 
 
@@ -106,10 +108,10 @@ def encoder_of(config: Any) -> tuple[TextEncoder, TextSettings]:
         raise ValueError(f"{told} has {found.width} features of a token, and the network is given "
                          f"{width}: it is of another model")  # fmt: skip
     entries = sum(kinds.shape("vector"))
-    if entries and entries - found.pooled not in (0, SIZES):
+    if entries and entries - found.pooled not in (0, SCORED, SIZES):
         raise ValueError(
             f"{told} has {found.pooled} pooled features, and the network is given {entries} "
-            f"numbers, must be as many, or {SIZES} of sizes more"
+            f"numbers, must be as many, or {SCORED} or {SIZES} of sizes more"
         )
     return found, settings
 
@@ -180,26 +182,32 @@ def untold(config: Any) -> Untold | None:
     return Untold(rate, jnp.asarray(row))
 
 
-def text_rows(config: Any, captions: Sequence[str | None]) -> Rows:
+def text_rows(config: Any, captions: Sequence[str | None], *, against: bool = False) -> Rows:
     """Conditions of captions as they are stored; None stands for no text.
 
-    Raises ValueError as `encoder_of`, and for a caption that is too long.
+    against: whether guidance compares samples with these. Raises ValueError as `encoder_of`, and
+    for a caption that is too long.
     """
     encoder, settings = encoder_of(config)
-    return _shaped(config, encoder, text_conditions(captions, encoder, settings))
+    return _shaped(config, encoder, text_conditions(captions, encoder, settings), against)
 
 
-def _shaped(config: Any, encoder: TextEncoder, rows: np.ndarray) -> Rows:
+def _shaped(config: Any, encoder: TextEncoder, rows: np.ndarray, against: bool = False) -> Rows:
     """Conditions of captions with sizes, if the network is given them, as they are stored."""
     kinds = of_config(config)
-    if sum(kinds.shape("vector")) > encoder.pooled > 0:
-        rows = np.concatenate([rows, np.tile(sizes_of(config), (len(rows), 1))], axis=1)
+    if (more := sum(kinds.shape("vector")) - encoder.pooled) > 0 and encoder.pooled:
+        told = sizes_of(config, scored=more == SCORED)
+        told = told if more == SIZES else np.append(told[:4], told[4 + against])
+        rows = np.concatenate([rows, np.tile(told, (len(rows), 1))], axis=1)
     shape = kinds.stored if len(kinds.names) == 1 else rows.shape[1:]
     return rows.reshape(len(rows), *shape)
 
 
-def sizes_of(config: Any) -> Float[np.ndarray, " 6"]:
-    """Height and width before resizing, top and left of the crop, and height and width."""
-    asked = config.sampling.sizes
+def sizes_of(config: Any, scored: bool = False) -> Float[np.ndarray, " 6"]:
+    """Height and width before resizing, top and left of the crop, and height and width.
+
+    scored: instead of the last two, the scores of samples and of what guidance compares them with.
+    """
     height, width, *_ = shape_of(config)
-    return np.asarray(asked or (height, width, 0, 0, height, width), np.float32)
+    usual = (height, width, 0, 0, *(SCORES if scored else (height, width)))
+    return np.asarray(config.sampling.sizes or usual, np.float32)

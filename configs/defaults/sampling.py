@@ -199,17 +199,19 @@ SETTINGS: dict[str, Setting] = {
                                     "sampling.condition"),
     "sampling.condition": Setting("", ANY, "--mode sample: .npy or .npz file of one condition or "
                                   "several"),
-    "sampling.captions": Setting("", ANY, "--mode sample of a model of captions: a caption, or a "
-                                 ".txt file of one on each line, or a .npz file of an array "
-                                 "captions; empty: those of eval.split"),
+    "sampling.captions": Setting("", ANY, "--mode sample or edit of a model of captions: a "
+                                 "caption, or a .txt file of one on each line, or a .npz file of "
+                                 "an array captions; empty: those of eval.split"),
     "sampling.negative": Setting("", ANY, "--mode sample of a model with data.text_encoder: "
                                  "caption of what samples are to be unlike, or a file of captions, "
                                  "which guidance compares with; empty: what data.text_nothing "
                                  "says"),
     "sampling.sizes": Setting((), Rule(lambda v: len(v) in (0, 6), "() or six numbers"),
                               "Stable Diffusion XL: height and width before resizing, top and left "
-                              "of the crop, and height and width that the network is told of; (): "
-                              "those of the samples, and no crop"),
+                              "of the crop, and height and width that the network is told of; of "
+                              "its refiner the last two are the aesthetic score of samples and of "
+                              "what guidance compares with; (): those of the samples, no crop, 6 "
+                              "and 2.5"),
     "sampling.noise": Setting("", ANY, "--mode sample: .npy or .npz file of standard normal noise "
                               "from which samples start, in the shape of what is diffused, in "
                               "place of the seed's"),

@@ -61,7 +61,7 @@ MOST_NOISE, USUAL_NOISE = 350, 20
 """Largest and usual level of the noise in the picture that is made finer."""
 LOW = "low_res_scheduler"
 FLAGS = ("requires_safety_checker", "force_zeros_for_empty_prompt", "add_watermarker", "id2label",
-         "max_noise_level")  # fmt: skip
+         "max_noise_level", "requires_aesthetics_score")  # fmt: skip
 """Entries of model_index.json that are no parts."""
 
 
@@ -72,15 +72,15 @@ class PipelineRow(NamedTuple):
       network: the network's folder. format: the reader of that folder.
       autoencoder: its folder.
       settings: of the entries of model_index.json.
-      texts: whether it has readers of texts.
-    upscales: whether the picture beside the latents is one that is made finer.
+      texts: parts without which it cannot read texts; () if it reads none.
+      upscales: whether the picture beside the latents is one that is made finer.
     """
 
     network: str
     format: Format
     autoencoder: str
     settings: Callable[[Json], Settings]
-    texts: bool = True
+    texts: tuple[str, ...] = ("text_encoder", "tokenizer")
     upscales: bool = False
 
 
@@ -139,15 +139,18 @@ def _dit(index: Json) -> Settings:
 PIPELINES: dict[str, PipelineRow] = {
     "StableDiffusionPipeline": PipelineRow("unet", conditional, "vae", _stable_diffusion),
     "StableDiffusionXLPipeline": PipelineRow("unet", conditional, "vae", _xl),
+    "StableDiffusionXLImg2ImgPipeline": PipelineRow(
+        "unet", conditional, "vae", _xl, ("text_encoder_2", "tokenizer_2")
+    ),
     "StableDiffusionUpscalePipeline": PipelineRow(
         "unet", conditional, "vae", _upscale, upscales=True
     ),
     "LatentConsistencyModelPipeline": PipelineRow("unet", conditional, "vae", _consistency),
-    "DiTPipeline": PipelineRow("transformer", dit_folder, "vae", _dit, texts=False),
+    "DiTPipeline": PipelineRow("transformer", dit_folder, "vae", _dit, texts=()),
     "LDMSuperResolutionPipeline": PipelineRow(
-        "unet", directory, "vqvae", _finer, texts=False, upscales=True
+        "unet", directory, "vqvae", _finer, texts=(), upscales=True
     ),
-    "LDMPipeline": PipelineRow("unet", directory, "vqvae", lambda index: {}, texts=False),
+    "LDMPipeline": PipelineRow("unet", directory, "vqvae", lambda index: {}, texts=()),
 }
 """Pipelines by their class."""
 ALONE = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline")
@@ -191,7 +194,7 @@ def read(path: Path | str) -> Checkpoint:
         if row.texts:
             beside["data.text_encoder"] = str(path.resolve())
         beside |= {"data.random_flip": False, "sampling.num_samples": 1, "sampling.batch_size": 1}
-        of_pipeline = {**row.settings(index), **_of_distilled(found.settings, index)}
+        of_pipeline = {**row.settings(index), **of_distilled(found.settings, index)}
         told = {**found.settings, **scheduled.settings, **latents, **of_pipeline}
         if row.upscales:
             _check_noise(path / LOW)
@@ -203,7 +206,7 @@ def read(path: Path | str) -> Checkpoint:
         raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
 
 
-def _of_distilled(found: Mapping[str, Any], index: Json) -> Settings:
+def of_distilled(found: Mapping[str, Any], index: Json) -> Settings:
     """Settings of a pipeline whose network is told the weight of guidance; {} of any other.
 
     Raises PretrainedError for a pipeline that tells a weight to a network that takes none.
@@ -238,8 +241,7 @@ def _checked(path: Path, index: Json) -> tuple[PipelineRow, list[str]]:
     for key in sorted(there):
         _check_part(path, key, parts[key])
     row = PIPELINES[name]
-    texts = ("text_encoder", "tokenizer") if row.texts else ()
-    for key in (row.network, row.autoencoder, "scheduler", *texts):
+    for key in (row.network, row.autoencoder, "scheduler", *row.texts):
         if key not in there:
             raise PretrainedError(f"its {INDEX} must have a part {key}, as every {name} has")
     if ("text_encoder_2" in there) != ("tokenizer_2" in there):

@@ -1,11 +1,17 @@
 """The U-Net of a single file, as the config.json and the names of diffusers' directories have it.
 
+One with transformers is a UNet2DConditionModel there, one without (latent diffusion's of no text)
+a UNet2DModel.
+
 input_blocks.0.0                     the first convolution
 input_blocks.{i}.0                   a residual block, or the halving of a resolution (.op)
 input_blocks.{i}.1                   the transformer behind it
 middle_block.{0,1,2}                 a residual block, a transformer, a residual block
 output_blocks.{i}.{0,1}              likewise, and a doubling (.conv) at the end of a resolution
+the same without transformers        attention of the pixels alone: .norm, .qkv and .proj_out
 time_embed, label_emb, out           embeddings, and the last convolution
+time_embed.cond_proj                 the map of the weight of guidance (LCM); in converted files
+                                     perhaps time_embedding.cond_proj, as diffusers has it
 """
 
 from __future__ import annotations
@@ -30,13 +36,21 @@ OUTER = {
     "label_emb.0.0": "add_embedding.linear_1", "label_emb.0.2": "add_embedding.linear_2",
     "label_emb": "class_embedding", "input_blocks.0.0": "conv_in",
     "out.0": "conv_norm_out", "out.2": "conv_out",
+    "time_embed.cond_proj": "time_embedding.cond_proj",
+    "time_embedding.cond_proj": "time_embedding.cond_proj",
 }  # fmt: skip
+GUIDANCE = tuple(f"{name}.weight" for name, theirs in OUTER.items() if theirs.endswith("cond_proj"))
 OF_BLOCK = {
     "in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj",
     "out_layers.0": "norm2", "out_layers.3": "conv2", "skip_connection": "conv_shortcut",
 }  # fmt: skip
 FIRST = "in_layers.2.weight"
 """A tensor of every residual block."""
+JOINT = "qkv.weight"
+"""A tensor of attention without a transformer: of queries, keys and values."""
+OF_ATTENTION = {"norm": "group_norm", "qkv": "to_qkv", "proj_out": "to_out.0"}
+"""Parts of it; diffusers has `to_q`, `to_k` and `to_v` (`plain_network.params`)."""
+PLAIN_CLASS = "UNet2DModel"
 OTHER = "its network is none of Stable Diffusion's: "
 
 
@@ -61,6 +75,11 @@ class FileBlock:
     def width(self) -> int:
         """Channels of the residual block; 0 without one."""
         return self.parts[0][FIRST][0] if FIRST in self.parts.get(0, {}) else 0
+
+    @property
+    def attends(self) -> bool:
+        """True with attention of the pixels alone."""
+        return JOINT in self.parts.get(1, {})
 
     @property
     def depth(self) -> int:
@@ -102,11 +121,12 @@ def _files(shapes: Mapping[str, Shape]) -> NetworkFiles:
     names = {**_outer(shapes), **_down(levels, down), **_up(levels, up), **_middle(middle)}
     if left := sorted(set(shapes) - set(names)):
         raise PretrainedError(f"{OTHER}it has {left[0]}"[:300])
+    plain = not any(entry.depth for side in (down, middle, up) for entry in side.values())
     config = {
-        "_class_name": CLASS,
         **_ends(shapes),
-        **_resolutions(levels, down, up, middle),
+        **(_plain(levels, down, middle) if plain else _resolutions(levels, down, up, middle)),
         **_told(shapes),
+        **_guidance(shapes),
     }
     return NetworkFiles(config, names)
 
@@ -157,8 +177,13 @@ def _residual(part: Mapping[str, Shape], here: str, there: str) -> dict[str, str
     return found
 
 
-def _transformer(part: Mapping[str, Shape], here: str, there: str) -> dict[str, str]:
-    return {f"{here}.{rest}": f"{there}.{rest}" for rest in part}
+def _attention(part: Mapping[str, Shape], here: str, there: str) -> dict[str, str]:
+    """Names of a transformer, or of attention of the pixels alone."""
+    if JOINT not in part:
+        return {f"{here}.{rest}": f"{there}.{rest}" for rest in part}
+    split = {rest: rest.rpartition(".") for rest in part}
+    return {f"{here}.{rest}": f"{there}.{OF_ATTENTION[module]}.{leaf}"
+            for rest, (module, _, leaf) in split.items()}  # fmt: skip
 
 
 def _blocks(
@@ -169,8 +194,8 @@ def _blocks(
     for i, k in enumerate(numbers):
         entry = side[k]
         found |= _residual(entry.parts[0], f"{here}.{k}.0", f"{there}.resnets.{i}")
-        if entry.depth:
-            found |= _transformer(entry.parts[1], f"{here}.{k}.1", f"{there}.attentions.{i}")
+        if entry.depth or entry.attends:
+            found |= _attention(entry.parts[1], f"{here}.{k}.1", f"{there}.attentions.{i}")
     return found
 
 
@@ -205,7 +230,7 @@ def _middle(middle: Mapping[int, FileBlock]) -> dict[str, str]:
             found |= _residual(entry.parts[0], here, f"mid_block.resnets.{blocks}")
             blocks += 1
         else:
-            found |= _transformer(entry.parts[1], here, "mid_block.attentions.0")
+            found |= _attention(entry.parts[1], here, "mid_block.attentions.0")
     return found
 
 
@@ -232,6 +257,12 @@ def _told(shapes: Mapping[str, Shape]) -> Json:
     }
 
 
+def _guidance(shapes: Mapping[str, Shape]) -> Json:
+    """The key of a network that is told the weight of guidance."""
+    found = [shapes[name][1] for name in GUIDANCE if name in shapes]
+    return {"time_cond_proj_dim": found[0]} if found else {}
+
+
 def _resolutions(
     levels: list[Level], down: Mapping[int, FileBlock], up: Mapping[int, FileBlock],
     middle: Mapping[int, FileBlock],
@@ -239,13 +270,12 @@ def _resolutions(
     below = [[down[k].depth for k in level.down] for level in levels]
     above = [[up[k].depth for k in level.up] for level in levels]
     attends = [bool(max(depths)) for depths in below]
-    if not any(attends):
-        raise PretrainedError(OTHER + "it has no transformer")
     lowest = max(entry.depth for entry in middle.values())
     paired = zip(levels, attends, strict=True)
     transformers = [e for k in sorted(down) if (e := down[k]).depth]
     return {
-        "block_out_channels": [down[level.down[0]].width for level in levels],
+        "_class_name": CLASS,
+        "block_out_channels": _widths(levels, down),
         "layers_per_block": [len(level.down) for level in levels],
         "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
         "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
@@ -255,6 +285,29 @@ def _resolutions(
         "use_linear_projection": len(transformers[0].parts[1]["proj_in.weight"]) == 2,
         "attention_head_dim": HEADS,
         **_depths(below, above, attends, lowest),
+    }
+
+
+def _widths(levels: list[Level], down: Mapping[int, FileBlock]) -> list[int]:
+    return [down[level.down[0]].width for level in levels]
+
+
+def _plain(
+    levels: list[Level], down: Mapping[int, FileBlock], middle: Mapping[int, FileBlock]
+) -> Json:
+    """Keys of a network without transformers."""
+    blocks = {len(level.down) for level in levels}
+    if len(blocks) > 1:
+        raise PretrainedError(OTHER + "its resolutions have different numbers of blocks")
+    attends = [down[level.down[0]].attends for level in levels]
+    return {
+        "_class_name": PLAIN_CLASS,
+        "block_out_channels": _widths(levels, down),
+        "layers_per_block": blocks.pop(),
+        "down_block_types": [f"{'Attn' * a}DownBlock2D" for a in attends],
+        "up_block_types": [f"{'Attn' * a}UpBlock2D" for a in reversed(attends)],
+        "add_attention": any(entry.attends for entry in middle.values()),
+        "attention_head_dim": HEADS,
     }
 
 

@@ -47,6 +47,17 @@ OF_SHAPES = ("model.nf", "model.ch_mult", "model.num_res_blocks", "model.level_b
              "model.cross_levels", "model.condition", "model.vector_embedding",
              "model.vector_features", "model.level_rows", "data.num_channels")  # fmt: skip
 """Settings that shapes determine, and that tell the published networks apart."""
+FINER = "bsr_sr, latent diffusion's for finer pictures"
+FINER_SHAPES: Settings = {
+    "model.nf": 160, "model.ch_mult": (1, 2, 2, 4), "model.num_res_blocks": 2,
+    "model.condition": "image", "data.num_channels": 3,
+}  # fmt: skip
+FINER_MEANT: Settings = {
+    "model.attention_head_dim": 32, "model.prediction": "noise", "sde.name": "levels",
+    "sde.schedule": "scaled_linear", "sde.num_scales": 1000, "sde.beta_min": 1.5,
+    "sde.beta_max": 15.5, **first_stage.affine(1.0), "data.image_size": 256,
+}  # fmt: skip
+"""The published network without a text, and what it means; its kin are for the user to say."""
 MOST_LEVELS = 10_000
 SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "scaled_linear": np.sqrt,
@@ -70,10 +81,17 @@ class Unsaid(NamedTuple):
 
 def completed(network: Mapping[str, Any], path: Path) -> Unsaid:
     """Settings that the file at `path` does not state, of a network of these shapes."""
+    if network["model.name"] == "ddpm_ho":
+        same = all(network.get(key) == value for key, value in FINER_SHAPES.items())
+        return _unsaid([FINER] if same else [], [FINER_MEANT] if same else [])
     alike = [name for name in stable_diffusion.RELEASES if _is(network, name)]
     if NAMES.get(path.stem) in alike:
         alike = [NAMES[path.stem]]
-    found = [_meant(name) for name in alike]
+    return _unsaid(alike, [_meant(name) for name in alike])
+
+
+def _unsaid(alike: list[str], found: list[Settings]) -> Unsaid:
+    """Settings that are the same in all the published networks `alike`, which mean `found`."""
     shared = {k: v for k, v in found[0].items() if all(f[k] == v for f in found)} if found else {}
     open_ = tuple(group for group in ASKED if not {*group} & {*shared})
     said = ", ".join(f"{name}={shared[name]!r}" for group in ASKED for name in group
@@ -139,21 +157,23 @@ def levels(buffers: Tensors) -> Json:
     return {"num_train_timesteps": n, "trained_betas": betas.tolist()}
 
 
-def scheduled(table: Json, xl: bool, zero: bool) -> Settings:
+def scheduled(table: Json, xl: bool, zero: bool, distilled: bool = False) -> Settings:
     """The noise levels, and the sampling of diffusers' pipeline of the same network.
 
     table: what `levels` gives; without one, the kind of levels that all published networks have,
     and not their ends. xl: whether the network is of Stable Diffusion XL's kind. zero: whether the
-    last level has no signal.
+    last level has no signal. distilled: whether it is told the weight of guidance, as LCM is.
     """
     own: Settings = {
         "_class_name": "DDIMScheduler",
         "clip_sample": False,
         "set_alpha_to_one": False,
     }
+    if distilled:
+        own = {"_class_name": "LCMScheduler", "clip_sample": False}
     if zero:
         own = {**own, "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
-    elif xl:
+    elif xl and not distilled:
         own = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}
     known: Json = dict(table) or {"beta_schedule": "scaled_linear"}
     found = discrete({**own, "steps_offset": 1, **known}).settings

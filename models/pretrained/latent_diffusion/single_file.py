@@ -8,34 +8,64 @@ used from where they are, so that the file has to stay.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from configs.kinds import Kinds
 from models.pretrained.base import Checkpoint
 from models.pretrained.diffusers import condition_config, conditional
-from models.pretrained.diffusers.condition_config import least_tensors
-from models.pretrained.diffusers.pipelines import PIPELINES, coarse_settings, latent_settings
-from models.pretrained.files.tensors import Arrays, PretrainedError, in_file, shapes
-from models.pretrained.latent_diffusion import first_stage, releases
+from models.pretrained.diffusers.pipelines import (
+    PIPELINES,
+    coarse_settings,
+    latent_settings,
+    of_distilled,
+)
+from models.pretrained.diffusers.rules import Json
+from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor, in_file, shapes
+from models.pretrained.latent_diffusion import first_stage, plain_network, releases
 from models.pretrained.latent_diffusion.contents import (
     NETWORK,
     LatentParts,
+    Tensors,
     arrays,
     has,
     read_parts,
 )
-from models.pretrained.latent_diffusion.network import network_files
+from models.pretrained.latent_diffusion.network import PLAIN_CLASS, network_files
 
 FAMILY = "latent-diffusion"
 Settings = dict[str, Any]
-FIRST, XL, UPSCALE = "Pipeline", "XLPipeline", "UpscalePipeline"
+FIRST, XL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
+UPSCALE, DISTILLED = "StableDiffusionUpscalePipeline", "LatentConsistencyModelPipeline"
 SIDE = 64
 """Side of the latents in shapes of conditions, until the size of the pictures is known."""
+REFINER = "StableDiffusionXLImg2ImgPipeline"
+FINER, ALONE = "LDMSuperResolutionPipeline", "LDMPipeline"
+SCORED = 5
+"""Numbers that the refiner is given: four of sizes, and how good the picture looks."""
 OF_SIZE = ("data.image_size", "data.shape")
+
+
+class NetworkRow(NamedTuple):
+    """A class of networks: settings of its config.json, and a number of tensors that none of these
+    settings has fewer of."""
+
+    settings: Callable[[Json], Settings]
+    least: Callable[[Settings], int]
+
+
+NETWORKS = {
+    condition_config.CLASS: NetworkRow(condition_config.settings, condition_config.least_tensors),
+    PLAIN_CLASS: NetworkRow(plain_network.settings, lambda found: 0),
+}
+"""Networks by diffusers' class; blocks of the second are counted where a config is made of it."""
+PARAMS = {"ddpm_ho": plain_network.params}
+"""model.name -> how its weights become ours; of others as diffusers' directories' do."""
 
 
 def recognises(path: Path) -> bool:
@@ -49,14 +79,16 @@ def read(path: Path) -> Checkpoint:
     parts = read_parts(path)
     with in_file(path):
         files = network_files(shapes(Arrays(parts.network)))
-        network = condition_config.settings({**files.config, "sample_size": SIDE})
-        if len(parts.network) < least_tensors(network):
+        row = NETWORKS[files.config["_class_name"]]
+        network = row.settings({**files.config, "sample_size": SIDE})
+        if len(parts.network) < row.least(network):
             raise PretrainedError("its names speak of more tensors than it has: forged")
         unsaid = releases.completed(network, path)
         if side := unsaid.assumed.get("data.image_size"):
-            network = condition_config.settings({**files.config, "sample_size": _side(side, parts)})
-        raw = arrays(parts.network, files.names)
-        average = arrays(parts.network_average, files.names) if parts.network_average else None
+            network = row.settings({**files.config, "sample_size": _side(side, parts)})
+        raw = arrays(_matrices(parts.network), files.names)
+        averages = _matrices(parts.network_average)
+        average = arrays(averages, files.names) if averages else None
         assumed, facts = _settings(network, parts, unsaid)
         return Checkpoint(
             FAMILY,
@@ -65,7 +97,7 @@ def read(path: Path) -> Checkpoint:
             average or raw,
             step=parts.step,
             assumed=assumed,
-            note="; ".join(filter(None, (unsaid.note, _lacking(parts)))),
+            note="; ".join(filter(None, (unsaid.note, _lacking(network, parts)))),
             guessed=condition_config.OPEN,
             unsaid=tuple(group for group in unsaid.groups if not {*group} & {*facts}),
             beside=_beside(path, parts),
@@ -74,7 +106,19 @@ def read(path: Path) -> Checkpoint:
 
 def params(weights: Mapping[str, Any], network: nn.Module, config: ConfigDict) -> Any:
     """Our parameters; see `base.Format`."""
-    return conditional.params(weights, network, config)
+    form = PARAMS.get(config.model.name.lower(), conditional.params)
+    return form(weights, network, config)
+
+
+def _matrices(tensors: Tensors) -> Tensors:
+    """The tensors, those of convolutions along a line of pixels, of one pixel each, as matrices."""
+    return {name: _matrix(tensor) for name, tensor in tensors.items()}
+
+
+def _matrix(tensor: Tensor) -> Tensor:
+    if len(tensor.shape) != 3 or tensor.shape[2] != 1:
+        return tensor
+    return replace(tensor, shape=tensor.shape[:2], strides=tensor.strides[:2])
 
 
 def _side(pixels: int, parts: LatentParts) -> int:
@@ -94,10 +138,9 @@ def _settings(
     network: Settings, parts: LatentParts, unsaid: releases.Unsaid
 ) -> tuple[Settings, Settings]:
     """(settings to be assumed, settings that the file states)."""
-    xl = network["model.vector_embedding"] == "sizes"
-    kind = XL if xl else UPSCALE if network["model.level_rows"] else FIRST
+    kind, distilled = _kind(network), network.get("model.guidance_features", 0) > 0
     table = releases.levels(parts.buffers)
-    sampled = releases.scheduled(table, xl, "ztsnr" in parts.buffers)
+    sampled = releases.scheduled(table, kind in (XL, REFINER), "ztsnr" in parts.buffers, distilled)
     of_sde = {k: v for k, v in sampled.items() if k.startswith("sde.")}
     facts = {k: v for k, v in network.items() if k not in releases.HEADS}
     facts |= {"model.prediction": "v"} if "v_pred" in parts.buffers else {}
@@ -105,12 +148,27 @@ def _settings(
     facts |= _latents(network, parts)
     if "data.image_size" not in unsaid.assumed:
         facts = {k: v for k, v in facts.items() if k not in OF_SIZE}
-    row = PIPELINES[f"StableDiffusion{kind}"]
-    facts |= row.settings({}) | _texts(parts)
+    row = PIPELINES[kind]
+    facts |= row.settings({"force_zeros_for_empty_prompt": kind != REFINER}) | _texts(parts)
+    if distilled:
+        facts |= PIPELINES[DISTILLED].settings({}) | of_distilled(network, {})
     if row.upscales and parts.first_stage:
         facts |= coarse_settings(facts)
     assumed = {k: v for k, v in (sampled | unsaid.assumed).items() if k not in facts}
     return assumed, facts
+
+
+def _kind(network: Settings) -> str:
+    """The class of the network's pipeline."""
+    if network["model.name"] in PARAMS:
+        return FINER if network["model.condition"] == "image" else ALONE
+    if network["model.vector_embedding"] == "sizes":
+        entries = sum(
+            Kinds.of(network["model.condition"], network["data.condition"]).shape("vector")
+        )
+        waves = network["model.vector_features"] - entries  # for each number, less one
+        return REFINER if waves == SCORED * (network["model.number_waves"] - 1) else XL
+    return UPSCALE if network["model.level_rows"] else FIRST
 
 
 def _latents(network: Settings, parts: LatentParts) -> Settings:
@@ -134,9 +192,11 @@ def _texts(parts: LatentParts) -> Settings:
     return {"data.text_layer": -2}
 
 
-def _lacking(parts: LatentParts) -> str:
+def _lacking(network: Settings, parts: LatentParts) -> str:
     """A line on parts that are in other files."""
-    there = {"data.autoencoder": parts.first_stage, "data.text_encoder": parts.texts}
+    there: Settings = {"data.autoencoder": parts.first_stage}
+    if PIPELINES[_kind(network)].texts:
+        there["data.text_encoder"] = parts.texts
     lacking = [name for name, part in there.items() if not part]
     return f"the file has no part for {' and '.join(lacking)}: set to use one" if lacking else ""
 

@@ -20,7 +20,7 @@ import samplers
 from configs.kinds import of_config
 from models.pretrained import PretrainedError, open_checkpoint
 from models.pretrained.diffusers import pipelines
-from modes import texts
+from modes import export, texts
 from modes.generator import Given, make_generator
 from modes.model import open_published
 from sde_lib import Conditional
@@ -232,6 +232,22 @@ def test_a_consistency_model_is_told_its_guidance_in_one_evaluation(copied: Path
         model._unlike("a", 2)
     distil(copied, None)
     assert "time_cond_proj_dim = None, must be a number in a LatentCons" in refused(copied)
+
+
+def test_a_consistency_model_is_the_same_after_an_export(copied: Path, tmp_path: Path) -> None:
+    """Its file has the network and what it is told; readers and autoencoder stay where they are."""
+    distil(copied, 4)
+    few: dict[str, Any] = {"sampling.batch_size": 2, "sampling.num_steps": 1}
+    model = open_published(copied, few)
+    target, params = tmp_path / "exported.safetensors", model.score.params
+    export.LAYOUTS["safetensors"](model.experiment.config, export.Parameters(3, params, params),
+                                  target)  # fmt: skip
+    places = {"data.autoencoder": str(copied), "data.text_encoder": str(copied)}
+    again = open_published(target, few | places)
+    sampling = again.experiment.config.sampling
+    assert (sampling.guidance_kind, sampling.guidance) == ("embedded", 8.5)
+    pictures = [made.sample(2, captions="a", seed=1) for made in (model, again)]
+    np.testing.assert_array_equal(*pictures)
 
 
 def test_negative_captions_are_one_or_as_many_as_there_are() -> None:

@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 import models
 from configs import schema
 from configs.kinds import of_config
-from models.pretrained import PretrainedError, open_checkpoint
+from data_lib import Images
+from models.pretrained import PretrainedError, open_checkpoint, params_of
 from models.pretrained.base import paths_and_shapes
 from models.pretrained.diffusers import names
 from models.pretrained.diffusers.config import settings
-from modes.generator import Given
+from models.pretrained.latent_diffusion import releases
+from modes.conditions import of_edited
+from modes.generator import Given, compared
 from modes.model import open_published
+from modes.parts import noted
 from modes.stages import generator_of, handed
 from tests.models.pretrained.latent_diffusion.layouts import (
     DDIM,
     VAE,
+    WEIGHTS,
     kaiming,
     pipeline,
+    plain_file,
+    prefixed,
     put,
     theirs,
+    vae_file,
     vae_weights,
 )
 
@@ -36,8 +47,8 @@ GOLDEN = Path(__file__).parents[3] / "golden" / "latent"
 UNET = {
     "_class_name": "UNet2DModel", "sample_size": 8, "in_channels": 6, "out_channels": 3,
     "block_out_channels": [32, 32], "layers_per_block": 1, "norm_num_groups": 32,
-    "down_block_types": ["DownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "UpBlock2D"], "attention_head_dim": 32,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "attention_head_dim": 16,
 }  # fmt: skip
 VQ = {"_class_name": "VQModel", "num_vq_embeddings": 16, "latent_channels": 3,
       "norm_num_groups": 32}  # fmt: skip
@@ -116,6 +127,44 @@ def test_latent_super_resolution_is_told_the_picture_as_it_is(tmp_path, low) -> 
     np.testing.assert_allclose(found["image"], np.stack([x, x]), atol=1e-6)
 
 
+@pytest.mark.parametrize("given, name", [(6, "LDMSuperResolutionPipeline"), (3, "LDMPipeline")])
+def test_a_single_file_of_no_text_is_the_model_of_the_directory(tmp_path, given, name) -> None:
+    """Bit for bit; the file says neither heads nor sizes, and the factor of its latents is 1."""
+    folder, file = of_nothing(tmp_path / "ldm", name, given), tmp_path / "model.safetensors"
+    network, coder = (load_file(folder / part / WEIGHTS) for part in ("unet", "vqvae"))
+    tensors = prefixed("model.diffusion_model.", plain_file(network, 16))
+    tensors |= prefixed("first_stage_model.", vae_file(coder))
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    save_file(tensors | {"betas": betas.astype(np.float32)}, file)
+    said = {"model.attention_head_dim": 16, "model.prediction": "published",
+            "data.latent_scale": (1.0,), "data.image_size": 16}  # fmt: skip
+    with pytest.raises(PretrainedError, match=r"set model.num_heads or .*, data.image_size"):
+        open_checkpoint(file)
+    one = open_checkpoint(folder)
+    other = open_checkpoint(file, None, lambda c: c.update_from_flattened_dict(said), tuple(said))
+    for found in (one, other):
+        assert "data.text_encoder" not in found.checkpoint.note
+    configs = [schema.flatten(noted(found.config)) for found in (one, other)]
+    assert {k for k in configs[0] if configs[0][k] != configs[1][k]} == {"data.autoencoder"}
+    made = [params_of(found._replace(config=noted(found.config)), True) for found in (one, other)]
+    jax.tree.map(np.testing.assert_array_equal, *made)
+
+
+def test_the_published_network_says_what_its_file_does_not() -> None:
+    shapes = {**releases.FINER_SHAPES, "model.name": "ddpm_ho"}
+    found = releases.completed(shapes, Path("model.ckpt"))
+    assert found.groups == ()
+    assert found.assumed["model.attention_head_dim"] == 32
+    assert releases.completed({**shapes, "model.nf": 32}, Path("model.ckpt")).assumed == {}
+
+
+def test_attention_stays_at_its_level_in_pictures_of_another_size(tmp_path, low) -> None:
+    folder = of_nothing(tmp_path / "sr", "LDMSuperResolutionPipeline", 6)
+    model = open_published(folder, {**SEEN, "data.image_size": 32}, lambda line: None)
+    assert model.experiment.config.model.attn_resolutions == (8,)
+    assert model.experiment.config.data.coarse == (16, 16)
+
+
 @pytest.mark.parametrize("entries, words", [
     ({"beta_start": 0.001}, "its low_res_scheduler has beta_start = 0.001, must be 0.0001"),
     ({}, "max_noise_level = 5, must be an integer from 20 to 999"),
@@ -135,6 +184,27 @@ def test_an_upscaler_of_other_noise_is_refused(tmp_path, entries, words) -> None
         open_checkpoint(folder)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_refiner_is_told_a_score_and_guidance_compares_with_a_low_one(tmp_path) -> None:
+    """Sizes of the pictures, no crop, and 6; 2.5 for no text and for what is not wanted."""
+    pipeline(tmp_path / "refiner", "refiner")
+    asked: dict[str, Any] = {"sampling.captions": "a", "sampling.negative": "b"}
+    model = open_published(tmp_path / "refiner", asked, lambda line: None)
+    pictures = Images(np.zeros((2, 16, 16, 3), np.float32), None, None)
+    given = of_edited(model.experiment, pictures, tmp_path, lambda line: None)
+    kinds = of_config(model.experiment.config)
+    numbers = lambda rows: kinds.parted(rows)["vector"][0, -5:].tolist()
+    assert numbers(given.conditions) == [16, 16, 0, 0, 6]
+    assert numbers(given.negative) == [16, 16, 0, 0, 2.5]
+    without = compared(model.experiment, replace(given, negative=None))
+    assert numbers(without) == [16, 16, 0, 0, 2.5]
+    assert np.abs(without - given.negative).max() > 0.1
+    own = {**asked, "sampling.sizes": (32, 8, 1, 2, 9, 1)}
+    model = open_published(tmp_path / "refiner", own, lambda line: None)
+    given = of_edited(model.experiment, pictures, tmp_path, lambda line: None)
+    assert numbers(given.conditions) == [32, 8, 1, 2, 9]
+    assert numbers(given.negative) == [32, 8, 1, 2, 1]
 
 
 # Pipelines of classes and of nothing --------------------------------------------------------------

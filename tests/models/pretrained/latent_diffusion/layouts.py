@@ -58,13 +58,27 @@ KINDS: dict[str, dict[str, Any]] = {
             "projection_class_embeddings_input_dim": 6 * 256 + 48,
         },
     },
+    "refiner": {
+        "texts": {"text_encoder_2": OPEN_CLIP},
+        "unet": {
+            "cross_attention_dim": 128, "use_linear_projection": True,
+            "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 5 * 256 + 48,
+        },
+    },
     "x4": {
         "texts": {"text_encoder": OPEN_CLIP},
         "unet": {"in_channels": 7, "num_class_embeds": 1000, "only_cross_attention": [False, True],
                  "cross_attention_dim": 128, "use_linear_projection": True},
     },
+    "lcm": {
+        "texts": {"text_encoder": CLIP},
+        "unet": {"time_cond_proj_dim": 8},
+        "scheduler": {"_class_name": "LCMScheduler", "set_alpha_to_one": True},
+    },
 }  # fmt: skip
 """Kind of Stable Diffusion -> the entries in which its files differ from those above."""
+OF_XL = ("xl", "refiner")
 
 
 def kaiming(shapes: dict[str, tuple[int, ...]], seed: int) -> Weights:
@@ -112,7 +126,7 @@ def put(folder: Path, content: dict[str, Any], weights: Weights) -> None:
 def pipeline(folder: Path, kind: str) -> dict[str, Weights]:
     """A directory of a pipeline; returns the weights of its parts."""
     own = KINDS[kind]
-    unet, xl = UNET | own.get("unet", {}), kind == "xl"
+    unet, xl = UNET | own.get("unet", {}), kind in OF_XL
     scheduler = (EULER if xl else DDIM) | own.get("scheduler", {})
     scale = {"scaling_factor": 0.13025 if xl else 0.18215}
     parts = {"unet": unet_weights(unet), "vae": vae_weights(VAE)}
@@ -121,11 +135,16 @@ def pipeline(folder: Path, kind: str) -> dict[str, Weights]:
     (folder / "scheduler").mkdir()
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     index: dict[str, Any] = {
-        "_class_name": {"xl": "StableDiffusionXLPipeline", "x4": "StableDiffusionUpscalePipeline"}
+        "_class_name": {"xl": "StableDiffusionXLPipeline", "x4": "StableDiffusionUpscalePipeline",
+                        "lcm": "LatentConsistencyModelPipeline",
+                        "refiner": "StableDiffusionXLImg2ImgPipeline"}
         .get(kind, "StableDiffusionPipeline"),
         "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
         "scheduler": ["diffusers", scheduler["_class_name"]],
     }  # fmt: skip
+    if kind == "refiner":
+        index |= {"force_zeros_for_empty_prompt": False, "requires_aesthetics_score": True,
+                  "text_encoder": [None, None], "tokenizer": [None, None]}  # fmt: skip
     for k, (name, config) in enumerate(own["texts"].items()):
         written(folder / name, seed=3 + k, **config)
         parts[name] = load_file(folder / name / "model.safetensors")
@@ -145,6 +164,7 @@ def pipeline(folder: Path, kind: str) -> dict[str, Weights]:
 
 PLACES = {
     "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "time_embedding.cond_proj": "time_embed.cond_proj",
     "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
     "class_embedding": "label_emb", "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0", "conv_out": "out.2",
@@ -199,6 +219,24 @@ def unet_file(weights: Weights, first: bool) -> Weights:
     return found
 
 
+def plain_file(weights: Weights, size: int) -> Weights:
+    """A network without transformers, with queries, keys and values of each head of `size` in one
+    tensor."""
+    found, inner = dict(weights), {"group_norm": "norm", "to_out.0": "proj_out"}
+    for name, array in weights.items():
+        start, _, rest = name.partition(".to_q.")
+        if rest:
+            parts = np.stack([found.pop(f"{start}.to_{part}.{rest}") for part in "qkv"])
+            heads = parts.reshape(3, -1, size, *array.shape[1:]).swapaxes(0, 1)
+            found[f"{start}.qkv.{rest}"] = heads.reshape(-1, *array.shape[1:])
+        for theirs, own in inner.items():
+            if ".attentions." in name and f".{theirs}." in name:
+                found[name.replace(f".{theirs}.", f".{own}.")] = found.pop(name)
+    lines = {name: array[:, :, None] if ".attentions." in name and array.ndim == 2 else array
+             for name, array in found.items()}  # fmt: skip
+    return unet_file(lines, False)
+
+
 def vae_file(weights: Weights) -> Weights:
     """An autoencoder by the authors' names, its attention in convolutions."""
     found = {}
@@ -239,21 +277,22 @@ def prefixed(prefix: str, weights: Weights) -> Weights:
     return {f"{prefix}{name}": np.ascontiguousarray(array) for name, array in weights.items()}
 
 
-STARTS = {"v1": ["cond_stage_model.transformer."], "v2": ["cond_stage_model.model."],
-          "x4": ["cond_stage_model.model."],
+STARTS = {"v1": ["cond_stage_model.transformer."], "lcm": ["cond_stage_model.transformer."],
+          "v2": ["cond_stage_model.model."], "x4": ["cond_stage_model.model."],
+          "refiner": ["conditioner.embedders.0.model."],
           "xl": ["conditioner.embedders.0.transformer.",
                  "conditioner.embedders.1.model."]}  # fmt: skip
 
 
 def single(kind: str, parts: dict[str, Weights]) -> Weights:
     """All parts of a pipeline in one file."""
-    network = unet_file(parts["unet"], kind == "v1")
+    network = unet_file(parts["unet"], kind in ("v1", "lcm"))
     found = prefixed("model.diffusion_model.", network)
     found |= prefixed("first_stage_model.", vae_file(parts["vae"]))
-    for start, name in zip(STARTS[kind], ("text_encoder", "text_encoder_2"), strict=False):
+    for start, name in zip(STARTS[kind], KINDS[kind]["texts"], strict=True):
         write = open_clip_file if start.endswith(".model.") else clip_file
         found |= prefixed(start, write(parts[name]))
-    if kind != "xl":  # whose files have no table of noise levels
+    if kind not in OF_XL:  # whose files have no table of noise levels
         found["betas"] = np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float64) ** 2
         found["alphas_cumprod"] = np.cumprod(1 - found["betas"]).astype(np.float32)
         found["betas"] = found["betas"].astype(np.float32)

@@ -35,8 +35,15 @@ UNSAID: dict[str, Any] = {**HEADS, "data.image_size": 16}
 BETAS = {"sde.beta_min": 0.85, "sde.beta_max": 12.0}
 SAID = {
     "v1": {**UNSAID, "model.prediction": "published", "data.latent_scale": (0.18215,)},
+    "lcm": {**UNSAID, "model.prediction": "published", "data.latent_scale": (0.18215,)},
     "v2": {**UNSAID, "model.prediction": "v", "data.latent_scale": (0.18215,)},
     "xl": {**UNSAID, **BETAS, "model.prediction": "published", "data.latent_scale": (0.13025,)},
+    "refiner": {
+        **UNSAID,
+        **BETAS,
+        "model.prediction": "published",
+        "data.latent_scale": (0.13025,),
+    },
     "x4": {**UNSAID, "model.prediction": "published", "data.latent_scale": (0.18215,)},
 }
 """Settings that a file does not say, of models that are none of the published ones."""
@@ -90,6 +97,17 @@ def test_a_single_file_is_the_model_of_the_directory(both, tmp_path, kind: str) 
         assert same(first.params, second.params)
         ids = [tower.tokenizer(["bold digit seven"])[0] for tower in (first, second)]
         np.testing.assert_array_equal(*ids)
+
+
+def test_the_weight_of_guidance_has_diffusers_name_in_converted_files(both, tmp_path) -> None:
+    tensors = both("lcm")[1]
+    file = tmp_path / "model.safetensors"
+    save_file({name.replace("time_embed.cond_", "time_embedding.cond_"): array
+               for name, array in tensors.items()}, file)  # fmt: skip
+    found = opened(file, SAID["lcm"])
+    kernel = params_of(found, True)["conditioning"]["guidance"]["kernel"]
+    name = "model.diffusion_model.time_embed.cond_proj.weight"
+    np.testing.assert_array_equal(kernel, tensors[name].T)
 
 
 def test_the_last_layer_of_openclip_is_not_used(both, tmp_path) -> None:
