@@ -18,6 +18,7 @@ from data_lib import Images, Splits
 from data_lib.base import Log
 from eval_lib.array_pictures.restored import DRAWS, bands_png, columns_png
 from modes import sizes, texts
+from modes.autoencoders import LATENT
 from modes.conditions import classes_of, of_edited
 from modes.experiment import Experiment
 from modes.generate import collected, evaluations, pace
@@ -125,13 +126,15 @@ class Edited:
         return self.begin(score, placed, rows, keys)
 
 
-def _inputs(experiment: Experiment, splits: Splits, log: Log) -> tuple[Images, str]:
+def _inputs(experiment: Experiment, load: Callable[[], Splits], log: Log) -> tuple[Images, str]:
     """(the examples to edit, their name): of `edit.input`, `eval.images` or `eval.split`."""
     config = experiment.config
     if not config.edit.input:
-        return chosen(config, splits, log)
+        return chosen(config, load(), log)
     path = Path(config.edit.input)
-    return examples(path, "edit.input", config, splits.train.levels, log), plain(path.name)
+    # Latents are of pictures of any number of levels, and imported models have no data.
+    levels = None if config.data.codec == LATENT else load().train.levels
+    return examples(path, "edit.input", config, levels, log), plain(path.name)
 
 
 class Material(NamedTuple):
@@ -204,7 +207,7 @@ def edit(experiment: Experiment, folder: Path, log: Log = print) -> int:
     """
     config = experiment.config
     workdir.check_model(folder, config)
-    images, name = _inputs(experiment, texts.load_data(config, folder, log), log)
+    images, name = _inputs(experiment, lambda: texts.load_data(config, folder, log), log)
     x, each = numbers(images), config.edit.samples
     sizes.check("edit.samples", len(x) * each, config)
     score, step = load_score(experiment, folder, log)

@@ -20,9 +20,10 @@ class LogDensity(Protocol):
     """log p(y | x) up to a constant, a pytree that is called."""
 
     def __call__(
-        self, x: Float[Array, "b *d"], t: Float[Array, "b"], label: Array | None
+        self, x: Float[Array, "b *d"], t: Float[Array, "b"], label: Condition
     ) -> Float[Array, "b"]:
-        """The logarithm for each example; `label` says which y is asked for, None: the only one."""
+        """The logarithm for each example; `label` is the class that is asked for, None: there are
+        none."""
 
 
 @pytree

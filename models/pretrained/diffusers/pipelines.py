@@ -65,6 +65,10 @@ FLAGS = ("requires_safety_checker", "force_zeros_for_empty_prompt", "add_waterma
 """Entries of model_index.json that are no parts."""
 
 
+OF_SIZE = frozenset({"data.image_size", "data.shape", "model.attn_resolutions"})
+"""Settings of the size of the pictures, which may be another than that of training."""
+
+
 class PipelineRow(NamedTuple):
     """A class of pipelines: its network's part and format, and settings.
 
@@ -201,7 +205,10 @@ def read(path: Path | str) -> Checkpoint:
             told |= coarse_settings(told)
         other = _other_scheduler(index["scheduler"][1], levels["_class_name"])
         note = "; ".join(filter(None, (scheduled.remark, other, *ignored)))
-        return replace(found, family=FAMILY, settings=told, beside=beside, note=note)
+        guessed = found.guessed | OF_SIZE
+        return replace(
+            found, family=FAMILY, settings=told, beside=beside, note=note, guessed=guessed
+        )
     except UntrustedError as error:
         raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
 

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from configs.kinds import Kinds
 from models.pretrained.base import Checkpoint
-from models.pretrained.diffusers import condition_config, conditional
+from models.pretrained.diffusers import condition_config, conditional, pipelines
 from models.pretrained.diffusers.pipelines import (
     PIPELINES,
     coarse_settings,
@@ -48,7 +48,6 @@ REFINER = "StableDiffusionXLImg2ImgPipeline"
 FINER, ALONE = "LDMSuperResolutionPipeline", "LDMPipeline"
 SCORED = 5
 """Numbers that the refiner is given: four of sizes, and how good the picture looks."""
-OF_SIZE = ("data.image_size", "data.shape")
 
 
 class NetworkRow(NamedTuple):
@@ -98,7 +97,7 @@ def read(path: Path) -> Checkpoint:
             step=parts.step,
             assumed=assumed,
             note="; ".join(filter(None, (unsaid.note, _lacking(network, parts)))),
-            guessed=condition_config.OPEN,
+            guessed=condition_config.OPEN | pipelines.OF_SIZE,
             unsaid=tuple(group for group in unsaid.groups if not {*group} & {*facts}),
             beside=_beside(path, parts),
         )
@@ -147,7 +146,7 @@ def _settings(
     facts |= of_sde if table else {}
     facts |= _latents(network, parts)
     if "data.image_size" not in unsaid.assumed:
-        facts = {k: v for k, v in facts.items() if k not in OF_SIZE}
+        facts = {k: v for k, v in facts.items() if k not in ("data.image_size", "data.shape")}
     row = PIPELINES[kind]
     facts |= row.settings({"force_zeros_for_empty_prompt": kind != REFINER}) | _texts(parts)
     if distilled:
