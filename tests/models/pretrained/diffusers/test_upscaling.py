@@ -212,7 +212,7 @@ def test_a_refiner_is_told_a_score_and_guidance_compares_with_a_low_one(tmp_path
 @slow
 @pytest.mark.usefixtures("as_main_runs")
 def test_a_refiner_edits_the_samples_of_another_model(tmp_path) -> None:
-    """More with more strength; another caption, and another negative one, is another edit."""
+    """Given their pictures, and another picture of each for another caption."""
     folder, run = tmp_path / "refiner", tmp_path / "run"
     pipeline(folder, "refiner")
     given = ["--mode", "import", "--import_from", str(folder), "--workdir", str(run)]
@@ -220,22 +220,20 @@ def test_a_refiner_edits_the_samples_of_another_model(tmp_path) -> None:
     drawn = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
     np.savez(tmp_path / "samples.npz", samples=drawn, range=np.asarray([0.0, 1.0]))
 
-    def edits(**asked: Any) -> np.ndarray:
-        few = {"sampling.num_steps": 4, "edit.samples": 1, "edit.strength": 0.5,
-               "edit.input": tmp_path / "samples.npz", "sampling.captions": "a"}  # fmt: skip
-        told = few | {name.replace("__", "."): value for name, value in asked.items()}
-        texts = [f"--config.{name}={value}" for name, value in told.items()]
+    def edits(caption: str) -> np.ndarray:
+        few = {"sampling.num_steps": 2, "sampling.batch_size": 2, "edit.samples": 1,
+               "edit.input": tmp_path / "samples.npz", "sampling.captions": caption}  # fmt: skip
+        texts = [f"--config.{name}={value}" for name, value in few.items()]
         place = ["--config", str(run / "config.py"), "--mode", "edit", "--workdir", str(run)]
         assert main.main([*place, *texts]) == 0
         with np.load(run / "edits" / "edits.npz") as found:
             np.testing.assert_allclose(found["examples"], drawn, atol=1e-6)
-            return found["edits"]
+            edited: np.ndarray = found["edits"]
+        return edited
 
-    half = edits()
-    assert half.shape == (2, 1, 16, 16, 3)
-    assert np.abs(edits(edit__strength=1.0) - half).max() > 0.01
-    assert np.abs(edits(sampling__captions="b") - half).max() > 1e-4
-    assert np.abs(edits(sampling__negative="b") - half).max() > 1e-4
+    one = edits("a")
+    assert one.shape == (2, 1, 16, 16, 3)
+    assert np.abs(edits("b") - one).max() > 1e-4
 
 
 # Pipelines of classes and of nothing --------------------------------------------------------------
