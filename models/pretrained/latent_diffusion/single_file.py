@@ -50,7 +50,7 @@ SCORED = 5
 """Numbers that the refiner is given: four of sizes, and how good the picture looks."""
 
 
-class NetworkRow(NamedTuple):
+class FileNetwork(NamedTuple):
     """A class of networks: settings of its config.json, and a number of tensors that none of these
     settings has fewer of."""
 
@@ -59,8 +59,8 @@ class NetworkRow(NamedTuple):
 
 
 NETWORKS = {
-    condition_config.CLASS: NetworkRow(condition_config.settings, condition_config.least_tensors),
-    PLAIN_CLASS: NetworkRow(plain_network.settings, lambda found: 0),
+    condition_config.CLASS: FileNetwork(condition_config.settings, condition_config.least_tensors),
+    PLAIN_CLASS: FileNetwork(plain_network.settings, lambda found: 0),
 }
 """Networks by diffusers' class; blocks of the second are counted where a config is made of it."""
 PARAMS = {"ddpm_ho": plain_network.params}
