@@ -14,8 +14,8 @@ did not; the judged glyph explains 0.986 and 0.965 of a sample's variance (docs/
 
 :autoencoder (32 pixels), :latent (in its latents, data.autoencoder=WORKDIR) and :cascade (64 pixels
 of 16, sampling.base=WORKDIR of :text) take 12, 35 and 49 minutes of CPU time: all right in 91.4%
-of pairs that training did not see in latents, and in 92.6% in the chain. :colours runs, and nobody
-has measured what it reaches.
+of pairs that training did not see in latents, and in 92.6% in the chain. :colours takes 40, and has
+95.0% right with both colours, 77.8% for pairs that training did not see.
 """
 
 from ml_collections import ConfigDict
@@ -96,6 +96,8 @@ def colours(config: ConfigDict) -> None:
     """Any of ten colours on any other, named in captions."""
     config.data.colours = "palette"
     config.data.num_channels = 3
+    config.model.dropout = 0.0  # the colours are variety enough, and 3,500 updates with it too few
+    periods(config, 7000)
 
 
 def autoencoder(config: ConfigDict) -> None:
