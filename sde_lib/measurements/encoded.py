@@ -100,13 +100,9 @@ def _(operator: Decomposed, scale: Float[Array, "b *d"]) -> Operator:
 
 
 @scaled.register(Mask)
-def _(operator: Mask, scale: Float[Array, "b *d"]) -> Operator:
-    return Diagonal(operator.kept * scale)
-
-
 @scaled.register(Diagonal)
-def _(operator: Diagonal, scale: Float[Array, "b *d"]) -> Operator:
-    return Diagonal(operator.weight * scale)
+def _(operator: Mask | Diagonal, scale: Float[Array, "b *d"]) -> Operator:
+    return operator.times(scale)
 
 
 def encoded(

@@ -20,6 +20,10 @@ class Mask(Decomposed):
         """The observed values."""
         return self.kept * x
 
+    def times(self, numbers: Float[Array, "b *d"]) -> Diagonal:
+        """The measurement with every weight times a number."""
+        return Diagonal(self.kept * numbers)
+
     def observed(self, u: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
         """The observed values, whatever stands in the place of the others."""
         return jnp.where(self.kept > 0, u, jnp.zeros_like(u))
@@ -62,6 +66,10 @@ class Diagonal(Decomposed):
     def __call__(self, x: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
         """The observed values times their weights."""
         return self.weight * x
+
+    def times(self, numbers: Float[Array, "b *d"]) -> Diagonal:
+        """The measurement with every weight times a number."""
+        return Diagonal(self.weight * numbers)
 
     def observed(self, u: Float[Array, "b *d"]) -> Float[Array, "b *d"]:
         """The observed values, whatever stands in the place of the others."""

@@ -46,13 +46,9 @@ def weighted(operator: Operator, weight: Float[Array, "b *m"]) -> Operator:
 
 
 @weighted.register(Mask)
-def _(operator: Mask, weight: Float[Array, "b *m"]) -> Operator:
-    return Diagonal(operator.kept * weight)
-
-
 @weighted.register(Diagonal)
-def _(operator: Diagonal, weight: Float[Array, "b *m"]) -> Operator:
-    return Diagonal(operator.weight * weight)
+def _(operator: Mask | Diagonal, weight: Float[Array, "b *m"]) -> Operator:
+    return operator.times(weight)
 
 
 def poisson(measurement: Measurement, rate: Number) -> Measurement:

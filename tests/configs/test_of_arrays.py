@@ -113,6 +113,20 @@ def test_a_task_fits_its_simulator_and_its_prior(task):
         assert np.abs(z.std(axis=0) - 1).max() < 0.1  # model.sigma_data; 1 / sqrt(3,600) each
 
 
+def test_the_bend_of_a_box_is_as_narrow_as_its_task_asks():
+    """The narrower half of gaussian_mixture is 0.1 wide in a box of 20; a longer run has a longer
+    average."""
+    wide, narrow = load("sbi:slcp"), load("sbi:gaussian_mixture")
+    for config, edge, rate in ((wide, 0.05, 0.999), (narrow, 0.02, 0.9995)):
+        assert (config.data.edge, config.model.ema_rate) == (edge, rate)
+    assert narrow.training.n_iters == 3 * wide.training.n_iters
+
+
+@pytest.mark.parametrize("name, eta", [("inverse_digits", 1), ("inverse_digits:conditional", 0)])
+def test_steps_have_noise_where_the_network_is_not_told_of_the_measurement(name, eta):
+    assert load(name).sampling.eta == eta
+
+
 def test_a_variant_after_a_task_keeps_the_task():
     assert load("sbi:slcp,smoke").data.task == "slcp"
 

@@ -63,8 +63,6 @@ LOW = "low_res_scheduler"
 FLAGS = ("requires_safety_checker", "force_zeros_for_empty_prompt", "add_watermarker", "id2label",
          "max_noise_level", "requires_aesthetics_score")  # fmt: skip
 """Entries of model_index.json that are no parts."""
-
-
 OF_SIZE = frozenset({"data.image_size", "data.shape", "model.attn_resolutions"})
 """Settings of the size of the pictures, which may be another than that of training."""
 

@@ -207,6 +207,12 @@ def test_a_refiner_is_told_a_score_and_guidance_compares_with_a_low_one(tmp_path
     given = of_edited(model.experiment, pictures, tmp_path, lambda line: None)
     assert numbers(given.conditions) == [32, 8, 1, 2, 9]
     assert numbers(given.negative) == [32, 8, 1, 2, 1]
+    three = Images(np.zeros((3, 16, 16, 3), np.float32), None, None)
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    own = {"sampling.captions": str(tmp_path / "two.txt")}
+    model = open_published(tmp_path / "refiner", own, lambda line: None)
+    with pytest.raises(ValueError, match="one for each of 3 examples, got 2"):
+        of_edited(model.experiment, three, tmp_path, lambda line: None)
 
 
 @slow
