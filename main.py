@@ -46,6 +46,7 @@ from typing import Any, NamedTuple, NoReturn
 from configs import command_line
 from configs.recorded import Recorded
 from runtime_lib.start.compiled import keep_compiled_programs
+from runtime_lib.start.huge_pages import restart_for_training
 
 
 class Asked(NamedTuple):
@@ -295,8 +296,8 @@ def _is_loss(error: Exception) -> bool:
     return is_loss(error)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Parse, dispatch, and turn the user's errors into one line and exit code 2."""
+def main(arguments: Sequence[str], begin: Callable[[str, Any], None] = lambda *_: None) -> int:
+    """Parse, `begin`, dispatch, and turn the user's errors into one line and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name need not be text that can be printed
@@ -305,6 +306,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = None
     try:
         asked = _parse(arguments)
+        begin(asked.mode, asked.config)
         if asked.peers:
             _meet(asked.peers)
         expected = _user_errors()
@@ -345,4 +347,4 @@ if __name__ == "__main__":
     # Tracing makes millions of objects that live: looking for dead ones took a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
     use_any_output()
-    leave(main(sys.argv[1:]))
+    leave(main(sys.argv[1:], restart_for_training))

@@ -25,13 +25,13 @@ from modes.experiment import Experiment
 from train_lib.step import make_step
 
 CASES: tuple[dict[str, Any], ...] = (
-    {},
+    {"model.remat": "none"},
     {"model.remat": "products"},
     {"model.remat": "blocks"},
-    {"model.dtype": "bfloat16"},
+    {"model.dtype": "bfloat16", "model.remat": "none"},
     {"model.dtype": "bfloat16", "model.remat": "blocks"},
-    {"training.accumulate": 2},
-    {"training.accumulate": 4},
+    {"training.accumulate": 2, "model.remat": "none"},
+    {"training.accumulate": 4, "model.remat": "none"},
 )
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.timing import Timing
 from configs.schema import flatten
+from runtime_lib.start.huge_pages import TUNABLES
 
 PEER_CONFIGS = {
     "vp": "vp/cifar10_ddpmpp_continuous",
@@ -67,7 +68,9 @@ class Driver:
     def __init__(self, python: str, program: str, *arguments: str) -> None:
         command = [python, str(Path(__file__).with_name(program)), *arguments]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        # It runs as it is installed: huge pages are what `main.py` asks for.
+        plain = {name: value for name, value in os.environ.items() if name != TUNABLES}
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=plain)
         self._input = cast(IO[str], self._process.stdin)
         self._output = cast(IO[str], self._process.stdout)
 

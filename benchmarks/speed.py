@@ -12,19 +12,21 @@ weights as they are before training, and measures what `main.py` runs:
     ode         sampling by the probability-flow ODE to `--tolerance`, per evaluation and as a whole
     likelihood  the same of the likelihood, per evaluation of drift and divergence
 
-Numbers are medians of `--steps` warm repetitions. CPU seconds are summed over the threads of the
-process; on a shared machine they are steadier than wall time. On a CPU, peak memory is the resident
-set of the whole process, compilation included; elsewhere it is what the device's allocator reports.
+Numbers are medians of `--steps` warm repetitions of `--row` calls in a row. CPU seconds are summed
+over the threads of the process; on a shared machine they are steadier than wall time. On a CPU,
+peak memory is the resident set of the whole process, compilation included; elsewhere it is what the
+device's allocator reports.
 Operations per second (`modes.preflight`) are given as shares of what the devices reach in
 products of matrices and in 3x3 convolutions, measured before and after, and of their data sheet
 where that is known.
 
 With --peer, the PyTorch original takes turns with this framework in the same run, in a process of
-its own, with the same network, batch, optimizer and thread count, and the ratios of the medians
-(below 1: this framework is faster) are printed. Only settings that it knows are given to it; the
-loss, where it differs, costs next to nothing. Each has weights of its own, so that the flow takes
-different numbers of evaluations; before training it takes few, as the last layers are zero
-(--config.model.init_scale=1: they are not).
+its own, as it is installed (without the huge pages that `main.py` asks for), with the same network,
+batch, optimizer and thread count, and the ratios of the medians (below 1: this framework is faster)
+are printed. Only settings that it knows are given to it; the loss, where it differs, costs next to
+nothing. Each has weights of its own, so that the flow takes different numbers of evaluations;
+before training it takes few, as the last layers are zero (--config.model.init_scale=1: they are
+not).
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ from ml_collections import ConfigDict
 from benchmarks import command, roofline
 from benchmarks.ours import Ours
 from benchmarks.peer import PUBLISHED_TOLERANCE, Peer, peer_spec
-from benchmarks.timing import KINDS, summary, take_turns
+from benchmarks.timing import KINDS, in_a_row, summary, take_turns
 from configs.schema import flatten
+from runtime_lib.start.huge_pages import restart_with_huge_pages
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +55,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add("--sample_batch_size", type=int, help="images sampled at a time; default: --batch_size")
     add("--sample_steps", type=int, default=5, help="steps of the sampler")
     add("--steps", type=int, default=5, help="repetitions, of which medians are taken")
+    add("--row", type=int, default=5, help="training steps, or calls of the sampler, one after the "
+        "other in each repetition, of which there is one more to warm up")  # fmt: skip
     add("--tolerance", type=float, default=PUBLISHED_TOLERANCE, help="tolerance of the "
         "ODE solvers, relative and absolute; default: as published")  # fmt: skip
     add("--tasks", help=f"any of {','.join(TASKS)}; default: all with --peer, else the first two")
@@ -62,7 +67,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, ConfigDict]:
     """The command line, its config resolved; ValueError for what cannot be understood."""
     options, config = command.parse(arguments, __doc__, _options)
-    sizes = options.batch_size or 1, options.sample_batch_size or 1, options.steps
+    sizes = options.batch_size or 1, options.sample_batch_size or 1, options.steps, options.row
     if min(*sizes, options.sample_steps - 1) < 1:
         raise ValueError("sizes and steps must be positive, and --sample_steps at least 2")
     if not options.tolerance > 0:
@@ -113,14 +118,21 @@ def measure(
     parties: Mapping[str, Party],
     tasks: Sequence[str],
     repetitions: int,
+    row: int,
     tell: Callable[[str, dict[str, Figures]], None],
 ) -> dict[str, Figures]:
-    """{party: Figures}, the parties taking turns; `tell` is called after each task."""
+    """{party: Figures}, the parties taking turns; `tell` is called after each task.
+
+    row: calls in a turn of tasks whose work is of a fixed size, which repeat as training does.
+    """
     report: dict[str, Figures] = {name: {} for name in parties}
     for task in tasks:
         works = {name: getattr(party, task) for name, party in parties.items()}
-        for name, timings in take_turns(works, repetitions + 1).items():
-            report[name][task] = summary(timings)
+        count = 1 if TASKS[task].whole else row
+        firsts = {name: work() for name, work in works.items()}
+        turns = {name: in_a_row(work, count) for name, work in works.items()}
+        for name, timings in take_turns(turns, repetitions).items():
+            report[name][task] = summary([firsts[name], *timings])
         tell(task, report)
     for name, party in parties.items():
         report[name] |= party.stats()
@@ -180,7 +192,7 @@ def run(arguments: Sequence[str]) -> None:
             spec = peer_spec(config, options.sample_steps, options.tolerance)
             peer = Peer(options.peer, options.peer_python, spec)
             parties["peer"] = stack.enter_context(peer)
-        report = measure(parties, options.tasks, options.steps, tell)
+        report = measure(parties, options.tasks, options.steps, options.row, tell)
     peaks = {name: max(peak, peaks[name]) for name, peak in roofline.measured().items()}
     for name, party in report.items():
         print(f"{name} ({party['version']}): {party['parameters']:,} parameters, peak memory "
@@ -199,4 +211,5 @@ def run(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()  # as main.py does before it trains
     command.main(run)

@@ -41,6 +41,22 @@ def timed(work: Callable[[], Any], units: int) -> Timing:
     return counted(counts)
 
 
+def in_a_row(work: Work, count: int) -> Work:
+    """`count` calls of `work`, one right after the other, as one unit of turns.
+
+    One more call comes before them, which finds caches and pages as another party left them.
+    """
+
+    def turn() -> Timing:
+        work()
+        taken = [work() for _ in range(count)]
+        units = sum(t.units for t in taken)
+        wall, cpu = (sum(getattr(t, kind) * t.units for t in taken) for kind in KINDS)
+        return Timing(wall / units, cpu / units, units)
+
+    return turn
+
+
 def take_turns(works: dict[str, Work], rounds: int) -> dict[str, list[Timing]]:
     """The timings of each of `works`, called one after the other, `rounds` times over."""
     taken = [{name: work() for name, work in works.items()} for _ in range(rounds)]

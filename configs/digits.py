@@ -33,6 +33,7 @@ def base() -> ConfigDict:
     model.sigma_data = 0.75
     model.dropout = 0.0  # in so few updates the network does not overfit
     model.ema_rate = 0.999
+    model.remat = "none"  # to compile more takes more memory than so small images
     training.batch_size = 64
     training.n_iters = 1900
     training.time_law = "lognormal_sigma"

@@ -22,7 +22,7 @@ from data_lib.conditions import condition_codecs
 from models.score import template
 from modes import sizes, texts
 from modes.autoencoders import codec_of
-from runtime_lib import sharding
+from runtime_lib import hardware, sharding
 from sde_lib import SDE, Conditional, Guidance, ModelScore, Score, Told, coarse
 from sde_lib.clipping import Limit, build_limit
 from sde_lib.condition import Condition
@@ -182,7 +182,11 @@ class Experiment:
         placed = self.layout.shardings(self.abstract_state())
         # Run once: optimizing this program would take several times as long as running it.
         quick = {"xla_backend_optimization_level": 0}
-        return jax.jit(self._fresh_state, out_shardings=placed, compiler_options=quick)()
+        make: Any = jax.jit(self._fresh_state, out_shardings=placed, compiler_options=quick)
+        state = jax.block_until_ready(make())
+        make.clear_cache()
+        hardware.give_back_memory()
+        return state
 
     def abstract_params(self) -> Any:
         """Shapes and types of the parameters, the SDE's included."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 import models
+from models.layers.remat import ONCE
 from modes.experiment import Experiment
 from modes.sizes import told
 from runtime_lib import cost, hardware, sharding
@@ -83,9 +84,8 @@ def estimate(experiment: Experiment, step: Step | None = None) -> Needs:
     traced = program.trace(layout.abstract(state), batches)
     images = experiment.config.training.n_jitted_steps * experiment.config.training.batch_size
     operations = cost.operations(traced.jaxpr.jaxpr) / images
-    if (
-        experiment.config.model.to_dict()["remat"] != "none"
-    ):  # what is computed twice is no progress
+    # What is computed twice is no progress.
+    if experiment.config.model.to_dict()["remat"] not in ONCE:
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[2:]), x.dtype), batches)
         loss = jax.make_jaxpr(recipe.loss)(state.params, state.key, one)
         operations = GRADIENT * cost.operations(loss.jaxpr)

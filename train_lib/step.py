@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from configs.kinds import Kinds
 from models.layers.conditions import hide
+from models.layers.cpu.barriers import compiler_options
 from models.layers.cpu.loop import scan
 from models.layers.cpu.outline import outlined
 from models.layers.cpu.together import together
@@ -217,7 +218,12 @@ def make_step(recipe: Recipe, placed: TrainState | None = None) -> Step:
     of the state (`runtime_lib.sharding.Layout`), which it keeps; None: XLA chooses.
     """
 
-    @partial(jax.jit, donate_argnums=0, out_shardings=(placed, None))
+    @partial(
+        jax.jit,
+        donate_argnums=0,
+        out_shardings=(placed, None),
+        compiler_options=compiler_options(),
+    )
     def step(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
         return scan(partial(update, recipe), state, batches)
 
@@ -227,13 +233,15 @@ def make_step(recipe: Recipe, placed: TrainState | None = None) -> Step:
 class Prepared:
     """A training step compiled from shapes, before the state is there.
 
-    Compilation needs as much memory as an update, and gives it back: never both at once.
+    Compilation needs as much memory as an update, and gives it back: never both at once. What JAX
+    has traced for it is forgotten, 150 MiB for a network of 60 million parameters.
     """
 
     def __init__(self, step: Any, state: Any, batches: Any) -> None:
         """Compile for a state and batches [k, b, ...] of these shapes and shardings."""
         self._step, self._updates = step, _updates(batches)
         self._compiled = step.lower(state, batches).compile()
+        step.clear_cache()
 
     def __call__(self, state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
         """`step(state, batches)`; another number of updates in a call is compiled when it comes."""

@@ -105,9 +105,10 @@ SETTINGS: dict[str, Setting] = {
     "model.attention": Setting("auto", ANY, "implementation of attention: auto, plain, blocks or "
                                "fused (docs/scaling.md); all: ATTENTIONS in "
                                "models/layers/attend.py"),
-    "model.remat": Setting("none", ANY, "what the backward pass recomputes to save memory: none, "
-                           "products (all but convolutions and matrix products) or blocks "
-                           "(everything inside a block); all: REMATS in models/layers/remat.py"),
+    "model.remat": Setting("auto", ANY, "what the backward pass recomputes to save memory: none, "
+                           "products (all but convolutions and matrix products), blocks "
+                           "(everything inside a block) or auto (products on CPUs, else none); "
+                           "all: REMATS in models/layers/remat.py"),
     "model.scale_by_sigma": OfModel(False, ANY, "ve: the raw output of the network is sigma times "
                                     "the score"),
     "model.prediction": OfModel("published", ANY, "meaning of the network's raw output: published "

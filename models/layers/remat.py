@@ -19,6 +19,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from models.layers.cpu.outline import outlined
+from models.layers.cpu.switch import TUNED
 
 Call = Callable[..., Any]
 """(block, *arrays, **static) -> the block's result."""
@@ -77,8 +78,20 @@ class Recomputed:
         return again
 
 
+def by_backend(block: nn.Module, call: Call = alone, /) -> Callable[..., Any]:
+    """Keep what is cheapest: on a CPU the products, whose other results cost no time to redo.
+
+    Memory that a step touches anew costs a CPU as much as the operations that would fill it.
+    """
+    on_cpu = TUNED.value and jax.default_backend() == "cpu"
+    return Recomputed(products)(block, call) if on_cpu else kept(block, call)
+
+
 REMATS: dict[str, Remat] = {
+    "auto": by_backend,
     "none": kept,
     "blocks": Recomputed(),
     "products": Recomputed(products),
 }
+ONCE = ("auto", "none", "products")
+"""Those that compute no product of a forward pass twice."""

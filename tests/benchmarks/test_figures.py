@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import roofline, scaling, speed, ways
 from benchmarks.scaling import ONE, Layout
-from benchmarks.timing import Timing, counted, summary
+from benchmarks.timing import Timing, counted, in_a_row, summary
 from modes import preflight
 
 
@@ -16,6 +16,12 @@ def test_medians_are_of_the_warm_calls_per_unit_and_as_a_whole():
     assert found["whole"] == {"wall": 12, "cpu": 20}
     assert found["first_call_beyond"] == (9 - 2) * 2
     assert counted(lambda: 7).units == 7
+
+
+def test_calls_in_a_row_leave_out_the_one_that_warms_up():
+    calls = iter([Timing(9, 9, 1), Timing(1, 2, 1), Timing(3, 1, 3), Timing(9, 9, 1)])
+    assert in_a_row(lambda: next(calls), 2)() == Timing(10 / 4, 5 / 4, 4)
+    assert next(calls) == Timing(9, 9, 1)
 
 
 def test_ratios_of_whole_runs_count_evaluations_those_of_units_do_not():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from models.layers.cpu.barriers import compiler_options
 from models.layers.cpu.switch import TUNED
 from models.layers.remat import REMATS, joining
 from runtime_lib.cost import operations
@@ -86,6 +87,31 @@ def test_gradients_of_skips_are_parted_from_those_of_what_is_joined_at_once():
 
     # 13 and 28 times x: nothing of two widths is kept.
     assert needed(True) < 0.6 * needed(False)
+
+
+@pytest.mark.parametrize(
+    "tuned, backend, same",
+    [(True, "cpu", "products"), (True, "gpu", "none"), (False, "cpu", "none")],
+)
+def test_by_default_products_alone_are_kept_on_cpus(tuned, backend, same, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+
+    def of(remat):
+        _, back, given = skipping(remat)
+        with TUNED(tuned):
+            kept = jax.tree.leaves(jax.eval_shape(back, *given))
+        return sorted(str(leaf.shape) for leaf in kept)
+
+    assert of("auto") == of(same)
+    assert of("none") != of("products")
+
+
+def test_options_for_barriers_are_those_of_programs_for_cpus(monkeypatch):
+    assert list(compiler_options()) == ["xla_disable_hlo_passes"]
+    with TUNED(False):
+        assert compiler_options() == {}
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert compiler_options() == {}
 
 
 def test_products_are_not_computed_twice():

@@ -112,7 +112,7 @@ def test_fused_is_refused_in_one_line_where_it_cannot_be_had(gpu, monkeypatch, h
 
 
 def test_unknown_attention_and_remat_are_refused_by_name():
-    for key, known in {"attention": "auto, plain, fused, blocks", "remat": "none, blocks"}.items():
+    for key, known in {"attention": "auto, plain, fused, blocks", "remat": "auto, none"}.items():
         with pytest.raises(ValueError, match=rf"model\.{key} must be one of {known}"):
             models.check(config_of("ncsnpp", **{key: "flash"}))
 
