@@ -79,12 +79,13 @@ def peak(jaxpr: Jaxpr, size: Callable[[Any], float]) -> float:
     alive = most = 0.0
     ends: dict[int, float] = {}
     for i, eqn in enumerate(jaxpr.eqns):
+        # Results of what is called are among the results inside it.
+        most = max([most, *(alive + peak(sub, size) for sub in _inside(eqn))])
         for var in eqn.outvars:
             alive += size(var.aval)
             end = last.get(var, i)
             ends[end] = ends.get(end, 0.0) + size(var.aval)
-        inside = max((peak(sub, size) for sub in _inside(eqn)), default=0.0)
-        most = max(most, alive + inside)
+        most = max(most, alive)
         alive -= ends.pop(i, 0.0)
     return most
 

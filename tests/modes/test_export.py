@@ -106,6 +106,7 @@ def test_a_learned_schedule_is_exported_and_imported_with_its_network(learned, t
     assert main.main(arguments(folder, *LEARNED, *export)) == 0
     assert main.main(["--mode", "import", "--import_from", file, "--workdir", str(again)]) == 0
     made = command_line.load(str(again / "config.py"), {})
+    config.model.remat = made.model.remat  # which is no part of a model
     experiments = [(Experiment.of(c), w) for c, w in ((config, folder), (made, again))]
     for ema, trained in ((True, state["ema"][0]), (False, state["params"])):
         config.sampling.ema = made.sampling.ema = ema

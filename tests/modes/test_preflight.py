@@ -73,6 +73,12 @@ def test_memory_peaks_where_the_most_results_are_alive():
     assert cost.peak(jaxpr, lambda aval: 4 * aval.size) == 4 * (100 + 200 + 100 + 100)
 
 
+def test_results_of_a_function_that_is_called_are_counted_once():
+    inner = jax.jit(lambda x: jnp.sin(jnp.cos(x)))
+    jaxpr = jax.make_jaxpr(lambda x: jnp.exp(inner(x)))(jnp.zeros(100)).jaxpr
+    assert cost.peak(jaxpr, lambda aval: 4 * aval.size) == 4 * (100 + 100)
+
+
 @pytest.fixture
 def tiny_run():
     tiny.register()
