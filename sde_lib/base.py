@@ -181,6 +181,11 @@ class SDE(abc.ABC):
         """The SDE whose marginals at t = i / (num_scales - 1) are the model's discrete levels."""
         return self
 
+    @property
+    def num_levels(self) -> int | None:
+        """The number of levels that this SDE is a table of; None if it is no table."""
+        return None
+
 
 @pytree
 class Reverse:

@@ -105,6 +105,11 @@ class Tabulated(SDE):
         log_alpha_bar = np.cumsum(np.log1p(-betas))
         return cls.of(0.5 * log_alpha_bar, 0.5 * np.log(-np.expm1(log_alpha_bar)))
 
+    @property
+    def num_levels(self) -> int:
+        """N."""
+        return len(self.log_alphas)
+
     def _interpolate(self, t: Time, table: Table) -> Time:
         at = Place.of(t, len(table))
         return table.at(at.i) + at.rest * table.gap(at.i, at.i + 1)

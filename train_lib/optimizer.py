@@ -20,8 +20,16 @@ DECAYS: dict[str, Callable[[int], optax.Schedule]] = {
     "cosine": lambda steps: optax.cosine_decay_schedule(1.0, steps),
     "linear": lambda steps: optax.linear_schedule(1.0, 0.0, steps),
 }
+
+
+def _adam(config: Section, lr: optax.Schedule) -> optax.GradientTransformation:
+    if config.weight_decay:
+        raise ValueError("optim.weight_decay needs optim.optimizer='AdamW', got 'Adam'")
+    return optax.adam(lr, b1=config.beta1, b2=config.beta2, eps=config.eps)
+
+
 OPTIMIZERS: dict[str, Callable[[Section, optax.Schedule], optax.GradientTransformation]] = {
-    "Adam": lambda c, lr: optax.adam(lr, b1=c.beta1, b2=c.beta2, eps=c.eps),
+    "Adam": _adam,
     "AdamW": lambda c, lr: optax.adamw(
         lr, b1=c.beta1, b2=c.beta2, eps=c.eps, weight_decay=c.weight_decay
     ),
@@ -53,10 +61,8 @@ def apart(config: Section, n_iters: int, part: str) -> optax.GradientTransformat
 
 def build(config: Section, n_iters: int) -> optax.GradientTransformation:
     """Clipping (off when `grad_clip` is negative or zero), then the optimizer."""
-    name, decay = config.optimizer, config.weight_decay
-    if decay and name == "Adam":
-        raise ValueError("optim.weight_decay needs optim.optimizer='AdamW', got 'Adam'")
-    optimizer = choose("optim.optimizer", name, OPTIMIZERS)(config, learning_rate(config, n_iters))
+    chosen = choose("optim.optimizer", config.optimizer, OPTIMIZERS)
+    optimizer = chosen(config, learning_rate(config, n_iters))
     if config.grad_clip <= 0:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(config.grad_clip), optimizer)

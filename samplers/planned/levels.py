@@ -24,7 +24,6 @@ from jaxtyping import Array, Float
 
 from sde_lib import SDE, Score
 from sde_lib.base import time_derivative
-from sde_lib.tabulated import Tabulated
 
 Numbers = Float[np.ndarray, "..."]
 
@@ -123,12 +122,12 @@ class Schedule:
     @property
     def num_scales(self) -> int:
         """The number of a discrete model's levels; ValueError for a continuous one."""
-        if not isinstance(self._sde, Tabulated):
+        if self._sde.num_levels is None:
             raise ValueError(
                 "sampling.even_steps=True needs a model of numbered levels, such as that of "
                 "sde.name='levels' with training.continuous=False"
             )
-        return len(self._sde.log_alphas)
+        return self._sde.num_levels
 
     def number(self, levels: Levels) -> Numbers:
         """The numbers of a discrete model's levels."""
@@ -140,13 +139,13 @@ class Schedule:
 
     def out_of_1000(self, levels: Levels) -> Numbers:
         """Numbers of a discrete model's levels; of a continuous one's as if it had 1000."""
-        if isinstance(self._sde, Tabulated):
+        if self._sde.num_levels:
             return self.number(levels)
         return levels.t / float(self._sde.T) * 999
 
     def shrunk(self, levels: Levels, share: float) -> Levels:
         """The levels at `share` of the time, of a discrete model the next whole ones below."""
-        if isinstance(self._sde, Tabulated):
+        if self._sde.num_levels:
             return self.numbered(np.floor(share * self.number(levels)))
         return self.at(np.maximum(share * levels.t, float(self._sde.t_min_sampling)))
 
