@@ -38,6 +38,7 @@ class Ours:
         self._experiment = Experiment.of(config)
         self._mesh = sharding.device_mesh()
         placed = self._experiment.layout.shardings(self._experiment.abstract_state())
+        preflight.make_room()
         self._update = make_step(self._experiment.recipe, placed)
         self._begun: TrainState | None = None
         size = config.training.batch_size

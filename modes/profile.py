@@ -43,6 +43,7 @@ def profile(experiment: Experiment, folder: Path, log: Callable[[str], None] = p
     count = experiment.config.training.profile_steps
     config = experiment.config
     splits = texts.with_texts(data_lib.load(config.data, log=log), config, folder, log)
+    preflight.make_room()
     step = make_step(experiment.recipe, experiment.layout.shardings(experiment.abstract_state()))
     needs = preflight.estimate(experiment, step)
     log(needs.text())

@@ -70,6 +70,7 @@ def train(experiment: Experiment, folder: Path, log: Callable[[str], None] = pri
     with WorkdirLock(folder), stop_on_signals() as stop:
         splits = in_latents(config, splits, folder, log)
         placed = experiment.layout.shardings(experiment.abstract_state())
+        preflight.make_room()
         step = make_step(experiment.recipe, placed)
         needs = preflight.estimate(experiment, step)
         log(needs.text())

@@ -79,6 +79,16 @@ def test_results_of_a_function_that_is_called_are_counted_once():
     assert cost.peak(jaxpr, lambda aval: 4 * aval.size) == 4 * (100 + 100)
 
 
+@pytest.mark.parametrize("backend, left", [("cpu", 0), ("gpu", 1)])
+def test_room_is_made_on_cpus_by_forgetting_programs(backend, left, monkeypatch):
+    program = jax.jit(lambda x: x + 1)
+    program(jnp.zeros(3))
+    assert program._cache_size() == 1
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    preflight.make_room()
+    assert program._cache_size() == left
+
+
 @pytest.fixture
 def tiny_run():
     tiny.register()
