@@ -87,3 +87,20 @@ def test_the_restarted_process_is_the_same_command_in_the_new_environment(platfo
     wanted = environment_with(clean, KERNEL) if platform == "cpu" else None
     expected = (wanted or {}).get(TUNABLES)
     assert told == f"{process.pid} {expected} ['--config.a=b c', 'é']\n"
+
+
+def test_main_restarts_once_before_it_trains(tmp_path):
+    config, workdir = tmp_path / "config.py", tmp_path / "file"
+    config.write_text(
+        "import os\nfrom configs.vp_digits import get_config\n"
+        f"print('tunables', os.environ.get({TUNABLES!r}))\n"
+    )
+    workdir.write_text("")  # which is refused at once
+    clean = {k: v for k, v in os.environ.items() if k != TUNABLES} | {"JAX_PLATFORMS": "cpu"}
+    given = ["--config", str(config), "--mode", "train", "--workdir", str(workdir)]
+    command = [sys.executable, "main.py", *given]
+    result = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
+    wanted = environment_with(clean, KERNEL)
+    expected = [None, wanted[TUNABLES]] if wanted else [None]
+    assert result.stdout.splitlines() == [f"tunables {value}" for value in expected]
+    assert result.returncode == 2, result.stderr
