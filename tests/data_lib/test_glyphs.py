@@ -92,6 +92,25 @@ def test_colours_are_those_that_captions_say(coloured):
         assert ink.max() > 0.4 * spread  # thin strokes cover half of a pixel
 
 
+def test_colours_stay_those_of_earlier_runs():
+    assert PALETTE == {
+        "black": (0, 0, 0), "white": (255, 255, 255), "red": (220, 30, 30), "green": (30, 160, 40),
+        "blue": (40, 70, 220), "yellow": (240, 210, 40), "orange": (240, 140, 20),
+        "purple": (140, 50, 180), "cyan": (40, 190, 200), "grey": (128, 128, 128),
+    }  # fmt: skip
+
+
+def test_the_first_draws_alone_are_sure_to_say_all(monkeypatch):
+    told = []
+    draw = glyphs._draw
+    monkeypatch.setattr(glyphs, "_draw", lambda *of: (told.append(of[-1]), draw(*of))[1])
+    data(draws=2)
+    first, held_out = told
+    np.testing.assert_array_equal(np.flatnonzero(first), np.arange(868))
+    assert len(first) == 2 * 868
+    assert held_out.all()
+
+
 def test_draws_are_the_same_at_every_start(coloured):
     again = data(colours="palette", num_channels=3)
     np.testing.assert_array_equal(again.train.captions, coloured.train.captions)

@@ -56,6 +56,11 @@ def test_coverage_of_samples_of_the_same_law_is_as_expected(s: int, expected: fl
     assert abs(found.share - expected) < 5 * (expected * (1 - expected) / n) ** 0.5
 
 
+@pytest.mark.parametrize(("truth", "inside"), [(0.0, 1), (2.0, 1), (-0.1, 0), (2.1, 0)])
+def test_coverage_includes_both_ends_of_its_interval(truth: float, inside: int) -> None:
+    assert coverage(np.asarray([[2.0, 0.0, 1.0]]), np.asarray([truth])).share == inside
+
+
 def test_coverage_counts_what_is_asked() -> None:
     samples = np.stack([np.zeros((1, 2)), np.ones((1, 2))], axis=1)
     truth = np.asarray([[0.5, 3.0]])

@@ -10,7 +10,7 @@ from eval_lib.array_metrics.base import Ensembles
 from eval_lib.array_metrics.ranks import binned, covered, places, ranks
 from eval_lib.array_metrics.scores import crps
 from eval_lib.array_metrics.table import CALIBRATION
-from eval_lib.array_metrics.tarp import coverage_places, tarp
+from eval_lib.array_metrics.tarp import coverage_places, drawn_references, tarp
 
 
 def posterior(seed, k=200, s=30, d=2, width=1.0, bias=0.0):
@@ -87,6 +87,14 @@ def test_references_are_in_the_units_of_the_data():
     samples, truths, x = posterior(0, 50)
     found = measure("tarp", 8 * samples + 3, 8 * truths + 3, references=8 * x + 3)
     assert found == pytest.approx(measure("tarp", samples, truths, references=x))
+
+
+def test_references_are_drawn_from_the_box_of_the_truths():
+    truths = np.random.default_rng(0).standard_normal((2000, 3)) * [1.0, 5.0, 0.2] + [0, 9, -1]
+    low, high = truths.min(axis=0), truths.max(axis=0)
+    share = (drawn_references(truths) - low) / (high - low)
+    for each in share.T:
+        assert scipy.stats.kstest(each, "uniform").pvalue > 1e-3
 
 
 def test_ranks_are_the_loop():
@@ -229,6 +237,14 @@ def test_an_error_of_nothing_has_no_ratio():
 
 
 # What every row of the table has to keep ----------------------------------------------------------
+
+
+def test_the_stated_counts_are_the_least_that_have_a_meaning():
+    """Two bins of five truths; a gap of two truths; a spread or a pair of two samples."""
+    counts = {name: tuple(metric.fewest.values()) for name, metric in CALIBRATION.items()}
+    assert counts == {"sbc": (10, 1), "intervals": (1, 1), "tarp": (2, 1), "crps": (1, 2),
+                      "rmse": (1, 1), "spread_skill": (1, 2)}  # fmt: skip
+    assert all(list(m.fewest) == ["conditions", "samples of each"] for m in CALIBRATION.values())
 
 
 @pytest.mark.parametrize("name", CALIBRATION)

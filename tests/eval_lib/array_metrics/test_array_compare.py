@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from eval_lib import array_metrics
 from eval_lib.array_metrics import NamedShape, Scale
-from eval_lib.array_metrics.base import Pair
+from eval_lib.array_metrics.base import Pair, named
 from eval_lib.array_metrics.table import CALIBRATION, DISTANCES
 
 QUICK = tuple(name for name in DISTANCES if name != "c2st")
@@ -53,6 +53,16 @@ def test_numbers_of_different_metrics_have_different_names():
     pair = array_metrics.paired(draws(0, 12, 4, 2), draws(1, 12, 4, 2))
     names = [name for metric in DISTANCES.values() for name in metric.compute(pair)]
     assert len(names) == len(set(names))
+
+
+def test_the_stated_counts_are_a_variance_or_two_of_each_in_every_fold():
+    counts = {name: set(metric.fewest.values()) for name, metric in DISTANCES.items()}
+    assert counts == {name: {10 if name == "c2st" else 2} for name in DISTANCES}
+
+
+@pytest.mark.parametrize(("channels", "told"), [(16, 16), (17, 0)])
+def test_channels_are_named_up_to_16(channels, told):
+    assert len(named("x", np.ones(channels), NamedShape((4, channels)))) == told
 
 
 @pytest.mark.parametrize("name", DISTANCES)

@@ -170,6 +170,18 @@ def test_c2st_of_long_vectors_is_of_the_leading_components_of_both(monkeypatch):
     assert seen == {"units": (20, 20)}
 
 
+@pytest.mark.parametrize(("most", "reduced"), [(3, 0), (2, 1)])
+def test_c2st_takes_components_of_longer_vectors_alone(most, reduced, monkeypatch):
+    calls = []
+    monkeypatch.setattr(classifier, "MOST_INPUTS", most)
+    monkeypatch.setattr(classifier, "_components", lambda x: calls.append(x.shape) or x[:, :1])
+    monkeypatch.setattr(
+        "sklearn.neural_network.MLPClassifier", lambda *_, **__: LogisticRegression()
+    )
+    measure("c2st", draws(0, 30, 3), draws(1, 30, 3))
+    assert len(calls) == reduced
+
+
 def test_every_array_is_classified_once_by_a_network_that_saw_four_fifths(monkeypatch):
     fits = []
 
