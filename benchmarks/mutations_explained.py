@@ -141,4 +141,19 @@ EXPLAINED: dict[str, dict[str, str]] = {
         **_all("step = max(1, _BLOCK_VALUES * len(values) // max(values.size, 1))", "1 -> 2 #2",
                "values of no size are in no block, whatever the step"),
     },
+    "eval_lib/array_metrics/base.py": {
+        **_all("MOST_ENTRIES = 512", "512 -> 513; 512 -> 511", _BUDGET),
+        **_all("return flat[..., chosen], self.truths.reshape(len(self.truths), -1)[:, chosen]",
+               "1 -> 2", _ANY_NEGATIVE),
+    },
+    "eval_lib/array_metrics/distances.py": {
+        **_all("MOST_SLICED = 10_000", "10000 -> 9999; 10000 -> 10001", _BUDGET),
+    },
+    "eval_lib/array_metrics/spectra.py": {
+        **_all("channels = power.reshape(-1, power.shape[-1]).T", "1 -> 2", _ANY_NEGATIVE),
+    },
+    "eval_lib/restoration.py": {
+        **_all("square = np.mean((x - truth).reshape(len(x), -1).astype(np.float64) ** 2, axis=1)",
+               "1 -> 2", _ANY_NEGATIVE),
+    },
 }  # fmt: skip

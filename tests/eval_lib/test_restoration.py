@@ -7,7 +7,7 @@ from eval_lib.restoration import coverage, misfit, psnr, ssim
 
 
 def test_psnr_is_in_decibels_of_the_range() -> None:
-    truth = np.zeros((2, 4, 4, 1))
+    truth = np.random.default_rng(0).normal(size=(2, 4, 4, 1))
     x = truth + np.asarray([0.1, 0.01]).reshape(2, 1, 1, 1)
     np.testing.assert_allclose(psnr(x, truth, 1.0), [20, 40])
     np.testing.assert_allclose(psnr(x, truth, 2.0), [20 + 20 * np.log10(2), 40 + 20 * np.log10(2)])
