@@ -8,6 +8,7 @@ glibc asks if it is told to by its environment, and by nothing within a running 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ def restart_with_huge_pages() -> None:
         return
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+    with contextlib.suppress(OSError):  # it trains without them, only more slowly
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def environment_with(

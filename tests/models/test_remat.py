@@ -110,6 +110,9 @@ def test_options_for_barriers_are_those_of_programs_for_cpus(monkeypatch):
     assert list(compiler_options()) == ["xla_disable_hlo_passes"]
     with TUNED(False):
         assert compiler_options() == {}
+    with monkeypatch.context() as own:
+        own.setenv("XLA_FLAGS", "--xla_disable_hlo_passes=algsimp")
+        assert compiler_options() == {}
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert compiler_options() == {}
 

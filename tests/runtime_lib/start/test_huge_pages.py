@@ -89,6 +89,16 @@ def test_the_restarted_process_is_the_same_command_in_the_new_environment(platfo
     assert told == f"{process.pid} {expected} ['--config.a=b c', 'é']\n"
 
 
+def test_a_restart_that_is_impossible_is_left_out(monkeypatch):
+    def refused(*_):
+        raise OSError("no such file")
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setattr(huge_pages, "environment_with", lambda environment: {})
+    monkeypatch.setattr(os, "execve", refused)
+    huge_pages.restart_with_huge_pages()
+
+
 def test_main_restarts_once_before_it_trains(tmp_path):
     config, workdir = tmp_path / "config.py", tmp_path / "file"
     config.write_text(
