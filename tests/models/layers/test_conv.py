@@ -214,6 +214,22 @@ def test_rounding_errors_are_those_of_the_direct_sum(form):
     assert off < 3 * direct
 
 
+@each_form
+@pytest.mark.parametrize("most", [0, 32 * 16], ids=["as they are", "transposed"])
+def test_a_kernels_gradient_is_the_same_of_tiles_as_they_are_and_transposed(
+    form, most, monkeypatch
+):
+    monkeypatch.setattr(winograd, "MOST_TRANSPOSED", most)
+    x, dy, kernel = draw(5, (3, 8, 8, 32), (3, 8, 8, 16), (3, 3, 32, 16))
+    gradient = lambda *point: winograd.kernel_gradient(form, *point, padding=ONE)
+    # A lambda of its own, as JAX remembers what it has traced.
+    contract = lambda *point: winograd._contract_tiles(*(p.reshape(4, 48, -1) for p in point))
+    assert (" transpose" in str(jax.make_jaxpr(contract)(x, dy))) == bool(most)
+    (expected,) = jax.linear_transpose(lambda k: by_xla(x, k, 1, ONE), kernel)(dy)
+    # Sums of 192 products of about one in float32, each form with the rounding of its points.
+    np.testing.assert_allclose(jax.jit(gradient)(x, dy), expected, rtol=0, atol=2e-4)
+
+
 @pytest.mark.parametrize("name", ["tiles of 4", "odd", "1x1", "halving"])
 def test_bfloat16_is_rounded_float32(name):
     (ours, reference), point, _ = both(name)
