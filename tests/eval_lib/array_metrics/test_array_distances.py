@@ -170,6 +170,14 @@ def test_c2st_of_long_vectors_is_of_the_leading_components_of_both(monkeypatch):
     assert seen == {"units": (20, 20)}
 
 
+def test_components_of_few_vectors_are_one_fewer_than_them():
+    """About their mean, n vectors span n - 1 directions; a component more would be of round-off."""
+    found = classifier._components(draws(0, 10, classifier.MOST_INPUTS + 5))
+    assert found.shape == (10, 9)
+    # float32, of directions whose variances are alike
+    np.testing.assert_allclose(np.cov(found.T), np.eye(9), atol=1e-5)
+
+
 @pytest.mark.parametrize(("most", "reduced"), [(3, 0), (2, 1)])
 def test_c2st_takes_components_of_longer_vectors_alone(most, reduced, monkeypatch):
     calls = []

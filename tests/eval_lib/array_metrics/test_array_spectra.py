@@ -136,3 +136,11 @@ def test_fields_without_a_spectrum_say_so():
     flat = np.ones((1, 6, 1)) * draws(0, 9, 1, 1)
     found = spectral(flat, flat, scale=Scale(np.zeros(1), np.ones(1)), names=("rain",))
     assert found["log_spectral_distance"] == "each held-out field is constant in rain"
+
+
+def test_weak_fields_have_a_spectrum():
+    """Deviations of 1e-8: powers of 1e-16, where round-off of numbers near 1 has 1e-32."""
+    x = draws(0, 9, 16, 1)
+    alone = Scale(np.zeros(1), np.ones(1))
+    found = spectral(2e-8 * x, 1e-8 * x, periodic=True, scale=alone)["log_spectral_distance"]
+    assert found == pytest.approx(20 * np.log10(2))
