@@ -124,7 +124,7 @@ def test_places_are_within_their_ranks():
     "s, k, count", [(63, 300, 16), (9, 300, 10), (100, 300, 20), (1, 10, 2), (8, 7, 2)]
 )
 def test_bins_hold_every_truth_and_expect_as_many(s, k, count):
-    """64 = 16 * 4 has no divisor between 17 and 20; of 101 there is none at all; 7 fill two bins."""
+    """64 = 16 * 4 has no divisor between 17 and 20; 101 has none at all; 7 fill two bins."""
     rank = np.random.default_rng(0).integers(0, s + 1, k)
     found, expected = binned(rank, s)
     assert len(found) == count
