@@ -232,7 +232,7 @@ def _contract_tiles(
     The library to which XLA hands products wants what is summed to run along the rows of x; left to
     itself, XLA calls a slower one. For few channels the transposition is cheap beside the product
     (the gradient by a kernel of 64 to 32 channels, 128 x 8x8: 1.45 -> 0.77 ms with jax 0.12,
-    1.54 -> 1.01 ms with jax 0.10).
+    1.54 -> 1.01 ms with jax 0.10 under the options of `barriers`).
     """
     if x.shape[2] * y.shape[2] > MOST_TRANSPOSED:
         return lax.dot_general(x, y, (((1,), (1,)), ((0,), (0,))))
@@ -249,7 +249,8 @@ def _output_shape(x: Array, padding: Padding) -> tuple[int, int, int]:
 FEWEST, FEWEST_PAIRS = 16, 1024
 """Channels in and out, and pairs of them."""
 MOST_TRANSPOSED = 128 * 64
-"""Most pairs of channels for which the gradient by the kernel transposes tiles."""
+"""Most pairs of channels for which the gradient by the kernel transposes tiles: of 256 by 256 it
+takes 1.4 to 1.5 times as long with jax 0.10, and 0.83 to 0.88 with jax 0.12."""
 VAIN = 1.4
 """Largest part of what the tiles cover, in units of the image, for which a form is used."""
 

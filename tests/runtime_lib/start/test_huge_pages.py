@@ -90,13 +90,17 @@ def test_the_restarted_process_is_the_same_command_in_the_new_environment(platfo
 
 
 def test_a_restart_that_is_impossible_is_left_out(monkeypatch):
-    def refused(*_):
+    tried = []
+
+    def refused(program, *_):
+        tried.append(program)
         raise OSError("no such file")
 
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setattr(huge_pages, "environment_with", lambda environment: {})
     monkeypatch.setattr(os, "execve", refused)
     huge_pages.restart_with_huge_pages()
+    assert tried == [sys.executable]
 
 
 def test_main_restarts_once_before_it_trains(tmp_path):
