@@ -41,7 +41,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 from configs import command_line
 from configs.recorded import Recorded
@@ -331,7 +331,7 @@ def main(arguments: Sequence[str], begin: Callable[[str, Any], None] = lambda *_
 
 def use_any_output() -> None:
     """Print each line at once, even into a file or a pipe, whatever bytes the names in it have."""
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    cast(io.TextIOWrapper, sys.stdout).reconfigure(line_buffering=True, errors="backslashreplace")
 
 
 def leave(code: int) -> NoReturn:

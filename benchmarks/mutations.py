@@ -152,7 +152,9 @@ ROOMS: dict[str, Tests] = {
     "models/layers": _files("models/layers", "pieces", f"{_FITTED}::test_exchangeable_pieces_are_"
                             f"summed_up {_FITTED}::test_correlations_of_exchangeable_pieces_are_"
                             f"told_as_fishers_z {_FITTED}::test_correlations_are_told_of_pieces_"
-                            "of_few_numbers"),
+                            f"of_few_numbers {_FITTED}::test_what_few_pieces_show_is_summed_up_of_"
+                            f"those_alone {_FITTED}::test_a_correlation_over_one_piece_is_the_"
+                            "product_there"),
     "data_lib": {
         **_files("data_lib", "levels transforms",
                  "data_lib/data_transforms data_lib/levels data_lib/members"),

@@ -24,6 +24,12 @@ EXPLAINED: dict[str, dict[str, str]] = {
             "z and -z have one law",
         ),
     },
+    "models/layers/pieces.py": {
+        **_all("return jnp.concatenate([part.reshape(b, -1) for part in parts], axis=-1)",
+               "-1 -> 1 #2", "parts have two axes"),
+        **_all("first, second = np.triu_indices(n if n <= CORRELATED else 0, 1)", "0 -> 1",
+               "one number has no correlation either"),
+    },
     "samplers/planned/levels.py": {
         **_all("SHORTEST = 64", "64 -> 65; 64 -> 63",
                "how far arrays are padded changes how many programs there are and no result"),

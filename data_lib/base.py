@@ -139,8 +139,9 @@ def hold_out(images: Images, fraction: float, name: str) -> Splits:
     The pixels are reordered in place, as there may not be enough memory for a copy. Numbers that
     are read-only, since they stay in a large file, stay there; held-out ones are read.
     """
-    images = dataclasses.replace(images, digests=images.content())
-    train, test = held_out(images.digests, fraction)  # type: ignore[arg-type]
+    hashes = images.content()
+    images = dataclasses.replace(images, digests=hashes)
+    train, test = held_out(hashes, fraction)
     pixels = images.pixels
     if not pixels.flags.writeable:
         kept = Rows(pixels, train) if images.levels is None else pixels[train]

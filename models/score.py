@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from ml_collections import ConfigDict
 
 import models
@@ -18,3 +20,8 @@ def template(config: ConfigDict) -> ModelScore:
     """
     sde, parametrization = sde_lib.build(config), sde_lib.build_parametrization(config)
     return ModelScore(Apply(models.build_any(config)), None, sde, parametrization)
+
+
+def network_of(score: ModelScore) -> Any:
+    """The network of a score that `template` made."""
+    return cast(Apply, score.apply).network

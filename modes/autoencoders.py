@@ -26,6 +26,7 @@ from models.pretrained import FORMATS, open_checkpoint, params_of
 from models.pretrained.diffusers import autoencoders
 from models.pretrained.diffusers.directory import folder_of
 from models.pretrained.latent_diffusion import single_file
+from models.score import network_of
 from runtime_lib import sharding
 from runtime_lib.checkpoints.store import Checkpoints
 from runtime_lib.workdir import CONFIG_FILE, WorkdirError, read_config
@@ -141,7 +142,7 @@ def latent_codec_of(config: Any) -> LatentCodec:
 
 def codec_of_weights(config: Any, score: ModelScore) -> LatentCodec:
     """The codec of an autoencoder's own latents, as they are."""
-    network = score.apply.network  # type: ignore[attr-defined]
+    network = network_of(score)
     tile = _tile(config.data.tile, network.factor())
     params = _whole(score.params)
     return LatentCodec(network, params, digest(params), tile=tile)

@@ -19,7 +19,7 @@ from configs.kinds import of_config, with_coarse
 from configs.shapes import diffused_shape, in_words, shape_of
 from data_lib import Codec, Splits, codec
 from data_lib.conditions import condition_codecs
-from models.score import template
+from models.score import network_of, template
 from modes import sizes, texts
 from modes.autoencoders import codec_of
 from runtime_lib import hardware, sharding
@@ -170,7 +170,7 @@ class Experiment:
         return jax.random.fold_in(jax.random.key(self.config.seed), stream)
 
     def _fresh_state(self) -> TrainState:
-        network = self.score.apply.network  # type: ignore[attr-defined]
+        network = network_of(self.score)
         params = self.sde.join(models.init(network, self.key(PARAMS_STREAM), self.config))
         key = self.key(TRAIN_STREAM)
         return TrainState.create(
@@ -190,7 +190,7 @@ class Experiment:
 
     def abstract_params(self) -> Any:
         """Shapes and types of the parameters, the SDE's included."""
-        network = self.score.apply.network  # type: ignore[attr-defined]
+        network = network_of(self.score)
         key = self.key(PARAMS_STREAM)
         return jax.eval_shape(lambda: self.sde.join(models.init(network, key, self.config)))
 

@@ -24,7 +24,7 @@ from samplers.planned.grouped import GroupedDPMSolver
 from samplers.planned.linear import LinearSampler
 from samplers.planned.multistep import HIGHEST, AdamsBashforth, UniPC
 from samplers.planned.multistep_sde import ERSDE, SASolver, SDEDPMSolverPP
-from samplers.planned.plms import PLMS
+from samplers.planned.plms import COMBINED, PLMS
 from samplers.planned.restart import Restart
 from samplers.planned.runge_kutta import Churn, RungeKutta
 from samplers.planned.singlestep import SEEDS, AncestralDPM2, BrownianDPM, DPMSolver, StochasticHeun
@@ -61,7 +61,6 @@ BH = {"published": "bh2", "exact": "exact", "bh1": "bh1"}
 THIRD_ORDERS = {"exact": "exact", "published": "halved"}
 SDE_THIRD_ORDERS = {"exact": "exact", "published": "shifted"}
 PLMS_STARTS = {"improved": False, "runge_kutta": True}
-PLMS_FORMS = ("noise", "angle")
 
 
 def _degree(predictor: str, order: int, usual: int, highest: int) -> int:
@@ -160,7 +159,7 @@ def _ddim(eta: float, even_steps: bool) -> Sampler:
 
 
 def _plms(form: str, plms_start: str, even_steps: bool) -> Sampler:
-    choose("sampling.form with sampling.predictor='plms'", form, dict.fromkeys(PLMS_FORMS))
+    choose("sampling.form with sampling.predictor='plms'", form, COMBINED)
     start = choose("sampling.plms_start", plms_start, PLMS_STARTS)
     return PLMS(form, start, even_steps)
 

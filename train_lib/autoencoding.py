@@ -24,6 +24,7 @@ from models.autoencoder import Autoencoder, Image, LatentGaussian, Latents
 from models.features import lpips
 from models.features.lpips import PerceptualDistance
 from models.pretrained.files.tensors import PretrainedError
+from models.score import network_of
 from models.shapes import example
 from sde_lib import ModelScore, choose
 from sde_lib.base import Number
@@ -127,7 +128,7 @@ class Autoencoding:
 
         latent_k and latent_square_k are mean and mean square of channel k of the latents, drawn.
         """
-        network: Any = score.apply.network  # type: ignore[attr-defined]
+        network = network_of(score)
         made = Made(network, score.params)
         z, term, told = self._latents(made, key, x0, train)
         h = made("features", z, rounded=self.codes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, cast
+
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sde_lib import ModelScore
@@ -9,6 +11,24 @@ from sde_lib.condition import Condition
 from train_lib.loss import TrainingLoss
 
 Measured = tuple[Float[Array, " b"], dict[str, Float[Array, " b"]]]
+
+
+class Measuring(TrainingLoss, Protocol):
+    """A training objective that measures more of every example than its loss."""
+
+    measures: tuple[str, ...]
+    """Names of the measurements."""
+
+    def measured(
+        self,
+        score: ModelScore,
+        key: PRNGKeyArray,
+        x0: Float[Array, "b *d"],
+        condition: Condition = None,
+        *,
+        train: bool,
+    ) -> Measured:
+        """The losses, and the measurements by name."""
 
 
 def measures(objective: TrainingLoss) -> tuple[str, ...]:
@@ -35,5 +55,4 @@ def measured(
     """The losses of an objective, and its `measures` by name."""
     if not measures(objective):
         return objective(score, key, x0, condition, train=train), {}
-    both: Measured = objective.measured(score, key, x0, condition, train=train)  # type: ignore[attr-defined]
-    return both
+    return cast(Measuring, objective).measured(score, key, x0, condition, train=train)

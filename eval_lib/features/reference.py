@@ -48,8 +48,8 @@ def of_split(splits: data_lib.Splits, name: str) -> Images:
     if name != "all":
         return getattr(splits, name)
     train, test = splits.train, splits.test
-    both = train.labels is not None and test.labels is not None
-    labels = np.concatenate([train.labels, test.labels]) if both else None  # type: ignore[list-item]
+    known = [part.labels for part in (train, test) if part.labels is not None]
+    labels = np.concatenate(known) if len(known) == 2 else None
     return Images(np.concatenate([train.pixels, test.pixels]), labels, train.levels)
 
 

@@ -87,7 +87,8 @@ class Inception:
           ValueError: there are neither one nor three channels.
         """
         x = PREPARATIONS[self.resize](pixel_values(images))
-        return InceptionV3().apply({"params": self.params}, x)  # type: ignore[return-value]
+        found: Any = InceptionV3().apply({"params": self.params}, x)
+        return found
 
     def biased(self, logits: Float[Array, "b 1008"]) -> Float[Array, "b 1008"]:
         """The logits as the graph itself gives them."""

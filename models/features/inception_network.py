@@ -100,7 +100,8 @@ def _sum_of_three(x: Array, axis: int) -> Array:
     """Each entry and its two neighbours along an axis."""
     n = x.shape[axis]
     padded = jnp.pad(x, [(int(a == axis),) * 2 for a in range(x.ndim)])
-    return sum(lax.slice_in_dim(padded, i, i + n, 1, axis) for i in range(3))  # type: ignore
+    before, own, after = (lax.slice_in_dim(padded, i, i + n, 1, axis) for i in range(3))
+    return before + own + after
 
 
 def _block_a(pooled: int) -> Step:

@@ -118,10 +118,10 @@ def _vocabulary(content: bytes) -> dict[str, int]:
 
 def _merges(content: bytes) -> list[tuple[str, str]]:
     lines = re.split(r"\r?\n", content.decode("utf-8"))
-    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    pairs = [line.split(" ") for line in lines if line and not line.startswith("#version")]
     if any(len(pair) != 2 for pair in pairs):
         raise PretrainedError("merges.txt must have two texts with a space between in every line")
-    return pairs  # type: ignore[return-value]
+    return [(first, second) for first, second in pairs]
 
 
 def _special(tokens: Mapping[str, int], told: Mapping[str, Any]) -> Iterator[Any]:

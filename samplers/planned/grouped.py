@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from samplers.planned.levels import Levels, Numbers, Schedule, check_distinct
+from samplers.planned.levels import Levels, Schedule, check_distinct
 from samplers.planned.linear import LinearSampler, Row
-from samplers.planned.multistep import MultistepMethod
+from samplers.planned.multistep import MultistepMethod, Weights
 from samplers.planned.multistep_sde import REVERSED
 from sde_lib.base import Number
 from sde_lib.pytree import pytree, static
@@ -34,15 +34,46 @@ def groups(steps: int, degree: int, falling: bool) -> list[int]:
     return [degree] * (whole - 1) + [degree - 1, 1]
 
 
+def _exact(
+    schedule: Schedule, method: MultistepMethod, levels: Levels, nodes: list[int]
+) -> Weights:
+    """Weights of the polynomial through the values at all `nodes`, the newest first.
+
+    The step leads from the last of them to the level after the first.
+    """
+    at = levels.log_ratio
+    values = method.weights(schedule, at, nodes, (at[nodes[-1]], at[nodes[0] + 1]))
+    return dict(zip(nodes, values, strict=True))
+
+
+def _midpoint(
+    schedule: Schedule, method: MultistepMethod, levels: Levels, nodes: list[int]
+) -> Weights:
+    """Weights of the same step by B of `multistep.SHORTCUTS['midpoint']`, if there are two nodes.
+
+    Of three, the line through the first and the last is integrated.
+    """
+    k, i = nodes[0], nodes[-1]
+    if k != i + 1:
+        return _exact(schedule, method, levels, sorted({i, k}, reverse=True))
+    at = levels.log_ratio
+    whole = method.coordinate(levels[k + 1]) - method.coordinate(levels[i])
+    part = whole * (at[k + 1] - at[i]) / (2 * (at[k] - at[i]))
+    return {i: whole - part, k: part}
+
+
+SECONDS = {"exact": _exact, "midpoint": _midpoint}
+"""Weights of a step as functions of (schedule, method, levels, nodes)."""
+
+
 @pytree
 class GroupedDPMSolver(LinearSampler):
     """DPM-Solver (form 'noise') and DPM-Solver++ ('data') of order 1 to 3 as above.
 
     second: 'exact' integrates the polynomial through all values of the group; 'midpoint' is the
-    published shortcut, for two values that of `SHORTCUTS`, and for three the line through the first
-    and the last. eta: of the noise of `SDEDPMSolverPP`, 0 for the flow. falling: whether the last
-    groups are of lower order, as they are anyhow where the steps do not come out even. euler_end:
-    whether the last step is of first order, in a group of its own.
+    published shortcut, see `SECONDS`. eta: of the noise of `SDEDPMSolverPP`, 0 for the flow.
+    falling: whether the last groups are of lower order, as they are anyhow where the steps do not
+    come out even. euler_end: whether the last step is of first order, in a group of its own.
     """
 
     degree: int = static(default=2)
@@ -63,8 +94,7 @@ class GroupedDPMSolver(LinearSampler):
 
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         check_distinct(levels)
-        second = "midpoint" if self.second == "midpoint" else "exact"
-        method = REVERSED[self.form](float(self.eta), second, "exact")
+        method = REVERSED[self.form](float(self.eta), "exact", "exact")
         sizes = groups(len(levels) - 1, self.degree, self.falling)
         if self.euler_end and sizes[-1] > 1:
             sizes[-1:] = [sizes[-1] - 1, 1]
@@ -81,21 +111,8 @@ class GroupedDPMSolver(LinearSampler):
         """The step from level i to k + 1, with the evaluations from i to k."""
         begin, end = levels[i], levels[k + 1]
         scale = method.scale(end)
-        f = {j: w / scale for j, w in self._weights(schedule, method, levels, i, k).items()}
+        weights = SECONDS[self.second](schedule, method, levels, list(range(k, i - 1, -1)))
+        f = {j: w / scale for j, w in weights.items()}
         z = {k: method.deviation(begin, end)} if self.stochastic and method.deviation else {}
         base, slope = method.scale(begin) / scale, method.slope(schedule, levels[k])
         return Row(levels[k].t, *slope, base=base, f=f, z=z, first=i == k)
-
-    def _weights(
-        self, schedule: Schedule, method: MultistepMethod, levels: Levels, i: int, k: int
-    ) -> dict[int, Numbers]:
-        at, nodes = levels.log_ratio, list(range(k, i - 1, -1))
-        if self.second == "midpoint" and len(nodes) == 3:
-            nodes = [k, i]
-        ends = levels[i], levels[k + 1]
-        if self.second == "midpoint" and k == i + 1:
-            whole = method.coordinate(ends[1]) - method.coordinate(ends[0])
-            part = whole * (at[k + 1] - at[i]) / (2 * (at[k] - at[i]))
-            return {i: whole - part, k: part}
-        values = method.weights(schedule, at, nodes, (at[i], at[k + 1]))
-        return dict(zip(nodes, values, strict=True))

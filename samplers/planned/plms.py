@@ -16,7 +16,7 @@ T in place of its sums: four evaluations each, eps_0 to eps_2 being the first of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +47,28 @@ class Transfer(NamedTuple):
         return {j: w * self.e for j, w in f.items()}
 
 
+def _by_noise(t: Levels, s: Levels) -> Transfer:
+    return Transfer(s.alpha / t.alpha, s.alpha * (s.ratio - t.ratio))
+
+
+def _by_angle(t: Levels, s: Levels) -> Transfer:
+    """The same for e = v, since eps = (alpha v + sigma x / p) / p, v as `forms.ANGLE` has it."""
+    x, eps = _by_noise(t, s)
+    p = np.hypot(t.alpha, t.sigma)
+    return Transfer(x + eps * t.sigma / p**2, eps * t.alpha / p)
+
+
+class Combined(NamedTuple):
+    """transfer: (t, s) -> T of the values that are combined; order: of the method with them."""
+
+    transfer: Callable[[Levels, Levels], Transfer]
+    order: int
+
+
+COMBINED = {"noise": Combined(_by_noise, 2), "angle": Combined(_by_angle, 0)}
+"""The forms whose values can be combined."""
+
+
 @pytree
 class PLMS(LinearSampler):
     """The pseudo linear multistep method of the module's docstring.
@@ -67,7 +89,7 @@ class PLMS(LinearSampler):
 
     @property
     def order(self) -> int:
-        return 2 if self.form == "noise" else 0
+        return COMBINED[self.form].order
 
     def rows(self, schedule: Schedule, levels: Levels) -> list[Row]:
         count = len(levels) - 1
@@ -93,12 +115,7 @@ class PLMS(LinearSampler):
         return rows
 
     def _transfer(self, t: Levels, s: Levels) -> Transfer:
-        gap, kept = s.alpha * (s.ratio - t.ratio), s.alpha / t.alpha
-        if self.form == "noise":
-            return Transfer(kept, gap)
-        # eps = (alpha v + sigma x / p) / p, v as `forms.ANGLE` has it.
-        p = np.hypot(t.alpha, t.sigma)
-        return Transfer(kept + gap * t.sigma / p**2, gap * t.alpha / p)
+        return COMBINED[self.form].transfer(t, s)
 
     def _row(
         self, schedule: Schedule, at: Levels, to: Transfer, f: Mapping[int, float],

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.stats import norm
 
 from configs.schema import get_default
 from runtime_lib.checkpoints.store import Checkpoints
@@ -56,6 +57,45 @@ def test_the_variance_has_the_gradient_of_l_vlb() -> None:
               for h in (True, False)]  # fmt: skip
     np.testing.assert_allclose(slopes[0], 0.001 * slopes[1], rtol=1e-5)
     assert bool((jnp.abs(slopes[1]) > 0).all())
+
+
+def closed_form(level: int, row: int) -> float:
+    """N vb_i of example `row` (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 3 to 5 and 15).
+
+    At level 0 the decoder has the posterior's variance at level 1, since its own is zero.
+    """
+    alpha, sigma = (
+        np.asarray(x, np.float64) for x in iddpm("cosine", N).marginal(jnp.arange(N) / (N - 1))
+    )
+    signal = alpha**2
+    beta = 1 - signal / np.append(1.0, signal[:-1])
+    posterior = beta[1:] * sigma[:-1] ** 2 / sigma[1:] ** 2  # of levels 1, 2, ...
+    share = (np.asarray(VARIANCE[row], np.float64) + 1) / 2
+    least = posterior[max(level, 1) - 1]
+    log_variance = share * np.log(beta[level]) + (1 - share) * np.log(least)
+    x0, eps, told = (np.asarray(x[row], np.float64) for x in (X0, EPS, TOLD))
+    if level:
+        apart = beta[level] / (sigma[level] * np.sqrt(1 - beta[level])) * (told - eps)
+        ratio = (least + apart**2) / np.exp(log_variance)
+        nats = 0.5 * (log_variance - np.log(least) + ratio - 1)
+    else:
+        found = (alpha[0] * x0 + sigma[0] * (eps - told)) / alpha[0]
+        below, above = (
+            (x0 + half - found) / np.exp(0.5 * log_variance) for half in (-1 / 16, 1 / 16)
+        )
+        nats = -np.log(
+            np.where(x0 > 0.99, 1.0, norm.cdf(above)) - np.where(x0 < -0.99, 0.0, norm.cdf(below))
+        )
+    return N * float(np.mean(nats)) / np.log(2)
+
+
+@pytest.mark.parametrize("levels", [(0, 0, 0), (1, 1, 1), (2, 20, N - 1)], ids=str)
+def test_l_vlb_is_its_closed_form(levels) -> None:
+    """float32: beta of the least levels, 1 - alpha_i^2 / alpha_{i-1}^2, keeps three digits."""
+    times = jnp.asarray(levels, jnp.float32) / (N - 1)
+    found = loss_of(hybrid=False)(TOLD, VARIANCE, times)
+    expected = [closed_form(level, row) for row, level in enumerate(levels)]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("bins", [BINS, None], ids=["gray levels", "density"])
