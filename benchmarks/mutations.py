@@ -125,7 +125,7 @@ ROOMS: dict[str, Tests] = {
         **_files("train_lib", "buckets", "train_lib/buckets train_lib/step"),
         **_files("train_lib", "loss", f"{_RECIPE} train_lib/objective"),
         **_files("train_lib", "chain history", "train_lib/chain_objective"),
-        **_files("train_lib", "adversary", "train_lib/autoencoding"),
+        **_files("train_lib", "adversary", "train_lib/adversary"),
         **_files("train_lib", "classification measures", "train_lib/classification"),
         **_files("train_lib", "augment", "train_lib/augment"),
     },

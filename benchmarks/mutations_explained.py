@@ -24,6 +24,11 @@ EXPLAINED: dict[str, dict[str, str]] = {
             "z and -z have one law",
         ),
     },
+    "train_lib/history.py": {
+        **_all("learned = (1 - UNIFORM) * rms / jnp.where(total > 0, total, 1.0) + UNIFORM / n",
+               "total > 0 -> total >= 0; 1.0 -> 2.0",
+               "what is divided by a total of 0 is not taken"),
+    },
     "models/layers/pieces.py": {
         **_all("return jnp.concatenate([part.reshape(b, -1) for part in parts], axis=-1)",
                "-1 -> 1 #2", "parts have two axes"),

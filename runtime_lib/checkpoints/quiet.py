@@ -8,27 +8,45 @@ import functools
 import logging
 import os
 import sys
+import traceback
+import warnings
 from typing import Any
+
+NOT_AWAITED = r"coroutine '(async_deserialize|_read_\w+)' was never awaited"
 
 
 @functools.cache
 def silence_background_noise() -> None:
-    """Drop the log records and the unraisable exceptions of orbax and tensorstore, for good."""
+    """Drop log records, warnings and unraisable exceptions of orbax and tensorstore, for good."""
     logging.getLogger("absl").addFilter(_not_from_orbax)
     logging.getLogger("asyncio").addFilter(_not_about_tensorstore)
-    sys.unraisablehook = functools.partial(_unless_loop_closed, sys.unraisablehook)
+    # Reads that had not begun; the warning comes from wherever they are collected.
+    warnings.filterwarnings("ignore", NOT_AWAITED, RuntimeWarning)
+    sys.unraisablehook = functools.partial(_unless_of_orbax, sys.unraisablehook)
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:
-    return f"{os.sep}orbax{os.sep}" not in record.pathname
+    return not _of_orbax(record.pathname)
 
 
 def _not_about_tensorstore(record: logging.LogRecord) -> bool:
     # "Future exception was never retrieved", of all reads under way when the first one failed.
-    return not any(word in record.getMessage() for word in ("tensorstore", "OCDBT", "orbax"))
+    said = record.getMessage().lower()
+    error = record.exc_info[1] if record.exc_info else None
+    return not (_raised_by_orbax(error) or any(word in said for word in ("tensorstore", "ocdbt")))
 
 
-def _unless_loop_closed(otherwise: Any, unraisable: Any) -> None:
+def _unless_of_orbax(otherwise: Any, unraisable: Any) -> None:
     # The same reads, ending after orbax closed the event loop that was waiting for them.
-    if str(unraisable.exc_value) != "Event loop is closed":
+    error = unraisable.exc_value
+    if str(error) != "Event loop is closed" and not _raised_by_orbax(error):
         otherwise(unraisable)
+
+
+def _raised_by_orbax(error: BaseException | None) -> bool:
+    frames = traceback.walk_tb(error.__traceback__ if error else None)
+    return any(_of_orbax(frame.f_code.co_filename) for frame, _ in frames)
+
+
+def _of_orbax(file: str) -> bool:
+    return f"{os.sep}orbax{os.sep}" in file

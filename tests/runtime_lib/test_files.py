@@ -49,11 +49,19 @@ def test_atomic_write_that_fails_leaves_the_old_file_alone(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def caused(by: Exception) -> Exception:
+    """What a library makes of an error below it."""
+    error = RuntimeError("an index: see the details")
+    error.__cause__ = by
+    return error
+
+
 @pytest.mark.parametrize(
     "error, reason",
     [
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "the disk is full: free some space"),
         (ValueError('DATA_LOSS: Error "x"\n in y'), "the data files cannot be read (DATA_LOSS)"),
+        (caused(ValueError("OUT_OF_RANGE: bytes")), "the data files cannot be read (OUT_OF_RANGE)"),
         (KeyError("x"), "KeyError: 'x'"),
         (RuntimeError("one\ntwo"), "RuntimeError: one"),
     ],

@@ -135,9 +135,15 @@ def test_levels_are_drawn_by_the_root_mean_square_of_their_losses() -> None:
     np.testing.assert_allclose(share, P, atol=2e-4)
 
 
+def test_small_losses_give_the_same_probabilities_and_none_at_all_uniform_ones() -> None:
+    small = np.asarray([1.0, 2.0, 3.0, 4.0]) / 100
+    np.testing.assert_allclose(seen(small).probabilities(), P, rtol=1e-6)
+    np.testing.assert_allclose(seen(np.zeros(4)).probabilities(), np.full(4, 0.25))
+
+
 def test_levels_are_uniform_until_every_one_has_ten_losses() -> None:
     law = LossSecondMoment.start(4)
-    for k in range(KEPT):
+    for k in range(10):
         np.testing.assert_allclose(law.probabilities(), np.full(4, 0.25))
         levels = jnp.arange(4 if k else 3)  # the last one lacks a loss
         law = law.after(levels / 3, 1 + levels.astype(jnp.float32))
@@ -156,8 +162,9 @@ def test_the_last_ten_losses_of_a_level_are_kept_however_they_come() -> None:
         law = after(law, jnp.asarray(i / 4, jnp.float32), jnp.asarray(losses))
         for level, loss in zip(i, losses, strict=True):
             lists[level] = [*lists[level], loss][-KEPT:]
-    for level, kept in enumerate(lists):
-        np.testing.assert_array_equal(np.sort(law.losses[level]), np.sort(kept))
+        for level, kept in enumerate(lists):
+            absent = np.zeros(KEPT - len(kept), np.float32)
+            np.testing.assert_array_equal(np.sort(law.losses[level]), np.sort([*absent, *kept]))
     assert isinstance(law, Remembering)
     assert not isinstance(UniformLevel(5), Remembering)
 
