@@ -60,6 +60,7 @@ _SDE = f"sde_lib/sde {_RECIPE} sde_lib/transition"
 _NAMED, _LOOP = "samplers/rows samplers/named", "samplers/samplers"
 _PLANNED = f"samplers/planned samplers/ending samplers/shared_noise samplers/orders {_NAMED}"
 _RULES = "samplers/rules/rules"
+_UNETS = "models/layers/layers models/options models/edm"
 _FLOW, _FITTED = "eval_lib/likelihood/flow", "models/fitted"
 ROOMS: dict[str, Tests] = {
     "sde_lib": {
@@ -121,7 +122,8 @@ ROOMS: dict[str, Tests] = {
     "train_lib": {
         **_files("train_lib", "ema optimizer", _RECIPE),
         **_files("train_lib", "objective times", f"{_RECIPE} train_lib/objective"),
-        **_files("train_lib", "guard", "train_lib/step"),
+        **_files("train_lib", "guard step", "train_lib/step"),
+        **_files("train_lib", "autoencoding", "train_lib/autoencoding"),
         **_files("train_lib", "buckets", "train_lib/buckets train_lib/step"),
         **_files("train_lib", "loss", f"{_RECIPE} train_lib/objective"),
         **_files("train_lib", "chain history", "train_lib/chain_objective"),
@@ -149,12 +151,20 @@ ROOMS: dict[str, Tests] = {
                  "eval_lib/array_metrics/array_compare eval_lib/array_metrics/array_calibration"),
     },
     "eval_lib": _files("eval_lib", "restoration", "eval_lib/restoration"),
-    "models/layers": _files("models/layers", "pieces", f"{_FITTED}::test_exchangeable_pieces_are_"
-                            f"summed_up {_FITTED}::test_correlations_of_exchangeable_pieces_are_"
-                            f"told_as_fishers_z {_FITTED}::test_correlations_are_told_of_pieces_"
-                            f"of_few_numbers {_FITTED}::test_what_few_pieces_show_is_summed_up_of_"
-                            f"those_alone {_FITTED}::test_a_correlation_over_one_piece_is_the_"
-                            "product_there"),
+    "models/layers": {
+        **_files("models/layers", "pieces", f"{_FITTED}::test_exchangeable_pieces_are_summed_up "
+                 f"{_FITTED}::test_correlations_of_exchangeable_pieces_are_told_as_fishers_z "
+                 f"{_FITTED}::test_correlations_are_told_of_pieces_of_few_numbers "
+                 f"{_FITTED}::test_what_few_pieces_show_is_summed_up_of_those_alone "
+                 f"{_FITTED}::test_a_correlation_over_one_piece_is_the_product_there"),
+        **_files("models/layers", "embeddings", f"models/layers/embeddings {_UNETS}"),
+        **_files("models/layers", "blocks norm resampling pyramids attention mappings dense",
+                 _UNETS),
+        **_files("models/layers", "instance_norm refine", "models/ncsn"),
+        **_files("models/layers", "adaptive told transformers", "models/unet_condition"),
+        **_files("models/layers", "attend", "models/layers/attend"),
+        **_files("models/layers", "dropout keys", "models/layers/keys models/layers/layers"),
+    },
     "data_lib": {
         **_files("data_lib", "levels transforms",
                  "data_lib/data_transforms data_lib/levels data_lib/members"),
