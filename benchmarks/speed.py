@@ -12,8 +12,9 @@ weights as they are before training, and measures what `main.py` runs:
     ode         sampling by the probability-flow ODE to `--tolerance`, per evaluation and as a whole
     likelihood  the same of the likelihood, per evaluation of drift and divergence
 
-Numbers are medians of `--steps` warm repetitions of `--row` calls in a row. CPU seconds are summed
-over the threads of the process; on a shared machine they are steadier than wall time. On a CPU,
+Numbers are medians of `--steps` warm repetitions of `--row` calls in a row: of the mean time of a
+row, and of its median call, which a machine that stalls for some of the calls leaves as it is. CPU
+seconds are summed over the threads of the process. On a CPU,
 peak memory is the resident set of the whole process, compilation included; elsewhere it is what the
 device's allocator reports.
 Operations per second (`modes.preflight`) are given as shares of what the devices reach in
@@ -163,16 +164,16 @@ def describe(task: str, report: dict[str, Figures], images: int) -> str:
     for name, figures in report.items():
         found = figures[task]
         lines.append(f"  {name:5s}      {found['wall']:9.4f} s  {found['cpu']:9.4f} CPU s  "
-                     f"{images / found['wall']:9.1f} images/s  first call "
-                     f"{found['first_call_beyond']:.1f} s longer")  # fmt: skip
+                     f"median call {found['call']:.4f} s  {images / found['wall']:9.1f} images/s  "
+                     f"first call {found['first_call_beyond']:.1f} s longer")  # fmt: skip
         if TASKS[task].whole:
             whole = found["whole"]
             lines.append(f"    {found['units']:5.0f} of   {whole['wall']:9.4f} s  "
                          f"{whole['cpu']:9.4f} CPU s")  # fmt: skip
     if "peer" in report:
         for name, ratio in ratios(report["ours"], report["peer"], task).items():
-            told = f"{ratio['wall']:.2f} wall, {ratio['cpu']:.2f} CPU"
-            lines.append(f"  ours / peer, {name}: {told}")
+            told = f"{ratio['wall']:.2f} wall ({ratio['call']:.2f} of the median calls)"
+            lines.append(f"  ours / peer, {name}: {told}, {ratio['cpu']:.2f} CPU")
     return "\n".join(lines)
 
 

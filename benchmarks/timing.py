@@ -8,16 +8,25 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-KINDS = "wall", "cpu"
+KINDS = "wall", "call", "cpu"
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per unit of work (a training step, a network evaluation), and number of units."""
+    """Seconds per unit of work (a training step, a network evaluation), and number of units.
+
+    middle: wall time per unit of the median call, of several calls; None of a single one.
+    """
 
     wall: float
     cpu: float
     units: int = 1
+    middle: float | None = None
+
+    @property
+    def call(self) -> float:
+        """Wall time per unit of the median call."""
+        return self.wall if self.middle is None else self.middle
 
 
 Work = Callable[[], Timing]
@@ -51,8 +60,9 @@ def in_a_row(work: Work, count: int) -> Work:
         work()
         taken = [work() for _ in range(count)]
         units = sum(t.units for t in taken)
-        wall, cpu = (sum(getattr(t, kind) * t.units for t in taken) for kind in KINDS)
-        return Timing(wall / units, cpu / units, units)
+        wall, cpu = (sum(getattr(t, kind) * t.units for t in taken) for kind in ("wall", "cpu"))
+        middle = statistics.median(t.wall for t in taken)
+        return Timing(wall / units, cpu / units, units, middle)
 
     return turn
 

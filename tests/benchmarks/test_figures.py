@@ -13,15 +13,17 @@ def test_medians_are_of_the_warm_calls_per_unit_and_as_a_whole():
     calls = [Timing(9, 5, 2), Timing(1, 2, 10), Timing(3, 1, 4), Timing(2, 3, 20)]
     found = summary(calls)
     assert (found["wall"], found["cpu"], found["units"]) == (2, 2, 10)
-    assert found["whole"] == {"wall": 12, "cpu": 20}
+    assert found["whole"] == {"wall": 12, "call": 12, "cpu": 20}
     assert found["first_call_beyond"] == (9 - 2) * 2
     assert counted(lambda: 7).units == 7
 
 
 def test_calls_in_a_row_leave_out_the_one_that_warms_up():
-    calls = iter([Timing(9, 9, 1), Timing(1, 2, 1), Timing(3, 1, 3), Timing(9, 9, 1)])
-    assert in_a_row(lambda: next(calls), 2)() == Timing(10 / 4, 5 / 4, 4)
-    assert next(calls) == Timing(9, 9, 1)
+    calls = iter([Timing(9, 9), Timing(1, 2), Timing(3, 1, 3), Timing(0.5, 1), Timing(9, 9)])
+    turn = in_a_row(lambda: next(calls), 3)()
+    assert turn == Timing(10.5 / 5, 6 / 5, 5, middle=1)
+    assert (turn.call, Timing(2, 3).call) == (1, 2)
+    assert next(calls) == Timing(9, 9)
 
 
 def test_ratios_of_whole_runs_count_evaluations_those_of_units_do_not():
@@ -30,8 +32,8 @@ def test_ratios_of_whole_runs_count_evaluations_those_of_units_do_not():
 
     found = speed.ratios(party(1.0, 30), party(2.0, 10), "likelihood")
     assert found == {
-        "likelihood": {"wall": 0.5, "cpu": 0.5},
-        "likelihood, whole": {"wall": 1.5, "cpu": 1.5},
+        "likelihood": {"wall": 0.5, "call": 0.5, "cpu": 0.5},
+        "likelihood, whole": {"wall": 1.5, "call": 1.5, "cpu": 1.5},
     }
 
 
