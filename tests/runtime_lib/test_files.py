@@ -50,7 +50,7 @@ def test_atomic_write_that_fails_leaves_the_old_file_alone(tmp_path):
 
 
 def caused(by: Exception) -> Exception:
-    """What a library makes of an error below it."""
+    """An error as a library raises it after one below it."""
     error = RuntimeError("an index: see the details")
     error.__cause__ = by
     return error

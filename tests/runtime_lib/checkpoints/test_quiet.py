@@ -1,4 +1,4 @@
-"""What orbax's threads say after the error that the user was told in one line."""
+"""Messages of orbax's threads after the error that the user was told in one line."""
 
 from __future__ import annotations
 
