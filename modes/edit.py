@@ -28,6 +28,7 @@ from modes.inputs import examples, numbers
 from modes.measuring import mask_of
 from modes.observed import (
     Observed,
+    Place,
     check_guidance,
     digest,
     refuse_latents,
@@ -50,7 +51,6 @@ from untrusted import plain
 FOLDER, REPORT = "edits", "edits.json"
 NAMES_A_FILE = ("input", "mask")
 """Settings that name files, on whose content the results depend."""
-Place = Callable[[np.ndarray], jax.Array]
 
 
 def cut(times: Float[Array, " n"], strength: float) -> Float[Array, " m"]:

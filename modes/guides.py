@@ -18,6 +18,7 @@ from configs.command_line import reason
 from configs.recorded import Recorded
 from configs.shapes import diffused_shape, in_words
 from data_lib import Codec, Splits, codec
+from data_lib.base import Log
 from models import is_classifier
 from modes.autoencoders import codec_of
 from modes.classifier import load_classifier
@@ -30,9 +31,6 @@ from sde_lib import GUIDED_BY, SDE, Told
 from sde_lib.guides import ABSENT, ALONE
 from sde_lib.pytree import pytree, static
 from untrusted import plain
-
-Log = Callable[[str], None]
-
 
 SAMPLING_NOTHING = ("train", "profile", "stats")
 """Modes that need no guide: training can begin before there is one."""

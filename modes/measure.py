@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 
 from data_lib import Images
+from data_lib.base import Log
 from modes import texts
 from modes.experiment import MEASURE_STREAM, Experiment
 from modes.inputs import numbers
@@ -19,7 +19,6 @@ from runtime_lib import workdir
 from runtime_lib.results import npz, publish
 from sde_lib.measurements.base import Operator
 
-Log = Callable[[str], None]
 FILE, REPORT = "pairs.npz", "pairs.json"
 
 

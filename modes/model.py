@@ -27,7 +27,7 @@ from configs.changed import with_settings
 from configs.kinds import NONE, of_config
 from configs.recorded import Recorded
 from data_lib import Codec, Images
-from data_lib.base import hold_out
+from data_lib.base import Log, hold_out
 from data_lib.captions import numbered
 from data_lib.levels import as_numbers
 from eval_lib.likelihood import evaluator
@@ -51,8 +51,6 @@ from sde_lib import Conditional, ModelScore
 from sde_lib.measurements.base import Operator
 from sde_lib.measurements.own import own_operator
 from untrusted import plain
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from jaxtyping import Float
 
 from configs.shapes import shape_of
 from data_lib import codec
+from data_lib.base import Log
 from eval_lib import restoration
 from eval_lib.array_pictures.restored import DRAWS, OF_SPREAD, bands_png, columns_png
 from models.features import lpips
@@ -33,7 +33,6 @@ from runtime_lib.files import Content
 from runtime_lib.results import Parts, npz, publish, read_own_json, same, set_results_aside
 from samplers.rules.named import chosen_method
 
-Log = Callable[[str], None]
 FOLDER, REPORT = "reconstructions", "reconstructions.json"
 NOT_THE_RESULT = ("input", "truth", "mask", "coils", "kernel", "lpips")
 """Settings that name files, on whose content the results depend."""

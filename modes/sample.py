@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 
 import models
+from data_lib.base import Log
 from modes import sizes, stages
 from modes.array_files import captions_of, read_array
 from modes.conditions import of_sampling
@@ -24,8 +24,6 @@ from modes.trained import load_score
 from runtime_lib import data_record, workdir
 from runtime_lib.logging import speed
 from sde_lib import Conditional, ModelScore
-
-Log = Callable[[str], None]
 
 
 def _told(given: Given, groups: int) -> dict[str, Any]:

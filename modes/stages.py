@@ -27,6 +27,7 @@ from configs.kinds import coarse_shape, of_config, with_coarse
 from configs.recorded import Recorded
 from configs.shapes import in_words
 from data_lib import Images
+from data_lib.base import Log
 from data_lib.codec import of_pixels
 from data_lib.conditions import beside
 from data_lib.levels import as_numbers
@@ -49,7 +50,6 @@ from sde_lib import SDE, ModelScore
 from sde_lib.coarse import COARSE_SCHEDULES, Coarse
 from untrusted import plain
 
-Log = Callable[[str], None]
 GivenOf = Callable[[Experiment, Path, Log], Given]
 """(stage, its workdir, log) -> the conditions of the data, and classes, that it is given."""
 FOLDER = "stages"

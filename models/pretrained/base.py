@@ -28,6 +28,8 @@ Weights = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
 Place = tuple[str, ...]
 """The path of a parameter in our networks."""
+Overrides = dict[str, Any]
+"""Values of a config's settings by "section.key"."""
 MOST_ROWS = 60
 
 

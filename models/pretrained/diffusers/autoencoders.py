@@ -16,7 +16,7 @@ from typing import Any
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from models.pretrained.base import Checkpoint, as_params, paths_and_shapes
+from models.pretrained.base import Checkpoint, Overrides, as_params, paths_and_shapes
 from models.pretrained.diffusers.directory import folder_of, weights_of
 from models.pretrained.diffusers.names import INNER, LEAVES
 from models.pretrained.diffusers.rules import (
@@ -34,18 +34,17 @@ from models.pretrained.files.tensors import PretrainedError
 from untrusted import UntrustedError, plain, read_json, shown
 
 FAMILY = "diffusers-autoencoder"
-Settings = dict[str, Any]
 CLASSES = {"AutoencoderKL": "autoencoder", "VQModel": "vq_autoencoder"}
 """Class of diffusers -> model.name."""
 FOLDERS = "vae", "vqvae"
 """Folders of a pipeline in which an autoencoder may be."""
 DOWN, UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
-DEFAULTS: Settings = {
+DEFAULTS: Overrides = {
     "in_channels": 3, "out_channels": 3, "down_block_types": (DOWN,), "up_block_types": (UP,),
     "block_out_channels": (64,), "layers_per_block": 1, "act_fn": "silu", "norm_num_groups": 32,
     "mid_block_add_attention": True, "sample_size": 32,
 }  # fmt: skip
-OWN_DEFAULTS: dict[str, Settings] = {
+OWN_DEFAULTS: dict[str, Overrides] = {
     "autoencoder": {"latent_channels": 4, "scaling_factor": 0.18215, "shift_factor": None,
                     "latents_mean": None, "latents_std": None, "use_quant_conv": True,
                     "use_post_quant_conv": True},
@@ -123,7 +122,7 @@ def params(weights: Mapping[str, Any], network: nn.Module, config: ConfigDict) -
     return as_params(weights, wanted, known, axes=axes)
 
 
-def settings(config: Json) -> tuple[Settings, tuple[int, ...]]:
+def settings(config: Json) -> tuple[Overrides, tuple[int, ...]]:
     """(settings given by a config.json, the resolutions with attention, 0 for the finest).
 
     Raises:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from models.pretrained.base import Overrides
 from models.pretrained.diffusers.condition_rules import ACTIVATIONS, DEFAULTS, RULES, VECTORS
 from models.pretrained.diffusers.config import multiples
 from models.pretrained.diffusers.rules import Json, check
@@ -16,7 +17,6 @@ from models.pretrained.files.tensors import PretrainedError
 from untrusted import plain, shown
 
 CLASS = "UNet2DConditionModel"
-Settings = dict[str, Any]
 Ints = tuple[int, ...]
 
 TRANSFORMERS, JOINT = "transformer", "joint"
@@ -45,15 +45,15 @@ OPEN = frozenset({
     "data.image_size", "data.num_channels", "model.learn_variance",
     "model.condition", "model.num_classes", "model.level_embedding", "model.level_rows",
 })  # fmt: skip
-"""Settings that a file leaves open, and are taken to be as of the published networks."""
+"""Overrides that a file leaves open, and are taken to be as of the published networks."""
 OF_BLOCK, OF_TRANSFORMER = 10, 20
 """Tensors of a residual block and of a block of a transformer."""
 SIDE = 64
 """Side of the examples where sample_size is null."""
 
 
-def settings(unet: Json) -> Settings:
-    """Settings given by a UNet2DConditionModel's config.json, its SDE apart.
+def settings(unet: Json) -> Overrides:
+    """Overrides given by a UNet2DConditionModel's config.json, its SDE apart.
 
     Raises:
       PretrainedError: an option has no counterpart here; it names the option.
@@ -80,7 +80,7 @@ def settings(unet: Json) -> Settings:
     }
 
 
-def least_tensors(found: Settings) -> int:
+def least_tensors(found: Overrides) -> int:
     """A number of tensors that no network of these settings has fewer of."""
     blocks = found["model.level_blocks"] or (found["model.num_res_blocks"],)
     levels = len(found["model.ch_mult"])
@@ -120,7 +120,7 @@ def _each(value: Any, levels: int) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,) * levels
 
 
-def _blocks(c: Json, kind: str, attention: Sequence[bool]) -> Settings:
+def _blocks(c: Json, kind: str, attention: Sequence[bool]) -> Overrides:
     levels = len(attention)
     blocks = _each(c["layers_per_block"], levels)
     only = _each(c["only_cross_attention"], levels)
@@ -145,7 +145,7 @@ def _blocks(c: Json, kind: str, attention: Sequence[bool]) -> Settings:
     return found | _depths(c, blocks, attention)
 
 
-def _depths(c: Json, blocks: Ints, attention: Sequence[bool]) -> Settings:
+def _depths(c: Json, blocks: Ints, attention: Sequence[bool]) -> Overrides:
     """Transformer blocks, which a file gives for each resolution or for each residual block."""
     key, other = "transformer_layers_per_block", "reverse_transformer_layers_per_block"
     down = _each(c[key], len(blocks))
@@ -181,11 +181,11 @@ def _flat(
     return tuple(depth for each in found for depth in each)
 
 
-def _heads(c: Json, kind: str, attention: Sequence[bool]) -> Settings:
+def _heads(c: Json, kind: str, attention: Sequence[bool]) -> Overrides:
     """Numbers of heads, which diffusers calls attention_head_dim but in blocks named Simple."""
     widths, said = tuple(c["block_out_channels"]), c["attention_head_dim"]
     each = _each(said, len(widths))
-    nothing: Settings = {
+    nothing: Overrides = {
         "model.num_heads": 0, "model.attention_head_dim": 0, "model.level_heads": ()
     }  # fmt: skip
     if kind == TRANSFORMERS:
@@ -201,8 +201,8 @@ def _heads(c: Json, kind: str, attention: Sequence[bool]) -> Settings:
     }
 
 
-def _told(c: Json, kind: str) -> Settings:
-    """Settings of the condition: tokens, vector, level, classes."""
+def _told(c: Json, kind: str) -> Overrides:
+    """Overrides of the condition: tokens, vector, level, classes."""
     dims = set(_each(c["cross_attention_dim"], 1))
     if len(dims) > 1:
         raise _refuse("cross_attention_dim", c, "the same for all blocks")
@@ -247,15 +247,15 @@ def _told(c: Json, kind: str) -> Settings:
     }
 
 
-def _guidance(c: Json) -> Settings:
-    """Settings of a distilled network, which is told the weight of guidance."""
+def _guidance(c: Json) -> Overrides:
+    """Overrides of a distilled network, which is told the weight of guidance."""
     features = c["time_cond_proj_dim"] or 0
     kind = {"sampling.guidance_kind": "embedded"} if features else {}
     return {"model.guidance_features": features, **kind}
 
 
-def _vector(c: Json) -> Settings:
-    """Settings of the vector and, as "entries", its length; none without one."""
+def _vector(c: Json) -> Overrides:
+    """Overrides of the vector and, as "entries", its length; none without one."""
     kind, features = c["class_embed_type"], c["projection_class_embeddings_input_dim"]
     if c["addition_embed_type"] != "text_time":
         if kind not in VECTORS:
@@ -281,8 +281,8 @@ def _vector(c: Json) -> Settings:
     }
 
 
-def _embedding(c: Json, kind: str) -> Settings:
-    """Settings of the residual blocks and of what they are told."""
+def _embedding(c: Json, kind: str) -> Overrides:
+    """Overrides of the residual blocks and of what they are told."""
     after = lambda key: "none" if c[key] is None else ACTIVATIONS[c[key]]
     joint = kind == JOINT
     found = {
@@ -323,7 +323,7 @@ def _pictures(c: Json) -> tuple[int, int]:
     return own, taken - own
 
 
-def _examples(c: Json) -> Settings:
+def _examples(c: Json) -> Overrides:
     own, _ = _pictures(c)
     if c["center_input_sample"] and own not in PIXELS:
         raise _refuse("center_input_sample", c, "false for latents")

@@ -10,16 +10,13 @@ of its resolution; one that gives twice as many as it takes says a variance, too
 
 from __future__ import annotations
 
-from typing import Any
-
+from models.pretrained.base import Overrides
 from models.pretrained.diffusers.rules import FAMILY_RULES, ROOT_TWO, RULES, Json, check, close
 from models.pretrained.diffusers.scheduler import Scheduled, sde_settings
 from models.pretrained.files.tensors import PretrainedError
 from untrusted import shown
 
-Settings = dict[str, Any]
-
-FIXED: dict[str, Settings] = {
+FIXED: dict[str, Overrides] = {
     "ncsnpp": {
         "model.resblock_type": "biggan", "model.fir": True, "model.fir_kernel": (1, 3, 3, 1),
         "model.skip_rescale": True, "model.progressive": "output_skip",
@@ -35,7 +32,7 @@ BLOCKS: dict[str, tuple[str, str]] = {
     "ddpm_ho": ("DownBlock2D", "UpBlock2D"),
 }
 """Blocks without attention on the way down and up; names with attention begin with Attn."""
-DEFAULTS: Settings = {
+DEFAULTS: Overrides = {
     "sample_size": None, "in_channels": 3, "out_channels": 3, "center_input_sample": False,
     "time_embedding_type": "positional", "time_embedding_dim": None, "freq_shift": 0,
     "flip_sin_to_cos": True, "mid_block_type": "UNetMidBlock2D", "layers_per_block": 2,
@@ -65,13 +62,13 @@ def _family(c: Json) -> tuple[str, tuple[bool, ...]]:
     )
 
 
-def settings(unet: Json, scheduler: Json | None) -> Settings:
+def settings(unet: Json, scheduler: Json | None) -> Overrides:
     """The settings of `described`."""
     return described(unet, scheduler).settings
 
 
 def described(unet: Json, scheduler: Json | None) -> Scheduled:
-    """Settings given by a UNet2DModel's config.json and its scheduler's, if there is one.
+    """Overrides given by a UNet2DModel's config.json and its scheduler's, if there is one.
 
     Raises:
       PretrainedError: an option has no counterpart among our networks; it names the option.
@@ -111,10 +108,10 @@ def multiples(widths: tuple[int, ...]) -> tuple[int | float, ...]:
     return tuple(int(n) if n.is_integer() else n for n in found)
 
 
-def _channels(taken: int, given: int, size: int) -> Settings:
-    """Settings of the channels: of the example, of the image beside it, and of the output."""
+def _channels(taken: int, given: int, size: int) -> Overrides:
+    """Overrides of the channels: of the example, of the image beside it, and of the output."""
     own, variance = (taken, True) if given == 2 * taken else (given, False)
-    found: Settings = {
+    found: Overrides = {
         "data.num_channels": own, "model.learn_variance": variance, "model.condition": "none",
     }  # fmt: skip
     if taken == own:
@@ -127,11 +124,11 @@ def _channels(taken: int, given: int, size: int) -> Settings:
     }
 
 
-def _ncsnpp(c: Json) -> Settings:
+def _ncsnpp(c: Json) -> Overrides:
     return {"model.embedding_type": c["time_embedding_type"]}
 
 
-def _ddpm_ho(c: Json) -> Settings:
+def _ddpm_ho(c: Json) -> Overrides:
     return {
         "model.norm_num_groups": c["norm_num_groups"],
         "model.norm_eps": float(c["norm_eps"]),

@@ -7,8 +7,8 @@ of the checked values `c`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from models.pretrained.base import Overrides
 from models.pretrained.diffusers.rules import (
     FLAG,
     Json,
@@ -21,12 +21,11 @@ from models.pretrained.diffusers.rules import (
 from models.pretrained.diffusers.truncated import first_is_below
 
 FILE = "scheduler_config.json"
-Settings = dict[str, Any]
 FEW_STEPS = 4
 """Number of steps of pipelines with consistency models."""
 
 SPACING = one_of("leading", "trailing", "linspace")
-SIGMAS: Settings = {
+SIGMAS: Overrides = {
     "use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False,
     "use_lu_lambdas": False, "use_flow_sigmas": False,
 }  # fmt: skip
@@ -43,9 +42,9 @@ WARPS = {
     "use_exponential_sigmas": "exponential", "use_beta_sigmas": "beta",
 }  # fmt: skip
 """Keys of spacings of sigma, of which diffusers takes the first -> our name."""
-OF_THE_GRID: Settings = {"timestep_spacing": "linspace", "steps_offset": 0}
+OF_THE_GRID: Overrides = {"timestep_spacing": "linspace", "steps_offset": 0}
 GRID_RULES = {"timestep_spacing": SPACING, "steps_offset": integer_in(0, 1000)}
-LIMITS: Settings = {
+LIMITS: Overrides = {
     "clip_sample": True, "clip_sample_range": 1.0, "thresholding": False,
     "dynamic_thresholding_ratio": 0.995, "sample_max_value": 1.0,
 }  # fmt: skip
@@ -67,7 +66,7 @@ def warp_of(c: Json) -> str:
     return next((name for key, name in WARPS.items() if c.get(key)), "none")
 
 
-def grid(c: Json, last_is_zero: bool, names: Mapping[str, str] = {}) -> Settings:
+def grid(c: Json, last_is_zero: bool, names: Mapping[str, str] = {}) -> Overrides:
     """The published grid; `last_is_zero`: the sample without noise follows its last level."""
     spacing = c["timestep_spacing"]
     found = {
@@ -80,7 +79,7 @@ def grid(c: Json, last_is_zero: bool, names: Mapping[str, str] = {}) -> Settings
     return found
 
 
-def even(c: Json) -> Settings:
+def even(c: Json) -> Overrides:
     """The grid of DDIM and PNDM, whose steps go down by as many levels whatever the spacing."""
     return {
         **grid(c, True, WHOLE),
@@ -89,7 +88,7 @@ def even(c: Json) -> Settings:
     }
 
 
-def on_sigmas(c: Json, last_is_zero: bool = True) -> Settings:
+def on_sigmas(c: Json, last_is_zero: bool = True) -> Overrides:
     """The grid of Euler's method and its like, and its first state.
 
     In a leading grid it is of variance 1, in others of the variance of the first level's noise.
@@ -102,7 +101,7 @@ def on_sigmas(c: Json, last_is_zero: bool = True) -> Settings:
     }
 
 
-def distilled(c: Json) -> Settings:
+def distilled(c: Json) -> Overrides:
     """The grid of consistency models."""
     return {
         "sampling.grid": "published",
@@ -113,7 +112,7 @@ def distilled(c: Json) -> Settings:
     }
 
 
-def on_levels(c: Json, nearest: tuple[str, ...]) -> Settings:
+def on_levels(c: Json, nearest: tuple[str, ...]) -> Overrides:
     """The grid of the multistep solvers, which tell the network a whole level for a warped one.
 
     A warped grid lies between the ends of all levels, and the least of these is its last, so that
@@ -137,7 +136,7 @@ def on_levels(c: Json, nearest: tuple[str, ...]) -> Settings:
     }
 
 
-def limits(c: Json) -> Settings:
+def limits(c: Json) -> Overrides:
     """x_0 clamped or thresholded; diffusers leaves the noise as the network says it."""
     if c["thresholding"]:
         return {
@@ -152,7 +151,7 @@ def limits(c: Json) -> Settings:
     return {"sampling.clip": True, "sampling.clip_range": bound, "sampling.clip_noise": False}
 
 
-def limited(c: Json, in_data: bool) -> Settings:
+def limited(c: Json, in_data: bool) -> Overrides:
     """The limits of a solver; one of the noise takes that which goes with the limited x_0."""
     found = limits({**LIMITS, "clip_sample": False, **c})
     return found if in_data or not found else {**found, "sampling.clip_noise": True}

@@ -20,7 +20,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from configs.kinds import Kinds
-from models.pretrained.base import Checkpoint, Format
+from models.pretrained.base import Checkpoint, Format, Overrides
 from models.pretrained.diffusers import autoencoders, conditional, directory, grids
 from models.pretrained.diffusers.rules import Json
 from models.pretrained.diffusers.scheduler import discrete
@@ -31,7 +31,6 @@ from untrusted import UntrustedError, check_folder, plain, read_json, shown
 
 FAMILY = "diffusers-pipeline"
 INDEX = "model_index.json"
-Settings = dict[str, Any]
 
 AUTOENCODER = ("AutoencoderKL", "VQModel")
 CLIP = ("CLIPTextModel", "CLIPTextModelWithProjection")
@@ -64,7 +63,7 @@ FLAGS = ("requires_safety_checker", "force_zeros_for_empty_prompt", "add_waterma
          "max_noise_level", "requires_aesthetics_score")  # fmt: skip
 """Entries of model_index.json that are no parts."""
 OF_SIZE = frozenset({"data.image_size", "data.shape", "model.attn_resolutions"})
-"""Settings of the size of the pictures, which may be another than that of training."""
+"""Overrides of the size of the pictures, which may be another than that of training."""
 
 
 class PipelineRow(NamedTuple):
@@ -81,12 +80,12 @@ class PipelineRow(NamedTuple):
     network: str
     format: Format
     autoencoder: str
-    settings: Callable[[Json], Settings]
+    settings: Callable[[Json], Overrides]
     texts: tuple[str, ...] = ("text_encoder", "tokenizer")
     upscales: bool = False
 
 
-def _guided(weight: float, steps: int = 50) -> Settings:
+def _guided(weight: float, steps: int = 50) -> Overrides:
     return {
         "sampling.guidance_kind": "classifier_free",
         "sampling.guidance": weight,
@@ -94,15 +93,15 @@ def _guided(weight: float, steps: int = 50) -> Settings:
     }
 
 
-def _stable_diffusion(index: Json) -> Settings:
+def _stable_diffusion(index: Json) -> Overrides:
     return {**_guided(7.5), "model.condition_dropout": 0.1}
 
 
-def _consistency(index: Json) -> Settings:
+def _consistency(index: Json) -> Overrides:
     return _guided(8.5, 4)
 
 
-def _xl(index: Json) -> Settings:
+def _xl(index: Json) -> Overrides:
     zeros = index.get("force_zeros_for_empty_prompt", True) is True
     return {
         **_guided(5.0),
@@ -113,7 +112,7 @@ def _xl(index: Json) -> Settings:
     }
 
 
-def _upscale(index: Json) -> Settings:
+def _upscale(index: Json) -> Overrides:
     most = index.get("max_noise_level", MOST_NOISE)
     if type(most) is not int or not USUAL_NOISE <= most < len(coarse.LEVELS):
         raise PretrainedError(
@@ -130,11 +129,11 @@ def _upscale(index: Json) -> Settings:
     }
 
 
-def _finer(index: Json) -> Settings:
+def _finer(index: Json) -> Overrides:
     return {"sampling.num_steps": 100}
 
 
-def _dit(index: Json) -> Settings:
+def _dit(index: Json) -> Overrides:
     return _guided(4.0)
 
 
@@ -192,7 +191,7 @@ def read(path: Path | str) -> Checkpoint:
         scheduled = discrete(levels)
         coder, _ = autoencoders.settings(read_json(path / row.autoencoder / "config.json"))
         latents = latent_settings(coder, row.autoencoder, found.settings)
-        beside: Settings = {"data.autoencoder": str(path.resolve())}
+        beside: Overrides = {"data.autoencoder": str(path.resolve())}
         if row.texts:
             beside["data.text_encoder"] = str(path.resolve())
         beside |= {"data.random_flip": False, "sampling.num_samples": 1, "sampling.batch_size": 1}
@@ -211,8 +210,8 @@ def read(path: Path | str) -> Checkpoint:
         raise PretrainedError(f"{plain(str(path), 200)}: {error}") from error
 
 
-def of_distilled(found: Mapping[str, Any], index: Json) -> Settings:
-    """Settings of a pipeline whose network is told the weight of guidance; {} of any other.
+def of_distilled(found: Mapping[str, Any], index: Json) -> Overrides:
+    """Overrides of a pipeline whose network is told the weight of guidance; {} of any other.
 
     Raises PretrainedError for a pipeline that tells a weight to a network that takes none.
     """
@@ -295,8 +294,8 @@ def _check_noise(folder: Path) -> None:
             )
 
 
-def coarse_settings(told: Mapping[str, Any]) -> Settings:
-    """Settings of a model whose condition has a picture of its latents' size, to be made finer.
+def coarse_settings(told: Mapping[str, Any]) -> Overrides:
+    """Overrides of a model whose condition has a picture of its latents' size, to be made finer.
 
     Raises PretrainedError for a model that is given no such picture.
     """
@@ -308,8 +307,8 @@ def coarse_settings(told: Mapping[str, Any]) -> Settings:
     return {"data.coarse": (height, width), "data.condition": sum(left.shapes, ())}
 
 
-def latent_settings(found: Settings, name: str, network: Mapping[str, Any]) -> Settings:
-    """Settings of latents of the shape that a network's settings state.
+def latent_settings(found: Overrides, name: str, network: Mapping[str, Any]) -> Overrides:
+    """Overrides of latents of the shape that a network's settings state.
 
     found: those of the autoencoder, which is called `name`. Raises PretrainedError if its latents
     are not what the network takes.

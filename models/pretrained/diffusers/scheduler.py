@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from models.pretrained.base import Overrides
 from models.pretrained.diffusers.grids import FILE
 from models.pretrained.diffusers.rules import (
     FLAG,
@@ -24,8 +25,6 @@ from models.pretrained.diffusers.steps import (
 from models.pretrained.files.tensors import PretrainedError
 from untrusted import shown
 
-Settings = dict[str, Any]
-
 EXPLODING_CLASS = "ScoreSdeVeScheduler"
 DISCRETE_CLASSES = (*SCHEDULERS, *OTHERS)
 """Samplers of the same models, with the same keys for their betas."""
@@ -41,11 +40,11 @@ RESCALING = {
 """Schedulers that have rescale_betas_zero_snr, which others leave unread."""
 NO_SIGNAL = 1e-10
 """sde.terminal_alpha for schedulers of diffusers that compute with an alpha of 0."""
-DISCRETE: Settings = {
+DISCRETE: Overrides = {
     "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear",
     "trained_betas": None, "prediction_type": "epsilon", "rescale_betas_zero_snr": False,
 }  # fmt: skip
-EXPLODING: Settings = {"num_train_timesteps": 2000, "snr": 0.15, "sigma_min": 0.01,
+EXPLODING: Overrides = {"num_train_timesteps": 2000, "snr": 0.15, "sigma_min": 0.01,
                        "sigma_max": 1348.0, "correct_steps": 1}  # fmt: skip
 STEPS = integer_in(2, 1_000_000)
 BETA = number_in(1e-12, 0.999)
@@ -73,9 +72,9 @@ KNOWN = HARMLESS.union(DISCRETE, *(row.keys for row in SCHEDULERS.values()))
 
 
 class Scheduled(NamedTuple):
-    """Settings that a scheduler_config.json means, and a line on what they do not reproduce."""
+    """Overrides that a scheduler_config.json means, and a line on what they do not reproduce."""
 
-    settings: Settings
+    settings: Overrides
     remark: str = ""
 
 
@@ -115,13 +114,13 @@ def _check_class(scheduler: Json, known: tuple[str, ...], words: str = "") -> No
         )
 
 
-def _values(scheduler: Json, defaults: Settings, rules: dict[str, JsonRule]) -> Settings:
+def _values(scheduler: Json, defaults: Overrides, rules: dict[str, JsonRule]) -> Overrides:
     c = {key: scheduler.get(key, default) for key, default in defaults.items()}
     check(FILE, c, rules)
     return c
 
 
-def _exploding(scheduler: Json) -> Settings:
+def _exploding(scheduler: Json) -> Overrides:
     c = _values(scheduler, EXPLODING, EXPLODING_RULES)
     return {
         "sde.sigma_min": float(c["sigma_min"]),
@@ -162,10 +161,10 @@ def discrete(scheduler: Json) -> Scheduled:
         return Scheduled(found | INSTEAD | steps, remark)
 
 
-def _levels(c: Json, name: str, noiseless: bool) -> Settings:
-    """Settings of the SDE and of what the network says."""
+def _levels(c: Json, name: str, noiseless: bool) -> Overrides:
+    """Overrides of the SDE and of what the network says."""
     n = c["num_train_timesteps"]
-    found: Settings = {
+    found: Overrides = {
         "sde.name": "levels",
         "sde.num_scales": n,
         "model.prediction": PREDICTIONS[c["prediction_type"]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from models.pretrained.base import Overrides
 from models.pretrained.diffusers.grids import (
     FILE,
     FINAL,
@@ -12,7 +13,6 @@ from models.pretrained.diffusers.grids import (
     OF_THE_GRID,
     SIGMA_RULES,
     SIGMAS,
-    Settings,
     limited,
     on_levels,
 )
@@ -45,7 +45,7 @@ ALGORITHMS = {
 GROUPED = [name for name, algorithm in ALGORITHMS.items() if algorithm.grouped]
 """Algorithms of which there are single steps."""
 
-SOLVER: Settings = {
+SOLVER: Overrides = {
     "solver_order": 2, "thresholding": False, "dynamic_thresholding_ratio": 0.995,
     "sample_max_value": 1.0, "lower_order_final": True, "final_sigmas_type": "zero",
     "use_dynamic_shifting": False, **SIGMAS, **OF_THE_GRID,
@@ -58,7 +58,7 @@ SOLVER_RULES: dict[str, JsonRule] = {
 }  # fmt: skip
 
 
-def dpm_solver(c: Json) -> Settings:
+def dpm_solver(c: Json) -> Overrides:
     """DPM-Solver, DPM-Solver++ and their SDEs, multistep."""
     algorithm = ALGORITHMS[c["algorithm_type"]]
     cosine = c["beta_schedule"] == "squaredcos_cap_v2"
@@ -75,7 +75,7 @@ def dpm_solver(c: Json) -> Settings:
     }
 
 
-def singlestep(c: Json) -> Settings:
+def singlestep(c: Json) -> Overrides:
     """DPM-Solver and DPM-Solver++ in single steps through the levels of the grid."""
     algorithm, order = ALGORITHMS[c["algorithm_type"]], c["solver_order"]
     if algorithm.stochastic and order == 3 and c["solver_type"] == "heun":
@@ -95,7 +95,7 @@ def singlestep(c: Json) -> Settings:
     }
 
 
-def deis(c: Json) -> Settings:
+def deis(c: Json) -> Overrides:
     """DEIS in log rho, which is multistep DPM-Solver with exact weights."""
     return {
         "sampling.predictor": "dpm_solver_multistep",
@@ -108,7 +108,7 @@ def deis(c: Json) -> Settings:
     }
 
 
-def unipc(c: Json) -> Settings:
+def unipc(c: Json) -> Overrides:
     """UniPC on x_0 or on the noise."""
     return {
         "sampling.predictor": "unipc" if c["predict_x0"] else "unipc_noise",

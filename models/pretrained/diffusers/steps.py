@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from models.pretrained.base import Overrides
 from models.pretrained.diffusers.grids import (
     FILE,
     FINAL,
@@ -20,7 +21,6 @@ from models.pretrained.diffusers.grids import (
     SIGMA_RULES,
     SIGMAS,
     WHOLE,
-    Settings,
     distilled,
     even,
     grid,
@@ -57,11 +57,11 @@ VARIANCES = {
 }  # fmt: skip
 
 
-def _ddim(c: Json) -> Settings:
+def _ddim(c: Json) -> Overrides:
     return {"sampling.predictor": "ddim", **even(c), **limits(c)}
 
 
-def _ddpm(c: Json) -> Settings:
+def _ddpm(c: Json) -> Overrides:
     return {
         "sampling.predictor": "ancestral",
         "sampling.ancestral_variance": VARIANCES[c["variance_type"]],
@@ -71,13 +71,13 @@ def _ddpm(c: Json) -> Settings:
     }
 
 
-def _unclip(c: Json) -> Settings:
+def _unclip(c: Json) -> Overrides:
     return _ddpm({**c, "timestep_spacing": "linspace", "thresholding": False}) | {
         "sampling.num_steps": 25
     }
 
 
-def _pndm(c: Json) -> Settings:
+def _pndm(c: Json) -> Overrides:
     return {
         "sampling.predictor": "plms",
         "sampling.form": "angle" if c["prediction_type"] == "v_prediction" else "noise",
@@ -86,12 +86,12 @@ def _pndm(c: Json) -> Settings:
     }
 
 
-def _euler(c: Json) -> Settings:
+def _euler(c: Json) -> Overrides:
     ending = "denoiser" if c["final_sigmas_type"] == "zero" else "unscaled"
     return {"sampling.predictor": "euler", **on_sigmas(c), "sampling.ending": ending}
 
 
-def _lms(c: Json) -> Settings:
+def _lms(c: Json) -> Overrides:
     return {
         "sampling.predictor": "lms",
         "sampling.order": 4,
@@ -101,28 +101,28 @@ def _lms(c: Json) -> Settings:
     }
 
 
-def _kdpm2(c: Json) -> Settings:
+def _kdpm2(c: Json) -> Overrides:
     return {"sampling.predictor": "dpm_solver", "sampling.order": 2, **on_sigmas(c)}
 
 
-def _euler_ancestral(c: Json) -> Settings:
+def _euler_ancestral(c: Json) -> Overrides:
     grid = on_sigmas({**SIGMAS, **c})
     return {"sampling.predictor": "ddim", "sampling.eta": 1.0, **grid}
 
 
-def _heun(c: Json) -> Settings:
+def _heun(c: Json) -> Overrides:
     return {"sampling.predictor": "heun", **on_sigmas(c), **limited(c, False)}
 
 
-def _kdpm2_ancestral(c: Json) -> Settings:
+def _kdpm2_ancestral(c: Json) -> Overrides:
     return {"sampling.predictor": "dpm2_ancestral", **on_sigmas(c)}
 
 
-def _dpm_sde(c: Json) -> Settings:
+def _dpm_sde(c: Json) -> Overrides:
     return {"sampling.predictor": "brownian_dpm", **on_sigmas(c)}
 
 
-def _lcm(c: Json) -> Settings:
+def _lcm(c: Json) -> Overrides:
     return {
         "sampling.predictor": "consistency",
         "sampling.timestep_scaling": float(c["timestep_scaling"]),
@@ -132,7 +132,7 @@ def _lcm(c: Json) -> Settings:
     }
 
 
-def _tcd(c: Json) -> Settings:
+def _tcd(c: Json) -> Overrides:
     return {
         "sampling.predictor": "tcd",
         "sampling.eta": 0.3,
@@ -148,15 +148,15 @@ class SchedulerRow(NamedTuple):
     model: defaults of diffusers for keys of the noise levels, where they differ from those of most.
     """
 
-    keys: Settings
+    keys: Overrides
     rules: Mapping[str, JsonRule]
-    settings: Callable[[Json], Settings]
+    settings: Callable[[Json], Overrides]
     noiseless: bool = False
-    model: Settings = {}
+    model: Overrides = {}
 
 
-K_DIFFUSION: Settings = {"beta_start": 0.00085, "beta_end": 0.012}
-DISTILLED: Settings = {
+K_DIFFUSION: Overrides = {"beta_start": 0.00085, "beta_end": 0.012}
+DISTILLED: Overrides = {
     "original_inference_steps": 50, "set_alpha_to_one": True, "steps_offset": 0,
     "timestep_spacing": "leading",
 }  # fmt: skip
@@ -291,7 +291,7 @@ SCHEDULERS: dict[str, SchedulerRow] = {
 """Schedulers whose runs have a counterpart here, by their class."""
 OTHERS = ("DDIMInverseScheduler", "SASolverScheduler")
 """Further schedulers of models of the same noise levels, whose runs have none."""
-INSTEAD: Settings = {
+INSTEAD: Overrides = {
     "sampling.predictor": "dpm_solver_pp", "sampling.high_order_start": False,
     "sampling.grid": "published", "sampling.spacing": "linspace_open",
     "sampling.noise_removal": True,
@@ -299,7 +299,7 @@ INSTEAD: Settings = {
 """The settings for a run without a counterpart: DPM-Solver++ (2M)."""
 
 
-def sampling_settings(scheduler: Json, model: Json) -> Settings:
+def sampling_settings(scheduler: Json, model: Json) -> Overrides:
     """The sampling settings of a scheduler of `SCHEDULERS`; model: its keys of the noise levels.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Settings that DiT's weights imply, and those that they leave open.
+"""Overrides that DiT's weights imply, and those that they leave open.
 
 The number of heads is in no tensor: it is that of the published model of these sizes, or of the one
 that a training's arguments name.
@@ -9,21 +9,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from configs import dit
+from models.pretrained.base import Overrides
 from models.pretrained.files.tensors import PretrainedError
 from untrusted import plain
 
 Shapes = Mapping[str, tuple[int, ...]]
-Settings = dict[str, Any]
 BLOCK = re.compile(r"blocks\.(\d+)\.attn\.qkv\.weight")
 HEADS = ("model.num_heads",)
 
 
 def settings(
     shapes: Shapes, model: str
-) -> tuple[Settings, Settings, str, tuple[tuple[str, ...], ...]]:
+) -> tuple[Overrides, Overrides, str, tuple[tuple[str, ...], ...]]:
     """(settings that are implied, those to be assumed, a note on these, those for the user to say).
 
     model: as a training's arguments name it; empty for none.
@@ -45,12 +44,12 @@ def settings(
     return facts, assumed | {"model.num_heads": heads}, note, ()
 
 
-def training() -> Settings:
-    """Settings of all published models' training and sampling."""
+def training() -> Overrides:
+    """Overrides of all published models' training and sampling."""
     return dit.common()
 
 
-def _facts(shapes: Shapes) -> Settings:
+def _facts(shapes: Shapes) -> Overrides:
     features, channels, patch, other = shapes["x_embedder.proj.weight"]
     out = shapes["final_layer.linear.weight"][0] / (patch * other)
     tokens = shapes["pos_embed"][-2]

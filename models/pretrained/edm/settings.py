@@ -1,4 +1,4 @@
-"""Settings of an EDM snapshot's network (Karras et al., 2022, arXiv:2206.00364).
+"""Overrides of an EDM snapshot's network (Karras et al., 2022, arXiv:2206.00364).
 
 Its objects come as plain dicts {"class_name", "init_args", "init_kwargs", "state"}, the state with
 "_parameters", "_buffers" and "_modules". The outer object is a preconditioning, its module "model"
@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from models.pretrained.base import Overrides
 from sde_lib import choose
 from sde_lib.labels import IDDPM_OFFSET, IDDPM_RATIO
 from untrusted import plain, shown
 
 Object = Mapping[str, Any]
-Settings = dict[str, Any]
-"""Values of a config by "section.key"."""
 
 REQUIRED = object()
 LARGEST, LONGEST = 1 << 14, 16
@@ -58,7 +57,7 @@ ENCODERS = {"standard": "none", "skip": "input_skip", "residual": "residual"}
 DECODERS = {"standard": "none", "skip": "output_skip"}
 
 
-def _common(arguments: Settings) -> Settings:
+def _common(arguments: Overrides) -> Overrides:
     size, multiples = arguments["img_resolution"], tuple(arguments["channel_mult"])
     sizes = {size >> level for level in range(len(multiples))}
     return {
@@ -78,7 +77,7 @@ def _common(arguments: Settings) -> Settings:
     }
 
 
-def _song(arguments: Settings) -> Settings:
+def _song(arguments: Overrides) -> Overrides:
     taps = tuple(arguments["resample_filter"])
     if taps != taps[::-1] or len(taps) % 2:
         raise ValueError(
@@ -96,11 +95,11 @@ def _song(arguments: Settings) -> Settings:
     }
 
 
-def _adm(arguments: Settings) -> Settings:
+def _adm(arguments: Overrides) -> Overrides:
     return _common(arguments) | {"model.name": "adm"}
 
 
-def _vp(arguments: Settings) -> Settings:
+def _vp(arguments: Overrides) -> Overrides:
     return {
         "model.prediction": "unit_noise",
         "model.conditioning": "vp_time",
@@ -110,11 +109,11 @@ def _vp(arguments: Settings) -> Settings:
     }
 
 
-def _ve(arguments: Settings) -> Settings:
+def _ve(arguments: Overrides) -> Overrides:
     return {"model.prediction": "scaled_score", "model.conditioning": "log_half_sigma"}
 
 
-def _iddpm(arguments: Settings) -> Settings:
+def _iddpm(arguments: Overrides) -> Overrides:
     if (arguments["C_1"], arguments["C_2"]) != (IDDPM_RATIO, IDDPM_OFFSET):
         raise ValueError(
             f"the snapshot's C_1 and C_2 must be {IDDPM_RATIO} and {IDDPM_OFFSET}, as published, "
@@ -127,7 +126,7 @@ def _iddpm(arguments: Settings) -> Settings:
     }
 
 
-def _edm(arguments: Settings) -> Settings:
+def _edm(arguments: Overrides) -> Overrides:
     return {
         "model.prediction": "edm",
         "model.conditioning": "quarter_log_sigma",
@@ -135,8 +134,8 @@ def _edm(arguments: Settings) -> Settings:
     }
 
 
-NETWORKS: dict[str, Callable[[Settings], Settings]] = {"SongUNet": _song, "DhariwalUNet": _adm}
-PRECONDITIONINGS: dict[str, Callable[[Settings], Settings]] = {
+NETWORKS: dict[str, Callable[[Overrides], Overrides]] = {"SongUNet": _song, "DhariwalUNet": _adm}
+PRECONDITIONINGS: dict[str, Callable[[Overrides], Overrides]] = {
     "VPPrecond": _vp,
     "VEPrecond": _ve,
     "iDDPMPrecond": _iddpm,
@@ -148,7 +147,7 @@ OUTPUTS = {"VPPrecond": 1, "VEPrecond": 1, "iDDPMPrecond": 2, "EDMPrecond": 1}
 """Output channels for each image channel; iDDPM's second half, variances, is not used."""
 
 
-def settings(snapshot: Object) -> Settings:
+def settings(snapshot: Object) -> Overrides:
     """{"section.key": value} that a preconditioned network (a snapshot's "ema") implies.
 
     These are the settings of `model`, `sde` and `data` that determine what the network computes,
@@ -186,7 +185,7 @@ def network_of(snapshot: Object) -> Object:
         raise ValueError("the snapshot has no network within its preconditioning") from error
 
 
-def _arguments(made: Object, signature: Settings, *, strict: bool) -> Settings:
+def _arguments(made: Object, signature: Overrides, *, strict: bool) -> Overrides:
     """The values of all arguments of a signature, given those with which an object was made."""
     given = dict(zip(signature, made["init_args"], strict=False)) | dict(made["init_kwargs"])
     unknown = sorted(set(given) - set(signature))

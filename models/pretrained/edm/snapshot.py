@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from configs import edm, schema
 from models.pretrained.base import Checkpoint, Place, Shape, Weights, as_params, paths_and_shapes
-from models.pretrained.edm.settings import Object, Settings, network_of, settings
+from models.pretrained.edm.settings import Object, Overrides, network_of, settings
 from models.pretrained.files import torch_files
 from models.pretrained.files.tensors import Arrays, PretrainedError, Tensor
 from untrusted import limits, plain
@@ -49,7 +49,7 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(FAMILY, implied, raw, ema, assumed=_assumed(implied))
 
 
-def _assumed(implied: Settings) -> Settings:
+def _assumed(implied: Overrides) -> Overrides:
     """EDM's settings of training and sampling, for use without a config."""
     default, own = (schema.flatten(config) for config in (schema.get_default(), edm.base()))
     data = edm.PICTURES if implied["data.image_size"] >= LARGE else edm.CIFAR10

@@ -1,4 +1,4 @@
-"""Settings that no single file says, by the published network whose shapes it has.
+"""Overrides that no single file says, by the published network whose shapes it has.
 
 No file states the heads of attention, the size of the pictures, and what the network predicts; some
 have the table of their noise levels. Fine-tuned models have the shapes of those that they are of.
@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs import schema, stable_diffusion
+from models.pretrained.base import Overrides
 from models.pretrained.diffusers.rules import Json
 from models.pretrained.diffusers.scheduler import discrete
 from models.pretrained.files.tensors import PretrainedError
 from models.pretrained.latent_diffusion import first_stage
 from models.pretrained.latent_diffusion.contents import Tensors
 
-Settings = dict[str, Any]
 PIXELS = {
     "v1": 512, "v1_inpainting": 512, "v2": 768, "v2_base": 512, "v2_inpainting": 512, "xl": 1024,
     "xl_refiner": 1024, "x4": 512,
@@ -41,18 +41,18 @@ ASKED = (
     ("data.latent_scale",),
     ("data.image_size",),
 )
-"""Settings that a file of no published shapes leaves to the user; of each group one."""
+"""Overrides that a file of no published shapes leaves to the user; of each group one."""
 OF_SHAPES = ("model.nf", "model.ch_mult", "model.num_res_blocks", "model.level_blocks",
              "model.transformer_depth", "model.transformer_depth_up", "model.middle_depth",
              "model.cross_levels", "model.condition", "model.vector_embedding",
              "model.vector_features", "model.level_rows", "data.num_channels")  # fmt: skip
-"""Settings that shapes determine, and that tell the published networks apart."""
+"""Overrides that shapes determine, and that tell the published networks apart."""
 FINER = "bsr_sr, latent diffusion's for finer pictures"
-FINER_SHAPES: Settings = {
+FINER_SHAPES: Overrides = {
     "model.nf": 160, "model.ch_mult": (1, 2, 2, 4), "model.num_res_blocks": 2,
     "model.condition": "image", "data.num_channels": 3,
 }  # fmt: skip
-FINER_MEANT: Settings = {
+FINER_MEANT: Overrides = {
     "model.attention_head_dim": 32, "model.prediction": "noise", "sde.name": "levels",
     "sde.schedule": "scaled_linear", "sde.num_scales": 1000, "sde.beta_min": 1.5,
     "sde.beta_max": 15.5, **first_stage.affine(1.0), "data.image_size": 256,
@@ -67,20 +67,20 @@ SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class Unsaid(NamedTuple):
-    """Settings that a file does not state.
+    """Overrides that a file does not state.
 
     assumed: by the published network. note: their source, for the user. groups: those that nothing
     determines, as in `base.Checkpoint.unsaid`. release: the name of the network, "" for none.
     """
 
-    assumed: Settings
+    assumed: Overrides
     note: str
     groups: tuple[tuple[str, ...], ...]
     release: str
 
 
 def completed(network: Mapping[str, Any], path: Path) -> Unsaid:
-    """Settings that the file at `path` does not state, of a network of these shapes."""
+    """Overrides that the file at `path` does not state, of a network of these shapes."""
     if network["model.name"] == "ddpm_ho":
         same = all(network.get(key) == value for key, value in FINER_SHAPES.items())
         return _unsaid([FINER] if same else [], [FINER_MEANT] if same else [])
@@ -90,8 +90,8 @@ def completed(network: Mapping[str, Any], path: Path) -> Unsaid:
     return _unsaid(alike, [_meant(name) for name in alike])
 
 
-def _unsaid(alike: list[str], found: list[Settings]) -> Unsaid:
-    """Settings that are the same in all the published networks `alike`, which mean `found`."""
+def _unsaid(alike: list[str], found: list[Overrides]) -> Unsaid:
+    """Overrides that are the same in all the published networks `alike`, which mean `found`."""
     shared = {k: v for k, v in found[0].items() if all(f[k] == v for f in found)} if found else {}
     open_ = tuple(group for group in ASKED if not {*group} & {*shared})
     said = ", ".join(f"{name}={shared[name]!r}" for group in ASKED for name in group
@@ -125,7 +125,7 @@ def _flat(name: str) -> Mapping[str, Any]:
     return schema.flatten(stable_diffusion.get_config(name))
 
 
-def _meant(name: str) -> Settings:
+def _meant(name: str) -> Overrides:
     release, flat = stable_diffusion.RELEASES[name], _flat(name)
     levels = ("sde.name", "sde.schedule", "sde.num_scales", "sde.beta_min", "sde.beta_max")
     return {
@@ -157,14 +157,14 @@ def levels(buffers: Tensors) -> Json:
     return {"num_train_timesteps": n, "trained_betas": betas.tolist()}
 
 
-def scheduled(table: Json, xl: bool, zero: bool, distilled: bool = False) -> Settings:
+def scheduled(table: Json, xl: bool, zero: bool, distilled: bool = False) -> Overrides:
     """The noise levels, and the sampling of diffusers' pipeline of the same network.
 
     table: what `levels` gives; without one, the kind of levels that all published networks have,
     and not their ends. xl: whether the network is of Stable Diffusion XL's kind. zero: whether the
     last level has no signal. distilled: whether it is told the weight of guidance, as LCM is.
     """
-    own: Settings = {
+    own: Overrides = {
         "_class_name": "DDIMScheduler",
         "clip_sample": False,
         "set_alpha_to_one": False,

@@ -17,7 +17,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from configs.kinds import Kinds
-from models.pretrained.base import Checkpoint
+from models.pretrained.base import Checkpoint, Overrides
 from models.pretrained.diffusers import condition_config, conditional, pipelines
 from models.pretrained.diffusers.pipelines import (
     PIPELINES,
@@ -39,7 +39,6 @@ from models.pretrained.latent_diffusion.contents import (
 from models.pretrained.latent_diffusion.network import PLAIN_CLASS, network_files
 
 FAMILY = "latent-diffusion"
-Settings = dict[str, Any]
 FIRST, XL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
 UPSCALE, DISTILLED = "StableDiffusionUpscalePipeline", "LatentConsistencyModelPipeline"
 SIDE = 64
@@ -54,8 +53,8 @@ class FileNetwork(NamedTuple):
     """A class of networks: settings of its config.json, and a number of tensors that none of these
     settings has fewer of."""
 
-    settings: Callable[[Json], Settings]
-    least: Callable[[Settings], int]
+    settings: Callable[[Json], Overrides]
+    least: Callable[[Overrides], int]
 
 
 NETWORKS = {
@@ -134,8 +133,8 @@ def _factor(parts: LatentParts) -> int:
 
 
 def _settings(
-    network: Settings, parts: LatentParts, unsaid: releases.Unsaid
-) -> tuple[Settings, Settings]:
+    network: Overrides, parts: LatentParts, unsaid: releases.Unsaid
+) -> tuple[Overrides, Overrides]:
     """(settings to be assumed, settings that the file states)."""
     kind, distilled = _kind(network), network.get("model.guidance_features", 0) > 0
     table = releases.levels(parts.buffers)
@@ -157,7 +156,7 @@ def _settings(
     return assumed, facts
 
 
-def _kind(network: Settings) -> str:
+def _kind(network: Overrides) -> str:
     """The class of the network's pipeline."""
     if network["model.name"] in PARAMS:
         return FINER if network["model.condition"] == "image" else ALONE
@@ -170,8 +169,8 @@ def _kind(network: Settings) -> str:
     return UPSCALE if network["model.level_rows"] else FIRST
 
 
-def _latents(network: Settings, parts: LatentParts) -> Settings:
-    """Settings of the latents of the file's autoencoder, their factor if it says one."""
+def _latents(network: Overrides, parts: LatentParts) -> Overrides:
+    """Overrides of the latents of the file's autoencoder, their factor if it says one."""
     if not parts.first_stage:
         return {}
     found, _ = first_stage.settings(parts)
@@ -180,7 +179,7 @@ def _latents(network: Settings, parts: LatentParts) -> Settings:
     return {name: value for name, value in made.items() if value is not None}
 
 
-def _texts(parts: LatentParts) -> Settings:
+def _texts(parts: LatentParts) -> Overrides:
     """The layer of the readers of texts that is taken, and what stands for no text.
 
     OpenCLIP's is that before the last, which Stable Diffusion 2 normalizes.
@@ -191,17 +190,17 @@ def _texts(parts: LatentParts) -> Settings:
     return {"data.text_layer": -2}
 
 
-def _lacking(network: Settings, parts: LatentParts) -> str:
+def _lacking(network: Overrides, parts: LatentParts) -> str:
     """A line on parts that are in other files."""
-    there: Settings = {"data.autoencoder": parts.first_stage}
+    there: Overrides = {"data.autoencoder": parts.first_stage}
     if PIPELINES[_kind(network)].texts:
         there["data.text_encoder"] = parts.texts
     lacking = [name for name, part in there.items() if not part]
     return f"the file has no part for {' and '.join(lacking)}: set to use one" if lacking else ""
 
 
-def _beside(path: Path, parts: LatentParts) -> Settings:
-    """Settings of the parts that are used from where they are."""
+def _beside(path: Path, parts: LatentParts) -> Overrides:
+    """Overrides of the parts that are used from where they are."""
     place = str(path.resolve())
     return {
         **({"data.autoencoder": place} if parts.first_stage else {}),

@@ -1,4 +1,4 @@
-"""Settings that a state dict of OpenAI's cannot say, by the published model that it is or is like.
+"""Overrides that a state dict of OpenAI's cannot say, by the published model that it is or is like.
 
 A file of a published name and of that model's shapes is that model. Without the name, shapes that
 only one kind of published model has are taken for it; else the user has to say what is missing.
@@ -6,19 +6,18 @@ only one kind of published model has are taken for it; else the user has to say 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from configs import openai, schema
+from models.pretrained.base import Overrides
 from models.pretrained.openai.layout import Inference
 
-Settings = Mapping[str, Any]
 MEANT = ("model.num_heads", "model.num_heads_upsample", "model.attention_head_dim",
          "model.attention_order", "model.rescale_timesteps", "sde.name", "sde.num_scales",
          "sde.schedule", "data.image_size")  # fmt: skip
-"""Settings on which the model depends and of which the shapes of its weights say nothing."""
+"""Overrides on which the model depends and of which the shapes of its weights say nothing."""
 UNSAID = (("model.num_heads", "model.attention_head_dim"), ("model.attention_order",),
           ("sde.schedule",), ("sde.num_scales",), ("model.rescale_timesteps",),
           ("data.image_size",))  # fmt: skip
@@ -34,8 +33,8 @@ class Found(NamedTuple):
     unsaid: as in `models.pretrained.base.Checkpoint`.
     """
 
-    facts: Settings
-    assumed: Settings
+    facts: Overrides
+    assumed: Overrides
     note: str
     unsaid: tuple[tuple[str, ...], ...] = ()
 
@@ -83,21 +82,21 @@ def _is(layout: Inference, name: str) -> bool:
 
 
 @cache
-def _flat(name: str) -> Settings:
+def _flat(name: str) -> Overrides:
     return schema.flatten(openai.get_config(name))
 
 
 @cache
-def _defaults() -> Settings:
+def _defaults() -> Overrides:
     return schema.flatten(schema.get_default())
 
 
-def _own(name: str) -> Settings:
+def _own(name: str) -> Overrides:
     """The settings in which a published model's config differs from the defaults."""
     return {key: value for key, value in _flat(name).items() if value != _defaults()[key]}
 
 
-def _alike(layout: Inference) -> Settings:
+def _alike(layout: Inference) -> Overrides:
     """Those of all published models of its kind."""
     sections = ("training.", "optim.", "sampling.", "data.")
     left = {*MEANT, "data.condition"} - {"sde.name"}
