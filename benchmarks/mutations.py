@@ -122,7 +122,8 @@ ROOMS: dict[str, Tests] = {
     "train_lib": {
         **_files("train_lib", "ema optimizer", _RECIPE),
         **_files("train_lib", "objective times", f"{_RECIPE} train_lib/objective"),
-        **_files("train_lib", "guard step", "train_lib/step"),
+        **_files("train_lib", "guard", "train_lib/step"),
+        **_files("train_lib", "step", "train_lib/step train_lib/chain_objective"),
         **_files("train_lib", "autoencoding", "train_lib/autoencoding"),
         **_files("train_lib", "buckets", "train_lib/buckets train_lib/step"),
         **_files("train_lib", "loss", f"{_RECIPE} train_lib/objective"),

@@ -24,6 +24,15 @@ EXPLAINED: dict[str, dict[str, str]] = {
             "z and -z have one law",
         ),
     },
+    "train_lib/chain.py": {
+        **_all("link = Link.of(sde, jnp.maximum(i - 1, 0) / last, jnp.maximum(i, 1) / last)",
+               "1 -> 0 #2", "at level 0 the link is not taken, and is finite with either end"),
+    },
+    "train_lib/step.py": {
+        **_all("COARSE_STREAM, UNTOLD_STREAM = 2**32 - 1, 2**32 - 2",
+               "2 ** 32 -> 2 * 32; 2 -> 1; 32 -> 31; 2 ** 32 -> 2 * 32 #2; 32 -> 31 #2; 2 -> 3 #3; "
+               "2 -> 1 #2; 2 -> 3; 2 -> 3 #2", _OWN_KEYS),
+    },
     "train_lib/history.py": {
         **_all("learned = (1 - UNIFORM) * rms / jnp.where(total > 0, total, 1.0) + UNIFORM / n",
                "total > 0 -> total >= 0; 1.0 -> 2.0",

@@ -206,6 +206,16 @@ def test_the_history_is_in_the_state_of_training_and_sees_every_loss(accumulate:
     assert set(moved.as_dict()) == set(state.as_dict()) > {"law"}
 
 
+def test_a_law_that_knows_its_losses_sees_them_without_their_weights() -> None:
+    recipe, state = state_of(True)
+    law = seen(np.arange(1.0, N + 1))
+    batch = {"image": jax.random.normal(jax.random.key(2), (8, 4))}
+    loss, (_, (t, losses)) = recipe.loss(state.params, jax.random.key(3), batch, law)
+    weights = law.correction(recipe.score.sde, t)
+    assert float(weights.max()) > 2 * float(weights.min())
+    np.testing.assert_allclose(jnp.mean(losses * weights), loss, rtol=1e-5)
+
+
 def test_a_refused_update_is_not_remembered() -> None:
     recipe, state = state_of(True)
     batch = {"image": jnp.full((8, 4), jnp.nan)}

@@ -18,7 +18,15 @@ from train_lib.guard import Guard
 from train_lib.loss import drawn
 from train_lib.objective import NoiseWeight, Objective, UniformTime
 from train_lib.state import TrainState
-from train_lib.step import Prepared, Recipe, Untold, make_step, update
+from train_lib.step import (
+    COARSE_STREAM,
+    UNTOLD_STREAM,
+    Prepared,
+    Recipe,
+    Untold,
+    make_step,
+    update,
+)
 
 LR = 0.1
 
@@ -77,6 +85,21 @@ def test_an_update_is_gradient_descent_with_averages_and_counts_itself():
     np.testing.assert_allclose(metrics.grad_norm, norm, rtol=1e-6)
     np.testing.assert_allclose(metrics.update_norm, LR * norm, rtol=1e-6)
     assert bool(metrics.good)
+
+
+def test_averages_count_the_update_after_which_they_are_taken():
+    """Warm-up blends with (1 + n) / (10 + n) at update n, which is 1 and then 2 here."""
+    recipe = replace(RECIPE, ema=EMA((0.9,), warmup=True))
+    first, _ = update(recipe, fresh(recipe), batch())
+    second, _ = update(recipe, first, batch())
+    expected = 2 / 11 * fresh(recipe).params["w"] + 9 / 11 * first.params["w"]
+    np.testing.assert_allclose(first.ema[0]["w"], expected, rtol=1e-6)
+    expected = 3 / 12 * expected + 9 / 12 * second.params["w"]
+    np.testing.assert_allclose(second.ema[0]["w"], expected, rtol=1e-6)
+
+
+def test_coarse_noise_and_untold_conditions_are_drawn_by_keys_of_their_own():
+    assert COARSE_STREAM != UNTOLD_STREAM
 
 
 @pytest.mark.parametrize("n", [2, 4])
