@@ -169,11 +169,11 @@ def test_two_updates_in_one_call_are_two_calls():
         np.testing.assert_allclose(x, y, rtol=1e-6)
 
 
-def test_a_step_prepared_from_shapes_is_the_step_for_any_number_of_updates():
+@pytest.mark.parametrize("names", [("image", "label"), ("image",)])
+def test_a_step_prepared_from_shapes_is_the_step_for_any_number_of_updates(names):
     step, traced = make_step(RECIPE), []
-    one, two = (
-        jax.tree.map(lambda *x: jnp.stack(x), *(batch(seed=i) for i in range(n))) for n in (1, 2)
-    )
+    given = [{name: batch(seed=i)[name] for name in names} for i in range(2)]
+    one, two = (jax.tree.map(lambda *x: jnp.stack(x), *given[:n]) for n in (1, 2))
     shapes = partial(jax.tree.map, lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype))
     prepared = Prepared(step, shapes(fresh(RECIPE)), shapes(two))
     for batches in (two, one, two):
