@@ -38,6 +38,12 @@ EXPLAINED: dict[str, dict[str, str]] = {
                "total > 0 -> total >= 0; 1.0 -> 2.0",
                "what is divided by a total of 0 is not taken"),
     },
+    "models/layers/embeddings.py": {
+        **_all("return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)", "-1 -> 1",
+               "angles have two axes"),
+        **_all("waves = jnp.concatenate(halves[::-1] if self.cosines_first else halves, axis=-1)",
+               "-1 -> 1 #2", "angles have two axes"),
+    },
     "models/layers/pieces.py": {
         **_all("return jnp.concatenate([part.reshape(b, -1) for part in parts], axis=-1)",
                "-1 -> 1 #2", "parts have two axes"),
