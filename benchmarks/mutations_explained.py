@@ -43,6 +43,8 @@ EXPLAINED: dict[str, dict[str, str]] = {
                "angles have two axes"),
         **_all("waves = jnp.concatenate(halves[::-1] if self.cosines_first else halves, axis=-1)",
                "-1 -> 1 #2", "angles have two axes"),
+        **_all("waves = Positional(LEVEL_WAVES)(1000 * jnp.where(shown, level, 0)"
+               ".astype(jnp.float32))", "0 -> 1", "waves of an unknown level are not taken"),
     },
     "models/layers/pieces.py": {
         **_all("return jnp.concatenate([part.reshape(b, -1) for part in parts], axis=-1)",

@@ -25,6 +25,22 @@ def test_tokens_are_pooled_by_the_mean_of_those_that_are_shown():
     found = pooled(TOKENS, SHOWN)
     np.testing.assert_allclose(found[0], standardized(TOKENS)[0, :2].mean(0), atol=1e-6)
     np.testing.assert_array_equal(found[1], 0)
+    alone = pooled(TOKENS, jnp.array([[False, True, False]] * 2))
+    np.testing.assert_allclose(alone, standardized(TOKENS)[:, 1], atol=1e-6)
+
+
+def test_classes_are_told_if_there_are_any_and_hidden_if_it_is_asked_for():
+    style = any_rank.read(config_of("unet", (4, 4, 1))).style()
+    label, classes = jnp.ones(2), {"label": jnp.array([0, 2])}
+    plain = ConditionEmbedding(style, 16, Positional(8)).init(jax.random.key(1), label)
+    assert "classes" not in plain["params"]
+    layer = ConditionEmbedding(style, 16, Positional(8), 3)
+    params = layer.init(jax.random.key(1), label, classes)
+    shown, trained, untold = (
+        layer.apply(params, label, *told) for told in ((classes,), (classes, True), (None,))
+    )
+    np.testing.assert_array_equal(shown, trained)
+    assert not np.allclose(shown, untold)
 
 
 @pytest.mark.parametrize("tokens", [True, False])
