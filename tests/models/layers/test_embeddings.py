@@ -41,6 +41,8 @@ def test_classes_are_told_if_there_are_any_and_hidden_if_it_is_asked_for():
     )
     np.testing.assert_array_equal(shown, trained)
     assert not np.allclose(shown, untold)
+    with pytest.raises(ValueError, match="augment"):
+        layer.apply(params, label, classes | {"augment": jnp.zeros((2, 1))})
 
 
 @pytest.mark.parametrize("tokens", [True, False])
