@@ -9,7 +9,7 @@ import re
 import stat
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -110,7 +110,8 @@ _REASONS = {
 
 def plain_reason(error: BaseException) -> str:
     """The reason why a file could not be read or written, in one short line for the user."""
-    for text in map(str, _and_causes(error)):
+    known = [error] if error.__cause__ is None else [error, error.__cause__]
+    for text in map(str, known):
         for words, reason in _REASONS.items():
             if words in text:
                 return reason
@@ -118,12 +119,6 @@ def plain_reason(error: BaseException) -> str:
             return f"the data files cannot be read ({code[0]})"
     first = next(iter(str(error).strip().splitlines()), "")
     return textwrap.shorten(f"{type(error).__name__}: {first}", 120, placeholder=" ...")
-
-
-def _and_causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
 
 
 class WorkdirLockedError(RuntimeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -18,17 +19,8 @@ class Measuring(TrainingLoss, Protocol):
 
     measures: tuple[str, ...]
     """Names of the measurements."""
-
-    def measured(
-        self,
-        score: ModelScore,
-        key: PRNGKeyArray,
-        x0: Float[Array, "b *d"],
-        condition: Condition = None,
-        *,
-        train: bool,
-    ) -> Measured:
-        """The losses, and the measurements by name."""
+    measured: Callable[..., Measured]
+    """The losses, and the measurements by name, of the arguments of a loss."""
 
 
 def measures(objective: TrainingLoss) -> tuple[str, ...]:

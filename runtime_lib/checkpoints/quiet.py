@@ -33,7 +33,8 @@ def _not_about_tensorstore(record: logging.LogRecord) -> bool:
     # "Future exception was never retrieved", of all reads under way when the first one failed.
     said = record.getMessage().lower()
     error = record.exc_info[1] if record.exc_info else None
-    return not (_raised_by_orbax(error) or any(word in said for word in ("tensorstore", "ocdbt")))
+    named = any(word in said for word in ("tensorstore", "ocdbt", "orbax"))
+    return not (named or _raised_by_orbax(error))
 
 
 def _unless_of_orbax(otherwise: Any, unraisable: Any) -> None:

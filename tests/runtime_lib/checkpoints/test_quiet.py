@@ -35,8 +35,21 @@ def test_errors_of_reads_that_nobody_waits_for_are_dropped(monkeypatch, caplog, 
     assert (said in caplog.text) == shown
 
 
+@pytest.mark.parametrize(("said", "shown"), [
+    ("Task was destroyed: coro at /x/orbax/checkpoint/serialization.py", False),
+    ("Task was destroyed: TensorStore read", False),
+    ("Task was destroyed: coro at /x/ours.py", True),
+])  # fmt: skip
+def test_messages_that_name_the_libraries_are_dropped(monkeypatch, caplog, said, shown):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    silence_background_noise.__wrapped__()
+    logging.getLogger("asyncio").error(said)
+    assert (said in caplog.text) == shown
+
+
 @pytest.mark.parametrize(("name", "shown"), [("_refresh", 1), ("_read_shard", 0)])
-def test_reads_that_were_never_begun_are_not_warned_of(name, shown):
+def test_reads_that_were_never_begun_are_not_warned_of(monkeypatch, name, shown):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # put back afterwards
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         silence_background_noise.__wrapped__()
